@@ -1,0 +1,115 @@
+"""Does the main job as a user would: `make run` in a fresh clone, an update, an employee, and nothing left behind."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+from urllib.error import URLError
+from urllib.request import Request, urlopen
+
+from config.processes import marked, postgres_of
+
+_INSTALL_AND_START = 600
+_STOP = 20
+
+
+def call(url: str, body: dict[str, Any] | None = None, token: str = "") -> tuple[int, dict[str, Any]]:
+    headers = {"Content-Type": "application/json"}
+    if token:
+        headers["Authorization"] = f"Bearer {token}"
+    data = None if body is None else json.dumps(body).encode()
+    with urlopen(Request(url, data, headers), timeout=10) as answer:  # noqa: S310 (our own http)
+        return answer.status, json.load(answer)
+
+
+def wait_for(what: str, is_true: Callable[[], bool], seconds: float) -> None:
+    deadline = time.monotonic() + seconds
+    while not is_true():
+        if time.monotonic() > deadline:
+            sys.exit(f"FAILED: {what} not within {seconds:.0f} s")
+        time.sleep(0.2)
+
+
+def expect(what: str, found: object, wanted: object) -> None:
+    if found != wanted:
+        sys.exit(f"FAILED: {what} is {found!r}, not {wanted!r}")
+    print(f"ok: {what} is {wanted!r}")
+
+
+@contextmanager
+def running(tree: Path, env: dict[str, str], output: Path) -> Iterator[None]:
+    """Run `make run`; end it by SIGTERM, and check that it stopped in time and left no process."""
+    with output.open("w") as log:
+        make = subprocess.Popen(["make", "run"], cwd=tree, env=env, stdout=log, stderr=log)  # noqa: S607
+    url = f"http://127.0.0.1:{env['PORT']}"
+
+    def is_ready() -> bool:
+        if make.poll() is not None:
+            sys.exit(f"FAILED: make run ended:\n{output.read_text()}")
+        try:
+            return call(f"{url}/health")[0] == 200 and "API token" in output.read_text()
+        except (URLError, ConnectionError):
+            return False
+
+    try:
+        wait_for("GET /health 200", is_ready, _INSTALL_AND_START)
+        yield
+    finally:
+        make.send_signal(signal.SIGTERM)
+        make.wait(_STOP)
+    data_dir = Path(env["DATA_DIR"])
+    expect("what is left of make run", [*marked(data_dir), *postgres_of(data_dir / "postgres")], [])
+
+
+def main_job(tree: Path, env: dict[str, str], token: str) -> None:
+    url = f"http://127.0.0.1:{env['PORT']}"
+
+    def send_update(sender: dict[str, str]) -> None:
+        update = {"type": "message_new", "message": {"from": sender}}
+        expect("POST /webhook/max", call(f"{url}/webhook/max", update), (200, {"status": "ok"}))
+
+    def is_cached(user_id: str) -> bool:
+        command = ["make", "--silent", "redis-cli", f"ARGS=GET profile:user:{user_id}"]
+        reply = subprocess.run(command, cwd=tree, env=env, capture_output=True, text=True, check=True)  # noqa: S603
+        return reply.stdout.startswith("{") and json.loads(reply.stdout)["user_id"] == user_id
+
+    send_update({"user_id": "test", "first_name": "Test"})
+    wait_for("profile:user:test in Redis", lambda: is_cached("test"), 10)
+    send_update({"user_id": "test_user", "first_name": "Test", "last_name": "User"})
+    wait_for("profile:user:test_user in Redis", lambda: is_cached("test_user"), 10)
+
+    known = {"phone": "+1234567890", "max_id": "test_user", "university_id": 1}
+    status, employee = call(f"{url}/employees", known, token)
+    found = (status, employee["first_name"], employee["last_name"], employee["profile_source"])
+    expect("an employee with a profile", found, (201, "Test", "User", "webhook"))
+    unknown = {"phone": "+79990000001", "max_id": "nobody", "university_id": 1}
+    status, employee = call(f"{url}/employees", unknown, token)
+    found = (status, employee["first_name"], employee["profile_source"])
+    expect("an employee without one", found, (201, "Неизвестно", "default"))
+
+
+def main() -> None:
+    tree = Path(sys.argv[1]).resolve()
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+        probe.close()
+        # Nothing but PATH: what the caller has in its environment must not be what makes it work.
+        env = {"PATH": os.environ["PATH"], "PORT": str(port), "DATA_DIR": f"{folder}/data", "HOME": folder}
+        output = Path(folder, "output")
+        with running(tree, env, output):
+            token = re.search(r"eyJ[\w.-]+", output.read_text())
+            main_job(tree, env, token.group() if token else "")
+
+
+if __name__ == "__main__":
+    main()

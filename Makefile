@@ -1,0 +1,72 @@
+PYTHON ?= python3
+PY := .venv/bin/python
+# pip takes an empty HOME for the root of the file system.
+PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input $(if $(HOME),,--no-cache-dir)
+
+# Beside a `make run` in development, manage.py is in development too.
+MODE = test ! -f "$${DATA_DIR:-.data}/development.env" || export DEBUG="$${DEBUG:-true}";
+COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-hashes --no-emit-index-url \
+	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
+
+.DEFAULT_GOAL := help
+.PHONY: help run test lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+
+help: ## this list
+	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  %-12s %s\n' "$$name" "$$text"; done
+
+run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
+	@exec $(PY) -m config.supervisor
+
+test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
+	@exec $(PY) -m pytest $(ARGS)
+
+lint: development ## style, types, import order, missing migrations
+	$(PY) -m ruff check .
+	$(PY) -m ruff format --check .
+	DEBUG=true ENV_FILE=/dev/null $(PY) -m mypy
+	.venv/bin/lint-imports
+	$(PY) -m tests.servers $(PY) manage.py makemigrations --check --dry-run
+
+migrate-up: runtime ## apply the migrations
+	$(MODE) $(PY) manage.py migrate
+
+deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR
+	$(MODE) $(PY) manage.py migrate --no-input
+	$(MODE) $(PY) manage.py collectstatic --no-input --verbosity 0
+	$(MODE) $(PY) manage.py check --deploy
+	@$(PY) -m config.console reload
+
+health: runtime ## one line from /health and /ready
+	@$(PY) -m config.console health
+
+logs: ## follow the logs of DATA_DIR
+	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log
+
+redis-cli: runtime ## a Redis command: make redis-cli ARGS='GET profile:user:test'
+	@$(PY) -m config.console redis
+
+lock: development ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
+	$(PIP) uv
+	$(COMPILE) pyproject.toml -o requirements.txt
+	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+
+venv:
+	@$(PY) -c 'import pip' 2>/dev/null || $(MAKE) --no-print-directory new-venv
+
+new-venv:
+	@command -v $(PYTHON) >/dev/null || { echo 'Python is missing: install Python 3.11 or newer, with venv' >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { \
+		echo "$$($(PYTHON) -V) is too old: install Python 3.11 or newer, or name one by PYTHON=…" >&2; exit 1; }
+	@$(PYTHON) -c 'import venv, ensurepip' 2>/dev/null || { \
+		echo 'Python has no venv: install it (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
+	@$(PYTHON) -m venv --clear .venv
+
+# A copy of what is installed, so that only a changed list is installed again.
+runtime: venv
+	@cmp -s requirements.txt .venv/requirements.txt || { echo 'Installing requirements.txt' && \
+		$(PIP) --require-hashes -r requirements.txt && cp requirements.txt .venv/; }
+
+development: venv
+	@cmp -s requirements-dev.txt .venv/requirements-dev.txt || { echo 'Installing requirements-dev.txt' && \
+		$(PIP) --require-hashes -r requirements-dev.txt && cp requirements-dev.txt .venv/; }

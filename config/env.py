@@ -1,0 +1,76 @@
+"""Readers of the environment: Go durations, libpq URLs, and the secrets that production insists on."""
+
+import re
+from datetime import timedelta
+from typing import Any
+
+import psycopg
+from django.core.exceptions import ImproperlyConfigured
+from environ import Env
+from psycopg.conninfo import conninfo_to_dict
+
+_UNITS = {
+    "h": timedelta(hours=1),
+    "m": timedelta(minutes=1),
+    "s": timedelta(seconds=1),
+    "ms": timedelta(milliseconds=1),
+    "us": timedelta(microseconds=1),
+}
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|m|s)")
+_DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
+
+GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migration guide's example, refused)
+
+
+def parse_duration(text: str) -> timedelta:
+    """Turn Go's spelling (``720h``, ``1h30m``, ``3s``) into a timedelta; ValueError on anything else."""
+    if not _DURATION.fullmatch(text):
+        raise ValueError(f"{text!r} is not a duration such as 720h, 1h30m, 3s or 500ms")
+    parts = _DURATION_PART.findall(text)
+    return sum((float(amount) * _UNITS[unit] for amount, unit in parts), timedelta())
+
+
+def duration(env: Env, name: str, default: str) -> timedelta:
+    try:
+        return parse_duration(env.str(name, default) or default)
+    except ValueError as error:
+        raise ImproperlyConfigured(f"{name}: {error}") from None
+
+
+def database(url: str) -> dict[str, Any]:
+    """Turn a libpq URL, socket folders and options included, into an entry of DATABASES."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ImproperlyConfigured("DATABASE_URL is not a PostgreSQL URL (postgresql://user@host/name)") from None
+    return {
+        "ENGINE": "django.db.backends.postgresql",
+        "NAME": parts.pop("dbname", ""),
+        "USER": parts.pop("user", ""),
+        "PASSWORD": parts.pop("password", ""),
+        "HOST": parts.pop("host", ""),
+        "PORT": parts.pop("port", ""),
+        "OPTIONS": {"connect_timeout": 2, **parts},
+        "CONN_MAX_AGE": 600,
+        "CONN_HEALTH_CHECKS": True,
+    }
+
+
+def comma_list(text: str) -> list[str]:
+    return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def refuse_weak_production(secret_key: str, webhook_secret: str, allowed_hosts: list[str]) -> None:
+    """Raise ImproperlyConfigured, naming the variable and never its value, unless production is safe to start."""
+    if len(secret_key.strip()) < 50 or secret_key.startswith("django-insecure-"):
+        raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters when DEBUG is off")
+    secrets = comma_list(webhook_secret)
+    if not secrets or not all(_WEBHOOK_SECRET.fullmatch(item) for item in secrets):
+        raise ImproperlyConfigured(
+            "WEBHOOK_SECRET must hold 16 to 256 of the characters A-Z a-z 0-9 _ - when DEBUG is off"
+        )
+    if GUIDE_SECRET in secrets:
+        raise ImproperlyConfigured("WEBHOOK_SECRET is the example of the migration guide: anybody knows it")
+    if not allowed_hosts or "*" in allowed_hosts:
+        raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that this server answers for when DEBUG is off")

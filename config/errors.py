@@ -1,0 +1,70 @@
+"""One shape for every error of the API: ``{"error": {"code", "message", "details"}}`` (contract §3)."""
+
+from typing import Any
+
+from django.db import OperationalError
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from rest_framework import exceptions, status
+from rest_framework.response import Response
+from rest_framework.views import exception_handler, set_rollback
+
+RETRY_AFTER_SECONDS = 5
+
+_CODES = {
+    400: "VALIDATION_ERROR",
+    401: "UNAUTHORIZED",
+    403: "FORBIDDEN",
+    404: "NOT_FOUND",
+    405: "METHOD_NOT_ALLOWED",
+    409: "ALREADY_EXISTS",
+    413: "PAYLOAD_TOO_LARGE",
+    415: "UNSUPPORTED_MEDIA_TYPE",
+    422: "IDEMPOTENCY_MISMATCH",
+    429: "RATE_LIMITED",
+    503: "UNAVAILABLE",
+}
+
+
+class AlreadyExists(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "ALREADY_EXISTS"
+
+    def __init__(self, details: dict[str, list[str]]) -> None:
+        super().__init__(details)
+
+
+def body(status_code: int, message: str, details: Any = None) -> dict[str, Any]:
+    return {"error": {"code": _CODES.get(status_code, "ERROR"), "message": message, "details": details or {}}}
+
+
+def handle(error: Exception, context: dict[str, Any]) -> Response | None:
+    """Reshape what REST framework makes of an error; a database that does not answer is 503, not 500."""
+    if isinstance(error, OperationalError):
+        set_rollback()
+        return Response(
+            body(503, "the database does not answer"), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
+        )
+    response = exception_handler(error, context)
+    if response is not None:
+        message, details = _told(response.data)
+        response.data = body(response.status_code, message, details)
+    return response
+
+
+def _told(data: Any) -> tuple[str, dict[str, Any]]:
+    """Split REST framework's answer into one sentence and the errors by field."""
+    if isinstance(data, list):
+        return str(data[0]), {"non_field_errors": data}
+    if set(data) <= {"detail", "code", "messages"}:
+        return str(data["detail"]), {}
+    field, errors = next(iter(data.items()))
+    first = errors[0] if isinstance(errors, list) and errors else errors
+    return f"{field}: {first}", data
+
+
+def not_found(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(body(404, "there is nothing at this path"), status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(body(500, "something broke here; it is in the log"), status=500)

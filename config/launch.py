@@ -1,0 +1,125 @@
+"""What `make run` is asked for by the environment and .env, and the commands that follow from it."""
+
+import os
+import sys
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from environ import Env
+
+from config import embedded
+from config.processes import BASE_DIR, MARK, Child
+
+# Granian's threads keep a connection each; the worker, the inbox and a person with psql need some too.
+_WEB_THREADS = 16
+_OTHER_CONNECTIONS = 40
+
+
+class StartError(RuntimeError):
+    """The system cannot start; the message is one line for the user."""
+
+
+class _EnvFile(Env):  # type: ignore[misc]
+    ENVIRON: dict[str, str] = {}
+
+
+def dotenv() -> dict[str, str]:
+    """Read .env apart from the environment: children read it themselves, so that a reload sees its changes."""
+    _EnvFile.ENVIRON = {}
+    _EnvFile.read_env(os.environ.get("ENV_FILE", str(BASE_DIR / ".env")))
+    return _EnvFile.ENVIRON
+
+
+@dataclass(frozen=True)
+class Launch:
+    environment: Mapping[str, str]
+    data_dir: Path
+    host: str
+    port: int
+    web_workers: int
+    is_development: bool
+
+    @classmethod
+    def from_environment(cls) -> "Launch":
+        environment = {name: value for name, value in {**dotenv(), **os.environ}.items() if value}
+        return cls(
+            environment=environment,
+            data_dir=(BASE_DIR / Path(environment.get("DATA_DIR", ".data")).expanduser()).resolve(),
+            host=environment.get("HOST", "127.0.0.1"),
+            port=_number(environment, "PORT", 8095, 65535),
+            web_workers=_number(environment, "WEB_WORKERS", os.cpu_count() or 1, 256),
+            is_development=environment.get("DEBUG", "true").lower() in Env.BOOLEAN_TRUE_STRINGS,
+        )
+
+    @property
+    def reachable_host(self) -> str:
+        host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(self.host, self.host)  # noqa: S104 (compared, not bound)
+        return f"[{host}]" if ":" in host else host
+
+    @property
+    def url(self) -> str:
+        return f"http://{self.reachable_host}:{self.port}"
+
+    @property
+    def host_header(self) -> str:
+        """Return a name that ALLOWED_HOSTS accepts, for asking our own /health."""
+        allowed = self.environment.get("ALLOWED_HOSTS", "*").split(",")[0].strip()
+        return self.reachable_host if allowed == "*" else allowed.removeprefix(".")
+
+    def child_environment(self, urls: Mapping[str, str]) -> dict[str, str]:
+        env = {
+            **os.environ,
+            **urls,
+            "DATA_DIR": str(self.data_dir),
+            "DJANGO_SETTINGS_MODULE": "config.settings",
+            "PROMETHEUS_MULTIPROC_DIR": str(self.data_dir / "prometheus"),
+            "PYTHONUNBUFFERED": "1",
+            MARK: str(self.data_dir),
+        }
+        if self.is_development:
+            env["DEBUG"] = "true"
+            percentage = "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE"
+            env[percentage] = self.environment.get(percentage, "100")
+        return env
+
+    def log(self, name: str) -> Path:
+        return self.data_dir / "logs" / f"{name}.log"
+
+    def servers(self) -> Iterator[tuple[str, embedded.Server]]:
+        """Yield the embedded servers with the variable that would have made each unnecessary."""
+        sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
+        if "DATABASE_URL" not in self.environment:
+            data, connections = self.data_dir / "postgres", self.web_workers * _WEB_THREADS + _OTHER_CONNECTIONS
+            yield (
+                "DATABASE_URL",
+                embedded.postgres(data, sockets, self.log("postgres"), env, max_connections=connections),
+            )
+        if "REDIS_URL" not in self.environment:
+            data = self.data_dir / "cache"
+            yield "REDIS_URL", embedded.valkey_cache(data, self.log("cache"), env, self.environment)
+            if "CELERY_BROKER_URL" not in self.environment:
+                data = self.data_dir / "broker"
+                yield "CELERY_BROKER_URL", embedded.valkey_broker(data, sockets, self.log("broker"), env)
+
+    def application(self, env: Mapping[str, str]) -> list[Child]:
+        """Return the processes of the project itself, in the order in which they start."""
+        web = f"granian --interface wsgi --http 1 --no-ws --blocking-threads {_WEB_THREADS} --respawn-failed-workers"
+        web += f" --host {self.host} --port {self.port} --workers {self.web_workers} config.wsgi:application"
+        celery = "celery --app config.celery --quiet"
+        worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"
+        beat = f"{celery} beat --loglevel WARNING --schedule"
+        commands = {
+            "web": ["-m", *web.split()],
+            "inbox": ["manage.py", "process_inbox"],
+            "worker": ["-m", *worker.split()],
+            "beat": ["-m", *beat.split(), str(self.data_dir / "celerybeat-schedule")],
+        }
+        return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in commands.items()]
+
+
+def _number(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:
+    text = environment.get(name, str(default))
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):
+        raise StartError(f"{name} must be a number from 1 to {highest}, not {text!r}")
+    return int(text)

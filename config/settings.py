@@ -1,0 +1,206 @@
+"""All settings, read from the environment; .env.example and the README's table list every variable."""
+
+from datetime import timedelta
+from pathlib import Path
+from urllib.parse import quote
+
+from environ import Env
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from config.env import comma_list, database, duration, refuse_weak_production
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+env = Env()
+Env.read_env(BASE_DIR / ".env")
+DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".data")))
+# What a running `make run` wrote: lets manage.py, psql and the tests' curl lines reach its services.
+Env.read_env(DATA_DIR / "services.env")
+
+DEBUG = env.bool("DEBUG", False)
+SECRET_KEY = env.str("SECRET_KEY", "")
+WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
+ALLOWED_HOSTS = comma_list(env.str("ALLOWED_HOSTS", ""))
+if DEBUG:
+    SECRET_KEY = SECRET_KEY or "django-insecure-development-only-key-that-production-refuses"
+    ALLOWED_HOSTS = ALLOWED_HOSTS or ["*"]
+else:
+    refuse_weak_production(SECRET_KEY, WEBHOOK_SECRET, ALLOWED_HOSTS)
+
+# Applications
+
+INSTALLED_APPS = [
+    "unfold",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.staticfiles",
+    "django.contrib.postgres",
+    "rest_framework",
+    "rest_framework_simplejwt.token_blacklist",
+    "drf_spectacular",
+    "drf_spectacular_sidecar",
+    "waffle",
+    "profiles.rollout",
+    "profiles",
+    "employees",
+    "webhooks",
+    "monitoring",
+]
+MIDDLEWARE = [
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.paths.CanonicalPathMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "django.middleware.locale.LocaleMiddleware",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+TEMPLATES = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+            ]
+        },
+    }
+]
+
+# Stores
+
+DATABASES = {"default": database(env.str("DATABASE_URL", "postgresql://postgres@localhost/directory"))}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+
+PROFILE_TTL = duration(env, "PROFILE_TTL", "720h")
+PROFILE_CACHE_ENABLED = env.bool("PROFILE_CACHE_ENABLED", True)
+PROFILE_CACHE_TIMEOUT = duration(env, "PROFILE_CACHE_TIMEOUT", "3s")
+REDIS_ADDR = env.str("REDIS_ADDR", "localhost:6379")
+REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
+REDIS_DB = env.int("REDIS_DB", 1)
+REDIS_URL = env.str("REDIS_URL", "") or "redis://{}{}/{}".format(
+    f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else "", REDIS_ADDR, REDIS_DB
+)
+# A third of the budget: after a silent Redis there must be time to ask PostgreSQL.
+REDIS_TIMEOUT = min(timedelta(milliseconds=500), PROFILE_CACHE_TIMEOUT / 3)
+CACHES = {
+    "default": {
+        "BACKEND": "django_redis.cache.RedisCache",
+        "LOCATION": REDIS_URL,
+        "OPTIONS": {
+            "CONNECTION_POOL_KWARGS": {
+                "socket_timeout": REDIS_TIMEOUT.total_seconds(),
+                "socket_connect_timeout": REDIS_TIMEOUT.total_seconds(),
+                # redis-py's default retries turn a stopped server into a wait of seconds.
+                "retry": Retry(NoBackoff(), 0),
+                "max_connections": 512,
+            },
+        },
+    },
+    # Flags are read from PostgreSQL: no decision may depend on Redis.
+    "waffle": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
+}
+WAFFLE_CACHE_NAME = "waffle"
+WAFFLE_FLAG_MODEL = "rollout.Flag"
+
+CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or REDIS_URL
+CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULE = {
+    "refill-cache": {"task": "profiles.tasks.refill_cache", "schedule": timedelta(seconds=15)},
+}
+
+# Rollout
+
+PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.float("PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 0.0)
+EMPLOYEE_SERVICE_PROFILE_ENABLED = env.bool("EMPLOYEE_SERVICE_PROFILE_ENABLED", True)
+WEBHOOK_ENABLED = env.bool("WEBHOOK_ENABLED", True)
+
+# Direct API
+
+MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
+MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
+MAX_API_TIMEOUT = duration(env, "MAX_API_TIMEOUT", "5s")
+MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
+
+# Monitoring
+
+MONITORING_ENABLED = env.bool("MONITORING_ENABLED", True)
+MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
+PROFILE_QUALITY_ALERT_THRESHOLD = env.float("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
+
+# HTTP
+
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
+    "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["config.parsers.BoundedJSONParser"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "EXCEPTION_HANDLER": "config.errors.handle",
+    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
+}
+SIMPLE_JWT = {
+    "ALGORITHM": "HS256",
+    "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
+    "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
+    "ROTATE_REFRESH_TOKENS": True,
+    "BLACKLIST_AFTER_ROTATION": True,
+    "UPDATE_LAST_LOGIN": True,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Employee directory",
+    "DESCRIPTION": "Employees of a university network, named from MAX messenger's webhook profiles.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+STATIC_URL = "/static/"
+STATIC_ROOT = BASE_DIR / "staticfiles"
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+
+# Language and time
+
+LANGUAGE_CODE = "ru"
+LANGUAGES = [("ru", "Русский"), ("en", "English")]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_TZ = True
+TIME_ZONE = "UTC"
+
+# Logs
+
+LOGGING = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"json": {"()": "config.logs.JsonFormatter"}},
+    "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
+    "root": {"handlers": ["console"], "level": "INFO"},
+    "loggers": {"django": {"level": "INFO", "handlers": ["console"], "propagate": False}},
+}
+
+UNFOLD = {"SITE_TITLE": "MAX · каталог сотрудников", "SITE_HEADER": "Каталог сотрудников"}

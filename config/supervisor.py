@@ -1,0 +1,288 @@
+"""`make run`: start everything under one foreground process, keep it alive, and leave nothing behind."""
+
+import errno
+import fcntl
+import json
+import os
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from functools import partial
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+from types import FrameType
+from typing import IO, Any
+
+from config.embedded import Unavailable, socket_path
+from config.launch import Launch, StartError
+from config.processes import Child, die_with_parent, marked, outlast, stop
+from config.terminal import Terminal, say, show_ready
+
+# Seconds: the whole stop stays under 15.
+_STOP_APPLICATION = 12.0
+# Granian's workers lose a SIGTERM that comes while they import; nobody has sent them a request yet.
+_STOP_UNREADY = 1.5
+_STOP_VALKEY = 1.0
+_STOP_POSTGRES = 1.5
+_SETTINGS_TAKE = 30.0
+_SERVER_TAKES = 60.0
+_MIGRATIONS_TAKE = 3600.0
+_WEB_TAKES = 60.0
+
+_SHORTEST_PAUSE = 0.2
+_LONGEST_PAUSE = 5.0
+_LIVED_WELL = 30.0
+_LOG_LIMIT = 10 * 1024 * 1024
+
+
+class Stopped(Exception):
+    """SIGTERM, Ctrl-C or the end of the terminal."""
+
+
+class Supervisor:
+    def __init__(self, launch: Launch) -> None:
+        self.launch = launch
+        self.terminal = Terminal()
+        self.servers: list[Child] = []
+        self.application: list[Child] = []
+        self.due: dict[str, float] = {}
+        self.pause: dict[str, float] = {}
+        self.stops_asked = 0
+        self.is_reload_asked = False
+        self.is_ready = False
+        # Handlers only take a note: an exception in the middle of a start would lose the child being started.
+        for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
+            signal.signal(number, self.note)
+
+    def note(self, number: int, _frame: FrameType | None) -> None:
+        if number == signal.SIGHUP and not self.terminal.is_gone():
+            self.is_reload_asked = True
+        else:
+            self.stops_asked += 1
+
+    def run(self) -> int:
+        code = 0
+        try:
+            prepared = self.start()
+            self.is_ready = True
+            show_ready(self.launch, prepared)
+            self.watch()
+        except Stopped:
+            say("Stopping")
+        except (StartError, Unavailable, OSError) as error:
+            say(str(error))
+            code = 1
+        finally:
+            self.shut_down()
+        return code
+
+    def wait(self, seconds: float) -> None:
+        # make, which may lead the terminal's session, does not pass on its SIGHUP.
+        if self.stops_asked or (self.terminal.is_in_foreground and self.terminal.is_gone()):
+            raise Stopped
+        time.sleep(seconds)
+
+    def start(self) -> dict[str, Any]:
+        outlast(partial(marked, self.launch.data_dir), patience=4)
+        refuse_taken_port(self.launch)
+        lay_out(self.launch)
+        self.check_settings()
+        say(f"Starting with {self.launch.data_dir}")
+        env = self.launch.child_environment(self.start_servers())
+        prepared = self.prepare(env)
+        self.application = self.launch.application(env)
+        for child in self.application:
+            child.start()
+        self.wait_until(lambda: is_healthy(self.launch), _WEB_TAKES, self.application)
+        return prepared
+
+    def check_settings(self) -> None:
+        env = self.launch.child_environment({})
+        command = [sys.executable, "-c", "import config.settings"]
+        self.run_to_end(Child("settings", command, env, self.launch.log("settings")), _SETTINGS_TAKE)
+
+    def start_servers(self) -> dict[str, str]:
+        urls = {name: value for name, value in self.launch.environment.items() if name in SERVICES}
+        for name, server in self.launch.servers():
+            self.wait(0)
+            self.servers.append(server.child)
+            server.child.start()
+            self.wait_until(server.answers, _SERVER_TAKES, [server.child])
+            urls[name] = server.url
+        urls.setdefault("CELERY_BROKER_URL", urls["REDIS_URL"])
+        services = self.launch.data_dir / "services.env"
+        services.touch(mode=0o600)
+        services.write_text("".join(f"{name}={urls[name]}\n" for name in SERVICES))
+        if self.launch.is_development:
+            (self.launch.data_dir / "development.env").write_text("DEBUG=true\n")
+        return urls
+
+    def prepare(self, env: dict[str, str]) -> dict[str, Any]:
+        login = {name: text for name, text in self.launch.environment.items() if name.startswith("DJANGO_SUPERUSER_")}
+        command = [sys.executable, "-m", "config.prepare"]
+        output = self.run_to_end(
+            Child("prepare", command, {**env, **login}, self.launch.log("prepare")), _MIGRATIONS_TAKE
+        )
+        prepared: dict[str, Any] = json.loads(output.splitlines()[-1])
+        return prepared
+
+    def run_to_end(self, child: Child, patience: float) -> bytes:
+        """Return what the child wrote to stdout, which must be little; raise its last line when it fails."""
+        self.wait(0)
+        child.start(subprocess.PIPE)
+        try:
+            deadline = time.monotonic() + patience
+            while child.is_alive() and time.monotonic() < deadline:
+                self.wait(0.02)
+        finally:
+            child.kill()
+        if child.process is None or child.process.stdout is None or child.process.returncode != 0:
+            raise StartError(_message(child))
+        return child.process.stdout.read()
+
+    def wait_until(self, is_true: Callable[[], bool], patience: float, needed: list[Child]) -> None:
+        deadline = time.monotonic() + patience
+        while not is_true():
+            late = needed if time.monotonic() > deadline else [child for child in needed if not child.is_alive()]
+            if late:
+                raise StartError(f"{late[0].name} did not start: {late[0].last_words()} (see {late[0].log})")
+            self.wait(0.05)
+
+    def watch(self) -> None:
+        while True:
+            for child in (*self.servers, *self.application):
+                if not child.is_alive():
+                    self.revive(child)
+            if self.is_reload_asked:
+                self.is_reload_asked = False
+                self.reload()
+            self.wait(0.1)
+
+    def revive(self, child: Child) -> None:
+        now = time.monotonic()
+        if child.name not in self.due:
+            child.kill()
+            has_lived_well = now - child.started_at > _LIVED_WELL
+            pause = _SHORTEST_PAUSE if has_lived_well else self.pause.get(child.name, _SHORTEST_PAUSE)
+            self.pause[child.name] = min(pause * 2, _LONGEST_PAUSE)
+            self.due[child.name] = now + pause
+            say(f"{child.name} died ({child.ending()}): starting it again in {pause:.1f} s, see {child.log}")
+        elif now >= self.due[child.name]:
+            del self.due[child.name]
+            child.start()
+
+    def reload(self) -> None:
+        try:
+            self.check_settings()
+        except StartError as error:
+            say(f"Not reloaded: {error}")
+            return
+        web, *others = self.application
+        # Granian starts new workers before it ends the old ones: no request is refused meanwhile.
+        web.send(signal.SIGHUP)
+        stop(others, _STOP_APPLICATION, lambda: self.stops_asked > 0)
+        for child in others:
+            self.wait(0)
+            self.due.pop(child.name, None)
+            child.start()
+        say("Reloaded web, inbox, worker and beat")
+
+    def shut_down(self) -> None:
+        def must_hurry() -> bool:
+            return self.stops_asked > 1
+
+        stop(self.application, _STOP_APPLICATION if self.is_ready else _STOP_UNREADY, must_hurry)
+        stop([child for child in self.servers if child.name != "postgres"], _STOP_VALKEY, must_hurry)
+        stop([child for child in self.servers if child.name == "postgres"], _STOP_POSTGRES, must_hurry)
+        outlast(partial(marked, self.launch.data_dir), patience=0)
+        for name in ("services.env", "development.env", "supervisor.pid"):
+            (self.launch.data_dir / name).unlink(missing_ok=True)
+        shutil.rmtree(socket_path(self.launch.data_dir), ignore_errors=True)
+
+
+SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
+
+
+def _message(child: Child) -> str:
+    # A traceback ends with the dotted class of the error; the message says enough without it.
+    words = child.last_words()
+    name, colon, message = words.partition(": ")
+    return message if colon and "." in name and " " not in name else f"{child.name} failed: {words}"
+
+
+def claim(data_dir: Path) -> IO[str] | None:
+    """Take the lock that one supervisor holds on its DATA_DIR for as long as it lives; None when it is taken."""
+    lock = (data_dir / "supervisor.lock").open("w")
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        lock.close()
+        return None
+    return lock
+
+
+def refuse_taken_port(launch: Launch) -> None:
+    host, port = launch.host, launch.port
+    try:
+        family = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0][0]
+        with socket.socket(family) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind((host, port))
+    except socket.gaierror:
+        raise StartError(f"HOST {host} is not an address of this machine") from None
+    except PermissionError:
+        raise StartError(f"Port {port} on {host} needs more rights: set PORT to another one") from None
+    except OSError as error:
+        if error.errno == errno.EADDRNOTAVAIL:
+            raise StartError(f"HOST {host} is not an address of this machine") from None
+        raise StartError(f"Port {port} on {host} is taken: set PORT to another one") from None
+
+
+def lay_out(launch: Launch) -> None:
+    """Make the folders of DATA_DIR, set aside long logs and drop the metrics of processes that are gone."""
+    prometheus = launch.data_dir / "prometheus"
+    shutil.rmtree(prometheus, ignore_errors=True)
+    for folder in (prometheus, launch.data_dir / "logs"):
+        folder.mkdir(mode=0o700, exist_ok=True)
+    for log in (launch.data_dir / "logs").glob("*.log"):
+        if log.stat().st_size > _LOG_LIMIT:
+            log.rename(log.with_suffix(".log.1"))
+    (launch.data_dir / "supervisor.pid").write_text(f"{os.getpid()}\n")
+
+
+def is_healthy(launch: Launch) -> bool:
+    connection = HTTPConnection(launch.reachable_host.strip("[]"), launch.port, timeout=5)
+    try:
+        connection.request("GET", "/health", headers={"Host": launch.host_header})
+        return connection.getresponse().status == HTTPStatus.OK
+    except (OSError, HTTPException):
+        return False
+    finally:
+        connection.close()
+
+
+def main() -> int:
+    # With make killed there would be nobody left to pass on a Ctrl-C.
+    if "MAKELEVEL" in os.environ:
+        die_with_parent(signal.SIGTERM)
+    try:
+        launch = Launch.from_environment()
+        launch.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
+        lock = claim(launch.data_dir)
+    except (StartError, OSError) as error:
+        say(str(error))
+        return 1
+    if lock is None:
+        say(f"{launch.data_dir} is in use by another `make run`: set DATA_DIR to another folder")
+        return 1
+    with lock:
+        return Supervisor(launch).run()
+
+
+if __name__ == "__main__":
+    sys.exit(main())

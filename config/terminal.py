@@ -1,0 +1,81 @@
+"""What `make run` says, and whether anybody is still there to read it."""
+
+import os
+import signal
+import sys
+from contextlib import suppress
+from typing import Any
+
+from config.launch import Launch
+
+_READY = """
+Ready.
+
+  application     {url}
+  admin           {url}/admin/
+  API             {url}/swagger/
+  health          {url}/health
+  metrics         {url}/metrics
+  login           {login}
+  logs            {data_dir}/logs
+  services        {data_dir}/services.env
+  stop            Ctrl-C
+"""
+_DEVELOPMENT = """
+  API token (30 days)
+  {token}
+
+Try it: MAX tells us a name, and a new employee gets it.
+
+curl -sS {url}/webhook/max -H 'Content-Type: application/json' -d '{update}'
+sleep 1
+curl -sS {url}/employees -H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' -d '{employee}'
+"""
+_UPDATE = '{"type":"message_new","message":{"from":{"user_id":"test_user","first_name":"Test","last_name":"User"}}}'
+_EMPLOYEE = '{"phone":"+1234567890","max_id":"test_user","university_id":1}'
+
+
+def say(line: str) -> None:
+    # A closed terminal or the end of `make run | head` is no reason to stop half way.
+    with suppress(OSError):
+        sys.stdout.write(f"{line}\n")
+        sys.stdout.flush()
+
+
+def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
+    say(_READY.format(url=launch.url, login=_login(launch, prepared), data_dir=launch.data_dir))
+    if token := prepared.get("token"):
+        say(_DEVELOPMENT.format(url=launch.url, token=token, update=_UPDATE, employee=_EMPLOYEE))
+
+
+def _login(launch: Launch, prepared: dict[str, Any]) -> str:
+    if "is_new" not in prepared:
+        return "manage.py createsuperuser, or set DJANGO_SUPERUSER_PASSWORD"
+    has_own_password = "DJANGO_SUPERUSER_PASSWORD" in launch.environment
+    password = "the password in DJANGO_SUPERUSER_PASSWORD" if has_own_password else "admin"
+    return f"{prepared['username']} / {password}{'' if prepared['is_new'] else ' (unless changed since)'}"
+
+
+class Terminal:
+    """Tells a closed terminal from the SIGHUP of `make deploy`; under nohup there is no terminal to close."""
+
+    def __init__(self) -> None:
+        self.has_one = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _foreground_group() is not None
+        self.is_in_foreground = self.has_one and _foreground_group() == os.getpgrp()
+
+    def is_gone(self) -> bool:
+        return self.has_one and _foreground_group() is None
+
+
+def _foreground_group() -> int | None:
+    """Return the process group that the terminal's keys reach, or None without a terminal."""
+    try:
+        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return None
+    try:
+        return os.tcgetpgrp(terminal)
+    except OSError:
+        return None
+    finally:
+        os.close(terminal)

@@ -1,0 +1,31 @@
+from django.contrib import admin
+from django.urls import include, path, re_path
+from django.views.generic import RedirectView
+from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from rest_framework.routers import SimpleRouter
+from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
+
+from config import errors
+from employees.views import EmployeeViewSet
+from profiles.views import ProfileViewSet
+from webhooks.views import webhook
+
+router = SimpleRouter(trailing_slash=False)
+router.register("employees", EmployeeViewSet, basename="employee")
+router.register("profiles", ProfileViewSet, basename="profile")
+
+# Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
+urlpatterns = [
+    path("admin/", admin.site.urls),
+    path("webhook/max", webhook),
+    path("api/token", TokenObtainPairView.as_view()),
+    path("api/token/refresh", TokenRefreshView.as_view()),
+    path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("swagger", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),
+    path("", include("monitoring.urls")),
+    *router.urls,
+    path("admin", RedirectView.as_view(url="/admin/")),
+    path("", RedirectView.as_view(url="/admin/")),
+    re_path("", errors.not_found),
+]
+handler500 = "config.errors.server_error"

@@ -1,0 +1,29 @@
+"""Every variable is read somewhere, is in .env.example, and stands in the README's table, once."""
+
+import re
+from pathlib import Path
+
+ROOT = Path(__file__).parent.parent.parent
+
+
+READS = re.compile(
+    r'(?:env\.\w+\(|duration\(env, |(?:environ|environment|given|login)(?:\.get\(|, |\[))"([A-Z][A-Z0-9_]+)"'
+)
+INTERNAL = {"ARGS", "MAKELEVEL", "ENV_FILE", "PATH", "HOME", "CI"}
+
+
+def read_by_the_code() -> set[str]:
+    sources = "\n".join(path.read_text() for path in (ROOT / "config").glob("*.py"))
+    return set(READS.findall(sources)) - INTERNAL
+
+
+def in_the_example() -> list[str]:
+    return re.findall(r"^([A-Z][A-Z0-9_]+)=", (ROOT / ".env.example").read_text(), re.MULTILINE)
+
+
+def in_the_readme() -> list[str]:
+    return re.findall(r"^\| `([A-Z][A-Z0-9_]+)` \|", (ROOT / "README.md").read_text(), re.MULTILINE)
+
+
+def test_the_example_and_the_readme_list_what_is_read() -> None:
+    assert sorted(in_the_example()) == sorted(in_the_readme()) == sorted(read_by_the_code())

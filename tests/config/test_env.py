@@ -1,0 +1,60 @@
+from datetime import timedelta
+
+import pytest
+from django.core.exceptions import ImproperlyConfigured
+
+from config.env import GUIDE_SECRET, database, parse_duration, refuse_weak_production
+
+KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
+
+
+@pytest.mark.parametrize(
+    ("text", "hours"), [("720h", 720), ("1h30m", 1.5), ("90m", 1.5), ("3600s", 1), ("0.5h", 0.5), ("3600000ms", 1)]
+)
+def test_it_reads_gos_durations(text: str, hours: float) -> None:
+    assert parse_duration(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize("text", ["", "720", "h", "-1h", "1d", "1h ", "1h30"])
+def test_it_refuses_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError, match="is not a duration"):
+        parse_duration(text)
+
+
+def test_it_reads_a_database_url_over_a_socket() -> None:
+    entry = database("postgresql://postgres@/directory?host=/srv/a%20b&application_name=x")
+    assert (entry["NAME"], entry["USER"], entry["HOST"]) == ("directory", "postgres", "/srv/a b")
+    assert entry["OPTIONS"]["application_name"] == "x"
+
+
+def test_it_refuses_what_is_no_database_url() -> None:
+    with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
+        database("mysql://root:secret@localhost/x")
+
+
+def test_strong_secrets_start() -> None:
+    refuse_weak_production(KEY, f"{SECRET}, other-secret-0000", HOSTS)
+
+
+@pytest.mark.parametrize(
+    ("key", "secret", "hosts", "variable"),
+    [
+        ("", SECRET, HOSTS, "SECRET_KEY"),
+        (" " * 60, SECRET, HOSTS, "SECRET_KEY"),
+        ("k" * 49, SECRET, HOSTS, "SECRET_KEY"),
+        ("django-insecure-" + KEY, SECRET, HOSTS, "SECRET_KEY"),
+        (KEY, "", HOSTS, "WEBHOOK_SECRET"),
+        (KEY, " , ", HOSTS, "WEBHOOK_SECRET"),
+        (KEY, "s" * 15, HOSTS, "WEBHOOK_SECRET"),
+        (KEY, f"{SECRET},short", HOSTS, "WEBHOOK_SECRET"),
+        (KEY, "s" * 15 + "é", HOSTS, "WEBHOOK_SECRET"),
+        (KEY, GUIDE_SECRET, HOSTS, "WEBHOOK_SECRET"),
+        (KEY, SECRET, [], "ALLOWED_HOSTS"),
+        (KEY, SECRET, ["a", "*"], "ALLOWED_HOSTS"),
+    ],
+)
+def test_it_refuses_weak_ones_and_never_prints_them(key: str, secret: str, hosts: list[str], variable: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match=variable) as refused:
+        refuse_weak_production(key, secret, hosts)
+    values = [value for value in (key.strip(), secret.strip(" ,")) if len(value) > 3]
+    assert not any(value in str(refused.value) for value in values)
