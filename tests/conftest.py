@@ -1,0 +1,100 @@
+from collections.abc import Callable, Iterator
+from decimal import Decimal
+
+import pytest
+import pytest_django
+from django.contrib.auth.models import User
+from django.db import connection
+from django_redis import get_redis_connection
+from pytest_django.fixtures import Settings
+from redis import Redis
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
+from waffle.models import Switch
+
+from employees.models import University
+from profiles import cache, direct_api
+from profiles.rollout.decision import forget_state
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
+from tests.profiles.fake_max import FakeMax, fake_max
+from webhooks.wakeup import waker
+
+Phases = Callable[..., None]
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+    """Let tables be flushed: waffle's own, which our flag model replaces, point at tables that are."""
+    with django_db_blocker.unblock(), connection.cursor() as cursor:
+        cursor.execute("DROP TABLE waffle_flag_groups, waffle_flag_users")
+
+
+@pytest.fixture(autouse=True)
+def _as_a_new_process() -> Iterator[None]:
+    """Forget what a process remembers: the flags' memo, the breakers, the waker's thread."""
+    forget_state()
+    cache.breaker.close()
+    direct_api.breaker.close()
+    yield
+    waker.stop()
+
+
+@pytest.fixture
+def redis() -> Iterator[Redis]:
+    """The cache's Redis, empty."""
+    client = get_redis_connection("default")
+    client.flushdb()
+    yield client
+    client.flushdb()
+
+
+@pytest.fixture
+def phases(db: None) -> Phases:
+    """Set the four percentages; switches are on and nothing is latched, as after a migration."""
+    for name in SWITCHES:
+        Switch.objects.update_or_create(name=name, defaults={"active": True})
+    Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": False})
+
+    def set_percents(*percents: float) -> None:
+        for name, percent in zip(PHASES, [*percents, 0, 0, 0, 0], strict=False):
+            Flag.objects.update_or_create(name=name, defaults={"percent": Decimal(str(percent)), "everyone": None})
+        forget_state()
+
+    set_percents()
+    return set_percents
+
+
+@pytest.fixture
+def cache_first(phases: Phases, redis: Redis) -> None:
+    """Phase 3 for everybody: updates are collected, the cache answers first."""
+    phases(100, 100, 100)
+
+
+@pytest.fixture
+def university(db: None) -> University:
+    return University.objects.create(name="Университет")
+
+
+@pytest.fixture
+def superadmin(db: None) -> User:
+    return User.objects.create_superuser("root")
+
+
+def client_of(user: User) -> APIClient:
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user)}")
+    return client
+
+
+@pytest.fixture
+def api(superadmin: User) -> APIClient:
+    return client_of(superadmin)
+
+
+@pytest.fixture
+def direct(settings: Settings) -> Iterator[FakeMax]:
+    """The direct API, reachable and with a token."""
+    with fake_max() as fake:
+        settings.MAX_API_URL = fake.url
+        settings.MAX_BOT_TOKEN = "bot-token"
+        yield fake
