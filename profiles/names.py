@@ -1,0 +1,60 @@
+"""The rules for names: cleaning at the edge, what a person may call themselves, how a name is shown."""
+
+import unicodedata
+
+import regex
+
+NAME_LENGTH = 100
+UNKNOWN = "Неизвестно"
+
+_SURROGATE = regex.compile(r"[\ud800-\udfff]")
+# A zero-width joiner stays only where it holds an emoji together.
+_JOINING = r"(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})"
+_INVISIBLE = regex.compile(rf"(?!{_JOINING})[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
+_SPACE = regex.compile(r"[\s\u2800\u3164]+")
+_CONTROL = regex.compile(r"\p{Cc}")
+_SAYABLE = regex.compile(r"[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*")
+
+
+def _tidy(text: str) -> str:
+    text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
+    text = _INVISIBLE.sub("", text)
+    text = _CONTROL.sub("", _SPACE.sub(" ", text))
+    return unicodedata.normalize("NFC", _SPACE.sub(" ", text)).strip()
+
+
+def clean(text: str) -> str:
+    """Return the name as it is stored, at most 100 characters and never half a grapheme; ``""`` when nothing is left.
+
+    NFC; control, bidi and zero-width characters gone; lone surrogates replaced; white space folded (max-api.md).
+    """
+    tidy = _tidy(text)
+    if len(tidy) <= NAME_LENGTH:
+        return tidy
+    kept = ""
+    for grapheme in regex.findall(r"\X", tidy[: NAME_LENGTH * 4]):
+        if len(kept) + len(grapheme) > NAME_LENGTH:
+            break
+        kept += grapheme
+    return (kept or tidy[:NAME_LENGTH]).strip()
+
+
+def user_provided(text: str) -> str:
+    """Return the name that a person gave themselves, cleaned; ValueError when it is none.
+
+    Letters of any alphabet, spaces, hyphens, apostrophes and dots, 1 to 100 characters.
+    """
+    tidy = _tidy(text)
+    if not tidy or len(tidy) > NAME_LENGTH or not _SAYABLE.fullmatch(tidy):
+        raise ValueError("a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots")
+    return tidy
+
+
+def display(user_provided_name: str, first_name: str, last_name: str) -> str:
+    return user_provided_name or f"{first_name} {last_name}".strip()
+
+
+def split(full_name: str) -> tuple[str, str, str]:
+    """Split into first, last and middle name: first word, second word, the rest."""
+    first, last, middle = ([*full_name.split(" ", 2), "", ""])[:3]
+    return first, last, middle

@@ -1,0 +1,155 @@
+"""Who answers for an employee's name: the request, the profile cache, the direct API, or nobody (contract §3)."""
+
+from __future__ import annotations
+
+import logging
+from dataclasses import dataclass, replace
+from datetime import datetime
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.utils import timezone
+from prometheus_client import Counter
+
+from profiles import cache, direct_api, names
+from profiles.cache import CachedProfile, CacheError
+from profiles.models import Profile, ProfileSource
+from profiles.phones import masked
+from profiles.rollout.decision import decide
+
+resolutions = Counter("name_resolutions", "Names resolved for employees", ["source", "stage"])
+logger = logging.getLogger(__name__)
+
+CACHE_FIRST = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Resolution:
+    """A name with who answered for it. ``updated_at`` is None for ``manual`` and ``default``."""
+
+    first_name: str = names.UNKNOWN
+    last_name: str = names.UNKNOWN
+    middle_name: str = ""
+    max_id: str | None = None
+    source: ProfileSource = ProfileSource.DEFAULT
+    updated_at: datetime | None = None
+
+
+def resolve(*, phone: str, max_id: str | None, first_name: str = "", last_name: str = "") -> Resolution:
+    """Return the name to store for a new employee; never raises for an outage of Redis or the direct API.
+
+    Names given in the request hold; a lone one is kept and the missing part looked up.
+    """
+    if first_name and last_name:
+        return Resolution(first_name, last_name, "", max_id, ProfileSource.MANUAL)
+    stage = decide(phone).stage
+    found = _look_up(phone, max_id) if stage >= CACHE_FIRST else _ask_direct_api(phone, max_id)
+    resolutions.labels(found.source, stage).inc()
+    if not first_name and not last_name:
+        return found
+    return replace(
+        found,
+        first_name=first_name or found.first_name,
+        last_name=last_name or found.last_name,
+        source=ProfileSource.MANUAL,
+        updated_at=None,
+    )
+
+
+def _look_up(phone: str, max_id: str | None) -> Resolution:
+    cached = _from_cache(max_id) if max_id else None
+    if cached and _is_complete(cached):
+        return _named(cached)
+    direct = _ask_direct_api(phone, max_id)
+    if not max_id and direct.max_id:
+        cached = _from_cache(direct.max_id)
+        if cached and _is_complete(cached):
+            return _named(cached)
+    # A partial name from the cache beats nothing, and yields to a full one of the direct API.
+    if cached and not (direct.source == ProfileSource.API and direct.last_name):
+        return _named(cached)
+    return direct
+
+
+def _from_cache(max_id: str) -> CachedProfile | None:
+    """Return what may be served of the person: fresh, and with at least a first name or an own name."""
+    profile = _cached(max_id)
+    if profile is None:
+        return None
+    if profile.is_stale:
+        # An own name does not expire; a MAX name does.
+        profile = replace(profile, max_first_name="", max_last_name="")
+    return profile if profile.user_provided_name or profile.max_first_name else None
+
+
+def _cached(max_id: str) -> CachedProfile | None:
+    try:
+        if profile := cache.read(max_id):
+            return profile
+    except CacheError as error:
+        logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": str(error)})
+    return _from_record(max_id)
+
+
+def _from_record(max_id: str) -> CachedProfile | None:
+    """Read PostgreSQL, the record behind the cache, and refill what Redis has lost."""
+    profile = _recorded(max_id)
+    if profile is None:
+        return None
+    try:
+        cache.refill(profile)
+    except CacheError:
+        # Redis is down or full: the answer does not depend on it, and the refill task tries again.
+        logger.debug("refill on read failed", extra={"event": "cache_refill_failed"})
+    return CachedProfile.of(profile)
+
+
+def _recorded(max_id: str) -> Profile | None:
+    """Read the row under what PROFILE_CACHE_TIMEOUT leaves after the two waits for Redis; None when that fails."""
+    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
+    try:
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
+            return Profile.objects.filter(user_id=max_id).first()
+    except DatabaseError as error:
+        logger.warning(
+            "profile record unreadable", extra={"event": "record_read_failed", "error": type(error).__name__}
+        )
+        return None
+
+
+def _is_complete(profile: CachedProfile) -> bool:
+    """Tell whether nothing is missing. Redis shows an unknown and an absent last name alike, so PostgreSQL decides."""
+    if profile.has_full_name or not settings.MAX_BOT_TOKEN:
+        return True
+    return Profile.objects.filter(user_id=profile.user_id, last_name="").exists()
+
+
+def _named(profile: CachedProfile) -> Resolution:
+    if profile.user_provided_name:
+        first, last, middle = names.split(profile.user_provided_name)
+        source = ProfileSource.USER_INPUT
+    else:
+        first, last, middle = profile.max_first_name, profile.max_last_name, ""
+        source = ProfileSource.WEBHOOK
+    return Resolution(first, last, middle, profile.user_id, source, profile.last_updated)
+
+
+def _ask_direct_api(phone: str, max_id: str | None) -> Resolution:
+    """Ask the direct API, or return the unknown name with what is known of the MAX id."""
+    unknown = Resolution(max_id=max_id)
+    if not settings.MAX_BOT_TOKEN:
+        return unknown
+    try:
+        user = direct_api.find_user(phone)
+    except direct_api.DirectApiError as error:
+        logger.warning(
+            "direct API failed", extra={"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
+        )
+        return unknown
+    if user is None:
+        return unknown
+    if not user.first_name:
+        return replace(unknown, max_id=max_id or user.user_id)
+    return Resolution(user.first_name, user.last_name, "", max_id or user.user_id, ProfileSource.API, timezone.now())

@@ -1,0 +1,88 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Any
+
+from django.utils import timezone
+from rest_framework import serializers
+
+from profiles import names
+from profiles.identity import user_id_of
+from profiles.sightings import Claim, Sighting
+
+
+class UserIdField(serializers.CharField):
+    """A MAX id: an int64 in plain decimal or a legacy id; an integer in JSON is taken too."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(max_length=64, **kwargs)
+
+    def to_internal_value(self, data: Any) -> str:
+        try:
+            return user_id_of(data)
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+
+
+class NameField(serializers.CharField):
+    """A name as the directory stores it: cleaned, cut at 100 characters, may be empty."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(allow_blank=True, required=False, trim_whitespace=False, **kwargs)
+
+    def run_validation(self, data: Any = serializers.empty) -> Any:
+        return super().run_validation(names.clean(data) if isinstance(data, str) else data)
+
+
+class OwnNameField(serializers.CharField):
+    """A name that a person gives themselves: 1 to 100 letters, spaces, hyphens, apostrophes, dots."""
+
+    def to_internal_value(self, data: Any) -> str:
+        try:
+            return names.user_provided(super().to_internal_value(data))
+        except ValueError as error:
+            raise serializers.ValidationError(str(error)) from None
+
+
+class ProfileSerializer(serializers.Serializer[Any]):
+    user_id = serializers.CharField()
+    max_first_name = serializers.CharField()
+    max_last_name = serializers.CharField()
+    user_provided_name = serializers.CharField()
+    display_name = serializers.CharField()
+    has_full_name = serializers.BooleanField()
+    source = serializers.CharField()  # type: ignore[assignment]
+    last_updated = serializers.DateTimeField(allow_null=True)
+
+
+class ProfileStatsSerializer(serializers.Serializer[Any]):
+    total_profiles = serializers.IntegerField()
+    profiles_with_full_name = serializers.IntegerField()
+    profiles_by_source = serializers.DictField(child=serializers.IntegerField())
+
+
+class NameSerializer(serializers.Serializer[Any]):
+    name = OwnNameField()
+
+    def sighting(self, user_id: str) -> Sighting:
+        now = timezone.now()
+        return Sighting(user_id, now, user_provided_name=Claim(True, now, self.validated_data["name"]))
+
+
+class ProfileChangeSerializer(serializers.Serializer[Any]):
+    max_first_name = NameField()
+    max_last_name = NameField()
+    user_provided_name = OwnNameField(required=False, allow_blank=True)
+
+    def sighting(self, user_id: str) -> Sighting:
+        now = timezone.now()
+        return Sighting(
+            user_id,
+            now,
+            first_name=self._claim("max_first_name", now),
+            last_name=self._claim("max_last_name", now),
+            user_provided_name=self._claim("user_provided_name", now),
+        )
+
+    def _claim(self, field: str, now: datetime) -> Claim | None:
+        return Claim(True, now, self.validated_data[field]) if field in self.validated_data else None

@@ -1,0 +1,69 @@
+"""The merge rule: what updates say of a person, and which of two sayings holds.
+
+A name field is a claim with a clock of its own. The greater claim holds, so merging is commutative, associative and
+idempotent: the order in which updates arrive, repeats and parallel workers cannot change the outcome.
+"""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import NamedTuple
+
+
+class Claim(NamedTuple):
+    """One field as an update says it; compared in this order, text by code point.
+
+    ``is_real`` is false for a first name taken from the deprecated ``name``: it ranks below any real one.
+    ``value`` is ``""`` where the update says that there is none.
+    """
+
+    is_real: bool
+    said_at: datetime
+    value: str
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What one update says of one person. A field that it does not carry is None and moves no clock."""
+
+    user_id: str
+    received_at: datetime
+    first_name: Claim | None = None
+    last_name: Claim | None = None
+    user_provided_name: Claim | None = None
+
+    @property
+    def says_something(self) -> bool:
+        return any(self.claims)
+
+    @property
+    def claims(self) -> tuple[Claim | None, Claim | None, Claim | None]:
+        return self.first_name, self.last_name, self.user_provided_name
+
+    def absorb(self, other: "Sighting") -> "Sighting":
+        """Return both as one; ``received_at`` moves only when ``other`` changed something."""
+        merged = [_greater(mine, theirs) for mine, theirs in zip(self.claims, other.claims, strict=True)]
+        if merged == list(self.claims):
+            return self
+        return replace(
+            self,
+            received_at=max(self.received_at, other.received_at),
+            first_name=merged[0],
+            last_name=merged[1],
+            user_provided_name=merged[2],
+        )
+
+
+def _greater(mine: Claim | None, theirs: Claim | None) -> Claim | None:
+    if mine is None or theirs is None:
+        return mine or theirs
+    return max(mine, theirs)
+
+
+def fold(sightings: Iterable[Sighting]) -> list[Sighting]:
+    """Merge to one sighting a person, ordered by user id (all writers lock rows in this order: no deadlock)."""
+    people: dict[str, Sighting] = {}
+    for sighting in sightings:
+        known = people.get(sighting.user_id)
+        people[sighting.user_id] = known.absorb(sighting) if known else sighting
+    return [people[user_id] for user_id in sorted(people) if people[user_id].says_something]

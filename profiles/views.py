@@ -1,0 +1,87 @@
+from typing import Any
+
+from django.db import transaction
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.decorators import action
+from rest_framework.permissions import BasePermission, IsAdminUser, IsAuthenticated
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.viewsets import GenericViewSet
+
+from profiles import cache
+from profiles.cache import CachedProfile, CacheError
+from profiles.models import Profile
+from profiles.serializers import (
+    NameSerializer,
+    ProfileChangeSerializer,
+    ProfileSerializer,
+    ProfileStatsSerializer,
+    UserIdField,
+)
+from profiles.sightings import Sighting
+
+
+class ProfileViewSet(GenericViewSet[Profile]):
+    """What is known of a MAX user."""
+
+    queryset = Profile.objects.all()
+    serializer_class = ProfileSerializer
+    lookup_field = "user_id"
+    lookup_value_regex = "[^/]+"
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [IsAuthenticated()] if self.request.method == "GET" else [IsAdminUser()]
+
+    @extend_schema(responses=ProfileSerializer)
+    def retrieve(self, request: Request, user_id: str) -> Response:
+        return Response(ProfileSerializer(known_profile(checked_id(user_id))).data)
+
+    @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
+    def update(self, request: Request, user_id: str) -> Response:
+        """Set the given names; an absent field stays as it is, an empty one clears."""
+        change = ProfileChangeSerializer(data=request.data)
+        change.is_valid(raise_exception=True)
+        return Response(ProfileSerializer(apply(change.sighting(checked_id(user_id)))).data)
+
+    @extend_schema(request=NameSerializer, responses=ProfileSerializer)
+    @action(detail=True, methods=["post"], url_path="name")
+    def set_name(self, request: Request, user_id: str) -> Response:
+        """Set the name that the person gave themselves; webhook updates never overwrite it."""
+        given = NameSerializer(data=request.data)
+        given.is_valid(raise_exception=True)
+        return Response(ProfileSerializer(apply(given.sighting(checked_id(user_id)))).data)
+
+    @extend_schema(responses=ProfileStatsSerializer)
+    @action(detail=False)
+    def stats(self, request: Request) -> Response:
+        return Response(ProfileStatsSerializer(Profile.objects.stats()).data)
+
+
+def checked_id(user_id: str) -> str:
+    field: Any = UserIdField()
+    try:
+        return str(field.run_validation(user_id))
+    except serializers.ValidationError as error:
+        raise serializers.ValidationError({"user_id": error.detail}) from None
+
+
+def known_profile(user_id: str) -> CachedProfile:
+    """Return what Redis, else PostgreSQL, knows of the person; the unknown profile when neither does."""
+    try:
+        cached = cache.read(user_id)
+    except CacheError:
+        cached = None
+    if cached:
+        return cached
+    profile = Profile.objects.filter(user_id=user_id).first()
+    return CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)
+
+
+@transaction.atomic
+def apply(sighting: Sighting) -> CachedProfile:
+    """Merge a change made by hand and write it through to Redis."""
+    changed = Profile.objects.absorb([sighting])
+    cache.write_through(changed)
+    profile = changed[0] if changed else Profile.objects.filter(user_id=sighting.user_id).first()
+    return CachedProfile.of(profile) if profile else CachedProfile.unknown(sighting.user_id)

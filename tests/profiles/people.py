@@ -1,0 +1,47 @@
+"""Profiles for tests, made by the way that updates go."""
+
+import json
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+from redis import Redis
+
+from profiles import cache
+from profiles.models import Profile
+from profiles.sightings import Claim, Sighting
+
+
+def know(
+    user_id: str,
+    first_name: str | None = "Иван",
+    last_name: str | None = "Петров",
+    own_name: str | None = None,
+    *,
+    at: datetime | None = None,
+    age: timedelta = timedelta(),
+    is_cached: bool = True,
+) -> Profile:
+    """Store a profile, and write it to Redis unless told not to."""
+    at = at or timezone.now() - age
+    (profile,) = Profile.objects.absorb(
+        [
+            Sighting(
+                user_id,
+                at,
+                first_name=Claim(True, at, first_name) if first_name is not None else None,
+                last_name=Claim(True, at, last_name) if last_name is not None else None,
+                user_provided_name=Claim(True, at, own_name) if own_name is not None else None,
+            )
+        ]
+    )
+    if is_cached:
+        cache.write([profile])
+    return profile
+
+
+def cached(redis: Redis, user_id: str) -> Any:
+    """Return what Redis holds of the person, as the JSON says it."""
+    text = redis.get(f"profile:user:{user_id}")
+    assert isinstance(text, bytes)
+    return json.loads(text)

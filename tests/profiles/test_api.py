@@ -1,0 +1,84 @@
+import pytest
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+
+from profiles.models import Profile
+from tests.conftest import client_of
+from tests.profiles.people import know
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def test_it_works(api: APIClient) -> None:
+    know("7", "Иван", "Петров")
+    answer = api.get("/profiles/7")
+    assert answer.status_code == 200
+    body = answer.json()
+    assert body.pop("last_updated").startswith("20")
+    assert body == {
+        "user_id": "7",
+        "max_first_name": "Иван",
+        "max_last_name": "Петров",
+        "user_provided_name": "",
+        "display_name": "Иван Петров",
+        "has_full_name": True,
+        "source": "webhook",
+    }
+
+
+def test_it_reads_the_record_where_redis_has_nothing(api: APIClient) -> None:
+    know("7", is_cached=False)
+    assert api.get("/profiles/7").json()["max_first_name"] == "Иван"
+
+
+def test_an_unknown_user_has_empty_names(api: APIClient) -> None:
+    body = api.get("/api/v1/profiles/nobody/").json()
+    assert (body["max_first_name"], body["source"], body["last_updated"]) == ("", "default", None)
+
+
+@pytest.mark.parametrize("user_id", ["0", "007", str(2**63), "a b", "имя"])
+def test_it_refuses_what_is_no_id(api: APIClient, user_id: str) -> None:
+    answer = api.get(f"/profiles/{user_id}")
+    assert answer.status_code == 400
+    assert "user_id" in answer.json()["error"]["details"]
+
+
+def test_it_sets_and_clears_names(api: APIClient) -> None:
+    know("7", "Иван", "Петров")
+    changed = api.put("/profiles/7", {"max_last_name": "", "user_provided_name": "Ваня"}, format="json").json()
+    assert (changed["max_first_name"], changed["max_last_name"], changed["display_name"]) == ("Иван", "", "Ваня")
+    assert changed["source"] == "user_input"
+    cleared = api.put("/profiles/7", {"user_provided_name": ""}, format="json").json()
+    assert (cleared["user_provided_name"], cleared["source"]) == ("", "webhook")
+    assert api.get("/profiles/7").json() == cleared
+
+
+def test_it_sets_the_own_name(api: APIClient) -> None:
+    assert api.post("/profiles/7/name", {"name": " Анна  Мария "}, format="json").json()["display_name"] == "Анна Мария"
+    assert Profile.objects.get().user_provided_name == "Анна Мария"
+
+
+@pytest.mark.parametrize("name", ["", "1", "я" * 101, None, 5, ["Анна"]])
+def test_it_refuses_what_is_no_own_name(api: APIClient, name: object) -> None:
+    answer = api.post("/profiles/7/name", {"name": name}, format="json")
+    assert answer.status_code == 400
+    assert list(answer.json()["error"]["details"]) == ["name"]
+
+
+def test_it_counts(api: APIClient) -> None:
+    know("1", "Иван", "Петров")
+    know("2", "Иван", "")
+    know("3", "Иван", "", "Ваня")
+    assert api.get("/profiles/stats").json() == {
+        "total_profiles": 3,
+        "profiles_with_full_name": 2,
+        "profiles_by_source": {"webhook": 2, "user_input": 1},
+    }
+
+
+def test_it_refuses_strangers_and_writers_who_are_not_staff(client: APIClient) -> None:
+    assert client.get("/profiles/7").status_code == 401
+    reader = client_of(User.objects.create_user("reader"))
+    assert reader.get("/profiles/7").status_code == 200
+    assert reader.put("/profiles/7", {}, format="json").status_code == 403
+    assert reader.post("/profiles/7/name", {"name": "Анна"}, format="json").status_code == 403
