@@ -1,0 +1,136 @@
+import json
+import random
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from pytest_django.fixtures import Settings
+from redis import Redis
+
+from profiles import cache
+from profiles.models import Profile
+from profiles.tasks import refill_cache
+from tests.conftest import Phases
+from tests.profiles.people import cached
+from tests.servers import FaultyServer
+from webhooks.models import InboxUpdate, State
+from webhooks.processing import process_batch, process_inbox
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+
+
+def started(user_id: int, timestamp: int, first_name: str) -> dict[str, Any]:
+    user = {"user_id": user_id, "first_name": first_name, "last_name": f"v{timestamp}"}
+    return {"update_type": "bot_started", "timestamp": timestamp, "chat_id": user_id, "user": user}
+
+
+def post(body: Any) -> int:
+    return Client().post("/webhook/max", json.dumps(body), content_type="application/json").status_code
+
+
+def states() -> dict[str, int]:
+    found = list(InboxUpdate.objects.values_list("state", flat=True))
+    return {state: found.count(state) for state in set(found)}
+
+
+def test_it_works(redis: Redis) -> None:
+    post(started(7, 1000, "Анна"))
+    assert process_inbox() == 1
+    profile = Profile.objects.get()
+    assert (profile.user_id, profile.first_name, profile.last_name) == ("7", "Анна", "v1000")
+    assert cached(redis, "7")["max_first_name"] == "Анна"
+    update = InboxUpdate.objects.get()
+    assert (update.state, update.user_id, update.has_names, update.has_changed_profile) == (State.DONE, "7", True, True)
+    assert update.finished_at
+    assert process_inbox() == 0
+
+
+def test_an_older_update_changes_nothing_wherever_it_comes(redis: Redis) -> None:
+    for order in ((1, 2), (2, 1)):
+        for timestamp in order:
+            post(started(order[0], timestamp, f"name {timestamp}"))
+            process_inbox()
+        assert Profile.objects.get(pk=order[0]).first_name == "name 2"
+        assert cached(redis, str(order[0]))["max_first_name"] == "name 2"
+
+
+def test_an_own_name_survives_every_update(redis: Redis) -> None:
+    message = {
+        "sender": {"user_id": 7, "first_name": "Анна"},
+        "recipient": {"chat_type": "dialog"},
+        "body": {"mid": "m1", "text": "меня зовут Аня"},
+    }
+    post({"update_type": "message_created", "timestamp": 1000, "message": message})
+    for timestamp in range(2000, 2010):
+        post(started(7, timestamp, "Другая"))
+    process_inbox()
+    entry = cached(redis, "7")
+    assert (entry["user_provided_name"], entry["source"]) == ("Аня", "user_input")
+
+
+def test_a_person_without_an_id_is_quarantined_and_blocks_nobody() -> None:
+    post({"update_type": "bot_started", "timestamp": 1, "chat_id": 1, "user": {"user_id": True}})
+    post(started(7, 1, "Анна"))
+    process_inbox()
+    assert states() == {State.QUARANTINED: 1, State.DONE: 1}
+
+
+def test_while_phase_2_is_off_updates_are_skipped(phases: Phases) -> None:
+    phases(100)
+    post(started(7, 1, "Анна"))
+    process_inbox()
+    assert states() == {State.SKIPPED: 1}
+    assert not Profile.objects.exists()
+
+
+def test_while_processing_is_off_updates_wait(settings: Settings) -> None:
+    settings.WEBHOOK_ENABLED = False
+    assert post(started(7, 1, "Анна")) == 200
+    assert process_inbox() == 0
+    assert states() == {State.PENDING: 1}
+    settings.WEBHOOK_ENABLED = True
+    assert process_inbox() == 1
+    assert Profile.objects.exists()
+
+
+@pytest.mark.parametrize("fault", ["pause", "kill"])
+def test_a_stopped_redis_loses_nothing(redis_server: FaultyServer, redis: Redis, fault: str) -> None:
+    getattr(redis_server, fault)()
+    assert post(started(7, 1, "Анна")) == 200
+    assert process_inbox() == 1
+    assert Profile.objects.get().is_cache_behind
+    if fault == "kill":
+        redis_server.start()
+    else:
+        redis_server.resume()
+    cache.breaker.close()
+    assert refill_cache() == 1
+    assert cached(redis, "7")["max_first_name"] == "Анна"
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_latest_wins_from_eight_connections(redis: Redis) -> None:
+    """40 people, 20 updates each, sent and processed in any order by eight connections at once."""
+    seed = random.randrange(10**6)
+    print("seed", seed)  # noqa: T201
+    shuffled = [started(person, time, f"name {time}") for person in range(1, 41) for time in range(1, 21)]
+    random.Random(seed).shuffle(shuffled)
+
+    def work(part: list[dict[str, Any]]) -> None:
+        try:
+            for update in part:
+                assert post(update) == 200
+                process_batch(limit=7)
+        finally:
+            connection.close()
+
+    with ThreadPoolExecutor(8) as pool:
+        list(pool.map(work, (shuffled[start::8] for start in range(8))))
+    process_inbox()
+
+    assert states() == {State.DONE: 800}
+    assert set(Profile.objects.values_list("first_name", "last_name")) == {("name 20", "v20")}
+    entries = [cached(redis, str(person)) for person in range(1, 41)]
+    assert {entry["max_first_name"] for entry in entries} == {"name 20"}

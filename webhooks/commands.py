@@ -1,0 +1,23 @@
+"""Bot commands by which a person says how they want to be named."""
+
+import unicodedata
+
+import regex
+
+from profiles import names
+
+_COMMAND = regex.compile(r"\s*(?:/setname|/имя|меня\s+зовут|мо[её]\s+имя)(?!\w)[\s:—–-]*", regex.IGNORECASE)
+# A dot after a single letter is an initial ("И. Иванов"), not the end of a sentence.
+_END = regex.compile(r"[,\r\n\u2028!?;…]|(?<!(?:^|[\s.])\p{L})\.(?=\s|$)")
+
+
+def name_given_in(text: str) -> str | None:
+    """Return the name that a message text sets, None when it is no command or names nobody."""
+    composed = unicodedata.normalize("NFC", text)
+    command = _COMMAND.match(composed)
+    if not command:
+        return None
+    try:
+        return names.user_provided(_END.split(composed[command.end() :], maxsplit=1)[0])
+    except ValueError:
+        return None

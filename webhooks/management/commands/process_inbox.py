@@ -1,0 +1,40 @@
+import logging
+import signal
+import threading
+import time
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand
+from django.db import connection
+
+from webhooks.processing import process_inbox
+from webhooks.wakeup import Listener
+
+logger = logging.getLogger(__name__)
+
+
+class Command(BaseCommand):
+    help = "Turn updates of the inbox into profiles: run on until stopped, or once with --once."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--once", action="store_true", help="work off what is there, then exit")
+
+    def handle(self, *args: Any, once: bool, **options: Any) -> None:
+        if once:
+            self.stdout.write(f"{process_inbox()} updates processed")
+            return
+        stopping = threading.Event()
+        for signum in (signal.SIGTERM, signal.SIGINT):
+            signal.signal(signum, lambda *_: stopping.set())
+        listener = Listener()
+        while not stopping.is_set():
+            try:
+                listener.wait(0)
+                process_inbox()
+                listener.wait()
+            except Exception:
+                logger.exception("inbox round failed", extra={"event": "inbox_failed"})
+                connection.close()
+                listener.close()
+                time.sleep(1)
