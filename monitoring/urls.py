@@ -1,0 +1,15 @@
+from django.urls import path
+
+from monitoring import views
+
+urlpatterns = [
+    path("health", views.health),
+    path("ready", views.ready),
+    path("metrics", views.metrics),
+    path("monitoring/profiles/coverage", views.CoverageView.as_view()),
+    path("monitoring/profiles/quality", views.QualityView.as_view()),
+    path("monitoring/webhook/stats", views.WebhookStatsView.as_view()),
+    path("monitoring/cache-health", views.CacheHealthView.as_view()),
+    path("monitoring/profile-stats", views.CoverageView.as_view(), name="profile-stats"),
+    path("monitoring/webhook-stats", views.WebhookStatsView.as_view(), name="webhook-stats"),
+]

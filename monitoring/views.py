@@ -1,0 +1,82 @@
+from typing import Any
+
+from django.db import DatabaseError, connection
+from django.http import HttpRequest, HttpResponse, JsonResponse
+from drf_spectacular.utils import OpenApiParameter, extend_schema
+from rest_framework import serializers
+from rest_framework.exceptions import NotFound
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from config import errors
+from monitoring import access, reports
+from monitoring.metrics import exposition
+from monitoring.serializers import (
+    CacheHealthSerializer,
+    CoverageSerializer,
+    QualitySerializer,
+    WebhookStatsSerializer,
+)
+from profiles import cache
+from profiles.rollout.decision import is_monitored
+
+
+def health(request: HttpRequest) -> HttpResponse:
+    return JsonResponse({"status": "ok"})
+
+
+def ready(request: HttpRequest) -> HttpResponse:
+    """Ready while PostgreSQL answers; without Redis the system works on, degraded."""
+    has_cache = cache.health()["redis_connected"]
+    try:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT 1")
+    except DatabaseError:
+        return JsonResponse({"status": "unavailable", "database": False, "cache": has_cache}, status=503)
+    return JsonResponse({"status": "ok" if has_cache else "degraded", "database": True, "cache": has_cache})
+
+
+def metrics(request: HttpRequest) -> HttpResponse:
+    if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
+        return JsonResponse(errors.body(401, "the monitoring token is missing or wrong"), status=401)
+    return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+
+
+class ReportView(APIView):
+    authentication_classes = access.AUTHENTICATION
+    permission_classes = [access.MayMonitor]
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        if not is_monitored():
+            raise NotFound("monitoring is switched off")
+
+
+class CoverageView(ReportView):
+    @extend_schema(responses=CoverageSerializer)
+    def get(self, request: Request) -> Response:
+        return Response(reports.coverage())
+
+
+class QualityView(ReportView):
+    @extend_schema(responses=QualitySerializer)
+    def get(self, request: Request) -> Response:
+        return Response(reports.quality())
+
+
+class WebhookStatsView(ReportView):
+    @extend_schema(
+        parameters=[OpenApiParameter("period", str, enum=list(reports.PERIODS))], responses=WebhookStatsSerializer
+    )
+    def get(self, request: Request) -> Response:
+        period = request.query_params.get("period", "day")
+        if period not in reports.PERIODS:
+            raise serializers.ValidationError({"period": [f"one of {', '.join(reports.PERIODS)}"]})
+        return Response(reports.webhook_stats(period))
+
+
+class CacheHealthView(ReportView):
+    @extend_schema(responses=CacheHealthSerializer)
+    def get(self, request: Request) -> Response:
+        return Response(reports.cache_health())

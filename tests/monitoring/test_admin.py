@@ -1,0 +1,40 @@
+import pytest
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+
+from employees.models import Employee, University
+from tests.profiles.people import know
+from webhooks.models import InboxUpdate, State
+
+MODELS = [model._meta.label_lower.replace(".", "_") for model in admin.site._registry]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+@pytest.fixture
+def operator(client: Client, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    return client
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_each_list_opens(operator: Client, university: University, name: str) -> None:
+    know("7")
+    Employee.objects.create(phone="+79160000000", university=university)
+    InboxUpdate.objects.create(
+        dedup_key=b"1", body=b"{}", update_type="other", state=State.DONE, received_at="2026-01-01T00:00Z"
+    )
+    assert operator.get(reverse(f"admin:{name}_changelist")).status_code == 200
+    assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200
+
+
+def test_each_of_ours_is_there() -> None:
+    assert {"employees_employee", "employees_university", "profiles_profile", "webhooks_inboxupdate", "rollout_flag",
+            "waffle_switch"} <= set(MODELS)  # fmt: skip
+
+
+@pytest.mark.parametrize("path", ["/", "/admin"])
+def test_the_root_leads_to_the_admin(client: Client, path: str) -> None:
+    assert client.get(path)["Location"] == "/admin/"

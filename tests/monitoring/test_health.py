@@ -1,0 +1,45 @@
+from typing import Any
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+
+from tests.profiles.people import know
+from tests.servers import FaultyServer
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def refuse(*args: Any) -> None:
+    raise OperationalError
+
+
+def test_it_works(client: Client) -> None:
+    assert client.get("/health").json() == {"status": "ok"}
+    assert client.get("/ready").json() == {"status": "ok", "database": True, "cache": True}
+
+
+def test_without_redis_it_is_degraded_and_ready(client: Client, redis_server: FaultyServer) -> None:
+    redis_server.kill()
+    answer = client.get("/ready")
+    assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+
+
+def test_without_postgresql_it_is_up_and_not_ready(client: Client) -> None:
+    with connection.execute_wrapper(refuse):
+        assert client.get("/health").status_code == 200
+        assert client.get("/ready").status_code == 503
+
+
+@pytest.mark.parametrize("path", ["/swagger/", "/openapi.json"])
+def test_the_description_is_open(client: Client, path: str) -> None:
+    assert client.get(path, headers={"Authorization": "Bearer nonsense"}).status_code == 200
+
+
+def test_metrics(client: Client, settings: Any) -> None:
+    settings.DEBUG = True
+    know("7")
+    text = client.get("/metrics").content.decode()
+    assert 'profile_total{source="webhook"} 1.0' in text
+    assert "profile_completeness_rate 100.0" in text
+    assert "cache_connection_status 1.0" in text
