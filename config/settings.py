@@ -20,6 +20,7 @@ Env.read_env(DATA_DIR / "services.env")
 DEBUG = env.bool("DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "")
 WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
+WEBHOOK_SECRETS = [secret.encode() for secret in comma_list(WEBHOOK_SECRET)]
 ALLOWED_HOSTS = comma_list(env.str("ALLOWED_HOSTS", ""))
 if DEBUG:
     SECRET_KEY = SECRET_KEY or "django-insecure-development-only-key-that-production-refuses"

@@ -8,7 +8,6 @@ from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 from config import errors
 from employees.views import EmployeeViewSet
 from profiles.views import ProfileViewSet
-from webhooks.views import webhook
 
 router = SimpleRouter(trailing_slash=False)
 router.register("employees", EmployeeViewSet, basename="employee")
@@ -17,7 +16,6 @@ router.register("profiles", ProfileViewSet, basename="profile")
 # Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("webhook/max", webhook),
     path("api/token", TokenObtainPairView.as_view()),
     path("api/token/refresh", TokenRefreshView.as_view()),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),

@@ -1,7 +1,22 @@
+"""The web processes' entry: the webhook's own application, and Django's for everything else."""
+
 import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 from django.core.wsgi import get_wsgi_application
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-application = get_wsgi_application()
+django_application = get_wsgi_application()
+
+from webhooks import receiver  # noqa: E402 (models can be imported only now)
+
+
+def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    if environ["PATH_INFO"] in receiver.PATHS:
+        return receiver.application(environ, start_response)
+    return django_application(environ, start_response)

@@ -13,7 +13,7 @@ from prometheus_client import Counter
 
 from profiles import cache, direct_api, names
 from profiles.cache import CachedProfile, CacheError
-from profiles.models import Profile, ProfileSource
+from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.phones import masked
 from profiles.rollout.decision import decide
 
@@ -57,6 +57,7 @@ def resolve(*, phone: str, max_id: str | None, first_name: str = "", last_name: 
 
 
 def _look_up(phone: str, max_id: str | None) -> Resolution:
+    max_id = max_id or PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
     cached = _from_cache(max_id) if max_id else None
     if cached and _is_complete(cached):
         return _named(cached)

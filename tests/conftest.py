@@ -18,6 +18,7 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
 from tests.profiles.fake_max import FakeMax, fake_max
 from webhooks.wakeup import waker
+from webhooks.writer import writer
 
 Phases = Callable[..., None]
 
@@ -36,6 +37,7 @@ def _as_a_new_process() -> Iterator[None]:
     cache.breaker.close()
     direct_api.breaker.close()
     yield
+    writer.stop()
     waker.stop()
 
 

@@ -1,10 +1,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import datetime
-from typing import ClassVar, NamedTuple
+from datetime import timedelta
+from typing import ClassVar
 
-from django.db import connection, models, transaction
+from django.db import connection, models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
@@ -18,84 +18,66 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead letter")
 
 
-class Arrival(NamedTuple):
-    """One update as it is written into the inbox; ``reason`` is why it is quarantined, else ``""``."""
-
-    dedup_key: bytes
-    body: bytes
-    update_type: str
-    reason: str
-    received_at: datetime
-
-
-_STORE = """
-INSERT INTO webhook_inbox (dedup_key, body, update_type, state, reason, received_at, finished_at, user_id, tries,
-    error, has_names, has_changed_profile)
-SELECT key, body, update_type, CASE WHEN reason = '' THEN 'pending' ELSE 'quarantined' END, reason, received_at,
-       CASE WHEN reason = '' THEN NULL ELSE received_at END, '', 0, '', false, false
-FROM unnest(%s::bytea[], %s::bytea[], %s::text[], %s::text[], %s::timestamptz[])
-    AS arrival (key, body, update_type, reason, received_at)
-ON CONFLICT (dedup_key) DO NOTHING
-RETURNING dedup_key
+_FINISH = """
+UPDATE webhook_inbox AS i SET
+    state = w.state, reason = w.reason, user_id = w.user_id, has_names = w.has_names,
+    has_changed_profile = w.has_changed_profile, processing_ms = w.processing_ms, error = '', finished_at = now()
+FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::boolean[], %s::float8[])
+    AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
+WHERE i.id = w.id
 """
 
 
-_WORKED_ON = ("state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms", "finished_at")
-
-
 class InboxQuerySet(models.QuerySet["InboxUpdate"]):
-    def store(self, arrivals: Sequence[Arrival]) -> int:
-        """Write arrivals, all or none, by one statement; return how many were new. Repeats are counted."""
-        unique = {arrival.dedup_key: arrival for arrival in arrivals}
-        with transaction.atomic(), connection.cursor() as cursor:
-            cursor.execute(_STORE, [list(column) for column in zip(*unique.values(), strict=True)])
-            stored = {bytes(key) for (key,) in cursor.fetchall()}
-            if len(stored) < len(arrivals):
-                Repeat.objects.bulk_create(_repeats(arrivals, stored))
-        return len(stored)
-
     def pending(self) -> InboxQuerySet:
         return self.filter(state=State.PENDING)
 
     def take(self, limit: int) -> list[InboxUpdate]:
-        """Lock up to ``limit`` pending updates for this transaction, passing over what other workers hold."""
-        return list(self.pending().order_by("id").select_for_update(skip_locked=True)[:limit])
+        """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
+        due = self.pending().filter(next_try_at__lte=timezone.now()).order_by("next_try_at", "id")
+        return list(due.only("body", "received_at", "tries").select_for_update(skip_locked=True)[:limit])
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
-        """Write back state, reason and person of updates that were worked on."""
-        now = timezone.now()
-        for update in updates:
-            update.finished_at = now
-        self.bulk_update(updates, _WORKED_ON)
+        """Write back, by one statement, what became of updates that this transaction has taken."""
+        names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
+        with connection.cursor() as cursor:
+            cursor.execute(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
+    def replayable(self) -> InboxQuerySet:
+        """Those that are finished and whose body is still there."""
+        return self.exclude(state=State.PENDING).filter(body__isnull=False)
 
-def _repeats(arrivals: Sequence[Arrival], stored: set[bytes]) -> list[Repeat]:
-    first_seen = set(stored)
-    repeats = []
-    for arrival in arrivals:
-        if arrival.dedup_key in first_seen:
-            first_seen.discard(arrival.dedup_key)
-        else:
-            repeats.append(Repeat(update_type=arrival.update_type, received_at=arrival.received_at))
-    return repeats
+    def replay(self, *, by: str, reason: str, selection: str) -> int:
+        """Put updates back into the queue; return how many. The profiles' clocks make a second replay harmless."""
+        count = self.replayable().update(
+            state=State.PENDING, tries=0, next_try_at=timezone.now(), finished_at=None, reason="", error=""
+        )
+        Replay.objects.create(by=by, reason=reason, selection=selection, count=count)
+        return count
+
+    def lag(self) -> timedelta:
+        """Return the age of the oldest update that still waits; zero when none does."""
+        oldest = self.pending().aggregate(models.Min("received_at"))["received_at__min"]
+        return timezone.now() - oldest if oldest else timedelta()
 
 
 class InboxUpdate(models.Model):
     """An update as the messenger sent it, kept before anything works on it."""
 
     dedup_key = models.BinaryField(max_length=32)
-    body = models.BinaryField(_("body"), null=True)
+    body = models.BinaryField(_("body"), null=True, help_text=_("empty once it was pruned"))
     update_type = models.CharField(_("type"), max_length=40)
-    state = models.CharField(_("state"), max_length=12, choices=State, default=State.PENDING)
-    reason = models.CharField(_("reason"), max_length=200, blank=True, default="")
-    user_id = models.CharField(_("MAX id"), max_length=64, blank=True, default="")
-    has_names = models.BooleanField(_("carries names"), default=False)
-    has_changed_profile = models.BooleanField(_("changed the profile"), default=False)
+    state = models.CharField(_("state"), max_length=12, choices=State, db_default=State.PENDING)
+    reason = models.CharField(_("reason"), max_length=200, blank=True, db_default="")
+    user_id = models.CharField(_("MAX id"), max_length=64, blank=True, db_default="")
+    has_names = models.BooleanField(_("carries names"), db_default=False)
+    has_changed_profile = models.BooleanField(_("changed the profile"), db_default=False)
     received_at = models.DateTimeField(_("received at"))
     finished_at = models.DateTimeField(_("finished at"), null=True)
     processing_ms = models.FloatField(_("processing time, ms"), null=True)
-    tries = models.SmallIntegerField(_("tries"), default=0)
-    error = models.TextField(_("error"), blank=True, default="")
+    tries = models.SmallIntegerField(_("failed tries"), db_default=0)
+    next_try_at = models.DateTimeField(_("next try at"))
+    error = models.TextField(_("error"), blank=True, db_default="")
 
     objects: ClassVar[InboxQuerySet] = InboxQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -104,11 +86,18 @@ class InboxUpdate(models.Model):
         verbose_name = _("update")
         verbose_name_plural = _("updates")
         indexes: ClassVar = [
-            models.Index(fields=["id"], name="webhook_inbox_pending", condition=Q(state="pending")),
+            models.Index(fields=["next_try_at", "id"], name="webhook_inbox_due", condition=Q(state="pending")),
             models.Index(fields=["received_at"], name="webhook_inbox_received_at"),
+            models.Index(fields=["finished_at"], name="webhook_inbox_with_body", condition=Q(body__isnull=False)),
+            models.Index(fields=["finished_at"], name="webhook_inbox_finished_at"),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["dedup_key"], name="webhook_inbox_dedup_key"),
+            models.CheckConstraint(
+                condition=Q(state="pending", finished_at__isnull=True)
+                | (~Q(state="pending") & Q(finished_at__isnull=False)),
+                name="webhook_inbox_finished_unless_pending",
+            ),
         ]
 
     def __str__(self) -> str:
@@ -116,9 +105,11 @@ class InboxUpdate(models.Model):
 
 
 class Repeat(models.Model):
-    """A delivery of an update that the inbox already had."""
+    """A delivery of an update that the inbox already had; a conflict when it said something else. The first is kept."""
 
+    dedup_key = models.BinaryField(max_length=32)
     update_type = models.CharField(_("type"), max_length=40)
+    is_conflict = models.BooleanField(_("with other content"), db_default=False)
     received_at = models.DateTimeField(_("received at"), db_index=True)
 
     class Meta:
@@ -128,3 +119,22 @@ class Repeat(models.Model):
 
     def __str__(self) -> str:
         return f"{self.update_type} {self.received_at:%F %T}"
+
+
+class Replay(models.Model):
+    """Who put updates back into the queue, when, which and why."""
+
+    at = models.DateTimeField(_("at"), auto_now_add=True)
+    by = models.CharField(_("by"), max_length=150)
+    selection = models.CharField(_("selection"), max_length=500)
+    reason = models.CharField(_("reason"), max_length=500)
+    count = models.PositiveIntegerField(_("updates"))
+
+    class Meta:
+        db_table = "webhook_replays"
+        ordering: ClassVar = ["-at"]
+        verbose_name = _("replay")
+        verbose_name_plural = _("replays")
+
+    def __str__(self) -> str:
+        return f"{self.selection}: {self.count}"

@@ -1,19 +1,23 @@
 """Turns the inbox into profiles: takes a batch, merges it by one statement, writes Redis, marks the batch done.
 
 All of it in one transaction: a worker that dies leaves its batch pending, and the merge rule makes doing it again
-harmless.
+harmless. A batch that fails is done again one by one, so that one poison update holds up nobody.
 """
 
 from __future__ import annotations
 
 import logging
+import random
 import time
+import traceback
+from datetime import timedelta
 from typing import Any
 
-from django.db import transaction
+from django.db import InterfaceError, OperationalError, transaction
+from django.utils import timezone
 
 from profiles import cache
-from profiles.models import Profile
+from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing
 from profiles.sightings import Sighting
 from webhooks import updates
@@ -22,56 +26,105 @@ from webhooks.models import InboxUpdate, State
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+RETRY_SECONDS = (1, 5, 25, 120, 600)
+_TRACEBACK_LENGTH = 8 * 1024
 
 
 def process_inbox() -> int:
-    """Work off the inbox; return how many updates were finished. Nothing is touched while processing is off."""
-    finished = 0
-    while is_processing() and (batch := process_batch()):
-        finished += batch
+    """Work off what is due; return how many updates were finished. Nothing is touched while processing is off."""
+    finished = singly = 0
+    while is_processing():
+        batch = Batch(1 if singly else BATCH)
+        try:
+            batch.process()
+        except (OperationalError, InterfaceError):
+            raise  # The database is away: no update is to blame.
+        except Exception as error:  # noqa: BLE001
+            # Whatever an update does to us, it must end as a dead letter with its traceback and not hold up the rest.
+            singly = len(batch.updates) if len(batch.updates) > 1 else singly - 1
+            batch.blame(error)
+            continue
+        if not batch.updates:
+            break
+        finished += len(batch.updates)
+        singly = max(singly - 1, 0)
     return finished
 
 
-@transaction.atomic
-def process_batch(limit: int = BATCH) -> int:
-    """Finish up to ``limit`` pending updates; return how many."""
-    started = time.perf_counter()
-    batch = InboxUpdate.objects.take(limit)
-    if not batch:
-        return 0
-    if is_collecting():
-        _collect(batch)
-    else:
-        for update in batch:
-            update.state = State.SKIPPED
-    per_update_ms = (time.perf_counter() - started) * 1000 / len(batch)
-    for update in batch:
-        update.processing_ms = per_update_ms
-    InboxUpdate.objects.finish(batch)
-    return len(batch)
+class Batch:
+    """Up to ``limit`` updates that are due, worked on in one transaction."""
+
+    def __init__(self, limit: int = BATCH) -> None:
+        self.limit = limit
+        self.updates: list[InboxUpdate] = []
+
+    @transaction.atomic
+    def process(self) -> None:
+        started = time.perf_counter()
+        self.updates = InboxUpdate.objects.take(self.limit)
+        if not self.updates:
+            return
+        if is_collecting():
+            self._collect()
+        else:
+            for update in self.updates:
+                update.state = State.SKIPPED
+        each_ms = (time.perf_counter() - started) * 1000 / len(self.updates)
+        for update in self.updates:
+            update.processing_ms = each_ms
+        InboxUpdate.objects.finish(self.updates)
+
+    def blame(self, error: Exception) -> None:
+        """Record a failed try of an update that failed alone."""
+        if len(self.updates) == 1:
+            record_failure(self.updates[0], error)
+
+    def _collect(self) -> None:
+        readings = [(update, interpret(update)) for update in self.updates]
+        links = [reading.phone_link for _, reading in readings if reading.phone_link]
+        sightings = [reading.sighting for _, reading in readings if reading.sighting]
+        PhoneLink.objects.absorb(links)
+        changed = Profile.objects.absorb(sightings)
+        changed_ids = {profile.user_id for profile in changed}
+        for update, reading in readings:
+            update.has_changed_profile = reading.sighting is not None and reading.user_id in changed_ids
+        cache.write_through(changed)
+        for sighting in sightings:
+            logger.info("profile extracted", extra=_extracted(sighting))
 
 
-def _collect(batch: list[InboxUpdate]) -> None:
-    sightings = [sighting for update in batch if (sighting := _read(update))]
-    changed = Profile.objects.absorb(sightings)
-    changed_ids = {profile.user_id for profile in changed}
-    for update in batch:
-        update.has_changed_profile = update.has_names and update.user_id in changed_ids
-    cache.write_through(changed)
-
-
-def _read(update: InboxUpdate) -> Sighting | None:
-    """Interpret one update and set its state; an update without a person is done like any other."""
+def interpret(update: InboxUpdate) -> updates.Reading:
+    """Read one update and set its state; one without a person is done like any other."""
     try:
         reading = updates.read(updates.parse(bytes(update.body or b"")), update.received_at)
     except updates.MalformedUpdate as error:
         update.state, update.reason = State.QUARANTINED, str(error)
-        return None
-    update.state, update.user_id = State.DONE, reading.user_id
+        return updates.Reading("")
+    update.state, update.reason, update.user_id = State.DONE, "", reading.user_id
     update.has_names = reading.sighting is not None
-    if reading.sighting:
-        logger.info("profile extracted", extra=_extracted(reading.sighting))
-    return reading.sighting
+    return reading
+
+
+def record_failure(update: InboxUpdate, error: Exception) -> None:
+    """Count a failed try: the next one comes later each time, with jitter; after the last the update is dead."""
+    logger.error(
+        "webhook update failed",
+        extra={"event": "update_failed", "update": update.pk, "error": type(error).__name__, "tries": update.tries + 1},
+    )
+    same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
+    trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:].replace("\0", "")
+    tries = update.tries + 1
+    if update.tries < len(RETRY_SECONDS):
+        wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
+        same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
+    else:
+        same_try.update(
+            state=State.DEAD,
+            reason=type(error).__name__,
+            error=trace,
+            tries=update.tries + 1,
+            finished_at=timezone.now(),
+        )
 
 
 def _extracted(sighting: Sighting) -> dict[str, Any]:

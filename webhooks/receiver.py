@@ -1,108 +1,133 @@
 """``POST /webhook/max``: says 200 only to what is committed (contract §3).
 
 The messenger counts only an exact 200, tries again for days, and unsubscribes a bot after 8 h without one: so every
-body with a right secret is kept, understood or not, and no switch, no Redis and no worker can make it fail.
+body with a right secret is kept, understood or not, and no switch, no Redis and no worker can make it fail. It is a
+WSGI application in front of Django's: none of the middleware is of use to it.
 """
 
 from __future__ import annotations
 
 import hmac
 import json
-import logging
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable
+from datetime import datetime
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.db import DatabaseError
 from django.utils import timezone
+from prometheus_client import Counter
 
-from config.env import comma_list
 from config.errors import RETRY_AFTER_SECONDS
 from config.errors import body as error_body
 from webhooks import updates
-from webhooks.models import Arrival, InboxUpdate
-from webhooks.wakeup import waker
+from webhooks.inbox import Arrival
+from webhooks.writer import NotStored, writer
 
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+
+PATHS = frozenset(f"{prefix}/webhook/max{slash}" for prefix in ("", "/api/v1") for slash in ("", "/"))
 LARGEST_BODY = 256 * 1024
+
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
-logger = logging.getLogger(__name__)
+refusals = Counter("webhook_refusals", "Requests to the webhook that were not stored", ["status"])
+old_secrets = Counter("webhook_old_secret", "Requests with a secret other than the first of WEBHOOK_SECRET")
 
 
-@dataclass(frozen=True, slots=True)
 class Answer:
-    status: int
-    body: bytes
-    headers: Mapping[str, str] = field(default_factory=dict)
+    """A response that never changes, made once."""
+
+    def __init__(self, status: str, body: bytes, *headers: tuple[str, str]) -> None:
+        self.code = status[:3]
+        self.status = status
+        self.body = [body]
+        self.headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]
 
 
-_OK = Answer(200, b'{"status":"ok"}')
+def _refusal(status: str, message: str, *headers: tuple[str, str]) -> Answer:
+    return Answer(status, json.dumps(error_body(int(status[:3]), message)).encode(), *headers)
 
 
-def _refusal(status: int, message: str, **headers: str) -> Answer:
-    named = {name.replace("_", "-"): value for name, value in headers.items()}
-    return Answer(status, json.dumps(error_body(status, message)).encode(), named)
+OK = Answer("200 OK", b'{"status":"ok"}')
+NOT_POST = _refusal("405 Method Not Allowed", "only POST is allowed", ("Allow", "POST"))
+WRONG_SECRET = _refusal("401 Unauthorized", "the header X-Max-Bot-Api-Secret is missing or wrong")
+TOO_LARGE = _refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
+ENCODED = _refusal("415 Unsupported Media Type", "send the body without a Content-Encoding")
+FORM = _refusal("415 Unsupported Media Type", "send JSON, not a form")
+NOT_STORED = _refusal(
+    "503 Service Unavailable", "the update could not be stored", ("Retry-After", str(RETRY_AFTER_SECONDS))
+)
 
 
-_NOT_POST = _refusal(405, "only POST is allowed", Allow="POST")
-_WRONG_SECRET = _refusal(401, "the header X-Max-Bot-Api-Secret is missing or wrong")
-_TOO_LARGE = _refusal(413, f"the body is larger than {LARGEST_BODY} bytes")
-_ENCODED = _refusal(415, "send the body without a Content-Encoding")
-_FORM = _refusal(415, "send JSON, not a form")
-_UNAVAILABLE = _refusal(503, "the update could not be stored", Retry_After=str(RETRY_AFTER_SECONDS))
+def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+    answer = receive(environ)
+    if answer is not OK:
+        refusals.labels(answer.code).inc()
+    start_response(answer.status, answer.headers)
+    return answer.body
 
 
-def receive(environ: Mapping[str, str], read: Callable[[int], bytes]) -> Answer:
-    """Answer one request, given its WSGI environment and a function that reads up to so many bytes of the body."""
+def receive(environ: WSGIEnvironment) -> Answer:
     if environ["REQUEST_METHOD"] != "POST":
-        return _NOT_POST
+        return NOT_POST
     if not _knows_secret(environ.get("HTTP_X_MAX_BOT_API_SECRET", "")):
-        logger.warning("webhook secret refused", extra={"event": "secret_refused"})
-        return _WRONG_SECRET
-    length = environ.get("CONTENT_LENGTH") or ""
-    if int(length or 0) > LARGEST_BODY:
-        return _TOO_LARGE
-    is_chunked = "HTTP_TRANSFER_ENCODING" in environ
-    body = read(LARGEST_BODY + 1) if is_chunked else read(int(length or 0))
-    if len(body) > LARGEST_BODY:
-        return _TOO_LARGE
+        return WRONG_SECRET
+    body = _read_body(environ)
+    if body is None:
+        return TOO_LARGE
     return _refusal_of_form(environ, body) or _store(body)
 
 
 def _knows_secret(given: str) -> bool:
-    secrets = comma_list(settings.WEBHOOK_SECRET)
+    secrets = settings.WEBHOOK_SECRETS
     if not secrets:
         return True
     presented = given.encode("latin-1", errors="replace")
-    # Summed, not any(): the time must not tell which secret matched.
-    return sum(hmac.compare_digest(presented, secret.encode()) for secret in secrets) > 0
+    # All are compared: the time must not tell which secret came close.
+    matches = [hmac.compare_digest(presented, secret) for secret in secrets]
+    if any(matches[1:]):
+        old_secrets.inc()
+    return any(matches)
 
 
-def _refusal_of_form(environ: Mapping[str, str], body: bytes) -> Answer | None:
+def _read_body(environ: WSGIEnvironment) -> bytes | None:
+    """Return the body, None when it is too large: as announced, and as counted where nothing was announced."""
+    read: Callable[[int], bytes] = environ["wsgi.input"].read
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        body = read(LARGEST_BODY + 1)
+        return body if len(body) <= LARGEST_BODY else None
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    return read(length) if length <= LARGEST_BODY else None
+
+
+def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:
     if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
-        return _ENCODED
+        return ENCODED
     is_form = environ.get("CONTENT_TYPE", "").lower().startswith(_FORM_TYPES)
-    return _FORM if is_form and body.lstrip()[:1] not in (b"{", b"[") else None
+    return FORM if is_form and body.lstrip()[:1] not in (b"{", b"[") else None
 
 
 def _store(body: bytes) -> Answer:
+    arrivals = arrivals_in(body, timezone.now())
+    if not arrivals:
+        return OK
     try:
-        InboxUpdate.objects.store(arrivals_in(body))
-    except DatabaseError as error:
-        logger.error("webhook update not stored", extra={"event": "store_failed", "error": type(error).__name__})
-        return _UNAVAILABLE
-    waker.announce()
-    return _OK
+        writer.write(arrivals)
+    except NotStored:
+        return NOT_STORED
+    return OK
 
 
-def arrivals_in(body: bytes) -> list[Arrival]:
+def arrivals_in(body: bytes, received_at: datetime) -> list[Arrival]:
     """Return the rows that a body becomes: one an update, or one quarantined whole."""
-    now = timezone.now()
     try:
         unwrapped = updates.unwrap(body)
     except updates.MalformedUpdate as error:
-        return [Arrival(updates.repeat_key({}, body, now), body, updates.OTHER, str(error), now)]
-    return [
-        Arrival(updates.repeat_key(update, own, now), own, updates.type_of(update), "", now)
-        for own, update in unwrapped
-    ]
+        return [_arrival({}, body, received_at, str(error))]
+    return [_arrival(update, own_body, received_at) for own_body, update in unwrapped]
+
+
+def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, reason: str = "") -> Arrival:
+    key, earlier_key = updates.repeat_keys(update, body, received_at)
+    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at)

@@ -15,12 +15,14 @@ from typing import Any, NoReturn
 
 from profiles import names
 from profiles.identity import user_id_of
+from profiles.models import PhoneLink
 from profiles.sightings import Claim, Sighting
+from webhooks import contacts
 from webhooks.commands import name_given_in
+from webhooks.inbox import REPEAT_WINDOW
 
 LARGEST_ENVELOPE = 100
 OTHER = "other"
-REPEAT_WINDOW = timedelta(minutes=10)
 
 _FUTURE_ALLOWED = timedelta(minutes=5)
 
@@ -79,15 +81,24 @@ def type_of(update: Json) -> str:
     return given if isinstance(given, str) and given in _PEOPLE else OTHER
 
 
-def repeat_key(update: Json, body: bytes, received_at: datetime) -> bytes:
-    """Return 32 bytes that are equal for two deliveries of one update; there is no update id."""
+def repeat_keys(update: Json, body: bytes, received_at: datetime) -> tuple[bytes, bytes | None]:
+    """Return 32 bytes that are equal for two deliveries of one update; there is no update id.
+
+    Where a part of the key is absent the body is the key, within a window of ten minutes; the second value is then the
+    key that it had in the window before, else None.
+    """
     kind = type_of(update)
     parts = _REPEAT_PARTS.get(kind, _event_parts)(update)
-    if kind == OTHER or any(part is None for part in parts):
+    name = _text(update.get("update_type")) if kind == OTHER else kind
+    if name is None or any(part is None for part in parts):
         window = int(received_at.timestamp() // REPEAT_WINDOW.total_seconds())
-        return hashlib.sha256(b"body\0%d\0" % window + body).digest()
-    text = "\0".join([kind, *map(str, parts)])
-    return hashlib.sha256(text.encode(errors="surrogatepass")).digest()
+        return _body_key(body, window), _body_key(body, window - 1)
+    text = "\0".join([name, *map(str, parts)])
+    return hashlib.sha256(text.encode(errors="surrogatepass")).digest(), None
+
+
+def _body_key(body: bytes, window: int) -> bytes:
+    return hashlib.sha256(b"body\0%d\0" % window + body).digest()
 
 
 def _text(value: object) -> str | None:
@@ -174,17 +185,18 @@ _PEOPLE: dict[str, Callable[[Json], object]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an update means to us: whom it is from (``""`` when nobody) and what it says of them."""
+    """What an update means to us: whom it is from (``""`` when nobody), what it says of them, and their own phone."""
 
     user_id: str
-    sighting: Sighting | None
+    sighting: Sighting | None = None
+    phone_link: PhoneLink | None = None
 
 
 def read(update: Json, received_at: datetime) -> Reading:
     """Interpret one update; raise MalformedUpdate when it holds a person who has no usable id."""
     user = _PEOPLE.get(type_of(update), _user)(update)
     if user is None:
-        return Reading(_bare_user_id(update), None)
+        return Reading(_bare_user_id(update))
     if not isinstance(user, dict):
         raise MalformedUpdate("the user is not an object")
     try:
@@ -192,9 +204,9 @@ def read(update: Json, received_at: datetime) -> Reading:
     except ValueError as error:
         raise MalformedUpdate(str(error)) from None
     if user.get("is_bot") is True:
-        return Reading(user_id, None)
+        return Reading(user_id)
     sighting = _sighting(user_id, user, update, received_at)
-    return Reading(user_id, sighting if sighting.says_something else None)
+    return Reading(user_id, sighting if sighting.says_something else None, _phone_link(user_id, update, received_at))
 
 
 def _bare_user_id(update: Json) -> str:
@@ -249,3 +261,19 @@ def _dialog_text(update: Json) -> str:
         )
         text = _object(message, "body").get("text")
     return text if is_dialog and isinstance(text, str) else ""
+
+
+# A shared contact
+
+
+def _phone_link(user_id: str, update: Json, received_at: datetime) -> PhoneLink | None:
+    """Return the sender's own phone when the message shares it; somebody else's contact links nobody."""
+    if type_of(update) != "message_created":
+        return None
+    attachments = _object(_object(update, "message"), "body").get("attachments")
+    for attachment in attachments if isinstance(attachments, list) else ():
+        if isinstance(attachment, dict) and attachment.get("type") == "contact":
+            phone = contacts.own_phone(_object(attachment, "payload"), user_id)
+            if phone:
+                return PhoneLink(phone=phone, user_id=user_id, said_at=moment_of(update, received_at))
+    return None

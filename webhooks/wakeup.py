@@ -11,7 +11,8 @@ import threading
 import time
 
 import psycopg
-from django.db import connection
+
+from webhooks.inbox import connect
 
 CHANNEL = "webhook_inbox"
 SWEEP_SECONDS = 2.0
@@ -19,11 +20,6 @@ _PAUSE_SECONDS = 0.02
 _RECONNECT_SECONDS = 1.0
 
 logger = logging.getLogger(__name__)
-
-
-def _connect() -> psycopg.Connection:
-    """Connect beside Django's connection of this thread, which belongs to requests and their transactions."""
-    return psycopg.connect(**connection.get_connection_params(), autocommit=True)
 
 
 class Waker:
@@ -56,7 +52,7 @@ class Waker:
     def _run(self) -> None:
         while not self._is_stopping:
             try:
-                with _connect() as sender:
+                with connect() as sender:
                     self._send_by(sender)
             except psycopg.Error as error:
                 logger.warning("webhook wake-up lost", extra={"event": "wakeup_lost", "error": type(error).__name__})
@@ -82,7 +78,7 @@ class Listener:
     def wait(self, timeout: float = SWEEP_SECONDS) -> None:
         """Return when something arrived, or after ``timeout`` seconds; raise psycopg.Error on a lost connection."""
         if self._connection is None:
-            self._connection = _connect()
+            self._connection = connect()
             self._connection.execute(f"LISTEN {CHANNEL}")
         for _ in self._connection.notifies(timeout=timeout, stop_after=1):
             pass

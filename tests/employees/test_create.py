@@ -1,4 +1,3 @@
-import json
 import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -15,6 +14,7 @@ from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know
 from tests.profiles.test_phones import SPELLINGS
 from tests.servers import FaultyServer
+from tests.webhooks.sending import send
 from webhooks.processing import process_inbox
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
@@ -168,13 +168,10 @@ def test_a_stopped_redis_is_no_fault_of_the_client(
     assert (answer.status_code, answer.json()["profile_source"]) == (201, "webhook")
 
 
-def test_the_guides_own_steps(client: Client, api: APIClient) -> None:
+@pytest.mark.django_db(transaction=True)
+def test_the_guides_own_steps(api: APIClient, university: University) -> None:
     update = {"type": "message_new", "message": {"from": {"user_id": "test_user", "first_name": "Test"}}}
-    assert client.post("/webhook/max", json.dumps(update), content_type="application/json").status_code == 200
+    assert send(update).status == 200
     process_inbox()
-    body = api.post(
-        "/employees",
-        {"phone": "+1234567890", "max_id": "test_user", "university_id": University.objects.create(name="x").pk},
-        format="json",
-    ).json()
+    body = create(api, university, max_id="test_user").json()
     assert (body["first_name"], body["last_name"], body["profile_source"]) == ("Test", "", "webhook")

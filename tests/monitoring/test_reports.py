@@ -92,6 +92,8 @@ def arrive(state: State, *, ago: timedelta, **fields: Any) -> None:
         update_type=fields.pop("update_type", "bot_started"),
         state=state,
         received_at=timezone.now() - ago,
+        next_try_at=timezone.now(),
+        finished_at=None if state == State.PENDING else timezone.now(),
         **fields,
     )
 
@@ -111,7 +113,7 @@ def test_statistics_of_the_webhook(client: Client) -> None:
     arrive(State.PENDING, ago=minute)
     arrive(State.QUARANTINED, ago=minute, reason="the body is empty")
     arrive(State.DEAD, ago=minute, reason="ValueError")
-    Repeat.objects.create(update_type="other", received_at=timezone.now())
+    Repeat.objects.create(dedup_key=b"x", update_type="other", received_at=timezone.now())
     body = report(client, REPORTS[2])
     assert {name: body[name] for name in body if name.endswith("_events")} == {
         "total_events": 6,

@@ -4,9 +4,9 @@ import csv
 from pathlib import Path
 
 import pytest
-from django.test import Client
 
 from profiles.models import Profile
+from tests.webhooks.sending import send
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
 
@@ -15,8 +15,7 @@ ROWS = list(csv.DictReader((PAYLOADS / "index.tsv").read_text().splitlines(), de
 FILES = sorted(path for path in PAYLOADS.iterdir() if path.suffix != ".tsv")
 
 
-def post(client: Client, path: Path) -> int:
-    return client.post("/webhook/max", path.read_bytes(), content_type="application/json").status_code
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
 
 
 def empty(value: str) -> str:
@@ -28,10 +27,9 @@ def test_every_file_has_its_row() -> None:
     assert len(FILES) == 40
 
 
-@pytest.mark.usefixtures("cache_first")
 @pytest.mark.parametrize("row", ROWS, ids=lambda row: row["file"])
-def test_its_profile_equals_its_row(client: Client, row: dict[str, str]) -> None:
-    assert post(client, PAYLOADS / row["file"]) == 200
+def test_its_profile_equals_its_row(row: dict[str, str]) -> None:
+    assert send((PAYLOADS / row["file"]).read_bytes()).status == 200
     process_inbox()
 
     names = [(p.user_id, p.first_name or "", p.last_name or "") for p in Profile.objects.all()]
@@ -40,9 +38,8 @@ def test_its_profile_equals_its_row(client: Client, row: dict[str, str]) -> None
     assert names == ([expected] if carries_names else [])
 
 
-@pytest.mark.usefixtures("cache_first")
-def test_all_in_a_row_are_200_and_finished(client: Client) -> None:
-    assert [post(client, path) for path in FILES] == [200] * 40
+def test_all_in_a_row_are_200_and_finished() -> None:
+    assert [send(path.read_bytes()).status for path in FILES] == [200] * 40
     process_inbox()
     assert not InboxUpdate.objects.pending().exists()
     quarantined = InboxUpdate.objects.filter(state=State.QUARANTINED).values_list("reason", flat=True)

@@ -1,11 +1,9 @@
-import json
 import random
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 from django.db import connection
-from django.test import Client
 from pytest_django.fixtures import Settings
 from redis import Redis
 
@@ -15,10 +13,11 @@ from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import cached
 from tests.servers import FaultyServer
+from tests.webhooks.sending import send
 from webhooks.models import InboxUpdate, State
-from webhooks.processing import process_batch, process_inbox
+from webhooks.processing import Batch, process_inbox
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
 
 
 def started(user_id: int, timestamp: int, first_name: str) -> dict[str, Any]:
@@ -27,7 +26,7 @@ def started(user_id: int, timestamp: int, first_name: str) -> dict[str, Any]:
 
 
 def post(body: Any) -> int:
-    return Client().post("/webhook/max", json.dumps(body), content_type="application/json").status_code
+    return send(body).status
 
 
 def states() -> dict[str, int]:
@@ -110,7 +109,6 @@ def test_a_stopped_redis_loses_nothing(redis_server: FaultyServer, redis: Redis,
     assert cached(redis, "7")["max_first_name"] == "Анна"
 
 
-@pytest.mark.django_db(transaction=True)
 def test_the_latest_wins_from_eight_connections(redis: Redis) -> None:
     """40 people, 20 updates each, sent and processed in any order by eight connections at once."""
     seed = random.randrange(10**6)
@@ -122,7 +120,7 @@ def test_the_latest_wins_from_eight_connections(redis: Redis) -> None:
         try:
             for update in part:
                 assert post(update) == 200
-                process_batch(limit=7)
+                Batch(7).process()
         finally:
             connection.close()
 

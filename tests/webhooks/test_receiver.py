@@ -1,13 +1,19 @@
 import json
+import time
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import psycopg
 import pytest
-from django.db import OperationalError, connection
-from django.test import Client
+import time_machine
+from django.db import connection, transaction
 from pytest_django.fixtures import Settings
 
+from tests.webhooks.sending import ChunkedInput, send
+from webhooks.inbox import store
 from webhooks.models import InboxUpdate, Repeat, State
-from webhooks.receiver import LARGEST_BODY
+from webhooks.receiver import LARGEST_BODY, old_secrets
 
 UPDATE = {
     "update_type": "bot_started",
@@ -16,69 +22,77 @@ UPDATE = {
     "user": {"user_id": 7, "first_name": "Анна"},
 }
 
-pytestmark = pytest.mark.django_db
-
-
-def post(client: Client, body: Any = UPDATE, content_type: str = "application/json", **headers: str) -> Any:
-    content = body if isinstance(body, bytes | str) else json.dumps(body)
-    return client.post("/webhook/max", content, content_type=content_type, headers=headers)
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def states() -> list[str]:
     return list(InboxUpdate.objects.order_by("id").values_list("state", flat=True))
 
 
-def test_it_works(client: Client) -> None:
-    answer = post(client)
-    assert (answer.status_code, answer.json()) == (200, {"status": "ok"})
+def test_it_works() -> None:
+    answer = send(UPDATE)
+    assert (answer.status, answer.body) == (200, b'{"status":"ok"}')
+    assert answer.headers["Content-Type"] == "application/json"
     update = InboxUpdate.objects.get()
     assert json.loads(bytes(update.body or b"")) == UPDATE
     assert (update.update_type, update.state) == ("bot_started", State.PENDING)
 
 
 @pytest.mark.parametrize("path", ["/webhook/max", "/webhook/max/", "/api/v1/webhook/max", "/api/v1/webhook/max/"])
-def test_each_spelling_of_the_path_is_served_without_a_redirect(client: Client, path: str) -> None:
-    assert client.post(path, json.dumps(UPDATE), content_type="application/json").status_code == 200
+def test_each_spelling_of_the_path_is_served_without_a_redirect(path: str) -> None:
+    assert send(UPDATE, path=path).status == 200
+    assert states() == [State.PENDING]
 
 
 @pytest.mark.parametrize("method", ["get", "put", "patch", "delete", "head", "options"])
-def test_it_refuses_other_methods(client: Client, method: str) -> None:
-    answer = getattr(client, method)("/webhook/max")
-    assert (answer.status_code, answer["Allow"]) == (405, "POST")
+def test_it_refuses_other_methods(method: str) -> None:
+    answer = send(UPDATE, method=method.upper())
+    assert (answer.status, answer.headers["Allow"]) == (405, "POST")
 
 
 @pytest.mark.parametrize("given", ["", "wrong", "secret-number-on", "secret-number-onë"])
-def test_it_refuses_a_wrong_secret_and_stores_nothing(client: Client, settings: Settings, given: str) -> None:
-    settings.WEBHOOK_SECRET = "secret-number-one"
-    headers = {"X-Max-Bot-Api-Secret": given} if given else {}
-    answer = post(client, **headers)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "UNAUTHORIZED")
+def test_it_refuses_a_wrong_secret_and_stores_nothing(settings: Settings, given: str) -> None:
+    settings.WEBHOOK_SECRETS = [b"secret-number-one"]
+    headers: Any = {"x_max_bot_api_secret": given} if given else {}
+    answer = send(UPDATE, **headers)
+    assert (answer.status, answer.code) == (401, "UNAUTHORIZED")
     assert not InboxUpdate.objects.exists()
 
 
 @pytest.mark.parametrize("given", ["secret-number-one", "secret-number-two"])
-def test_both_secrets_hold_during_a_rotation(client: Client, settings: Settings, given: str) -> None:
-    settings.WEBHOOK_SECRET = "secret-number-one, ,secret-number-two"
-    assert post(client, **{"X-Max-Bot-Api-Secret": given}).status_code == 200
+def test_both_secrets_hold_during_a_rotation(settings: Settings, given: str) -> None:
+    settings.WEBHOOK_SECRETS = [b"secret-number-one", b"secret-number-two"]
+    before = old_secrets._value.get()
+    assert send(UPDATE, x_max_bot_api_secret=given).status == 200
+    assert old_secrets._value.get() - before == (given == "secret-number-two")
 
 
-def test_it_refuses_a_body_over_the_limit(client: Client) -> None:
-    padding = LARGEST_BODY - len('{"a":""}')
-    assert post(client, '{"a":"%s"}' % ("x" * padding)).status_code == 200
-    answer = post(client, '{"a":"%s"}' % ("x" * (padding + 1)))
-    assert (answer.status_code, answer.json()["error"]["code"]) == (413, "PAYLOAD_TOO_LARGE")
+def test_it_refuses_a_body_over_the_limit() -> None:
+    def of_length(length: int) -> bytes:
+        return b'{"a":"%s"}' % (b"x" * (length - len('{"a":""}')))
+
+    assert send(of_length(LARGEST_BODY)).status == 200
+    assert send(chunked=ChunkedInput(of_length(LARGEST_BODY - 1))).status == 200
+    for answer in (send(of_length(LARGEST_BODY + 1)), send(chunked=ChunkedInput(of_length(LARGEST_BODY + 1)))):
+        assert (answer.status, answer.code) == (413, "PAYLOAD_TOO_LARGE")
 
 
-def test_it_refuses_an_encoded_body(client: Client) -> None:
-    assert post(client, **{"Content-Encoding": "gzip"}).status_code == 415
-    assert post(client, **{"Content-Encoding": "identity"}).status_code == 200
+def test_an_endless_body_is_read_up_to_the_limit_only() -> None:
+    endless = ChunkedInput(b"x" * (4 * LARGEST_BODY))
+    assert send(chunked=endless).status == 413
+    assert endless.consumed == LARGEST_BODY + 1
 
 
-def test_it_refuses_a_form_and_takes_json_under_any_type(client: Client) -> None:
-    form = "application/x-www-form-urlencoded"
-    assert post(client, "a=b", form).status_code == 415
-    assert post(client, UPDATE, form).status_code == 200
-    assert post(client, b"x", "text/plain").status_code == 200
+def test_it_refuses_an_encoded_body() -> None:
+    assert send(UPDATE, content_encoding="gzip").status == 415
+    assert send(UPDATE, content_encoding="Identity").status == 200
+
+
+def test_it_refuses_a_form_and_takes_json_under_any_type() -> None:
+    for form in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
+        assert send(b"a=b", content_type=form).status == 415
+    assert send(UPDATE, content_type=form).status == 200
+    assert send(b"x", content_type="text/plain").status == 200
 
 
 @pytest.mark.parametrize(
@@ -100,35 +114,103 @@ def test_it_refuses_a_form_and_takes_json_under_any_type(client: Client) -> None
     ],
     ids=range(13),
 )
-def test_it_keeps_what_is_no_update(client: Client, body: bytes, reason: str) -> None:
-    assert post(client, body).status_code == 200
+def test_it_keeps_what_is_no_update(body: bytes, reason: str) -> None:
+    assert send(body).status == 200
     update = InboxUpdate.objects.get()
     assert (update.state, update.reason, bytes(update.body or b"")) == (State.QUARANTINED, reason, body)
 
 
-def test_an_envelope_becomes_a_row_an_update(client: Client) -> None:
+def test_an_envelope_becomes_a_row_an_update() -> None:
     updates = [UPDATE | {"chat_id": number} for number in range(100)]
-    assert post(client, {"updates": updates, "marker": 1}).status_code == 200
+    assert send({"updates": updates, "marker": 1}).status == 200
     assert states() == [State.PENDING] * 100
 
 
-def test_a_repeat_is_counted_and_not_stored_again(client: Client) -> None:
+def test_an_empty_envelope_is_fine() -> None:
+    assert send({"updates": [], "marker": None}).status == 200
+    assert states() == []
+
+
+def test_a_repeat_is_counted_and_not_stored_again() -> None:
     for _ in range(3):
-        assert post(client).status_code == 200
+        assert send(UPDATE).status == 200
     assert len(states()) == 1
-    assert Repeat.objects.count() == 2
+    assert list(Repeat.objects.values_list("is_conflict", flat=True)) == [False, False]
 
 
-def test_a_repeat_within_one_envelope_is_counted(client: Client) -> None:
-    assert post(client, {"updates": [UPDATE, UPDATE]}).status_code == 200
+def test_a_repeat_within_one_envelope_is_counted() -> None:
+    assert send({"updates": [UPDATE, UPDATE]}).status == 200
     assert (len(states()), Repeat.objects.count()) == (1, 1)
 
 
-def test_what_cannot_be_stored_is_never_200(client: Client) -> None:
-    def refuse(*args: Any) -> None:
-        raise OperationalError("the server is gone")
+def test_other_content_under_the_same_key_is_a_conflict_and_the_first_is_kept() -> None:
+    send(UPDATE)
+    send(json.dumps(UPDATE, indent=1).encode())
+    send(UPDATE | {"user": {"user_id": 7, "first_name": "Яна"}})
+    assert list(Repeat.objects.order_by("id").values_list("is_conflict", flat=True)) == [False, True]
+    assert json.loads(bytes(InboxUpdate.objects.get().body or b"")) == UPDATE
 
-    with connection.execute_wrapper(refuse):
-        answer = post(client)
-    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
-    assert answer.json()["error"]["code"] == "UNAVAILABLE"
+
+LEGACY = {"type": "message_new", "message": {"from": {"user_id": "7"}}}
+
+
+@pytest.mark.parametrize(("minutes", "rows"), [(0, 1), (4, 1), (9, 1), (11, 2), (25, 2)])
+def test_without_a_key_a_body_is_a_repeat_for_ten_minutes(minutes: int, rows: int) -> None:
+    start = datetime(2026, 11, 24, 12, 7, tzinfo=UTC)
+    for moment in (start, start + timedelta(minutes=minutes)):
+        with time_machine.travel(moment, tick=False):
+            assert send(LEGACY).status == 200
+    assert len(states()) == rows
+
+
+@pytest.fixture
+def _database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*args: Any) -> None:
+        raise psycopg.OperationalError("the server is gone")
+
+    monkeypatch.setattr("webhooks.writer.store", refuse)
+
+
+@pytest.mark.usefixtures("_database_refuses")
+def test_what_cannot_be_stored_is_never_200() -> None:
+    answer = send(UPDATE)
+    assert (answer.status, answer.headers["Retry-After"], answer.code) == (503, "5", "UNAVAILABLE")
+
+
+def test_requests_that_wait_are_committed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    sizes: list[int] = []
+
+    def slow_store(conn: Any, arrivals: Any) -> None:
+        sizes.append(len(arrivals))
+        time.sleep(0.05)
+        store(conn, arrivals)
+
+    monkeypatch.setattr("webhooks.writer.store", slow_store)
+    with ThreadPoolExecutor(16) as pool:
+        replies = list(pool.map(lambda number: send(UPDATE | {"chat_id": number}).status, range(64)))
+    assert replies == [200] * 64
+    assert sum(sizes) == 64 == len(states())
+    assert max(sizes) > 8
+
+
+def test_a_locked_table_is_503_within_the_deadline() -> None:
+    with connection.cursor() as cursor, transaction.atomic():
+        cursor.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
+        started = time.monotonic()
+        with ThreadPoolExecutor(1) as pool:
+            answer = pool.submit(send, UPDATE).result()
+        assert (answer.status, time.monotonic() - started < 3) == (503, True)
+    assert send(UPDATE).status == 200
+
+
+def test_a_full_queue_is_503_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.writer.LARGEST_QUEUE", 0)
+    assert send(UPDATE).status == 503
+
+
+def test_a_connection_that_died_meanwhile_is_replaced() -> None:
+    assert send(UPDATE).status == 200
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO webhook%'")
+    assert send(UPDATE | {"chat_id": 6}).status == 200
+    assert len(states()) == 2

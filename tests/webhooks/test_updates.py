@@ -4,7 +4,7 @@ from typing import Any
 import pytest
 
 from profiles.sightings import Claim
-from webhooks.updates import MalformedUpdate, moment_of, read, repeat_key, type_of
+from webhooks.updates import MalformedUpdate, moment_of, read, repeat_keys, type_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MOMENT = datetime(2026, 4, 1, 6, 40, 4, 499000, tzinfo=UTC)
@@ -91,7 +91,7 @@ def message(kind: str, mid: str, timestamp: int) -> dict[str, Any]:
 
 
 def key(value: dict[str, Any], body: bytes = b"", at: datetime = NOW) -> bytes:
-    return repeat_key(value, body, at)
+    return repeat_keys(value, body, at)[0]
 
 
 def test_a_message_is_recognised_by_its_id() -> None:
@@ -121,8 +121,14 @@ def test_other_events_are_recognised_by_chat_person_and_time() -> None:
     assert key(event) != key(update({"user_id": 7}, chat_id=6))
 
 
+def test_an_unknown_type_is_recognised_by_its_own_name() -> None:
+    event = update({"user_id": 7}, chat_id=5, update_type="brand_new")
+    assert key(event) == key(event, b"x") != key(event | {"update_type": "newer"})
+
+
 def test_without_a_key_the_body_counts_within_ten_minutes() -> None:
     legacy = {"type": "message_new", "message": {"from": {"user_id": "7"}}}
     assert key(legacy, b"body") == key(legacy, b"body", NOW + timedelta(minutes=9))
-    assert key(legacy, b"body") != key(legacy, b"body", NOW + timedelta(minutes=11))
     assert key(legacy, b"body") != key(legacy, b"other")
+    later, earlier = repeat_keys(legacy, b"body", NOW + timedelta(minutes=11))
+    assert later != key(legacy, b"body") == earlier

@@ -1,0 +1,90 @@
+"""A poison update: tried again later and later, then a dead letter; it holds up nobody."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.db import OperationalError
+from django.utils import timezone
+
+from profiles.models import Profile
+from tests.webhooks.sending import send
+from webhooks import updates
+from webhooks.models import InboxUpdate, Replay, State
+from webhooks.processing import RETRY_SECONDS, process_inbox
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
+
+
+def arrive(user_id: int) -> None:
+    user = {"user_id": user_id, "first_name": "Анна"}
+    send({"update_type": "bot_started", "timestamp": 1, "chat_id": user_id, "user": user})
+
+
+@pytest.fixture
+def poison(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make every update of user 666 fail in a way that nobody foresaw."""
+    read = updates.read
+
+    def fail(update: Any, received_at: Any) -> updates.Reading:
+        if update["chat_id"] == 666:
+            raise ZeroDivisionError("\0" + "x" * 20_000)
+        return read(update, received_at)
+
+    monkeypatch.setattr("webhooks.updates.read", fail)
+
+
+@pytest.mark.usefixtures("poison")
+def test_it_holds_up_nobody() -> None:
+    for user_id in (1, 2, 666, 3, 4):
+        arrive(user_id)
+    assert process_inbox() == 4
+    assert set(Profile.objects.values_list("user_id", flat=True)) == {"1", "2", "3", "4"}
+    waiting = InboxUpdate.objects.pending().get()
+    assert waiting.tries == 1
+    assert timedelta(0) < waiting.next_try_at - timezone.now() < timedelta(seconds=1.2)
+
+
+@pytest.mark.usefixtures("poison")
+def test_it_ends_as_a_dead_letter_with_its_traceback() -> None:
+    arrive(666)
+    waits = []
+    with time_machine.travel(timezone.now(), tick=False) as clock:
+        while True:
+            process_inbox()
+            update = InboxUpdate.objects.get()
+            if update.state == State.DEAD:
+                break
+            waits.append((update.next_try_at - timezone.now()).total_seconds())
+            clock.move_to(update.next_try_at)
+    assert [0.9 * base <= wait <= 1.1 * base for base, wait in zip(RETRY_SECONDS, waits, strict=True)] == [True] * 5
+    assert (update.reason, update.tries) == ("ZeroDivisionError", 6)
+    assert update.finished_at
+    assert update.body
+    assert len(update.error) <= 8 * 1024
+
+
+def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+    def away(*args: object) -> None:
+        raise OperationalError
+
+    arrive(7)
+    with monkeypatch.context() as patch:
+        patch.setattr("profiles.models.ProfileQuerySet.absorb", away)
+        with pytest.raises(OperationalError):
+            process_inbox()
+    assert InboxUpdate.objects.get().tries == 0
+    assert process_inbox() == 1
+
+
+@pytest.mark.usefixtures("poison")
+def test_a_replay_gives_it_all_its_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    arrive(666)
+    InboxUpdate.objects.update(state=State.DEAD, tries=6, finished_at=timezone.now(), reason="x")
+    assert InboxUpdate.objects.all().replay(by="root", reason="fixed", selection="all") == 1
+    monkeypatch.undo()
+    assert process_inbox() == 1
+    assert InboxUpdate.objects.get().state == State.DONE
+    audit = Replay.objects.get()
+    assert (audit.by, audit.reason, audit.selection, audit.count) == ("root", "fixed", "all", 1)

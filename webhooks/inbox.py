@@ -1,0 +1,106 @@
+"""The statements that write the inbox, on a connection of their own: no transaction of a request is ever in the way."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+import psycopg
+from django.db import connection
+
+REPEAT_WINDOW = timedelta(minutes=10)
+
+
+class Arrival(NamedTuple):
+    """One update as it is written into the inbox.
+
+    ``dedup_key`` is equal for two deliveries of one update. ``earlier_key`` is the key that the same body had in the
+    window before, for updates that are recognised by their body alone. ``reason`` is why it is quarantined, else "".
+    """
+
+    dedup_key: bytes
+    earlier_key: bytes | None
+    body: bytes
+    update_type: str
+    reason: str
+    received_at: datetime
+
+
+_STORE = """
+INSERT INTO webhook_inbox (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at)
+SELECT key, body, update_type, CASE WHEN reason = '' THEN 'pending' ELSE 'quarantined' END, reason, received_at,
+       received_at, CASE WHEN reason = '' THEN NULL ELSE received_at END
+FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::timestamptz[])
+    AS arrival (key, body, update_type, reason, received_at)
+ON CONFLICT (dedup_key) DO NOTHING
+RETURNING dedup_key
+"""
+_RECENT = "SELECT dedup_key FROM webhook_inbox WHERE dedup_key = ANY(%b) AND received_at > %b"
+_BODIES = "SELECT dedup_key, body FROM webhook_inbox WHERE dedup_key = ANY(%b)"
+_COUNT_REPEATS = """
+INSERT INTO webhook_repeats (dedup_key, update_type, is_conflict, received_at)
+SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
+"""
+
+
+def connect() -> psycopg.Connection:
+    """Connect beside Django's connection of this thread, whose cursors would bind parameters as text."""
+    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
+    return psycopg.connect(**parameters, autocommit=True)
+
+
+def store(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> None:
+    """Commit arrivals by one statement, all or none; those that the inbox has already are counted as repeats."""
+    fresh = _without_recent(conn, arrivals)
+    unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
+    stored: set[bytes] = set()
+    if unique:
+        rows = unique.values()
+        columns = (
+            [arrival.dedup_key for arrival in rows],
+            [arrival.body for arrival in rows],
+            [arrival.update_type for arrival in rows],
+            [arrival.reason for arrival in rows],
+            [arrival.received_at for arrival in rows],
+        )
+        stored = {key for (key,) in conn.cursor(binary=True).execute(_STORE, columns, prepare=True)}
+    if len(stored) < len(arrivals):
+        _count_repeats(conn, [arrival for arrival in arrivals if not _is_first(arrival, stored)])
+
+
+def _is_first(arrival: Arrival, stored: set[bytes]) -> bool:
+    """Tell whether this arrival is the one that was stored under its key."""
+    if arrival.dedup_key in stored:
+        stored.discard(arrival.dedup_key)
+        return True
+    return False
+
+
+def _without_recent(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> list[Arrival]:
+    """Drop bodies that came less than the window ago under the key of the window before."""
+    earlier = {arrival.earlier_key: arrival.received_at for arrival in arrivals if arrival.earlier_key}
+    if not earlier:
+        return list(arrivals)
+    since = max(earlier.values()) - REPEAT_WINDOW
+    recent = {key for (key,) in conn.cursor(binary=True).execute(_RECENT, [list(earlier), since])}
+    return [arrival for arrival in arrivals if arrival.earlier_key not in recent]
+
+
+def _count_repeats(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None:
+    keys = [repeat.dedup_key for repeat in repeats]
+    first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
+    conflicts = [_differs(first_bodies.get(repeat.dedup_key), repeat.body) for repeat in repeats]
+    columns = (
+        keys,
+        [repeat.update_type for repeat in repeats],
+        conflicts,
+        [repeat.received_at for repeat in repeats],
+    )
+    conn.cursor(binary=True).execute(_COUNT_REPEATS, columns)
+
+
+def _differs(first: bytes | None, later: bytes) -> bool:
+    """Tell whether two bodies of one key say different things; a body that was pruned cannot be compared."""
+    return first is not None and first != later and bool(json.loads(first) != json.loads(later))
