@@ -1,9 +1,13 @@
 #!/usr/bin/env python3
 import os
 import sys
+from pathlib import Path
 
 from django.core.management import execute_from_command_line
+from environ import Env
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    # Beside a running `make run` its development mode holds for commands too; the web processes never read this file.
+    Env.read_env(Path(os.environ.get("DATA_DIR", Path(__file__).parent / ".data")) / "development.env")
     execute_from_command_line(sys.argv)

@@ -80,11 +80,11 @@ class Child:
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
     def last_words(self) -> str:
-        """Return the last line of the log, or an empty string."""
+        """Return the last line of the log that is not indented, as the rest of a message is, or an empty string."""
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             lines = log.read().decode(errors="replace").split("\n")
-        return next((line.strip() for line in reversed(lines) if line.strip()), "")
+        return next((line.strip() for line in reversed(lines) if line and not line[0].isspace()), "")
 
 
 def stop(children: Iterable[Child], patience: float, must_hurry: Callable[[], bool] = lambda: False) -> None:

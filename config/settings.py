@@ -12,7 +12,7 @@ from config.env import comma_list, database, duration, refuse_weak_production
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
-Env.read_env(BASE_DIR / ".env")
+Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
 DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".data")))
 # What a running `make run` wrote: lets manage.py, psql and the tests' curl lines reach its services.
 Env.read_env(DATA_DIR / "services.env")

@@ -52,7 +52,8 @@ class Supervisor:
         self.application: list[Child] = []
         self.due: dict[str, float] = {}
         self.pause: dict[str, float] = {}
-        self.stops_asked = 0
+        self.is_stop_asked = False
+        self.interrupts = 0
         self.is_reload_asked = False
         self.is_ready = False
         # Handlers only take a note: an exception in the middle of a start would lose the child being started.
@@ -63,7 +64,9 @@ class Supervisor:
         if number == signal.SIGHUP and not self.terminal.is_gone():
             self.is_reload_asked = True
         else:
-            self.stops_asked += 1
+            self.is_stop_asked = True
+            # Only these are in earnest when there are two: make passes on a SIGTERM that its group had already.
+            self.interrupts += number == signal.SIGINT
 
     def run(self) -> int:
         code = 0
@@ -82,8 +85,7 @@ class Supervisor:
         return code
 
     def wait(self, seconds: float) -> None:
-        # make, which may lead the terminal's session, does not pass on its SIGHUP.
-        if self.stops_asked or (self.terminal.is_in_foreground and self.terminal.is_gone()):
+        if self.is_stop_asked or self.terminal.is_stop_wanted():
             raise Stopped
         time.sleep(seconds)
 
@@ -185,16 +187,20 @@ class Supervisor:
         web, *others = self.application
         # Granian starts new workers before it ends the old ones: no request is refused meanwhile.
         web.send(signal.SIGHUP)
-        stop(others, _STOP_APPLICATION, lambda: self.stops_asked > 0)
         for child in others:
-            self.wait(0)
+            child.send(child.stop_signal)
+        deadline = time.monotonic() + _STOP_APPLICATION
+        while any(child.is_alive() for child in others) and time.monotonic() < deadline:
+            self.wait(0.05)
+        for child in others:
+            child.kill()
             self.due.pop(child.name, None)
             child.start()
-        say("Reloaded web, inbox, worker and beat")
+        say("Reloaded inbox, worker and beat; the web workers follow one by one, two seconds each")
 
     def shut_down(self) -> None:
         def must_hurry() -> bool:
-            return self.stops_asked > 1
+            return self.interrupts > 1
 
         stop(self.application, _STOP_APPLICATION if self.is_ready else _STOP_UNREADY, must_hurry)
         stop([child for child in self.servers if child.name != "postgres"], _STOP_VALKEY, must_hurry)
@@ -274,8 +280,11 @@ def main() -> int:
         launch = Launch.from_environment()
         launch.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = claim(launch.data_dir)
-    except (StartError, OSError) as error:
+    except StartError as error:
         say(str(error))
+        return 1
+    except OSError as error:
+        say(f"DATA_DIR cannot be used: {error.filename}: {error.strerror}")
         return 1
     if lock is None:
         say(f"{launch.data_dir} is in use by another `make run`: set DATA_DIR to another folder")

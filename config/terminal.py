@@ -1,9 +1,11 @@
 """What `make run` says, and whether anybody is still there to read it."""
 
 import os
+import re
 import signal
 import sys
 from contextlib import suppress
+from pathlib import Path
 from typing import Any
 
 from config.launch import Launch
@@ -62,9 +64,24 @@ class Terminal:
     def __init__(self) -> None:
         self.has_one = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _foreground_group() is not None
         self.is_in_foreground = self.has_one and _foreground_group() == os.getpgrp()
+        self.has_make = "MAKELEVEL" in os.environ and _make_awaits_interrupt()
 
     def is_gone(self) -> bool:
         return self.has_one and _foreground_group() is None
+
+    def is_stop_wanted(self) -> bool:
+        """Tell whether make or the terminal got a signal to stop that it does not pass on."""
+        return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _make_awaits_interrupt())
+
+
+def _make_awaits_interrupt() -> bool:
+    """Tell whether our parent has a handler for SIGINT: make drops it at the first, and then waits for us to end."""
+    try:
+        status = Path(f"/proc/{os.getppid()}/status").read_text()
+    except OSError:
+        return False
+    caught = re.search(r"^SigCgt:\s*([0-9a-f]+)$", status, re.MULTILINE)
+    return caught is not None and bool(int(caught[1], 16) >> (signal.SIGINT - 1) & 1)
 
 
 def _foreground_group() -> int | None:
