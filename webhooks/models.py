@@ -4,10 +4,12 @@ from collections.abc import Sequence
 from datetime import timedelta
 from typing import ClassVar
 
-from django.db import connection, models
+from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from config import statements
 
 
 class State(models.TextChoices):
@@ -18,11 +20,15 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead letter")
 
 
+_TAKE = """
+SELECT id, body, received_at, tries FROM webhook_inbox
+WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
+"""
 _FINISH = """
 UPDATE webhook_inbox AS i SET
     state = w.state, reason = w.reason, user_id = w.user_id, has_names = w.has_names,
     has_changed_profile = w.has_changed_profile, processing_ms = w.processing_ms, error = '', finished_at = now()
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::boolean[], %s::float8[])
+FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::boolean[], %b::boolean[], %b::float8[])
     AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
 WHERE i.id = w.id
 """
@@ -34,14 +40,13 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
     def take(self, limit: int) -> list[InboxUpdate]:
         """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
-        due = self.pending().filter(next_try_at__lte=timezone.now()).order_by("next_try_at", "id")
-        return list(due.only("body", "received_at", "tries").select_for_update(skip_locked=True)[:limit])
+        rows = statements.run(_TAKE, [timezone.now(), limit])
+        return [InboxUpdate.from_db(self.db, ("id", "body", "received_at", "tries"), row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
         """Write back, by one statement, what became of updates that this transaction has taken."""
         names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
-        with connection.cursor() as cursor:
-            cursor.execute(_FINISH, [[getattr(update, name) for update in updates] for name in names])
+        statements.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
     def replayable(self) -> InboxQuerySet:
         """Those that are finished and whose body is still there."""
