@@ -4,11 +4,10 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from environ import Env
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config.env import comma_list, database, duration, refuse_weak_production
+from config.env import Env, comma_list, database, duration, refuse_weak_production
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.db import DatabaseError
 from django.db.models import Count
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -45,6 +46,11 @@ class StoreCollector(Collector):
 
 
 def exposition() -> bytes:
+    """Return what the processes counted and what the stores hold; the former also while PostgreSQL is away."""
     stores = CollectorRegistry(auto_describe=False)
     stores.register(StoreCollector())
-    return generate_latest(process_registry()) + generate_latest(stores)
+    counted = generate_latest(process_registry())
+    try:
+        return counted + generate_latest(stores)
+    except DatabaseError:
+        return counted

@@ -115,8 +115,10 @@ class Writer:
                 return self._commit(arrivals)
             logger.error("webhook updates not stored", extra={"event": "store_failed", "error": type(error).__name__})
             return False
-        except psycopg.Error as error:
-            logger.error("webhook updates refused", extra={"event": "store_failed", "error": type(error).__name__})
+        except Exception:
+            # The top of the thread's endless loop: without it nothing would ever be stored again in this process.
+            self._disconnect()
+            logger.exception("webhook updates not stored", extra={"event": "store_failed"})
             return False
         return True
 

@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import GUIDE_SECRET, database, parse_duration, refuse_weak_production
+from config.env import GUIDE_SECRET, Env, database, parse_duration, refuse_weak_production
 
 KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
 
@@ -58,3 +58,8 @@ def test_it_refuses_weak_ones_and_never_prints_them(key: str, secret: str, hosts
         refuse_weak_production(key, secret, hosts)
     values = [value for value in (key.strip(), secret.strip(" ,")) if len(value) > 3]
     assert not any(value in str(refused.value) for value in values)
+
+
+def test_a_secret_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "$ecret-of-16-letters")
+    assert Env().str("WEBHOOK_SECRET", "") == "$ecret-of-16-letters"
