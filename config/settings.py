@@ -123,6 +123,11 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "refill-cache": {"task": "profiles.tasks.refill_cache", "schedule": timedelta(seconds=15)},
+    "prune-inbox": {
+        "task": "webhooks.tasks.prune_inbox",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
 }
 
 # Rollout
@@ -138,6 +143,12 @@ MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
 MAX_API_TIMEOUT = duration(env, "MAX_API_TIMEOUT", "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
+
+# Webhook
+
+INBOX_BODY_RETENTION = duration(env, "INBOX_BODY_RETENTION", "72h")
+INBOX_EVENT_RETENTION = duration(env, "INBOX_EVENT_RETENTION", "720h")
+INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160h")
 
 # Monitoring
 

@@ -88,8 +88,18 @@ class InboxUpdate(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["next_try_at", "id"], name="webhook_inbox_due", condition=Q(state="pending")),
             models.Index(fields=["received_at"], name="webhook_inbox_received_at"),
-            models.Index(fields=["finished_at"], name="webhook_inbox_with_body", condition=Q(body__isnull=False)),
-            models.Index(fields=["finished_at"], name="webhook_inbox_finished_at"),
+            # For pruning. None of them holds pending rows: they cost an arrival nothing.
+            models.Index(
+                fields=["finished_at"],
+                name="webhook_inbox_with_body",
+                condition=Q(state__in=["done", "skipped", "quarantined"], body__isnull=False),
+            ),
+            models.Index(
+                fields=["finished_at"],
+                name="webhook_inbox_settled",
+                condition=Q(state__in=["done", "skipped", "quarantined"]),
+            ),
+            models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["dedup_key"], name="webhook_inbox_dedup_key"),

@@ -84,11 +84,18 @@ class Migration(migrations.Migration):
                     ),
                     models.Index(fields=["received_at"], name="webhook_inbox_received_at"),
                     models.Index(
-                        condition=models.Q(("body__isnull", False)),
+                        condition=models.Q(("body__isnull", False), ("state__in", ["done", "skipped", "quarantined"])),
                         fields=["finished_at"],
                         name="webhook_inbox_with_body",
                     ),
-                    models.Index(fields=["finished_at"], name="webhook_inbox_finished_at"),
+                    models.Index(
+                        condition=models.Q(("state__in", ["done", "skipped", "quarantined"])),
+                        fields=["finished_at"],
+                        name="webhook_inbox_settled",
+                    ),
+                    models.Index(
+                        condition=models.Q(("state", "dead")), fields=["finished_at"], name="webhook_inbox_dead"
+                    ),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("dedup_key",), name="webhook_inbox_dedup_key"),
