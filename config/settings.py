@@ -4,6 +4,7 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
+from celery.schedules import crontab
 from environ import Env
 from redis.backoff import NoBackoff
 from redis.retry import Retry
@@ -128,6 +129,8 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
     },
+    # 8:00 in Moscow: before anybody waits for a name.
+    "check-subscription": {"task": "webhooks.tasks.check_subscription", "schedule": crontab(hour="5", minute="0")},
 }
 
 # Rollout
@@ -146,6 +149,8 @@ MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
 
 # Webhook
 
+WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
+WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", False)
 INBOX_BODY_RETENTION = duration(env, "INBOX_BODY_RETENTION", "72h")
 INBOX_EVENT_RETENTION = duration(env, "INBOX_EVENT_RETENTION", "720h")
 INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160h")

@@ -5,6 +5,8 @@ from typing import Any
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, register
 
+from webhooks.subscription import canonical
+
 REPEATS_COME_FOR = timedelta(days=7)
 
 
@@ -20,3 +22,13 @@ def retention_outlives_repeats(app_configs: Sequence[Any] | None, **kwargs: Any)
         for name in ("INBOX_EVENT_RETENTION", "INBOX_DEAD_LETTER_RETENTION")
         if getattr(settings, name) < REPEATS_COME_FOR
     ]
+
+
+@register
+def public_url_is_one_that_max_accepts(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    try:
+        if settings.WEBHOOK_PUBLIC_URL:
+            canonical(settings.WEBHOOK_PUBLIC_URL)
+    except ValueError as error:
+        return [Error(f"WEBHOOK_PUBLIC_URL: {error}.", id="webhooks.E002")]
+    return []

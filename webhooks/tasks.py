@@ -1,8 +1,9 @@
 import logging
 
 from celery import shared_task
+from django.conf import settings
 
-from webhooks import pruning
+from webhooks import pruning, subscription
 
 logger = logging.getLogger(__name__)
 
@@ -12,3 +13,19 @@ def prune_inbox() -> None:
     pruned = pruning.prune()
     if any(pruned):
         logger.info("inbox pruned", extra={"event": "inbox_pruned", **pruned._asdict()})
+
+
+@shared_task(
+    ignore_result=True, autoretry_for=(subscription.PlatformError,), retry_backoff=60, retry_backoff_max=3600,
+    max_retries=5,
+)  # fmt: skip
+def check_subscription() -> None:
+    """Log what is wrong with our subscription at MAX, and subscribe again where that is allowed."""
+    findings = subscription.subscription_findings()
+    for finding in findings:
+        logger.error("MAX subscription differs", extra={"event": finding.event, "finding": finding.message})
+    if findings and settings.WEBHOOK_AUTO_RESUBSCRIBE:
+        url = subscription.canonical(settings.WEBHOOK_PUBLIC_URL)
+        stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())
+        subscription.subscribe(url, replacing=stale)
+        logger.info("subscribed again", extra={"event": "subscription_restored"})

@@ -21,3 +21,10 @@ def test_it_refuses_to_forget_before_repeats_end(settings: Settings, name: str) 
     assert ids() == []
     setattr(settings, name, timedelta(days=7) - timedelta(seconds=1))
     assert ids() == ["webhooks.E001"]
+
+
+def test_it_refuses_an_address_that_max_would_not_reach(settings: Settings) -> None:
+    settings.WEBHOOK_PUBLIC_URL = "https://directory.example.ru/webhook/max"
+    assert ids() == []
+    settings.WEBHOOK_PUBLIC_URL = "http://directory.example.ru:8095/webhook/max"
+    assert ids() == ["webhooks.E002"]
