@@ -4,6 +4,7 @@ from celery import shared_task
 from django.conf import settings
 
 from webhooks import pruning, subscription
+from webhooks import silence as silences
 
 logger = logging.getLogger(__name__)
 
@@ -29,3 +30,10 @@ def check_subscription() -> None:
         stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())
         subscription.subscribe(url, replacing=stale)
         logger.info("subscribed again", extra={"event": "subscription_restored"})
+
+
+@shared_task(ignore_result=True)
+def check_silence() -> None:
+    silent = silences.silence()
+    if silent:
+        logger.error("no updates", extra={"event": "silence", "hours": round(silent.total_seconds() / 3600, 1)})
