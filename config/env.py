@@ -46,6 +46,15 @@ def duration(env: Env, name: str, default: str) -> timedelta:
         raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
+def hours(name: str, text: str) -> tuple[int, int]:
+    """Turn hours of a day (``8-20``) into the first and the one that ends them."""
+    match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text)
+    first, last = map(int, match.groups()) if match else (0, 0)
+    if not 0 <= first < last <= 24:
+        raise ImproperlyConfigured(f"{name}: {text!r} are not hours of a day such as 8-20")
+    return first, last
+
+
 def database(url: str) -> dict[str, Any]:
     """Turn a libpq URL, socket folders and options included, into an entry of DATABASES."""
     try:

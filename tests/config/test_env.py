@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import GUIDE_SECRET, Env, database, parse_duration, refuse_weak_production
+from config.env import GUIDE_SECRET, Env, database, hours, parse_duration, refuse_weak_production
 
 KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
 
@@ -30,6 +30,17 @@ def test_it_reads_a_database_url_over_a_socket() -> None:
 def test_it_refuses_what_is_no_database_url() -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
         database("mysql://root:secret@localhost/x")
+
+
+def test_hours_of_a_day() -> None:
+    assert hours("X", "8-20") == (8, 20)
+    assert hours("X", "0-24") == (0, 24)
+
+
+@pytest.mark.parametrize("text", ["", "8", "20-8", "8-8", "8-25", "8:00-20:00", "-8-20", "8–20"])
+def test_it_refuses_hours_that_no_day_has(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="X"):
+        hours("X", text)
 
 
 def test_strong_secrets_start() -> None:
