@@ -12,7 +12,7 @@ from config import embedded
 from config.processes import BASE_DIR, MARK, Child
 
 # Granian's threads keep a connection each; the worker, the inbox and a person with psql need some too.
-_WEB_THREADS = 16
+_WEB_THREADS = 64
 _OTHER_CONNECTIONS = 40
 
 

@@ -128,6 +128,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
     },
+    "check-backlog": {
+        "task": "webhooks.tasks.check_backlog",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "check-silence": {"task": "webhooks.tasks.check_silence", "schedule": timedelta(minutes=15)},
     # 8:00 in Moscow: before anybody waits for a name.
     "check-subscription": {"task": "webhooks.tasks.check_subscription", "schedule": crontab(hour="5", minute="0")},
@@ -153,6 +158,7 @@ WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
 WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", False)
 WEBHOOK_SILENCE_AFTER = duration(env, "WEBHOOK_SILENCE_AFTER", "6h")
 WEBHOOK_WORKING_HOURS = hours("WEBHOOK_WORKING_HOURS", env.str("WEBHOOK_WORKING_HOURS", "") or "8-20")
+INBOX_LAG_ALERT = duration(env, "INBOX_LAG_ALERT", "5m")
 INBOX_BODY_RETENTION = duration(env, "INBOX_BODY_RETENTION", "72h")
 INBOX_EVENT_RETENTION = duration(env, "INBOX_EVENT_RETENTION", "720h")
 INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160h")

@@ -32,6 +32,9 @@ class StoreCollector(Collector):
         for update_type, state, count in InboxUpdate.objects.values_list("update_type", "state").annotate(n=Count("*")):
             events.add_metric([update_type, state], count)
         yield events
+        backlog = InboxUpdate.objects.backlog()
+        yield GaugeMetricFamily("webhook_inbox_pending", "Updates that wait", backlog.count)
+        yield GaugeMetricFamily("webhook_inbox_lag_seconds", "Age of the oldest of them", backlog.age.total_seconds())
         employees = GaugeMetricFamily("employees_total", "Employees by who named them", labels=["source"])
         for source, count in reports.employees_by_source().items():
             employees.add_metric([source], count)

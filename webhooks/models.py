@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
@@ -35,6 +35,11 @@ WHERE i.id = w.id
 """
 
 
+class Backlog(NamedTuple):
+    count: int
+    age: timedelta
+
+
 class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def pending(self) -> InboxQuerySet:
         return self.filter(state=State.PENDING)
@@ -61,10 +66,11 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         Replay.objects.create(by=by, reason=reason, selection=selection, count=count)
         return count
 
-    def lag(self) -> timedelta:
-        """Return the age of the oldest update that still waits; zero when none does."""
-        oldest = self.pending().aggregate(models.Min("received_at"))["received_at__min"]
-        return timezone.now() - oldest if oldest else timedelta()
+    def backlog(self) -> Backlog:
+        """Return how many updates wait, those between two tries included, and for how long the oldest has."""
+        found = self.pending().aggregate(count=models.Count("pk"), oldest=models.Min("received_at"))
+        age = timezone.now() - found["oldest"] if found["oldest"] else timedelta()
+        return Backlog(found["count"], max(age, timedelta()))
 
 
 class InboxUpdate(models.Model):

@@ -45,7 +45,7 @@ def working_time(start: datetime, end: datetime) -> timedelta:
 
 def _last_arrival() -> datetime | None:
     """Return when something last arrived, a repeat included; where MAX was told to send, else the installation."""
-    latest = (model.objects.order_by("-received_at").values_list("received_at", flat=True).first()
+    latest = (model.objects.order_by("-id").values_list("received_at", flat=True).first()
               for model in (InboxUpdate, Repeat))  # fmt: skip
     arrivals = [moment for moment in latest if moment]
     if arrivals or not settings.WEBHOOK_PUBLIC_URL:
