@@ -33,7 +33,7 @@ class StoreCollector(Collector):
             events.add_metric([update_type, state], count)
         yield events
         backlog = InboxUpdate.objects.backlog()
-        yield GaugeMetricFamily("webhook_inbox_pending", "Updates that wait", backlog.count)
+        yield GaugeMetricFamily("webhook_inbox_pending", "Updates that wait", backlog.size)
         yield GaugeMetricFamily("webhook_inbox_lag_seconds", "Age of the oldest of them", backlog.age.total_seconds())
         employees = GaugeMetricFamily("employees_total", "Employees by who named them", labels=["source"])
         for source, count in reports.employees_by_source().items():

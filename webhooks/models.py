@@ -36,7 +36,7 @@ WHERE i.id = w.id
 
 
 class Backlog(NamedTuple):
-    count: int
+    size: int
     age: timedelta
 
 
@@ -68,9 +68,9 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
     def backlog(self) -> Backlog:
         """Return how many updates wait, those between two tries included, and for how long the oldest has."""
-        found = self.pending().aggregate(count=models.Count("pk"), oldest=models.Min("received_at"))
+        found = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min("received_at"))
         age = timezone.now() - found["oldest"] if found["oldest"] else timedelta()
-        return Backlog(found["count"], max(age, timedelta()))
+        return Backlog(found["size"], max(age, timedelta()))
 
 
 class InboxUpdate(models.Model):

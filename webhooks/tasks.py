@@ -37,7 +37,7 @@ def check_subscription() -> None:
 def check_backlog() -> None:
     backlog = InboxUpdate.objects.backlog()
     if backlog.age > settings.INBOX_LAG_ALERT:
-        fields = {"event": "inbox_lag", "pending": backlog.count, "oldest_seconds": round(backlog.age.total_seconds())}
+        fields = {"event": "inbox_lag", "pending": backlog.size, "oldest_seconds": round(backlog.age.total_seconds())}
         logger.error("webhook updates wait", extra=fields)
 
 

@@ -26,7 +26,7 @@ def test_it_works(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
     arrive(timedelta(seconds=1))
     arrive(timedelta(days=1), State.DONE)
     backlog = InboxUpdate.objects.backlog()
-    assert backlog.count == 2
+    assert backlog.size == 2
     assert timedelta(hours=1) <= backlog.age < timedelta(hours=1, minutes=1)
     with caplog.at_level(logging.ERROR):
         check_backlog()
