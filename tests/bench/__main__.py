@@ -29,7 +29,9 @@ def main() -> int:
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="|".join(BENCHES))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     given = parser.parse_args()
-    signal.signal(signal.SIGTERM, interrupt)
+    # SIGINT too: it is ignored in what a script starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     console = Console()
     try:
         wrk.require()

@@ -17,6 +17,7 @@ from tests.chaos.system import PARTS, System
 _MEANING = {
     "unacknowledged": "deliveries not acknowledged in the end",
     "missing": "acknowledged updates missing in the inbox",
+    "stored_anew": "acknowledged updates lost, and stored by a later copy",
     "doubles": "updates stored more than once",
     "unprocessed": "updates unprocessed 60 s after the last fault",
     "behind_in_postgres": "profiles in PostgreSQL other than their newest update",
@@ -59,6 +60,8 @@ def summary(ordeal: Ordeal, verdict: Verdict) -> Table:
     table = Table("", "", title=f"seed {ordeal.plan.seed}: {'passed' if not verdict.complaints() else 'FAILED'}")
     killed = Counter(fault.part for fault in ordeal.struck)
     table.add_row("updates, sent five times each", f"{ordeal.plan.updates}")
+    durability = ordeal.system.durability().items()
+    table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
     table.add_row("kill -9", ", ".join(f"{part} {killed[part]}" for part in PARTS))
     answers = (f"{answer}: {count}" for answer, count in ordeal.load.answers.most_common())
     table.add_row("answers", ", ".join(answers), end_section=True)
@@ -75,7 +78,9 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     plan = arguments()
-    signal.signal(signal.SIGTERM, interrupt)
+    # SIGINT too: it is ignored in what a script starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
     console = Console()
     console.print(f"seed {plan.seed}; starting a system of our own")
     system = System()

@@ -43,6 +43,7 @@ class Verdict:
 
     unacknowledged: int
     missing: int = 0
+    stored_anew: int = 0
     doubles: int = 0
     unprocessed: int = 0
     behind_in_postgres: int = 0
@@ -127,12 +128,15 @@ class Ordeal:
 
     def _look_into_inbox(self, database: psycopg.Connection, verdict: Verdict) -> None:
         sent = set(self.story.bodies)
-        found = database.cursor(binary=True).execute("SELECT body, state FROM webhook_inbox").fetchall()
-        rows = [(body, state) for body, state in found if body in sent]
-        counts = Counter(body for body, _ in rows)
+        found = database.cursor(binary=True).execute("SELECT body, state, received_at FROM webhook_inbox").fetchall()
+        rows = [row for row in found if row[0] in sent]
+        counts = Counter(body for body, _, _ in rows)
         verdict.missing = len(sent) - len(counts)
         verdict.doubles = len(rows) - len(counts)
-        verdict.unprocessed = sum(state != "done" for _, state in rows)
+        verdict.unprocessed = sum(state != "done" for _, state, _ in rows)
+        # A copy that came later must not hide that the one which was acknowledged had been lost.
+        acknowledged_at = self.load.first_acknowledged_at
+        verdict.stored_anew = sum(received_at > acknowledged_at[body] for body, _, received_at in rows)
 
     def _look_into_profiles(self, database: psycopg.Connection, verdict: Verdict) -> None:
         expected = self.story.expected()

@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 
 from tests.chaos.system import System
@@ -64,6 +65,7 @@ class Load:
         self.rate = len(deliveries) / seconds
         self.answers: Counter[int | str] = Counter()
         self.acknowledged = 0
+        self.first_acknowledged_at: dict[bytes, datetime] = {}
         self.started_at = time.monotonic()
         self.is_cancelled = False
         self._numbers = itertools.count()
@@ -90,7 +92,8 @@ class Load:
             answer = sender.post(body).answer
             with self._counting:
                 self.answers[answer] += 1
-                self.acknowledged += answer == 200
-            if answer == 200:
-                return
+                if answer == 200:
+                    self.acknowledged += 1
+                    self.first_acknowledged_at.setdefault(body, datetime.now(UTC))
+                    return
             time.sleep(_PAUSE_SECONDS)

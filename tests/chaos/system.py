@@ -109,6 +109,13 @@ class System:
     def database(self) -> psycopg.Connection:
         return psycopg.connect(self.service("DATABASE_URL"), autocommit=True, connect_timeout=5)
 
+    def durability(self) -> dict[str, str]:
+        query = (
+            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
+        )
+        with self.database() as database:
+            return dict(database.execute(query).fetchall())
+
     def cache(self) -> redis.Redis:
         return redis.Redis.from_url(self.service("REDIS_URL"))
 
