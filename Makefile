@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-chaos bench lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -20,6 +20,12 @@ run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WOR
 
 test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
 	@exec $(PY) -m pytest $(ARGS)
+
+test-chaos: development ## kill -9 of every part while 20 000 updates arrive (ARGS='--seed N --updates N')
+	@exec $(PY) -m tests.chaos $(ARGS)
+
+bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
+	@exec $(PY) -m tests.bench $(ARGS)
 
 lint: development ## style, types, import order, missing migrations
 	$(PY) -m ruff check .

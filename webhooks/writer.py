@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import queue
 import threading
+import time
 from collections.abc import Sequence
 
 import psycopg
@@ -17,6 +18,7 @@ from webhooks.inbox import Arrival, connect, store
 from webhooks.wakeup import waker
 
 DEADLINE_SECONDS = 2.8
+LAST_PATIENCE_SECONDS = 0.1
 STATEMENT_TIMEOUT = "2500ms"
 LARGEST_BATCH = 500
 LARGEST_QUEUE = 2000
@@ -47,6 +49,8 @@ class Writer:
         self._changing = threading.Lock()
         self._thread: threading.Thread | None = None
         self._connection: psycopg.Connection | None = None
+        # When the first commit began that has not ended well yet; None after one that has.
+        self._silent_since: float | None = None
 
     def write(self, arrivals: Sequence[Arrival]) -> None:
         """Return when the arrivals are committed; raise NotStored when they are not, at the latest by the deadline."""
@@ -56,11 +60,21 @@ class Writer:
             self._start()
         ticket = _Ticket(arrivals)
         self._queue.put(ticket)
-        if not ticket.opened.acquire(timeout=DEADLINE_SECONDS):
+        if not ticket.opened.acquire(timeout=self._patience()):
             ticket.is_abandoned = True
             raise NotStored("the database took too long")
         if not ticket.is_committed:
             raise NotStored("the database refused")
+
+    def _patience(self) -> float:
+        """Return the seconds that a request may wait: the deadline counts from when PostgreSQL fell silent.
+
+        Requests that waited for a thread, behind those that wait for PostgreSQL, have used up their time already. What
+        is left is enough for the first commit after its return.
+        """
+        since = self._silent_since
+        waited = 0.0 if since is None else time.monotonic() - since
+        return max(LAST_PATIENCE_SECONDS, DEADLINE_SECONDS - waited)
 
     def stop(self) -> None:
         """Write what is queued, then end the thread."""
@@ -79,7 +93,10 @@ class Writer:
     def _run(self) -> None:
         while batch := self._next_batch():
             arrivals = [arrival for ticket in batch for arrival in ticket.arrivals]
+            self._silent_since = self._silent_since or time.monotonic()
             is_committed = not arrivals or self._commit(arrivals)
+            if is_committed:
+                self._silent_since = None
             for ticket in batch:
                 ticket.is_committed = is_committed
                 ticket.opened.release()
