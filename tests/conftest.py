@@ -37,7 +37,7 @@ def _as_a_new_process() -> Iterator[None]:
     cache.breaker.close()
     direct_api.breaker.close()
     yield
-    writer.stop()
+    writer.close()
     waker.stop()
 
 
