@@ -17,7 +17,7 @@ import psycopg
 from webhooks.inbox import Arrival, connect, store
 from webhooks.wakeup import waker
 
-DEADLINE_SECONDS = 2.8
+DEADLINE_SECONDS = 2.6
 LAST_PATIENCE_SECONDS = 0.1
 STATEMENT_TIMEOUT = "2500ms"
 LARGEST_BATCH = 500
