@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.conf import settings
+from django.contrib.auth.signals import user_logged_in
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
@@ -16,13 +17,16 @@ class LogInSerializer(TokenObtainPairSerializer):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:
-            return dict(super().validate(attrs))
+            tokens = dict(super().validate(attrs))
         except AuthenticationFailed:
             if getattr(self.context["request"], "axes_locked_out", False):
                 raise Throttled(
                     wait=settings.AXES_COOLOFF_TIME.total_seconds(), detail="too many wrong passwords"
                 ) from None
             raise
+        # Forgives the wrong passwords before it, and notes the time.
+        user_logged_in.send(sender=type(self.user), request=self.context["request"], user=self.user)
+        return tokens
 
 
 class LogInView(TokenObtainPairView):

@@ -170,7 +170,6 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
     "ROTATE_REFRESH_TOKENS": True,
     "BLACKLIST_AFTER_ROTATION": True,
-    "UPDATE_LAST_LOGIN": True,
     "TOKEN_OBTAIN_SERIALIZER": "config.login.LogInSerializer",
 }
 # Five wrong passwords for one name from one address lock both out for a while; counted in PostgreSQL.

@@ -1,6 +1,6 @@
 from typing import Any
 
-from django.db import IntegrityError
+from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet
 from django.shortcuts import get_object_or_404
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
@@ -108,7 +108,8 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
         """Begin a search for every employee without a MAX id; the worker takes it up within seconds."""
         missing = Employee.objects.aggregate(n=Count("pk", filter=Q(max_id__isnull=True)))["n"]
         try:
-            job = MaxIdJob.objects.create(total=missing, requested_by_id=request.user.pk)
+            with transaction.atomic():
+                job = MaxIdJob.objects.create(total=missing, requested_by_id=request.user.pk)
         except IntegrityError:
             raise JobRunning from None
         return Response(self.get_serializer(job).data, status=status.HTTP_202_ACCEPTED)
