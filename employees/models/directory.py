@@ -17,7 +17,7 @@ from profiles.models import ProfileSource
 UNNAMED = "Неизвестный вуз"
 EXACT_COUNT = 10_000
 # From so many expected rows on, counting the first 10 001 of a search would cost more than the page itself.
-FAR_ABOVE = 100_000
+FAR_ABOVE = 50_000
 _PREFIX_BELOW = 3
 _MOST_WORDS = 8
 
@@ -107,11 +107,12 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
     def count_or_estimate(self, *, is_search: bool) -> int:
         """Count exactly to 10 000; above, tell what the planner expects."""
         rows = self.order_by().select_related(None)
-        if not is_search or rows.expected() < FAR_ABOVE:
+        expected = rows.expected() if is_search else None
+        if expected is None or expected < FAR_ABOVE:
             counted = rows[: EXACT_COUNT + 1].count()
             if counted <= EXACT_COUNT:
                 return counted
-        return max(rows.expected(), EXACT_COUNT + 1)
+        return max(rows.expected() if expected is None else expected, EXACT_COUNT + 1)
 
     def expected(self) -> int:
         plan = json.loads(self.values("pk").explain(format="json"))
