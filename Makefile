@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-migrations lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -20,6 +20,9 @@ run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WOR
 
 test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
 	@exec $(PY) -m pytest $(ARGS)
+
+test-migrations: development ## migrate a million employees, forward and back, under load
+	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py --timeout 900 -s $(ARGS)
 
 lint: development ## style, types, import order, missing migrations
 	$(PY) -m ruff check .

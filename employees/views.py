@@ -16,27 +16,33 @@ from rest_framework.viewsets import GenericViewSet, ModelViewSet
 from config.errors import JobRunning
 from employees.access import IsSuperadmin, MayLookOrRule, MayUseDirectory, scope_of
 from employees.idempotency import answered_once
-from employees.models import Employee, EmployeeQuerySet, MaxIdJob, University
+from employees.models import Employee, MaxIdJob, University
+from employees.models.directory import FEW
 from employees.queries import EmployeeQuerySerializer, chosen, searched_for
 from employees.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
 from profiles.models import Profile, ProfileQuerySet
 from profiles.views import ProfileViewSet, checked_id
 
 
-class RoughPagination(LimitOffsetPagination):
-    """Pages of 50, at most 100; ``count`` is exact to 10 000 and the planner's estimate above."""
-
+class Pages(LimitOffsetPagination):
     default_limit = 50
     max_limit = 100
 
+
+class RoughPages(Pages):
+    """``count`` is exact to 10 000 and the planner's estimate above."""
+
+    counted: int
+
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
-        self.is_search = bool(searched_for(request.query_params))
+        is_search = bool(searched_for(request.query_params))
+        self.counted = queryset.count_or_estimate(is_search=is_search)
+        if is_search and self.counted <= FEW:
+            queryset = queryset.gathered_first()
         return super().paginate_queryset(queryset, request, view)
 
     def get_count(self, queryset: Any) -> int:
-        if isinstance(queryset, EmployeeQuerySet):
-            return queryset.count_or_estimate(is_search=self.is_search)
-        return super().get_count(queryset)
+        return self.counted
 
 
 @extend_schema_view(
@@ -49,7 +55,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
     queryset = Employee.objects.all()
     serializer_class = EmployeeSerializer
     permission_classes = [IsAuthenticated, MayUseDirectory]
-    pagination_class = RoughPagination
+    pagination_class = RoughPages
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Employee]:
@@ -88,7 +94,7 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
     queryset = University.objects.all()
     serializer_class = UniversitySerializer
     permission_classes = [IsAuthenticated, MayLookOrRule]
-    pagination_class = RoughPagination
+    pagination_class = Pages
 
     def get_queryset(self) -> QuerySet[University]:
         return scope_of(self.request.user).universities()
@@ -100,7 +106,7 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
     queryset = MaxIdJob.objects.all()
     serializer_class = MaxIdJobSerializer
     permission_classes = [IsAuthenticated, IsSuperadmin]
-    pagination_class = RoughPagination
+    pagination_class = Pages
     lookup_value_regex = "[0-9]{1,18}"
 
     @extend_schema(request=None, responses={202: MaxIdJobSerializer})

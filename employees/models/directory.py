@@ -18,6 +18,8 @@ UNNAMED = "Неизвестный вуз"
 EXACT_COUNT = 10_000
 # From so many expected rows on, counting the first 10 001 of a search would cost more than the page itself.
 FAR_ABOVE = 50_000
+# So few that finding them all and sorting is quicker than walking by id until a page is full.
+FEW = 5_000
 _PREFIX_BELOW = 3
 _MOST_WORDS = 8
 
@@ -113,6 +115,10 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
             if counted <= EXACT_COUNT:
                 return counted
         return max(rows.expected() if expected is None else expected, EXACT_COUNT + 1)
+
+    def gathered_first(self) -> EmployeeQuerySet:
+        """Order by id where PostgreSQL cannot tell: else it walks the table by id rather than gather a few matches."""
+        return self if self.query.order_by else self.order_by(F("pk") + 0)
 
     def expected(self) -> int:
         plan = json.loads(self.values("pk").explain(format="json"))

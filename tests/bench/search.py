@@ -1,5 +1,8 @@
 """First pages of a million employees: ``python -m tests.servers python -m tests.bench.search [rows]``."""
 
+from tests.bench.rows import ROWS, fill, migrate, run  # sets Django up
+
+# isort: split
 import statistics
 import sys
 import time
@@ -11,7 +14,6 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
 from employees.models import Membership, University
-from tests.bench.rows import ROWS, fill, migrate, run
 
 LIMIT_MS = 50
 REPEATS = 60
