@@ -12,7 +12,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
-from django.db.models import Max
+from django.db.models import Count, Max
 from django.utils import timezone
 
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
@@ -84,13 +84,12 @@ WHERE e.id = (c.v->>0)::bigint AND
 """
 
 
+@transaction.atomic
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
     """Begin a run over all employees there are now; IntegrityError while another one is open."""
     employees = Employee.objects.filter(university=university) if university else Employee.objects.all()
     last = employees.aggregate(last=Max("pk"))["last"] or 0
-    return BackfillRun.objects.create(
-        university=university, until_id=last, rows_total=employees.count_or_estimate(is_search=False), **options
-    )
+    return BackfillRun.objects.create(university=university, until_id=last, rows_total=employees.count(), **options)
 
 
 def preview(university: University | None = None) -> list[tuple[str, str, str, int]]:
@@ -149,12 +148,8 @@ def _range(run: BackfillRun) -> tuple[int, int]:
     rows = Employee.objects.filter(pk__gt=run.last_id, pk__lte=run.until_id)
     if run.university_id:
         rows = rows.filter(university_id=run.university_id)
-    ids = rows.order_by("pk").values_list("pk", flat=True)[: run.batch_size]
-    with connection.cursor() as cursor:
-        inner, params = ids.query.sql_with_params()
-        cursor.execute(f"SELECT max(id), count(*) FROM ({inner}) ids", params)  # noqa: S608 (Django's own SQL)
-        last, seen = cursor.fetchone() or (0, 0)
-    return last or 0, seen
+    found = rows.order_by("pk")[: run.batch_size].aggregate(last=Max("pk"), seen=Count("pk"))
+    return found["last"] or 0, found["seen"]
 
 
 def _fill(run: BackfillRun, after_id: int, until_id: int, seen: int) -> tuple[int, int]:

@@ -68,6 +68,20 @@ class BackfillRun(models.Model):
     def __str__(self) -> str:
         return f"{self.pk}: {self.status}"
 
+    def resume(self) -> None:
+        """Go on where it was paused; a run that is being undone goes on with that."""
+        BackfillRun.objects.filter(pk=self.pk, status=RunStatus.PAUSED).update(
+            status=RunStatus.RUNNING, paused_because=""
+        )
+        self.refresh_from_db()
+
+    def undo(self) -> None:
+        """Begin to take it back; what is running has to be paused first."""
+        BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
+            status=RunStatus.UNDOING, finished_at=None
+        )
+        self.refresh_from_db()
+
 
 class BatchStatus(models.TextChoices):
     DONE = "done", _("done")
