@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-migrations lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-migrations lint openapi migrate-up deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -30,6 +30,9 @@ lint: development ## style, types, import order, missing migrations
 	DEBUG=true ENV_FILE=/dev/null $(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) -m tests.servers $(PY) manage.py makemigrations --check --dry-run
+
+openapi: development ## write openapi.json anew
+	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
 migrate-up: runtime ## apply the migrations
 	$(MODE) $(PY) manage.py migrate

@@ -4,6 +4,7 @@ from typing import Any
 
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
@@ -85,6 +86,7 @@ def _told(data: Any) -> tuple[str, dict[str, Any]]:
     return f"{field}: {first}", data
 
 
+@csrf_exempt
 def not_found(request: HttpRequest) -> HttpResponse:
     return JsonResponse(body(404, "there is nothing at this path"), status=404)
 

@@ -6,7 +6,7 @@ from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
-from rest_framework_simplejwt.serializers import TokenObtainPairSerializer
+from rest_framework_simplejwt.serializers import TokenObtainPairSerializer, TokenRefreshSerializer
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from config.throttling import LogInRate
@@ -32,7 +32,7 @@ class LogInSerializer(TokenObtainPairSerializer):
 class LogInView(TokenObtainPairView):
     throttle_classes = [LogInRate]
 
-    @extend_schema(auth=[])
+    @extend_schema(auth=[], request=TokenObtainPairSerializer, responses=TokenObtainPairSerializer)
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Log in: a token for 15 minutes and one to refresh it for a day."""
         return Response(super().post(request, *args, **kwargs).data)
@@ -41,7 +41,7 @@ class LogInView(TokenObtainPairView):
 class RefreshView(TokenRefreshView):
     throttle_classes = [LogInRate]
 
-    @extend_schema(auth=[])
+    @extend_schema(auth=[], request=TokenRefreshSerializer, responses=TokenRefreshSerializer)
     def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
         """Trade a refresh token, which is used up by it, for a new pair."""
         return Response(super().post(request, *args, **kwargs).data)

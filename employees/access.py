@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, TypeVar
 
+from django.contrib.auth import get_user_model
 from django.db.models import Model, QuerySet
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
@@ -69,7 +70,8 @@ def _read_scope(user: Any) -> Scope:
         return Scope(None)
     if user.is_superuser:
         return Scope(Group.SUPERADMIN)
-    rows = list(type(user).objects.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
+    users = get_user_model().objects
+    rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
     names = {name for name, _ in rows}
     group = next((group for group in Group if group.value in names), None)
     return Scope(group, rows[0][1] if rows else None)

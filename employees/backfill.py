@@ -84,12 +84,18 @@ WHERE e.id = (c.v->>0)::bigint AND
 """
 
 
-@transaction.atomic
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
     """Begin a run over all employees there are now; IntegrityError while another one is open."""
-    employees = Employee.objects.filter(university=university) if university else Employee.objects.all()
-    last = employees.aggregate(last=Max("pk"))["last"] or 0
-    return BackfillRun.objects.create(university=university, until_id=last, rows_total=employees.count(), **options)
+    return begin(BackfillRun(university=university, **options))
+
+
+@transaction.atomic
+def begin(run: BackfillRun) -> BackfillRun:
+    employees = Employee.objects.filter(university=run.university) if run.university else Employee.objects.all()
+    run.until_id = employees.aggregate(last=Max("pk"))["last"] or 0
+    run.rows_total = employees.count()
+    run.save(force_insert=True)
+    return run
 
 
 def preview(university: University | None = None) -> list[tuple[str, str, str, int]]:

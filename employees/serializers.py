@@ -17,6 +17,7 @@ from profiles import phones
 from profiles.resolver import resolve
 from profiles.serializers import NameField, UserIdField
 
+INN, KPP = r"^(\d{10}|\d{12})$", r"^\d{9}$"
 _DESCRIPTION = ("inn", "kpp", "university_name")
 
 
@@ -35,8 +36,8 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
         # The constraints answer, as 409: two creates at once both pass a look beforehand.
         validators: list[Any] = []
 
-    inn = serializers.RegexField(r"^(\d{10}|\d{12})?$", required=False, allow_blank=True)
-    kpp = serializers.RegexField(r"^(\d{9})?$", required=False, allow_blank=True)
+    inn = serializers.RegexField(INN, required=False, allow_blank=True)
+    kpp = serializers.RegexField(KPP, required=False, allow_blank=True)
 
     def create(self, validated_data: dict[str, Any]) -> University:
         with _unique("universities_", {"inn": ["this university exists"]}), transaction.atomic():
@@ -59,8 +60,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
     role = serializers.ChoiceField(choices=Role.choices, required=False, allow_blank=True)
     university_id = SeenUniversityField(queryset=University.objects.all(), source="university", required=False)
     university = UniversitySerializer(read_only=True)
-    inn = serializers.RegexField(r"^(\d{10}|\d{12})?$", write_only=True, required=False, allow_blank=True)
-    kpp = serializers.RegexField(r"^(\d{9})?$", write_only=True, required=False, allow_blank=True)
+    inn = serializers.RegexField(INN, write_only=True, required=False, allow_blank=True)
+    kpp = serializers.RegexField(KPP, write_only=True, required=False, allow_blank=True)
     university_name = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=500)
 
     class Meta:

@@ -10,7 +10,12 @@ class Migration(migrations.Migration):
     dependencies = [("employees", "0009_trigrams")]
 
     operations = [
-        BuildIndex("employee", GinIndex(OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search")),
+        BuildIndex(
+            "employee",
+            GinIndex(
+                OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search", gin_pending_list_limit=256
+            ),
+        ),
         # How often a pattern occurs is judged by this sample; the default one is too small to tell rare from frequent.
         migrations.RunSQL(
             "ALTER INDEX idx_employees_search ALTER COLUMN 1 SET STATISTICS 1000", migrations.RunSQL.noop

@@ -156,7 +156,9 @@ class Employee(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["max_id"], name="idx_employees_max_id", condition=Q(max_id__isnull=False)),
             models.Index(fields=["profile_source"], name="idx_employees_profile_source"),
-            GinIndex(OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search"),
+            GinIndex(
+                OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search", gin_pending_list_limit=256
+            ),
             # A page of one university by id, however its employees are spread.
             models.Index(fields=["university", "id"], name="idx_employees_university_id"),
             models.Index(fields=["role"], name="idx_employees_role", condition=~Q(role="")),

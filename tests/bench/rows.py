@@ -2,6 +2,7 @@
 
 import os
 import sys
+from typing import Any
 
 import django
 
@@ -30,7 +31,7 @@ FROM generate_series(%(start)s, %(stop)s) n
 """
 
 
-def run(sql: str, **params: object) -> list[tuple[object, ...]]:
+def run(sql: str, **params: Any) -> list[tuple[object, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
         return list(cursor.fetchall()) if cursor.description else []

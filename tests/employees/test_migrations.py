@@ -26,7 +26,7 @@ STEPS = ["0001", "0002", "0003", HEAD, "0003", "0002", "0001", HEAD]
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 
-def run(sql: str, *params: object) -> list[tuple[object, ...]]:
+def run(sql: str, *params: str | int) -> list[tuple[object, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
         return list(cursor.fetchall()) if cursor.description else []
@@ -34,6 +34,11 @@ def run(sql: str, *params: object) -> list[tuple[object, ...]]:
 
 def migrate(target: str) -> None:
     call_command("migrate", "employees", target, verbosity=0)
+
+
+def migrate_and_leave(target: str) -> None:
+    migrate(target)
+    connection.close()
 
 
 def dsn() -> str:
@@ -117,7 +122,7 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
     with psycopg.connect(dsn(), autocommit=True) as reader, OldClient() as client:
         with reader.transaction():
             reader.execute("SELECT count(*) FROM employees")
-            migrating = threading.Thread(target=lambda: (migrate("0002"), connection.close()))
+            migrating = threading.Thread(target=migrate_and_leave, args=["0002"])
             migrating.start()
             time.sleep(1.2)
             assert migrating.is_alive(), "the reader was to be waited for"

@@ -1,6 +1,6 @@
 import json
 from argparse import ArgumentParser
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand
 from rich.console import Console
@@ -20,7 +20,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
             return
-        console = Console(file=self.stdout, width=100)
+        console = Console(file=cast("IO[str]", self.stdout), width=100)
         for title in ("totals", "by_source", "configuration", "cache"):
             table = Table(title.replace("_", " "), "")
             for name, value in report[title].items():

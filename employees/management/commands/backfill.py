@@ -1,6 +1,6 @@
 import time
 from argparse import ArgumentParser
-from typing import Any
+from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
@@ -30,7 +30,7 @@ class Command(BaseCommand):
         parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave the work to the worker")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        self.console = Console(file=self.stdout)
+        self.console = Console(file=cast("IO[str]", self.stdout))
         self.is_dry, self.is_detached = options["dry_run"], options["detach"]
         {
             "start": self.start,
