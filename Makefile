@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-migrations lint openapi migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-migrations bench-directory lint openapi migrate-up deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -30,6 +30,12 @@ lint: development ## style, types, import order, missing migrations
 	DEBUG=true ENV_FILE=/dev/null $(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) -m tests.servers $(PY) manage.py makemigrations --check --dry-run
+
+bench-directory: development ## measure creates, searches and the backfill of a million employees
+	$(PY) -m tests.servers $(PY) -m tests.bench.employees
+	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
+	$(PY) -m tests.servers $(PY) -m tests.bench.search
+	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
