@@ -28,40 +28,50 @@ def work_on(until: float) -> int:
     return calls
 
 
-@transaction.atomic
 def _next_call() -> bool:
-    """Ask for the next hundred and store what is found. The job's row is locked: a second worker skips it."""
-    due = MaxIdJob.objects.filter(finished_at=None, next_try_at__lte=timezone.now())
-    job = due.select_for_update(skip_locked=True).first()
+    """Ask for the next hundred, outside of any transaction, and store what is found."""
+    job = _lease()
     if job is None:
         return False
-    job.status = JobStatus.RUNNING
     batch = list(Employee.objects.filter(max_id=None, pk__gt=job.last_id).order_by("pk")[:PHONES_A_CALL])
-    is_progress = _work_off(job, batch) if batch else _end(job)
-    job.save()
-    return is_progress
-
-
-def _end(job: MaxIdJob) -> bool:
-    # Rows that came or went since the job was counted: the progress ends at its total all the same.
-    job.total = job.done + job.failed
-    job.finish(JobStatus.DONE)
-    return False
-
-
-def _work_off(job: MaxIdJob, batch: list[Employee]) -> bool:
     try:
-        found = _ask([employee.phone for employee in batch])
+        found = _ask([employee.phone for employee in batch]) if batch else {}
     except DirectApiError as error:
         logger.warning("search for MAX ids held up", extra={"event": "max_id_job_held", "error": str(error)})
         _hold(job)
         return False
-    job.outages = 0
-    stored = sum(_store(employee, found.get(employee.phone)) for employee in batch)
+    return _store(job, batch, found)
+
+
+@transaction.atomic
+def _lease() -> MaxIdJob | None:
+    """Take the open job for as long as a call may last; who dies with it leaves it to the next one then."""
+    due = MaxIdJob.objects.filter(finished_at=None, next_try_at__lte=timezone.now())
+    job = due.select_for_update(skip_locked=True).first()
+    if job is not None:
+        job.status, job.next_try_at = JobStatus.RUNNING, timezone.now() + 2 * settings.MAX_API_TIMEOUT
+        job.save(update_fields=["status", "next_try_at"])
+    return job
+
+
+@transaction.atomic
+def _store(leased: MaxIdJob, batch: list[Employee], found: dict[str, DirectUser]) -> bool:
+    """Store finds and progress together, unless another worker has overtaken us; tell whether there is more to do."""
+    job = MaxIdJob.objects.select_for_update().get(pk=leased.pk)
+    if job.last_id != leased.last_id or job.finished_at:
+        return False
+    job.outages, job.next_try_at = 0, timezone.now()
+    stored = sum(_give(employee, found.get(employee.phone)) for employee in batch)
     job.done += stored
     job.failed += len(batch) - stored
-    job.last_id = batch[-1].pk
-    return True
+    if batch:
+        job.last_id = batch[-1].pk
+    else:
+        # Rows that came or went since the job was counted: the progress ends at its total all the same.
+        job.total = job.done + job.failed
+        job.finish(JobStatus.DONE)
+    job.save()
+    return bool(batch)
 
 
 def _ask(phones: list[str]) -> dict[str, DirectUser]:
@@ -70,7 +80,7 @@ def _ask(phones: list[str]) -> dict[str, DirectUser]:
     return direct_answers.find_users(phones, time.monotonic() + settings.MAX_API_TIMEOUT.total_seconds())
 
 
-def _store(employee: Employee, user: DirectUser | None) -> int:
+def _give(employee: Employee, user: DirectUser | None) -> int:
     """Give the employee the MAX id, unless somebody else has meanwhile."""
     if user is None:
         return 0
@@ -87,3 +97,4 @@ def _hold(job: MaxIdJob) -> None:
     if job.outages >= MOST_OUTAGES or not settings.MAX_BOT_TOKEN:
         job.failed = max(job.total - job.done, job.failed)
         job.finish(JobStatus.FAILED)
+    job.save()

@@ -1,14 +1,18 @@
 """The search for missing MAX ids."""
 
+import threading
+import time
 from datetime import timedelta
 
 import pytest
+from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from employees import max_ids
 from employees.models import Employee, MaxIdJob, University
 from employees.tasks import work_on_jobs
-from profiles import direct_api
+from profiles import direct_answers, direct_api
 from tests.profiles.fake_max import FakeMax
 
 pytestmark = pytest.mark.django_db
@@ -73,3 +77,34 @@ def test_without_a_token_it_fails_at_once(api: APIClient, people: None) -> None:
     job = MaxIdJob.objects.get()
     assert (job.status, job.failed) == ("failed", 250)
     assert job.finished_at
+
+
+def work_and_leave() -> None:
+    work_on_jobs()
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: FakeMax) -> None:
+    start(api)
+    direct.delay = 1.0
+    working = threading.Thread(target=work_and_leave)
+    working.start()
+    while not direct.requests:
+        time.sleep(0.01)
+    direct.delay = 0
+    started = time.monotonic()
+    assert direct_answers.find_user("+12025550100") is None
+    assert time.monotonic() - started < 0.5
+    working.join()
+
+
+def test_who_dies_with_it_leaves_it_to_the_next(api: APIClient, people: None, direct: FakeMax) -> None:
+    start(api)
+    leased = max_ids._lease()
+    assert leased
+    assert max_ids._lease() is None
+    MaxIdJob.objects.update(next_try_at=timezone.now())
+    work_on_jobs()
+    assert MaxIdJob.objects.get().status == "done"
+    assert not max_ids._store(leased, [], {})
