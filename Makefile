@@ -9,7 +9,8 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-chaos bench lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-chaos test-migrations bench bench-directory lint openapi migrate-up deploy health logs \
+	redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -27,12 +28,24 @@ test-chaos: development ## kill -9 of every part while 20 000 updates arrive (AR
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
+test-migrations: development ## migrate a million employees, forward and back, under load
+	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py --timeout 900 -s $(ARGS)
+
 lint: development ## style, types, import order, missing migrations
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	DEBUG=true ENV_FILE=/dev/null $(PY) -m mypy
 	.venv/bin/lint-imports
 	$(PY) -m tests.servers $(PY) manage.py makemigrations --check --dry-run
+
+bench-directory: development ## measure creates, searches and the backfill of a million employees
+	$(PY) -m tests.servers $(PY) -m tests.bench.employees
+	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
+	$(PY) -m tests.servers $(PY) -m tests.bench.search
+	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
+
+openapi: development ## write openapi.json anew
+	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
 migrate-up: runtime ## apply the migrations
 	$(MODE) $(PY) manage.py migrate

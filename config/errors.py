@@ -38,8 +38,30 @@ class AlreadyExists(exceptions.APIException):
         super().__init__(details)
 
 
-def body(status_code: int, message: str, details: Any = None) -> dict[str, Any]:
-    return {"error": {"code": _CODES.get(status_code, "ERROR"), "message": message, "details": details or {}}}
+class JobRunning(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "JOB_RUNNING"
+    default_detail = "another job is running"
+
+
+class IdempotencyInFlight(exceptions.APIException):
+    status_code = status.HTTP_409_CONFLICT
+    default_code = "IDEMPOTENCY_IN_FLIGHT"
+    default_detail = "the first request with this Idempotency-Key is not answered yet"
+
+
+class IdempotencyMismatch(exceptions.APIException):
+    status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
+    default_code = "IDEMPOTENCY_MISMATCH"
+    default_detail = "this Idempotency-Key came with another body before"
+
+
+_OWN_CODES = (JobRunning, IdempotencyInFlight)
+
+
+def body(status_code: int, message: str, details: Any = None, code: str | None = None) -> dict[str, Any]:
+    code = code or _CODES.get(status_code, "ERROR")
+    return {"error": {"code": code, "message": message, "details": details or {}}}
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -56,7 +78,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     response = exception_handler(error, context)
     if response is not None:
         message, details = _told(response.data)
-        response.data = body(response.status_code, message, details)
+        code = error.default_code if isinstance(error, _OWN_CODES) else None
+        response.data = body(response.status_code, message, details, code)
     return response
 
 

@@ -33,6 +33,7 @@ else:
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
+    "unfold.contrib.import_export",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -44,6 +45,8 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "axes",
+    "import_export",
     "waffle",
     "profiles.rollout",
     "profiles",
@@ -62,6 +65,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -136,6 +140,10 @@ CELERY_BEAT_SCHEDULE = {
     "check-silence": {"task": "webhooks.tasks.check_silence", "schedule": timedelta(minutes=15)},
     # 8:00 in Moscow: before anybody waits for a name.
     "check-subscription": {"task": "webhooks.tasks.check_subscription", "schedule": crontab(hour="5", minute="0")},
+    "forget-direct-answers": {"task": "profiles.tasks.forget_direct_answers", "schedule": timedelta(minutes=5)},
+    "work-on-jobs": {"task": "employees.tasks.work_on_jobs", "schedule": timedelta(seconds=5)},
+    "retry-unresolved": {"task": "employees.tasks.retry_unresolved", "schedule": timedelta(seconds=15)},
+    "forget-idempotent": {"task": "employees.tasks.forget_idempotent_requests", "schedule": timedelta(hours=1)},
 }
 
 # Rollout
@@ -177,6 +185,7 @@ REST_FRAMEWORK = {
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["config.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_THROTTLE_CLASSES": ["config.throttling.UserRate"],
     "EXCEPTION_HANDLER": "config.errors.handle",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
@@ -186,8 +195,19 @@ SIMPLE_JWT = {
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
     "ROTATE_REFRESH_TOKENS": True,
     "BLACKLIST_AFTER_ROTATION": True,
-    "UPDATE_LAST_LOGIN": True,
+    "TOKEN_OBTAIN_SERIALIZER": "config.login.LogInSerializer",
 }
+# Five wrong passwords for one name from one address lock both out for a while; counted in PostgreSQL.
+AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
+AXES_FAILURE_LIMIT = 5
+AXES_COOLOFF_TIME = timedelta(minutes=15)
+AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_RESET_ON_SUCCESS = True
+AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
+AXES_DISABLE_ACCESS_LOG = True
+AXES_VERBOSE = False
+# Requests a second of one user to one process; 0: no limit.
+API_RATE_LIMIT = env.int("API_RATE_LIMIT", 0 if DEBUG else 100)
 SPECTACULAR_SETTINGS = {
     "TITLE": "Employee directory",
     "DESCRIPTION": "Employees of a university network, named from MAX messenger's webhook profiles.",
@@ -198,7 +218,13 @@ SPECTACULAR_SETTINGS = {
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
     "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.describe_the_rest",
+    ],
 }
+IMPORT_EXPORT_USE_TRANSACTIONS = True
+IMPORT_EXPORT_SKIP_ADMIN_LOG = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {

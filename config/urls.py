@@ -3,21 +3,23 @@ from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
-from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from config import errors
-from employees.views import EmployeeViewSet
-from profiles.views import ProfileViewSet
+from config.login import LogInView, RefreshView
+from employees.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("employees", EmployeeViewSet, basename="employee")
-router.register("profiles", ProfileViewSet, basename="profile")
+router.register("employees/batch-jobs", MaxIdJobViewSet, basename="max-id-job")
+router.register("universities", UniversityViewSet, basename="university")
+router.register("profiles", SeenProfileViewSet, basename="profile")
 
 # Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
 urlpatterns = [
     path("admin/", admin.site.urls),
-    path("api/token", TokenObtainPairView.as_view()),
-    path("api/token/refresh", TokenRefreshView.as_view()),
+    path("api/token", LogInView.as_view()),
+    path("api/token/refresh", RefreshView.as_view()),
+    path("employees/batch-update-max-id", MaxIdJobViewSet.as_view({"post": "start"})),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
     path("swagger", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),
     path("", include("monitoring.urls")),

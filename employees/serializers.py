@@ -1,16 +1,24 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError, transaction
-from django.utils import timezone
+from django.db.models import QuerySet
 from rest_framework import serializers
+from rest_framework.exceptions import PermissionDenied
 
 from config.errors import AlreadyExists
-from employees.models import Employee, Role, University
+from employees.access import Scope, scope_of
+from employees.models import Employee, MaxIdJob, Role, University
+from employees.naming import named_employee, rename
 from profiles import phones
 from profiles.resolver import resolve
 from profiles.serializers import NameField, UserIdField
+
+INN, KPP = r"^(\d{10}|\d{12})$", r"^\d{9}$"
+_DESCRIPTION = ("inn", "kpp", "university_name")
 
 
 class PhoneField(serializers.CharField):
@@ -25,6 +33,22 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     class Meta:
         model = University
         fields = ("id", "name", "inn", "kpp", "created_at", "updated_at")
+        # The constraints answer, as 409: two creates at once both pass a look beforehand.
+        validators: list[Any] = []
+
+    inn = serializers.RegexField(INN, required=False, allow_blank=True)
+    kpp = serializers.RegexField(KPP, required=False, allow_blank=True)
+
+    def create(self, validated_data: dict[str, Any]) -> University:
+        with _unique("universities_", {"inn": ["this university exists"]}), transaction.atomic():
+            return University.objects.create(**validated_data)
+
+
+class SeenUniversityField(serializers.PrimaryKeyRelatedField[University]):
+    """A university that the user may see; any other is as unknown as one that does not exist."""
+
+    def get_queryset(self) -> QuerySet[University]:
+        return scope_of(self.context["request"].user).universities()
 
 
 class EmployeeSerializer(serializers.ModelSerializer[Employee]):
@@ -34,12 +58,10 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
     middle_name = NameField()
     max_id = UserIdField(required=False, allow_null=True, allow_blank=True)
     role = serializers.ChoiceField(choices=Role.choices, required=False, allow_blank=True)
-    university_id = serializers.PrimaryKeyRelatedField(
-        queryset=University.objects.all(), source="university", required=False
-    )
+    university_id = SeenUniversityField(queryset=University.objects.all(), source="university", required=False)
     university = UniversitySerializer(read_only=True)
-    inn = serializers.RegexField(r"^(\d{10}|\d{12})?$", write_only=True, required=False, allow_blank=True)
-    kpp = serializers.RegexField(r"^(\d{9})?$", write_only=True, required=False, allow_blank=True)
+    inn = serializers.RegexField(INN, write_only=True, required=False, allow_blank=True)
+    kpp = serializers.RegexField(KPP, write_only=True, required=False, allow_blank=True)
     university_name = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=500)
 
     class Meta:
@@ -65,43 +87,89 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         )
         read_only_fields = ("max_id_updated_at", "profile_source", "profile_last_updated")
 
+    @property
+    def scope(self) -> Scope:
+        return scope_of(self.context["request"].user)
+
+    def validate_role(self, role: str) -> str:
+        if not self.scope.may_grant(role) and (self.instance is None or self.instance.role != role):
+            raise PermissionDenied("only a superadmin makes curators")
+        return role
+
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        described = {name: attrs.pop(name, "") for name in ("inn", "kpp", "university_name")}
-        if "university" not in attrs:
-            if not described["inn"] and not described["university_name"]:
-                raise serializers.ValidationError(
-                    {"university_id": ["university_id, inn or university_name is required"]}
-                )
-            attrs["described_university"] = described
+        described = {name: attrs.pop(name, "") for name in _DESCRIPTION}
+        if "university" in attrs:
+            return attrs
+        if described["inn"] or described["university_name"]:
+            attrs["described"] = described
+            if not self.scope.sees_all:
+                attrs["university"] = self._seen(attrs.pop("described"))
+        elif self.instance is None:
+            attrs["university"] = self._own()
         return attrs
+
+    def _seen(self, described: dict[str, str]) -> University:
+        university = (self.scope.universities() & University.objects.as_described(**described)).first()
+        if university is None:
+            field = "inn" if described["inn"] else "university_name"
+            raise serializers.ValidationError({field: ["there is no such university"]})
+        return university
+
+    def _own(self) -> University:
+        own = None if self.scope.sees_all else self.scope.universities().first()
+        if own is None:
+            raise serializers.ValidationError({"university_id": ["university_id, inn or university_name is required"]})
+        return own
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
         """Resolve the name, then insert; the unique phone decides between parallel creates (409)."""
-        described = validated_data.pop("described_university", None)
-        phone, max_id = validated_data["phone"], validated_data.pop("max_id", None) or None
+        described = validated_data.pop("described", None)
+        answered = validated_data.pop("answered", None)
         name = resolve(
-            phone=phone,
-            max_id=max_id,
+            phone=validated_data["phone"],
+            max_id=validated_data.pop("max_id", None) or None,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
         )
-        validated_data.setdefault("middle_name", "")
-        employee = Employee(
-            **validated_data | {"middle_name": validated_data["middle_name"] or name.middle_name},
-            first_name=name.first_name,
-            last_name=name.last_name,
-            max_id=name.max_id,
-            max_id_updated_at=timezone.now() if name.max_id else None,
-            profile_source=name.source,
-            profile_last_updated=name.updated_at,
-        )
-        try:
-            with transaction.atomic():
-                if described:
-                    employee.university = University.objects.described(**described)
-                employee.save(force_insert=True)
-        except IntegrityError as error:
-            if "employees_phone_unique" not in str(error):
-                raise
-            raise AlreadyExists({"phone": ["an employee with this phone already exists"]}) from None
+        with _unique_phone(), transaction.atomic():
+            if described:
+                validated_data["university"] = University.objects.described(**described)
+            employee = named_employee(name, **validated_data)
+            if answered is not None:
+                # In the same transaction: an employee without the remembered answer cannot be.
+                answered(self.to_representation(employee))
         return employee
+
+    def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
+        """Change what was given, under the row's lock; an empty name or MAX id changes nothing."""
+        described = validated_data.pop("described", None)
+        with _unique_phone(), transaction.atomic():
+            employee = Employee.objects.select_for_update(of=("self",)).filter(pk=instance.pk).first()
+            if employee is None:
+                raise serializers.ValidationError({"id": ["deleted meanwhile"]})
+            if described:
+                validated_data["university"] = University.objects.described(**described)
+            rename(employee, validated_data)
+        return employee
+
+
+class MaxIdJobSerializer(serializers.ModelSerializer[MaxIdJob]):
+    class Meta:
+        model = MaxIdJob
+        fields = ("id", "status", "total", "done", "failed", "created_at", "finished_at")
+        read_only_fields = fields
+
+
+@contextmanager
+def _unique(constraint: str, details: dict[str, list[str]]) -> Iterator[None]:
+    """Turn a violation of the unique constraint into 409."""
+    try:
+        yield
+    except IntegrityError as error:
+        if constraint not in str(error):
+            raise
+        raise AlreadyExists(details) from None
+
+
+def _unique_phone() -> Any:
+    return _unique("employees_phone_unique", {"phone": ["an employee with this phone already exists"]})

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import requests
+import stamina
 import urllib3
 from django.conf import settings
 from prometheus_client import Counter
@@ -20,9 +21,11 @@ from profiles.breaker import Breaker, BreakerOpen
 from profiles.identity import user_id_of
 
 calls = Counter("direct_api_calls", "Calls of the messenger's direct API", ["status"])
-breaker = Breaker()
+# A probe may take MAX_API_TIMEOUT: no second one before it has reported back.
+breaker = Breaker(reset=max(5.0, 1.5 * settings.MAX_API_TIMEOUT.total_seconds()))
 
 _LARGEST_ANSWER = 1024 * 1024
+_LONGEST_REST = 3600.0
 _session = requests.Session()
 
 
@@ -39,42 +42,80 @@ class DirectUser:
     last_name: str
 
 
-def find_user(phone: str) -> DirectUser | None:
-    """Return the MAX user of a canonical phone, None when MAX says that there is none.
+class Throttled(DirectApiError):
+    """The direct API wants to be left alone for so many seconds."""
 
-    Raises DirectApiError within MAX_API_TIMEOUT on an outage, a refusal or an answer that makes no sense.
+    def __init__(self, retry_after: float) -> None:
+        super().__init__("status 429")
+        self.retry_after = retry_after
+
+
+def find_user(phone: str, *, deadline: float | None = None) -> DirectUser | None:
+    """Return the MAX user of a canonical phone, None when MAX says that there is none; else as find_users."""
+    return find_users([phone], deadline=deadline).get(phone)
+
+
+def find_users(phones: list[str], *, deadline: float | None = None) -> dict[str, DirectUser]:
+    """Return the MAX users of at most 100 canonical phones, those without one left out.
+
+    Raises DirectApiError on an outage, a refusal or an answer that makes no sense, at the latest at ``deadline``
+    (monotonic seconds; MAX_API_TIMEOUT from now where none is given).
     """
+    deadline = deadline or time.monotonic() + settings.MAX_API_TIMEOUT.total_seconds()
     try:
         with breaker.guard(DirectApiError):
-            user = _user_in(_ask(phone), phone)
+            users = _users_in(_ask(phones, deadline), phones)
     except BreakerOpen:
         calls.labels("skipped").inc()
         raise DirectApiError("the direct API is taken to be down") from None
     except DirectApiError:
         calls.labels("error").inc()
         raise
-    calls.labels("found" if user else "absent").inc()
-    return user
+    calls.labels("found" if users else "absent").inc()
+    return users
 
 
-def _ask(phone: str) -> Any:
-    deadline = time.monotonic() + settings.MAX_API_TIMEOUT.total_seconds()
+def _ask(phones: list[str], deadline: float) -> Any:
     try:
-        response = _session.post(
-            settings.MAX_API_URL.rstrip("/") + settings.MAX_API_USERS_PATH,
-            json={"phone_numbers": [phone]},
-            headers={"Authorization": settings.MAX_BOT_TOKEN, "Accept-Encoding": "identity"},
-            timeout=settings.MAX_API_TIMEOUT.total_seconds(),
-            verify=settings.MAX_API_CA_BUNDLE or True,
-            allow_redirects=False,
-            stream=True,
-        )
-        with response:
-            if response.status_code != requests.codes.ok:
-                raise DirectApiError(f"status {response.status_code}")
-            return json.loads(_body(response, deadline))
+        # A kept connection that the other side has closed meanwhile says nothing about the person: once more.
+        for attempt in stamina.retry_context(on=_was_dropped, attempts=2, wait_initial=0, wait_jitter=0):
+            with attempt:
+                return _ask_once(phones, deadline)
     except (requests.RequestException, urllib3.exceptions.HTTPError, ValueError, RecursionError) as error:
         raise DirectApiError(type(error).__name__) from error
+
+
+def _was_dropped(error: Exception) -> bool:
+    return isinstance(error, requests.ConnectionError) and isinstance(
+        next(iter(error.args), None), urllib3.exceptions.ProtocolError
+    )
+
+
+def _ask_once(phones: list[str], deadline: float) -> Any:
+    left = deadline - time.monotonic()
+    if left <= 0:
+        raise DirectApiError("no time is left to ask")
+    response = _session.post(
+        settings.MAX_API_URL.rstrip("/") + settings.MAX_API_USERS_PATH,
+        json={"phone_numbers": phones},
+        headers={"Authorization": settings.MAX_BOT_TOKEN, "Accept-Encoding": "identity"},
+        timeout=left,
+        verify=settings.MAX_API_CA_BUNDLE or True,
+        allow_redirects=False,
+        stream=True,
+    )
+    with response:
+        if response.status_code == requests.codes.too_many_requests:
+            raise Throttled(_retry_after(response))
+        if response.status_code != requests.codes.ok:
+            raise DirectApiError(f"status {response.status_code}")
+        return json.loads(_body(response, deadline))
+
+
+def _retry_after(response: requests.Response) -> float:
+    """Read the seconds of Retry-After; a date or nothing counts as one second (429 is documented without it)."""
+    text = response.headers.get("Retry-After", "")
+    return min(float(text), _LONGEST_REST) if text.isascii() and text.isdigit() else 1.0
 
 
 def _body(response: requests.Response, deadline: float) -> bytes:
@@ -90,14 +131,17 @@ def _body(response: requests.Response, deadline: float) -> bytes:
     return body
 
 
-def _user_in(answer: Any, phone: str) -> DirectUser | None:
+def _users_in(answer: Any, phones: list[str]) -> dict[str, DirectUser]:
     users = answer.get("users") if isinstance(answer, dict) else None
     if not isinstance(users, list):
         raise DirectApiError("the answer has no list of users")
+    asked = {_digits(phone): phone for phone in phones}
+    found: dict[str, DirectUser] = {}
     for user in users:
-        if isinstance(user, dict) and _digits(user.get("phone_number")) == _digits(phone) and not user.get("is_bot"):
-            return DirectUser(_id_in(user), _name_in(user, "first_name"), _name_in(user, "last_name"))
-    return None
+        phone = asked.get(_digits(user.get("phone_number"))) if isinstance(user, dict) else None
+        if phone and phone not in found and not user.get("is_bot"):
+            found[phone] = DirectUser(_id_in(user), _name_in(user, "first_name"), _name_in(user, "last_name"))
+    return found
 
 
 def _digits(value: object) -> str:

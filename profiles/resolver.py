@@ -11,8 +11,9 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from prometheus_client import Counter
 
-from profiles import cache, direct_api, names
+from profiles import cache, direct_answers, names
 from profiles.cache import CachedProfile, CacheError
+from profiles.direct_api import DirectApiError
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.phones import masked
 from profiles.rollout.decision import decide
@@ -25,7 +26,10 @@ CACHE_FIRST = 3
 
 @dataclass(frozen=True, slots=True)
 class Resolution:
-    """A name with who answered for it. ``updated_at`` is None for ``manual`` and ``default``."""
+    """A name with who answered for it. ``updated_at`` is None for ``manual`` and ``default``.
+
+    ``is_unresolved``: the direct API had to be asked and gave no answer, so that a later try may know more.
+    """
 
     first_name: str = names.UNKNOWN
     last_name: str = names.UNKNOWN
@@ -33,6 +37,7 @@ class Resolution:
     max_id: str | None = None
     source: ProfileSource = ProfileSource.DEFAULT
     updated_at: datetime | None = None
+    is_unresolved: bool = False
 
 
 def resolve(*, phone: str, max_id: str | None, first_name: str = "", last_name: str = "") -> Resolution:
@@ -143,12 +148,12 @@ def _ask_direct_api(phone: str, max_id: str | None) -> Resolution:
     if not settings.MAX_BOT_TOKEN:
         return unknown
     try:
-        user = direct_api.find_user(phone)
-    except direct_api.DirectApiError as error:
+        user = direct_answers.find_user(phone)
+    except DirectApiError as error:
         logger.warning(
             "direct API failed", extra={"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
         )
-        return unknown
+        return replace(unknown, is_unresolved=True)
     if user is None:
         return unknown
     if not user.first_name:

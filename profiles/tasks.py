@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.db import transaction
 
-from profiles import cache
+from profiles import cache, direct_answers
 from profiles.models import Profile
 
 logger = logging.getLogger(__name__)
@@ -26,6 +26,11 @@ def refill_cache() -> int:
         return 0
     logger.info("cache refilled", extra={"event": "cache_refilled", "profiles": written})
     return written
+
+
+@shared_task(ignore_result=True)
+def forget_direct_answers() -> int:
+    return direct_answers.forget_old()
 
 
 def _write_all() -> int:

@@ -65,6 +65,7 @@ class Migration(migrations.Migration):
                 (
                     "university",
                     models.ForeignKey(
+                        db_index=False,
                         on_delete=django.db.models.deletion.PROTECT,
                         related_name="employees",
                         to="employees.university",
@@ -80,7 +81,8 @@ class Migration(migrations.Migration):
                 "indexes": [
                     models.Index(
                         condition=models.Q(("max_id__isnull", False)), fields=["max_id"], name="idx_employees_max_id"
-                    )
+                    ),
+                    models.Index(fields=["university", "id"], name="idx_employees_university_id"),
                 ],
                 "constraints": [
                     models.UniqueConstraint(fields=("phone",), name="employees_phone_unique"),

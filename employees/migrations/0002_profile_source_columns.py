@@ -1,35 +1,35 @@
 from django.db import migrations, models
 
-# Adding a column is instant, but waits for the table's lock and everybody else waits behind it: give up early.
-LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
+from employees.schema import Patiently
 
 
 class Migration(migrations.Migration):
+    atomic = False
     dependencies = [("employees", "0001_universities_and_employees")]
 
     operations = [
-        migrations.RunSQL(LOCK_TIMEOUT, migrations.RunSQL.noop),
-        migrations.AddField(
-            "employee",
-            "profile_source",
-            # A default of the database: code that does not know the column keeps inserting.
-            models.CharField(
-                choices=[
-                    ("webhook", "webhook"),
-                    ("user_input", "named by the person"),
-                    ("api", "direct API"),
-                    ("manual", "entered by hand"),
-                    ("default", "unknown"),
-                ],
-                db_default="manual",
-                max_length=20,
-                verbose_name="profile source",
+        Patiently(
+            migrations.AddField(
+                "employee",
+                "profile_source",
+                # A default of the database: code that does not know the column keeps inserting.
+                models.CharField(
+                    choices=[
+                        ("webhook", "webhook"),
+                        ("user_input", "named by the person"),
+                        ("api", "direct API"),
+                        ("manual", "entered by hand"),
+                        ("default", "unknown"),
+                    ],
+                    db_default="manual",
+                    max_length=20,
+                    verbose_name="profile source",
+                ),
+            ),
+            migrations.AddField(
+                "employee",
+                "profile_last_updated",
+                models.DateTimeField(blank=True, null=True, verbose_name="profile last updated"),
             ),
         ),
-        migrations.AddField(
-            "employee",
-            "profile_last_updated",
-            models.DateTimeField(blank=True, null=True, verbose_name="profile last updated"),
-        ),
-        migrations.RunSQL(migrations.RunSQL.noop, LOCK_TIMEOUT),
     ]

@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from employees.schema import BuildIndex
 
 
 class Migration(migrations.Migration):
@@ -7,7 +8,5 @@ class Migration(migrations.Migration):
     dependencies = [("employees", "0002_profile_source_columns")]
 
     operations = [
-        # An interrupted concurrent build leaves an invalid index under this name, which a re-run must remove first.
-        migrations.RunSQL("DROP INDEX CONCURRENTLY IF EXISTS idx_employees_profile_source", migrations.RunSQL.noop),
-        AddIndexConcurrently("employee", models.Index(fields=["profile_source"], name="idx_employees_profile_source")),
+        BuildIndex("employee", models.Index(fields=["profile_source"], name="idx_employees_profile_source")),
     ]

@@ -2,9 +2,10 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.db import connection
 from rest_framework.test import APIClient
 
-from employees.models import Employee, University
+from employees.models import Employee, EmployeeQuerySet, University, directory
 
 pytestmark = pytest.mark.django_db
 
@@ -65,3 +66,90 @@ def test_it_shows_one(api: APIClient, people: list[Employee]) -> None:
 def test_an_unknown_one_is_404(api: APIClient, employee_id: str) -> None:
     answer = api.get(f"/employees/{employee_id}")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("search=ив", ["Петров", "Иванова"]),
+        ("search=ва", []),
+        ("search=ван", ["Петров", "Иванова"]),
+        ("search=иван петр", ["Петров"]),
+        ("search=8 916 000-00-01", ["Иванова"]),
+        ("search=%2B7916", ["Петров", "Иванова", "Сидоров"]),
+        ("search=9160000002", ["Сидоров"]),
+        ("search=0002", ["Сидоров"]),
+    ],
+)
+def test_it_searches_words_and_phones(api: APIClient, people: list[Employee], query: str, expected: list[str]) -> None:
+    assert found(api, query) == expected
+
+
+def test_wildcards_find_themselves(api: APIClient, people: list[Employee]) -> None:
+    people[0].last_name = r"100%_\я"
+    people[0].save()
+    for text in ("%25", "_", "%5C", "0%25_", "%25_%5Cя"):
+        expected = 1 if len(text) > 4 else 0
+        assert len(found(api, f"search={text}")) == expected, text
+    people[0].last_name = "%x"
+    people[0].save()
+    assert found(api, "search=%25") == ["%x"]
+
+
+def test_it_filters(api: APIClient, people: list[Employee]) -> None:
+    other = University.objects.create(name="Другой")
+    Employee.objects.filter(pk=people[0].pk).update(university=other, profile_source="webhook", role="curator")
+    for query in (f"university_id={other.pk}", "profile_source=webhook", "role=curator"):
+        assert found(api, query) == ["Петров"]
+        assert api.get(f"/employees?{query}").json()["count"] == 1
+    assert len(found(api, "search=&university_id=&profile_source=&role=&ordering=")) == 3
+
+
+@pytest.mark.parametrize(
+    ("ordering", "expected"),
+    [
+        ("last_name", ["Иванова", "Петров", "Сидоров"]),
+        ("-last_name", ["Сидоров", "Петров", "Иванова"]),
+        ("-id", ["Сидоров", "Иванова", "Петров"]),
+        ("profile_last_updated,-phone", ["Сидоров", "Иванова", "Петров"]),
+    ],
+)
+def test_it_orders(api: APIClient, people: list[Employee], ordering: str, expected: list[str]) -> None:
+    assert found(api, f"ordering={ordering}") == expected
+
+
+@pytest.mark.parametrize(
+    "query",
+    ["university_id=x", "profile_source=x", "role=x", "ordering=university__name", "ordering=id;", "university_id=-1"],
+)
+def test_it_refuses_what_it_cannot_filter_by(api: APIClient, people: list[Employee], query: str) -> None:
+    answer = api.get(f"/employees?{query}")
+    assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, [query.split("=", maxsplit=1)[0]])
+
+
+def test_all_is_the_list(api: APIClient, people: list[Employee]) -> None:
+    assert api.get("/employees/all?search=иван").json() == api.get("/employees?search=иван").json()
+
+
+def test_the_search_is_answered_by_the_index(people: list[Employee]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    for text in ("иван", "ив", "и", "иван петр"):
+        assert "idx_employees_search" in Employee.objects.matching(text).order_by().explain()
+
+
+def test_trigrams_know_cyrillic(people: list[Employee]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT show_trgm('Иванов')")
+        assert cursor.fetchone() != ([],)
+
+
+def test_the_count_is_exact_to_its_limit_and_estimated_above(
+    api: APIClient, people: list[Employee], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(directory, "EXACT_COUNT", 3)
+    assert api.get("/employees").json()["count"] == 3
+    monkeypatch.setattr(directory, "EXACT_COUNT", 2)
+    monkeypatch.setattr(EmployeeQuerySet, "expected", lambda self: 17)
+    assert api.get("/employees").json()["count"] == 17
+    assert api.get("/employees?search=иван").json()["count"] == 2

@@ -1,23 +1,34 @@
-"""The table before and after: old code's INSERT works at every step, and an interrupted index is repaired."""
+"""The table is migrated while it is in use, forward and back: nobody waits, old code goes on inserting.
 
+50 000 rows here; ``make test-migrations`` sets MIGRATION_ROWS to a million.
+"""
+
+import os
+import subprocess
+import sys
+import threading
+import time
 from collections.abc import Iterator
+from pathlib import Path
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
 
-OLD_INSERT = """
-    INSERT INTO employees (phone, first_name, last_name, middle_name, role, university_id, created_at, updated_at)
-    VALUES (%s, 'Иван', 'Петров', '', '', (SELECT min(id) FROM universities), now(), now())
-"""
-STEPS = ["0001", "0002", "0003", "0002", "0001", "0003"]
+from employees import schema
 
-pytestmark = pytest.mark.django_db(transaction=True)
+ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
+LONGEST_STALL_MS = 150
+HEAD = "0013"
+STEPS = ["0001", "0002", "0003", HEAD, "0003", "0002", "0001", HEAD]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
 
 
-def run(sql: str, *params: str) -> list[tuple[object, ...]]:
+def run(sql: str, *params: str | int) -> list[tuple[object, ...]]:
     with connection.cursor() as cursor:
-        cursor.execute(sql, params)
+        cursor.execute(sql, params or None)
         return list(cursor.fetchall()) if cursor.description else []
 
 
@@ -25,27 +36,113 @@ def migrate(target: str) -> None:
     call_command("migrate", "employees", target, verbosity=0)
 
 
+def migrate_and_leave(target: str) -> None:
+    migrate(target)
+    connection.close()
+
+
+def dsn() -> str:
+    parts = connection.get_connection_params()
+    return f"host={parts['host']} user={parts['user']} dbname={parts['dbname']}"
+
+
 @pytest.fixture(autouse=True)
 def _migrated_again() -> Iterator[None]:
     yield
-    migrate("0003")
+    call_command("migrate", verbosity=0)
 
 
-def test_old_code_inserts_at_every_step() -> None:
+class OldClient:
+    """tests/employees/old_client.py as a process: a thread would wait for our own interpreter lock."""
+
+    def __enter__(self) -> "OldClient":
+        self.process = subprocess.Popen(  # noqa: S603 (our own script)
+            [sys.executable, Path(__file__).with_name("old_client.py"), dsn()],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+        self.mark()
+        return self
+
+    def mark(self) -> tuple[int, float]:
+        """Return how many were created, and the longest that one took since the last mark, in ms."""
+        assert self.process.stdin
+        assert self.process.stdout
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        answer = self.process.stdout.readline()
+        assert answer, "old code's INSERT failed"
+        created, worst_ms = answer.split()
+        return int(created), float(worst_ms)
+
+    def __exit__(self, *_: object) -> None:
+        self.process.communicate()
+
+
+@pytest.fixture
+def people() -> None:
     run("INSERT INTO universities (name, inn, kpp, created_at, updated_at) VALUES ('x', '', '', now(), now())")
-    for number, step in enumerate(STEPS):
-        migrate(step)
-        run(OLD_INSERT, f"+7916000000{number}")
-    assert run("SELECT profile_source, profile_last_updated, count(*) FROM employees GROUP BY 1, 2") == [
-        ("manual", None, len(STEPS))
-    ]
+    run(
+        """
+        INSERT INTO employees (phone, first_name, last_name, middle_name, role, university_id, created_at, updated_at)
+        SELECT '+79' || lpad(n::text, 9, '0'), 'Иван', 'Петров' || n, '', '', (SELECT min(id) FROM universities),
+            now(), now()
+        FROM generate_series(1, %s) n
+        """,
+        ROWS,
+    )
 
 
-def test_an_interrupted_index_is_built_anew() -> None:
-    migrate("0002")
-    run("CREATE INDEX idx_employees_profile_source ON employees (profile_source)")
-    run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
-    migrate("0003")
-    assert run("SELECT indisvalid FROM pg_index WHERE indexrelid = 'idx_employees_profile_source'::regclass") == [
-        (True,)
-    ]
+def table_file() -> object:
+    """A rewrite gives the table another file."""
+    return run("SELECT pg_relation_filenode('employees')")[0][0]
+
+
+def test_it_works_under_load(people: None) -> None:
+    migrate("0001")
+    file = table_file()
+    stalls: dict[str, float] = {}
+    with OldClient() as client:
+        for number, step in enumerate(STEPS):
+            migrate(step)
+            time.sleep(0.05)
+            created, stalls[f"{number}: {step}"] = client.mark()
+        client.process.terminate()
+    print(f"\n{ROWS} rows, {created} creates meanwhile; stalls in ms: {stalls}")  # noqa: T201
+    assert max(stalls.values()) <= LONGEST_STALL_MS, stalls
+    assert table_file() == file, "the table was rewritten"
+    sources = run("SELECT profile_source, profile_last_updated, count(*) FROM employees GROUP BY 1, 2")
+    assert [row[:2] for row in sources] == [("manual", None)]
+    assert int(str(sources[0][2])) >= ROWS + created
+
+
+def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
+    migrate("0001")
+    with psycopg.connect(dsn(), autocommit=True) as reader, OldClient() as client:
+        with reader.transaction():
+            reader.execute("SELECT count(*) FROM employees")
+            migrating = threading.Thread(target=migrate_and_leave, args=["0002"])
+            migrating.start()
+            time.sleep(1.2)
+            assert migrating.is_alive(), "the reader was to be waited for"
+        migrating.join()
+        assert client.mark()[1] <= schema.LOCK_TIMEOUT_MS + LONGEST_STALL_MS
+        client.process.terminate()
+    assert run("SELECT count(*) FROM information_schema.columns WHERE column_name = 'profile_source'") != [(0,)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "index"),
+    [("0002", "0003", "idx_employees_profile_source"), ("0009", "0010", "idx_employees_search")],
+)
+def test_an_interrupted_index_is_built_anew(before: str, after: str, index: str) -> None:
+    migrate(before)
+    run(f"CREATE INDEX {index} ON employees (first_name)")
+    run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", index)
+    migrate(after)
+    ((is_valid, definition),) = run(
+        "SELECT indisvalid, pg_get_indexdef(indexrelid) FROM pg_index WHERE indexrelid = %s::regclass", index
+    )
+    assert is_valid
+    assert "first_name)" not in str(definition).replace("(first_name)::text", "")

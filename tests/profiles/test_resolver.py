@@ -6,7 +6,7 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from profiles.models import ProfileSource
+from profiles.models import DirectAnswer, ProfileSource
 from profiles.resolver import Resolution, resolve
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
@@ -28,6 +28,11 @@ CACHED = ("Иван", "Петров", ProfileSource.WEBHOOK)
 DIRECT = ("Олег", "Сидоров", ProfileSource.API)
 
 
+def minutes_later() -> None:
+    """Let what the direct API said be forgotten."""
+    DirectAnswer.objects.all().delete()
+
+
 @pytest.mark.parametrize("percents", [OFF, PHASE1, PHASE2, PHASE3])
 def test_names_in_the_request_hold_in_every_phase(phases: Phases, percents: tuple[int, ...], direct: FakeMax) -> None:
     phases(*percents)
@@ -44,6 +49,7 @@ def test_before_phase_3_the_cache_is_not_asked(phases: Phases, percents: tuple[i
     know("7")
     assert named(resolve(phone=PHONE, max_id="7")) == UNKNOWN
     direct.knows(PHONE, 7)
+    minutes_later()
     assert named(resolve(phone=PHONE, max_id="7")) == DIRECT
 
 
@@ -89,6 +95,7 @@ def test_a_stale_name_is_not_served(cache_first: None, direct: FakeMax, settings
     know("7", age=settings.PROFILE_TTL + timedelta(seconds=1))
     assert named(resolve(phone=PHONE, max_id="7")) == UNKNOWN
     direct.knows(PHONE, 7)
+    minutes_later()
     assert named(resolve(phone=PHONE, max_id="7")) == DIRECT
 
 
@@ -96,6 +103,7 @@ def test_a_partial_name_yields_to_a_full_one(cache_first: None, direct: FakeMax)
     know("7", last_name=None)
     assert named(resolve(phone=PHONE, max_id="7")) == ("Иван", "", ProfileSource.WEBHOOK)
     direct.knows(PHONE, 7)
+    minutes_later()
     assert named(resolve(phone=PHONE, max_id="7")) == DIRECT
 
 

@@ -1,0 +1,91 @@
+"""What drf-spectacular cannot see: the errors of every operation, and the webhook, which is no view of Django's."""
+
+from typing import Any
+
+_MEANINGS = {
+    "400": "VALIDATION_ERROR: the request makes no sense; details name the fields",
+    "401": "UNAUTHORIZED: no token, or one that is no longer good",
+    "403": "FORBIDDEN: not for this role",
+    "404": "NOT_FOUND: nothing there, or nothing that this user may see",
+    "409": "ALREADY_EXISTS, JOB_RUNNING or IDEMPOTENCY_IN_FLIGHT",
+    "413": "PAYLOAD_TOO_LARGE: above 256 KiB",
+    "415": "UNSUPPORTED_MEDIA_TYPE: JSON is spoken here",
+    "422": "IDEMPOTENCY_MISMATCH: this key came with another body before",
+    "429": "RATE_LIMITED: too many requests, or log-ins; see Retry-After",
+    "503": "UNAVAILABLE: the database does not answer; see Retry-After",
+}
+_ERROR = {
+    "type": "object",
+    "required": ["error"],
+    "properties": {
+        "error": {
+            "type": "object",
+            "required": ["code", "message", "details"],
+            "properties": {
+                "code": {"type": "string"},
+                "message": {"type": "string"},
+                "details": {"type": "object", "additionalProperties": {}},
+            },
+        }
+    },
+}
+_RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+_CONFLICTING = ("/employees", "/employees/{id}", "/employees/batch-update-max-id", "/universities")
+_WEBHOOK = {
+    "post": {
+        "operationId": "webhook_max",
+        "description": 'One Update of the messenger, the legacy shape, or {"updates": [...]} of at most 100.',
+        "tags": ["webhook"],
+        "parameters": [{"name": "X-Max-Bot-Api-Secret", "in": "header", "schema": {"type": "string"}}],
+        "requestBody": {"content": {"application/json": {"schema": {"type": "object", "additionalProperties": {}}}}},
+        "responses": {
+            "200": {
+                "description": "stored durably",
+                "content": {
+                    "application/json": {
+                        "schema": {"type": "object", "properties": {"status": {"type": "string", "enum": ["ok"]}}}
+                    }
+                },
+            }
+        },
+    }
+}
+
+
+def describe_the_rest(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Add the errors that each operation may answer with, and the webhook. A hook of drf-spectacular."""
+    result["components"]["schemas"]["Error"] = _ERROR
+    result["paths"]["/webhook/max"] = _WEBHOOK
+    for path, operations in result["paths"].items():
+        for verb, operation in operations.items():
+            for status in sorted(_statuses(path, verb, operation)):
+                operation["responses"].setdefault(status, _answer(status))
+    return result
+
+
+def _statuses(path: str, verb: str, operation: dict[str, Any]) -> set[str]:
+    if path == "/webhook/max":
+        return {"401", "413", "415", "503"}
+    is_writing = verb in ("post", "put", "patch")
+    causes = {
+        "400": is_writing or "parameters" in operation,
+        "401": True,
+        "403": not path.startswith("/api/token"),
+        "404": "{" in path or path.startswith("/monitoring"),
+        "409": is_writing and path in _CONFLICTING,
+        "415": is_writing,
+        "422": (path, verb) == ("/employees", "post"),
+        "429": True,
+        "503": True,
+    }
+    return {status for status, is_possible in causes.items() if is_possible}
+
+
+def _answer(status: str) -> dict[str, Any]:
+    answer: dict[str, Any] = {
+        "description": _MEANINGS[status],
+        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
+    }
+    if status in ("429", "503"):
+        answer["headers"] = _RETRY_AFTER
+    return answer

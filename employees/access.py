@@ -1,0 +1,98 @@
+"""Who may see and do what in the directory: the user's group, and the one university it holds for (contract §3)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Any, TypeVar
+
+from django.contrib.auth import get_user_model
+from django.db.models import Model, QuerySet
+from rest_framework.permissions import SAFE_METHODS, BasePermission
+from rest_framework.request import Request
+from rest_framework.views import APIView
+
+from employees.models import Employee, Role, University
+from profiles.models import Profile, ProfileQuerySet
+
+Row = TypeVar("Row", bound=Model)
+
+
+class Group(StrEnum):
+    SUPERADMIN = "superadmin"
+    CURATOR = "curator"
+    OPERATOR = "operator"
+
+
+@dataclass(frozen=True, slots=True)
+class Scope:
+    """What a user is in the directory. Without a group they are nobody; without a university they see none."""
+
+    group: Group | None
+    university_id: int | None = None
+
+    @property
+    def sees_all(self) -> bool:
+        return self.group == Group.SUPERADMIN
+
+    def employees(self) -> QuerySet[Employee]:
+        return self._seen(Employee.objects.all(), "university_id")
+
+    def universities(self) -> QuerySet[University]:
+        return self._seen(University.objects.all(), "pk")
+
+    def profiles(self) -> ProfileQuerySet:
+        if self.sees_all:
+            return Profile.objects.all()
+        return Profile.objects.filter(user_id__in=self.employees().filter(max_id__isnull=False).values("max_id"))
+
+    def _seen(self, rows: QuerySet[Row], university: str) -> QuerySet[Row]:
+        if self.sees_all:
+            return rows
+        if self.group is None or self.university_id is None:
+            return rows.none()
+        return rows.filter(**{university: self.university_id})
+
+    def may_grant(self, role: str) -> bool:
+        return self.sees_all or role in ("", Role.OPERATOR)
+
+
+def scope_of(user: Any) -> Scope:
+    """Return the user's scope, remembered on the user object, which lives as long as the request."""
+    scope: Scope | None = getattr(user, "directory_scope", None)
+    if scope is None:
+        scope = user.directory_scope = _read_scope(user)
+    return scope
+
+
+def _read_scope(user: Any) -> Scope:
+    if not user.is_authenticated:
+        return Scope(None)
+    if user.is_superuser:
+        return Scope(Group.SUPERADMIN)
+    users = get_user_model().objects
+    rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
+    names = {name for name, _ in rows}
+    group = next((group for group in Group if group.value in names), None)
+    return Scope(group, rows[0][1] if rows else None)
+
+
+class MayUseDirectory(BasePermission):
+    """A role to look, and any but the operator's to change."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        group = scope_of(request.user).group
+        return group is not None and (request.method in SAFE_METHODS or group != Group.OPERATOR)
+
+
+class MayLookOrRule(BasePermission):
+    """A role to look, the superadmin's to change."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        scope = scope_of(request.user)
+        return scope.sees_all or (scope.group is not None and request.method in SAFE_METHODS)
+
+
+class IsSuperadmin(BasePermission):
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        return scope_of(request.user).sees_all

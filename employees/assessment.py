@@ -1,0 +1,84 @@
+"""The guide's pre-migration assessment: what there is, who named it, how it is set up, what stands in the way."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.migrations.executor import MigrationExecutor
+from django.db.models import Count, Q
+
+from employees.models import Employee, University
+from profiles import cache, names
+from profiles.models import Profile
+
+# Measured with a million profiles: 325 MB, keys and allocator included.
+BYTES_A_PROFILE = 325
+REVIEWED = (
+    "DEBUG",
+    "PROFILE_CACHE_ENABLED",
+    "EMPLOYEE_SERVICE_PROFILE_ENABLED",
+    "WEBHOOK_ENABLED",
+    "MONITORING_ENABLED",
+    "PROFILE_TTL",
+    "PROFILE_CACHE_TIMEOUT",
+    "MAX_API_URL",
+    "MAX_API_TIMEOUT",
+)
+SECRETS = ("WEBHOOK_SECRET", "MAX_BOT_TOKEN", "MONITORING_TOKEN")
+_INVALID_INDEXES = """
+SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid JOIN pg_class t ON t.oid = i.indrelid
+WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
+"""
+
+
+def assess() -> dict[str, Any]:
+    totals, health = _totals(), cache.health()
+    people = max(totals["employees_with_max_id"], totals["cached_profiles"])
+    return {
+        "totals": totals,
+        "by_source": dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")).order_by("-n")),
+        "configuration": {name: str(getattr(settings, name)) for name in REVIEWED}
+        | {name: "set" if getattr(settings, name) else "not set" for name in SECRETS},
+        "cache": {
+            "projected_bytes": people * BYTES_A_PROFILE,
+            "used_memory_bytes": health["used_memory_bytes"],
+            "maxmemory_bytes": health["maxmemory_bytes"],
+            "maxmemory_policy": health["maxmemory_policy"],
+        },
+        "blockers": _blockers(health, people * BYTES_A_PROFILE),
+    }
+
+
+def _totals() -> dict[str, int]:
+    counted = Employee.objects.aggregate(
+        total_employees=Count("pk"),
+        employees_with_names=Count("pk", filter=~Q(first_name=names.UNKNOWN)),
+        employees_with_max_id=Count("pk", filter=Q(max_id__isnull=False)),
+    )
+    return counted | {"universities": University.objects.count(), "cached_profiles": Profile.objects.count()}
+
+
+def _blockers(health: dict[str, Any], projected: int) -> list[str]:
+    """What would have to be put right before phase 1."""
+    found = [f"migration not applied: {name}" for name in _unapplied()]
+    with connection.cursor() as cursor:
+        cursor.execute(_INVALID_INDEXES)
+        found += [f"invalid index: {name}; migrate again builds it anew" for (name,) in cursor.fetchall()]
+    if not health["redis_connected"]:
+        found.append(f"Redis does not answer: {health['last_error']}")
+    elif health["maxmemory_bytes"] and projected > health["maxmemory_bytes"]:
+        found.append(f"the cache may need {projected} bytes, Redis may use {health['maxmemory_bytes']}")
+    if not settings.WEBHOOK_SECRET:
+        found.append("WEBHOOK_SECRET is not set: anybody could write profiles")
+    if not settings.MONITORING_ENABLED:
+        found.append("MONITORING_ENABLED is false: no gate could pass")
+    if not settings.MAX_BOT_TOKEN:
+        found.append("MAX_BOT_TOKEN is not set: the direct API is never asked")
+    return found
+
+
+def _unapplied() -> list[str]:
+    executor = MigrationExecutor(connection)
+    return [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]

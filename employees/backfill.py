@@ -1,0 +1,242 @@
+"""The backfill: employees take the names that the profile cache has for them, names and source together.
+
+A batch is one transaction under the lock of the run's row, and moves the run's ``last_id``: a process that is killed
+loses nothing, two that work on one run take turns.
+"""
+
+from __future__ import annotations
+
+import logging
+import time
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, connection, transaction
+from django.db.models import Count, Max
+from django.utils import timezone
+
+from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
+from profiles import names
+
+SMALLEST, LARGEST = 100, 20_000
+JUDGED_BATCHES = 50
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+logger = logging.getLogger(__name__)
+
+# As the resolver names a new employee: the own name at any age, else the MAX name while it is fresh. A name entered by
+# hand stays, and a direct API's full name does not yield to one whose last name is unknown.
+CANDIDATES = """
+    SELECT e.id, e.university_id, e.first_name, e.last_name, e.middle_name, e.profile_source, e.profile_last_updated,
+        e.max_id, n.*, coalesce(e.max_id, l.user_id) AS new_max_id, p.last_updated AS new_updated
+    FROM employees e
+    LEFT JOIN phone_links l ON e.max_id IS NULL AND l.phone = e.phone
+    JOIN profile_cache p ON p.user_id = coalesce(e.max_id, l.user_id)
+    CROSS JOIN LATERAL (
+        SELECT split_part(p.user_provided_name, ' ', 1) AS new_first,
+            split_part(p.user_provided_name, ' ', 2) AS new_last,
+            coalesce(substring(p.user_provided_name FROM '^[^ ]* [^ ]* (.*)$'), e.middle_name) AS new_middle,
+            'user_input' AS new_source
+        WHERE p.user_provided_name > ''
+        UNION ALL
+        SELECT p.first_name, coalesce(p.last_name, ''), e.middle_name, 'webhook'
+        WHERE coalesce(p.user_provided_name, '') = '' AND p.first_name > '' AND p.last_updated > %(fresh_since)s
+            AND (e.profile_source <> 'api' OR e.last_name = '' OR p.last_name IS NOT NULL)
+    ) n
+    WHERE e.id > %(after_id)s AND e.id <= %(until_id)s
+        AND (%(university)s::bigint IS NULL OR e.university_id = %(university)s)
+        AND (e.profile_source <> 'manual' OR (e.first_name = %(unknown)s AND e.last_name IN (%(unknown)s, '')))
+        AND (e.first_name, e.last_name, e.profile_source) IS DISTINCT FROM (n.new_first, n.new_last, n.new_source)
+"""
+
+_FILL = f"""
+WITH chosen AS ({CANDIDATES} FOR UPDATE OF e),
+changed AS (
+    UPDATE employees e
+    SET first_name = c.new_first, last_name = c.new_last, middle_name = c.new_middle, profile_source = c.new_source,
+        profile_last_updated = c.new_updated, max_id = c.new_max_id, updated_at = clock_timestamp(),
+        max_id_updated_at = CASE WHEN c.max_id IS NULL THEN clock_timestamp() ELSE e.max_id_updated_at END
+    FROM chosen c WHERE e.id = c.id
+    RETURNING jsonb_build_array(
+        e.id,
+        jsonb_build_array(c.first_name, c.last_name, c.middle_name, c.profile_source, c.profile_last_updated, c.max_id),
+        jsonb_build_array(c.new_first, c.new_last, c.new_middle, c.new_source, c.new_updated, c.new_max_id)) AS change
+)
+INSERT INTO backfill_batches (run_id, status, after_id, until_id, rows_seen, rows_changed, duration_ms, error, changes,
+    created_at)
+SELECT %(run)s, 'done', %(after_id)s, %(until_id)s, %(seen)s, count(*), 0, '', coalesce(jsonb_agg(change), '[]'),
+    clock_timestamp()
+FROM changed
+ON CONFLICT ON CONSTRAINT backfill_batches_range_once DO UPDATE SET status = 'done', error = '',
+    rows_changed = EXCLUDED.rows_changed, changes = EXCLUDED.changes
+RETURNING id, rows_changed
+"""  # noqa: S608 (constants)
+
+# A row that changed since is somebody's later word and stays.
+_UNDO = """
+UPDATE employees e
+SET first_name = c.v->1->>0, last_name = c.v->1->>1, middle_name = c.v->1->>2, profile_source = c.v->1->>3,
+    profile_last_updated = (c.v->1->>4)::timestamptz, max_id = c.v->1->>5, updated_at = clock_timestamp(),
+    max_id_updated_at = CASE WHEN c.v->1->>5 IS NULL THEN NULL ELSE e.max_id_updated_at END
+FROM (SELECT jsonb_array_elements(changes) AS v FROM backfill_batches WHERE id = %s) c
+WHERE e.id = (c.v->>0)::bigint AND
+    (e.first_name, e.last_name, e.middle_name, e.profile_source, e.profile_last_updated, e.max_id) IS NOT DISTINCT FROM
+    (c.v->2->>0, c.v->2->>1, c.v->2->>2, c.v->2->>3, (c.v->2->>4)::timestamptz, c.v->2->>5)
+"""
+
+
+def start(*, university: University | None = None, **options: Any) -> BackfillRun:
+    """Begin a run over all employees there are now; IntegrityError while another one is open."""
+    return begin(BackfillRun(university=university, **options))
+
+
+@transaction.atomic
+def begin(run: BackfillRun) -> BackfillRun:
+    employees = Employee.objects.filter(university=run.university) if run.university else Employee.objects.all()
+    run.until_id = employees.aggregate(last=Max("pk"))["last"] or 0
+    run.rows_total = employees.count()
+    run.save(force_insert=True)
+    return run
+
+
+def preview(university: University | None = None) -> list[tuple[str, str, str, int]]:
+    """Count what a run would change: university, source now, source then, rows."""
+    sql = f"""
+        SELECT u.name, c.profile_source, c.new_source, count(*)
+        FROM ({CANDIDATES}) c JOIN universities u ON u.id = c.university_id GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
+    """  # noqa: S608 (constants)
+    with connection.cursor() as cursor:
+        cursor.execute(sql, _conditions(university.pk if university else None, 0, 2**63 - 1))
+        return [(str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in cursor.fetchall()]
+
+
+def work_on_open_run(until: float) -> None:
+    """Go on with the run that is running or being undone, until ``until`` (monotonic)."""
+    run = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
+    if run is not None:
+        while time.monotonic() < until and step(run):
+            time.sleep(run.pause_ms / 1000)
+
+
+def step(run: BackfillRun) -> bool:
+    """Do one batch, there or back; refresh ``run`` from its row and tell whether there may be more."""
+    try:
+        with transaction.atomic():
+            _lock(run)
+            if run.status == RunStatus.UNDOING:
+                return _undo_batch(run)
+            return run.status == RunStatus.RUNNING and _fill_next(run)
+    except DatabaseError as error:
+        return _failed(run, error)
+
+
+def _lock(run: BackfillRun) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(_LOCK_TIMEOUT)
+    run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
+
+
+def _fill_next(run: BackfillRun) -> bool:
+    until_id, seen = _range(run)
+    if not seen:
+        return _finish(run, RunStatus.DONE)
+    began = time.monotonic()
+    batch_id, changed = _fill(run, run.last_id, until_id, seen)
+    took_ms = round((time.monotonic() - began) * 1000)
+    BackfillBatch.objects.filter(pk=batch_id).update(duration_ms=took_ms)
+    run.rows_changed += changed
+    run.batch_size = _adapted(run.batch_size, took_ms, run.batch_target_ms)
+    _advance(run, until_id, seen)
+    return True
+
+
+def _range(run: BackfillRun) -> tuple[int, int]:
+    """Return the last id of the next batch, and how many employees are in it."""
+    rows = Employee.objects.filter(pk__gt=run.last_id, pk__lte=run.until_id)
+    if run.university_id:
+        rows = rows.filter(university_id=run.university_id)
+    found = rows.order_by("pk")[: run.batch_size].aggregate(last=Max("pk"), seen=Count("pk"))
+    return found["last"] or 0, found["seen"]
+
+
+def _fill(run: BackfillRun, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
+    with connection.cursor() as cursor:
+        cursor.execute(_FILL, _conditions(run.university_id, after_id, until_id) | {"run": run.pk, "seen": seen})
+        batch_id, changed = cursor.fetchone() or (0, 0)
+    return batch_id, changed
+
+
+def _conditions(university_id: int | None, after_id: int, until_id: int) -> dict[str, Any]:
+    return {
+        "after_id": after_id,
+        "until_id": until_id,
+        "university": university_id,
+        "unknown": names.UNKNOWN,
+        "fresh_since": timezone.now() - settings.PROFILE_TTL,
+    }
+
+
+def _adapted(size: int, took_ms: int, target_ms: int) -> int:
+    """Move the batch size towards its time target, by a factor of two at most."""
+    factor = min(2.0, max(0.5, target_ms / max(took_ms, 1)))
+    return min(LARGEST, max(SMALLEST, round(size * factor)))
+
+
+def _advance(run: BackfillRun, until_id: int, seen: int) -> None:
+    run.last_id, run.seen_at = until_id, timezone.now()
+    run.rows_seen += seen
+    run.save(update_fields=["last_id", "seen_at", "rows_seen", "rows_changed", "batch_size"])
+
+
+def _finish(run: BackfillRun, status: RunStatus) -> bool:
+    run.status, run.finished_at = status, timezone.now()
+    run.save(update_fields=["status", "finished_at"])
+    return False
+
+
+@transaction.atomic
+def _failed(run: BackfillRun, error: DatabaseError) -> bool:
+    """Note the failed batch and go past it; with more than half of the last fifty failed, pause the run."""
+    logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
+    _lock(run)
+    if run.status != RunStatus.RUNNING:
+        return run.status == RunStatus.UNDOING
+    until_id, seen = _range(run)
+    BackfillBatch.objects.create(
+        run=run,
+        status=BatchStatus.FAILED,
+        after_id=run.last_id,
+        until_id=until_id,
+        rows_seen=seen,
+        error=f"{type(error).__name__}: {error}"[:200],
+    )
+    _advance(run, until_id, seen)
+    lately = list(run.batches.order_by("-id").values_list("status", flat=True)[:JUDGED_BATCHES])
+    if len(lately) == JUDGED_BATCHES and lately.count(BatchStatus.FAILED) * 2 > JUDGED_BATCHES:
+        BackfillRun.objects.filter(pk=run.pk).pause("more than half of the last 50 batches failed")
+        return False
+    return True
+
+
+def retry_failed(run: BackfillRun) -> int:
+    """Do the failed batches once more; return how many are done now."""
+    done = 0
+    for batch in run.batches.filter(status=BatchStatus.FAILED):
+        with transaction.atomic():
+            _lock(run)
+            changed = _fill(run, batch.after_id, batch.until_id, batch.rows_seen)[1]
+            run.rows_changed += changed
+            run.save(update_fields=["rows_changed"])
+        done += 1
+    return done
+
+
+def _undo_batch(run: BackfillRun) -> bool:
+    batch = run.batches.filter(status=BatchStatus.DONE).order_by("-id").defer("changes").first()
+    if batch is None:
+        return _finish(run, RunStatus.UNDONE)
+    with connection.cursor() as cursor:
+        cursor.execute(_UNDO, [batch.pk])
+    run.batches.filter(pk=batch.pk).update(status=BatchStatus.UNDONE)
+    run.seen_at = timezone.now()
+    run.save(update_fields=["seen_at"])
+    return True

@@ -1,0 +1,80 @@
+from argparse import ArgumentParser
+from pathlib import Path
+from typing import IO, Any, cast
+
+from django.core.exceptions import FieldError
+from django.core.management.base import BaseCommand, CommandError
+from import_export.results import Result
+from rich.console import Console
+from rich.progress import Progress
+from tablib import Dataset
+from tablib.exceptions import TablibException
+
+from employees.models import University
+from employees.resources import EmployeeResource
+
+MOST_ERRORS_SHOWN = 20
+
+
+class Command(BaseCommand):
+    help = (
+        "Import employees from a CSV or XLSX file with the columns phone, last_name, first_name, middle_name, max_id, "
+        "role and inn, kpp, university_name: all rows or, with an error in any, none."
+    )
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("file", type=Path)
+        parser.add_argument("--dry-run", action="store_true", help="check every row, import nothing")
+        parser.add_argument("--university-id", type=int, help="for rows that name no university")
+
+    def handle(self, *args: Any, file: Path, dry_run: bool, university_id: int | None, **options: Any) -> None:
+        university = University.objects.filter(pk=university_id).first() if university_id is not None else None
+        if university_id is not None and university is None:
+            raise CommandError(f"There is no university {university_id}")
+        rows = _read(file)
+        console = Console(file=cast("IO[str]", self.stdout))
+        with Progress(console=console, transient=True) as progress:
+            task = progress.add_task(file.name, total=len(rows))
+            resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
+            try:
+                result = resource.import_data(
+                    rows, dry_run=dry_run, use_transactions=True, rollback_on_validation_errors=True
+                )
+            except FieldError as error:
+                raise CommandError(str(error)) from None
+        self._report(result, dry_run)
+
+    def _report(self, result: Result, dry_run: bool) -> None:
+        problems = _problems(result)
+        for problem in problems[:MOST_ERRORS_SHOWN]:
+            self.stderr.write(problem)
+        if problems:
+            raise CommandError(f"Nothing was imported: {len(problems)} rows have errors")
+        totals = result.totals
+        verb = "would be" if dry_run else "were"
+        self.stdout.write(
+            f"{totals['new']} {verb} created, {totals['update']} {verb} changed, {totals['skip']} are as they were"
+        )
+
+
+def _read(file: Path) -> Dataset:
+    kind = file.suffix.lower().lstrip(".")
+    if kind not in ("csv", "xlsx"):
+        raise CommandError("The file has to be .csv or .xlsx")
+    try:
+        content: str | bytes = file.read_text("utf-8-sig") if kind == "csv" else file.read_bytes()
+        return Dataset().load(content, format=kind)
+    except (OSError, UnicodeDecodeError, TablibException, ValueError, KeyError) as error:
+        raise CommandError(f"{file} cannot be read: {error}") from None
+
+
+def _problems(result: Result) -> list[str]:
+    """Say each row's errors; the heading is row 1, as a spreadsheet counts."""
+    rows = [
+        (row.number, f"{field}: {' '.join(texts)}")
+        for row in result.invalid_rows
+        for field, texts in row.error_dict.items()
+    ]
+    rows += [(number, str(error.error)) for number, errors in result.row_errors() for error in errors]
+    problems = [f"row {number + 1}: {words}" for number, words in sorted(rows)]
+    return problems + [str(error.error) for error in result.base_errors]

@@ -1,0 +1,52 @@
+import django.db.models.deletion
+import django.utils.timezone
+from django.conf import settings
+from django.db import migrations, models
+
+from employees.schema import Patiently
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [
+        ("employees", "0003_profile_source_index"),
+        migrations.swappable_dependency(settings.AUTH_USER_MODEL),
+    ]
+
+    # Patiently: a foreign key locks the table it points at while it is made.
+    operations = [
+        Patiently(
+            migrations.CreateModel(
+                name="Membership",
+                fields=[
+                    (
+                        "id",
+                        models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID"),
+                    ),
+                    (
+                        "university",
+                        models.ForeignKey(
+                            on_delete=django.db.models.deletion.CASCADE,
+                            related_name="members",
+                            to="employees.university",
+                            verbose_name="university",
+                        ),
+                    ),
+                    (
+                        "user",
+                        models.OneToOneField(
+                            on_delete=django.db.models.deletion.CASCADE,
+                            to=settings.AUTH_USER_MODEL,
+                            verbose_name="user",
+                        ),
+                    ),
+                ],
+                options={
+                    "verbose_name": "membership",
+                    "verbose_name_plural": "memberships",
+                    "db_table": "memberships",
+                    "ordering": ["id"],
+                },
+            )
+        ),
+    ]

@@ -1,0 +1,12 @@
+from django.db import migrations, models
+
+from employees.schema import BuildIndex
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("employees", "0010_search_index")]
+
+    operations = [
+        BuildIndex("employee", models.Index(fields=["role"], name="idx_employees_role", condition=~models.Q(role=""))),
+    ]

@@ -1,0 +1,116 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q, Value
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from employees.models.directory import University
+
+
+class RunStatus(models.TextChoices):
+    RUNNING = "running", _("running")
+    PAUSED = "paused", _("paused")
+    DONE = "done", _("done")
+    UNDOING = "undoing", _("undoing")
+    UNDONE = "undone", _("undone")
+
+
+OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
+
+
+class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
+    def pause(self, reason: str) -> int:
+        """Pause what runs; it stops before its next batch, in whatever process."""
+        return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason)
+
+
+class BackfillRun(models.Model):
+    """One pass over the employees that gives them cached names, steered by this row from wherever it is changed.
+
+    ``last_id`` moves in the transaction of the batch: after kill -9 the next batch begins where the last one ended.
+    """
+
+    status = models.CharField(_("status"), max_length=10, choices=RunStatus, default=RunStatus.RUNNING)
+    university = models.ForeignKey(
+        University, models.PROTECT, null=True, blank=True, verbose_name=_("university"), help_text=_("empty: all")
+    )
+    paused_because = models.CharField(_("paused because"), max_length=200, blank=True, default="")
+    last_id = models.BigIntegerField(_("done up to id"), default=0)
+    until_id = models.BigIntegerField(_("ends at id"))
+    rows_total = models.BigIntegerField(_("rows to look at"), default=0)
+    rows_seen = models.BigIntegerField(_("rows looked at"), default=0)
+    rows_changed = models.BigIntegerField(_("rows changed"), default=0)
+    batch_size = models.PositiveIntegerField(_("batch size"), default=1000)
+    batch_target_ms = models.PositiveIntegerField(_("time target of a batch, ms"), default=30)
+    pause_ms = models.PositiveIntegerField(_("pause between batches, ms"), default=30)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, verbose_name=_("requested by")
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    seen_at = models.DateTimeField(_("last batch at"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+
+    objects: ClassVar[BackfillRunQuerySet] = BackfillRunQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "backfill_runs"
+        ordering: ClassVar = ["-id"]
+        verbose_name = _("backfill")
+        verbose_name_plural = _("backfills")
+        constraints: ClassVar = [
+            models.UniqueConstraint(Value(1), name="backfill_runs_one_at_a_time", condition=Q(status__in=OPEN)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.status}"
+
+    def resume(self) -> None:
+        """Go on where it was paused; a run that is being undone goes on with that."""
+        BackfillRun.objects.filter(pk=self.pk, status=RunStatus.PAUSED).update(
+            status=RunStatus.RUNNING, paused_because=""
+        )
+        self.refresh_from_db()
+
+    def undo(self) -> None:
+        """Begin to take it back; what is running has to be paused first."""
+        BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
+            status=RunStatus.UNDOING, finished_at=None
+        )
+        self.refresh_from_db()
+
+
+class BatchStatus(models.TextChoices):
+    DONE = "done", _("done")
+    FAILED = "failed", _("failed")
+    UNDONE = "undone", _("undone")
+
+
+class BackfillBatch(models.Model):
+    """A range of ids that one transaction worked off; ``changes`` holds each changed row before and after."""
+
+    run = models.ForeignKey(BackfillRun, models.CASCADE, related_name="batches", verbose_name=_("backfill"))
+    status = models.CharField(_("status"), max_length=10, choices=BatchStatus, default=BatchStatus.DONE)
+    after_id = models.BigIntegerField(_("after id"))
+    until_id = models.BigIntegerField(_("until id"))
+    rows_seen = models.PositiveIntegerField(_("rows looked at"), default=0)
+    rows_changed = models.PositiveIntegerField(_("rows changed"), default=0)
+    duration_ms = models.PositiveIntegerField(_("duration, ms"), default=0)
+    error = models.CharField(_("error"), max_length=200, blank=True, default="")
+    changes = models.JSONField(_("changes"), default=list)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        db_table = "backfill_batches"
+        ordering: ClassVar = ["id"]
+        verbose_name = _("batch")
+        verbose_name_plural = _("batches")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "after_id"], name="backfill_batches_range_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.after_id}–{self.until_id}: {self.status}"

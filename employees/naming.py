@@ -1,0 +1,79 @@
+"""How an employee's row takes a name: at its creation, by hand, and later, when an outage is over."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.db import transaction
+from django.utils import timezone
+
+from employees.models import Employee, UnresolvedName
+from employees.models.jobs import FIRST_RETRY
+from profiles import names
+from profiles.models import ProfileSource
+from profiles.resolver import Resolution
+
+NAMES = ("first_name", "last_name", "middle_name")
+
+
+def named_employee(name: Resolution, **fields: Any) -> Employee:
+    """Insert an employee; remember that nobody could be asked, if so."""
+    employee = Employee(
+        **fields | {"middle_name": fields.get("middle_name") or name.middle_name},
+        first_name=name.first_name,
+        last_name=name.last_name,
+        max_id=name.max_id,
+        max_id_updated_at=timezone.now() if name.max_id else None,
+        profile_source=name.source,
+        profile_last_updated=name.updated_at,
+    )
+    employee.save(force_insert=True)
+    if name.is_unresolved:
+        UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now() + FIRST_RETRY)
+    return employee
+
+
+def rename(employee: Employee, given: dict[str, Any]) -> None:
+    """Apply what a client sent to a row that the caller has locked.
+
+    A changed name is ``manual`` from now on. An empty name or MAX id changes nothing: clients send whole objects.
+    """
+    changed = {
+        field: value
+        for field, value in given.items()
+        if getattr(employee, field) != value and (value or field not in (*NAMES, "max_id"))
+    }
+    if not changed:
+        return
+    if changed.keys() & set(NAMES):
+        changed |= {"profile_source": ProfileSource.MANUAL, "profile_last_updated": None}
+        UnresolvedName.objects.filter(employee=employee).delete()
+    if "max_id" in changed:
+        changed["max_id_updated_at"] = timezone.now()
+    for field, value in changed.items():
+        setattr(employee, field, value)
+    employee.save(update_fields=[*changed, "updated_at"])
+
+
+@transaction.atomic
+def settle(unresolved: UnresolvedName, name: Resolution) -> None:
+    """Give an employee the name that was owed, unless somebody has named them meanwhile, and forget the debt."""
+    employee = Employee.objects.select_for_update().filter(pk=unresolved.pk).first()
+    if employee is not None and name.source != ProfileSource.DEFAULT:
+        _fill(employee, name)
+    unresolved.delete()
+
+
+def _fill(employee: Employee, name: Resolution) -> None:
+    if employee.profile_source == ProfileSource.DEFAULT:
+        employee.first_name, employee.last_name = name.first_name, name.last_name
+        employee.middle_name = employee.middle_name or name.middle_name
+        employee.profile_source, employee.profile_last_updated = name.source, name.updated_at
+    else:
+        # A lone name was given by hand and holds; only what is missing is filled in.
+        for field in ("first_name", "last_name"):
+            if getattr(employee, field) == names.UNKNOWN:
+                setattr(employee, field, getattr(name, field))
+    if name.max_id and not employee.max_id:
+        employee.max_id, employee.max_id_updated_at = name.max_id, timezone.now()
+    employee.save()

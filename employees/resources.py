@@ -1,0 +1,128 @@
+"""Import and export of employees as CSV and XLSX: by phone, blanks change nothing, errors in words."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from import_export.fields import Field
+from import_export.resources import ModelResource
+from import_export.widgets import Widget
+
+from employees.models import Employee, Role, University, UnresolvedName
+from employees.naming import NAMES
+from profiles import names, phones
+from profiles.identity import user_id_of
+from profiles.models import ProfileSource
+
+# A spreadsheet runs a cell that begins so; an apostrophe before it shows it as text. A phone is a number at worst.
+_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+_PHONE = re.compile(r"\+[0-9]{8,15}")
+
+
+def defused(text: str) -> str:
+    return f"'{text}" if _FORMULA.match(text) and not _PHONE.fullmatch(text) else text
+
+
+def _text(value: object) -> str:
+    """Read a cell: spreadsheets keep phones as numbers, and text that we defused with an apostrophe."""
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    text = str(value if value is not None else "").strip()
+    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+
+
+class PhoneWidget(Widget):
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
+        return phones.normalize(_text(value))
+
+
+class NameWidget(Widget):
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
+        return names.clean(_text(value))
+
+
+class MaxIdWidget(Widget):
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
+        return user_id_of(_text(value))
+
+
+class RoleWidget(Widget):
+    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
+        role = _text(value).lower()
+        if role not in Role.values:
+            raise ValueError(_("a role is curator, operator or empty, not “%s”") % role)
+        return role
+
+
+class EmployeeResource(ModelResource):
+    phone = Field(column_name="phone", attribute="phone", widget=PhoneWidget())
+    last_name = Field(column_name="last_name", attribute="last_name", widget=NameWidget())
+    first_name = Field(column_name="first_name", attribute="first_name", widget=NameWidget())
+    middle_name = Field(column_name="middle_name", attribute="middle_name", widget=NameWidget())
+    max_id = Field(column_name="max_id", attribute="max_id", widget=MaxIdWidget())
+    role = Field(column_name="role", attribute="role", widget=RoleWidget())
+    inn = Field(column_name="inn", attribute="university__inn", readonly=True)
+    kpp = Field(column_name="kpp", attribute="university__kpp", readonly=True)
+    university_name = Field(column_name="university_name", attribute="university__name", readonly=True)
+    profile_source = Field(column_name="profile_source", attribute="profile_source", readonly=True)
+
+    class Meta:
+        model = Employee
+        fields = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name", "profile_source")
+        import_id_fields = ("phone",)
+        use_transactions = True
+        skip_unchanged = True
+        report_skipped = False
+
+    def __init__(
+        self, *, university: University | None = None, on_row: Callable[[], None] | None = None, **kwargs: Any
+    ) -> None:
+        super().__init__(**kwargs)
+        self.university = university
+        self.on_row = on_row
+
+    def get_queryset(self) -> Any:
+        return Employee.objects.select_related("university")
+
+    def export_field(self, field: Field, instance: Employee, **kwargs: Any) -> Any:
+        value = super().export_field(field, instance, **kwargs)
+        return defused(value) if isinstance(value, str) else value
+
+    def import_field(self, field: Field, instance: Employee, row: Any, is_m2m: bool = False, **kwargs: Any) -> None:
+        if field.column_name == "phone" or _text(row.get(field.column_name)):
+            super().import_field(field, instance, row, is_m2m, **kwargs)
+
+    def import_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
+        before = {name: getattr(instance, name) for name in (*NAMES, "max_id")}
+        super().import_instance(instance, row, **kwargs)
+        if any(getattr(instance, name) != before[name] for name in NAMES):
+            instance.profile_source, instance.profile_last_updated = ProfileSource.MANUAL, None
+        elif instance._state.adding:  # noqa: SLF001 (documented by Django)
+            instance.profile_source = ProfileSource.DEFAULT
+        if instance.max_id != before["max_id"]:
+            instance.max_id_updated_at = timezone.now()
+        self._place(instance, row)
+
+    def _place(self, instance: Employee, row: Any) -> None:
+        described = {name: _text(row.get(name)) for name in ("inn", "kpp", "university_name")}
+        if described["inn"] and not re.fullmatch(r"\d{10}|\d{12}", described["inn"]):
+            raise ValueError(_("an INN has 10 or 12 digits, not “%s”") % described["inn"])
+        if described["inn"] or described["university_name"]:
+            instance.university = University.objects.described(**described)
+        elif instance.university_id is None and self.university is not None:
+            instance.university = self.university
+        elif instance.university_id is None:
+            raise ValueError(_("a new employee needs an INN or the name of a university"))
+
+    def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
+        """Have the nameless asked about by the task, which keeps to the pace of the direct API."""
+        if instance.profile_source == ProfileSource.DEFAULT:
+            UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
+
+    def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
+        if self.on_row is not None:
+            self.on_row()

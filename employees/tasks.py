@@ -1,0 +1,27 @@
+"""Slices of the long work: seconds each, so that one worker serves it all, and a killed one costs nothing."""
+
+import time
+
+from celery import shared_task
+
+from employees import backfill, max_ids, unresolved
+from employees.models import IdempotentRequest
+
+SLICE_SECONDS = 4.0
+
+
+@shared_task(ignore_result=True)
+def work_on_jobs() -> None:
+    until = time.monotonic() + SLICE_SECONDS
+    max_ids.work_on(until)
+    backfill.work_on_open_run(until)
+
+
+@shared_task(ignore_result=True)
+def retry_unresolved() -> int:
+    return unresolved.retry_due(time.monotonic() + SLICE_SECONDS)
+
+
+@shared_task(ignore_result=True)
+def forget_idempotent_requests() -> int:
+    return IdempotentRequest.objects.outdated().delete()[0]

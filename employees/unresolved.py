@@ -1,0 +1,34 @@
+"""Employees whom the direct API could not be asked about: asked again until it answers."""
+
+from __future__ import annotations
+
+import time
+
+from django.utils import timezone
+
+from employees.models import UnresolvedName
+from employees.naming import settle
+from profiles.resolver import resolve
+
+
+def retry_due(until: float) -> int:
+    """Resolve what is due, oldest first, until ``until`` (monotonic) or the first outage; return how many settled."""
+    settled = 0
+    while time.monotonic() < until:
+        due = UnresolvedName.objects.filter(next_try_at__lte=timezone.now()).select_related("employee")
+        unresolved = due.order_by("next_try_at").first()
+        if unresolved is None or not _retry(unresolved):
+            break
+        settled += 1
+    return settled
+
+
+def _retry(unresolved: UnresolvedName) -> bool:
+    # Postponed before it is asked: whoever comes at the same time, or after a crash, takes the next one.
+    unresolved.postpone()
+    unresolved.save(update_fields=["attempts", "next_try_at"])
+    name = resolve(phone=unresolved.employee.phone, max_id=unresolved.employee.max_id)
+    if name.is_unresolved:
+        return False
+    settle(unresolved, name)
+    return True

@@ -1,0 +1,46 @@
+"""A client that creates employees one after the other; each line on stdin is answered with its times since the last.
+
+``count p50 p99`` in milliseconds; through the whole API but the HTTP server.
+"""
+
+import select
+import statistics
+import sys
+import time
+
+from tests.bench import rows
+
+# isort: split
+from django.conf import settings
+from django.contrib.auth.models import User
+from rest_framework.test import APIClient
+from rest_framework_simplejwt.tokens import AccessToken
+
+from employees.models import University
+
+
+def main() -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    client = APIClient()
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(User.objects.create_superuser('creator'))}")
+    university = University.objects.order_by("pk")[0].pk
+    number, took = 0, []
+    rows.run("SELECT 1")
+    while True:
+        number += 1
+        body = {"phone": f"+1{number:010}", "first_name": "А", "last_name": "Б", "university_id": university}
+        started = time.perf_counter()
+        answer = client.post("/employees", body, format="json")
+        took.append((time.perf_counter() - started) * 1000)
+        if answer.status_code != 201:
+            raise SystemExit(answer.content.decode())
+        if select.select([sys.stdin], [], [], 0.005)[0]:
+            if not sys.stdin.readline():
+                return
+            sys.stdout.write(f"{len(took)} {statistics.median(took)} {statistics.quantiles(took, n=100)[98]}\n")
+            sys.stdout.flush()
+            took = []
+
+
+if __name__ == "__main__":
+    main()

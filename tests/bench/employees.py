@@ -1,0 +1,161 @@
+"""POST /employees against a bare create: ``python -m tests.servers python -m tests.bench.employees [seconds]``.
+
+Phase 3 for everybody, each person in Redis; the same granian for both, by turns.
+"""
+
+import json
+import os
+import socket
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from tests.bench.rows import migrate
+
+# isort: split
+from django.conf import settings
+from django.contrib.auth.models import User
+from rest_framework_simplejwt.tokens import AccessToken
+from waffle import get_waffle_flag_model
+
+from employees.models import Employee, University
+from profiles.rollout.models import PHASES
+from tests.profiles.people import know
+
+LEAST_SHARE = 0.6
+# As in production: in development Django keeps every query.
+PRODUCTION = {
+    "DEBUG": "false",
+    "SECRET_KEY": settings.SECRET_KEY,
+    "WEBHOOK_SECRET": "secret-of-the-measurement",
+    "ALLOWED_HOSTS": "localhost",
+    "API_RATE_LIMIT": "0",
+}
+THREADS = 8
+PEOPLE = 1000
+ROUNDS = 3
+SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
+
+
+@dataclass
+class Client:
+    """Threads that each post over one connection, as fast as they are answered."""
+
+    port: int
+    path: str
+    body: Callable[[int], dict[str, object]]
+    token: str
+    took: list[float] = field(default_factory=list)
+    statuses: dict[int, int] = field(default_factory=dict)
+
+    def work(self, first: int, until: float) -> None:
+        number = first
+        with socket.create_connection(("127.0.0.1", self.port)) as connection:
+            while time.monotonic() < until:
+                started = time.perf_counter()
+                connection.sendall(self.request(number))
+                status = answer_of(connection)
+                self.took.append(time.perf_counter() - started)
+                self.statuses[status] = self.statuses.get(status, 0) + 1
+                number += 1
+
+    def request(self, number: int) -> bytes:
+        body = json.dumps(self.body(number)).encode()
+        head = (
+            f"POST {self.path} HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+            f"Authorization: Bearer {self.token}\r\nContent-Length: {len(body)}\r\n\r\n"
+        )
+        return head.encode() + body
+
+    def rate(self, start: int, seconds: float) -> float:
+        before, until = len(self.took), time.monotonic() + seconds
+        threads = [
+            threading.Thread(target=self.work, args=[start + number * 1_000_000, until]) for number in range(THREADS)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return (len(self.took) - before) / seconds
+
+
+def answer_of(connection: socket.socket) -> int:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        data += connection.recv(65536)
+    head, _, body = data.partition(b"\r\n\r\n")
+    length = int(head.lower().split(b"content-length: ")[1].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    return int(head.split(b" ", 2)[1])
+
+
+def serve(application: str, port: int) -> "subprocess.Popen[bytes]":
+    command = "granian --interface wsgi --http 1 --workers 1 --blocking-threads 4 --log-level error"
+    command += f" --host 127.0.0.1 --port {port}"
+    server = subprocess.Popen(  # noqa: S603 (our own command)
+        [sys.executable, "-m", *command.split(), application], env=os.environ | PRODUCTION
+    )
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        try:
+            socket.create_connection(("127.0.0.1", port)).close()
+        except OSError:
+            time.sleep(0.1)
+        else:
+            return server
+    raise SystemExit(f"{application} did not start")
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+def main() -> None:
+    migrate()
+    get_waffle_flag_model().objects.filter(name__in=PHASES[:3]).update(percent=100)
+    university = University.objects.create(name="Университет")
+    for number in range(PEOPLE):
+        know(str(number + 1))
+    token = str(AccessToken.for_user(User.objects.create_superuser("bench")))
+
+    def bare(number: int) -> dict[str, object]:
+        names = {"first_name": "Иван", "last_name": "Петров", "profile_source": "webhook"}
+        return names | {"phone": f"+2{number:010}", "max_id": str(number % PEOPLE + 1), "university": university.pk}
+
+    def ours(number: int) -> dict[str, object]:
+        return {"phone": f"+3{number:010}", "max_id": str(number % PEOPLE + 1), "university_id": university.pk}
+
+    ports = free_port(), free_port()
+    servers = [serve("tests.bench.bare_create:application", ports[0]), serve("config.wsgi:application", ports[1])]
+    try:
+        clients = [Client(ports[0], "/bare", bare, token), Client(ports[1], "/employees", ours, token)]
+        compare(clients)
+    finally:
+        for server in servers:
+            server.terminate()
+
+
+def compare(clients: list[Client]) -> None:
+    for client in clients:
+        client.rate(900_000, 1.0)
+        client.took.clear()
+    rates = [[client.rate(turn * 100_000, SECONDS) for client in clients] for turn in range(ROUNDS)]
+    for client, name in zip(clients, ("bare create", "POST /employees"), strict=True):
+        mine = statistics.median(pair[clients.index(client)] for pair in rates)
+        p99 = statistics.quantiles(client.took, n=100)[98] * 1000
+        sys.stdout.write(f"{name:16} {mine:7.0f}/s  p99 {p99:.1f} ms  statuses {client.statuses}\n")
+    share = statistics.median(pair[1] / pair[0] for pair in rates)
+    sources = set(Employee.objects.filter(phone__startswith="+3").values_list("profile_source", flat=True).distinct())
+    sys.stdout.write(f"share {share:.2f} (at least {LEAST_SHARE}), sources {sources}\n")
+    sys.exit(not (share >= LEAST_SHARE and sources == {"webhook"} and set(clients[1].statuses) == {201}))
+
+
+if __name__ == "__main__":
+    main()

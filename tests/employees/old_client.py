@@ -1,0 +1,36 @@
+"""Old code beside a migration, in a process of its own: creates employees one after the other, and times each.
+
+Run with a connection string; each line on stdin is answered with ``created worst_ms`` since the last one.
+"""
+
+import select
+import sys
+import time
+
+import psycopg
+
+# What code from before the migration sends: it does not name the columns that came later.
+OLD_INSERT = """
+    INSERT INTO employees (phone, first_name, last_name, middle_name, role, university_id, created_at, updated_at)
+    VALUES (%s, 'Иван', 'Петров', '', '', (SELECT min(id) FROM universities), now(), now())
+"""
+
+
+def main() -> None:
+    created, worst_ms = 0, 0.0
+    with psycopg.connect(sys.argv[1], autocommit=True) as database:
+        while True:
+            started = time.perf_counter()
+            database.execute(OLD_INSERT, [f"+1{created:010}"])
+            worst_ms = max(worst_ms, (time.perf_counter() - started) * 1000)
+            created += 1
+            if select.select([sys.stdin], [], [], 0.001)[0]:
+                if not sys.stdin.readline():
+                    return
+                sys.stdout.write(f"{created} {worst_ms}\n")
+                sys.stdout.flush()
+                worst_ms = 0.0
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,49 @@
+"""manage.py assess: the guide's assessment as one report."""
+
+import json
+from io import StringIO
+
+import pytest
+from django.core.management import call_command
+from pytest_django.fixtures import Settings
+
+from employees.models import Employee, University
+from tests.servers import FaultyServer
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def assess(*args: str) -> str:
+    out = StringIO()
+    call_command("assess", *args, stdout=out)
+    return out.getvalue()
+
+
+def test_it_works(university: University, settings: Settings) -> None:
+    settings.WEBHOOK_SECRET, settings.MAX_BOT_TOKEN = "very-secret-indeed", "bot-token"
+    Employee.objects.create(phone="+12025550100", first_name="Анна", max_id="7", university=university)
+    Employee.objects.create(phone="+12025550101", university=university, profile_source="default")
+    report = json.loads(assess("--json"))
+    assert report["totals"] == {
+        "total_employees": 2,
+        "employees_with_names": 1,
+        "employees_with_max_id": 1,
+        "universities": 1,
+        "cached_profiles": 0,
+    }
+    assert report["by_source"] == {"manual": 1, "default": 1}
+    assert report["configuration"]["WEBHOOK_SECRET"] == "set"
+    assert report["cache"]["projected_bytes"] == 325
+    assert report["blockers"] == []
+    text = assess()
+    assert "Nothing blocks phase 1." in text
+    assert "total_employees" in text
+    assert "very-secret-indeed" not in text
+
+
+def test_it_names_what_blocks_phase_1(settings: Settings, redis_server: FaultyServer) -> None:
+    settings.MONITORING_ENABLED = False
+    redis_server.kill()
+    text = assess()
+    for blocker in ("Redis does not answer", "WEBHOOK_SECRET", "MONITORING_ENABLED", "MAX_BOT_TOKEN"):
+        assert blocker in text

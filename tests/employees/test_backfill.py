@@ -1,0 +1,229 @@
+"""The backfill: whom it names, whom it leaves alone, and how it is stopped, killed and taken back."""
+
+import itertools
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from datetime import timedelta
+from io import StringIO
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import DatabaseError, connection
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from employees import backfill
+from employees.models import BackfillBatch, BackfillRun, Employee, University
+from employees.tasks import work_on_jobs
+from profiles.models import PhoneLink, Profile
+from tests.profiles.people import know
+
+UNKNOWN = "Неизвестно"
+
+pytestmark = pytest.mark.django_db
+
+
+def employ(university: University, number: int, max_id: str | None, **fields: Any) -> Employee:
+    return Employee.objects.create(phone=f"+7916{number:07}", max_id=max_id, university=university, **fields)
+
+
+def command(*args: str) -> str:
+    out = StringIO()
+    call_command("backfill", *args, stdout=out)
+    return out.getvalue()
+
+
+def named(employee: Employee) -> tuple[str, str, str]:
+    employee.refresh_from_db()
+    return employee.first_name, employee.last_name, employee.profile_source
+
+
+def snapshot() -> list[tuple[Any, ...]]:
+    fields = ("id", "first_name", "last_name", "middle_name", "max_id", "profile_source", "profile_last_updated")
+    return list(Employee.objects.order_by("id").values_list(*fields))
+
+
+@pytest.fixture(autouse=True)
+def _in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "SMALLEST", 2)
+    monkeypatch.setattr(backfill, "LARGEST", 2)
+    monkeypatch.setattr(BackfillRun._meta.get_field("batch_size"), "default", 2)
+
+
+def test_it_works(university: University, settings: Settings) -> None:
+    fresh, own = know("1", is_cached=False), know("2", own_name="Ваня Петров Ильич Младший", is_cached=False)
+    know("3", age=settings.PROFILE_TTL + timedelta(days=1), is_cached=False)
+    know("4", last_name=None, is_cached=False)
+    by_webhook = employ(university, 1, "1")
+    by_own = employ(university, 2, "2", profile_source="default")
+    stale = employ(university, 3, "3")
+    by_hand = employ(university, 4, "1", first_name="Анна", last_name="Иванова")
+    lone = employ(university, 5, "1", first_name="Анна")
+    richer = employ(university, 6, "4", first_name="Олег", last_name="Сидоров", profile_source="api")
+    nobody = employ(university, 7, "99")
+    by_link = employ(university, 8, None)
+    PhoneLink.objects.create(phone=by_link.phone, user_id="1", said_at=timezone.now())
+    assert "8 of 8 looked at, 3 changed" in command("start")
+    assert named(by_webhook) == ("Иван", "Петров", "webhook")
+    assert by_webhook.profile_last_updated == fresh.last_updated
+    assert named(by_own) == ("Ваня", "Петров", "user_input")
+    assert (by_own.middle_name, by_own.profile_last_updated) == ("Ильич Младший", own.last_updated)
+    assert named(by_link) == ("Иван", "Петров", "webhook")
+    assert by_link.max_id == "1"
+    assert named(stale) == named(nobody) == (UNKNOWN, UNKNOWN, "manual")
+    assert named(by_hand) == ("Анна", "Иванова", "manual")
+    assert named(lone) == ("Анна", UNKNOWN, "manual")
+    assert named(richer) == ("Олег", "Сидоров", "api")
+    assert "0 changed" in command("start")
+
+
+def test_undo_gives_back_every_byte(university: University) -> None:
+    for number in range(7):
+        know(str(number + 1), "Иван", "Петров", is_cached=False)
+        employ(university, number, str(number + 1), first_name=UNKNOWN, last_name="", middle_name="É \\ \" '")
+    linked = employ(university, 8, None)
+    PhoneLink.objects.create(phone=linked.phone, user_id="1", said_at=timezone.now())
+    before = snapshot()
+    command("start")
+    assert snapshot() != before
+    changed_since = Employee.objects.get(phone="+79160000003")
+    Employee.objects.filter(pk=changed_since.pk).update(first_name="Анна", profile_source="manual")
+    assert "undone" in command("undo")
+    after = snapshot()
+    assert [row for row in after if row[0] != changed_since.pk] == [row for row in before if row[0] != changed_since.pk]
+    assert named(changed_since) == ("Анна", "Петров", "manual")
+
+
+def test_a_dry_run_counts_and_changes_nothing(university: University) -> None:
+    know("1", is_cached=False)
+    employ(university, 1, "1")
+    before = snapshot()
+    text = command("start", "--dry-run")
+    assert "Университет" in text
+    assert "1 rows would change" in text
+    assert snapshot() == before
+    assert not BackfillRun.objects.exists()
+
+
+def test_only_one_is_open_and_it_can_be_paused_and_resumed(university: University) -> None:
+    for number in range(6):
+        know(str(number + 1), is_cached=False)
+        employ(university, number, str(number + 1))
+    run = backfill.start(university=university)
+    assert backfill.step(run)
+    with pytest.raises(CommandError, match="open"):
+        command("start")
+    assert "paused at 2 of 6" in command("pause", "--reason", "maintenance")
+    assert not backfill.step(run)
+    assert "paused (maintenance)" in command("status")
+    assert "6 of 6 looked at, 6 changed" in command("resume")
+    with pytest.raises(CommandError):
+        command("pause")
+
+
+def test_the_worker_goes_on_with_an_open_run(university: University) -> None:
+    know("1", is_cached=False)
+    employee = employ(university, 1, "1")
+    command("start", "--detach", "--pause-ms", "0")
+    assert named(employee)[2] == "manual"
+    work_on_jobs()
+    assert named(employee)[2] == "webhook"
+    assert BackfillRun.objects.get().status == "done"
+
+
+def test_a_failed_batch_is_noted_passed_and_retried(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number in range(6):
+        know(str(number + 1), is_cached=False)
+        employ(university, number, str(number + 1))
+    fill, calls = backfill._fill, iter(range(100))
+
+    def failing(*args: Any) -> Any:
+        if next(calls) == 1:
+            raise DatabaseError("deadlock")
+        return fill(*args)
+
+    monkeypatch.setattr(backfill, "_fill", failing)
+    assert "4 changed, 1 batches failed" in command("start", "--pause-ms", "0")
+    assert BackfillBatch.objects.get(status="failed").error == "DatabaseError: deadlock"
+    assert "1 of 1" in command("retry-failed")
+    assert Employee.objects.filter(profile_source="webhook").count() == 6
+
+
+def test_it_stops_when_most_batches_fail(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "JUDGED_BATCHES", 4)
+    for number in range(20):
+        employ(university, number, str(number + 1))
+
+    def failing(*args: Any) -> Any:
+        raise DatabaseError("down")
+
+    monkeypatch.setattr(backfill, "_fill", failing)
+    with pytest.raises(CommandError, match="more than half"):
+        command("start", "--pause-ms", "0")
+    assert BackfillBatch.objects.count() == 4
+
+
+@pytest.mark.parametrize(("took", "size"), [(50, 2000), (100, 1000), (400, 500), (1, 2000), (10_000, 500)])
+def test_the_batch_follows_its_time_target(monkeypatch: pytest.MonkeyPatch, took: int, size: int) -> None:
+    monkeypatch.setattr(backfill, "SMALLEST", 100)
+    monkeypatch.setattr(backfill, "LARGEST", 20_000)
+    assert backfill._adapted(1000, took, 100) == size
+
+
+@pytest.fixture
+def many(transactional_db: None) -> Iterator[int]:
+    university = University.objects.create(name="Вуз")
+    rows = 20_000
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "INSERT INTO profile_cache (user_id, first_name, first_name_set_at, is_first_name_real, last_name, "
+            "last_name_set_at, last_updated, is_cache_behind) "
+            "SELECT n::text, 'Имя' || n, now(), true, 'Фамилия' || n, now(), now(), false "
+            "FROM generate_series(1, %s) n",
+            [rows],
+        )
+        cursor.execute(
+            "INSERT INTO employees (phone, first_name, last_name, middle_name, role, max_id, university_id, created_at,"
+            " updated_at) SELECT '+79' || lpad(n::text, 9, '0'), 'Неизвестно', 'Неизвестно', '', '', n::text, %s,"
+            " now(), now() FROM generate_series(1, %s) n",
+            [university.pk, rows],
+        )
+    yield rows
+    Profile.objects.all().delete()
+
+
+def manage(*args: str) -> subprocess.Popen[bytes]:
+    parts = connection.get_connection_params()
+    url = f"postgresql:///{parts['dbname']}?host={parts['host']}&user={parts['user']}"
+    environment = os.environ | {"DATABASE_URL": url}
+    return subprocess.Popen(  # noqa: S603 (our own command)
+        [sys.executable, "manage.py", "backfill", *args], env=environment, stdout=subprocess.DEVNULL
+    )
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.timeout(180)
+def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(backfill, "LARGEST", 5_000)
+    before = snapshot()
+    backfill.start(batch_size=100, batch_target_ms=10, pause_ms=20)
+    for _ in range(10):
+        seen = BackfillRun.objects.get().rows_seen
+        process = manage("resume")
+        while BackfillRun.objects.get().rows_seen == seen and process.poll() is None:
+            time.sleep(0.02)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert BackfillRun.objects.get().rows_seen < many, "it was done before the tenth kill"
+    BackfillRun.objects.update(pause_ms=0, batch_target_ms=1000)
+    assert f"{many} of {many} looked at, {many} changed" in command("resume")
+    ranges = list(BackfillBatch.objects.order_by("id").values_list("after_id", "until_id"))
+    assert all(one[1] == two[0] for one, two in itertools.pairwise(ranges))
+    assert Employee.objects.filter(profile_source="webhook").count() == many
+    command("undo")
+    assert snapshot() == before

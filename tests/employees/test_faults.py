@@ -1,0 +1,125 @@
+"""POST /employees answers 201, in time and with the right source, whatever Redis and the direct API do."""
+
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import redis as redis_py
+from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
+
+from employees.models import University, UnresolvedName
+from profiles import cache, direct_api
+from tests.profiles.fake_max import FakeMax
+from tests.profiles.people import know
+from tests.servers import FaultyServer
+
+PHONE = "+79161234567"
+TIMEOUT = timedelta(seconds=1)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+
+
+def create(api: APIClient, university: University, number: int = 0, **fields: Any) -> tuple[int, str, float]:
+    """Return the status, the source and the seconds it took."""
+    started = time.monotonic()
+    phone = f"{PHONE[:-1]}{(int(PHONE[-1]) + number) % 10}"
+    answer = api.post("/employees", {"phone": phone, "university_id": university.pk} | fields, format="json")
+    return answer.status_code, answer.json().get("profile_source", ""), time.monotonic() - started
+
+
+def full(server: FaultyServer) -> None:
+    client = redis_py.Redis.from_url(server.url)
+    client.config_set("maxmemory-policy", "noeviction")
+    client.config_set("maxmemory", "1")
+
+
+def refresh(server: FaultyServer) -> None:
+    client = redis_py.Redis.from_url(server.url)
+    client.config_set("maxmemory", "0")
+    client.config_set("maxmemory-policy", "allkeys-lru")
+
+
+def emptied(server: FaultyServer) -> None:
+    redis_py.Redis.from_url(server.url).flushall()
+
+
+REDIS_FAULTS: dict[str, Callable[[FaultyServer], None]] = {
+    "stopped": FaultyServer.pause,
+    "killed": FaultyServer.kill,
+    "full": full,
+    "emptied": emptied,
+}
+DIRECT_FAULTS: dict[str, dict[str, Any]] = {
+    "slow": {"drip": 0.2},
+    "hanging": {"delay": 3.0},
+    "429": {"status": 429, "headers": {"Retry-After": "60"}},
+    "500": {"status": 500},
+    "HTML": {"body": b"<html>down</html>"},
+    "10 MB": {"body": b'{"users": []}' + b" " * 10_000_000},
+}
+
+
+@pytest.mark.parametrize("fault", REDIS_FAULTS)
+def test_redis_is_no_fault_of_the_client(
+    api: APIClient, university: University, redis_server: FaultyServer, fault: str
+) -> None:
+    know("7")
+    REDIS_FAULTS[fault](redis_server)
+    try:
+        for number in range(3):
+            status, source, seconds = create(api, university, number, max_id="7")
+            assert (status, source) == (201, "webhook")
+            assert seconds < 3.3
+        status, source, seconds = create(api, university, 3, max_id="8")
+        assert (status, source) == (201, "default")
+        assert seconds < 3.3
+    finally:
+        redis_server.resume()
+        if fault == "full":
+            refresh(redis_server)
+
+
+@pytest.mark.parametrize("fault", DIRECT_FAULTS)
+def test_the_direct_api_is_no_fault_of_the_client(
+    api: APIClient, university: University, direct: FakeMax, settings: Settings, fault: str
+) -> None:
+    settings.MAX_API_TIMEOUT = TIMEOUT
+    know("7")
+    for name, value in DIRECT_FAULTS[fault].items():
+        setattr(direct, name, value)
+    status, source, seconds = create(api, university)
+    assert (status, source) == (201, "default")
+    assert seconds < TIMEOUT.total_seconds() + 0.3
+    assert UnresolvedName.objects.count() == 1
+    assert create(api, university, 1, max_id="7")[:2] == (201, "webhook")
+
+
+def test_another_phones_user_is_nobody(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.knows("+79160000000", 7)
+    assert create(api, university)[:2] == (201, "default")
+    assert not UnresolvedName.objects.exists()
+
+
+def test_both_down_at_once(
+    api: APIClient, university: University, redis_server: FaultyServer, direct: FakeMax, settings: Settings
+) -> None:
+    settings.MAX_API_TIMEOUT = TIMEOUT
+    direct.delay = 3.0
+    redis_server.pause()
+    status, source, seconds = create(api, university, max_id="8")
+    assert (status, source) == (201, "default")
+    assert seconds < 3.3 + TIMEOUT.total_seconds()
+
+
+def test_the_breakers_open_after_five(
+    api: APIClient, university: University, direct: FakeMax, redis_server: FaultyServer
+) -> None:
+    direct.status = 500
+    redis_server.kill()
+    statuses = [create(api, university, number, max_id=str(number + 100))[0] for number in range(8)]
+    assert statuses == [201] * 8
+    assert len(direct.requests) == 5
+    assert (direct_api.breaker.state, cache.breaker.state) == ("open", "open")

@@ -1,0 +1,110 @@
+"""The search for missing MAX ids."""
+
+import threading
+import time
+from datetime import timedelta
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from employees import max_ids
+from employees.models import Employee, MaxIdJob, University
+from employees.tasks import work_on_jobs
+from profiles import direct_answers, direct_api
+from tests.profiles.fake_max import FakeMax
+
+pytestmark = pytest.mark.django_db
+
+PHONES = [f"+7916{number:07}" for number in range(250)]
+
+
+@pytest.fixture
+def people(university: University) -> None:
+    Employee.objects.bulk_create([Employee(phone=phone, university=university) for phone in PHONES])
+
+
+def start(api: APIClient) -> int:
+    answer = api.post("/employees/batch-update-max-id")
+    assert answer.status_code == 202
+    assert answer.json()["status"] == "pending"
+    return int(answer.json()["id"])
+
+
+def test_it_works(api: APIClient, people: None, direct: FakeMax) -> None:
+    for number, phone in enumerate(PHONES[:240], 1):
+        direct.knows(phone, number)
+    Employee.objects.filter(phone=PHONES[5]).update(max_id="old")
+    job = start(api)
+    work_on_jobs()
+    body = api.get(f"/employees/batch-jobs/{job}").json()
+    assert body.pop("finished_at") > body.pop("created_at")
+    assert body == {"id": job, "status": "done", "total": 249, "done": 239, "failed": 10}
+    assert [len(request[2]["phone_numbers"]) for request in direct.requests] == [100, 100, 49]
+    assert Employee.objects.get(phone=PHONES[7]).max_id == "8"
+    assert Employee.objects.get(phone=PHONES[5]).max_id == "old"
+
+
+def test_a_second_job_is_409(api: APIClient, people: None, direct: FakeMax) -> None:
+    start(api)
+    answer = api.post("/employees/batch-update-max-id")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "JOB_RUNNING")
+    work_on_jobs()
+    start(api)
+    assert api.get("/employees/batch-jobs").json()["count"] == 2
+
+
+def test_an_outage_holds_it_where_it_is(api: APIClient, people: None, direct: FakeMax) -> None:
+    for number, phone in enumerate(PHONES, 1):
+        direct.knows(phone, number)
+    start(api)
+    direct.status = 500
+    work_on_jobs()
+    job = MaxIdJob.objects.get()
+    assert (job.status, job.done, job.failed, job.outages) == ("running", 0, 0, 1)
+    assert job.next_try_at > timezone.now()
+    direct.status = 200
+    direct_api.breaker.close()
+    MaxIdJob.objects.update(next_try_at=timezone.now() - timedelta(seconds=1))
+    work_on_jobs()
+    assert MaxIdJob.objects.get().done == 250
+
+
+def test_without_a_token_it_fails_at_once(api: APIClient, people: None) -> None:
+    start(api)
+    work_on_jobs()
+    job = MaxIdJob.objects.get()
+    assert (job.status, job.failed) == ("failed", 250)
+    assert job.finished_at
+
+
+def work_and_leave() -> None:
+    work_on_jobs()
+    connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: FakeMax) -> None:
+    start(api)
+    direct.delay = 1.0
+    working = threading.Thread(target=work_and_leave)
+    working.start()
+    while not direct.requests:
+        time.sleep(0.01)
+    direct.delay = 0
+    started = time.monotonic()
+    assert direct_answers.find_user("+12025550100") is None
+    assert time.monotonic() - started < 0.5
+    working.join()
+
+
+def test_who_dies_with_it_leaves_it_to_the_next(api: APIClient, people: None, direct: FakeMax) -> None:
+    start(api)
+    leased = max_ids._lease()
+    assert leased
+    assert max_ids._lease() is None
+    MaxIdJob.objects.update(next_try_at=timezone.now())
+    work_on_jobs()
+    assert MaxIdJob.objects.get().status == "done"
+    assert not max_ids._store(leased, [], {})

@@ -1,0 +1,108 @@
+"""An outage of the direct API is a debt, paid when it answers again; an absence is none."""
+
+import time
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from employees.models import Employee, University, UnresolvedName
+from employees.tasks import retry_unresolved
+from profiles import direct_api
+from tests.profiles.fake_max import FakeMax
+
+PHONE = "+79161234567"
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+
+
+def create(api: APIClient, university: University, **fields: Any) -> Employee:
+    answer = api.post("/employees", {"phone": PHONE, "university_id": university.pk} | fields, format="json")
+    assert answer.status_code == 201
+    return Employee.objects.get(pk=answer.json()["id"])
+
+
+def retry(later: timedelta = timedelta(minutes=2)) -> None:
+    direct_api.breaker.close()
+    UnresolvedName.objects.update(next_try_at=timezone.now() - later)
+    retry_unresolved()
+
+
+def test_it_works(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.status = 500
+    employee = create(api, university)
+    assert employee.profile_source == "default"
+    retry()
+    assert UnresolvedName.objects.get().attempts == 1
+    direct.status = 200
+    direct.knows(PHONE, 7)
+    retry()
+    employee.refresh_from_db()
+    assert (employee.first_name, employee.profile_source, employee.max_id) == ("Олег", "api", "7")
+    assert employee.profile_last_updated
+    assert not UnresolvedName.objects.exists()
+
+
+def test_not_in_max_is_no_debt(api: APIClient, university: University, direct: FakeMax) -> None:
+    create(api, university)
+    assert not UnresolvedName.objects.exists()
+
+
+def test_a_debt_ends_when_max_says_there_is_nobody(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.status = 500
+    create(api, university)
+    direct.status = 200
+    retry()
+    assert not UnresolvedName.objects.exists()
+    assert Employee.objects.get().profile_source == "default"
+
+
+def test_a_name_given_meanwhile_stays(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.status = 500
+    employee = create(api, university)
+    Employee.objects.update(first_name="Анна", last_name="Иванова", profile_source="manual")
+    direct.status = 200
+    direct.knows(PHONE, 7)
+    retry()
+    employee.refresh_from_db()
+    assert (employee.first_name, employee.last_name, employee.profile_source) == ("Анна", "Иванова", "manual")
+
+
+def test_a_lone_name_gets_its_missing_part(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.status = 500
+    employee = create(api, university, first_name="Анна")
+    direct.status = 200
+    direct.knows(PHONE, 7)
+    retry()
+    employee.refresh_from_db()
+    assert (employee.first_name, employee.last_name, employee.profile_source) == ("Анна", "Сидоров", "manual")
+
+
+def test_naming_by_hand_pays_the_debt(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.status = 500
+    employee = create(api, university)
+    api.patch(f"/employees/{employee.pk}", {"first_name": "Анна", "last_name": "И"}, format="json")
+    assert not UnresolvedName.objects.exists()
+
+
+def test_tries_grow_apart_to_an_hour() -> None:
+    unresolved = UnresolvedName(attempts=0)
+    waits = []
+    for _ in range(12):
+        unresolved.postpone()
+        waits.append(round((unresolved.next_try_at - timezone.now()).total_seconds()))
+    assert waits[:3] == [60, 120, 240]
+    assert waits[-1] == 3600
+
+
+def test_an_outage_ends_the_round(api: APIClient, university: University, direct: FakeMax) -> None:
+    direct.status = 500
+    for number in range(4):
+        create(api, university, phone=f"+7916000000{number}")
+    direct.requests.clear()
+    started = time.monotonic()
+    retry()
+    assert len(direct.requests) == 1
+    assert time.monotonic() - started < 1
