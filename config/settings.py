@@ -122,6 +122,12 @@ CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULE = {
     "refill-cache": {"task": "profiles.tasks.refill_cache", "schedule": timedelta(seconds=15)},
+    # A round that found no worker in time is not made up for: the next one does its work.
+    "compare-lookups": {
+        "task": "profiles.tasks.compare_lookups",
+        "schedule": timedelta(seconds=5),
+        "options": {"expires": 5},
+    },
 }
 
 # Rollout

@@ -19,6 +19,11 @@ class UniversityQuerySet(models.QuerySet["University"]):
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or UNNAMED})[0]
         return self.get_or_create(inn="", name=university_name)[0]
 
+    def known(self, *, inn: str, kpp: str, university_name: str) -> int | None:
+        """Return the id of the university so described, None when there is none yet."""
+        found = self.filter(inn=inn, kpp=kpp) if inn else self.filter(inn="", name=university_name)
+        return found.values_list("pk", flat=True).first()
+
 
 class University(models.Model):
     name = models.CharField(_("name"), max_length=500)

@@ -84,6 +84,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             max_id=max_id,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
+            university_id=self._university_id(validated_data, described),
         )
         validated_data.setdefault("middle_name", "")
         employee = Employee(
@@ -105,3 +106,9 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 raise
             raise AlreadyExists({"phone": ["an employee with this phone already exists"]}) from None
         return employee
+
+    def _university_id(self, validated_data: dict[str, Any], described: dict[str, str] | None) -> int | None:
+        """Return the university by whose rules the rollout decides; a new one has none."""
+        if described is None:
+            return int(validated_data["university"].pk)
+        return University.objects.known(**described)

@@ -6,11 +6,13 @@ from celery import shared_task
 from django.db import transaction
 
 from profiles import cache
+from profiles.comparison import compare_waiting
 from profiles.models import Profile
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+COMPARING_SECONDS = 10.0
 
 
 @shared_task(ignore_result=True)
@@ -26,6 +28,12 @@ def refill_cache() -> int:
         return 0
     logger.info("cache refilled", extra={"event": "cache_refilled", "profiles": written})
     return written
+
+
+@shared_task(ignore_result=True)
+def compare_lookups() -> int:
+    """Compare what waits, and leave the rest to the next round: the other tasks share this worker."""
+    return compare_waiting(COMPARING_SECONDS)
 
 
 def _write_all() -> int:
