@@ -43,12 +43,13 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    # Before waffle: its command of the same name knows neither gates nor the audit.
+    "monitoring",
     "waffle",
     "profiles.rollout",
     "profiles",
     "employees",
     "webhooks",
-    "monitoring",
 ]
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
@@ -114,6 +115,8 @@ CACHES = {
 }
 WAFFLE_CACHE_NAME = "waffle"
 WAFFLE_FLAG_MODEL = "rollout.Flag"
+# monitoring.admin has pages for them that ask the rules, the gates and for a reason.
+WAFFLE_ENABLE_ADMIN_PAGES = False
 
 CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or REDIS_URL
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2}
@@ -128,6 +131,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=5),
         "options": {"expires": 5},
     },
+    "conduct-rollout": {
+        "task": "monitoring.tasks.conduct_rollout",
+        "schedule": timedelta(seconds=15),
+        "options": {"expires": 15},
+    },
 }
 
 # Rollout
@@ -136,6 +144,7 @@ PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.float("PROFILE_INTEGRATION_ROLLOUT_
 EMPLOYEE_SERVICE_PROFILE_ENABLED = env.bool("EMPLOYEE_SERVICE_PROFILE_ENABLED", True)
 CHAT_SERVICE_PROFILE_ENABLED = env.bool("CHAT_SERVICE_PROFILE_ENABLED", True)
 WEBHOOK_ENABLED = env.bool("WEBHOOK_ENABLED", True)
+ROLLOUT_DWELL = duration(env, "ROLLOUT_DWELL", "24h")
 
 # Direct API
 
@@ -149,7 +158,9 @@ MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
 
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
+MONITORING_CHECK_INTERVAL = duration(env, "MONITORING_CHECK_INTERVAL", "5m")
 PROFILE_QUALITY_ALERT_THRESHOLD = env.float("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
+WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
 
 # HTTP
 

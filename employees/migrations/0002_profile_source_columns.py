@@ -1,7 +1,17 @@
+from typing import Any
+
 from django.db import migrations, models
+
+from employees import provenance
 
 # Adding a column is instant, but waits for the table's lock and everybody else waits behind it: give up early.
 LOCK_TIMEOUT = "SET LOCAL lock_timeout = '500ms'"
+
+
+def archive(apps: Any, schema_editor: Any) -> None:
+    """Refuse to go back while the rollout runs; else keep who answered for each name."""
+    provenance.refuse_unless_idle()
+    provenance.archive()
 
 
 class Migration(migrations.Migration):
@@ -31,5 +41,6 @@ class Migration(migrations.Migration):
             "profile_last_updated",
             models.DateTimeField(blank=True, null=True, verbose_name="profile last updated"),
         ),
+        migrations.RunPython(migrations.RunPython.noop, archive),
         migrations.RunSQL(migrations.RunSQL.noop, LOCK_TIMEOUT),
     ]

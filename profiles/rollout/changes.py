@@ -65,6 +65,20 @@ class Controls:
     def is_latched(self) -> bool:
         return self.switches.get(EMERGENCY_STOP, False)
 
+    def moved(self, name: str, value: object) -> rules.Percents:
+        """Return all percentages after setting one phase; refuse what must not be."""
+        if rules.percentage(value) > self.percents[name]:
+            self.refuse_raise()
+        return rules.settled(self.percents, name, value)
+
+    def refuse_raise(self) -> None:
+        """Let nothing go up under the emergency stop or while the rollout is paused."""
+        if self.is_latched:
+            raise ChangeRefused(_("The emergency stop is latched: only “rollout resume --reason …” clears it"))
+        if self.held_for:
+            words = {"why": self.held_for}
+            raise ChangeRefused(_("The rollout is paused (%(why)s): “rollout resume --reason …” goes on") % words)
+
     def as_json(self) -> dict[str, Any]:
         return vars(self) | {"percents": {name: rules.shown(percent) for name, percent in self.percents.items()}}
 
@@ -85,7 +99,7 @@ class Outcome:
     def differences(self) -> Iterator[tuple[str, Any, Any]]:
         """Yield name, old and new value of what differs, percentages and switches one by one."""
         before, after = self.before.as_json(), self.after.as_json()
-        for name in before:
+        for name in [name for name in before if name != "remembered"]:
             if isinstance(before[name], dict):
                 for key in sorted({**before[name], **after[name]}):
                     if before[name].get(key) != after[name].get(key):
@@ -152,9 +166,7 @@ def set_percent(phase: object, percent: object, order: Order, *, action: str = "
     name = rules.phase_name(phase)
 
     def edit(controls: Controls) -> None:
-        after = rules.settled(controls.percents, name, percent)
-        rules.refuse_raise(controls.percents, after, is_latched=controls.is_latched, held=controls.held_for)
-        controls.percents = after
+        controls.percents = controls.moved(name, percent)
         controls.everyone.pop(name, None)
 
     return _change(action, order, edit)
@@ -172,7 +184,7 @@ def set_switch(name: str, is_active: bool, order: Order) -> Outcome:
 def _refuse_unlatching(order: Order) -> Outcome:
     def edit(controls: Controls) -> None:
         if controls.is_latched:
-            raise ChangeRefused(_("The emergency stop is latched: only “rollout resume --reason …” clears it"))
+            controls.refuse_raise()
 
     return _change("switch", order, edit)
 
@@ -252,8 +264,7 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
         rollout = Rollout.locked()
         rules.refuse_stale(order.expected_revision, rollout.revision)
         controls = Controls.read(rollout)
-        after = rules.settled(controls.percents, name, wanted)
-        rules.refuse_raise(controls.percents, after, is_latched=controls.is_latched, held=controls.held_for)
+        controls.moved(name, wanted)
         planned = Plan(
             phase=rules.phase_number(name),
             percent=wanted,
@@ -295,13 +306,12 @@ def saving(flag: Flag) -> Iterator[None]:
         rollout = Rollout.locked()
         before = Controls.read(rollout)
         after = deepcopy(before)
-        after.percents = rules.settled(before.percents, flag.name, flag.percent)
+        after.percents = before.moved(flag.name, flag.percent)
         after.everyone.pop(flag.name, None)
-        is_override = flag.everyone is not None and flag.everyone != before.everyone.get(flag.name)
         if flag.everyone is not None:
             after.everyone[flag.name] = flag.everyone
-        reach = after.percents | ({flag.name: Decimal(101)} if is_override and flag.everyone else {})
-        rules.refuse_raise(before.percents, reach, is_latched=before.is_latched, held=before.held_for)
+        if flag.everyone and not before.everyone.get(flag.name):
+            before.refuse_raise()
         flag.percent = after.percents[flag.name]
         if before == after:
             yield
@@ -311,3 +321,9 @@ def saving(flag: Flag) -> Iterator[None]:
         order = Order(flag.change_by or _("code"), flag.change_reason or _("Saved by code, without a reason"))
         _write(rollout, before, after)
         record(rollout, "save", order, before.as_json(), after.as_json())
+
+
+@transaction.atomic
+def note(action: str, order: Order, told: dict[str, Any]) -> None:
+    """Leave an audit row of something that was done and changed nothing."""
+    record(Rollout.locked(), action, order, {}, told)

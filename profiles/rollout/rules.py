@@ -101,16 +101,6 @@ def settled(before: Mapping[str, Decimal], name: str, value: object) -> Percents
     return dict(before) | {name: percent} | deeper
 
 
-def refuse_raise(before: Mapping[str, Decimal], after: Mapping[str, Decimal], *, is_latched: bool, held: str) -> None:
-    """Let nothing go up under the emergency stop or while the rollout is paused."""
-    if not any(after[name] > before[name] for name in PHASES):
-        return
-    if is_latched:
-        raise ChangeRefused(_("The emergency stop is latched: only “rollout resume --reason …” clears it"))
-    if held:
-        raise ChangeRefused(_("The rollout is paused (%(why)s): “rollout resume --reason …” goes on") % {"why": held})
-
-
 def next_step(percent: Decimal) -> Decimal | None:
     return next((step for step in STEPS if step > percent), None)
 
