@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from monitoring.models import RoundTrip
+from profiles.rollout.decision import is_processing
 from webhooks import receiver
 from webhooks.models import InboxUpdate, State
 from webhooks.updates import repeat_keys
@@ -34,7 +35,8 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
         if InboxUpdate.objects.filter(dedup_key=key).exclude(state=State.PENDING).exists():
             trip.took_ms = took * 1000
         elif took > patience:
-            trip.error = f"not processed within {patience:g} s: is the inbox worker running?"
+            why = "is the inbox worker running?" if is_processing() else "processing is off"
+            trip.error = f"not processed within {patience:g} s: {why}"
         else:
             time.sleep(0.02)
     trip.save()

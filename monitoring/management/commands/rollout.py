@@ -19,7 +19,7 @@ from monitoring.steering import Held
 from profiles import phones
 from profiles.rollout import changes, rules
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import OnBreach, Rollout
+from profiles.rollout.models import OnBreach, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 
 
@@ -46,12 +46,17 @@ class Command(BaseCommand):
             )
         pause = add("pause", help="stop advances, schedules and automatic steps; percentages stay")
         resume = add("resume", help="go on after a pause, or start anew after an emergency")
+        rule = add("university", help="let a university into a phase whatever the percentage, or keep it out")
+        rule.add_argument("rule", choices=["allow", "deny", "clear"])
+        rule.add_argument("--id", type=int, required=True, help="the university")
+        rule.add_argument("--phase", type=int, choices=[3, 4], default=3)
+        rule.add_argument("--until", help="when the rule ends: a moment, or a duration from now")
         breach = add("on-breach", help="what three breaches in a row do")
         breach.add_argument("action", choices=OnBreach.values)
         schedule = add("schedule", help="plan a step: judged again when it is due, dropped when the rollout has moved")
         _phase_and_percent(schedule)
         schedule.add_argument("--at", required=True, help="2026-12-01T09:00+03:00, or a duration from now: 12h")
-        for writing in (change, advance, pause, resume, breach, schedule):
+        for writing in (change, advance, pause, resume, rule, breach, schedule):
             _terms(writing)
         replay = add("replay", help="what the last week had been like at a percentage")
         replay.add_argument("--percent", required=True)
@@ -104,6 +109,19 @@ class Command(BaseCommand):
 
     def on_resume(self, **options: Any) -> Iterable[Any]:
         return console.outcome(changes.resume(order_of(**options)))
+
+    def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
+        order = order_of(**options)
+        found = Scope.objects.filter(university_id=id, phase=phase, is_allowed=rule == "allow").first()
+        if rule == "clear":
+            scopes = list(Scope.objects.filter(university_id=id, phase=phase))
+        else:
+            scopes = [found or Scope(university_id=id, phase=phase, is_allowed=rule == "allow")]
+            scopes[0].reason, scopes[0].expires_at = order.reason, moment(until) if until else None
+        rules.refuse_unreasoned(order.reason)
+        for scope in () if order.is_dry_run else scopes:
+            changes.set_scope(scope, order, is_removal=rule == "clear")
+        yield f"university {id}, phase {phase}: {rule}" + (", a dry run" if order.is_dry_run else "")
 
     def on_on_breach(self, action: str, **options: Any) -> Iterable[Any]:
         return console.outcome(changes.set_on_breach(OnBreach(action), order_of(**options)))
