@@ -11,7 +11,7 @@ from django.conf import settings
 from django.core.management.base import CommandError
 from django.db import connection, transaction
 
-from profiles.rollout.changes import Controls
+from profiles.rollout.controls import Controls
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import phase_number, shown
 

@@ -10,15 +10,16 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from monitoring import gates, probe, steering
-from monitoring.gates import CHECKS_IN_A_ROW
+from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
 from monitoring.models import GateCheck, RoundTrip, Verdict
+from profiles.models import Comparison
 from profiles.rollout import changes, rules
+from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import OnBreach, Rollout
 from profiles.rollout.rules import Order
 
 CONDUCTOR = "conductor"
-TRIPWIRE = "tripwire"
 KEPT = timedelta(days=30)
 
 logger = logging.getLogger(__name__)
@@ -46,13 +47,13 @@ def look() -> list[str]:
         judgement = gates.check(rules.phase_number(name), step)
         lines.append(judgement.held() if judgement.failing else _("Phase %d may go on") % judgement.step.phase)
     lines += _watch(deepest)
-    for model in (GateCheck, RoundTrip):
+    for model in (GateCheck, RoundTrip, Comparison):
         model.objects.filter(at__lt=timezone.now() - KEPT).delete()
     return lines
 
 
 def _deepest() -> int | None:
-    outcome = changes.Controls.read(Rollout.current())
+    outcome = Controls.read(Rollout.current())
     return max((rules.phase_number(name) for name, percent in outcome.percents.items() if percent), default=None)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -12,14 +13,15 @@ from rich.console import Console
 from rich.table import Table
 
 from monitoring import evidence, gates, steering
+from monitoring.checklist import standings
 from monitoring.evidence import Tally
 from monitoring.findings import percent_of, thousands
-from monitoring.gates import Judgement
+from monitoring.gates import TRIPWIRE, Judgement
 from monitoring.models import GateCheck, Verdict
 from monitoring.preview import Preview
 from profiles.phones import masked
 from profiles.rollout import rules
-from profiles.rollout.changes import Controls, Outcome
+from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
 
@@ -72,10 +74,11 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
     if percent >= 100:
         return "Succeeded", ""
     step = steering.step_after(name, percent)
-    last = GateCheck.objects.filter(phase=rules.phase_number(name)).first()
+    last = GateCheck.objects.filter(phase=rules.phase_number(name)).exclude(gate=TRIPWIRE).first()
     waiting = "" if step is None else f"next {rules.shown(step)} %"
     if last is not None and name == steering.turn():
-        bad = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(verdict=Verdict.PASS)
+        same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
+        bad = same.exclude(verdict=Verdict.PASS)
         reasons = "; ".join(check.message for check in bad.order_by("pk"))
         waiting += f": held, {reasons}" if reasons else ": every gate passed"
     if controls.held_for:
@@ -201,14 +204,30 @@ def comparisons() -> Iterable[Any]:
     patterns = evidence.conflict_patterns(rows)
     if patterns:
         yield "conflicts: " + ", ".join(f"{pattern} {n}" for pattern, n in patterns.items())
-    ttl = evidence.recommended_ttl(evidence.by_age(rows))
+    ages = evidence.by_age(rows)
+    for edge, seen in ages.items():
+        yield f"  {'older' if math.isinf(edge) else f'up to {edge:g} days':<14}{tallied(seen)}"
+    ttl = evidence.recommended_ttl(ages)
     yield "recommended PROFILE_TTL: " + (f"{ttl.days * 24}h" if ttl else "too little is known")
 
 
 def gates_of(phase: int | None, *, is_kept: bool) -> Iterable[Any]:
     name = rules.phase_name(phase) if phase else steering.turn()
     number = rules.phase_number(name)
-    step = steering.step_after(name, gates.step_of(number, rules.percentage(100)).current) or rules.percentage(100)
-    yield from judgement(gates.check(number, step) if is_kept else gates.judge(number, step))
+    step = steering.step_after(name, gates.step_of(number, rules.percentage(100)).current)
+    if step is None:
+        yield f"Phase {number} is at 100 %: there is no next step"
+    else:
+        yield from judgement(gates.check(number, step) if is_kept else gates.judge(number, step))
     if number >= 3:
         yield from comparisons()
+
+
+def checklist() -> Iterable[Any]:
+    """The guide's checklist, a line an item."""
+    rows = table("", "SECTION", "ITEM", "HOW IT IS KNOWN", "UNTIL")
+    for standing in standings():
+        mark = "[green]✓[/]" if standing.is_done else "[red]·[/]"
+        until = f"{standing.expires_at:%F}" if standing.expires_at else ""
+        rows.add_row(mark, str(standing.item.section), str(standing.item.text), standing.how, until)
+    yield rows

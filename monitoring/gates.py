@@ -8,7 +8,7 @@ from datetime import timedelta
 from decimal import Decimal
 from typing import Any
 
-from django.db import DatabaseError
+from django.db import DatabaseError, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -20,6 +20,7 @@ from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Flag
 from profiles.rollout.rules import phase_name, shown
 
+TRIPWIRE = "tripwire"
 CHECKS_IN_A_ROW = 3
 # Looking twice at the same numbers is one check.
 CHECK_SPACING = timedelta(minutes=1)
@@ -112,7 +113,8 @@ def ask(gate: Gate, step: Step) -> Finding:
     if not is_monitored():
         return Finding(name, Verdict.INCONCLUSIVE, _("monitoring is off"))
     try:
-        return gate(step)
+        with transaction.atomic():
+            return gate(step)
     except (DatabaseError, CacheError) as error:
         return Finding(name, Verdict.ERROR, f"{name}: {type(error).__name__}")
 

@@ -15,7 +15,7 @@ from rest_framework.views import APIView
 from monitoring import access, steering, way_back
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes
-from profiles.rollout.changes import Controls, Outcome
+from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import PHASES, Rollout
 from profiles.rollout.rules import ChangeRefused, Order

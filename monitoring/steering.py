@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from decimal import Decimal
 
+from django.db import transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -12,7 +13,7 @@ from monitoring import gates
 from monitoring.findings import Finding
 from monitoring.models import Verdict
 from profiles.rollout import changes, rules
-from profiles.rollout.changes import Outcome
+from profiles.rollout.controls import Outcome
 from profiles.rollout.models import PHASES, Flag, Plan, PlanState, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
 
@@ -89,7 +90,12 @@ def fire(plan: Plan) -> str:
 
 
 def fire_due() -> int:
-    due = list(Plan.objects.filter(state=PlanState.PLANNED, due_at__lte=timezone.now()))
-    for plan in due:
-        fire(plan)
-    return len(due)
+    """Fire what is due, each plan once even where two conductors run."""
+    count = 0
+    for pk in Plan.objects.filter(state=PlanState.PLANNED, due_at__lte=timezone.now()).values_list("pk", flat=True):
+        with transaction.atomic():
+            plan = Plan.objects.select_for_update(skip_locked=True).filter(pk=pk, state=PlanState.PLANNED).first()
+            if plan:
+                fire(plan)
+                count += 1
+    return count

@@ -17,7 +17,7 @@ from monitoring.console import converged
 from profiles.models import ProfileSource
 from profiles.resolver import Resolution, resolve
 from profiles.rollout import changes
-from profiles.rollout.changes import Outcome
+from profiles.rollout.controls import Outcome
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Scope

@@ -209,7 +209,7 @@ def test_only_a_resume_clears_the_latch(phases: Phases) -> None:
     with pytest.raises(ChangeRefused, match="latched"):
         changes.set_switch(EMERGENCY_STOP, False, ORDER)
     for clear in (
-        lambda: call_command("waffle_switch", EMERGENCY_STOP, "off"),
+        lambda: Switch.objects.get(name=EMERGENCY_STOP).delete(),
         lambda: Switch.objects.filter(name=EMERGENCY_STOP).update(active=False),
         lambda: Switch.objects.filter(name=EMERGENCY_STOP).delete(),
     ):

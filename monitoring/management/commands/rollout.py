@@ -18,6 +18,7 @@ from monitoring import console, evidence, preview, probe, steering
 from monitoring.steering import Held
 from profiles import phones
 from profiles.rollout import changes, rules
+from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import OnBreach, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
@@ -62,6 +63,7 @@ class Command(BaseCommand):
         replay.add_argument("--percent", required=True)
         replay.add_argument("--days", type=int, default=7)
         add("history", help="who changed what, when and why").add_argument("--limit", type=int, default=20)
+        add("checklist", help="the guide's migration checklist: what a machine sees, what was signed")
         gates = add("gates", help="what the gates say of the next step")
         gates.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
         gates.add_argument("--probe", action="store_true", help="send a synthetic update through the webhook first")
@@ -81,7 +83,7 @@ class Command(BaseCommand):
 
     def on_status(self, **_: Any) -> Iterable[Any]:
         rollout = Rollout.current()
-        return console.status(rollout, changes.Controls.read(rollout), convergence())
+        return console.status(rollout, Controls.read(rollout), convergence())
 
     def on_explain(self, phone: str, ask_api: bool, **_: Any) -> Iterable[Any]:
         try:
@@ -147,6 +149,9 @@ class Command(BaseCommand):
 
     def on_history(self, limit: int, **_: Any) -> Iterable[Any]:
         return [console.history(max(limit, 1))]
+
+    def on_checklist(self, **_: Any) -> Iterable[Any]:
+        return console.checklist()
 
     def on_gates(self, phase: str | None, probe: bool, dry_run: bool, **_: Any) -> Iterable[Any]:
         if probe:
