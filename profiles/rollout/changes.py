@@ -149,7 +149,7 @@ def emergency(order: Order) -> Outcome:
     """Let the direct API answer for everyone, collect nothing, and remember what was on. A second one does nothing."""
 
     def edit(controls: Controls) -> None:
-        if controls.is_latched:
+        if controls.is_latched and controls.remembered:
             return
         controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
         controls.percents = dict.fromkeys(PHASES, Decimal(0))
@@ -172,7 +172,7 @@ def resume(order: Order) -> Outcome:
         controls.held_for = ""
         if not controls.is_latched:
             return
-        was = {name: Decimal(controls.remembered.get(name, "0")) for name in PHASES}
+        was = controls.percents | {name: Decimal(percent) for name, percent in controls.remembered.items()}
         first, second, third, fourth = PHASES
         controls.percents = {
             first: was[first],

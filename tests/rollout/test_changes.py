@@ -12,9 +12,10 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 from waffle.models import Switch
+from waffle.testutils import override_switch
 
 from profiles.rollout import changes
-from profiles.rollout.decision import decide
+from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 from tests.conftest import Phases
@@ -194,6 +195,21 @@ def test_emergency_and_resume(phases: Phases) -> None:
     assert Switch.objects.get(name="webhook_processing").active
     assert not Switch.objects.get(name=EMERGENCY_STOP).active
     assert not changes.resume(ORDER).is_change
+
+
+def test_a_bare_switch_becomes_an_emergency_and_is_resumed(phases: Phases) -> None:
+    phases(100, 100, 50)
+    with override_switch(EMERGENCY_STOP, active=True):
+        forget_state()
+        assert decide(PHONE).reason == "KILLED"
+    Switch.objects.filter(name=EMERGENCY_STOP).update(active=True)
+    assert changes.emergency(ORDER).is_change
+    assert percents() == [0, 0, 0, 0]
+    changes.resume(ORDER)
+    assert percents() == [100, 100, 1, 0]
+    Switch.objects.filter(name=EMERGENCY_STOP).update(active=True)
+    changes.resume(ORDER)
+    assert percents() == [100, 100, 1, 0]
 
 
 def test_a_resume_never_gives_more_than_there_was(phases: Phases) -> None:

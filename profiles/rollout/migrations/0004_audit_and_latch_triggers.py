@@ -1,6 +1,7 @@
 from django.db import migrations
 
-# Whoever reaches the table, by whatever tool: the audit only grows, and only a resume clears the latch.
+# Whoever reaches the table, by whatever tool: the audit only grows, and only a resume clears the latch of an emergency
+# (a bare switch that code turned on, as waffle's test helper does, it may turn off again).
 CREATE = """
 CREATE FUNCTION rollout_refuse_rewriting() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
@@ -13,7 +14,8 @@ CREATE FUNCTION rollout_keep_latch() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN
     IF OLD.name = 'emergency_stop' AND OLD.active
        AND (TG_OP = 'DELETE' OR NEW.name <> OLD.name OR NOT NEW.active)
-       AND current_setting('rollout.resuming', true) IS DISTINCT FROM 'on' THEN
+       AND current_setting('rollout.resuming', true) IS DISTINCT FROM 'on'
+       AND EXISTS (SELECT 1 FROM rollout_rollout WHERE remembered <> '{}') THEN
         RAISE EXCEPTION 'The emergency stop is latched: only "rollout resume --reason ..." clears it'
             USING ERRCODE = 'check_violation';
     END IF;
