@@ -86,9 +86,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             last_name=validated_data.pop("last_name", ""),
             university_id=self._university_id(validated_data, described),
         )
-        validated_data.setdefault("middle_name", "")
         employee = Employee(
-            **validated_data | {"middle_name": validated_data["middle_name"] or name.middle_name},
+            **validated_data | {"middle_name": validated_data.get("middle_name") or name.middle_name},
             first_name=name.first_name,
             last_name=name.last_name,
             max_id=name.max_id,

@@ -59,10 +59,6 @@ class Judgement:
     def failing(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.verdict != Verdict.PASS]
 
-    @property
-    def is_pass(self) -> bool:
-        return not self.failing
-
     def held(self) -> str:
         """Return why the phase is held, as an operator reads it; one line."""
         reasons = "; ".join(dict.fromkeys(finding.message for finding in self.failing))

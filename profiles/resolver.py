@@ -46,6 +46,20 @@ def resolve(
     """
     if first_name and last_name:
         return Resolution(first_name, last_name, "", max_id, ProfileSource.MANUAL)
+    found = _answered(phone, max_id, university_id)
+    if not first_name and not last_name:
+        return found
+    return replace(
+        found,
+        first_name=first_name or found.first_name,
+        last_name=last_name or found.last_name,
+        source=ProfileSource.MANUAL,
+        updated_at=None,
+    )
+
+
+def _answered(phone: str, max_id: str | None, university_id: int | None) -> Resolution:
+    """Ask whom the person's stage asks, and leave the lookup to be compared afterwards."""
     stage = decide(phone, university_id).stage
     started = time.perf_counter()
     found = _BY_STAGE.get(stage, _ask_direct_api)(phone, max_id)
@@ -59,15 +73,7 @@ def resolve(
         name=f"{found.first_name} {found.last_name}".strip(),
         seconds=time.perf_counter() - started,
     )
-    if not first_name and not last_name:
-        return found
-    return replace(
-        found,
-        first_name=first_name or found.first_name,
-        last_name=last_name or found.last_name,
-        source=ProfileSource.MANUAL,
-        updated_at=None,
-    )
+    return found
 
 
 def _look_up(phone: str, max_id: str | None) -> Resolution:

@@ -5,6 +5,7 @@ A change is in force everywhere when every living process has told its revision.
 
 from __future__ import annotations
 
+import atexit
 import logging
 import os
 import socket
@@ -33,6 +34,9 @@ ON CONFLICT (process) DO UPDATE SET
 """
 _FORGET = f"DELETE FROM rollout_heartbeat WHERE seen_at < now() - interval '{_FORGOTTEN_AFTER}'"  # noqa: S608 (constant)
 
+_LEAVE = "DELETE FROM rollout_heartbeat WHERE process = %s"
+_STOPPED_WITHIN = 3.0
+
 logger = logging.getLogger(__name__)
 
 
@@ -52,12 +56,14 @@ class Pulse:
                 process = f"{kind}-{socket.gethostname()}-{os.getpid()}"
                 self._thread = threading.Thread(target=self._run, args=[process], name="heartbeat", daemon=True)
                 self._thread.start()
+                # A process that ends in order is no silent one.
+                atexit.register(self.stop)
 
     def stop(self) -> None:
         with self._changing:
             if self._thread:
                 self._stopping.set()
-                self._thread.join()
+                self._thread.join(_STOPPED_WITHIN)
                 self._thread = None
 
     def _run(self, process: str) -> None:
@@ -76,6 +82,7 @@ class Pulse:
                 # Told only after it is in force here.
                 conn.execute(_TELL, [process, remember_state(row or (0, None, None, None)).revision])
                 self._stopping.wait(BEAT_SECONDS)
+            conn.execute(_LEAVE, [process])
 
 
 def _parameters() -> dict[str, Any]:

@@ -85,3 +85,4 @@ def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
     assert convergence().reached[0].startswith("inbox-")
     assert Heartbeat.objects.get().revision == Rollout.current().revision
     pulse.stop()
+    assert not Heartbeat.objects.exists()

@@ -5,11 +5,12 @@ from __future__ import annotations
 import getpass
 import sys
 from argparse import ArgumentParser
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
@@ -29,45 +30,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
-        add = commands.add_parser
-        add("status", help="each phase in a line, and whether every process follows")
-        explain = add("explain", help="how one phone is decided, and who knows the person")
-        explain.add_argument("--phone", required=True)
-        explain.add_argument("--ask-api", action="store_true", help="ask the direct API too")
-        seen = add("preview", help="who would change path")
-        _phase_and_percent(seen)
-        seen.add_argument("--limit", type=int, default=20, help="names to list [20]")
-        change = add("set", help="set a phase: up one step at a time through the gates, down at once")
-        _phase_and_percent(change)
-        advance = add("advance", help="take the next step of 1 → 5 → 25 → 50 → 75 → 100")
-        advance.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
-        for stepping in (change, advance):
-            stepping.add_argument(
-                "--force", action="store_true", help="past gates that do not pass; recorded with them"
-            )
-        pause = add("pause", help="stop advances, schedules and automatic steps; percentages stay")
-        resume = add("resume", help="go on after a pause, or start anew after an emergency")
-        rule = add("university", help="let a university into a phase whatever the percentage, or keep it out")
-        rule.add_argument("rule", choices=["allow", "deny", "clear"])
-        rule.add_argument("--id", type=int, required=True, help="the university")
-        rule.add_argument("--phase", type=int, choices=[3, 4], default=3)
-        rule.add_argument("--until", help="when the rule ends: a moment, or a duration from now")
-        breach = add("on-breach", help="what three breaches in a row do")
-        breach.add_argument("action", choices=OnBreach.values)
-        schedule = add("schedule", help="plan a step: judged again when it is due, dropped when the rollout has moved")
-        _phase_and_percent(schedule)
-        schedule.add_argument("--at", required=True, help="2026-12-01T09:00+03:00, or a duration from now: 12h")
-        for writing in (change, advance, pause, resume, rule, breach, schedule):
-            _terms(writing)
-        replay = add("replay", help="what the last week had been like at a percentage")
-        replay.add_argument("--percent", required=True)
-        replay.add_argument("--days", type=int, default=7)
-        add("history", help="who changed what, when and why").add_argument("--limit", type=int, default=20)
-        add("checklist", help="the guide's migration checklist: what a machine sees, what was signed")
-        gates = add("gates", help="what the gates say of the next step")
-        gates.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
-        gates.add_argument("--probe", action="store_true", help="send a synthetic update through the webhook first")
-        gates.add_argument("--dry-run", action="store_true", help="do not count this as one of the checks in a row")
+        _add_looks(commands.add_parser)
+        _add_changes(commands.add_parser)
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
         has_colour = self.stdout.isatty() and not options.get("no_color")
@@ -79,6 +43,8 @@ class Command(BaseCommand):
             raise CommandError(str(held), returncode=2) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
+        except DatabaseError as error:
+            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         self.stdout.write(text)
 
     def on_status(self, **_: Any) -> Iterable[Any]:
@@ -162,6 +128,48 @@ class Command(BaseCommand):
 
 def send_probe() -> str:
     return str(probe.round_trip())
+
+
+def _add_looks(add: Callable[..., ArgumentParser]) -> None:
+    add("status", help="each phase in a line, and whether every process follows")
+    explain = add("explain", help="how one phone is decided, and who knows the person")
+    explain.add_argument("--phone", required=True)
+    explain.add_argument("--ask-api", action="store_true", help="ask the direct API too")
+    seen = add("preview", help="who would change path")
+    _phase_and_percent(seen)
+    seen.add_argument("--limit", type=int, default=20, help="names to list [20]")
+    replay = add("replay", help="what the last week had been like at a percentage")
+    replay.add_argument("--percent", required=True)
+    replay.add_argument("--days", type=int, default=7)
+    add("history", help="who changed what, when and why").add_argument("--limit", type=int, default=20)
+    add("checklist", help="the guide's migration checklist: what a machine sees, what was signed")
+    gates = add("gates", help="what the gates say of the next step")
+    gates.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
+    gates.add_argument("--probe", action="store_true", help="send a synthetic update through the webhook first")
+    gates.add_argument("--dry-run", action="store_true", help="do not count this as one of the checks in a row")
+
+
+def _add_changes(add: Callable[..., ArgumentParser]) -> None:
+    change = add("set", help="set a phase: up one step at a time through the gates, down at once")
+    advance = add("advance", help="take the next step of 1 → 5 → 25 → 50 → 75 → 100")
+    advance.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
+    for stepping in (change, advance):
+        stepping.add_argument("--force", action="store_true", help="past gates that do not pass; recorded with them")
+    pause = add("pause", help="stop advances, schedules and automatic steps; percentages stay")
+    resume = add("resume", help="go on after a pause, or start anew after an emergency")
+    schedule = add("schedule", help="plan a step: judged again when it is due, dropped when the rollout has moved")
+    schedule.add_argument("--at", required=True, help="2026-12-01T09:00+03:00, or a duration from now: 12h")
+    rule = add("university", help="let a university into a phase whatever the percentage, or keep it out")
+    rule.add_argument("rule", choices=["allow", "deny", "clear"])
+    rule.add_argument("--id", type=int, required=True, help="the university")
+    rule.add_argument("--phase", type=int, choices=[3, 4], default=3)
+    rule.add_argument("--until", help="when the rule ends: a moment, or a duration from now")
+    breach = add("on-breach", help="what three breaches in a row do")
+    breach.add_argument("action", choices=OnBreach.values)
+    for setting in (change, schedule):
+        _phase_and_percent(setting)
+    for writing in (change, advance, pause, resume, rule, breach, schedule):
+        _terms(writing)
 
 
 def _phase_and_percent(parser: ArgumentParser) -> None:
