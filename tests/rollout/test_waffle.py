@@ -9,13 +9,16 @@ from django.http import Http404, HttpRequest, HttpResponse
 from django.template import Context, Template
 from django.test import RequestFactory
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 from waffle import flag_is_active
 from waffle.decorators import waffle_flag
 from waffle.testutils import override_flag, override_switch
 
+from employees.models import University
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import PHASES, Flag
 from tests.conftest import Phases
+from tests.profiles.people import know
 
 PHASE3 = PHASES[2]
 PHONES = [f"+7916{number:07d}" for number in range(500)]
@@ -58,6 +61,22 @@ def test_what_a_client_sends_changes_nothing(phases: Phases, superadmin: User, s
         assert flag_is_active(forged, PHASE3) == expected
         assert not hasattr(forged, "waffles")
     assert not flag_is_active(request_of(superadmin), PHASE3)
+
+
+@pytest.mark.usefixtures("redis")
+def test_a_create_is_not_moved_by_what_a_client_sends(phases: Phases, api: APIClient, university: University) -> None:
+    phases(100, 100, 25)
+    know("7")
+    outsider = next(phone for phone in PHONES if decide(phone).stage == 2)
+    api.cookies.load({f"dwf_{PHASE3}": "True", f"dwft_{PHASE3}": "True"})
+    body = {"phone": outsider, "max_id": "7", "university_id": university.pk}
+    forged = {f"dwft-{PHASE3.replace('_', '-')}": "1", "X-Service": "employee"}
+    answer = api.post(f"/employees?dwft_{PHASE3}=1&{PHASE3}=1", body, format="json", headers=forged)
+    assert (answer.status_code, answer.json()["profile_source"]) == (201, "default")
+    insider = next(phone for phone in PHONES if decide(phone).stage == 3)
+    api.cookies.load({f"dwf_{PHASE3}": "False", f"dwft_{PHASE3}": "False"})
+    answer = api.post(f"/employees?dwft_{PHASE3}=0", body | {"phone": insider}, format="json")
+    assert (answer.status_code, answer.json()["profile_source"]) == (201, "webhook")
 
 
 def test_the_decorator_and_the_tag(phases: Phases) -> None:
