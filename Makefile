@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-walkthrough lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-walkthrough test-chaos bench lint migrate-up deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -23,6 +23,12 @@ test: development ## the whole test suite, with servers of its own (ARGS=… for
 
 test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 000 employees; writes its story into docs
 	@WALKTHROUGH=full STORY=docs/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
+
+test-chaos: development ## kill -9 of every part while 20 000 updates arrive (ARGS='--seed N --updates N')
+	@exec $(PY) -m tests.chaos $(ARGS)
+
+bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
+	@exec $(PY) -m tests.bench $(ARGS)
 
 lint: development ## style, types, import order, missing migrations
 	$(PY) -m ruff check .

@@ -6,7 +6,7 @@ from typing import Any
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
-from environ import Env
+from environ import Env as DjangoEnv
 from psycopg.conninfo import conninfo_to_dict
 
 _UNITS = {
@@ -21,6 +21,14 @@ _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migration guide's example, refused)
+
+
+class Env(DjangoEnv):  # type: ignore[misc]
+    """django-environ, but a text is what it is: there a secret that begins with ``$`` would be read as empty."""
+
+    def str(self, var: str, default: str = "") -> str:
+        value: str = self.ENVIRON.get(var, default)
+        return value
 
 
 def parse_duration(text: str) -> timedelta:
@@ -38,6 +46,15 @@ def duration(env: Env, name: str, default: str) -> timedelta:
         raise ImproperlyConfigured(f"{name}: {error}") from None
 
 
+def hours(name: str, text: str) -> tuple[int, int]:
+    """Turn hours of a day (``8-20``) into the first and the one that ends them."""
+    match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text)
+    first, last = map(int, match.groups()) if match else (0, 0)
+    if not 0 <= first < last <= 24:
+        raise ImproperlyConfigured(f"{name}: {text!r} are not hours of a day such as 8-20")
+    return first, last
+
+
 def database(url: str) -> dict[str, Any]:
     """Turn a libpq URL, socket folders and options included, into an entry of DATABASES."""
     try:
@@ -51,7 +68,8 @@ def database(url: str) -> dict[str, Any]:
         "PASSWORD": parts.pop("password", ""),
         "HOST": parts.pop("host", ""),
         "PORT": parts.pop("port", ""),
-        "OPTIONS": {"connect_timeout": 2, **parts},
+        # A host that vanished is noticed by what it does not acknowledge, not after the kernel's quarter of an hour.
+        "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, **parts},
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }
@@ -63,7 +81,8 @@ def comma_list(text: str) -> list[str]:
 
 def refuse_weak_production(secret_key: str, webhook_secret: str, allowed_hosts: list[str]) -> None:
     """Raise ImproperlyConfigured, naming the variable and never its value, unless production is safe to start."""
-    if len(secret_key.strip()) < 50 or secret_key.startswith("django-insecure-"):
+    secret_key = secret_key.strip()
+    if len(secret_key) < 50 or secret_key.startswith("django-insecure-"):
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters when DEBUG is off")
     secrets = comma_list(webhook_secret)
     if not secrets or not all(_WEBHOOK_SECRET.fullmatch(item) for item in secrets):

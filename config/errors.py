@@ -1,9 +1,13 @@
 """One shape for every error of the API: ``{"error": {"code", "message", "details"}}`` (contract §3)."""
 
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
+from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
@@ -16,6 +20,7 @@ _CODES = {
     403: "FORBIDDEN",
     404: "NOT_FOUND",
     405: "METHOD_NOT_ALLOWED",
+    406: "NOT_ACCEPTABLE",
     409: "ALREADY_EXISTS",
     413: "PAYLOAD_TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
@@ -39,6 +44,10 @@ def body(status_code: int, message: str, details: Any = None) -> dict[str, Any]:
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Reshape what REST framework makes of an error; a database that does not answer is 503, not 500."""
+    if isinstance(error, RecursionError):
+        return Response(body(400, "the body is nested too deeply"), 400)
+    if isinstance(error, RequestDataTooBig):
+        return Response(body(413, "the body is too large"), 413)
     if isinstance(error, OperationalError):
         set_rollback()
         return Response(
@@ -62,9 +71,29 @@ def _told(data: Any) -> tuple[str, dict[str, Any]]:
     return f"{field}: {first}", data
 
 
+@csrf_exempt
 def not_found(request: HttpRequest) -> HttpResponse:
     return JsonResponse(body(404, "there is nothing at this path"), status=404)
 
 
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if isinstance(exception, RequestDataTooBig):
+        return JsonResponse(body(413, "the body is too large"), status=413)
+    return JsonResponse(body(400, "the request makes no sense"), status=400)
+
+
 def server_error(request: HttpRequest) -> HttpResponse:
     return JsonResponse(body(500, "something broke here; it is in the log"), status=500)
+
+
+def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
+    """Answer other methods than GET and HEAD with 405 in the shape of every error."""
+
+    @csrf_exempt
+    @wraps(view)
+    def guarded(request: HttpRequest) -> HttpResponse:
+        if request.method in ("GET", "HEAD"):
+            return view(request)
+        return JsonResponse(body(405, "only GET is allowed"), status=405, headers={"Allow": "GET, HEAD"})
+
+    return guarded

@@ -12,7 +12,7 @@ from config import embedded
 from config.processes import BASE_DIR, MARK, Child
 
 # Granian's threads keep a connection each; the worker, the inbox and a person with psql need some too.
-_WEB_THREADS = 16
+_WEB_THREADS = 64
 _OTHER_CONNECTIONS = 40
 
 
@@ -106,7 +106,7 @@ class Launch:
         """Return the processes of the project itself, in the order in which they start."""
         web = f"granian --interface wsgi --http 1 --no-ws --blocking-threads {_WEB_THREADS} --respawn-failed-workers"
         # The time that a new worker has to import before a reload ends the old one.
-        web += " --respawn-interval 2"
+        web += " --respawn-interval 2 --workers-kill-timeout 8"
         web += f" --host {self.host} --port {self.port} --workers {self.web_workers} config.web:application"
         celery = "celery --app config.celery --quiet"
         worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"

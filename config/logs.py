@@ -8,6 +8,22 @@ from typing import Any
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
 
+# The names that operators grep for, by the logger's module.
+_COMPONENTS = {
+    "webhooks": "webhook_handler",
+    "profiles": "profile_cache",
+    "profiles.rollout": "rollout",
+    "employees": "employee",
+    "monitoring": "monitoring",
+}
+
+
+def _component(logger: str) -> str:
+    package, _, rest = logger.partition(".")
+    nested = f"{package}.{rest.partition('.')[0]}"
+    return _COMPONENTS.get(nested) or _COMPONENTS.get(package, package)
+
+
 class JsonFormatter(logging.Formatter):
     """Write timestamp, level, component, event and every ``extra`` field of a record as one JSON object."""
 
@@ -15,7 +31,7 @@ class JsonFormatter(logging.Formatter):
         line: dict[str, Any] = {
             "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
             "level": record.levelname,
-            "component": record.name.partition(".")[0],
+            "component": _component(record.name),
             "message": record.getMessage(),
         }
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}

@@ -21,4 +21,7 @@ class CanonicalPathMiddleware:
             if path.startswith(f"{_PREFIX}/"):
                 path = path.removeprefix(_PREFIX)
             request.path_info = path.removesuffix("/") or "/"
+        if request.encoding:
+            # JSON is UTF-8 whatever the Content-Type claims; some names that it may claim are no text encodings.
+            request.encoding = "utf-8"
         return self.get_response(request)

@@ -4,11 +4,11 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from environ import Env
+from celery.schedules import crontab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config.env import comma_list, database, duration, refuse_weak_production
+from config.env import Env, comma_list, database, duration, hours, refuse_weak_production
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -32,6 +32,7 @@ else:
 
 INSTALLED_APPS = [
     "unfold",
+    "unfold.contrib.filters",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -136,6 +137,19 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
     },
+    "prune-inbox": {
+        "task": "webhooks.tasks.prune_inbox",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
+    "check-backlog": {
+        "task": "webhooks.tasks.check_backlog",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
+    "check-silence": {"task": "webhooks.tasks.check_silence", "schedule": timedelta(minutes=15)},
+    # 8:00 in Moscow: before anybody waits for a name.
+    "check-subscription": {"task": "webhooks.tasks.check_subscription", "schedule": crontab(hour="5", minute="0")},
 }
 
 # Rollout
@@ -153,6 +167,17 @@ MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
 MAX_API_TIMEOUT = duration(env, "MAX_API_TIMEOUT", "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
+
+# Webhook
+
+WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
+WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", False)
+WEBHOOK_SILENCE_AFTER = duration(env, "WEBHOOK_SILENCE_AFTER", "6h")
+WEBHOOK_WORKING_HOURS = hours("WEBHOOK_WORKING_HOURS", env.str("WEBHOOK_WORKING_HOURS", "") or "8-20")
+INBOX_LAG_ALERT = duration(env, "INBOX_LAG_ALERT", "5m")
+INBOX_BODY_RETENTION = duration(env, "INBOX_BODY_RETENTION", "72h")
+INBOX_EVENT_RETENTION = duration(env, "INBOX_EVENT_RETENTION", "720h")
+INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160h")
 
 # Monitoring
 

@@ -26,4 +26,5 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     re_path("", errors.not_found),
 ]
+handler400 = "config.errors.bad_request"
 handler500 = "config.errors.server_error"

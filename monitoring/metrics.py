@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from django.db import DatabaseError
 from django.db.models import Count
 from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import GaugeMetricFamily
@@ -31,6 +32,9 @@ class StoreCollector(Collector):
         for update_type, state, count in InboxUpdate.objects.values_list("update_type", "state").annotate(n=Count("*")):
             events.add_metric([update_type, state], count)
         yield events
+        backlog = InboxUpdate.objects.backlog()
+        yield GaugeMetricFamily("webhook_inbox_pending", "Updates that wait", backlog.size)
+        yield GaugeMetricFamily("webhook_inbox_lag_seconds", "Age of the oldest of them", backlog.age.total_seconds())
         employees = GaugeMetricFamily("employees_total", "Employees by who named them", labels=["source"])
         for source, count in reports.employees_by_source().items():
             employees.add_metric([source], count)
@@ -45,6 +49,11 @@ class StoreCollector(Collector):
 
 
 def exposition() -> bytes:
+    """Return what the processes counted and what the stores hold; the former also while PostgreSQL is away."""
     stores = CollectorRegistry(auto_describe=False)
     stores.register(StoreCollector())
-    return generate_latest(process_registry()) + generate_latest(stores)
+    counted = generate_latest(process_registry())
+    try:
+        return counted + generate_latest(stores)
+    except DatabaseError:
+        return counted

@@ -22,10 +22,12 @@ from profiles import cache
 from profiles.rollout.decision import is_monitored
 
 
+@errors.read_only
 def health(request: HttpRequest) -> HttpResponse:
     return JsonResponse({"status": "ok"})
 
 
+@errors.read_only
 def ready(request: HttpRequest) -> HttpResponse:
     """Ready while PostgreSQL answers; without Redis the system works on, degraded."""
     has_cache = cache.health()["redis_connected"]
@@ -33,10 +35,12 @@ def ready(request: HttpRequest) -> HttpResponse:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        return JsonResponse({"status": "unavailable", "database": False, "cache": has_cache}, status=503)
+        told = {"status": "unavailable", "database": False, "cache": has_cache}
+        return JsonResponse(told, status=503, headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)})
     return JsonResponse({"status": "ok" if has_cache else "degraded", "database": True, "cache": has_cache})
 
 
+@errors.read_only
 def metrics(request: HttpRequest) -> HttpResponse:
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
         return JsonResponse(errors.body(401, "the monitoring token is missing or wrong"), status=401)

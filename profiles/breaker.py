@@ -23,6 +23,7 @@ class Breaker:
         self._lock = threading.Lock()
         self._failures = 0
         self._probe_at: float | None = None
+        self.last_error: str | None = None
 
     @property
     def state(self) -> str:
@@ -38,7 +39,8 @@ class Breaker:
         self._enter()
         try:
             yield
-        except failures:
+        except failures as error:
+            self.last_error = type(error).__name__
             self._failed()
             raise
         self.close()

@@ -181,11 +181,12 @@ def health() -> dict[str, Any]:
     started = time.perf_counter()
     try:
         info = _ask("info", lambda client: client.info("everything"))
-        last_error = None
+        last_error = breaker.last_error
+        is_connected = True
     except CacheError as error:
-        info, last_error = {}, str(error)
+        info, last_error, is_connected = {}, str(error), False
     return {
-        "redis_connected": last_error is None,
+        "redis_connected": is_connected,
         "last_error": last_error,
         "used_memory_bytes": info.get("used_memory"),
         "maxmemory_bytes": info.get("maxmemory"),

@@ -4,11 +4,12 @@ from collections.abc import Iterable
 from typing import ClassVar
 
 from django.conf import settings
-from django.db import connection, models
+from django.db import models
 from django.db.models import Case, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from config import statements
 from profiles import names
 from profiles.sightings import Claim, Sighting, fold
 
@@ -38,20 +39,35 @@ def _wins(name: str) -> str:
     return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({theirs} COLLATE "C") > ({mine})))'
 
 
+# In the model's order: from_db() takes them by position.
+_FIELDS = (
+    "user_id",
+    "first_name",
+    "first_name_set_at",
+    "is_first_name_real",
+    "last_name",
+    "last_name_set_at",
+    "user_provided_name",
+    "user_provided_name_set_at",
+    "last_updated",
+    "source",
+    "is_cache_behind",
+)
+
 # One statement for a whole batch; a row is touched only where some claim is greater.
 _ABSORB = """
 INSERT INTO profile_cache AS p (
     user_id, first_name, first_name_set_at, is_first_name_real, last_name, last_name_set_at,
     user_provided_name, user_provided_name_set_at, last_updated, is_cache_behind)
 SELECT *, false FROM unnest(
-    %s::text[], %s::text[], %s::timestamptz[], %s::boolean[], %s::text[], %s::timestamptz[],
-    %s::text[], %s::timestamptz[], %s::timestamptz[])
+    %b::text[], %b::text[], %b::timestamptz[], %b::boolean[], %b::text[], %b::timestamptz[],
+    %b::text[], %b::timestamptz[], %b::timestamptz[])
 ON CONFLICT (user_id) DO UPDATE SET
     {assignments},
     last_updated = GREATEST(p.last_updated, EXCLUDED.last_updated),
     is_cache_behind = false
 WHERE {condition}
-RETURNING p.*
+RETURNING {fields}
 """.format(
     assignments=",\n    ".join(
         f"{column} = CASE WHEN {_wins(name)} THEN EXCLUDED.{column} ELSE p.{column} END"
@@ -59,6 +75,7 @@ RETURNING p.*
         for column in columns
     ),
     condition=" OR ".join(map(_wins, _COLUMNS)),
+    fields=", ".join(f"p.{name}" for name in _FIELDS),
 )
 
 
@@ -75,7 +92,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         columns += _columns([person.last_name for person in people])
         columns += _columns([person.user_provided_name for person in people])
         columns.append([person.received_at for person in people])
-        return list(self.raw(_ABSORB, columns))
+        return [Profile.from_db(self.db, _FIELDS, row) for row in statements.run(_ABSORB, columns)]
 
     def stats(self) -> dict[str, object]:
         by_source = dict(self.values_list("source").annotate(n=models.Count("*")))
@@ -107,14 +124,14 @@ class Profile(models.Model):
     """
 
     user_id = models.CharField(_("MAX id"), max_length=64, primary_key=True)
-    first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, null=True)  # noqa: DJ001
+    first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001
     first_name_set_at = models.DateTimeField(null=True)
     is_first_name_real = models.BooleanField(
         default=False, help_text=_("false when it was guessed from the deprecated field “name”")
     )
-    last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True)  # noqa: DJ001
+    last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001
     last_name_set_at = models.DateTimeField(null=True)
-    user_provided_name = models.CharField(_("own name"), max_length=names.NAME_LENGTH, null=True)  # noqa: DJ001
+    user_provided_name = models.CharField(_("own name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001
     user_provided_name_set_at = models.DateTimeField(null=True)
     last_updated = models.DateTimeField(_("last updated"))
     source = models.GeneratedField(
@@ -158,7 +175,7 @@ class Profile(models.Model):
 # The phone of the latest sharing; at equal times the greater id, so that the order of arrival does not matter.
 _LINK = """
 INSERT INTO phone_links AS l (phone, user_id, said_at)
-SELECT * FROM unnest(%s::text[], %s::text[], %s::timestamptz[])
+SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
 ON CONFLICT (phone) DO UPDATE SET user_id = EXCLUDED.user_id, said_at = EXCLUDED.said_at
 WHERE (EXCLUDED.said_at, EXCLUDED.user_id COLLATE "C") > (l.said_at, l.user_id)
 """
@@ -172,10 +189,7 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
             latest[link.phone] = link
         if latest:
             rows = [latest[phone] for phone in sorted(latest)]
-            with connection.cursor() as cursor:
-                cursor.execute(
-                    _LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")]
-                )
+            statements.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")])
 
 
 class PhoneLink(models.Model):

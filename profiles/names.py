@@ -12,15 +12,29 @@ _SURROGATE = regex.compile(r"[\ud800-\udfff]")
 _JOINING = r"(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})"
 _INVISIBLE = regex.compile(rf"(?!{_JOINING})[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _SPACE = regex.compile(r"[\s\u2800\u3164]+")
+_SPACE_LIKE = frozenset("\u2800\u3164")
 _CONTROL = regex.compile(r"\p{Cc}")
 _SAYABLE = regex.compile(r"[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*")
 
 
 def _tidy(text: str) -> str:
+    if _is_tidy(text):
+        return text
     text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
     text = _INVISIBLE.sub("", text)
     text = _CONTROL.sub("", _SPACE.sub(" ", text))
     return unicodedata.normalize("NFC", _SPACE.sub(" ", text)).strip()
+
+
+def _is_tidy(text: str) -> bool:
+    """Tell at a tenth of the cost that there is nothing to do, as for nearly every name."""
+    return (
+        text.isprintable()
+        and text == text.strip()
+        and "  " not in text
+        and not _SPACE_LIKE.intersection(text)
+        and unicodedata.is_normalized("NFC", text)
+    )
 
 
 def clean(text: str) -> str:

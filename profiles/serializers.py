@@ -4,11 +4,19 @@ from datetime import datetime
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from profiles import names
 from profiles.identity import user_id_of
 from profiles.sightings import Claim, Sighting
+
+
+def checked_text(data: Any) -> str:
+    """Return the text; raise ValidationError for a number, which REST framework would take for its digits."""
+    if not isinstance(data, str):
+        raise serializers.ValidationError(_("Not a valid string."))
+    return data
 
 
 class UserIdField(serializers.CharField):
@@ -31,7 +39,9 @@ class NameField(serializers.CharField):
         super().__init__(allow_blank=True, required=False, trim_whitespace=False, **kwargs)
 
     def run_validation(self, data: Any = serializers.empty) -> Any:
-        return super().run_validation(names.clean(data) if isinstance(data, str) else data)
+        if data is serializers.empty or data is None:
+            return super().run_validation(data)
+        return super().run_validation(names.clean(checked_text(data)))
 
 
 class OwnNameField(serializers.CharField):
@@ -39,7 +49,7 @@ class OwnNameField(serializers.CharField):
 
     def to_internal_value(self, data: Any) -> str:
         try:
-            return names.user_provided(super().to_internal_value(data))
+            return names.user_provided(checked_text(data))
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
 

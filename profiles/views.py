@@ -1,3 +1,4 @@
+from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
@@ -80,7 +81,11 @@ def known_profile(user_id: str) -> CachedProfile:
     if cached:
         return cached
     profile = Profile.objects.filter(user_id=user_id).first()
-    return CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)
+    if profile is None:
+        return CachedProfile.unknown(user_id)
+    with suppress(CacheError):  # Redis is down: the answer does not depend on it, and the refill task tries again.
+        cache.refill(profile)
+    return CachedProfile.of(profile)
 
 
 @transaction.atomic

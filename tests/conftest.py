@@ -39,7 +39,7 @@ def _as_a_new_process() -> Iterator[None]:
     direct_api.breaker.close()
     yield
     pulse.stop()
-    writer.stop()
+    writer.close()
     waker.stop()
 
 

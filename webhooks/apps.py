@@ -5,3 +5,6 @@ from django.utils.translation import gettext_lazy as _
 class WebhooksConfig(AppConfig):
     name = "webhooks"
     verbose_name = _("webhook inbox")
+
+    def ready(self) -> None:
+        from webhooks import checks  # noqa: F401, PLC0415 (registers itself)

@@ -6,7 +6,7 @@ import regex
 
 from profiles import names
 
-_COMMAND = regex.compile(r"\s*(?:/setname|/имя|меня\s+зовут|мо[её]\s+имя)(?!\w)[\s:—–-]*", regex.IGNORECASE)
+_COMMAND = regex.compile(r"\s*(?:/setname|/имя|меня\s+зовут|мо[её]\s+имя)(?!\w)(?:[^\S\r\n]|[:—–-])*", regex.IGNORECASE)
 # A dot after a single letter is an initial ("И. Иванов"), not the end of a sentence.
 _END = regex.compile(r"[,\r\n\u2028!?;…]|(?<!(?:^|[\s.])\p{L})\.(?=\s|$)")
 

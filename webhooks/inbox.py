@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from django.db import connection
@@ -45,10 +46,21 @@ SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 """
 
 
-def connect() -> psycopg.Connection:
+class BoundedConnection(psycopg.Connection):
+    """A connection that waits for the server up to a deadline, a moment of ``time.monotonic()``; None: for ever."""
+
+    deadline: float | None = None
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        if self.deadline is not None:
+            timeout = max(self.deadline - time.monotonic(), 0.01)
+        return super().wait(gen, interval, timeout)
+
+
+def connect() -> BoundedConnection:
     """Connect beside Django's connection of this thread, whose cursors would bind parameters as text."""
     parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
-    return psycopg.connect(**parameters, autocommit=True)
+    return BoundedConnection.connect(**parameters, autocommit=True)
 
 
 def store(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> None:

@@ -2,12 +2,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar
+from typing import ClassVar, NamedTuple
 
-from django.db import connection, models
+from django.contrib.postgres.indexes import BrinIndex
+from django.db import models
 from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+
+from config import statements
 
 
 class State(models.TextChoices):
@@ -18,14 +21,23 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead letter")
 
 
+_TAKE = """
+SELECT id, body, received_at, tries FROM webhook_inbox
+WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
+"""
 _FINISH = """
 UPDATE webhook_inbox AS i SET
     state = w.state, reason = w.reason, user_id = w.user_id, has_names = w.has_names,
     has_changed_profile = w.has_changed_profile, processing_ms = w.processing_ms, error = '', finished_at = now()
-FROM unnest(%s::bigint[], %s::text[], %s::text[], %s::text[], %s::boolean[], %s::boolean[], %s::float8[])
+FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::boolean[], %b::boolean[], %b::float8[])
     AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
 WHERE i.id = w.id
 """
+
+
+class Backlog(NamedTuple):
+    size: int
+    age: timedelta
 
 
 class InboxQuerySet(models.QuerySet["InboxUpdate"]):
@@ -34,14 +46,13 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
     def take(self, limit: int) -> list[InboxUpdate]:
         """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
-        due = self.pending().filter(next_try_at__lte=timezone.now()).order_by("next_try_at", "id")
-        return list(due.only("body", "received_at", "tries").select_for_update(skip_locked=True)[:limit])
+        rows = statements.run(_TAKE, [timezone.now(), limit])
+        return [InboxUpdate.from_db(self.db, ("id", "body", "received_at", "tries"), row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
         """Write back, by one statement, what became of updates that this transaction has taken."""
         names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
-        with connection.cursor() as cursor:
-            cursor.execute(_FINISH, [[getattr(update, name) for update in updates] for name in names])
+        statements.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
     def replayable(self) -> InboxQuerySet:
         """Those that are finished and whose body is still there."""
@@ -55,10 +66,11 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         Replay.objects.create(by=by, reason=reason, selection=selection, count=count)
         return count
 
-    def lag(self) -> timedelta:
-        """Return the age of the oldest update that still waits; zero when none does."""
-        oldest = self.pending().aggregate(models.Min("received_at"))["received_at__min"]
-        return timezone.now() - oldest if oldest else timedelta()
+    def backlog(self) -> Backlog:
+        """Return how many updates wait, those between two tries included, and for how long the oldest has."""
+        found = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min("received_at"))
+        age = timezone.now() - found["oldest"] if found["oldest"] else timedelta()
+        return Backlog(found["size"], max(age, timedelta()))
 
 
 class InboxUpdate(models.Model):
@@ -87,9 +99,20 @@ class InboxUpdate(models.Model):
         verbose_name_plural = _("updates")
         indexes: ClassVar = [
             models.Index(fields=["next_try_at", "id"], name="webhook_inbox_due", condition=Q(state="pending")),
-            models.Index(fields=["received_at"], name="webhook_inbox_received_at"),
-            models.Index(fields=["finished_at"], name="webhook_inbox_with_body", condition=Q(body__isnull=False)),
-            models.Index(fields=["finished_at"], name="webhook_inbox_finished_at"),
+            # Rows come in the order of this column: a block range index costs an arrival next to nothing.
+            BrinIndex(fields=["received_at"], name="webhook_inbox_received_at", pages_per_range=16, autosummarize=True),
+            # For pruning. None of them holds pending rows: they cost an arrival nothing.
+            models.Index(
+                fields=["finished_at"],
+                name="webhook_inbox_with_body",
+                condition=Q(state__in=["done", "skipped", "quarantined"], body__isnull=False),
+            ),
+            models.Index(
+                fields=["finished_at"],
+                name="webhook_inbox_settled",
+                condition=Q(state__in=["done", "skipped", "quarantined"]),
+            ),
+            models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["dedup_key"], name="webhook_inbox_dedup_key"),

@@ -73,7 +73,10 @@ def receive(environ: WSGIEnvironment) -> Answer:
         return NOT_POST
     if not _knows_secret(environ.get("HTTP_X_MAX_BOT_API_SECRET", "")):
         return WRONG_SECRET
-    body = _read_body(environ)
+    try:
+        body = _read_body(environ)
+    except EOFError:
+        return NOT_STORED
     if body is None:
         return TOO_LARGE
     return _refusal_of_form(environ, body) or _store(body)
@@ -98,7 +101,12 @@ def _read_body(environ: WSGIEnvironment) -> bytes | None:
         body = read(LARGEST_BODY + 1)
         return body if len(body) <= LARGEST_BODY else None
     length = int(environ.get("CONTENT_LENGTH") or 0)
-    return read(length) if length <= LARGEST_BODY else None
+    if length > LARGEST_BODY:
+        return None
+    body = read(length)
+    if len(body) < length:
+        raise EOFError("the sender went away in the middle of the body")
+    return body
 
 
 def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -41,13 +42,19 @@ def parse(body: bytes) -> Any:
     if not body.strip():
         raise MalformedUpdate("the body is empty")
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant)
+        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
     except UnicodeDecodeError:
         raise MalformedUpdate("the body is not UTF-8") from None
     except RecursionError:
         raise MalformedUpdate("the body is nested too deeply") from None
     except ValueError:
         raise MalformedUpdate("the body is not JSON") from None
+
+
+def _finite(number: str) -> float | None:
+    """Read a number; one beyond all floats says nothing (and as Infinity it would be no JSON when written again)."""
+    value = float(number)
+    return value if math.isfinite(value) else None
 
 
 def _refuse_constant(constant: str) -> NoReturn:

@@ -26,7 +26,7 @@ class Migration(migrations.Migration):
             name="Profile",
             fields=[
                 ("user_id", models.CharField(max_length=64, primary_key=True, serialize=False, verbose_name="MAX id")),
-                ("first_name", models.CharField(max_length=100, null=True, verbose_name="first name")),
+                ("first_name", models.CharField(blank=True, max_length=100, null=True, verbose_name="first name")),
                 ("first_name_set_at", models.DateTimeField(null=True)),
                 (
                     "is_first_name_real",
@@ -34,9 +34,12 @@ class Migration(migrations.Migration):
                         default=False, help_text="false when it was guessed from the deprecated field “name”"
                     ),
                 ),
-                ("last_name", models.CharField(max_length=100, null=True, verbose_name="last name")),
+                ("last_name", models.CharField(blank=True, max_length=100, null=True, verbose_name="last name")),
                 ("last_name_set_at", models.DateTimeField(null=True)),
-                ("user_provided_name", models.CharField(max_length=100, null=True, verbose_name="own name")),
+                (
+                    "user_provided_name",
+                    models.CharField(blank=True, max_length=100, null=True, verbose_name="own name"),
+                ),
                 ("user_provided_name_set_at", models.DateTimeField(null=True)),
                 ("last_updated", models.DateTimeField(verbose_name="last updated")),
                 (

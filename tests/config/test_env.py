@@ -3,7 +3,7 @@ from datetime import timedelta
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import GUIDE_SECRET, database, parse_duration, refuse_weak_production
+from config.env import GUIDE_SECRET, Env, database, hours, parse_duration, refuse_weak_production
 
 KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
 
@@ -32,6 +32,17 @@ def test_it_refuses_what_is_no_database_url() -> None:
         database("mysql://root:secret@localhost/x")
 
 
+def test_hours_of_a_day() -> None:
+    assert hours("X", "8-20") == (8, 20)
+    assert hours("X", "0-24") == (0, 24)
+
+
+@pytest.mark.parametrize("text", ["", "8", "20-8", "8-8", "8-25", "8:00-20:00", "-8-20", "8–20"])
+def test_it_refuses_hours_that_no_day_has(text: str) -> None:
+    with pytest.raises(ImproperlyConfigured, match="X"):
+        hours("X", text)
+
+
 def test_strong_secrets_start() -> None:
     refuse_weak_production(KEY, f"{SECRET}, other-secret-0000", HOSTS)
 
@@ -58,3 +69,8 @@ def test_it_refuses_weak_ones_and_never_prints_them(key: str, secret: str, hosts
         refuse_weak_production(key, secret, hosts)
     values = [value for value in (key.strip(), secret.strip(" ,")) if len(value) > 3]
     assert not any(value in str(refused.value) for value in values)
+
+
+def test_a_secret_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("WEBHOOK_SECRET", "$ecret-of-16-letters")
+    assert Env().str("WEBHOOK_SECRET", "") == "$ecret-of-16-letters"

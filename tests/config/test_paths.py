@@ -14,3 +14,22 @@ def test_each_spelling_is_served(client: Client, path: str) -> None:
 def test_elsewhere_there_is_nothing(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
+def test_what_is_read_only_refuses_to_be_written(client: Client, path: str) -> None:
+    answer = client.post(path)
+    assert (answer.status_code, answer.json()["error"]["code"]) == (405, "METHOD_NOT_ALLOWED")
+
+
+def test_a_post_to_nothing_is_404() -> None:
+    answer = Client(enforce_csrf_checks=True).post("/nope", {})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("charset", ["hex", "rot13", "zlib", "utf-16", "nonsense"])
+def test_json_is_utf8_whatever_the_type_claims(client: Client, charset: str) -> None:
+    assert client.get("/health?x=1", content_type=f"application/json; charset={charset}").status_code == 200
+    assert client.get("/employees?search=x", content_type=f"application/json; charset={charset}").status_code == 401

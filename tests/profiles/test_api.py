@@ -1,5 +1,6 @@
 import pytest
 from django.contrib.auth.models import User
+from redis import Redis
 from rest_framework.test import APIClient
 
 from profiles.models import Profile
@@ -29,6 +30,19 @@ def test_it_works(api: APIClient) -> None:
 def test_it_reads_the_record_where_redis_has_nothing(api: APIClient) -> None:
     know("7", is_cached=False)
     assert api.get("/profiles/7").json()["max_first_name"] == "Иван"
+
+
+def test_what_redis_had_lost_is_refilled(api: APIClient, redis: Redis) -> None:
+    know("7", is_cached=False)
+    api.get("/profiles/7")
+    assert redis.exists("profile:user:7")
+
+
+@pytest.mark.parametrize("name", [5, 1.5, True, {}, [], int("1" * 200)], ids=range(6))
+def test_it_refuses_what_is_no_text(api: APIClient, name: object) -> None:
+    answer = api.put("/profiles/7", {"max_first_name": name, "max_last_name": name}, format="json")
+    assert answer.status_code == 400
+    assert sorted(answer.json()["error"]["details"]) == ["max_first_name", "max_last_name"]
 
 
 def test_an_unknown_user_has_empty_names(api: APIClient) -> None:

@@ -31,6 +31,7 @@ def test_it_works(text: str, name: str) -> None:
         "привет",
         "/setname",
         "/setname   ",
+        "/setname\nИван",
         "/setnameИван",
         "меня зовутка Иван",
         "а меня зовут Иван",

@@ -1,0 +1,57 @@
+"""``make bench``: the benchmarks named, or all, as tables or as JSON; exit code 1 when a result was wrong."""
+
+import argparse
+import json
+import signal
+import sys
+from types import FrameType
+
+from rich.console import Console
+
+from tests.bench import receiver, wrk
+from tests.bench.report import Report
+from tests.bench.stage import staged
+
+BENCHES = {"receiver": receiver.run}
+
+
+def interrupt(_number: int, _frame: FrameType | None) -> None:
+    raise KeyboardInterrupt
+
+
+def measure(names: list[str], console: Console) -> dict[str, list[Report]]:
+    with console.status("starting servers of our own") as status, staged() as stage:
+        return {name: BENCHES[name](stage, status.update) for name in names or BENCHES}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
+    parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="|".join(BENCHES))
+    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    given = parser.parse_args()
+    # SIGINT too: it is ignored in what a script starts in the background.
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, interrupt)
+    console = Console()
+    try:
+        wrk.require()
+        reports = measure(given.names, Console(stderr=True))
+    except wrk.Missing as error:
+        sys.exit(str(error))
+    except KeyboardInterrupt:
+        sys.exit("interrupted")
+    flat = [report for found in reports.values() for report in found]
+    if given.json:
+        figures = {name: {report.name: report.figures for report in found} for name, found in reports.items()}
+        sys.stdout.write(json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
+    else:
+        for report in flat:
+            console.print(report.table())
+    faults = [fault for report in flat for fault in report.faults]
+    for fault in faults:
+        sys.stderr.write(f"WRONG: {fault}\n")
+    return 1 if faults else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

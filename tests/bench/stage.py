@@ -1,0 +1,135 @@
+"""Durable servers and the project's own processes, started one by one as ``make run`` would, for benchmarks."""
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+from functools import partial
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import psycopg
+import redis
+
+from config import embedded
+from config.launch import Launch
+from config.processes import BASE_DIR, Child, marked, outlast, postgres_of, stop
+from config.supervisor import lay_out
+from tests.chaos.system import production_environment
+
+_START = 60.0
+_TICKS = os.sysconf("SC_CLK_TCK")
+
+
+class Stage:
+    """PostgreSQL and both Valkeys are running, the database is migrated; nothing else runs until a bench starts it."""
+
+    def __init__(self, folder: Path) -> None:
+        # The processes must not see what the developer has in the shell.
+        environment = production_environment(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        self.launch = Launch.from_environment()
+        self.secret = os.environ["WEBHOOK_SECRET"]
+        self.environment: dict[str, str] = {}
+        self.urls: dict[str, str] = {}
+        self.running: list[Child] = []
+
+    def start_servers(self) -> None:
+        lay_out(self.launch)
+        for name, server in self.launch.servers():
+            self.start(server.child, server.answers)
+            self.urls[name] = server.url
+        self.environment = self.launch.child_environment(self.urls)
+        self.manage("migrate", "--no-input")
+
+    def start(self, child: Child, is_ready: Callable[[], bool]) -> None:
+        child.start()
+        self.running.append(child)
+        deadline = time.monotonic() + _START
+        while not is_ready():
+            if not child.is_alive() or time.monotonic() > deadline:
+                raise RuntimeError(f"{child.name} did not start: {child.last_words()}")
+            time.sleep(0.05)
+
+    def manage(self, *arguments: str) -> None:
+        command = [sys.executable, "manage.py", *arguments]
+        subprocess.run(command, cwd=BASE_DIR, env=self.environment, check=True, capture_output=True)  # noqa: S603
+
+    def process(self, name: str) -> Child:
+        """Return one of ``make run``'s processes (web, inbox, worker, beat), not yet started."""
+        return next(child for child in self.launch.application(self.environment) if child.name == name)
+
+    def start_web(self) -> tuple[str, Child]:
+        """Start the web server, unless an earlier bench did; return its URL and process."""
+        web = next((child for child in self.running if child.name == "web"), None)
+        if web is None:
+            web = self.process("web")
+            self.start(web, partial(_serves, self.launch.port))
+        return self.launch.url, web
+
+    def start_bare(self) -> tuple[str, Child]:
+        """Start the bare view on a port of its own, under the web server's very flags."""
+        launch = replace(self.launch, port=embedded.free_port())
+        web = next(child for child in launch.application(self.environment) if child.name == "web")
+        argv = [{"config.wsgi:application": "tests.bench.bare:application"}.get(word, word) for word in web.argv]
+        bare = replace(web, name="bare", argv=argv, log=launch.log("bare"))
+        self.start(bare, partial(_serves, launch.port))
+        return launch.url, bare
+
+    def web_flags(self) -> str:
+        words = list(self.process("web").argv)
+        return " ".join(words[words.index("granian") + 1 : -1])
+
+    def database(self) -> psycopg.Connection:
+        return psycopg.connect(self.urls["DATABASE_URL"], autocommit=True)
+
+    def cache(self) -> redis.Redis:
+        return redis.Redis.from_url(self.urls["REDIS_URL"])
+
+    def stop(self) -> None:
+        servers = [child for child in self.running if child.name in ("postgres", "cache", "broker")]
+        stop([child for child in self.running if child not in servers], patience=5)
+        stop(servers, patience=5)
+
+
+@contextmanager
+def staged() -> Iterator[Stage]:
+    folder = Path(tempfile.mkdtemp(prefix="directory-bench-")).resolve()
+    stage = Stage(folder)
+    try:
+        stage.start_servers()
+        yield stage
+    finally:
+        stage.stop()
+        outlast(lambda: [*marked(folder), *postgres_of(folder / "postgres")], patience=0)
+        shutil.rmtree(embedded.socket_path(folder), ignore_errors=True)
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def cpu_seconds(child: Child) -> float:
+    """Return the processor time of a process and its children so far."""
+    root = child.process.pid if child.process else 0
+    return sum(_cpu_seconds(pid) for pid in (root, *_children_of(root)))
+
+
+def _children_of(pid: int) -> list[int]:
+    return [int(text) for path in Path(f"/proc/{pid}/task").glob("*/children") for text in path.read_text().split()]
+
+
+def _cpu_seconds(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / _TICKS
+
+
+def _serves(port: int) -> bool:
+    connection = HTTPConnection("127.0.0.1", port, timeout=5)
+    with suppress(OSError, HTTPException):
+        connection.request("GET", "/health")
+        return connection.getresponse().status == 200
+    return False

@@ -1,0 +1,100 @@
+"""Updates at a steady rate: how long the receiver takes, and how long until Redis shows what it was told."""
+
+import json
+import threading
+import time
+from contextlib import closing
+from dataclasses import dataclass, field
+from http.client import HTTPConnection
+from typing import Any
+
+import redis
+
+_CONNECTIONS = 8
+_LAST_ARRIVALS = 10.0
+
+
+@dataclass
+class Sustained:
+    sent: int
+    statuses: list[int] = field(default_factory=list)
+    latencies: list[float] = field(default_factory=list)
+    acknowledged_at: dict[str, float] = field(default_factory=dict)
+    visible_at: dict[str, float] = field(default_factory=dict)
+
+    def until_visible(self) -> list[float]:
+        """Return the seconds from each 200 to Redis; zero where Redis was first, infinite where it never came."""
+        return [
+            max(0.0, self.visible_at.get(user_id, float("inf")) - at) for user_id, at in self.acknowledged_at.items()
+        ]
+
+
+class Watcher:
+    """Notes when each person's key is written, by Redis's own notifications."""
+
+    def __init__(self, cache: redis.Redis, seen: dict[str, float]) -> None:
+        cache.config_set("notify-keyspace-events", "E$")
+        self._cache = cache
+        self._seen = seen
+        self._pubsub = cache.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
+        self._pubsub.psubscribe("__keyevent@*__:set")
+        self._thread = threading.Thread(target=self._run, daemon=True)
+        self._is_over = False
+        self._thread.start()
+
+    def _run(self) -> None:
+        while not self._is_over:
+            message: dict[str, Any] | None = self._pubsub.get_message(timeout=0.1)
+            if message:
+                self._seen.setdefault(message["data"].decode().rpartition(":")[2], time.monotonic())
+
+    def close(self) -> None:
+        self._is_over = True
+        self._thread.join()
+        self._pubsub.close()
+        self._cache.config_set("notify-keyspace-events", "")
+
+
+def send_steadily(port: int, secret: str, cache: redis.Redis, *, rate: int, seconds: int) -> Sustained:
+    """Send updates of distinct people; each is due at its own moment, whatever became of those before."""
+    result = Sustained(rate * seconds)
+    with closing(Watcher(cache, result.visible_at)):
+        started = time.monotonic() + 0.2
+
+        def send(first: int) -> None:
+            connection = HTTPConnection("127.0.0.1", port, timeout=10)
+            with closing(connection):
+                for number in range(first, result.sent, _CONNECTIONS):
+                    due = started + number / rate
+                    time.sleep(max(0.0, due - time.monotonic()))
+                    _send_one(connection, secret, f"{7_000_000_000 + number}", due, result)
+
+        threads = [threading.Thread(target=send, args=[first], daemon=True) for first in range(_CONNECTIONS)]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        deadline = time.monotonic() + _LAST_ARRIVALS
+        while len(result.visible_at) < result.sent and time.monotonic() < deadline:
+            time.sleep(0.05)
+    return result
+
+
+def _send_one(connection: HTTPConnection, secret: str, user_id: str, due: float, result: Sustained) -> None:
+    message = {
+        "sender": {"user_id": int(user_id), "first_name": "Иван", "last_name": "Петров"},
+        "recipient": {"chat_id": 1, "chat_type": "dialog"},
+        "body": {"mid": f"steady.{user_id}", "text": "x" * 400},
+    }
+    update = {"update_type": "message_created", "timestamp": int(time.time() * 1000), "message": message}
+    body = json.dumps(update).encode()
+    headers = {"Content-Type": "application/json", "X-Max-Bot-Api-Secret": secret}
+    connection.request("POST", "/webhook/max", body, headers)
+    answer = connection.getresponse()
+    answer.read()
+    now = time.monotonic()
+    # From the moment it was due: a stall must not hide behind the requests that it held up.
+    result.latencies.append(now - due)
+    result.statuses.append(answer.status)
+    if answer.status == 200:
+        result.acknowledged_at[user_id] = now

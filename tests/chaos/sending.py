@@ -1,0 +1,99 @@
+"""Sends bodies as the messenger does: again and again until 200."""
+
+import itertools
+import threading
+import time
+from collections import Counter
+from collections.abc import Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from http.client import HTTPConnection, HTTPException
+
+from tests.chaos.system import System
+
+PATH = "/webhook/max"
+# The messenger's own patience.
+_TIMEOUT = 30.0
+_PAUSE_SECONDS = 0.1
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """What became of one request: a status, or the name of the error, and the seconds it took."""
+
+    answer: int | str
+    seconds: float
+
+
+class Sender:
+    """One connection, kept alive."""
+
+    def __init__(self, system: System) -> None:
+        self._connection = HTTPConnection("127.0.0.1", system.port, timeout=_TIMEOUT)
+        self._headers = {"Content-Type": "application/json", "X-Max-Bot-Api-Secret": system.secret}
+
+    def post(self, body: bytes) -> Outcome:
+        started = time.monotonic()
+        answer: int | str
+        try:
+            self._connection.request("POST", PATH, body, self._headers)
+            response = self._connection.getresponse()
+            response.read()
+            answer = response.status
+        except (OSError, HTTPException) as error:
+            self._connection.close()
+            answer = type(error).__name__
+        return Outcome(answer, time.monotonic() - started)
+
+    def close(self) -> None:
+        self._connection.close()
+
+
+def post(system: System, body: bytes) -> Outcome:
+    """Send one update on a connection of its own."""
+    with closing(Sender(system)) as sender:
+        return sender.post(body)
+
+
+class Load:
+    """Deliveries at a steady pace from several connections, each repeated until it is acknowledged."""
+
+    def __init__(self, system: System, deliveries: Sequence[bytes], *, connections: int, seconds: float) -> None:
+        self.system = system
+        self.deliveries = deliveries
+        self.rate = len(deliveries) / seconds
+        self.answers: Counter[int | str] = Counter()
+        self.acknowledged = 0
+        self.first_acknowledged_at: dict[bytes, datetime] = {}
+        self.started_at = time.monotonic()
+        self.is_cancelled = False
+        self._numbers = itertools.count()
+        self._counting = threading.Lock()
+        self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(connections)]
+
+    def start(self) -> None:
+        self.started_at = time.monotonic()
+        for thread in self._threads:
+            thread.start()
+
+    def is_running(self) -> bool:
+        return any(thread.is_alive() for thread in self._threads)
+
+    def _run(self) -> None:
+        with closing(Sender(self.system)) as sender:
+            while (number := next(self._numbers)) < len(self.deliveries) and not self.is_cancelled:
+                due = self.started_at + number / self.rate
+                time.sleep(max(0.0, due - time.monotonic()))
+                self._deliver(sender, self.deliveries[number])
+
+    def _deliver(self, sender: Sender, body: bytes) -> None:
+        while not self.is_cancelled:
+            answer = sender.post(body).answer
+            with self._counting:
+                self.answers[answer] += 1
+                if answer == 200:
+                    self.acknowledged += 1
+                    self.first_acknowledged_at.setdefault(body, datetime.now(UTC))
+                    return
+            time.sleep(_PAUSE_SECONDS)

@@ -1,0 +1,169 @@
+"""The whole system as ``make run`` starts it, on a folder and a port of its own, for tests that hurt it."""
+
+import os
+import random
+import secrets
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+from contextlib import suppress
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import redis
+
+from config import embedded
+from config.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
+
+_START = 90.0
+_STOP = 20.0
+# What tells the processes of a part from the others of the same DATA_DIR.
+_WORDS = {
+    "cache": "valkey-server --dir {data_dir}/cache",
+    "broker": "valkey-server --dir {data_dir}/broker",
+    "web": "-m granian ",
+    "inbox": "manage.py process_inbox",
+    "worker": "config.celery --quiet worker",
+    "beat": "config.celery --quiet beat",
+}
+PARTS = ("postgres", *_WORDS)
+
+
+def production_environment(data_dir: Path) -> dict[str, str]:
+    """Return all that the system gets to see, and nothing of the caller's: production, collecting, durable servers."""
+    return {
+        "PATH": os.environ["PATH"],
+        "ENV_FILE": os.devnull,
+        "DEBUG": "false",
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "WEBHOOK_SECRET": secrets.token_urlsafe(24),
+        "ALLOWED_HOSTS": "127.0.0.1",
+        "DATA_DIR": str(data_dir),
+        "PORT": str(embedded.free_port()),
+        "WEB_WORKERS": "2",
+        "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE": "100",
+    }
+
+
+class System:
+    def __init__(self, **environment: str) -> None:
+        self.folder = Path(tempfile.mkdtemp(prefix="directory-chaos-")).resolve()
+        self.data_dir = self.folder / "data"
+        self.environment = production_environment(self.data_dir) | environment
+        self.port = int(self.environment["PORT"])
+        self.secret = self.environment["WEBHOOK_SECRET"]
+        self.supervisor: subprocess.Popen[bytes] | None = None
+
+    @property
+    def output(self) -> Path:
+        return self.folder / "output"
+
+    def start(self) -> None:
+        """Return when it is ready; from the main thread, with whose end it would stop."""
+        with self.output.open("wb") as output:
+            self.supervisor = subprocess.Popen(
+                [sys.executable, "-m", "config.supervisor"],
+                cwd=BASE_DIR,
+                env=self.environment,
+                stdin=subprocess.DEVNULL,
+                stdout=output,
+                stderr=output,
+                # Ctrl-C is for the harness, which stops the system in its own time.
+                start_new_session=True,
+                preexec_fn=partial(die_with_parent, signal.SIGTERM),  # noqa: PLW1509 (one call into libc)
+            )
+        deadline = time.monotonic() + _START
+        while "Ready." not in self.output.read_text():
+            if self.supervisor.poll() is not None or time.monotonic() > deadline:
+                raise RuntimeError(f"the system did not start: {self.output.read_text()}")
+            time.sleep(0.05)
+
+    def stop(self) -> list[int]:
+        """Stop everything; return the ids of the processes that it left behind, which are killed then."""
+        if self.supervisor is not None:
+            self.supervisor.send_signal(signal.SIGTERM)
+            with suppress(subprocess.TimeoutExpired):
+                self.supervisor.wait(_STOP)
+        left = self._living()
+        outlast(self._living, patience=0)
+        if self.supervisor is not None:
+            self.supervisor.wait()
+        shutil.rmtree(embedded.socket_path(self.data_dir), ignore_errors=True)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        return left
+
+    def _living(self) -> list[int]:
+        supervisor = self.supervisor
+        own = [supervisor.pid] if supervisor is not None and supervisor.poll() is None else []
+        return [*own, *marked(self.data_dir), *postgres_of(self.data_dir / "postgres")]
+
+    def service(self, name: str) -> str:
+        """Return the URL of a server from services.env."""
+        lines = (self.data_dir / "services.env").read_text().splitlines()
+        return dict(line.split("=", 1) for line in lines)[name]
+
+    def database(self) -> psycopg.Connection:
+        return psycopg.connect(self.service("DATABASE_URL"), autocommit=True, connect_timeout=5)
+
+    def durability(self) -> dict[str, str]:
+        query = (
+            "SELECT name, setting FROM pg_settings WHERE name IN ('fsync', 'full_page_writes', 'synchronous_commit')"
+        )
+        with self.database() as database:
+            return dict(database.execute(query).fetchall())
+
+    def cache(self) -> redis.Redis:
+        return redis.Redis.from_url(self.service("REDIS_URL"))
+
+    def pids(self, part: str) -> list[int]:
+        """Return the living processes of a part, the oldest first."""
+        if part == "postgres":
+            return sorted(postgres_of(self.data_dir / "postgres"), key=_started_at)
+        words = _WORDS[part].format(data_dir=self.data_dir)
+        return sorted((pid for pid in marked(self.data_dir) if words in _command_of(pid)), key=_started_at)
+
+    def main_pid(self, part: str) -> int:
+        return self.pids(part)[0]
+
+    def send(self, part: str, number: signal.Signals) -> None:
+        """Signal all processes of a part."""
+        for pid in self.pids(part):
+            with suppress(ProcessLookupError):
+                os.kill(pid, number)
+
+    def kill_one(self, part: str, choice: random.Random, sparing: set[int]) -> int | None:
+        """Kill the oldest process of a part, its parent, or any of its workers; None while there is none to kill."""
+        pids = [pid for pid in self.pids(part) if pid not in sparing]
+        if not pids:
+            return None
+        pid = choice.choice([pids[0], choice.choice(pids)])
+        try:
+            os.kill(pid, signal.SIGKILL)
+        except ProcessLookupError:
+            return None
+        return pid
+
+
+def is_alive(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+def _command_of(pid: int) -> str:
+    try:
+        return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace")
+    except OSError:
+        return ""
+
+
+def _started_at(pid: int) -> tuple[int, int]:
+    try:
+        return int(Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[19]), pid
+    except OSError:
+        return sys.maxsize, pid

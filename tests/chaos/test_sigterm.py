@@ -1,0 +1,93 @@
+"""SIGTERM to the web server, as a deploy or a reboot sends it: what was taken in is answered, and kept."""
+
+import os
+import random
+import signal
+import threading
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+
+import pytest
+
+from tests.chaos.sending import Outcome, Sender, post
+from tests.chaos.story import tell
+from tests.chaos.system import System, is_alive
+
+_EXIT_SECONDS = 15
+_CONNECTIONS = 16
+
+
+@pytest.fixture
+def system(system: System) -> Iterator[System]:
+    yield system
+    wait_until_it_serves(system)
+
+
+def wait_until_it_serves(system: System) -> None:
+    deadline = time.monotonic() + 30
+    while post(system, tell(random.Random(), 1).bodies[0]).answer != 200:
+        assert time.monotonic() < deadline
+        time.sleep(0.1)
+
+
+def terminate_web(system: System) -> float:
+    """Return the seconds that it took to end."""
+    processes = system.pids("web")
+    started = time.monotonic()
+    os.kill(processes[0], signal.SIGTERM)
+    while any(map(is_alive, processes)):
+        assert time.monotonic() - started < _EXIT_SECONDS
+        time.sleep(0.01)
+    return time.monotonic() - started
+
+
+def stored_bodies(system: System) -> set[bytes]:
+    with system.database() as database:
+        return {body for (body,) in database.cursor(binary=True).execute("SELECT body FROM webhook_inbox")}
+
+
+def test_requests_under_way_are_answered(system: System) -> None:
+    """They wait for a lock when the signal comes, and for a second after it."""
+    bodies = tell(random.Random(), _CONNECTIONS).bodies
+    with ThreadPoolExecutor(_CONNECTIONS + 1) as pool:
+        with system.database() as database, database.transaction():
+            database.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
+            outcomes = [pool.submit(post, system, body) for body in bodies]
+            time.sleep(0.5)
+            exit_seconds = pool.submit(terminate_web, system)
+            time.sleep(1)
+        assert [outcome.result().answer for outcome in outcomes] == [200] * len(bodies)
+        assert 1 <= exit_seconds.result() < _EXIT_SECONDS
+    assert set(bodies) <= stored_bodies(system)
+
+
+def test_load_loses_nothing_that_was_taken_in(system: System) -> None:
+    """What was broken off was never taken in: a connection that was idle may be closed under a request."""
+    outcomes: dict[bytes, Outcome] = {}
+    bodies = iter(tell(random.Random(), 50_000).bodies)
+    taking, has_ended = threading.Lock(), threading.Event()
+
+    def send() -> None:
+        with closing(Sender(system)) as sender:
+            while not has_ended.is_set():
+                with taking:
+                    body = next(bodies)
+                outcomes[body] = sender.post(body)
+                if outcomes[body].answer != 200:
+                    time.sleep(0.05)
+
+    with ThreadPoolExecutor(_CONNECTIONS) as pool:
+        for _ in range(_CONNECTIONS):
+            pool.submit(send)
+        time.sleep(1.5)
+        terminate_web(system)
+        has_ended.set()
+    stored = stored_bodies(system)
+    acknowledged = {body for body, outcome in outcomes.items() if outcome.answer == 200}
+    broken_off = {body for body, outcome in outcomes.items() if isinstance(outcome.answer, str)}
+    assert len(acknowledged) > 100
+    assert acknowledged - stored == set()
+    assert broken_off & stored == set()
+    assert acknowledged | broken_off == outcomes.keys()

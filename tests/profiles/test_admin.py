@@ -1,0 +1,46 @@
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.urls import reverse
+from redis import Redis
+
+from profiles.models import Profile
+from tests.profiles.people import cached, know
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(client: Client, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    return client
+
+
+def change(operator: Client, user_id: str, **names: str) -> int:
+    url = reverse("admin:profiles_profile_change", args=[user_id])
+    return operator.post(url, {"first_name": "", "last_name": "", "user_provided_name": "", **names}).status_code
+
+
+def test_a_name_by_hand_is_a_claim_and_reaches_redis(operator: Client, redis: Redis) -> None:
+    before = know("7", "Иван", None)
+    assert change(operator, "7", first_name="Пётр") == 302
+    profile = Profile.objects.get()
+    assert (profile.first_name, profile.last_name) == ("Пётр", None)
+    assert profile.first_name_set_at
+    assert before.first_name_set_at
+    assert profile.first_name_set_at > before.first_name_set_at
+    assert cached(redis, "7")["max_first_name"] == "Пётр"
+
+
+def test_a_new_profile(operator: Client, redis: Redis) -> None:
+    url = reverse("admin:profiles_profile_add")
+    assert operator.post(url, {"user_id": "42", "first_name": "Анна"}).status_code == 302
+    assert cached(redis, "42")["max_first_name"] == "Анна"
+    assert operator.post(url, {"user_id": "042", "first_name": "Анна"}).status_code == 200
+
+
+def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> None:
+    know("7")
+    operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes"})
+    assert not Profile.objects.exists()
+    assert not redis.exists("profile:user:7")

@@ -1,0 +1,25 @@
+"""Rows of the inbox in any state and age."""
+
+import itertools
+from datetime import timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from webhooks.models import InboxUpdate, State
+
+_numbers = itertools.count()
+
+
+def row(state: State = State.DONE, age: timedelta = timedelta(), **fields: Any) -> InboxUpdate:
+    """Make an update that arrived, and unless it is pending was finished, so long ago."""
+    moment = timezone.now() - age
+    values = {
+        "dedup_key": b"row %d" % next(_numbers),
+        "body": b'{"update_type": "bot_started"}',
+        "update_type": "bot_started",
+        "received_at": moment,
+        "next_try_at": moment,
+        "finished_at": None if state == State.PENDING else moment,
+    }
+    return InboxUpdate.objects.create(state=state, **values | fields)

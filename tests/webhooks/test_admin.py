@@ -1,0 +1,151 @@
+"""The inbox in the admin: dead letters, replays, and who may replay."""
+
+from datetime import timedelta
+from http import HTTPStatus
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db.models import Model
+from django.test import Client
+from django.urls import reverse
+from django.utils import timezone
+
+from tests.webhooks.inbox_rows import row
+from webhooks.models import InboxUpdate, Repeat, Replay, State
+
+LIST = reverse("admin:webhooks_inboxupdate_changelist")
+PAGE = reverse("admin:webhooks_inboxupdate_replay_result")
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture
+def operator(client: Client, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    return client
+
+
+def client_with(*codenames: str) -> Client:
+    user = User.objects.create_user("reader", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    return client
+
+
+def pending() -> set[int]:
+    return set(InboxUpdate.objects.pending().values_list("pk", flat=True))
+
+
+def test_it_works(operator: Client) -> None:
+    dead, gone = row(State.DEAD), row(State.DEAD, body=None)
+    done = row()
+    button = f"{PAGE}?state__exact=dead"
+    assert button in operator.get(LIST, {"state__exact": "dead"}).content.decode()
+    page = operator.get(button).content.decode()
+    assert "1 update can be replayed" in page
+    assert "1 has no body any more" in page
+    answer = operator.post(button, {"reason": "fixed"}, follow=True)
+    assert "1 update is in the queue again." in answer.content.decode()
+    assert pending() == {dead.pk}
+    assert done.pk not in pending()
+    assert gone.pk not in pending()
+    audit = Replay.objects.get()
+    assert (audit.by, audit.selection, audit.reason, audit.count) == ("root", "state__exact=dead", "fixed", 1)
+
+
+def test_dead_letters_have_a_button(operator: Client) -> None:
+    dead = row(State.DEAD, reason="KeyError")
+    row(State.DONE, update_type="user_added")
+    answer = operator.get(reverse("admin:webhooks_inboxupdate_dead_letters"), follow=True)
+    assert [update.pk for update in answer.context["cl"].result_list] == [dead.pk]
+    assert "KeyError" in answer.content.decode()
+
+
+def test_selected_ones_are_replayed(operator: Client) -> None:
+    rows = [row() for _ in range(3)]
+    chosen = {"action": "replay_selected", "_selected_action": [rows[0].pk, rows[2].pk]}
+    asking = operator.post(LIST, chosen)
+    assert asking.status_code == HTTPStatus.FOUND
+    assert not pending()
+    operator.post(asking["Location"], {"reason": "why not"})
+    assert pending() == {rows[0].pk, rows[2].pk}
+
+
+def test_a_whole_result_is_replayed_not_just_its_page(operator: Client) -> None:
+    rows = [row(State.SKIPPED) for _ in range(130)]
+    row(State.DONE)
+    chosen = {"action": "replay_selected", "_selected_action": [rows[0].pk], "select_across": "1"}
+    asking = operator.post(f"{LIST}?state__exact=skipped", chosen)
+    operator.post(asking["Location"], {"reason": "phase 2 is on"})
+    assert pending() == {update.pk for update in rows}
+
+
+def test_a_range_of_time_is_a_filter(operator: Client) -> None:
+    old, new = row(age=timedelta(days=2)), row()
+    day = old.received_at.date()
+    query = f"received_at_from_0={day}&received_at_from_1=00:00:00&received_at_to_0={day}&received_at_to_1=23:59:59"
+    operator.post(f"{PAGE}?{query}", {"reason": "outage"})
+    assert pending() == {old.pk}
+    assert new.pk not in pending()
+
+
+@pytest.mark.parametrize(("date", "found"), [("01.12.2026", 1), ("2026-12-01", 1), ("yesterday", 0), ("", 0)])
+def test_a_range_is_written_as_the_language_does_and_a_wrong_one_finds_nothing(
+    client: Client, superadmin: User, date: str, found: int
+) -> None:
+    client.force_login(superadmin)
+    row(received_at="2026-12-01T10:00:00Z")
+    row(received_at="2026-11-01T10:00:00Z")
+    query = {"received_at_from_0": date, "received_at_from_1": "" if date else "10:00"}
+    assert client.get(LIST, query).context["cl"].queryset.count() == found
+
+
+def test_it_refuses_without_a_reason(operator: Client) -> None:
+    row(State.DEAD)
+    answer = operator.post(f"{PAGE}?state__exact=dead", {"reason": " "})
+    assert answer.status_code == HTTPStatus.OK
+    assert not pending()
+
+
+@pytest.mark.parametrize("query", ["", "?o=1", "?state__exact=", "?id__in=x", "?nonsense=1"])
+def test_it_refuses_where_nothing_is_filtered(operator: Client, query: str) -> None:
+    row(State.DEAD)
+    assert operator.post(PAGE + query, {"reason": "all"}).status_code == HTTPStatus.FOUND
+    assert not pending()
+
+
+def test_a_reader_may_not_replay() -> None:
+    update = row(State.DEAD)
+    reader = client_with("view_inboxupdate")
+    assert PAGE not in reader.get(LIST).content.decode()
+    assert reader.post(f"{PAGE}?state__exact=dead", {"reason": "x"}).status_code == HTTPStatus.FORBIDDEN
+    reader.post(LIST, {"action": "replay_selected", "_selected_action": [update.pk]})
+    assert not pending()
+
+
+def test_the_permission_to_replay_suffices() -> None:
+    update = row(State.DEAD)
+    client_with("view_inboxupdate", "add_replay").post(f"{PAGE}?state__exact=dead", {"reason": "x"})
+    assert pending() == {update.pk}
+
+
+def test_the_body_is_not_shown(operator: Client) -> None:
+    update = row(State.DEAD, body=b"Zinaida", error="Traceback of it")
+    page = operator.get(reverse("admin:webhooks_inboxupdate_change", args=[update.pk])).content.decode()
+    assert "Traceback of it" in page
+    assert "Zinaida" not in page
+
+
+@pytest.mark.parametrize("model", [InboxUpdate, Repeat, Replay])
+def test_nothing_is_edited_by_hand(operator: Client, model: type[Model]) -> None:
+    row()
+    Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now())
+    Replay.objects.create(by="root", selection="all", reason="x", count=1)
+    before = list(model._default_manager.values())
+    (pk,) = model._default_manager.values_list("pk", flat=True)
+    for name, args in (("add", []), ("change", [pk]), ("delete", [pk])):
+        url = reverse(f"admin:webhooks_{model._meta.model_name}_{name}", args=args)
+        assert operator.post(url, {"reason": "y", "post": "yes"}).status_code == HTTPStatus.FORBIDDEN
+    assert list(model._default_manager.values()) == before

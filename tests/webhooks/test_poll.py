@@ -1,0 +1,105 @@
+"""``manage.py max_poll``: updates of long polling end in the same inbox."""
+
+import io
+import signal
+import threading
+import time
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django.fixtures import Settings
+
+from profiles.models import Profile
+from tests.webhooks.fake_platform import Answer, FakePlatform
+from webhooks.management.commands import max_poll
+from webhooks.models import InboxUpdate, Repeat
+from webhooks.processing import process_inbox
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def started(user_id: int) -> dict[str, Any]:
+    user = {"user_id": user_id, "first_name": "Анна"}
+    return {"update_type": "bot_started", "timestamp": 1, "chat_id": user_id, "user": user}
+
+
+def poll(*args: Any) -> tuple[str, str]:
+    said, warned = io.StringIO(), io.StringIO()
+    call_command("max_poll", *args, stdout=said, stderr=warned)
+    return said.getvalue(), warned.getvalue()
+
+
+@pytest.mark.usefixtures("cache_first")
+def test_it_works(platform: FakePlatform) -> None:
+    platform.updates = [started(user_id) for user_id in range(1, 251)]
+    assert poll("--once", "--marker", "0") == ("250 updates read; --marker 250 goes on\n", "")
+    assert [one.query.get("marker") for one in platform.asked[1:]] == ["0", "100", "200", "250"]
+    assert process_inbox() == 250
+    assert Profile.objects.count() == 250
+
+
+def test_without_a_marker_it_begins_at_the_newest(platform: FakePlatform) -> None:
+    platform.updates = [started(1), started(2)]
+    assert poll("--once")[0] == "1 updates read; --marker 2 goes on\n"
+
+
+def test_nothing_there_is_fine(platform: FakePlatform) -> None:
+    assert poll("--once")[0] == "0 updates read\n"
+
+
+def test_what_was_read_before_is_a_repeat(platform: FakePlatform) -> None:
+    platform.updates = [started(1), started(2)]
+    for _ in range(2):
+        poll("--once", "--marker", "0")
+    assert (InboxUpdate.objects.count(), Repeat.objects.count()) == (2, 2)
+
+
+def test_ctrl_c_ends_it_cleanly(platform: FakePlatform) -> None:
+    platform.updates = [started(1)]
+
+    def press() -> None:
+        while len(platform.asked) < 3:
+            time.sleep(0.01)
+        signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGINT)
+
+    thread = threading.Thread(target=press)
+    thread.start()
+    begun = time.monotonic()
+    assert poll()[0] == "1 updates read; --marker 1 goes on\n"
+    thread.join()
+    assert time.monotonic() - begun < 5
+    assert InboxUpdate.objects.count() == 1
+
+
+def test_an_outage_is_waited_out(platform: FakePlatform, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(max_poll, "PAUSE_SECONDS", 0.01)
+    platform.updates = [started(1)]
+    platform.answers = [
+        Answer(200, {"subscriptions": []}),
+        Answer(500),
+        Answer(200, b"{}"),
+        Answer(200, {"updates": [started(1)], "marker": 1}),
+        Answer(403, {"code": "access", "message": "Denied"}),
+    ]
+    with pytest.raises(CommandError, match="403: Denied"):
+        poll()
+    assert InboxUpdate.objects.count() == 1
+
+
+def test_a_subscription_that_takes_the_updates_is_named(platform: FakePlatform) -> None:
+    platform.sends_to("https://directory.example.ru/webhook/max")
+    assert "https://directory.example.ru/webhook/max" in poll("--once")[1]
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(200, {"updates": {}}), Answer(200, {"marker": 1})])
+def test_it_refuses_an_answer_without_updates(platform: FakePlatform, answer: Answer) -> None:
+    platform.answers = [Answer(200, {"subscriptions": []}), answer]
+    with pytest.raises(CommandError, match="the platform"):
+        poll("--once")
+
+
+def test_a_wrong_token_is_one_clear_line(platform: FakePlatform, settings: Settings) -> None:
+    settings.MAX_BOT_TOKEN = "wrong"
+    with pytest.raises(CommandError, match="401"):
+        poll()

@@ -1,0 +1,85 @@
+"""Silence: working time in Moscow since the last arrival. 2026-11-25 is a Wednesday."""
+
+import logging
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from pytest_django.fixtures import Settings
+
+from webhooks.models import InboxUpdate, Repeat
+from webhooks.silence import MOSCOW, silence, working_time
+from webhooks.tasks import check_silence
+
+pytestmark = pytest.mark.django_db
+
+
+def moscow(day: int, hour: int, minute: int = 0) -> datetime:
+    return datetime(2026, 11, day, hour, minute, tzinfo=MOSCOW)
+
+
+def arrive(moment: datetime) -> None:
+    InboxUpdate.objects.create(dedup_key=str(moment).encode()[:32], received_at=moment, next_try_at=moment)
+
+
+def silence_at(moment: datetime) -> timedelta | None:
+    with time_machine.travel(moment.astimezone(UTC), tick=False):
+        return silence()
+
+
+def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
+    arrive(moscow(25, 9))
+    with time_machine.travel(moscow(25, 15, 30).astimezone(UTC)):
+        check_silence()
+    (record,) = caplog.records
+    assert (record.levelno, vars(record)["event"], vars(record)["hours"]) == (logging.ERROR, "silence", 6.5)
+
+
+@pytest.mark.parametrize(
+    ("last", "now", "hours"),
+    [
+        (moscow(25, 9), moscow(25, 14, 59), None),
+        (moscow(25, 9), moscow(25, 15), 6),
+        (moscow(25, 3), moscow(25, 14), 6),  # the night does not count
+        (moscow(25, 9), moscow(25, 21), None),  # and does not alarm
+        (moscow(25, 17), moscow(26, 10), None),
+        (moscow(25, 17), moscow(26, 11), 6),
+        (moscow(27, 19), moscow(28, 12), None),  # Saturday
+        (moscow(27, 19), moscow(30, 12), None),  # Monday: 1 h of Friday, 4 h of Monday
+        (moscow(27, 19), moscow(30, 13), 6),
+        (moscow(2, 8), moscow(25, 20), 18 * 12),
+    ],
+)
+def test_only_working_time_counts(last: datetime, now: datetime, hours: int | None) -> None:
+    arrive(last)
+    assert silence_at(now) == (None if hours is None else timedelta(hours=hours))
+
+
+def test_a_repeat_is_an_arrival_too() -> None:
+    arrive(moscow(25, 8))
+    Repeat.objects.create(dedup_key=b"1", update_type="bot_started", received_at=moscow(25, 12))
+    assert silence_at(moscow(25, 15)) is None
+
+
+def test_the_hours_and_the_patience_are_settings(settings: Settings) -> None:
+    settings.WEBHOOK_WORKING_HOURS = (0, 24)
+    settings.WEBHOOK_SILENCE_AFTER = timedelta(hours=1)
+    arrive(moscow(24, 23))
+    assert silence_at(moscow(25, 1)) == timedelta(hours=2)
+    settings.WEBHOOK_SILENCE_AFTER = timedelta()
+    assert silence_at(moscow(25, 1)) is None
+
+
+def test_before_the_first_update_it_counts_from_the_installation(settings: Settings) -> None:
+    now = datetime.now(UTC) + timedelta(days=7)
+    assert silence_at(now) is None
+    settings.WEBHOOK_PUBLIC_URL = "https://directory.example.ru/webhook/max"
+    settings.WEBHOOK_WORKING_HOURS = (0, 24)
+    weekday = now + timedelta(days=2 if now.astimezone(MOSCOW).weekday() >= 5 else 0)
+    silent = silence_at(weekday)
+    assert silent
+    assert timedelta(days=4) < silent < timedelta(days=8)
+
+
+def test_working_time_of_nothing_is_none() -> None:
+    assert working_time(moscow(25, 12), moscow(25, 12)) == timedelta()

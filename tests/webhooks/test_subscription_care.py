@@ -1,0 +1,72 @@
+"""The daily comparison of MAX's subscriptions with ours."""
+
+import logging
+
+import pytest
+from pytest_django.fixtures import Settings
+
+from tests.webhooks.conftest import SECRETS, URL
+from tests.webhooks.fake_platform import Answer, FakePlatform
+from webhooks.subscription import UPDATE_TYPES, PlatformError, subscription_findings
+from webhooks.tasks import check_subscription
+
+STALE = "https://directory.example.ru/api/v1/webhook/max"
+
+
+def events(caplog: pytest.LogCaptureFixture, level: int = logging.ERROR) -> list[str]:
+    return [vars(record)["event"] for record in caplog.records if record.levelno == level]
+
+
+def test_it_works(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
+    platform.sends_to(STALE)
+    check_subscription()
+    assert events(caplog) == ["subscription_lost", "subscription_stale"]
+    assert not platform.writes
+
+
+def test_a_good_subscription_is_not_worth_a_word(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
+    platform.sends_to(URL, update_types=[*UPDATE_TYPES, "message_read"])
+    platform.sends_to("https://crm.example.com/hook")
+    check_subscription()
+    assert not caplog.records
+
+
+def test_no_types_are_all_types(platform: FakePlatform) -> None:
+    platform.sends_to(URL)
+    assert subscription_findings() == []
+
+
+def test_it_subscribes_again_where_that_is_allowed(
+    platform: FakePlatform, settings: Settings, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level(logging.INFO)
+    settings.WEBHOOK_AUTO_RESUBSCRIBE = True
+    platform.sends_to(STALE)
+    check_subscription()
+    assert platform.urls == [URL]
+    assert platform.secrets == {URL: SECRETS[0]}
+    assert events(caplog, logging.INFO) == ["subscription_restored"]
+    caplog.clear()
+    check_subscription()
+    assert not caplog.records
+
+
+@pytest.mark.parametrize("missing", ["MAX_BOT_TOKEN", "WEBHOOK_PUBLIC_URL"])
+def test_where_nothing_is_configured_nobody_is_asked(platform: FakePlatform, settings: Settings, missing: str) -> None:
+    setattr(settings, missing, "")
+    check_subscription()
+    assert not platform.asked
+
+
+def test_an_outage_is_no_finding(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
+    platform.answers = [Answer(500)]
+    with pytest.raises(PlatformError):
+        subscription_findings()
+    assert not caplog.records
+
+
+def test_an_outage_is_tried_again_by_the_worker(platform: FakePlatform) -> None:
+    platform.answers = [Answer(500), Answer(500)]
+    platform.sends_to(URL)
+    assert check_subscription.apply().successful()
+    assert [one.method for one in platform.asked] == ["GET"] * 3

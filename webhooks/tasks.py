@@ -1,0 +1,48 @@
+import logging
+
+from celery import shared_task
+from django.conf import settings
+
+from webhooks import pruning, subscription
+from webhooks import silence as silences
+from webhooks.models import InboxUpdate
+
+logger = logging.getLogger(__name__)
+
+
+@shared_task(ignore_result=True)
+def prune_inbox() -> None:
+    pruned = pruning.prune()
+    if any(pruned):
+        logger.info("inbox pruned", extra={"event": "inbox_pruned", **pruned._asdict()})
+
+
+@shared_task(
+    ignore_result=True, autoretry_for=(subscription.PlatformError,), retry_backoff=60, retry_backoff_max=3600,
+    max_retries=5,
+)  # fmt: skip
+def check_subscription() -> None:
+    """Log what is wrong with our subscription at MAX, and subscribe again where that is allowed."""
+    findings = subscription.subscription_findings()
+    for finding in findings:
+        logger.error("MAX subscription differs", extra={"event": finding.event, "finding": finding.message})
+    if findings and settings.WEBHOOK_AUTO_RESUBSCRIBE:
+        url = subscription.canonical(settings.WEBHOOK_PUBLIC_URL)
+        stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())
+        subscription.subscribe(url, replacing=stale)
+        logger.info("subscribed again", extra={"event": "subscription_restored"})
+
+
+@shared_task(ignore_result=True)
+def check_backlog() -> None:
+    backlog = InboxUpdate.objects.backlog()
+    if backlog.age > settings.INBOX_LAG_ALERT:
+        fields = {"event": "inbox_lag", "pending": backlog.size, "oldest_seconds": round(backlog.age.total_seconds())}
+        logger.error("webhook updates wait", extra=fields)
+
+
+@shared_task(ignore_result=True)
+def check_silence() -> None:
+    silent = silences.silence()
+    if silent:
+        logger.error("no updates", extra={"event": "silence", "hours": round(silent.total_seconds() / 3600, 1)})
