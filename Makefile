@@ -9,18 +9,21 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-chaos test-migrations bench bench-directory lint openapi migrate-up deploy health logs \
-	redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint openapi migrate-up \
+	deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  %-12s %s\n' "$$name" "$$text"; done
+		printf '  %-16s %s\n' "$$name" "$$text"; done
 
 run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.supervisor
 
 test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
 	@exec $(PY) -m pytest $(ARGS)
+
+test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 000 employees; writes its story into docs
+	@WALKTHROUGH=full STORY=docs/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
 test-chaos: development ## kill -9 of every part while 20 000 updates arrive (ARGS='--seed N --updates N')
 	@exec $(PY) -m tests.chaos $(ARGS)

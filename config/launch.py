@@ -107,7 +107,7 @@ class Launch:
         web = f"granian --interface wsgi --http 1 --no-ws --blocking-threads {_WEB_THREADS} --respawn-failed-workers"
         # The time that a new worker has to import before a reload ends the old one.
         web += " --respawn-interval 2 --workers-kill-timeout 8"
-        web += f" --host {self.host} --port {self.port} --workers {self.web_workers} config.wsgi:application"
+        web += f" --host {self.host} --port {self.port} --workers {self.web_workers} config.web:application"
         celery = "celery --app config.celery --quiet"
         worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"
         beat = f"{celery} beat --loglevel WARNING --schedule"

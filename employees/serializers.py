@@ -130,6 +130,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             max_id=validated_data.pop("max_id", None) or None,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
+            university_id=self._university_id(validated_data, described),
         )
         with _unique_phone(), transaction.atomic():
             if described:
@@ -139,6 +140,12 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 # In the same transaction: an employee without the remembered answer cannot be.
                 answered(self.to_representation(employee))
         return employee
+
+    def _university_id(self, validated_data: dict[str, Any], described: dict[str, str] | None) -> int | None:
+        """Return the university by whose rules the rollout decides; a new one has none."""
+        if described is None:
+            return int(validated_data["university"].pk)
+        return University.objects.as_described(**described).values_list("pk", flat=True).first()
 
     def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
         """Change what was given, under the row's lock; an empty name or MAX id changes nothing."""

@@ -1,6 +1,6 @@
 from django.urls import path
 
-from monitoring import views
+from monitoring import rollout_views, views
 
 urlpatterns = [
     path("health", views.health),
@@ -13,4 +13,9 @@ urlpatterns = [
     path("monitoring/profile-stats", views.CoverageView.as_view(), name="profile-stats"),
     path("monitoring/health", views.CacheHealthView.as_view(), name="monitoring-health"),
     path("monitoring/webhook-stats", views.WebhookStatsView.as_view(), name="webhook-stats"),
+    path("monitoring/rollout", rollout_views.RolloutView.as_view()),
+    *(
+        path(f"monitoring/rollout/{action}", rollout_views.RolloutChangeView.as_view(action=action))
+        for action in rollout_views.ACTIONS
+    ),
 ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from dataclasses import dataclass, replace
 from datetime import datetime
 
@@ -11,7 +12,7 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from prometheus_client import Counter
 
-from profiles import cache, direct_answers, names
+from profiles import cache, comparison, direct_answers, names
 from profiles.cache import CachedProfile, CacheError
 from profiles.direct_api import DirectApiError
 from profiles.models import PhoneLink, Profile, ProfileSource
@@ -22,6 +23,7 @@ resolutions = Counter("name_resolutions", "Names resolved for employees", ["sour
 logger = logging.getLogger(__name__)
 
 CACHE_FIRST = 3
+CACHE_PRIMARY = 4
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,16 +42,16 @@ class Resolution:
     is_unresolved: bool = False
 
 
-def resolve(*, phone: str, max_id: str | None, first_name: str = "", last_name: str = "") -> Resolution:
+def resolve(
+    *, phone: str, max_id: str | None, first_name: str = "", last_name: str = "", university_id: int | None = None
+) -> Resolution:
     """Return the name to store for a new employee; never raises for an outage of Redis or the direct API.
 
     Names given in the request hold; a lone one is kept and the missing part looked up.
     """
     if first_name and last_name:
         return Resolution(first_name, last_name, "", max_id, ProfileSource.MANUAL)
-    stage = decide(phone).stage
-    found = _look_up(phone, max_id) if stage >= CACHE_FIRST else _ask_direct_api(phone, max_id)
-    resolutions.labels(found.source, stage).inc()
+    found = _answered(phone, max_id, university_id)
     if not first_name and not last_name:
         return found
     return replace(
@@ -59,6 +61,24 @@ def resolve(*, phone: str, max_id: str | None, first_name: str = "", last_name: 
         source=ProfileSource.MANUAL,
         updated_at=None,
     )
+
+
+def _answered(phone: str, max_id: str | None, university_id: int | None) -> Resolution:
+    """Ask whom the person's stage asks, and leave the lookup to be compared afterwards."""
+    stage = decide(phone, university_id).stage
+    started = time.perf_counter()
+    found = _BY_STAGE.get(stage, _ask_direct_api)(phone, max_id)
+    resolutions.labels(found.source, stage).inc()
+    comparison.offer(
+        phone=phone,
+        max_id=found.max_id,
+        university_id=university_id,
+        stage=stage,
+        source=found.source,
+        name=f"{found.first_name} {found.last_name}".strip(),
+        seconds=time.perf_counter() - started,
+    )
+    return found
 
 
 def _look_up(phone: str, max_id: str | None) -> Resolution:
@@ -75,6 +95,29 @@ def _look_up(phone: str, max_id: str | None) -> Resolution:
     if cached and not (direct.source == ProfileSource.API and direct.last_name):
         return _named(cached)
     return direct
+
+
+def _look_up_stores(phone: str, max_id: str | None) -> Resolution:
+    """Ask the direct API only for a person whom no store knows; age, gaps and faults of the cache are no reason."""
+    max_id = max_id or PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
+    known = _cached(max_id) if max_id else None
+    if known and known.display_name:
+        return _named(known)
+    if max_id and not _is_absent(max_id):
+        return Resolution(max_id=max_id)
+    direct = _ask_direct_api(phone, max_id)
+    if not max_id and direct.max_id and (known := _cached(direct.max_id)) and known.display_name:
+        return _named(known)
+    return direct
+
+
+def _is_absent(max_id: str) -> bool:
+    """Tell whether the record surely has nothing of the person; one that cannot be read is no proof."""
+    try:
+        with transaction.atomic():
+            return not Profile.objects.filter(user_id=max_id).exists()
+    except DatabaseError:
+        return False
 
 
 def _from_cache(max_id: str) -> CachedProfile | None:
@@ -159,3 +202,6 @@ def _ask_direct_api(phone: str, max_id: str | None) -> Resolution:
     if not user.first_name:
         return replace(unknown, max_id=max_id or user.user_id)
     return Resolution(user.first_name, user.last_name, "", max_id or user.user_id, ProfileSource.API, timezone.now())
+
+
+_BY_STAGE = {CACHE_FIRST: _look_up, CACHE_PRIMARY: _look_up_stores}

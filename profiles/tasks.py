@@ -6,11 +6,13 @@ from celery import shared_task
 from django.db import transaction
 
 from profiles import cache, direct_answers
+from profiles.comparison import compare_waiting
 from profiles.models import Profile
 
 logger = logging.getLogger(__name__)
 
 BATCH = 500
+COMPARING_SECONDS = 10.0
 
 
 @shared_task(ignore_result=True)
@@ -31,6 +33,12 @@ def refill_cache() -> int:
 @shared_task(ignore_result=True)
 def forget_direct_answers() -> int:
     return direct_answers.forget_old()
+
+
+@shared_task(ignore_result=True)
+def compare_lookups() -> int:
+    """Compare what waits, and leave the rest to the next round: the other tasks share this worker."""
+    return compare_waiting(COMPARING_SECONDS)
 
 
 def _write_all() -> int:

@@ -2,7 +2,7 @@ from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.decorators import action
 from rest_framework.permissions import BasePermission, IsAdminUser, IsAuthenticated
@@ -13,6 +13,7 @@ from rest_framework.viewsets import GenericViewSet
 from profiles import cache
 from profiles.cache import CachedProfile, CacheError
 from profiles.models import Profile, ProfileQuerySet
+from profiles.rollout.decision import serves
 from profiles.serializers import (
     NameSerializer,
     ProfileChangeSerializer,
@@ -41,11 +42,13 @@ class ProfileViewSet(GenericViewSet[Profile]):
     def get_permissions(self) -> list[BasePermission]:
         return [IsAuthenticated()] if self.request.method == "GET" else [IsAdminUser()]
 
-    @extend_schema(responses=ProfileSerializer)
+    @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
+        """Show a person; a service that names itself gets the unknown profile while the rollout keeps it off."""
         user_id = checked_id(user_id)
-        profile = known_profile(user_id) if self.may_see(user_id) else CachedProfile.unknown(user_id)
-        return Response(ProfileSerializer(profile).data)
+        service = request.headers.get("X-Service")
+        is_shown = self.may_see(user_id) and (service is None or serves(service))
+        return Response(ProfileSerializer(known_profile(user_id) if is_shown else CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
     def update(self, request: Request, user_id: str) -> Response:

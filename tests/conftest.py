@@ -15,6 +15,7 @@ from waffle.models import Switch
 from employees.models import University
 from profiles import cache, direct_api
 from profiles.rollout.decision import forget_state
+from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
 from tests.profiles.fake_max import FakeMax, fake_max
 from webhooks.wakeup import waker
@@ -37,6 +38,7 @@ def _as_a_new_process() -> Iterator[None]:
     cache.breaker.close()
     direct_api.breaker.close()
     yield
+    pulse.stop()
     writer.close()
     waker.stop()
 

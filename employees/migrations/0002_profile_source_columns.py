@@ -1,6 +1,15 @@
+from typing import Any
+
 from django.db import migrations, models
 
+from employees import provenance
 from employees.schema import Patiently
+
+
+def archive(apps: Any, schema_editor: Any) -> None:
+    """Refuse to go back while the rollout runs; else keep who answered for each name."""
+    provenance.refuse_unless_idle()
+    provenance.archive()
 
 
 class Migration(migrations.Migration):
@@ -31,5 +40,7 @@ class Migration(migrations.Migration):
                 "profile_last_updated",
                 models.DateTimeField(blank=True, null=True, verbose_name="profile last updated"),
             ),
+            # Last, so that it is the first on the way back, under the lock that the columns go under.
+            migrations.RunPython(migrations.RunPython.noop, archive),
         ),
     ]

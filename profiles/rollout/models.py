@@ -1,18 +1,29 @@
+from __future__ import annotations
+
 from decimal import Decimal
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models
+from django.db.models import F, Q
+from django.db.models.functions import Now
+from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
 PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
 EMERGENCY_STOP = "emergency_stop"
+SHADOW = "shadow_comparison"
 
 
 class Flag(AbstractUserFlag):
-    """A phase of the migration; ``percent`` is the share of employees admitted to it, by the hash of their phone."""
+    """A phase of the migration; ``percent`` is the share of employees admitted to it, by the hash of their phone.
+
+    ``everyone`` is waffle's override (its test helper sets it): yes is 100 for this phase and all before it, no is 0
+    for this phase and all after it.
+    """
 
     percent = models.DecimalField(
         _("percent"),
@@ -29,6 +40,11 @@ class Flag(AbstractUserFlag):
         help_text=_("flags of one salt have nested cohorts: who is in at 25 % is in at 50 %"),
     )
     superusers = models.BooleanField(_("superusers"), default=False)
+    moved_at = models.DateTimeField(_("percentage since"), default=timezone.now)
+
+    # Who saves and why, for the audit row; code that says neither is recorded as such.
+    change_by = ""
+    change_reason = ""
 
     class Meta(AbstractUserFlag.Meta):
         abstract = False
@@ -39,3 +55,159 @@ class Flag(AbstractUserFlag):
                 condition=models.Q(percent__gte=0, percent__lte=100), name="rollout_flag_percent_0_100"
             ),
         ]
+
+    def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool:
+        """Answer as the decision does, for ``request.rollout_phone`` where the view knows it.
+
+        Cookies, query, headers, language and the user's rights say nothing.
+        """
+        from profiles.rollout.decision import is_flag_active  # noqa: PLC0415 (it reads the models of this module)
+
+        phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
+        return is_flag_active(self.name, phone, university)
+
+    def save(self, *args: Any, **kwargs: Any) -> None:
+        from profiles.rollout import changes  # noqa: PLC0415 (it writes the models of this module)
+
+        with changes.saving(self):
+            super().save(*args, **kwargs)
+
+
+class OnBreach(models.TextChoices):
+    """What the conductor does after three breaches in a row."""
+
+    HOLD = "hold", _("hold")
+    ROLL_BACK = "roll-back", _("roll back one step")
+
+
+class Rollout(models.Model):
+    """The one row that every change locks; its revision counts them."""
+
+    revision = models.BigIntegerField(_("revision"), default=0)
+    revised_at = models.DateTimeField(_("revised at"), db_default=Now())
+    is_paused = models.BooleanField(_("paused"), default=False)
+    held_for = models.CharField(_("held for"), max_length=300, blank=True, default="")
+    on_breach = models.CharField(_("on a breach"), max_length=10, choices=OnBreach, default=OnBreach.HOLD)
+    remembered = models.JSONField(_("percentages before the emergency"), default=dict, blank=True)
+
+    class Meta:
+        verbose_name = _("rollout")
+        verbose_name_plural = _("rollout")
+        constraints: ClassVar = [models.CheckConstraint(condition=Q(pk=1), name="rollout_is_one_row")]
+
+    def __str__(self) -> str:
+        return f"r{self.revision}"
+
+    @classmethod
+    def current(cls) -> Rollout:
+        return Rollout.objects.filter(pk=1).first() or Rollout(pk=1)
+
+    @classmethod
+    def locked(cls) -> Rollout:
+        """Return the row for this transaction alone: changes come one after the other."""
+        Rollout.objects.bulk_create([Rollout(pk=1)], ignore_conflicts=True)
+        return Rollout.objects.select_for_update().get(pk=1)
+
+
+class Change(models.Model):
+    """What was changed, by whom and why, on what evidence. A trigger refuses to edit or delete a row."""
+
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    by = models.CharField(_("by"), max_length=150)
+    action = models.CharField(_("action"), max_length=20)
+    reason = models.CharField(_("reason"), max_length=500)
+    revision = models.BigIntegerField(_("revision"), db_index=True)
+    before = models.JSONField(_("from"), default=dict)
+    after = models.JSONField(_("to"), default=dict)
+    evidence = models.JSONField(_("evidence"), default=list)
+    is_forced = models.BooleanField(_("forced"), default=False)
+
+    class Meta:
+        ordering: ClassVar = ["-pk"]
+        verbose_name = _("change")
+        verbose_name_plural = _("changes")
+        constraints: ClassVar = [models.CheckConstraint(condition=~Q(reason=""), name="rollout_change_has_reason")]
+
+    def __str__(self) -> str:
+        return f"r{self.revision} {self.action}"
+
+
+class ScopeQuerySet(models.QuerySet["Scope"]):
+    def in_force(self) -> ScopeQuerySet:
+        return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
+
+
+class Scope(models.Model):
+    """A university that is let into a phase whatever the percentage, or kept out of it. Keeping out wins."""
+
+    university_id = models.BigIntegerField(_("university id"))
+    phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)
+    is_allowed = models.BooleanField(_("allowed"), default=False)
+    reason = models.CharField(_("reason"), max_length=500)
+    expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    objects: ClassVar[ScopeQuerySet] = ScopeQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("university rule")
+        verbose_name_plural = _("university rules")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["university_id", "phase", "is_allowed"], name="rollout_scope_unique"),
+            models.CheckConstraint(condition=~Q(reason=""), name="rollout_scope_has_reason"),
+            models.CheckConstraint(condition=Q(phase__in=(3, 4)), name="rollout_scope_phase_3_or_4"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{'allow' if self.is_allowed else 'deny'} {self.university_id}"
+
+
+class PlanState(models.TextChoices):
+    PLANNED = "planned", _("planned")
+    DONE = "done", _("done")
+    DROPPED = "dropped", _("dropped")
+
+
+class Plan(models.Model):
+    """A step for later: judged again when it is due, and dropped when the rollout has changed meanwhile."""
+
+    phase = models.PositiveSmallIntegerField(_("phase"))
+    percent = models.DecimalField(_("percent"), max_digits=5, decimal_places=2)
+    due_at = models.DateTimeField(_("due at"))
+    revision = models.BigIntegerField(_("revision"))
+    by = models.CharField(_("by"), max_length=150)
+    reason = models.CharField(_("reason"), max_length=500)
+    state = models.CharField(_("state"), max_length=10, choices=PlanState, default=PlanState.PLANNED)
+    outcome = models.CharField(_("outcome"), max_length=500, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["due_at"]
+        verbose_name = _("planned step")
+        verbose_name_plural = _("planned steps")
+
+    def __str__(self) -> str:
+        return f"{self.phase}: {self.percent} %"
+
+
+class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
+    def with_silence(self) -> HeartbeatQuerySet:
+        """Add the time since the last sign of life, by the database's clock."""
+        return self.annotate(silence=Now() - F("seen_at"))
+
+
+class Heartbeat(models.Model):
+    """A process that decides by the flags, and the revision that it has seen."""
+
+    process = models.CharField(_("process"), max_length=100, primary_key=True)
+    revision = models.BigIntegerField(_("revision"))
+    revision_seen_at = models.DateTimeField(_("revision seen at"), db_default=Now())
+    seen_at = models.DateTimeField(_("seen at"), db_default=Now())
+
+    objects: ClassVar[HeartbeatQuerySet] = HeartbeatQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        verbose_name = _("process")
+        verbose_name_plural = _("processes")
+
+    def __str__(self) -> str:
+        return self.process

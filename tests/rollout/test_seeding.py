@@ -7,9 +7,10 @@ from django.core.exceptions import ImproperlyConfigured
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Change, Flag, Rollout
 
 migration = import_module("profiles.rollout.migrations.0002_phases_and_switches")
+seeded = import_module("profiles.rollout.migrations.0005_seeded")
 
 pytestmark = pytest.mark.django_db
 
@@ -45,3 +46,21 @@ def test_a_second_run_changes_nothing(settings: Settings) -> None:
     settings.PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = 100
     migration.create(apps, None)
     assert Flag.objects.get(name="phase3_cache_first").percent == 25
+
+
+def test_seeding_leaves_one_audit_row(settings: Settings) -> None:
+    settings.PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = 25
+    migration.create(apps, None)
+    Rollout.objects.all().delete()
+    before = Change.objects.count()
+    for _ in range(2):
+        seeded.record(apps, None)
+    assert Change.objects.count() == before + 1
+    change = Change.objects.latest("pk")
+    assert (change.by, change.action, change.reason) == (
+        "migrate",
+        "seed",
+        "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE=25",
+    )
+    assert change.after["percents"] == dict(zip(PHASES, ["100", "100", "25", "0"], strict=True))
+    assert Flag.objects.get(name=SHADOW).salt == "shadow"

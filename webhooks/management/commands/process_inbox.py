@@ -8,6 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
+from profiles.rollout.heartbeat import pulse
 from webhooks.processing import process_inbox
 from webhooks.wakeup import Listener
 
@@ -27,6 +28,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stopping.set())
+        pulse.start("inbox")
         listener = Listener()
         while not stopping.is_set():
             try:

@@ -1,0 +1,230 @@
+"""The rollout's tables in the admin, plain; whatever is changed here goes by monitoring.steering like everywhere."""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar
+
+from django import forms
+from django.contrib import admin
+from django.db.models import Model
+from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from waffle.models import Switch
+
+from monitoring import checklist, steering
+from monitoring.models import GateCheck, RoundTrip, Signature
+from profiles.models import Comparison
+from profiles.rollout import changes, rules
+from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
+from profiles.rollout.rules import Order
+
+
+class ReadOnlyAdmin(ModelAdmin):
+    show_full_result_count = False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+
+class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form that tries the change before it is saved, so that what is refused is shown at the form."""
+
+    request: ClassVar[HttpRequest]
+
+    reason = forms.CharField(label=_("reason"), required=False, max_length=500)
+    expect_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["expect_revision"].initial = Rollout.current().revision
+
+    def order(self, *, is_dry_run: bool = False) -> Order:
+        return Order(
+            self.request.user.get_username(),
+            self.cleaned_data.get("reason") or "",
+            self.cleaned_data.get("expect_revision"),
+            is_dry_run,
+            bool(self.cleaned_data.get("force")),
+        )
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        self.attempt(self.order(is_dry_run=True))
+        return cleaned
+
+    def attempt(self, order: Order) -> None:
+        raise NotImplementedError
+
+
+class FlagForm(ReasonedForm):
+    # Free text: the rules say what a percentage is, in their own words.
+    percent = forms.CharField(label=_("percent"))
+    force = forms.BooleanField(label=_("past gates that do not pass"), required=False)
+
+    class Meta:
+        model = Flag
+        fields = ("note",)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["percent"].initial = rules.shown(self.instance.percent)
+
+    def attempt(self, order: Order) -> None:
+        if self.instance.name in PHASES:
+            steering.set_percent(self.instance.name, self.cleaned_data.get("percent"), order)
+        else:
+            self.instance.percent = rules.percentage(self.cleaned_data.get("percent"))
+
+
+class SwitchForm(ReasonedForm):
+    class Meta:
+        model = Switch
+        fields = ("active",)
+
+    def attempt(self, order: Order) -> None:
+        changes.set_switch(self.instance.name, self.cleaned_data["active"], order)
+
+
+class ScopeForm(ReasonedForm):
+    class Meta:
+        model = Scope
+        fields = ("university_id", "phase", "is_allowed", "expires_at")
+
+    def attempt(self, order: Order) -> None:
+        rules.refuse_unreasoned(order.reason)
+        rules.refuse_stale(order.expected_revision, Rollout.current().revision)
+
+
+class SteeredAdmin(ModelAdmin):
+    """Saves by the change functions; a form class a request, because the form asks who it is."""
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {}
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"request": request})
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return False
+
+
+@admin.register(Flag)
+class FlagAdmin(SteeredAdmin):
+    form = FlagForm
+    list_display = ("name", "percent", "everyone", "moved_at")
+    fields = ("name", "percent", "reason", "force", "note", "salt", "expect_revision")
+    readonly_fields: ClassVar = ["name", "salt"]
+
+    def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
+        Flag.objects.filter(pk=obj.pk).update(note=obj.note)
+        if obj.name in PHASES:
+            form.attempt(form.order())
+        else:
+            obj.save()
+
+
+@admin.register(Switch)
+class SwitchAdmin(SteeredAdmin):
+    form = SwitchForm
+    list_display = ("name", "active", "modified")
+    fields = ("name", "active", "reason", "expect_revision")
+    readonly_fields: ClassVar = ["name"]
+
+    def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
+        form.attempt(form.order())
+
+
+@admin.register(Scope)
+class ScopeAdmin(SteeredAdmin):
+    form = ScopeForm
+    list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
+    fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return bool(ModelAdmin.has_add_permission(self, request))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return bool(ModelAdmin.has_delete_permission(self, request, obj))
+
+    def save_model(self, request: HttpRequest, obj: Scope, form: Any, change: bool) -> None:
+        obj.reason = form.cleaned_data["reason"]
+        changes.set_scope(obj, form.order())
+
+    def delete_model(self, request: HttpRequest, obj: Scope) -> None:
+        changes.set_scope(obj, Order(request.user.get_username(), str(_("Removed in the admin"))), is_removal=True)
+
+    def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
+        for scope in queryset:
+            self.delete_model(request, scope)
+
+
+@admin.register(Change)
+class ChangeAdmin(ReadOnlyAdmin):
+    list_display = ("revision", "at", "by", "action", "reason", "is_forced")
+    list_filter = ("action", "is_forced")
+    search_fields = ("by", "reason")
+
+
+@admin.register(Plan)
+class PlanAdmin(ReadOnlyAdmin):
+    list_display = ("due_at", "phase", "percent", "state", "by", "reason", "outcome")
+    list_filter = ("state",)
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(ReadOnlyAdmin):
+    list_display = ("process", "revision", "revision_seen_at", "seen_at")
+
+
+@admin.register(GateCheck)
+class GateCheckAdmin(ReadOnlyAdmin):
+    list_display = ("at", "phase", "gate", "verdict", "message")
+    list_filter = ("verdict", "gate", "phase")
+
+
+@admin.register(RoundTrip)
+class RoundTripAdmin(ReadOnlyAdmin):
+    list_display = ("at", "took_ms", "error")
+
+
+@admin.register(Comparison)
+class ComparisonAdmin(ReadOnlyAdmin):
+    list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
+    list_filter = ("outcome", "pattern", "stage")
+
+
+class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
+    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN)
+
+    class Meta:
+        model = Signature
+        fields = ("item", "note")
+
+
+@admin.register(Signature)
+class SignatureAdmin(ModelAdmin):
+    """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
+
+    form = SignatureForm
+    list_display = ("item", "by", "note", "signed_at", "expires_at")
+    list_select_related = ("by",)
+
+    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
+        obj.by = request.user  # type: ignore[assignment]
+        obj.expires_at = timezone.now() + checklist.SIGNED_FOR
+        obj.save()
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

@@ -1,0 +1,133 @@
+"""The guide's migration checklist: what a machine can see it looks at, the rest a person signs for a time."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+
+from django.utils import timezone
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from employees.models import Employee
+from monitoring import findings, gates, transition
+from monitoring.findings import Step
+from monitoring.models import Signature, Verdict
+from profiles.models import Comparison, Profile, ProfileSource
+from profiles.rollout.models import PHASES, Change, Flag
+
+SIGNED_FOR = timedelta(days=90)
+
+Look = Callable[[], tuple[bool, str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Item:
+    """One line of the guide. ``look`` returns what a machine sees; without it somebody has to sign."""
+
+    name: str
+    section: Promise
+    text: Promise
+    look: Look | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    item: Item
+    is_done: bool
+    how: str
+    expires_at: datetime | None = None
+
+
+def standings() -> list[Standing]:
+    """Return how each item stands now; an expired signature is none."""
+    signed = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
+    return [_standing(item, signed.get(item.name)) for item in ITEMS]
+
+
+def _standing(item: Item, signature: Signature | None) -> Standing:
+    if item.look:
+        is_done, how = item.look()
+        return Standing(item, is_done, how)
+    if signature is None:
+        return Standing(item, False, _("waits for a signature"))
+    words = {"by": signature.by.get_username(), "note": signature.note}
+    return Standing(item, True, _("signed by %(by)s: %(note)s") % words, signature.expires_at)
+
+
+def _by(gate: gates.Gate) -> Look:
+    def look() -> tuple[bool, str]:
+        found = gates.ask(gate, Step(1, Decimal(0), Decimal(100), timezone.now()))
+        return found.verdict == Verdict.PASS, found.message
+
+    return look
+
+
+def _phase_is_on(phase: int) -> Look:
+    def look() -> tuple[bool, str]:
+        percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
+        return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {"phase": phase, "percent": percent}
+
+    return look
+
+
+def _profiles_are_cached() -> tuple[bool, str]:
+    count = Profile.objects.count()
+    return count > 0, _("%d profiles are cached") % count
+
+
+def _employees_are_named() -> tuple[bool, str]:
+    count = Employee.objects.filter(profile_source__in=(ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)).count()
+    return count > 0, _("%d employees are named by the cache") % count
+
+
+def _lookups_are_compared() -> tuple[bool, str]:
+    count = Comparison.objects.count()
+    return count > 0, _("%d lookups were compared") % count
+
+
+def _way_back_is_known() -> tuple[bool, str]:
+    is_known = Change.objects.filter(action__in=("rehearsal", "emergency")).exists()
+    return is_known, _("the way back was gone") if is_known else _("the way back was never tried")
+
+
+T = gettext_lazy
+_BEFORE, _SETUP, _WEBHOOK = T("Pre-Migration"), T("Infrastructure Setup"), T("Webhook Configuration")
+_ENABLING, _WATCHING, _AFTER = T("Integration Enablement"), T("Monitoring and Optimization"), T("Post-Migration")
+
+ITEMS = (
+    Item("backup_configuration", _BEFORE, T("Backup current configuration files")),
+    Item("backup_database", _BEFORE, T("Backup database")),
+    Item("review_usage", _BEFORE, T("Review current API usage patterns")),
+    Item("assess_volume", _BEFORE, T("Assess data volume and performance requirements")),
+    Item("plan_rollback", _BEFORE, T("Plan rollback procedures"), _way_back_is_known),
+    Item("environment", _SETUP, T("Update environment variables"), _by(findings.secret_set)),
+    Item("compose", _SETUP, T("Update Docker Compose configuration")),
+    Item("migrations", _SETUP, T("Create database migration scripts"), _by(findings.migrated)),
+    Item("deploy", _SETUP, T("Deploy infrastructure changes"), _phase_is_on(1)),
+    Item("health", _SETUP, T("Verify service health"), _by(findings.redis_answers)),
+    Item("webhook_url", _WEBHOOK, T("Configure MAX bot webhook URL")),
+    Item("event_types", _WEBHOOK, T("Enable webhook event types"), _phase_is_on(2)),
+    Item("webhook_endpoint", _WEBHOOK, T("Test webhook endpoint"), _by(findings.round_trip)),
+    Item("webhook_activity", _WEBHOOK, T("Monitor initial webhook activity"), _by(findings.updates_arrive)),
+    Item("profile_caching", _WEBHOOK, T("Verify profile caching"), _profiles_are_cached),
+    Item("cache_integration", _ENABLING, T("Enable profile cache integration"), _phase_is_on(3)),
+    Item("creation", _ENABLING, T("Test employee creation with profiles"), _employees_are_named),
+    Item("usage", _ENABLING, T("Monitor profile usage statistics"), _lookups_are_compared),
+    Item("sources", _ENABLING, T("Validate profile source tracking"), _by(findings.index_valid)),
+    Item("database", _ENABLING, T("Check database updates"), _by(findings.inbox_lag)),
+    Item("alerts", _WATCHING, T("Configure monitoring alerts")),
+    Item("performance", _WATCHING, T("Set up performance monitoring"), _by(findings.monitoring_on)),
+    Item("cache_tuning", _WATCHING, T("Optimize cache configuration"), _by(findings.few_evictions)),
+    Item("quality", _WATCHING, T("Validate profile quality metrics"), _by(transition.quality)),
+    Item("procedures", _WATCHING, T("Document operational procedures")),
+    Item("regression", _AFTER, T("Run regression tests")),
+    Item("compatibility", _AFTER, T("Validate backward compatibility")),
+    Item("system_performance", _AFTER, T("Monitor system performance"), _by(findings.webhook_errors)),
+    Item("documentation", _AFTER, T("Update documentation")),
+    Item("training", _AFTER, T("Train operations team")),
+)
+TO_SIGN = [(item.name, item.text) for item in ITEMS if item.look is None]

@@ -1,0 +1,88 @@
+"""Watches the rollout: fires what was planned, checks the gates, and pulls the tripwire on three breaches in a row."""
+
+from __future__ import annotations
+
+import logging
+from datetime import timedelta
+
+from django.conf import settings
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from monitoring import gates, probe, steering
+from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
+from monitoring.models import GateCheck, RoundTrip, Verdict
+from profiles.models import Comparison
+from profiles.rollout import changes, rules
+from profiles.rollout.controls import Controls
+from profiles.rollout.decision import is_monitored
+from profiles.rollout.models import OnBreach, Rollout
+from profiles.rollout.rules import Order
+
+CONDUCTOR = "conductor"
+KEPT = timedelta(days=30)
+
+logger = logging.getLogger(__name__)
+
+
+def conduct() -> list[str]:
+    """Do what is due; return what happened, one line each."""
+    lines = [f"{steering.fire_due()} planned steps"]
+    last = GateCheck.objects.filter(gate=TRIPWIRE).first()
+    if is_monitored() and (last is None or timezone.now() - last.at >= settings.MONITORING_CHECK_INTERVAL):
+        lines += look()
+    return lines
+
+
+def look() -> list[str]:
+    """Check the next step's gates and the tripwires once, and keep what they said."""
+    deepest = _deepest()
+    if deepest is None or deepest < 3:
+        probe.round_trip()
+    name = steering.turn()
+    current = gates.step_of(rules.phase_number(name), rules.percentage(100)).current
+    step = steering.step_after(name, current)
+    lines = []
+    if step is not None:
+        judgement = gates.check(rules.phase_number(name), step)
+        lines.append(judgement.held() if judgement.failing else _("Phase %d may go on") % judgement.step.phase)
+    lines += _watch(deepest)
+    for model in (GateCheck, RoundTrip, Comparison):
+        model.objects.filter(at__lt=timezone.now() - KEPT).delete()
+    return lines
+
+
+def _deepest() -> int | None:
+    outcome = Controls.read(Rollout.current())
+    return max((rules.phase_number(name) for name, percent in outcome.percents.items() if percent), default=None)
+
+
+def _watch(deepest: int | None) -> list[str]:
+    """Ask what has to stay true in the deepest phase; hold or go back after three breaches in a row."""
+    if deepest is None or deepest not in gates.STAYING:
+        GateCheck.objects.create(phase=0, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
+        return []
+    step = gates.step_of(deepest, rules.percentage(100))
+    found = [gates.ask(gate, step) for gate in gates.STAYING[deepest]]
+    judgement = gates.Judgement(step, [finding for finding in found if finding.verdict == Verdict.FAIL])
+    verdict = Verdict.FAIL if judgement.failing else Verdict.PASS
+    message = judgement.held() if judgement.failing else ""
+    GateCheck.objects.create(phase=deepest, gate=TRIPWIRE, verdict=verdict, message=message[:500])
+    latest = GateCheck.objects.filter(gate=TRIPWIRE).values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
+    if list(latest) != [(deepest, Verdict.FAIL)] * CHECKS_IN_A_ROW:
+        return [message] if message else []
+    return [_pull(deepest, judgement)]
+
+
+def _pull(phase: int, judgement: gates.Judgement) -> str:
+    message = judgement.held()
+    rollout = Rollout.current()
+    if rollout.is_paused:
+        return message
+    order = Order(CONDUCTOR, message[: rules.REASON_LENGTH], evidence=judgement.as_json())
+    if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3:
+        changes.roll_back_step(phase, order)
+    else:
+        changes.pause(order, why=message[:300])
+    logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
+    return message

@@ -1,0 +1,111 @@
+"""``manage.py rollback``: exits 0 when done and proven, 1 when refused, 3 when written but not proven."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from collections.abc import Iterator
+from typing import Any
+
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from employees import provenance
+from monitoring import console, way_back
+from monitoring.management.commands.rollout import order_of
+from monitoring.way_back import NotVerified
+from profiles.rollout import changes
+from profiles.rollout.rules import ChangeRefused, refuse_unreasoned
+
+PARTS = {
+    "emergency": "the direct API answers for everyone, updates are stored only; “rollout resume” ends it",
+    "webhook": "store updates, do not process them",
+    "cache": "nobody is served from the cache, collection goes on",
+    "monitoring": "the reports answer 404, the gates become inconclusive",
+}
+
+
+class Command(BaseCommand):
+    help = "Go back, a part or all of it, and prove that it is in force. Needs neither Redis nor a worker nor gates."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
+        for name, text in PARTS.items():
+            part = parts.add_parser(name, help=text)
+            _terms(part)
+            if name == "emergency":
+                part.add_argument("--rehearse", action="store_true", help="with one university, timed, and back again")
+                part.add_argument("--university", type=int, help="the one to rehearse with")
+            else:
+                part.add_argument("--undo", action="store_true", help="turn it on again")
+        _terms(parts.add_parser("schema", help="drop the columns of the provenance, archived first"))
+
+    def handle(self, *args: Any, part: str, **options: Any) -> None:
+        try:
+            for line in self._lines(part, **options):
+                self.stdout.write(line)
+                self.stdout.flush()
+        except NotVerified as doubt:
+            raise CommandError(f"Written, but not proven: {doubt}", returncode=3) from None
+        except ChangeRefused as refused:
+            raise CommandError(str(refused)) from None
+        except DatabaseError as error:
+            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
+
+    def _lines(self, part: str, **options: Any) -> Iterator[str]:
+        if part == "schema":
+            return self._schema(**options)
+        if options.get("rehearse"):
+            return self._rehearsal(**options)
+        return self._part(part, **options)
+
+    def _part(self, part: str, *, undo: bool = False, **options: Any) -> Iterator[str]:
+        started = time.perf_counter()
+        order = order_of(**options)
+        outcome = (way_back.undo if undo else way_back.roll_back)(part, order)
+        yield from console.outcome(outcome)
+        if not order.is_dry_run and not undo:
+            yield from way_back.verify(part)
+        yield f"Took {time.perf_counter() - started:.2f} s"
+
+    def _rehearsal(self, university: int | None, **options: Any) -> Iterator[str]:
+        if university is None:
+            raise CommandError("--rehearse needs --university")
+        order = order_of(**options)
+        refuse_unreasoned(order.reason)
+        if order.is_dry_run:
+            yield f"Dry run: university {university} would leave the cache and come back"
+            return
+        told = way_back.rehearse(university, order)
+        yield f"University {university} out after {told['out_s']} s ({told['out']})"
+        yield f"and back after {told['total_s']} s ({told['back']})"
+
+    def _schema(self, **options: Any) -> Iterator[str]:
+        order = order_of(**options)
+        refuse_unreasoned(order.reason)
+        provenance.refuse_unless_idle()
+        if not provenance.has_columns():
+            yield "The columns are gone already: nothing to do"
+            return
+        count = provenance.rows()
+        yield "1. drop the index idx_employees_profile_source, concurrently"
+        yield f"2. archive profile_source and profile_last_updated of {count} employees to a file in DATA_DIR/archives"
+        yield "3. drop both columns; code of this release needs them: deploy the one before, or stop it first"
+        if order.is_dry_run:
+            yield "Dry run: nothing was done"
+            return
+        started = time.perf_counter()
+        call_command("migrate", "employees", provenance.BEFORE_COLUMNS, verbosity=0, stdout=self.stderr)
+        if provenance.has_columns() or not provenance.archives():
+            raise NotVerified("the columns are still there, or the archive is not")
+        path = provenance.archives()[-1]
+        changes.note("schema", order, {"archive": path.name, "employees": count})
+        yield f"Archived to {path}; “migrate employees” brings the columns and their content back"
+        yield f"Took {time.perf_counter() - started:.2f} s"
+
+
+def _terms(parser: ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", help="why; recorded for good")
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
+    parser.add_argument("--by", default=None, help="who [the user of this shell]")

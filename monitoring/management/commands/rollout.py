@@ -1,0 +1,217 @@
+"""``manage.py rollout``: exits 0 when done, 1 when refused, 2 when a gate holds it or the words make no sense."""
+
+from __future__ import annotations
+
+import getpass
+import sys
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
+
+from config.env import parse_duration
+from monitoring import console, evidence, preview, probe, steering
+from monitoring.steering import Held
+from profiles import phones
+from profiles.rollout import changes, rules
+from profiles.rollout.controls import Controls
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import OnBreach, Rollout, Scope
+from profiles.rollout.rules import ChangeRefused, Order
+
+
+class Command(BaseCommand):
+    help = "Look at the rollout of the profile cache and steer it; every change needs a reason and is recorded."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        commands = parser.add_subparsers(dest="subcommand", required=True, metavar="COMMAND")
+        _add_looks(commands.add_parser)
+        _add_changes(commands.add_parser)
+
+    def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
+        has_colour = self.stdout.isatty() and not options.get("no_color")
+        try:
+            # Rendered here: some of the parts are made while they are printed.
+            parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
+            text = console.rendered(parts, has_colour=has_colour)
+        except Held as held:
+            raise CommandError(str(held), returncode=2) from None
+        except ChangeRefused as refused:
+            raise CommandError(str(refused)) from None
+        except DatabaseError as error:
+            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
+        self.stdout.write(text)
+
+    def on_status(self, **_: Any) -> Iterable[Any]:
+        rollout = Rollout.current()
+        return console.status(rollout, Controls.read(rollout), convergence())
+
+    def on_explain(self, phone: str, ask_api: bool, **_: Any) -> Iterable[Any]:
+        try:
+            known = preview.explain(phones.normalize(phone), asks_api=ask_api)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        for name, value in known.items():
+            if value is not None:
+                shown = f"{value / timedelta(days=1):.1f} days" if isinstance(value, timedelta) else value
+                yield f"{name:<12}{shown}"
+
+    def on_preview(self, phase: str, percent: str, limit: int, **_: Any) -> Iterable[Any]:
+        name = rules.phase_name(phase)
+        seen = preview.preview(name, rules.phase_number(name), rules.percentage(percent), max(limit, 0))
+        return console.preview(seen)
+
+    def on_set(self, phase: str, percent: str, **options: Any) -> Iterable[Any]:
+        return console.outcome(steering.set_percent(phase, percent, order_of(**options)))
+
+    def on_advance(self, phase: str | None, **options: Any) -> Iterable[Any]:
+        return console.outcome(steering.advance(phase, order_of(**options)))
+
+    def on_pause(self, **options: Any) -> Iterable[Any]:
+        return console.outcome(changes.pause(order_of(**options)))
+
+    def on_resume(self, **options: Any) -> Iterable[Any]:
+        return console.outcome(changes.resume(order_of(**options)))
+
+    def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
+        order = order_of(**options)
+        found = Scope.objects.filter(university_id=id, phase=phase, is_allowed=rule == "allow").first()
+        if rule == "clear":
+            scopes = list(Scope.objects.filter(university_id=id, phase=phase))
+        else:
+            scopes = [found or Scope(university_id=id, phase=phase, is_allowed=rule == "allow")]
+            scopes[0].reason, scopes[0].expires_at = order.reason, moment(until) if until else None
+        rules.refuse_unreasoned(order.reason)
+        for scope in () if order.is_dry_run else scopes:
+            changes.set_scope(scope, order, is_removal=rule == "clear")
+        yield f"university {id}, phase {phase}: {rule}" + (", a dry run" if order.is_dry_run else "")
+
+    def on_on_breach(self, action: str, **options: Any) -> Iterable[Any]:
+        return console.outcome(changes.set_on_breach(OnBreach(action), order_of(**options)))
+
+    def on_schedule(self, phase: str, percent: str, at: str, **options: Any) -> Iterable[Any]:
+        order = order_of(**options)
+        plan = changes.plan(phase, percent, moment(at), order)
+        said = f"phase {plan.phase} to {rules.shown(plan.percent)} % at {plan.due_at:%F %H:%M %Z}"
+        yield f"Dry run: {said}" if order.is_dry_run else f"Planned at revision {plan.revision}: {said}"
+
+    def on_replay(self, percent: str, days: int, **_: Any) -> Iterable[Any]:
+        share = rules.percentage(percent)
+        seen = evidence.replay(share, timedelta(days=days))
+        universities = seen.pop("by_university")
+        yield f"Had phase 3 been at {rules.shown(share)} % in the last {days} days:"
+        for name, value in seen.items():
+            shown = f"{value:.3f}" if isinstance(value, float) else value
+            yield f"  {name:<18}{'—' if shown is None or shown == {} else shown}"
+        rows = console.table("UNIVERSITY", "SEEN")
+        for university, tally in sorted(universities.items(), key=lambda item: -item[1].total):
+            rows.add_row(str(university or "—"), console.tallied(tally))
+        yield rows
+
+    def on_history(self, limit: int, **_: Any) -> Iterable[Any]:
+        return [console.history(max(limit, 1))]
+
+    def on_checklist(self, **_: Any) -> Iterable[Any]:
+        return console.checklist()
+
+    def on_gates(self, phase: str | None, probe: bool, dry_run: bool, **_: Any) -> Iterable[Any]:
+        if probe:
+            yield f"synthetic update: {send_probe()}"
+        number = rules.phase_number(rules.phase_name(phase)) if phase else None
+        yield from console.gates_of(number, is_kept=not dry_run)
+
+
+def send_probe() -> str:
+    return str(probe.round_trip())
+
+
+def _add_looks(add: Callable[..., ArgumentParser]) -> None:
+    add("status", help="each phase in a line, and whether every process follows")
+    explain = add("explain", help="how one phone is decided, and who knows the person")
+    explain.add_argument("--phone", required=True)
+    explain.add_argument("--ask-api", action="store_true", help="ask the direct API too")
+    seen = add("preview", help="who would change path")
+    _phase_and_percent(seen)
+    seen.add_argument("--limit", type=int, default=20, help="names to list [20]")
+    replay = add("replay", help="what the last week had been like at a percentage")
+    replay.add_argument("--percent", required=True)
+    replay.add_argument("--days", type=int, default=7)
+    add("history", help="who changed what, when and why").add_argument("--limit", type=int, default=20)
+    add("checklist", help="the guide's migration checklist: what a machine sees, what was signed")
+    gates = add("gates", help="what the gates say of the next step")
+    gates.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
+    gates.add_argument("--probe", action="store_true", help="send a synthetic update through the webhook first")
+    gates.add_argument("--dry-run", action="store_true", help="do not count this as one of the checks in a row")
+
+
+def _add_changes(add: Callable[..., ArgumentParser]) -> None:
+    change = add("set", help="set a phase: up one step at a time through the gates, down at once")
+    advance = add("advance", help="take the next step of 1 → 5 → 25 → 50 → 75 → 100")
+    advance.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
+    for stepping in (change, advance):
+        stepping.add_argument("--force", action="store_true", help="past gates that do not pass; recorded with them")
+    pause = add("pause", help="stop advances, schedules and automatic steps; percentages stay")
+    resume = add("resume", help="go on after a pause, or start anew after an emergency")
+    schedule = add("schedule", help="plan a step: judged again when it is due, dropped when the rollout has moved")
+    schedule.add_argument("--at", required=True, help="2026-12-01T09:00+03:00, or a duration from now: 12h")
+    rule = add("university", help="let a university into a phase whatever the percentage, or keep it out")
+    rule.add_argument("rule", choices=["allow", "deny", "clear"])
+    rule.add_argument("--id", type=int, required=True, help="the university")
+    rule.add_argument("--phase", type=int, choices=[3, 4], default=3)
+    rule.add_argument("--until", help="when the rule ends: a moment, or a duration from now")
+    breach = add("on-breach", help="what three breaches in a row do")
+    breach.add_argument("action", choices=OnBreach.values)
+    for setting in (change, schedule):
+        _phase_and_percent(setting)
+    for writing in (change, advance, pause, resume, rule, breach, schedule):
+        _terms(writing)
+
+
+def _phase_and_percent(parser: ArgumentParser) -> None:
+    parser.add_argument("--phase", required=True, help="1 to 4, or the flag's name")
+    parser.add_argument("--percent", required=True, help="0 to 100, two decimals; phases 1 and 2 are 0 or 100")
+
+
+def _terms(parser: ArgumentParser) -> None:
+    parser.add_argument("--reason", default="", help="why; recorded for good")
+    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
+    parser.add_argument("--expect-revision", type=int, help="refuse when somebody else changed the rollout meanwhile")
+    parser.add_argument("--by", default=None, help="who [the user of this shell]")
+
+
+def order_of(
+    *,
+    reason: str,
+    dry_run: bool = False,
+    expect_revision: int | None = None,
+    by: str | None = None,
+    force: bool = False,
+    **_: Any,
+) -> Order:
+    return Order(by or _user(), reason, expect_revision, dry_run, force)
+
+
+def _user() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid of {sys.argv[0]}"
+
+
+def moment(text: str) -> datetime:
+    """Read a moment, or a duration from now."""
+    try:
+        at = parse_datetime(text)
+    except ValueError:
+        at = None
+    if at is None:
+        try:
+            return timezone.now() + parse_duration(text)
+        except ValueError:
+            raise CommandError(f"--at is neither a moment nor a duration: {text[:50]}") from None
+    return at if at.tzinfo else timezone.make_aware(at)

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+
+class Verdict(models.TextChoices):
+    """What a gate says. Only a pass lets a step through; no data is inconclusive, never green."""
+
+    PASS = "PASS", _("pass")
+    FAIL = "FAIL", _("fail")
+    INCONCLUSIVE = "INCONCLUSIVE", _("inconclusive")
+    ERROR = "ERROR", _("error")
+
+
+class GateCheck(models.Model):
+    """What one gate said at one moment: three in a row are asked for, and some compare with yesterday."""
+
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    phase = models.PositiveSmallIntegerField(_("phase"))
+    gate = models.CharField(_("gate"), max_length=30)
+    verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict)
+    message = models.CharField(_("message"), max_length=500)
+    value = models.FloatField(_("value"), null=True)
+
+    class Meta:
+        ordering: ClassVar = ["-at", "-pk"]
+        indexes: ClassVar = [models.Index(fields=["gate", "phase", "-at"], name="monitoring_gatecheck_latest")]
+        verbose_name = _("gate check")
+        verbose_name_plural = _("gate checks")
+
+    def __str__(self) -> str:
+        return f"{self.phase} {self.gate} {self.verdict}"
+
+
+class RoundTrip(models.Model):
+    """A synthetic update sent through the webhook, the inbox and the worker, and how long it took."""
+
+    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
+    took_ms = models.FloatField(_("took, ms"), null=True, help_text=_("empty when it did not come out"))
+    error = models.CharField(_("error"), max_length=200, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        verbose_name = _("synthetic round trip")
+        verbose_name_plural = _("synthetic round trips")
+
+    def __str__(self) -> str:
+        return self.error or f"{self.took_ms:.0f} ms"
+
+
+class SignatureQuerySet(models.QuerySet["Signature"]):
+    def in_force(self) -> SignatureQuerySet:
+        return self.filter(expires_at__gt=timezone.now())
+
+
+class Signature(models.Model):
+    """Somebody answers for an item of the guide's checklist that no machine can see, until it expires."""
+
+    item = models.CharField(_("item"), max_length=50)
+    by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("by"))
+    note = models.CharField(_("note"), max_length=500)
+    signed_at = models.DateTimeField(_("signed at"), default=timezone.now)
+    expires_at = models.DateTimeField(_("expires at"))
+
+    objects: ClassVar[SignatureQuerySet] = SignatureQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering: ClassVar = ["-signed_at"]
+        verbose_name = _("signature")
+        verbose_name_plural = _("signatures")
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=Q(expires_at__gt=models.F("signed_at")), name="signature_expires_later"),
+            models.CheckConstraint(condition=~Q(note=""), name="signature_has_note"),
+        ]
+
+    def __str__(self) -> str:
+        return self.item

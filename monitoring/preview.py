@@ -1,0 +1,140 @@
+"""What a change of a percentage would do to whom, and what the system knows of one person."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from employees.models import Employee
+from profiles import cache, direct_api
+from profiles.cache import CachedProfile, CacheError
+from profiles.models import PhoneLink, Profile
+from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
+from profiles.rollout.models import Flag
+
+LOAD_WINDOW = timedelta(days=7)
+
+# The bucket of profiles.rollout.decision.bucket, counted by the database.
+_BUCKETED = """
+SELECT e.*, ('x' || left(encode(sha256(convert_to('v1:' || %(salt)s || ':' || e.phone, 'UTF8')), 'hex'), 8))::bit(32)
+            ::bigint %% 10000 AS bucket
+FROM employees e
+WHERE NOT EXISTS (SELECT 1 FROM rollout_scope s WHERE s.university_id = e.university_id AND s.phase <= %(phase)s
+                  AND (s.expires_at IS NULL OR s.expires_at > now()))
+"""
+_COUNTS = f"""
+SELECT e.university_id, u.name, count(*),
+       count(*) FILTER (WHERE p.user_id IS NULL),
+       count(*) FILTER (WHERE e.created_at > %(since)s),
+       count(*) FILTER (WHERE e.created_at > %(since)s AND p.user_id IS NULL)
+FROM ({_BUCKETED}) e JOIN universities u ON u.id = e.university_id LEFT JOIN profile_cache p ON p.user_id = e.max_id
+WHERE e.bucket >= %(low)s AND e.bucket < %(high)s
+GROUP BY 1, 2 ORDER BY 3 DESC, 1
+"""  # noqa: S608 (built of constants)
+_PEOPLE = f"""
+SELECT e.id FROM ({_BUCKETED}) e WHERE e.bucket >= %(low)s AND e.bucket < %(high)s ORDER BY e.id LIMIT %(limit)s
+"""  # noqa: S608
+
+
+@dataclass(frozen=True, slots=True)
+class UniversityShare:
+    university_id: int
+    name: str
+    people: int
+    without_profile: int
+    lookups: int
+    lookups_missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Who changes path when a phase goes from one percentage to another; universities with rules of their own do not.
+
+    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week.
+    """
+
+    phase: int
+    current: Decimal
+    target: Decimal
+    universities: list[UniversityShare]
+    people: list[Employee]
+
+    @property
+    def total(self) -> int:
+        return sum(share.people for share in self.universities)
+
+    @property
+    def without_profile(self) -> int:
+        return sum(share.without_profile for share in self.universities)
+
+    @property
+    def api_calls_per_day(self) -> float:
+        spared = sum(share.lookups - share.lookups_missing for share in self.universities) / LOAD_WINDOW.days
+        return spared if self.target < self.current else -spared
+
+
+def preview(name: str, phase: int, target: Decimal, limit: int = 20) -> Preview:
+    flag = Flag.objects.get(name=name)
+    low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
+    since = timezone.now() - LOAD_WINDOW
+    wanted = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "since": since, "limit": limit}
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, wanted)
+        shares = [UniversityShare(*row) for row in cursor.fetchall()]
+        cursor.execute(_PEOPLE, wanted)
+        ids = [row[0] for row in cursor.fetchall()]
+    people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
+    return Preview(phase, flag.percent, target, shares, people)
+
+
+def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
+    """Return how the rollout decides for a phone, and what each store knows of the person."""
+    employee = Employee.objects.filter(phone=phone).first()
+    university = employee.university_id if employee else None
+    decision = decide(phone, university)
+    max_id = (employee.max_id if employee else None) or _linked(phone)
+    profile = Profile.objects.filter(user_id=max_id).first() if max_id else None
+    return {
+        "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
+        "stage": decision.stage,
+        "reason": str(decision.reason),
+        "revision": decision.revision,
+        "university": university,
+        "max_id": max_id,
+        "employee": employee.profile_source if employee else None,
+        "redis": _in_redis(max_id),
+        "record": _told(CachedProfile.of(profile)) if profile else "—",
+        "age": timezone.now() - profile.last_updated if profile else None,
+        "api": _by_api(phone) if asks_api else None,
+    }
+
+
+def _linked(phone: str) -> str | None:
+    return PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
+
+
+def _in_redis(max_id: str | None) -> str:
+    if not max_id:
+        return "—"
+    try:
+        cached = cache.read(max_id)
+    except CacheError as error:
+        return str(error)
+    return _told(cached) if cached else "—"
+
+
+def _told(cached: CachedProfile) -> str:
+    return f"{cached.display_name or '—'} ({cached.source}{', stale' if cached.is_stale else ''})"
+
+
+def _by_api(phone: str) -> str:
+    try:
+        user = direct_api.find_user(phone)
+    except direct_api.DirectApiError as error:
+        return str(error)
+    return f"{user.first_name} {user.last_name}".strip() if user else "—"

@@ -1,0 +1,65 @@
+"""A synthetic update, signed like the messenger's, through the webhook, the inbox and the worker."""
+
+from __future__ import annotations
+
+import io
+import json
+import time
+from typing import Any
+
+from django.conf import settings
+from django.utils import timezone
+
+from monitoring.models import RoundTrip
+from profiles.rollout.decision import is_processing
+from webhooks import receiver
+from webhooks.models import InboxUpdate, State
+from webhooks.updates import repeat_keys
+
+PATIENCE_SECONDS = 5.0
+# A type that MAX does not have: it names nobody, so nothing of it ends in the cache.
+PROBE_TYPE = "rollout_probe"
+
+
+def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
+    """Send the update and wait until the worker is done with it; the result is a row."""
+    now = timezone.now()
+    update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
+    body = json.dumps(update).encode()
+    started = time.perf_counter()
+    status = _post(body)
+    trip = RoundTrip(at=now, error="" if status == 200 else f"the webhook answered {status}"[:200])
+    key, _ = repeat_keys(update, body, now)
+    while not trip.error and trip.took_ms is None:
+        took = time.perf_counter() - started
+        if InboxUpdate.objects.filter(dedup_key=key).exclude(state=State.PENDING).exists():
+            trip.took_ms = took * 1000
+        elif took > patience:
+            why = "is the inbox worker running?" if is_processing() else "processing is off"
+            trip.error = f"not processed within {patience:g} s: {why}"
+        else:
+            time.sleep(0.02)
+    trip.save()
+    return trip
+
+
+def _post(body: bytes) -> int:
+    environ: dict[str, Any] = {
+        "REQUEST_METHOD": "POST",
+        "PATH_INFO": "/webhook/max",
+        "QUERY_STRING": "",
+        "CONTENT_TYPE": "application/json",
+        "CONTENT_LENGTH": str(len(body)),
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": io.StringIO(),
+        "wsgi.url_scheme": "http",
+    }
+    if settings.WEBHOOK_SECRETS:
+        environ["HTTP_X_MAX_BOT_API_SECRET"] = settings.WEBHOOK_SECRETS[0].decode()
+    statuses: list[int] = []
+
+    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
+        statuses.append(int(status[:3]))
+
+    receiver.application(environ, start_response)
+    return statuses[0]

@@ -1,0 +1,127 @@
+"""``/monitoring/rollout``: the same functions as ``manage.py rollout``, for staff."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from drf_spectacular.utils import extend_schema
+from rest_framework import serializers
+from rest_framework.permissions import IsAdminUser
+from rest_framework.request import Request
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from monitoring import access, steering, way_back
+from monitoring.way_back import NotVerified
+from profiles.rollout import changes
+from profiles.rollout.controls import Controls, Outcome
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import PHASES, Rollout
+from profiles.rollout.rules import ChangeRefused, Order
+
+
+class ChangeSerializer(serializers.Serializer[Any]):
+    # Empty ones reach the rules, so that they are refused in the words of every other surface.
+    reason = serializers.CharField(required=False, allow_blank=True, default="")
+    phase = serializers.CharField(required=False, allow_null=True, default=None)
+    percent = serializers.CharField(required=False, default="")
+    expect_revision = serializers.IntegerField(required=False, allow_null=True, default=None)
+    dry_run = serializers.BooleanField(required=False, default=False)
+    force = serializers.BooleanField(required=False, default=False)
+
+
+class ProcessesSerializer(serializers.Serializer[Any]):
+    reached = serializers.ListField(child=serializers.CharField())
+    behind = serializers.ListField(child=serializers.CharField())
+    silent = serializers.ListField(child=serializers.CharField())
+    seconds = serializers.FloatField(allow_null=True)
+
+
+class RolloutSerializer(serializers.Serializer[Any]):
+    revision = serializers.IntegerField()
+    percents = serializers.DictField(child=serializers.FloatField())
+    switches = serializers.DictField(child=serializers.BooleanField())
+    is_paused = serializers.BooleanField()
+    held_for = serializers.CharField()
+    is_stopped = serializers.BooleanField()
+    processes = ProcessesSerializer()
+
+
+class OutcomeSerializer(serializers.Serializer[Any]):
+    revision = serializers.IntegerField()
+    is_change = serializers.BooleanField()
+    is_dry_run = serializers.BooleanField()
+    percents = serializers.DictField(child=serializers.FloatField())
+    verification = serializers.ListField(child=serializers.CharField(), required=False)
+
+
+def _percents(controls: Controls) -> dict[str, float]:
+    return {name: float(controls.percents[name]) for name in PHASES}
+
+
+class RolloutView(APIView):
+    authentication_classes = access.AUTHENTICATION
+    permission_classes = [access.MayMonitor]
+
+    @extend_schema(responses=RolloutSerializer)
+    def get(self, request: Request) -> Response:
+        rollout = Rollout.current()
+        controls, spread = Controls.read(rollout), convergence()
+        shown = {
+            "revision": rollout.revision,
+            "percents": _percents(controls),
+            "switches": controls.switches,
+            "is_paused": bool(controls.held_for),
+            "held_for": controls.held_for,
+            "is_stopped": controls.is_latched,
+            "processes": spread,
+        }
+        return Response(RolloutSerializer(shown).data)
+
+
+ACTIONS: dict[str, Callable[[str | None, str, Order], Outcome]] = {
+    "set": steering.set_percent,
+    "advance": lambda phase, _, order: steering.advance(phase, order),
+    "pause": lambda _, __, order: changes.pause(order),
+    "resume": lambda _, __, order: changes.resume(order),
+    "emergency": lambda _, __, order: changes.emergency(order),
+}
+
+
+class RolloutChangeView(APIView):
+    authentication_classes = access.AUTHENTICATION
+    permission_classes = [IsAdminUser]
+    action = ""
+
+    @extend_schema(request=ChangeSerializer, responses=OutcomeSerializer)
+    def post(self, request: Request) -> Response:
+        asked = ChangeSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        given = asked.validated_data
+        order = Order(
+            request.user.get_username(),
+            given["reason"],
+            given["expect_revision"],
+            given["dry_run"],
+            given["force"],
+        )
+        try:
+            outcome = ACTIONS[self.action](given["phase"], given["percent"], order)
+        except ChangeRefused as refused:
+            raise serializers.ValidationError([str(refused)]) from None
+        return Response(OutcomeSerializer(self._told(outcome)).data)
+
+    def _told(self, outcome: Outcome) -> dict[str, Any]:
+        told = {
+            "revision": outcome.revision,
+            "is_change": outcome.is_change,
+            "is_dry_run": outcome.is_dry_run,
+            "percents": _percents(outcome.after),
+        }
+        if self.action == "emergency" and not outcome.is_dry_run:
+            try:
+                told["verification"] = list(way_back.verify("emergency"))
+            except NotVerified as doubt:
+                told["verification"] = [f"not proven: {doubt}"]
+        return told

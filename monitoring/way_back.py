@@ -1,0 +1,149 @@
+"""The way back: each part alone or all at once, and the proof that it is in force. PostgreSQL is all it needs."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from monitoring.console import converged
+from profiles.models import ProfileSource
+from profiles.resolver import Resolution, resolve
+from profiles.rollout import changes
+from profiles.rollout.controls import Outcome
+from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import Scope
+from profiles.rollout.rules import ChangeRefused, Order
+
+VERIFIED_WITHIN = 4.5
+PROBE_SECONDS = 1.5
+# A number that is given to nobody; the direct API may be asked for it, and knows nothing.
+PROBE_PHONE = "+70000000000"
+REHEARSAL_LIMIT = timedelta(minutes=5)
+
+
+class NotVerified(Exception):
+    """What was changed is written, but not proven to be in force."""
+
+
+def roll_back(part: str, order: Order) -> Outcome:
+    if part == "emergency":
+        return changes.emergency(order)
+    return changes.set_switch(_SWITCHES[part], False, order)
+
+
+def undo(part: str, order: Order) -> Outcome:
+    """Turn a part on again; an emergency is undone by a resume alone."""
+    return changes.set_switch(_SWITCHES[part], True, order)
+
+
+def verify(part: str) -> Iterator[str]:
+    """Prove that a rollback is in force, a line for each proof; raise NotVerified when one fails."""
+    forget_state()
+    yield _CHECKS[part]()
+    yield await_convergence()
+
+
+def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
+    """Wait until every living process has seen the rollout's revision; one that falls silent is not waited for."""
+    deadline = time.monotonic() + seconds
+    while not (spread := convergence()).is_complete:
+        if time.monotonic() > deadline:
+            raise NotVerified(converged(spread))
+        time.sleep(0.05)
+    return converged(spread)
+
+
+def _emergency_holds() -> str:
+    decision = decide(PROBE_PHONE)
+    if decision.stage or decision.reason not in (Reason.KILLED, Reason.HARD_OFF):
+        raise NotVerified(_("a lookup would still be decided as %(reason)s") % {"reason": decision.reason})
+    if is_collecting() or is_processing():
+        raise NotVerified(_("updates would still be processed"))
+    return _("probe lookup: %s") % _probe()
+
+
+def _cache_is_out() -> str:
+    decision = decide(PROBE_PHONE)
+    if decision.stage:
+        raise NotVerified(_("a lookup would still be decided as %(reason)s") % {"reason": decision.reason})
+    return _("probe lookup: %s") % _probe()
+
+
+def _webhook_waits() -> str:
+    if is_processing():
+        raise NotVerified(_("updates would still be processed"))
+    return _("updates are stored and wait")
+
+
+def _reports_are_gone() -> str:
+    if is_monitored():
+        raise NotVerified(_("the reports still answer"))
+    return _("the reports answer 404 and the gates are inconclusive")
+
+
+def _probe() -> str:
+    """Look a person up by the resolver itself; it must not answer from the cache. A slow direct API is not awaited."""
+    found: list[Resolution] = []
+
+    def look_up() -> None:
+        try:
+            found.append(resolve(phone=PROBE_PHONE, max_id=None))
+        finally:
+            connection.close()
+
+    thread = threading.Thread(target=look_up, daemon=True)
+    thread.start()
+    thread.join(PROBE_SECONDS)
+    if thread.is_alive():
+        return _("the direct API is asked, and has not answered yet")
+    if not found or found[0].source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT):
+        raise NotVerified(_("the probe lookup was answered by the cache, or not at all"))
+    return _("answered by %s, not by the cache") % found[0].source
+
+
+_SWITCHES = {"webhook": "webhook_processing", "cache": "profile_cache", "monitoring": "monitoring"}
+_CHECKS: dict[str, Callable[[], str]] = {
+    "emergency": _emergency_holds,
+    "webhook": _webhook_waits,
+    "cache": _cache_is_out,
+    "monitoring": _reports_are_gone,
+}
+
+
+def rehearse(university_id: int, order: Order) -> dict[str, Any]:
+    """Take one university out of the cache and back, timed; the success is a gate of phase 3."""
+    if Scope.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
+        raise ChangeRefused(_("University %d is kept out already: rehearse with another one") % university_id)
+    started = time.perf_counter()
+    until = timezone.now() + REHEARSAL_LIMIT
+    scope = Scope(university_id=university_id, phase=3, reason=order.reason, expires_at=until)
+    changes.set_scope(scope, order)
+    try:
+        forget_state()
+        decision = decide(PROBE_PHONE, university_id)
+        if decision.stage >= 3:
+            raise NotVerified(_("the university would still be served by the cache"))
+        out = await_convergence()
+        took_out = time.perf_counter() - started
+    finally:
+        changes.set_scope(scope, replace(order, expected_revision=None), is_removal=True)
+    back = await_convergence()
+    took = time.perf_counter() - started
+    told = {
+        "university": university_id,
+        "out_s": round(took_out, 2),
+        "total_s": round(took, 2),
+        "out": out,
+        "back": back,
+    }
+    changes.note("rehearsal", order, told)
+    return told

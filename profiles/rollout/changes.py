@@ -1,0 +1,260 @@
+"""Everything that changes the rollout, behind the admin, the commands, the API and ``Flag.save()``.
+
+Each change locks the one row of the rollout, keeps the rules, counts the revision up by one and leaves one audit row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from copy import deepcopy
+from dataclasses import replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models.functions import Now
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from waffle.models import Switch
+
+from profiles.rollout import rules
+from profiles.rollout.controls import Controls, Outcome
+from profiles.rollout.decision import forget_state
+from profiles.rollout.models import (
+    EMERGENCY_STOP,
+    PHASES,
+    SWITCHES,
+    Change,
+    Flag,
+    OnBreach,
+    Plan,
+    PlanState,
+    Rollout,
+    Scope,
+)
+from profiles.rollout.rules import ChangeRefused, Order
+
+RESUMED_SHARE = Decimal(1)
+
+
+def _change(action: str, order: Order, edit: Callable[[Controls], None]) -> Outcome:
+    rules.refuse_unreasoned(order.reason)
+    with transaction.atomic():
+        rollout = Rollout.locked()
+        rules.refuse_stale(order.expected_revision, rollout.revision)
+        before = Controls.read(rollout)
+        after = deepcopy(before)
+        edit(after)
+        outcome = Outcome(before, after, rollout.revision, order.is_dry_run)
+        if outcome.is_change and not order.is_dry_run:
+            _write(rollout, before, after)
+            record(rollout, action, order, before.as_json(), after.as_json())
+            outcome = replace(outcome, revision=rollout.revision)
+    return outcome
+
+
+def _write(rollout: Rollout, before: Controls, after: Controls) -> None:
+    for name, percent in after.percents.items():
+        if percent != before.percents[name] or name in before.everyone:
+            Flag.objects.filter(name=name).update(
+                percent=percent, everyone=after.everyone.get(name), moved_at=timezone.now(), modified=timezone.now()
+            )
+    if before.is_latched and not after.is_latched:
+        # The database refuses to unlatch in any other transaction.
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('rollout.resuming', 'on', true)")
+    for name, is_active in after.switches.items():
+        if is_active != before.switches.get(name):
+            Switch.objects.update_or_create(name=name, defaults={"active": is_active})
+    rollout.is_paused, rollout.held_for = bool(after.held_for), after.held_for[:300]
+    rollout.on_breach, rollout.remembered = after.on_breach, after.remembered
+
+
+def record(rollout: Rollout, action: str, order: Order, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Count the locked rollout's revision up and leave the audit row."""
+    rollout.revision += 1
+    rollout.revised_at = Now()
+    rollout.save()
+    Change.objects.create(
+        by=order.by[:150],
+        action=action,
+        reason=order.reason.strip(),
+        revision=rollout.revision,
+        before=before,
+        after=after,
+        evidence=order.evidence,
+        is_forced=order.is_forced,
+    )
+    transaction.on_commit(forget_state)
+    # Within this transaction too: whoever decides next in it, decides by what was just written.
+    forget_state()
+
+
+def set_percent(phase: object, percent: object, order: Order, *, action: str = "set") -> Outcome:
+    """Set one phase; deeper phases are lowered with it. Gates are not asked here (monitoring.steering)."""
+    name = rules.phase_name(phase)
+
+    def edit(controls: Controls) -> None:
+        controls.percents = controls.moved(name, percent)
+        controls.everyone.pop(name, None)
+
+    return _change(action, order, edit)
+
+
+def set_switch(name: str, is_active: bool, order: Order) -> Outcome:
+    """Turn one of the parts or services on or off."""
+    if name == EMERGENCY_STOP:
+        return emergency(order) if is_active else _refuse_unlatching(order)
+    if name not in SWITCHES:
+        raise ChangeRefused(_("There is no switch “%(name)s”") % {"name": name[:50]})
+    return _change("switch", order, lambda controls: controls.switches.update({name: is_active}))
+
+
+def _refuse_unlatching(order: Order) -> Outcome:
+    def edit(controls: Controls) -> None:
+        if controls.is_latched:
+            controls.refuse_raise()
+
+    return _change("switch", order, edit)
+
+
+def pause(order: Order, *, why: str = "") -> Outcome:
+    """Stop advances, schedules and automatic steps; the percentages stay."""
+
+    def edit(controls: Controls) -> None:
+        controls.held_for = controls.held_for or why or order.reason
+
+    return _change("pause", order, edit)
+
+
+def set_on_breach(on_breach: OnBreach, order: Order) -> Outcome:
+    """Choose what three breaches in a row do: hold, or go back one step."""
+    return _change("on-breach", order, lambda controls: setattr(controls, "on_breach", str(on_breach)))
+
+
+def roll_back_step(phase: object, order: Order) -> Outcome:
+    """Lower a phase by one step and hold it there until somebody resumes."""
+    name = rules.phase_name(phase)
+
+    def edit(controls: Controls) -> None:
+        controls.percents = rules.settled(controls.percents, name, rules.step_before(controls.percents[name]))
+        controls.held_for = order.reason[:300]
+
+    return _change("roll-back", order, edit)
+
+
+def emergency(order: Order) -> Outcome:
+    """Let the direct API answer for everyone, collect nothing, and remember what was on. A second one does nothing."""
+
+    def edit(controls: Controls) -> None:
+        if controls.is_latched and controls.remembered:
+            return
+        controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
+        controls.percents = dict.fromkeys(PHASES, Decimal(0))
+        controls.everyone = {}
+        controls.switches |= {EMERGENCY_STOP: True, "webhook_processing": False}
+
+    with transaction.atomic():
+        outcome = _change("emergency", order, edit)
+        if not order.is_dry_run:
+            Plan.objects.filter(state=PlanState.PLANNED).update(
+                state=PlanState.DROPPED, outcome=_("Cancelled by an emergency rollback")
+            )
+    return outcome
+
+
+def resume(order: Order) -> Outcome:
+    """Clear the latch, or the pause. After an emergency phase 3 starts anew at 1 %, with the same cohort."""
+
+    def edit(controls: Controls) -> None:
+        controls.held_for = ""
+        if not controls.is_latched:
+            return
+        was = controls.percents | {name: Decimal(percent) for name, percent in controls.remembered.items()}
+        first, second, third, fourth = PHASES
+        controls.percents = {
+            first: was[first],
+            second: was[second],
+            # Never more than there was before the emergency.
+            third: min(was[third], RESUMED_SHARE),
+            fourth: Decimal(0),
+        }
+        controls.switches |= {EMERGENCY_STOP: False, "webhook_processing": True}
+        controls.remembered = {}
+
+    return _change("resume", order, edit)
+
+
+def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan:
+    """Plan a step for later, for the rollout as it is at this revision."""
+    name, wanted = rules.phase_name(phase), rules.percentage(percent)
+    rules.refuse_unreasoned(order.reason)
+    with transaction.atomic():
+        rollout = Rollout.locked()
+        rules.refuse_stale(order.expected_revision, rollout.revision)
+        controls = Controls.read(rollout)
+        controls.moved(name, wanted)
+        planned = Plan(
+            phase=rules.phase_number(name),
+            percent=wanted,
+            due_at=due_at,
+            revision=rollout.revision,
+            by=order.by[:150],
+            reason=order.reason,
+        )
+        if not order.is_dry_run:
+            planned.save()
+    return planned
+
+
+@transaction.atomic
+def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
+    """Let a university into a phase or keep it out, or take such a rule away."""
+    rules.refuse_unreasoned(order.reason)
+    rollout = Rollout.locked()
+    rules.refuse_stale(order.expected_revision, rollout.revision)
+    rule: dict[str, Any] = {"university": scope.university_id, "phase": scope.phase, "allowed": scope.is_allowed}
+    rule["expires_at"] = scope.expires_at.isoformat() if scope.expires_at else None
+    if is_removal:
+        scope.delete()
+    else:
+        scope.reason = scope.reason or order.reason
+        scope.save()
+    record(rollout, "scope", order, rule if is_removal else {}, {} if is_removal else rule)
+
+
+@contextmanager
+def saving(flag: Flag) -> Iterator[None]:
+    """Keep the rules around ``Flag.save()``: they hold for code, forms and shells that know nothing of this module."""
+    if flag.name not in PHASES:
+        flag.percent = rules.percentage(flag.percent)
+        yield
+        transaction.on_commit(forget_state)
+        return
+    with transaction.atomic():
+        rollout = Rollout.locked()
+        before = Controls.read(rollout)
+        after = deepcopy(before)
+        after.percents = before.moved(flag.name, flag.percent)
+        after.everyone.pop(flag.name, None)
+        if flag.everyone is not None:
+            after.everyone[flag.name] = flag.everyone
+        if flag.everyone and not before.everyone.get(flag.name):
+            before.refuse_raise()
+        flag.percent = after.percents[flag.name]
+        if before == after:
+            yield
+            return
+        flag.moved_at = timezone.now()
+        yield
+        order = Order(flag.change_by or _("code"), flag.change_reason or _("Saved by code, without a reason"))
+        _write(rollout, before, after)
+        record(rollout, "save", order, before.as_json(), after.as_json())
+
+
+@transaction.atomic
+def note(action: str, order: Order, told: dict[str, Any]) -> None:
+    """Leave an audit row of something that was done and changed nothing."""
+    record(Rollout.locked(), action, order, {}, told)

@@ -1,0 +1,109 @@
+"""The rules that every change of the rollout keeps, on whatever surface it is asked for; no I/O."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from decimal import Decimal, InvalidOperation
+from typing import Any
+
+from django.core.exceptions import ValidationError
+from django.utils.translation import gettext as _
+
+from profiles.rollout.models import PHASES
+
+STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
+REASON_LENGTH = 500
+
+Percents = dict[str, Decimal]
+
+
+class ChangeRefused(ValidationError):
+    """A change that must not be; the message is the same for an operator at the shell, in the admin and at the API."""
+
+    def __str__(self) -> str:
+        return str(self.message)
+
+
+@dataclass(frozen=True, slots=True)
+class Order:
+    """Who wants a change and why, and on what terms. ``evidence`` is what the gates said of it."""
+
+    by: str
+    reason: str
+    expected_revision: int | None = None
+    is_dry_run: bool = False
+    is_forced: bool = False
+    evidence: list[dict[str, Any]] = field(default_factory=list)
+
+
+def refuse_unreasoned(reason: str) -> None:
+    if not reason.strip():
+        raise ChangeRefused(_("A reason is required"))
+    if len(reason) > REASON_LENGTH or "\0" in reason:
+        raise ChangeRefused(_("A reason has at most %(limit)d characters") % {"limit": REASON_LENGTH})
+
+
+def refuse_stale(expected: int | None, revision: int) -> None:
+    if expected is not None and expected != revision:
+        raise ChangeRefused(
+            _("Somebody else changed the rollout: it is at revision %(now)d, not %(expected)d")
+            % {"now": revision, "expected": expected}
+        )
+
+
+def phase_name(phase: object) -> str:
+    """Return the flag's name of a phase given by number or name."""
+    text = str(phase).strip()
+    for number, name in enumerate(PHASES, start=1):
+        if text in (str(number), name, name.partition("_")[0]):
+            return name
+    raise ChangeRefused(_("There is no phase “%(phase)s”: it is 1, 2, 3 or 4") % {"phase": text[:50]})
+
+
+def phase_number(name: str) -> int:
+    return PHASES.index(name) + 1
+
+
+def percentage(value: object) -> Decimal:
+    """Return a percentage as a Decimal; refuse what is no number from 0 to 100 with two decimals."""
+    try:
+        percent = Decimal(str(value).strip().replace(",", "."))
+    except InvalidOperation:
+        percent = Decimal("NaN")
+    if isinstance(value, bool) or not percent.is_finite() or not 0 <= percent <= 100 or percent != round(percent, 2):
+        raise ChangeRefused(_("A percentage is a number from 0 to 100 with at most two decimals"))
+    return round(percent, 2)
+
+
+def shown(percent: Decimal) -> str:
+    """Return the percentage as people write it: 25, 12.5, 0.01."""
+    return f"{percent.normalize():f}"
+
+
+def settled(before: Mapping[str, Decimal], name: str, value: object) -> Percents:
+    """Return all percentages after setting one: deeper phases come down with it, shallower ones bound it."""
+    percent, number = percentage(value), phase_number(name)
+    if number <= 2 and percent not in (0, 100):
+        raise ChangeRefused(_("Phase %(phase)d is all or nothing: 0 or 100") % {"phase": number})
+    for shallower in PHASES[: number - 1]:
+        if percent > before[shallower]:
+            raise ChangeRefused(
+                _("Phase %(phase)d cannot be at %(percent)s %%: phase %(shallower)d is at %(bound)s %%")
+                % {
+                    "phase": number,
+                    "percent": shown(percent),
+                    "shallower": phase_number(shallower),
+                    "bound": shown(before[shallower]),
+                }
+            )
+    deeper = {other: min(before[other], percent) for other in PHASES[number:]}
+    return dict(before) | {name: percent} | deeper
+
+
+def next_step(percent: Decimal) -> Decimal | None:
+    return next((step for step in STEPS if step > percent), None)
+
+
+def step_before(percent: Decimal) -> Decimal:
+    return max((step for step in STEPS if step < percent), default=Decimal(0))

@@ -1,0 +1,237 @@
+"""Only a pass lets a step through; no data is inconclusive, and monitoring off blinds every gate."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+
+import pytest
+import time_machine
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from waffle.models import Switch
+
+from monitoring import conductor, gates, steering
+from monitoring.findings import Finding, Step
+from monitoring.gates import ENTERING, WIDENING, ask, judge, step_of
+from monitoring.models import GateCheck, RoundTrip, Verdict
+from monitoring.steering import Held
+from profiles.cache import CacheError
+from profiles.rollout import changes
+from profiles.rollout.decision import forget_state
+from profiles.rollout.models import PHASES, Change, Flag, OnBreach, Plan, Rollout
+from profiles.rollout.rules import ChangeRefused, Order
+from tests.conftest import Phases
+from tests.monitoring.evidence_rows import compared
+from tests.profiles.people import know
+from webhooks.models import InboxUpdate, State
+
+ORDER = Order("tester", "because")
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def verdicts(phase: int, target: int) -> dict[str, Verdict]:
+    return {finding.gate: finding.verdict for finding in judge(phase, Decimal(target)).findings}
+
+
+def arrive(ago: timedelta = timedelta(minutes=1), state: State = State.DONE) -> None:
+    at = timezone.now() - ago
+    InboxUpdate.objects.create(
+        dedup_key=str(InboxUpdate.objects.count()).encode(),
+        update_type="bot_started",
+        state=state,
+        received_at=at,
+        next_try_at=at,
+        finished_at=at,
+    )
+
+
+def settle(phase: int) -> None:
+    Flag.objects.filter(name=PHASES[phase - 1]).update(moved_at=timezone.now() - timedelta(days=2))
+
+
+@pytest.fixture
+def all_green(phases: Phases, settings: Settings) -> None:
+    """Phase 3 at 25 percent for two days, with everything that its gates ask for."""
+    settings.WEBHOOK_SECRETS = [b"secret"]
+    phases(100, 100, 25)
+    settle(3)
+    know("7")
+    arrive()
+    compared(700)
+    compared(40, stage=3, served_source="webhook", served_ms=5.0)
+    changes.note("rehearsal", ORDER, {"university": 1, "out_s": 1, "total_s": 2})
+    for minutes in (20, 10):
+        with time_machine.travel(timezone.now() - timedelta(minutes=minutes)):
+            gates.check(3, Decimal(50))
+
+
+def test_it_works(all_green: None) -> None:
+    judgement = judge(3, Decimal(50))
+    assert judgement.failing == []
+    steering.set_percent(3, 50, ORDER)
+    change = Change.objects.latest("revision")
+    assert (change.after["percents"][PHASES[2]], change.is_forced) == ("50", False)
+    assert {item["gate"] for item in change.evidence} == {gate.__name__ for gate in (*ENTERING[3], *WIDENING[3])}
+
+
+def test_no_data_passes_nowhere(phases: Phases) -> None:
+    phases(100, 100, 1)
+    for phase in (2, 3):
+        found = verdicts(phase, 5)
+        assert Verdict.INCONCLUSIVE in found.values()
+        with pytest.raises(Held, match=f"^Held phase {phase} at "):
+            steering._judged(PHASES[phase - 1], Decimal(1), Decimal(5), ORDER)
+    assert Flag.objects.get(name=PHASES[2]).percent == 1
+
+
+def test_force_is_recorded_with_the_failing_gates(phases: Phases) -> None:
+    phases(100, 100, 1)
+    steering.set_percent(3, 50, Order("tester", "the fair opens tomorrow", is_forced=True))
+    change = Change.objects.latest("revision")
+    assert change.is_forced
+    failing = {item["gate"] for item in change.evidence if item["verdict"] != Verdict.PASS}
+    assert {"step", "agreement", "dwell"} <= failing
+
+
+def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
+    with pytest.raises(Held, match="one step at a time: after 25 % comes 50 %"):
+        steering.set_percent(3, 75, ORDER)
+    steering.set_percent(3, 1, ORDER)
+    assert steering.advance(None, Order("tester", "r", is_forced=True)).after.percents[PHASES[2]] == 5
+
+
+def test_the_message_is_the_documented_one(all_green: None) -> None:
+    compared(24, "conflict")
+    held = judge(3, Decimal(50)).held()
+    assert held.startswith("Held phase 3 at 25 %: agreement 94.8 % < 98.0 % (lower bound, n = 764); conflicts 5.")
+
+
+def test_monitoring_off_blinds_every_gate(all_green: None) -> None:
+    Switch.objects.filter(name="monitoring").update(active=False)
+    forget_state()
+    assert set(verdicts(3, 50).values()) == {Verdict.INCONCLUSIVE}
+
+
+def test_three_checks_in_a_row(all_green: None) -> None:
+    GateCheck.objects.all().delete()
+    for passed in (1, 2):
+        found = {finding.gate: finding for finding in gates.check(3, Decimal(50)).findings}["agreement"]
+        assert found.verdict == Verdict.INCONCLUSIVE
+        # Looking again within the minute is no second check.
+        gates.check(3, Decimal(50))
+        assert f"in {passed} of 3 checks in a row" in found.message
+        GateCheck.objects.update(at=timezone.now() - timedelta(minutes=2 * (3 - passed)))
+        GateCheck.objects.filter(pk__in=GateCheck.objects.order_by("pk").values("pk")[:30]).update(
+            at=timezone.now() - timedelta(minutes=5)
+        )
+    assert verdicts(3, 50)["agreement"] == Verdict.PASS
+
+
+def test_a_university_fails_only_on_evidence(all_green: None) -> None:
+    compared(29, "conflict", university_id=8, ago=timedelta(seconds=1))
+    assert verdicts(3, 50)["universities"] == Verdict.PASS
+    compared(1, "conflict", university_id=8)
+    assert verdicts(3, 50)["universities"] == Verdict.FAIL
+
+
+def test_the_cohort_must_not_be_worse_than_the_direct_apis(all_green: None) -> None:
+    compared(60, "both_empty", stage=3, served_source="default", served_ms=5.0)
+    assert verdicts(3, 50)["cohort_errors"] == Verdict.FAIL
+    compared(200, stage=3, served_source="webhook", served_ms=500.0)
+    assert verdicts(3, 50)["cohort_speed"] == Verdict.FAIL
+
+
+@pytest.mark.parametrize(
+    ("gate", "spoil"),
+    [
+        ("dwell", lambda: Flag.objects.filter(name=PHASES[2]).update(moved_at=timezone.now())),
+        ("agreement", lambda: compared(24, "conflict")),
+        ("updates_arrive", lambda: InboxUpdate.objects.update(received_at=timezone.now() - timedelta(minutes=18))),
+        ("few_evictions", lambda: GateCheck.objects.all().delete()),
+    ],
+)
+def test_what_else_holds_phase_3(all_green: None, gate: str, spoil: Callable[[], object]) -> None:
+    assert verdicts(3, 50)[gate] == Verdict.PASS
+    spoil()
+    found = {finding.gate: finding for finding in judge(3, Decimal(50)).findings}[gate]
+    assert found.verdict != Verdict.PASS
+
+
+def test_a_gate_that_cannot_look_is_an_error(phases: Phases) -> None:
+    def broken(step: Step) -> Finding:
+        raise CacheError("get: TimeoutError")
+
+    assert ask(broken, step_of(3, Decimal(1))).verdict == Verdict.ERROR
+
+
+def test_phase_2_asks_for_a_round_trip(phases: Phases) -> None:
+    phases(100)
+    assert verdicts(2, 100)["round_trip"] == Verdict.INCONCLUSIVE
+    arrive()
+    RoundTrip.objects.create(took_ms=12.0)
+    assert set(verdicts(2, 100).values()) == {Verdict.PASS}
+    arrive(state=State.DEAD)
+    assert verdicts(2, 100)["webhook_errors"] == Verdict.FAIL
+    RoundTrip.objects.create(error="not processed")
+    assert verdicts(2, 100)["round_trip"] == Verdict.FAIL
+
+
+def test_phase_4_asks_for_phase_3_at_100(all_green: None, phases: Phases) -> None:
+    assert verdicts(4, 1) == {"phase3_complete": Verdict.FAIL, "no_alert": Verdict.PASS}
+    phases(100, 100, 100)
+    assert verdicts(4, 1)["phase3_complete"] == Verdict.INCONCLUSIVE
+    settle(3)
+    assert steering.advance(4, ORDER).after.percents[PHASES[3]] == 1
+
+
+def due(percent: int = 50) -> Plan:
+    return changes.plan(3, percent, timezone.now(), ORDER)
+
+
+def test_a_planned_step_is_judged_when_it_fires(all_green: None) -> None:
+    due()
+    assert steering.fire_due() == 1
+    assert Flag.objects.get(name=PHASES[2]).percent == 50
+    due(75)
+    steering.fire_due()
+    assert Plan.objects.latest("pk").outcome.startswith("Held phase 3 at 50 %")
+    assert Flag.objects.get(name=PHASES[2]).percent == 50
+
+
+def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> None:
+    plan = due()
+    changes.emergency(ORDER)
+    Plan.objects.update(state="planned")
+    assert steering.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert Flag.objects.get(name=PHASES[2]).percent == 0
+
+
+@pytest.mark.parametrize(("on_breach", "percent"), [(OnBreach.HOLD, 25), (OnBreach.ROLL_BACK, 5)])
+def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnBreach, percent: int) -> None:
+    changes.set_on_breach(on_breach, ORDER)
+    conductor.look()
+    compared(300, "conflict")
+    for _ in range(2):
+        conductor.look()
+    assert not Rollout.current().is_paused
+    conductor.look()
+    rollout = Rollout.current()
+    assert rollout.is_paused
+    assert rollout.held_for.startswith("Held phase 3 at 25 %: agreement at most")
+    assert Flag.objects.get(name=PHASES[2]).percent == percent
+    with pytest.raises(ChangeRefused, match="paused"):
+        steering.set_percent(3, 100, Order("tester", "r", is_forced=True))
+    changes.resume(ORDER)
+    assert not Rollout.current().is_paused
+
+
+def test_the_conductor_looks_once_an_interval(all_green: None, settings: Settings) -> None:
+    GateCheck.objects.all().delete()
+    conductor.conduct()
+    count = GateCheck.objects.count()
+    conductor.conduct()
+    assert GateCheck.objects.count() == count > 0
+    settings.MONITORING_CHECK_INTERVAL = timedelta(0)
+    conductor.conduct()
+    assert GateCheck.objects.count() == 2 * count

@@ -1,0 +1,184 @@
+"""The commands of an operator: what they show, how they refuse, and that a preview tells the truth."""
+
+import io
+import subprocess
+import sys
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.test import Client
+from django.utils import timezone
+
+from employees.models import Employee, University
+from monitoring.checklist import ITEMS, TO_SIGN, standings
+from monitoring.models import Signature
+from monitoring.preview import preview
+from profiles.rollout import changes
+from profiles.rollout.decision import decide, forget_state
+from profiles.rollout.models import PHASES, Plan, Rollout, Scope
+from profiles.rollout.rules import Order
+from tests.conftest import Phases
+from tests.monitoring.evidence_rows import compared
+from tests.profiles.people import know
+
+SUBCOMMANDS = [
+    *("status", "explain", "preview", "set", "advance", "pause", "resume", "schedule", "replay", "history", "gates"),
+    *("university", "on-breach", "checklist"),
+]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def run(*words: Any) -> str:
+    out = io.StringIO()
+    call_command(*map(str, words), stdout=out)
+    forget_state()
+    return out.getvalue()
+
+
+def test_status_is_a_line_a_phase(phases: Phases) -> None:
+    phases(100, 100, 25)
+    told = run("rollout", "status").splitlines()
+    assert [line.split()[0] for line in told[1:5]] == list(PHASES)
+    assert "25 %  Progressing" in told[3]
+    assert told[5].startswith("revision ")
+    assert told[6].startswith("processes 0/0")
+
+
+@pytest.mark.parametrize("subcommand", SUBCOMMANDS)
+def test_each_has_help(subcommand: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as end:
+        call_command("rollout", subcommand, "--help")
+    assert end.value.code == 0
+    assert "usage:" in capsys.readouterr().out
+
+
+def test_a_refusal_is_one_line_and_an_exit_code() -> None:
+    command = [sys.executable, "manage.py", "rollout", "set", "--phase", "9", "--percent", "1", "--reason", "r"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 1
+    assert done.stderr == "CommandError: There is no phase “9”: it is 1, 2, 3 or 4\n"
+
+
+@pytest.fixture
+def directory(phases: Phases, university: University) -> list[Employee]:
+    phases(100, 100, 5)
+    other = University.objects.create(name="Другой")
+    Scope.objects.create(university_id=other.pk, phase=3, is_allowed=True, reason="pilot")
+    forget_state()
+    return [
+        Employee.objects.create(phone=f"+7916{number:07d}", university=university if number % 3 else other)
+        for number in range(300)
+    ]
+
+
+@pytest.mark.parametrize("target", [Decimal(50), Decimal("0.5"), Decimal(5)])
+def test_a_preview_names_exactly_who_changes_path(directory: list[Employee], phases: Phases, target: Decimal) -> None:
+    know("7")
+    seen = preview(PHASES[2], 3, target, limit=300)
+    before = {person.pk: decide(person.phone, person.university_id).stage for person in directory}
+    phases(100, 100, float(target))
+    moved = [p.pk for p in directory if decide(p.phone, p.university_id).stage != before[p.pk]]
+    assert [person.pk for person in seen.people] == moved
+    assert seen.total == len(moved) == seen.without_profile
+
+
+def test_a_preview_is_readable(directory: list[Employee]) -> None:
+    told = run("rollout", "preview", "--phase", 3, "--percent", 50, "--limit", 2)
+    assert "go from the direct API to the cache" in told
+    assert "+7916" not in told
+
+
+def test_explain_tells_what_each_store_knows(directory: list[Employee]) -> None:
+    know("7")
+    Employee.objects.filter(pk=directory[1].pk).update(max_id="7")
+    told = run("rollout", "explain", "--phone", directory[1].phone)
+    assert "Иван Петров (webhook)" in told
+    assert "SPLIT" in told
+    with pytest.raises(CommandError, match="a phone is"):
+        run("rollout", "explain", "--phone", "me")
+
+
+def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
+    def rule(word: str) -> tuple[int, str]:
+        run("rollout", "university", word, "--id", 77, "--reason", "pilot")
+        decision = decide(None, 77)
+        return decision.stage, decision.reason
+
+    assert rule("allow") == (3, "ALLOWED")
+    assert rule("deny") == (2, "DENIED")
+    assert rule("clear") == (2, "SPLIT")
+
+
+def test_a_replay_and_the_comparisons(phases: Phases) -> None:
+    compared(200)
+    compared(10, "conflict", pattern="script")
+    assert "conflicts         5" in run("rollout", "replay", "--percent", 50)
+    told = run("rollout", "gates", "--phase", 3, "--dry-run")
+    assert "agreement 95.2 %, coverage 100.0 %, errors 0.0 % (n = 210)" in told
+    assert "conflicts: script 10" in told
+
+
+def test_a_schedule_takes_a_moment_or_a_duration(phases: Phases) -> None:
+    phases(100, 100, 5)
+    for at in ("12h", "2031-01-01T09:00+03:00"):
+        run("rollout", "schedule", "--phase", 3, "--percent", 25, "--at", at, "--reason", "r")
+    assert Plan.objects.count() == 2
+    for words in (("--at", "soon"), ("--at", "1h", "--expect-revision", Rollout.current().revision - 1)):
+        with pytest.raises(CommandError):
+            run("rollout", "schedule", "--phase", 3, "--percent", 25, "--reason", "r", *words)
+
+
+def test_history_shows_what_was_forced(phases: Phases) -> None:
+    phases(100, 100, 5)
+    run("rollout", "advance", "--reason", "the fair", "--force", "--by", "olga")
+    told = run("rollout", "history", "--limit", 1)
+    assert "olga" in told
+    assert "forced past" in told
+
+
+def test_waffle_commands_are_ours(phases: Phases) -> None:
+    phases(100, 100, 5)
+    assert "phase3_cache_first\t5 %" in run("waffle_flag", "--list")
+    with pytest.raises(CommandError, match="--superusers does not decide"):
+        run("waffle_flag", PHASES[2], "--percent", 1, "--superusers")
+    run("waffle_flag", "new_page", "--create", "--percent", "12.5")
+    assert "profile_cache: on → off" in run("waffle_switch", "profile_cache", "off", "--reason", "r")
+    run("waffle_switch", "emergency_stop", "on")
+    with pytest.raises(CommandError, match="latched"):
+        run("waffle_switch", "emergency_stop", "off")
+    assert decide(None).reason == "KILLED"
+
+
+def test_the_checklist_is_seen_or_signed(phases: Phases, superadmin: User, client: Client) -> None:
+    phases(100)
+    assert {standing.item.name for standing in standings() if standing.is_done} >= {"deploy", "migrations", "sources"}
+    client.force_login(superadmin)
+    item = TO_SIGN[0][0]
+    assert client.post("/admin/monitoring/signature/add/", {"item": item, "note": "tar.gz on s3"}).status_code == 302
+    signed = next(standing for standing in standings() if standing.item.name == item)
+    assert signed.is_done
+    assert signed.how == "signed by root: tar.gz on s3"
+    Signature.objects.update(signed_at=timezone.now() - timedelta(9), expires_at=timezone.now())
+    assert not next(standing for standing in standings() if standing.item.name == item).is_done
+    assert run("rollout", "checklist").count("\n") >= len(ITEMS)
+
+
+def test_a_machines_item_is_not_signed(superadmin: User, client: Client) -> None:
+    client.force_login(superadmin)
+    machine = next(item.name for item in ITEMS if item.look)
+    assert client.post("/admin/monitoring/signature/add/", {"item": machine, "note": "x"}).status_code == 200
+    assert not Signature.objects.exists()
+
+
+def test_a_pause_holds_and_a_resume_goes_on(phases: Phases) -> None:
+    phases(100, 100, 5)
+    run("rollout", "pause", "--reason", "holiday")
+    with pytest.raises(CommandError, match=r"The rollout is paused \(holiday\)"):
+        run("rollout", "advance", "--reason", "r", "--force")
+    run("rollout", "resume", "--reason", "back")
+    changes.set_percent(3, 4, Order("t", "r"))

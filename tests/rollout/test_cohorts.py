@@ -1,0 +1,111 @@
+"""The figures of the decision: shares, nesting, order of the phases, universities, and its cost."""
+
+import multiprocessing
+import os
+import time
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+
+from profiles.rollout.decision import Decision, Reason, bucket, current_state, decide, forget_state
+from profiles.rollout.models import PHASES, Scope
+from tests.conftest import Phases
+
+MANY = [f"+7{number:010d}" for number in range(9_160_000_000, 9_160_100_000)]
+
+pytestmark = pytest.mark.django_db
+
+
+def cohort(stage: int = 3) -> set[str]:
+    return {phone for phone in MANY if decide(phone).stage >= stage}
+
+
+def test_a_quarter_of_100_000_is_25_percent_nested_both_ways(phases: Phases) -> None:
+    phases(100, 100, 25)
+    quarter = cohort()
+    assert abs(len(quarter) / len(MANY) - 0.25) < 0.005
+    phases(100, 100, 50)
+    half = cohort()
+    assert quarter < half
+    phases(100, 100, 12.5)
+    assert cohort() == {phone for phone in quarter if bucket("migration", phone) < 1250}
+
+
+def test_no_person_is_deeper_without_being_in_the_phase_before(phases: Phases) -> None:
+    phases(100, 100, 50, 25)
+    state = current_state()
+    for phone in MANY:
+        held = [state.admits(name, phone) for name in PHASES]
+        assert held == sorted(held, reverse=True)
+        assert sum(held) == decide(phone).stage
+
+
+def quarter_in_this_process(_: int) -> tuple[int, tuple[str, ...]]:
+    return os.getpid(), tuple(phone for phone in MANY[:5000] if bucket("migration", phone) < 2500)
+
+
+def test_ten_processes_see_the_same_cohort() -> None:
+    with multiprocessing.get_context("fork").Pool(10, maxtasksperchild=1) as pool:
+        answers = pool.map(quarter_in_this_process, range(10), chunksize=1)
+    assert len({process for process, _ in answers}) == 10
+    assert len({phones for _, phones in answers}) == 1
+
+
+def test_a_decision_costs_less_than_10_microseconds(phases: Phases) -> None:
+    phases(100, 100, 50, 25)
+    decide(MANY[0])
+    best = 1.0
+    for _ in range(20):
+        started = time.perf_counter()
+        for phone in MANY[:2000]:
+            decide(phone, 7)
+        best = min(best, (time.perf_counter() - started) / 2000)
+    assert best < 10e-6
+
+
+@pytest.fixture
+def outsider(phases: Phases) -> str:
+    """A phone that 25 % do not admit."""
+    phases(100, 100, 25)
+    return next(phone for phone in MANY if decide(phone).stage == 2)
+
+
+def rule(university: int, *, phase: int = 3, allowed: bool, expires_in: timedelta | None = None) -> None:
+    expires_at = timezone.now() + expires_in if expires_in else None
+    Scope.objects.create(
+        university_id=university, phase=phase, is_allowed=allowed, reason="pilot", expires_at=expires_at
+    )
+    forget_state()
+
+
+def placed(decision: Decision) -> tuple[int, Reason]:
+    return decision.stage, decision.reason
+
+
+def test_an_allowed_university_is_in(outsider: str) -> None:
+    rule(7, allowed=True)
+    assert placed(decide(outsider, 7)) == (3, Reason.ALLOWED)
+    assert placed(decide(outsider, 8)) == (2, Reason.SPLIT)
+    assert placed(decide(None, 7)) == (3, Reason.ALLOWED)
+
+
+def test_denying_wins(outsider: str, phases: Phases) -> None:
+    phases(100, 100, 100)
+    rule(7, allowed=True, phase=4)
+    assert decide(outsider, 7).stage == 4
+    rule(7, allowed=False)
+    assert placed(decide(outsider, 7)) == (2, Reason.DENIED)
+
+
+def test_an_expired_rule_is_none(outsider: str) -> None:
+    rule(7, allowed=True, expires_in=-timedelta(seconds=1))
+    rule(8, allowed=True, expires_in=timedelta(hours=1))
+    assert decide(outsider, 7).stage == 2
+    assert decide(outsider, 8).stage == 3
+
+
+def test_nobody_is_let_in_where_nothing_is_collected(outsider: str, phases: Phases) -> None:
+    rule(7, allowed=True)
+    phases(100)
+    assert decide(outsider, 7).stage == 1
