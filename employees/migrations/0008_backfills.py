@@ -50,9 +50,9 @@ class Migration(migrations.Migration):
                     ("batch_size", models.PositiveIntegerField(default=1000, verbose_name="batch size")),
                     (
                         "batch_target_ms",
-                        models.PositiveIntegerField(default=100, verbose_name="time target of a batch, ms"),
+                        models.PositiveIntegerField(default=30, verbose_name="time target of a batch, ms"),
                     ),
-                    ("pause_ms", models.PositiveIntegerField(default=50, verbose_name="pause between batches, ms")),
+                    ("pause_ms", models.PositiveIntegerField(default=20, verbose_name="pause between batches, ms")),
                     ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
                     ("seen_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="last batch at")),
                     ("finished_at", models.DateTimeField(blank=True, null=True, verbose_name="finished at")),
