@@ -7,7 +7,7 @@ from typing import Any
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import NotFound, PermissionDenied
 
 from config.errors import AlreadyExists
 from employees.access import Scope, scope_of
@@ -153,7 +153,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         with _unique_phone(), transaction.atomic():
             employee = Employee.objects.select_for_update(of=("self",)).filter(pk=instance.pk).first()
             if employee is None:
-                raise serializers.ValidationError({"id": ["deleted meanwhile"]})
+                raise NotFound
             if described:
                 validated_data["university"] = University.objects.described(**described)
             rename(employee, validated_data)

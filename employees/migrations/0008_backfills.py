@@ -52,7 +52,7 @@ class Migration(migrations.Migration):
                         "batch_target_ms",
                         models.PositiveIntegerField(default=30, verbose_name="time target of a batch, ms"),
                     ),
-                    ("pause_ms", models.PositiveIntegerField(default=30, verbose_name="pause between batches, ms")),
+                    ("pause_ms", models.PositiveIntegerField(default=20, verbose_name="pause between batches, ms")),
                     ("created_at", models.DateTimeField(auto_now_add=True, verbose_name="created at")),
                     ("seen_at", models.DateTimeField(default=django.utils.timezone.now, verbose_name="last batch at")),
                     ("finished_at", models.DateTimeField(blank=True, null=True, verbose_name="finished at")),

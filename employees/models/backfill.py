@@ -46,7 +46,7 @@ class BackfillRun(models.Model):
     rows_changed = models.BigIntegerField(_("rows changed"), default=0)
     batch_size = models.PositiveIntegerField(_("batch size"), default=1000)
     batch_target_ms = models.PositiveIntegerField(_("time target of a batch, ms"), default=30)
-    pause_ms = models.PositiveIntegerField(_("pause between batches, ms"), default=30)
+    pause_ms = models.PositiveIntegerField(_("pause between batches, ms"), default=20)
     requested_by = models.ForeignKey(
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, verbose_name=_("requested by")
     )

@@ -18,6 +18,8 @@ UNNAMED = "Неизвестный вуз"
 EXACT_COUNT = 10_000
 # From so many expected rows on, counting the first 10 001 of a search would cost more than the page itself.
 FAR_ABOVE = 50_000
+# The planner judges one word by a large sample; of several conditions it only supposes that they are independent.
+FAR_ABOVE_BY_ONE_WORD = 20_000
 # So few that finding them all and sorting is quicker than walking by id until a page is full.
 FEW = 5_000
 _PREFIX_BELOW = 3
@@ -110,7 +112,8 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         """Count exactly to 10 000; above, tell what the planner expects."""
         rows = self.order_by().select_related(None)
         expected = rows.expected() if is_search else None
-        if expected is None or expected < FAR_ABOVE:
+        is_one_word = len(self.query.where.children) == 1
+        if expected is None or expected < (FAR_ABOVE_BY_ONE_WORD if is_one_word else FAR_ABOVE):
             counted = rows[: EXACT_COUNT + 1].count()
             if counted <= EXACT_COUNT:
                 return counted

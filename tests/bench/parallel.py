@@ -56,6 +56,10 @@ def main() -> None:
             list(pool.map(one, range(8)))
     finally:
         server.terminate()
+    report(outcomes)
+
+
+def report(outcomes: list[Counter[int]]) -> None:
     good = sum(outcome == Counter({201: 1, 409: 7}) for outcome in outcomes)
     sys.stdout.write(
         f"{good} of {PHONES} phones: one 201 and seven 409; all statuses {dict(sum(outcomes, Counter()))}, "

@@ -14,7 +14,7 @@ from employees.models.backfill import OPEN
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
 # Measured on two cores with clients beside it; the progress bar tells the real one.
-ROWS_A_SECOND = 5_000
+ROWS_A_SECOND = 3_000
 
 
 class Command(BaseCommand):
@@ -24,8 +24,8 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=ACTIONS)
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
         parser.add_argument("--university-id", type=int, help="start: only this university")
-        parser.add_argument("--batch-ms", type=int, default=100, help="start: time target of a batch [100]")
-        parser.add_argument("--pause-ms", type=int, default=50, help="start: pause between batches [50]")
+        parser.add_argument("--batch-ms", type=int, default=30, help="start: time target of a batch [30]")
+        parser.add_argument("--pause-ms", type=int, default=20, help="start: pause between batches [20]")
         parser.add_argument("--reason", default="by command", help="pause: why")
         parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave the work to the worker")
 
