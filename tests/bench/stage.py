@@ -77,7 +77,7 @@ class Stage:
         """Start the bare view on a port of its own, under the web server's very flags."""
         launch = replace(self.launch, port=embedded.free_port())
         web = next(child for child in launch.application(self.environment) if child.name == "web")
-        argv = [{"config.wsgi:application": "tests.bench.bare:application"}.get(word, word) for word in web.argv]
+        argv = [{"config.web:application": "tests.bench.bare:application"}.get(word, word) for word in web.argv]
         bare = replace(web, name="bare", argv=argv, log=launch.log("bare"))
         self.start(bare, partial(_serves, launch.port))
         return launch.url, bare
