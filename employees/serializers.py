@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -15,16 +16,17 @@ from employees.models import Employee, MaxIdJob, Role, University
 from employees.naming import named_employee, rename
 from profiles import phones
 from profiles.resolver import resolve
-from profiles.serializers import NameField, UserIdField
+from profiles.serializers import NameField, UserIdField, checked_text
 
-INN, KPP = r"^(\d{10}|\d{12})$", r"^\d{9}$"
+INN, KPP = r"^([0-9]{10}|[0-9]{12})$", r"^[0-9]{9}$"
+_ID = re.compile(r"[0-9]{1,18}")
 _DESCRIPTION = ("inn", "kpp", "university_name")
 
 
 class PhoneField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         try:
-            return phones.normalize(super().to_internal_value(data))
+            return phones.normalize(checked_text(data))
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
 
@@ -46,6 +48,12 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
 
 class SeenUniversityField(serializers.PrimaryKeyRelatedField[University]):
     """A university that the user may see; any other is as unknown as one that does not exist."""
+
+    def to_internal_value(self, data: Any) -> University:
+        # REST framework would take 1.5 for 1, and fail on what is no 64-bit integer.
+        if not (isinstance(data, int | str) and _ID.fullmatch(str(data))):
+            self.fail("incorrect_type", data_type=type(data).__name__)
+        return super().to_internal_value(data)
 
     def get_queryset(self) -> QuerySet[University]:
         return scope_of(self.context["request"].user).universities()

@@ -29,15 +29,37 @@ class Arrival(NamedTuple):
     received_at: datetime
 
 
-_STORE = """
-INSERT INTO webhook_inbox (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at)
-SELECT key, body, update_type, CASE WHEN reason = '' THEN 'pending' ELSE 'quarantined' END, reason, received_at,
-       received_at, CASE WHEN reason = '' THEN NULL ELSE received_at END
-FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::timestamptz[])
-    AS arrival (key, body, update_type, reason, received_at)
-ON CONFLICT (dedup_key) DO NOTHING
-RETURNING dedup_key
-"""
+_INTO = "INSERT INTO webhook_inbox (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at)"
+_ONCE = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
+_ROW = "(%b, %b, %b, %b, %b, %b, %b, %b)"
+# Up to here a commit is a fifth cheaper for PostgreSQL by VALUES than by arrays, whose binding is cheaper for us.
+_FEW = 8
+_STORE_FEW = [f"{_INTO} VALUES {', '.join([_ROW] * rows)} {_ONCE}" for rows in range(_FEW + 1)]
+_STORE_MANY = f"""
+{_INTO}
+SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[],
+                     %b::timestamptz[], %b::timestamptz[], %b::timestamptz[])
+{_ONCE}
+"""  # noqa: S608
+
+
+def _row(arrival: Arrival) -> tuple[object, ...]:
+    at = arrival.received_at
+    state, finished_at = ("quarantined", at) if arrival.reason else ("pending", None)
+    return arrival.dedup_key, arrival.body, arrival.update_type, state, arrival.reason, at, at, finished_at
+
+
+def _insert(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> set[bytes]:
+    """Commit arrivals by one statement; return the keys of those that are new."""
+    rows = [_row(arrival) for arrival in arrivals]
+    cursor = conn.cursor(binary=True)
+    if len(rows) <= _FEW:
+        cursor.execute(_STORE_FEW[len(rows)], [value for row in rows for value in row], prepare=True)
+    else:
+        cursor.execute(_STORE_MANY, [list(column) for column in zip(*rows, strict=True)], prepare=True)
+    return {key for (key,) in cursor}
+
+
 _RECENT = "SELECT dedup_key FROM webhook_inbox WHERE dedup_key = ANY(%b) AND received_at > %b"
 _BODIES = "SELECT dedup_key, body FROM webhook_inbox WHERE dedup_key = ANY(%b)"
 _COUNT_REPEATS = """
@@ -67,17 +89,7 @@ def store(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> None:
     """Commit arrivals by one statement, all or none; those that the inbox has already are counted as repeats."""
     fresh = _without_recent(conn, arrivals)
     unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
-    stored: set[bytes] = set()
-    if unique:
-        rows = unique.values()
-        columns = (
-            [arrival.dedup_key for arrival in rows],
-            [arrival.body for arrival in rows],
-            [arrival.update_type for arrival in rows],
-            [arrival.reason for arrival in rows],
-            [arrival.received_at for arrival in rows],
-        )
-        stored = {key for (key,) in conn.cursor(binary=True).execute(_STORE, columns, prepare=True)}
+    stored = _insert(conn, list(unique.values())) if unique else set()
     if len(stored) < len(arrivals):
         _count_repeats(conn, [arrival for arrival in arrivals if not _is_first(arrival, stored)])
 

@@ -31,10 +31,11 @@ class UniversityQuerySet(models.QuerySet["University"]):
         """Return the university of this INN and KPP, without an INN the one of this name; create it when new."""
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or UNNAMED})[0]
-        return self.get_or_create(inn="", name=university_name)[0]
+        known = self.as_described(inn=inn, kpp=kpp, university_name=university_name).first()
+        return known or self.get_or_create(inn="", name=university_name)[0]
 
     def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
-        return self.filter(inn=inn, kpp=kpp) if inn else self.filter(inn="", name=university_name)
+        return (self.filter(inn=inn, kpp=kpp) if inn else self.filter(name=university_name)).order_by("pk")
 
 
 class University(models.Model):
