@@ -53,7 +53,7 @@ class SeenUniversityField(serializers.PrimaryKeyRelatedField[University]):
         # REST framework would take 1.5 for 1, and fail on what is no 64-bit integer.
         if not (isinstance(data, int | str) and _ID.fullmatch(str(data))):
             self.fail("incorrect_type", data_type=type(data).__name__)
-        return super().to_internal_value(data)
+        return super().to_internal_value(data)  # type: ignore[arg-type]
 
     def get_queryset(self) -> QuerySet[University]:
         return scope_of(self.context["request"].user).universities()
