@@ -18,6 +18,8 @@ from tests.chaos.system import System, is_alive
 _EXIT_SECONDS = 15
 _CONNECTIONS = 16
 
+pytestmark = pytest.mark.xdist_group("slow")
+
 
 @pytest.fixture
 def system(system: System) -> Iterator[System]:
@@ -48,6 +50,7 @@ def stored_bodies(system: System) -> set[bytes]:
         return {body for (body,) in database.cursor(binary=True).execute("SELECT body FROM webhook_inbox")}
 
 
+@pytest.mark.alone
 def test_requests_under_way_are_answered(system: System) -> None:
     """They wait for a lock when the signal comes, and for a second after it."""
     bodies = tell(random.Random(), _CONNECTIONS).bodies
