@@ -91,6 +91,17 @@ class MayLookOrRule(BasePermission):
         return scope.sees_all or (scope.group is not None and request.method in SAFE_METHODS)
 
 
+DATA_PROTECTION_OFFICER = "data_protection_officer"
+
+
+class MayErase(BasePermission):
+    """The superadmin's and the data protection officer's right, whatever else they are."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user: Any = request.user
+        return scope_of(user).sees_all or user.groups.filter(name=DATA_PROTECTION_OFFICER).exists()
+
+
 class IsSuperadmin(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         return scope_of(request.user).sees_all

@@ -13,7 +13,6 @@ ORDERINGS = {
     "id": ("id",),
     "phone": ("phone",),
     "last_name": ("last_name", "first_name", "id"),
-    "first_name": ("first_name", "last_name", "id"),
     "created_at": ("created_at", "id"),
 }
 _SPELLINGS = {

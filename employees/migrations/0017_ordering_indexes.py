@@ -12,9 +12,6 @@ class Migration(migrations.Migration):
             "employee", models.Index(fields=["last_name", "first_name", "id"], name="idx_employees_by_last_name")
         ),
         BuildIndex(
-            "employee", models.Index(fields=["first_name", "last_name", "id"], name="idx_employees_by_first_name")
-        ),
-        BuildIndex(
             "employee", models.Index(fields=["university", "created_at", "id"], name="idx_employees_univ_created")
         ),
     ]

@@ -176,7 +176,6 @@ class Employee(models.Model):
             models.Index(fields=["role"], name="idx_employees_role", condition=~Q(role="")),
             # What a list may be ordered by, with its tie-breakers (queries.ORDERINGS).
             models.Index(fields=["last_name", "first_name", "id"], name="idx_employees_by_last_name"),
-            models.Index(fields=["first_name", "last_name", "id"], name="idx_employees_by_first_name"),
             models.Index(fields=["created_at", "id"], name="idx_employees_created_at"),
             # A university that came late stands at the end of the order of all.
             models.Index(fields=["university", "created_at", "id"], name="idx_employees_univ_created"),

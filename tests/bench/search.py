@@ -41,7 +41,6 @@ QUERIES = [
     "role=curator",
     "ordering=last_name",
     "ordering=-last_name",
-    "ordering=first_name",
     "ordering=phone",
     "ordering=-created_at",
     "ordering=-id&search=сидор",
