@@ -133,6 +133,15 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return int(plan[0]["Plan"]["Plan Rows"])
 
 
+# As profiles.phones and profiles.identity spell them; whoever writes past the API writes these or nothing.
+CANONICAL_PHONE = Q(phone__regex=r"^(\+7[0-9]{10}|\+[1-689][0-9]{7,14})$")
+CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
+    Q(max_id__regex=r"[^0-9]")
+    | Q(max_id__regex=r"^[1-9][0-9]{0,17}$")
+    | Q(max_id__regex=r"^[1-9][0-9]{18}$", max_id__lte=str(2**63 - 1))
+)
+
+
 class Employee(models.Model):
     """A person of the directory, one a phone. ``profile_source`` says who answered for the name."""
 
@@ -184,6 +193,8 @@ class Employee(models.Model):
             models.UniqueConstraint(fields=["phone"], name="employees_phone_unique"),
             models.CheckConstraint(condition=~Q(phone=""), name="employees_phone_not_empty"),
             models.CheckConstraint(condition=~Q(max_id=""), name="employees_max_id_not_empty"),
+            models.CheckConstraint(condition=CANONICAL_PHONE, name="employees_phone_canonical"),
+            models.CheckConstraint(condition=CANONICAL_MAX_ID, name="employees_max_id_canonical"),
         ]
 
     def __str__(self) -> str:

@@ -20,7 +20,7 @@ from employees import schema
 
 ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
 LONGEST_STALL_MS = 150
-HEAD = "0019"
+HEAD = "0021"
 STEPS = ["0001", "0002", "0003", HEAD, "0003", "0002", "0001", HEAD]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
