@@ -155,6 +155,11 @@ CELERY_BEAT_SCHEDULE = {
     # 8:00 in Moscow: before anybody waits for a name.
     "check-subscription": {"task": "webhooks.tasks.check_subscription", "schedule": crontab(hour="5", minute="0")},
     "forget-direct-answers": {"task": "profiles.tasks.forget_direct_answers", "schedule": timedelta(minutes=5)},
+    "finish-erasures": {
+        "task": "profiles.tasks.finish_erasures",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
+    },
     "work-on-jobs": {"task": "employees.tasks.work_on_jobs", "schedule": timedelta(seconds=5)},
     "retry-unresolved": {"task": "employees.tasks.retry_unresolved", "schedule": timedelta(seconds=15)},
     "forget-idempotent": {"task": "employees.tasks.forget_idempotent_requests", "schedule": timedelta(hours=1)},

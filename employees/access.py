@@ -4,18 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, TypeVar
+from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.db.models import Model, QuerySet
+from django.db.models import QuerySet
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
-from employees.models import Employee, Role, University
+from employees.models import Employee, EmployeeQuerySet, Role, University
 from profiles.models import Profile, ProfileQuerySet
-
-Row = TypeVar("Row", bound=Model)
 
 
 class Group(StrEnum):
@@ -35,23 +33,23 @@ class Scope:
     def sees_all(self) -> bool:
         return self.group == Group.SUPERADMIN
 
-    def employees(self) -> QuerySet[Employee]:
-        return self._seen(Employee.objects.all(), "university_id")
+    def employees(self) -> EmployeeQuerySet:
+        everybody = Employee.objects.all()
+        if self.sees_all:
+            return everybody
+        return everybody.of_university(self._own[0]) if self._own else everybody.none()
 
     def universities(self) -> QuerySet[University]:
-        return self._seen(University.objects.all(), "pk")
+        return University.objects.all() if self.sees_all else University.objects.filter(pk__in=self._own)
 
     def profiles(self) -> ProfileQuerySet:
         if self.sees_all:
             return Profile.objects.all()
         return Profile.objects.filter(user_id__in=self.employees().filter(max_id__isnull=False).values("max_id"))
 
-    def _seen(self, rows: QuerySet[Row], university: str) -> QuerySet[Row]:
-        if self.sees_all:
-            return rows
-        if self.group is None or self.university_id is None:
-            return rows.none()
-        return rows.filter(**{university: self.university_id})
+    @property
+    def _own(self) -> list[int]:
+        return [] if self.group is None or self.university_id is None else [self.university_id]
 
     def may_grant(self, role: str) -> bool:
         return self.sees_all or role in ("", Role.OPERATOR)
@@ -91,6 +89,17 @@ class MayLookOrRule(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
         scope = scope_of(request.user)
         return scope.sees_all or (scope.group is not None and request.method in SAFE_METHODS)
+
+
+DATA_PROTECTION_OFFICER = "data_protection_officer"
+
+
+class MayErase(BasePermission):
+    """The superadmin's and the data protection officer's right, whatever else they are."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        user: Any = request.user
+        return scope_of(user).sees_all or user.groups.filter(name=DATA_PROTECTION_OFFICER).exists()
 
 
 class IsSuperadmin(BasePermission):

@@ -3,6 +3,7 @@ from typing import Any
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from import_export.admin import ImportExportModelAdmin
 from import_export.formats.base_formats import CSV, XLSX
@@ -11,8 +12,10 @@ from unfold.contrib.import_export.forms import ExportForm, ImportForm
 
 from employees import backfill
 from employees.access import Scope, scope_of
+from employees.forms import EmployeeForm
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, RunStatus, University
 from employees.models.backfill import OPEN
+from employees.naming import NAMES, ask_later, note_source, rename
 from employees.resources import EmployeeResource
 
 
@@ -36,6 +39,8 @@ class UniversityAdmin(ModelAdmin):
 class EmployeeAdmin(ModelAdmin, ImportExportModelAdmin):
     resource_classes = [EmployeeResource]
     formats = [CSV, XLSX]
+    form = EmployeeForm
+    readonly_fields = ("profile_source", "profile_last_updated", "max_id_updated_at")
     import_form_class = ImportForm
     export_form_class = ExportForm
     list_display = ("last_name", "first_name", "phone", "max_id", "profile_source", "university")
@@ -53,6 +58,15 @@ class EmployeeAdmin(ModelAdmin, ImportExportModelAdmin):
         self, request: HttpRequest, queryset: Any, search_term: str
     ) -> tuple[QuerySet[Employee], bool]:
         return (queryset.matching(search_term) if search_term else queryset), False
+
+    def save_model(self, request: HttpRequest, obj: Employee, form: EmployeeForm, change: bool) -> None:
+        if change:
+            rename(Employee.objects.select_for_update().get(pk=obj.pk), form.given, may_clear=True)
+            return
+        note_source(obj, is_named=bool(form.given.keys() & set(NAMES)))
+        obj.max_id_updated_at = timezone.now() if obj.max_id else None
+        super().save_model(request, obj, form, change)
+        ask_later(obj)
 
     def has_import_permission(self, request: HttpRequest) -> bool:
         return admin_scope(request) is None and self.has_add_permission(request)

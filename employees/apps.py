@@ -5,3 +5,6 @@ from django.utils.translation import gettext_lazy as _
 class EmployeesConfig(AppConfig):
     name = "employees"
     verbose_name = _("directory")
+
+    def ready(self) -> None:
+        from employees import erasure  # noqa: F401, PLC0415 (registers itself)

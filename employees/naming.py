@@ -33,15 +33,16 @@ def named_employee(name: Resolution, **fields: Any) -> Employee:
     return employee
 
 
-def rename(employee: Employee, given: dict[str, Any]) -> None:
-    """Apply what a client sent to a row that the caller has locked.
+def rename(employee: Employee, given: dict[str, Any], *, may_clear: bool = False) -> None:
+    """Apply what was given by hand to a row that the caller has locked.
 
-    A changed name is ``manual`` from now on. An empty name or MAX id changes nothing: clients send whole objects.
+    A changed name is ``manual`` from now on. An empty name or MAX id changes nothing unless ``may_clear``: clients of
+    the API send whole objects.
     """
     changed = {
         field: value
         for field, value in given.items()
-        if getattr(employee, field) != value and (value or field not in (*NAMES, "max_id"))
+        if getattr(employee, field) != value and (value or may_clear or field not in (*NAMES, "max_id"))
     }
     if not changed:
         return
@@ -53,6 +54,20 @@ def rename(employee: Employee, given: dict[str, Any]) -> None:
     for field, value in changed.items():
         setattr(employee, field, value)
     employee.save(update_fields=[*changed, "updated_at"])
+
+
+def note_source(employee: Employee, *, is_named: bool) -> None:
+    """Before a row is saved that was entered by hand or came from a file: say who answers for its name."""
+    if is_named:
+        employee.profile_source, employee.profile_last_updated = ProfileSource.MANUAL, None
+    elif employee._state.adding:  # noqa: SLF001 (documented by Django)
+        employee.profile_source = ProfileSource.DEFAULT
+
+
+def ask_later(employee: Employee) -> None:
+    """Have a nameless row asked about by the task, which keeps to the pace of the direct API."""
+    if employee.profile_source == ProfileSource.DEFAULT:
+        UnresolvedName.objects.get_or_create(employee=employee, defaults={"next_try_at": timezone.now()})
 
 
 @transaction.atomic

@@ -12,11 +12,10 @@ from import_export.fields import Field
 from import_export.resources import ModelResource
 from import_export.widgets import Widget
 
-from employees.models import Employee, Role, University, UnresolvedName
-from employees.naming import NAMES
+from employees.models import Employee, Role, University
+from employees.naming import NAMES, ask_later, note_source
 from profiles import names, phones
 from profiles.identity import user_id_of
-from profiles.models import ProfileSource
 
 # A spreadsheet runs a cell that begins so; an apostrophe before it shows it as text. A phone is a number at worst.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
@@ -99,10 +98,7 @@ class EmployeeResource(ModelResource):
     def import_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
         before = {name: getattr(instance, name) for name in (*NAMES, "max_id")}
         super().import_instance(instance, row, **kwargs)
-        if any(getattr(instance, name) != before[name] for name in NAMES):
-            instance.profile_source, instance.profile_last_updated = ProfileSource.MANUAL, None
-        elif instance._state.adding:  # noqa: SLF001 (documented by Django)
-            instance.profile_source = ProfileSource.DEFAULT
+        note_source(instance, is_named=any(getattr(instance, name) != before[name] for name in NAMES))
         if instance.max_id != before["max_id"]:
             instance.max_id_updated_at = timezone.now()
         self._place(instance, row)
@@ -119,9 +115,7 @@ class EmployeeResource(ModelResource):
             raise ValueError(_("a new employee needs an INN or the name of a university"))
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        """Have the nameless asked about by the task, which keeps to the pace of the direct API."""
-        if instance.profile_source == ProfileSource.DEFAULT:
-            UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
+        ask_later(instance)
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         if self.on_row is not None:

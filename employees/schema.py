@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from django.contrib.postgres.operations import AddIndexConcurrently
+from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
 from django.db import OperationalError, connections
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
@@ -79,6 +79,17 @@ class BuildIndex(AddIndexConcurrently):
     """Build an index while others write; an invalid one that an interrupted build left under its name goes first."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        name = schema_editor.quote_name(self.index.name)
-        schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {name}")
+        _drop_index(schema_editor, self.index.name)
         super().database_forwards(app_label, schema_editor, from_state, to_state)
+
+
+class DropIndex(RemoveIndexConcurrently):
+    """Drop an index while others write; on the way back it is built as BuildIndex does."""
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        _drop_index(schema_editor, self.name)
+        super().database_backwards(app_label, schema_editor, from_state, to_state)
+
+
+def _drop_index(schema_editor: Any, name: str) -> None:
+    schema_editor.execute(f"DROP INDEX CONCURRENTLY IF EXISTS {schema_editor.quote_name(name)}")

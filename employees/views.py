@@ -8,13 +8,13 @@ from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin
 from rest_framework.pagination import LimitOffsetPagination
-from rest_framework.permissions import IsAuthenticated
+from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from config.errors import JobRunning
-from employees.access import IsSuperadmin, MayLookOrRule, MayUseDirectory, scope_of
+from employees.access import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, scope_of
 from employees.idempotency import answered_once
 from employees.models import Employee, MaxIdJob, University
 from employees.models.directory import FEW
@@ -123,6 +123,9 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
 class SeenProfileViewSet(ProfileViewSet):
     """Profiles: curators and operators see those of their own university's employees, others look unknown."""
+
+    def get_permissions(self) -> list[BasePermission]:
+        return [IsAuthenticated(), MayErase()] if self.request.method == "DELETE" else super().get_permissions()
 
     def profiles(self) -> ProfileQuerySet:
         user = self.request.user

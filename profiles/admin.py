@@ -11,9 +11,11 @@ from django.utils import timezone
 from unfold.admin import ModelAdmin
 
 from profiles import cache
+from profiles.erasure import erase
 from profiles.identity import user_id_of
 from profiles.models import PhoneLink, Profile
 from profiles.sightings import Claim, Sighting
+from profiles.tombstones import Erasure
 
 _NAMES = ("first_name", "last_name", "user_provided_name")
 
@@ -53,23 +55,31 @@ class ProfileAdmin(ModelAdmin):
         cache.write_through(changed)
 
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
-        user_id = obj.user_id
-        super().delete_model(request, obj)
-        cache.forget(user_id)
+        erase(obj.user_id, by=request.user.get_username(), reason="in the admin")
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
         for profile in queryset:
             self.delete_model(request, profile)
 
 
-@admin.register(PhoneLink)
-class PhoneLinkAdmin(ModelAdmin):
-    list_display = ("user_id", "said_at")
-    search_fields = ("user_id",)
-    exclude = ("phone",)
-
+class Unwritten(ModelAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 
     def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+@admin.register(PhoneLink)
+class PhoneLinkAdmin(Unwritten):
+    list_display = ("user_id", "said_at")
+    search_fields = ("user_id",)
+    exclude = ("phone",)
+
+
+@admin.register(Erasure)
+class ErasureAdmin(Unwritten):
+    list_display = ("at", "by", "reason", "counts")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False

@@ -102,7 +102,7 @@ def compare(waiting: WaitingComparison) -> Comparison:
     age = timezone.now() - cached.last_updated if cached and cached.last_updated else None
     return Comparison(
         at=waiting.asked_at,
-        key_hash=salted_hmac("profiles.comparison", waiting.phone, algorithm="sha256").hexdigest()[:32],
+        key_hash=hash_of(waiting.phone),
         bucket=bucket(current_state().salts.get(PHASES[2], ""), waiting.phone),
         university_id=waiting.university_id,
         stage=waiting.stage,
@@ -114,6 +114,10 @@ def compare(waiting: WaitingComparison) -> Comparison:
         served_source=waiting.served_source,
         served_ms=waiting.served_ms,
     )
+
+
+def hash_of(phone: str) -> str:
+    return salted_hmac("profiles.comparison", phone, algorithm="sha256").hexdigest()[:32]
 
 
 def _ask_both(waiting: WaitingComparison) -> Answers:

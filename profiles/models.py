@@ -12,6 +12,7 @@ from django.utils.translation import gettext_lazy as _
 from config import statements
 from profiles import names
 from profiles.sightings import Claim, Sighting, fold
+from profiles.tombstones import Tombstone
 
 
 class ProfileSource(models.TextChoices):
@@ -82,7 +83,7 @@ RETURNING {fields}
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def absorb(self, sightings: Iterable[Sighting]) -> list[Profile]:
         """Merge sightings into the table by one statement; return the profiles that changed."""
-        people = fold(sightings)
+        people = fold(Tombstone.objects.outlived(sightings))
         if not people:
             return []
         columns: list[list[object]] = [[person.user_id for person in people]]
@@ -185,7 +186,7 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
     def absorb(self, links: Iterable[PhoneLink]) -> None:
         """Keep the latest sharing of each phone."""
         latest: dict[str, PhoneLink] = {}
-        for link in sorted(links, key=lambda link: (link.said_at, link.user_id)):
+        for link in sorted(Tombstone.objects.outlived(links), key=lambda link: (link.said_at, link.user_id)):
             latest[link.phone] = link
         if latest:
             rows = [latest[phone] for phone in sorted(latest)]

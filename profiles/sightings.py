@@ -37,6 +37,10 @@ class Sighting:
         return any(self.claims)
 
     @property
+    def said_at(self) -> datetime:
+        return max((claim.said_at for claim in self.claims if claim), default=self.received_at)
+
+    @property
     def claims(self) -> tuple[Claim | None, Claim | None, Claim | None]:
         return self.first_name, self.last_name, self.user_provided_name
 

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 from django.db import transaction
 
-from profiles import cache, direct_answers
+from profiles import cache, direct_answers, erasure
 from profiles.comparison import compare_waiting
 from profiles.models import Profile
 
@@ -33,6 +33,11 @@ def refill_cache() -> int:
 @shared_task(ignore_result=True)
 def forget_direct_answers() -> int:
     return direct_answers.forget_old()
+
+
+@shared_task(ignore_result=True)
+def finish_erasures() -> int:
+    return erasure.finish_erasures()
 
 
 @shared_task(ignore_result=True)

@@ -3,7 +3,7 @@ from typing import Any
 
 from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers
+from rest_framework import serializers, status
 from rest_framework.decorators import action
 from rest_framework.permissions import BasePermission, IsAdminUser, IsAuthenticated
 from rest_framework.request import Request
@@ -12,6 +12,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from profiles import cache
 from profiles.cache import CachedProfile, CacheError
+from profiles.erasure import erase
 from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import serves
 from profiles.serializers import (
@@ -56,6 +57,12 @@ class ProfileViewSet(GenericViewSet[Profile]):
         change = ProfileChangeSerializer(data=request.data)
         change.is_valid(raise_exception=True)
         return Response(ProfileSerializer(apply(change.sighting(checked_id(user_id)))).data)
+
+    @extend_schema(responses={204: None})
+    def destroy(self, request: Request, user_id: str) -> Response:
+        """Erase a person everywhere; of employees the row stays, without the name. Recorded without the person."""
+        erase(checked_id(user_id), by=request.user.get_username(), reason="by the API")
+        return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=NameSerializer, responses=ProfileSerializer)
     @action(detail=True, methods=["post"], url_path="name")

@@ -41,6 +41,7 @@ QUERIES = [
     "role=curator",
     "ordering=last_name",
     "ordering=-last_name",
+    "ordering=phone",
     "ordering=-created_at",
     "ordering=-id&search=сидор",
 ]
@@ -68,7 +69,7 @@ def main() -> None:
     migrate()
     started = time.perf_counter()
     fill()
-    size = run("SELECT pg_size_pretty(pg_relation_size('idx_employees_search'))")[0][0]
+    size = run("SELECT pg_size_pretty(pg_relation_size('idx_employees_scoped_search'))")[0][0]
     sys.stdout.write(f"{ROWS} employees in {time.perf_counter() - started:.0f} s, search index {size}\n")
     curator = User.objects.create_user("curator")
     curator.groups.add(Group.objects.get(name="curator"))

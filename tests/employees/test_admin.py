@@ -1,11 +1,17 @@
 """The admin's pages of the directory."""
 
+from typing import Any
+
 import pytest
 from django.contrib.auth.models import Group, Permission, User
+from django.db import IntegrityError, transaction
 from django.test import Client
+from django.utils import timezone
 
 from employees import backfill
-from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University
+from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
+from profiles.identity import user_id_of
+from profiles.phones import normalize
 from tests.profiles.people import know
 
 pytestmark = pytest.mark.django_db
@@ -56,6 +62,81 @@ def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university
         pass
     employee.refresh_from_db()
     assert (employee.first_name, run.status) == ("Неизвестно", "undone")
+
+
+def form(university: University, **fields: str) -> dict[str, Any]:
+    blank = {"last_name": "Неизвестно", "first_name": "Неизвестно", "middle_name": "", "max_id": "", "role": ""}
+    return blank | {"phone": "8 916 555-01-42", "university": university.pk} | fields
+
+
+ADD = "/admin/employees/employee/add/"
+
+
+def test_an_employee_is_added_as_by_the_api(admin: Client, university: University) -> None:
+    assert admin.post(ADD, form(university, first_name=" Анна ", last_name="Ким", max_id="7")).status_code == 302
+    employee = Employee.objects.get()
+    assert (employee.phone, employee.first_name, employee.max_id) == ("+79165550142", "Анна", "7")
+    assert (employee.profile_source, employee.max_id_updated_at is not None) == ("manual", True)
+    assert not UnresolvedName.objects.exists()
+
+
+def test_one_added_without_a_name_is_asked_about(admin: Client, university: University) -> None:
+    assert admin.post(ADD, form(university)).status_code == 302
+    employee = Employee.objects.get()
+    assert (employee.first_name, employee.profile_source, employee.max_id) == ("Неизвестно", "default", None)
+    assert UnresolvedName.objects.get().employee == employee
+
+
+@pytest.mark.parametrize(
+    ("field", "value"),
+    [("phone", "12345"), ("phone", "+7916555014"), ("max_id", "007"), ("max_id", "9223372036854775808"),
+     ("max_id", "a b"), ("first_name", "\u200b"), ("role", "rector")],
+)  # fmt: skip
+def test_the_form_refuses_what_the_api_refuses(admin: Client, university: University, field: str, value: str) -> None:
+    answer = admin.post(ADD, form(university, **{field: value}))
+    assert answer.status_code == 200
+    assert list(answer.context["adminform"].form.errors) == [field]
+    assert not Employee.objects.exists()
+
+
+def test_the_form_refuses_a_phone_that_is_taken(admin: Client, university: University) -> None:
+    Employee.objects.create(phone="+79165550142", university=university)
+    answer = admin.post(ADD, form(university))
+    assert list(answer.context["adminform"].form.errors) == ["phone"]
+
+
+def test_a_name_edited_is_manual_and_the_source_cannot_be(admin: Client, university: University) -> None:
+    now = timezone.now()
+    employee = Employee.objects.create(
+        phone="+79165550142", first_name="Иван", last_name="Ким", profile_source="webhook", profile_last_updated=now,
+        max_id="7", university=university,
+    )  # fmt: skip
+    path = f"/admin/employees/employee/{employee.pk}/change/"
+    same = form(university, first_name="Иван", last_name="Ким", max_id="7")
+    assert admin.post(path, same | {"role": "operator", "profile_source": "api"}).status_code == 302
+    employee.refresh_from_db()
+    assert (employee.role, employee.profile_source, employee.profile_last_updated) == ("operator", "webhook", now)
+    assert admin.post(path, same | {"last_name": "", "max_id": ""}).status_code == 302
+    employee.refresh_from_db()
+    assert (employee.last_name, employee.max_id, employee.profile_source) == ("", None, "manual")
+    assert employee.profile_last_updated is None
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"phone": "89165550142"}, {"phone": "+7916555014"}, {"phone": "+0916555014"}, {"max_id": "007"},
+     {"max_id": "9223372036854775808"}, {"max_id": "a b"}, {"max_id": "1" * 20}],
+)  # fmt: skip
+def test_the_database_refuses_what_is_not_canonical(university: University, fields: dict[str, str]) -> None:
+    with pytest.raises(IntegrityError, match="canonical"), transaction.atomic():
+        Employee.objects.create(**{"phone": "+79165550142", "university": university} | fields)
+
+
+@pytest.mark.parametrize("max_id", ["1", "9223372036854775807", "test_user", "A.b-9", "0x", "1" * 19])
+@pytest.mark.parametrize("phone", ["+79165550142", "+1234567890", "+12345678", "+999999999999999"])
+def test_the_database_takes_what_is(university: University, phone: str, max_id: str) -> None:
+    assert (normalize(phone), user_id_of(max_id)) == (phone, max_id)
+    Employee.objects.create(phone=phone, max_id=max_id, university=university)
 
 
 def test_a_curator_of_the_staff_sees_their_own(client: Client, university: University) -> None:

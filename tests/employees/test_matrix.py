@@ -73,6 +73,7 @@ MATRIX = [
     Row("universities", "post", RULE, {"name": "Новый"}),
     Row("profiles/7", "get", LOOK),
     Row("profiles/7", "put", STAFF, {"max_first_name": "А"}),
+    Row("profiles/7", "delete", (204, *RULE[1:])),
     Row("profiles/7/name", "post", STAFF, {"name": "Анна"}),
     Row("profiles/stats", "get", LOOK),
     Row("api/token", "post", (400,) * 10),

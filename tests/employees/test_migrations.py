@@ -20,7 +20,7 @@ from employees import schema
 
 ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
 LONGEST_STALL_MS = 150
-HEAD = "0013"
+HEAD = "0021"
 STEPS = ["0001", "0002", "0003", HEAD, "0003", "0002", "0001", HEAD]
 
 pytestmark = [
@@ -140,7 +140,11 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
 
 @pytest.mark.parametrize(
     ("before", "after", "index"),
-    [("0002", "0003", "idx_employees_profile_source"), ("0009", "0010", "idx_employees_search")],
+    [
+        ("0002", "0003", "idx_employees_profile_source"),
+        ("0009", "0010", "idx_employees_search"),
+        ("0015", "0016", "idx_employees_scoped_search"),
+    ],
 )
 def test_an_interrupted_index_is_built_anew(before: str, after: str, index: str) -> None:
     migrate(before)

@@ -1,5 +1,3 @@
-import getpass
-import os
 from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
@@ -7,6 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
+from config import shell
 from webhooks.models import InboxUpdate, State
 from webhooks.replays import outlook
 
@@ -49,7 +48,7 @@ class Command(BaseCommand):
         if dry_run or not expected.replayable:
             return
         with transaction.atomic():
-            count = updates.replay(by=_operator(), reason=reason[:500], selection=_written(given)[:500])
+            count = updates.replay(by=shell.user(), reason=reason[:500], selection=_written(given)[:500])
         self.stdout.write(f"{count} updates put back into the queue")
 
 
@@ -65,10 +64,3 @@ def _written(given: dict[str, Any]) -> str:
     """Return the selection as it would be given again."""
     values = {name: value if isinstance(value, list) else [value.isoformat()] for name, value in given.items()}
     return " ".join(f"--{name} {' '.join(map(str, parts))}" for name, parts in values.items())
-
-
-def _operator() -> str:
-    try:
-        return f"{getpass.getuser()} (manage.py)"
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"uid {os.getuid()} (manage.py)"

@@ -1,0 +1,43 @@
+from __future__ import annotations
+
+from typing import Any
+
+from django import forms
+
+from employees.models import Employee
+from employees.naming import NAMES
+from profiles import names, phones
+from profiles.identity import user_id_of
+
+
+class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
+    """An employee as the admin edits one: spelled as the API spells it. Who answers for the name follows from it."""
+
+    class Meta:
+        model = Employee
+        fields = ("phone", "last_name", "first_name", "middle_name", "max_id", "university", "role")
+
+    def clean_phone(self) -> str:
+        try:
+            return phones.normalize(self.cleaned_data["phone"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def clean_max_id(self) -> str | None:
+        if not self.cleaned_data["max_id"]:
+            return None
+        try:
+            return user_id_of(self.cleaned_data["max_id"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        given |= {name: names.clean(given[name]) for name in NAMES if name in given}
+        if given.get("first_name") == "":
+            self.add_error("first_name", self.fields["first_name"].error_messages["required"])
+        return given
+
+    @property
+    def given(self) -> dict[str, Any]:
+        return {name: self.cleaned_data[name] for name in self.changed_data}

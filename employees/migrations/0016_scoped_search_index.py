@@ -1,0 +1,27 @@
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.db import migrations
+from django.db.models import F
+
+from employees.models.directory import SEARCH_TEXT
+from employees.schema import BuildIndex
+
+
+class Migration(migrations.Migration):
+    atomic = False
+    dependencies = [("employees", "0015_btree_gin")]
+
+    operations = [
+        BuildIndex(
+            "employee",
+            GinIndex(
+                F("university"),
+                OpClass(SEARCH_TEXT, name="gin_trgm_ops"),
+                name="idx_employees_scoped_search",
+                gin_pending_list_limit=256,
+            ),
+        ),
+        # How often a pattern occurs is judged by this sample; the default one is too small to tell rare from frequent.
+        migrations.RunSQL(
+            "ALTER INDEX idx_employees_scoped_search ALTER COLUMN 2 SET STATISTICS 1000", migrations.RunSQL.noop
+        ),
+    ]

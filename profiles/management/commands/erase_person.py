@@ -1,0 +1,34 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+
+from config import shell
+from profiles import erasure
+from profiles.identity import user_id_of
+
+
+class Command(BaseCommand):
+    help = "Erase a person everywhere; of employees the row stays, without the name. Recorded without the person."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--user-id", required=True, help="the MAX id")
+        parser.add_argument("--reason", required=True, help="why; kept for good, so no names")
+        parser.add_argument("--dry-run", action="store_true", help="count what would be erased, and do nothing")
+
+    def handle(self, *args: Any, user_id: str, reason: str, dry_run: bool, **options: Any) -> None:
+        try:
+            user_id = user_id_of(user_id)
+        except ValueError as error:
+            raise CommandError(str(error)) from None
+        if not reason.strip():
+            raise CommandError("--reason must say why")
+        if dry_run:
+            counts = erasure.preview(user_id)
+        else:
+            counts = erasure.erase(user_id, by=shell.user(), reason=reason.strip()[:500])
+        for table, count in sorted(counts.items()):
+            self.stdout.write(f"{table:24}{count:>6}")
+        self.stdout.write(
+            "Dry run: nothing was erased" if dry_run else "Erased, and what comes late with the next task"
+        )

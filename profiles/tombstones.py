@@ -1,0 +1,96 @@
+"""What keeps an erased person erased: a keyed hash of their id, and from when on sayings of them count again."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+from typing import ClassVar, Protocol, TypeVar
+
+from django.db import connection, models, transaction
+from django.utils.crypto import salted_hmac
+from django.utils.translation import gettext_lazy as _
+
+# Any constant: writers of profiles share this lock, whoever sets a tombstone waits for them.
+_LOCK = 0x70E57
+
+
+class Saying(Protocol):
+    @property
+    def user_id(self) -> str: ...
+
+    @property
+    def said_at(self) -> datetime: ...
+
+
+S = TypeVar("S", bound=Saying)
+
+
+def hash_of(user_id: str) -> str:
+    return salted_hmac("profiles.tombstone", user_id, algorithm="sha256").hexdigest()
+
+
+class TombstoneQuerySet(models.QuerySet["Tombstone"]):
+    @transaction.atomic
+    def bury(self, user_id: str, at: datetime) -> Tombstone:
+        """Set the tombstone when all that is being written is written: what comes after it will see it."""
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
+        stone, _created = self.update_or_create(
+            key=hash_of(user_id), defaults={"erased_at": at, "unfinished_id": user_id}
+        )
+        return stone
+
+    def outlived(self, sayings: Iterable[S]) -> list[S]:
+        """Keep what was said of people who were not erased since; in a transaction that writes it."""
+        sayings = list(sayings)
+        if not sayings:
+            return sayings
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+        hashes = {user_id: hash_of(user_id) for user_id in {saying.user_id for saying in sayings}}
+        erased_at = dict(self.filter(key__in=hashes.values()).values_list("key", "erased_at"))
+        if not erased_at:
+            return sayings
+        return [
+            saying
+            for saying in sayings
+            if (moment := erased_at.get(hashes[saying.user_id])) is None or saying.said_at > moment
+        ]
+
+
+class Tombstone(models.Model):
+    """A person was erased at this moment. ``unfinished_id`` is the MAX id for as long as something is left to erase."""
+
+    key = models.CharField(_("hash of the MAX id"), max_length=64, primary_key=True)
+    erased_at = models.DateTimeField(_("erased at"))
+    unfinished_id = models.CharField(max_length=64, blank=True, default="")
+
+    objects: ClassVar[TombstoneQuerySet] = TombstoneQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "tombstones"
+        verbose_name = _("tombstone")
+        verbose_name_plural = _("tombstones")
+
+    def __str__(self) -> str:
+        return f"{self.key[:8]}…"
+
+
+class Erasure(models.Model):
+    """Who erased a person, when, why, and how much was there. A trigger refuses to edit or delete a row."""
+
+    at = models.DateTimeField(_("at"), auto_now_add=True)
+    by = models.CharField(_("by"), max_length=150)
+    reason = models.CharField(_("reason"), max_length=500, help_text=_("kept for good: no names"))
+    person = models.CharField(_("hash of the MAX id"), max_length=64)
+    counts = models.JSONField(_("erased rows by table"), default=dict)
+
+    class Meta:
+        db_table = "erasures"
+        ordering: ClassVar = ["-pk"]
+        verbose_name = _("erasure")
+        verbose_name_plural = _("erasures")
+        constraints: ClassVar = [models.CheckConstraint(condition=~models.Q(reason=""), name="erasures_has_reason")]
+
+    def __str__(self) -> str:
+        return f"{self.at:%F %T}"
