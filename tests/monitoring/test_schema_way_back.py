@@ -2,7 +2,7 @@
 
 import io
 from collections.abc import Callable, Iterator
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import psycopg
@@ -59,7 +59,7 @@ def named(university: University) -> list[Employee]:
     ]
 
 
-def run(sql: str, *params: object) -> list[tuple[object, ...]]:
+def run(sql: str, *params: str | int | datetime) -> list[tuple[object, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
         return list(cursor.fetchall()) if cursor.description else []

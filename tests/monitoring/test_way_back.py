@@ -14,6 +14,8 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
+from employees import backfill
+from employees.models import BackfillRun, University
 from monitoring import way_back
 from profiles.rollout.decision import forget_state, is_processing
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
@@ -117,10 +119,46 @@ def test_it_refuses_without_a_reason(phases: Phases, words: tuple[str, ...]) -> 
 
 def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
     phases(100, 100, 50)
-    told = run("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
-    assert "University 7 out after" in told
+    words = ("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
+    with pytest.raises(CommandError, match="There is no university 7"):
+        run(*words)
+    University.objects.create(pk=7, name="Вуз")
+    assert "University 7 out after" in run(*words)
     assert not Scope.objects.exists()
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     change = Change.objects.latest("revision")
     assert (change.action, change.after["university"]) == ("rehearsal", 7)
     assert change.after["total_s"] < 5
+
+
+def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: Phases, university: University) -> None:
+    phases(100, 100, 50)
+    backfill.start()
+    run("rollback", "emergency", "--reason", "x" * 300, "--dry-run")
+    assert BackfillRun.objects.get().status == "running"
+    run("rollback", "emergency", "--reason", "wrong names")
+    paused = BackfillRun.objects.get()
+    assert (paused.status, paused.paused_because) == ("paused", "emergency: wrong names")
+    with pytest.raises(CommandError, match="Paused: the emergency stop is latched"):
+        run("backfill", "resume")
+    assert "stays paused (the emergency stop is latched)" in run("rollout", "resume", "--reason", "right names")
+    assert BackfillRun.objects.get().status == "paused"
+    assert "done" in run("backfill", "resume")
+
+
+def test_a_batch_looks_at_the_latch_itself(phases: Phases) -> None:
+    """Whoever latched it, and by whatever way."""
+    started = backfill.start()
+    Switch.objects.filter(name="emergency_stop").update(active=True)
+    assert not backfill.step(started)
+    assert BackfillRun.objects.get().status == "paused"
+
+
+def test_a_second_emergency_mends_what_was_undone(phases: Phases) -> None:
+    phases(100, 100, 50)
+    run("rollback", "emergency", "--reason", "r")
+    with pytest.raises(CommandError, match="latched"):
+        run("rollback", "webhook", "--undo", "--reason", "r")
+    Switch.objects.filter(name="webhook_processing").update(active=True)
+    assert "webhook_processing: on → off" in run("rollback", "emergency", "--reason", "r")
+    assert "phase3_cache_first: 0 % → 1 %" in run("rollout", "resume", "--reason", "r")

@@ -11,9 +11,10 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from employees import provenance
+from employees.models import University
 from monitoring import console, way_back
 from monitoring.management.commands.rollout import order_of
-from monitoring.way_back import NotVerified
+from monitoring.way_back import Latched, NotVerified
 from profiles.rollout import changes
 from profiles.rollout.rules import ChangeRefused, refuse_unreasoned
 
@@ -47,6 +48,8 @@ class Command(BaseCommand):
                 self.stdout.flush()
         except NotVerified as doubt:
             raise CommandError(f"Written, but not proven: {doubt}", returncode=3) from None
+        except Latched as latched:
+            raise CommandError(str(latched), returncode=3) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
         except DatabaseError as error:
@@ -71,6 +74,8 @@ class Command(BaseCommand):
     def _rehearsal(self, university: int | None, **options: Any) -> Iterator[str]:
         if university is None:
             raise CommandError("--rehearse needs --university")
+        if not University.objects.filter(pk=university).exists():
+            raise CommandError(f"There is no university {university}")
         order = order_of(**options)
         refuse_unreasoned(order.reason)
         if order.is_dry_run:
