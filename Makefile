@@ -36,7 +36,8 @@ bench: development ## compare the receiver with a bare Django view, by wrk (ARGS
 	@exec $(PY) -m tests.bench $(ARGS)
 
 test-migrations: development ## migrate a million employees, forward and back, under load
-	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py --timeout 900 -s $(ARGS)
+	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
+		--timeout 900 -s $(ARGS)
 
 lint: development ## style, types, import order, missing migrations
 	$(PY) -m ruff check .

@@ -1,7 +1,9 @@
 import os
+from typing import Any
 
 from celery import Celery
-from celery.signals import worker_process_init
+from celery.concurrency import prefork
+from celery.signals import beat_embedded_init, beat_init, worker_process_init, worker_ready
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -11,8 +13,25 @@ app.autodiscover_tasks()
 
 
 @worker_process_init.connect
-def tell_revision(**_: object) -> None:
+def tell_of_child(**_: object) -> None:
     """Beat in the process that runs the tasks; a thread of its parent would not survive the fork."""
+    _tell("worker")
+
+
+@worker_ready.connect
+def tell_of_worker(sender: Any, **_: object) -> None:
+    """Beat in the worker itself where it runs the tasks: in the pools of threads, and in the solo pool."""
+    if not isinstance(sender.pool, prefork.TaskPool):
+        _tell("worker")
+
+
+@beat_init.connect
+@beat_embedded_init.connect
+def tell_of_scheduler(**_: object) -> None:
+    _tell("beat")
+
+
+def _tell(kind: str) -> None:
     from profiles.rollout.heartbeat import pulse  # noqa: PLC0415 (models can be imported only now)
 
-    pulse.start("worker")
+    pulse.start(kind)

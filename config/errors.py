@@ -8,6 +8,7 @@ from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.views.decorators.csrf import csrf_exempt
+from psycopg.errors import UndefinedColumn, UndefinedTable
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
@@ -70,17 +71,24 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return Response(body(400, "the body is nested too deeply"), 400)
     if isinstance(error, RequestDataTooBig):
         return Response(body(413, "the body is too large"), 413)
-    if isinstance(error, OperationalError):
+    if why := _unavailable(error):
         set_rollback()
-        return Response(
-            body(503, "the database does not answer"), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
-        )
+        return Response(body(503, why), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     response = exception_handler(error, context)
     if response is not None:
         message, details = _told(response.data)
         code = error.default_code if isinstance(error, _OWN_CODES) else None
         response.data = body(response.status_code, message, details, code)
     return response
+
+
+def _unavailable(error: Exception) -> str | None:
+    """Return why the database cannot serve this release now; None when the error says something else."""
+    if isinstance(error, OperationalError):
+        return "the database does not answer"
+    if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
+        return "the database's schema is not that of this release"
+    return None
 
 
 def _told(data: Any) -> tuple[str, dict[str, Any]]:

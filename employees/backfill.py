@@ -17,7 +17,9 @@ from django.utils import timezone
 
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 from profiles import names
+from profiles.rollout.controls import is_latched
 
+STOPPED = "the emergency stop is latched"
 SMALLEST, LARGEST = 100, 20_000
 JUDGED_BATCHES = 50
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
@@ -130,9 +132,13 @@ def step(run: BackfillRun) -> bool:
 
 
 def _lock(run: BackfillRun) -> None:
+    """Read the run under its lock; one that runs under the emergency stop is paused."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
     run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
+    if run.status == RunStatus.RUNNING and is_latched():
+        BackfillRun.objects.filter(pk=run.pk).pause(STOPPED)
+        run.status, run.paused_because = RunStatus.PAUSED, STOPPED
 
 
 def _fill_next(run: BackfillRun) -> bool:
@@ -221,6 +227,8 @@ def retry_failed(run: BackfillRun) -> int:
     """Do the failed batches once more; return how many are done now."""
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
+        if is_latched():
+            break
         with transaction.atomic():
             _lock(run)
             changed = _fill(run, batch.after_id, batch.until_id, batch.rows_seen)[1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from typing import Any
 
 from django.contrib.postgres.operations import AddIndexConcurrently, RemoveIndexConcurrently
@@ -14,6 +15,10 @@ from psycopg.errors import LockNotAvailable
 LOCK_TIMEOUT_MS = 100
 _TRIES = 60
 _REST_SECONDS = 0.5
+
+
+def _nothing() -> None:
+    pass
 
 
 class Patiently(Operation):
@@ -57,6 +62,10 @@ def _insist(schema_editor: Any, app_label: str, steps: list[Any]) -> None:
     if schema_editor.collect_sql:
         _run(schema_editor, app_label, steps)
         return
+    for _, *states in steps:
+        for state in states:
+            # Made on first use, which takes as long as a lock may be held.
+            state.apps  # noqa: B018
     for attempt in range(1, _TRIES + 1):
         try:
             # An editor of its own: deferred statements, such as foreign keys, belong to the same try.
@@ -75,6 +84,30 @@ def _run(editor: Any, app_label: str, steps: list[Any]) -> None:
         step(app_label, editor, from_state, to_state)
 
 
+class Call(Operation):
+    """Call a function on the way there or back. RunPython would make models first, too slowly to do it under a lock."""
+
+    reduces_to_sql = False
+
+    def __init__(
+        self, *, forwards: Callable[[], object] = _nothing, backwards: Callable[[], object] = _nothing
+    ) -> None:
+        self.forwards, self.backwards = forwards, backwards
+
+    def state_forwards(self, app_label: str, state: Any) -> None:
+        """Change no model."""
+
+    def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self.forwards()
+
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        self.backwards()
+
+    def describe(self) -> str:
+        names = [way.__name__ for way in (self.forwards, self.backwards) if way is not _nothing]
+        return f"Call {' or, on the way back, '.join(names)}"
+
+
 class BuildIndex(AddIndexConcurrently):
     """Build an index while others write; an invalid one that an interrupted build left under its name goes first."""
 
@@ -82,6 +115,9 @@ class BuildIndex(AddIndexConcurrently):
         _drop_index(schema_editor, self.index.name)
         super().database_forwards(app_label, schema_editor, from_state, to_state)
 
+    def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
+        # Without the model's help: a way back that was interrupted has dropped it already.
+        _drop_index(schema_editor, self.index.name)
 
 class DropIndex(RemoveIndexConcurrently):
     """Drop an index while others write; on the way back it is built as BuildIndex does."""

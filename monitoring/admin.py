@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from waffle.models import Switch
 
-from monitoring import checklist, steering
+from monitoring import checklist, steering, way_back
 from monitoring.models import GateCheck, RoundTrip, Signature
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
@@ -90,7 +90,7 @@ class SwitchForm(ReasonedForm):
         fields = ("active",)
 
     def attempt(self, order: Order) -> None:
-        changes.set_switch(self.instance.name, self.cleaned_data["active"], order)
+        way_back.set_switch(self.instance.name, self.cleaned_data["active"], order)
 
 
 class ScopeForm(ReasonedForm):

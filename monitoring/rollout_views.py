@@ -12,11 +12,13 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.errors import JobRunning
 from monitoring import access, steering, way_back
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.heartbeat import convergence
+from profiles.rollout.lock import Busy
 from profiles.rollout.models import PHASES, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
 
@@ -85,7 +87,7 @@ ACTIONS: dict[str, Callable[[str | None, str, Order], Outcome]] = {
     "advance": lambda phase, _, order: steering.advance(phase, order),
     "pause": lambda _, __, order: changes.pause(order),
     "resume": lambda _, __, order: changes.resume(order),
-    "emergency": lambda _, __, order: changes.emergency(order),
+    "emergency": lambda _, __, order: way_back.emergency(order),
 }
 
 
@@ -108,6 +110,8 @@ class RolloutChangeView(APIView):
         )
         try:
             outcome = ACTIONS[self.action](given["phase"], given["percent"], order)
+        except Busy as busy:
+            raise JobRunning(str(busy)) from None
         except ChangeRefused as refused:
             raise serializers.ValidationError([str(refused)]) from None
         return Response(OutcomeSerializer(self._told(outcome)).data)

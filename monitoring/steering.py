@@ -14,6 +14,7 @@ from monitoring.findings import Finding
 from monitoring.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.controls import Outcome
+from profiles.rollout.lock import Busy
 from profiles.rollout.models import PHASES, Flag, Plan, PlanState, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
 
@@ -83,6 +84,9 @@ def fire(plan: Plan) -> str:
         try:
             set_percent(plan.phase, plan.percent, order, action="schedule")
             plan.state, plan.outcome = PlanState.DONE, _("Done")
+        except Busy as busy:
+            # Nothing speaks against the step: the next look takes it.
+            plan.outcome = str(busy)[:500]
         except ChangeRefused as refused:
             plan.state, plan.outcome = PlanState.DROPPED, str(refused)[:500]
     plan.save()

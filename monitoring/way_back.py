@@ -5,14 +5,16 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from django.db import connection
+from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from employees.models import BackfillRun
 from monitoring.console import converged
 from profiles.models import ProfileSource
 from profiles.resolver import Resolution, resolve
@@ -20,11 +22,13 @@ from profiles.rollout import changes
 from profiles.rollout.controls import Outcome
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Scope
+from profiles.rollout.lock import Busy, patient_transaction
+from profiles.rollout.models import EMERGENCY_STOP, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 
 VERIFIED_WITHIN = 4.5
 PROBE_SECONDS = 1.5
+_BACKFILL_PATIENCE_MS = 500
 # A number that is given to nobody; the direct API may be asked for it, and knows nothing.
 PROBE_PHONE = "+70000000000"
 REHEARSAL_LIMIT = timedelta(minutes=5)
@@ -34,10 +38,42 @@ class NotVerified(Exception):
     """What was changed is written, but not proven to be in force."""
 
 
+class Latched(Busy):
+    """The emergency stop is in force, and no more than that: somebody keeps the rollout locked."""
+
+
 def roll_back(part: str, order: Order) -> Outcome:
     if part == "emergency":
-        return changes.emergency(order)
+        return emergency(order)
     return changes.set_switch(_SWITCHES[part], False, order)
+
+
+def emergency(order: Order) -> Outcome:
+    """Stop the rollout and the backfill in one transaction; where that must wait, latch at least, and raise Latched."""
+    try:
+        with transaction.atomic():
+            outcome = changes.emergency(order)
+            if not order.is_dry_run:
+                _pause_backfill(order.reason)
+    except Busy as busy:
+        if order.is_dry_run:
+            raise
+        changes.latch(order)
+        latched = _("Latched: the direct API answers for everyone. The percentages are as they were, repeat this")
+        raise Latched(f"{latched}. {busy}") from None
+    return outcome
+
+
+def _pause_backfill(reason: str) -> None:
+    # A batch that keeps the run's row is not waited for: it is the last one, the next would see the latch. And where
+    # the schema has gone back there is nothing to pause.
+    with suppress(OperationalError, ProgrammingError), patient_transaction(_BACKFILL_PATIENCE_MS):
+        BackfillRun.objects.pause(_("emergency: %s") % reason)
+
+
+def set_switch(name: str, is_active: bool, order: Order) -> Outcome:
+    """Turn a switch; the emergency stop takes along all that an emergency does."""
+    return emergency(order) if name == EMERGENCY_STOP and is_active else changes.set_switch(name, is_active, order)
 
 
 def undo(part: str, order: Order) -> Outcome:

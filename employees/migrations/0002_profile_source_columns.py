@@ -1,21 +1,15 @@
-from typing import Any
-
 from django.db import migrations, models
 
 from employees import provenance
-from employees.schema import Patiently
-
-
-def archive(apps: Any, schema_editor: Any) -> None:
-    """Refuse to go back while the rollout runs; else keep who answered for each name."""
-    provenance.refuse_unless_idle()
-    provenance.archive()
+from employees.schema import Call, Patiently
 
 
 class Migration(migrations.Migration):
     atomic = False
     dependencies = [("employees", "0001_universities_and_employees")]
 
+    # On the way back, from the last to the first: it is refused while the rollout runs, what is written is logged, everything is archived while others write,
+    # and what they wrote meanwhile is added under the lock that the columns go under.
     operations = [
         Patiently(
             migrations.AddField(
@@ -40,7 +34,9 @@ class Migration(migrations.Migration):
                 "profile_last_updated",
                 models.DateTimeField(blank=True, null=True, verbose_name="profile last updated"),
             ),
-            # Last, so that it is the first on the way back, under the lock that the columns go under.
-            migrations.RunPython(migrations.RunPython.noop, archive),
+            Call(backwards=provenance.finish_archive),
         ),
+        Call(backwards=provenance.archive),
+        Patiently(Call(backwards=provenance.log_writes)),
+        Call(backwards=provenance.refuse_unless_idle),
     ]

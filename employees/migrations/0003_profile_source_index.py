@@ -1,14 +1,7 @@
-from typing import Any
-
 from django.db import migrations, models
 
 from employees import provenance
-from employees.schema import BuildIndex
-
-
-def restore(apps: Any, schema_editor: Any) -> None:
-    """Put an archive of this database back, in batches of their own, after the columns are there again."""
-    provenance.restore()
+from employees.schema import BuildIndex, Call, Patiently
 
 
 class Migration(migrations.Migration):
@@ -17,6 +10,9 @@ class Migration(migrations.Migration):
     dependencies = [("employees", "0002_profile_source_columns"), ("rollout", "0005_seeded")]
 
     operations = [
-        migrations.RunPython(restore, migrations.RunPython.noop),
+        # Of a way back that was broken off before the columns went.
+        Patiently(Call(forwards=provenance.stop_log)),
+        Call(forwards=provenance.restore),
         BuildIndex("employee", models.Index(fields=["profile_source"], name="idx_employees_profile_source")),
+        Call(backwards=provenance.refuse_unless_idle),
     ]

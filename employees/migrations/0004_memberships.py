@@ -9,7 +9,7 @@ from employees.schema import Patiently
 class Migration(migrations.Migration):
     atomic = False
     dependencies = [
-        ("employees", "0003_profile_source_index"),
+        ("employees", "0001_universities_and_employees"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 

@@ -3,6 +3,6 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("employees", "0014_guarded_way_back")]
+    dependencies = [("employees", "0013_created_at_index")]
 
     operations = [BtreeGinExtension()]

@@ -25,7 +25,7 @@ OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
     def pause(self, reason: str) -> int:
         """Pause what runs; it stops before its next batch, in whatever process."""
-        return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason)
+        return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
 
 
 class BackfillRun(models.Model):

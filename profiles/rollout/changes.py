@@ -22,6 +22,7 @@ from waffle.models import Switch
 from profiles.rollout import rules
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.decision import forget_state
+from profiles.rollout.lock import locked_rollout, patient_transaction
 from profiles.rollout.models import (
     EMERGENCY_STOP,
     PHASES,
@@ -37,12 +38,12 @@ from profiles.rollout.models import (
 from profiles.rollout.rules import ChangeRefused, Order
 
 RESUMED_SHARE = Decimal(1)
+_LATCH_PATIENCE_MS = 500
 
 
 def _change(action: str, order: Order, edit: Callable[[Controls], None]) -> Outcome:
     rules.refuse_unreasoned(order.reason)
-    with transaction.atomic():
-        rollout = Rollout.locked()
+    with locked_rollout() as rollout:
         rules.refuse_stale(order.expected_revision, rollout.revision)
         before = Controls.read(rollout)
         after = deepcopy(before)
@@ -109,7 +110,13 @@ def set_switch(name: str, is_active: bool, order: Order) -> Outcome:
         return emergency(order) if is_active else _refuse_unlatching(order)
     if name not in SWITCHES:
         raise ChangeRefused(_("There is no switch “%(name)s”") % {"name": name[:50]})
-    return _change("switch", order, lambda controls: controls.switches.update({name: is_active}))
+
+    def edit(controls: Controls) -> None:
+        if is_active and name == "webhook_processing" and controls.is_latched:
+            controls.refuse_raise()
+        controls.switches[name] = is_active
+
+    return _change("switch", order, edit)
 
 
 def _refuse_unlatching(order: Order) -> Outcome:
@@ -146,12 +153,14 @@ def roll_back_step(phase: object, order: Order) -> Outcome:
 
 
 def emergency(order: Order) -> Outcome:
-    """Let the direct API answer for everyone, collect nothing, and remember what was on. A second one does nothing."""
+    """Let the direct API answer for everyone, collect nothing, and remember what was on. A second one does nothing.
+
+    What else has to stop with it is stopped by monitoring.way_back.
+    """
 
     def edit(controls: Controls) -> None:
-        if controls.is_latched and controls.remembered:
-            return
-        controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
+        if not controls.is_latched or not controls.remembered:
+            controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
         controls.percents = dict.fromkeys(PHASES, Decimal(0))
         controls.everyone = {}
         controls.switches |= {EMERGENCY_STOP: True, "webhook_processing": False}
@@ -163,6 +172,18 @@ def emergency(order: Order) -> Outcome:
                 state=PlanState.DROPPED, outcome=_("Cancelled by an emergency rollback")
             )
     return outcome
+
+
+def latch(order: Order) -> None:
+    """Latch the emergency stop without the rollout's row, which somebody keeps: the direct API answers from now on.
+
+    The revision stays, because nobody else may count it; the emergency that follows finds the latch.
+    """
+    with patient_transaction(_LATCH_PATIENCE_MS):
+        Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
+        revision = Rollout.current().revision
+        Change.objects.create(by=order.by[:150], action="latch", reason=order.reason.strip(), revision=revision)
+        transaction.on_commit(forget_state)
 
 
 def resume(order: Order) -> Outcome:
@@ -191,8 +212,7 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
     """Plan a step for later, for the rollout as it is at this revision."""
     name, wanted = rules.phase_name(phase), rules.percentage(percent)
     rules.refuse_unreasoned(order.reason)
-    with transaction.atomic():
-        rollout = Rollout.locked()
+    with locked_rollout() as rollout:
         rules.refuse_stale(order.expected_revision, rollout.revision)
         controls = Controls.read(rollout)
         controls.moved(name, wanted)
@@ -209,20 +229,19 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
     return planned
 
 
-@transaction.atomic
 def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
     """Let a university into a phase or keep it out, or take such a rule away."""
     rules.refuse_unreasoned(order.reason)
-    rollout = Rollout.locked()
-    rules.refuse_stale(order.expected_revision, rollout.revision)
     rule: dict[str, Any] = {"university": scope.university_id, "phase": scope.phase, "allowed": scope.is_allowed}
     rule["expires_at"] = scope.expires_at.isoformat() if scope.expires_at else None
-    if is_removal:
-        scope.delete()
-    else:
-        scope.reason = scope.reason or order.reason
-        scope.save()
-    record(rollout, "scope", order, rule if is_removal else {}, {} if is_removal else rule)
+    with locked_rollout() as rollout:
+        rules.refuse_stale(order.expected_revision, rollout.revision)
+        if is_removal:
+            scope.delete()
+        else:
+            scope.reason = scope.reason or order.reason
+            scope.save()
+        record(rollout, "scope", order, rule if is_removal else {}, {} if is_removal else rule)
 
 
 @contextmanager
@@ -233,8 +252,7 @@ def saving(flag: Flag) -> Iterator[None]:
         yield
         transaction.on_commit(forget_state)
         return
-    with transaction.atomic():
-        rollout = Rollout.locked()
+    with locked_rollout() as rollout:
         before = Controls.read(rollout)
         after = deepcopy(before)
         after.percents = before.moved(flag.name, flag.percent)
@@ -254,7 +272,7 @@ def saving(flag: Flag) -> Iterator[None]:
         record(rollout, "save", order, before.as_json(), after.as_json())
 
 
-@transaction.atomic
 def note(action: str, order: Order, told: dict[str, Any]) -> None:
     """Leave an audit row of something that was done and changed nothing."""
-    record(Rollout.locked(), action, order, {}, told)
+    with locked_rollout() as rollout:
+        record(rollout, action, order, {}, told)

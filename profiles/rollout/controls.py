@@ -15,6 +15,11 @@ from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag, Roll
 from profiles.rollout.rules import ChangeRefused
 
 
+def is_latched() -> bool:
+    """Ask the database itself, for work that must not outlast an emergency by the memo's second."""
+    return Switch.objects.filter(name=EMERGENCY_STOP, active=True).exists()
+
+
 @dataclass
 class Controls:
     """All that an operator holds in hand, as one change finds or leaves it."""

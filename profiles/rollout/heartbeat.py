@@ -36,6 +36,7 @@ _FORGET = f"DELETE FROM rollout_heartbeat WHERE seen_at < now() - interval '{_FO
 
 _LEAVE = "DELETE FROM rollout_heartbeat WHERE process = %s"
 _STOPPED_WITHIN = 3.0
+_HOST_LENGTH = 60
 
 logger = logging.getLogger(__name__)
 
@@ -47,13 +48,18 @@ class Pulse:
         self._changing = threading.Lock()
         self._stopping = threading.Event()
         self._thread: threading.Thread | None = None
+        os.register_at_fork(after_in_child=self._begin_anew)
+
+    def _begin_anew(self) -> None:
+        """Let a child that was forked beat for itself: the thread of its parent is not there."""
+        self._changing, self._stopping, self._thread = threading.Lock(), threading.Event(), None
 
     def start(self, kind: str) -> None:
-        """Begin to beat as a process of this kind (web, inbox, worker); once is enough."""
+        """Begin to beat as a process of this kind (web, inbox, worker, beat); once is enough."""
         with self._changing:
             if self._thread is None:
                 self._stopping.clear()
-                process = f"{kind}-{socket.gethostname()}-{os.getpid()}"
+                process = f"{kind}-{socket.gethostname()[:_HOST_LENGTH]}-{os.getpid()}"
                 self._thread = threading.Thread(target=self._run, args=[process], name="heartbeat", daemon=True)
                 self._thread.start()
                 # A process that ends in order is no silent one.

@@ -1,13 +1,18 @@
+import os
 from collections.abc import Callable
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.db import connection
 from rest_framework.test import APIClient
 
 from employees.models import Membership, University
 from tests.conftest import client_of
 
 AsRole = Callable[..., APIClient]
+
+# `make test-migrations` sets a million.
+ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
 
 
 @pytest.fixture
@@ -23,3 +28,18 @@ def as_role(db: None) -> AsRole:
         return client_of(user)
 
     return client
+
+
+@pytest.fixture
+def people(university: University) -> None:
+    """A directory of many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            INSERT INTO employees
+                (phone, first_name, last_name, middle_name, role, university_id, created_at, updated_at)
+            SELECT '+79' || lpad(n::text, 9, '0'), 'Иван', 'Петров' || n, '', '', %s, now(), now()
+            FROM generate_series(1, %s) n
+            """,
+            [university.pk, ROWS],
+        )

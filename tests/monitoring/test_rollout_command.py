@@ -104,6 +104,10 @@ def test_explain_tells_what_each_store_knows(directory: list[Employee]) -> None:
 
 
 def test_a_university_is_let_in_and_kept_out(directory: list[Employee]) -> None:
+    with pytest.raises(CommandError, match="There is no university 77"):
+        run("rollout", "university", "deny", "--id", 77, "--reason", "pilot")
+    University.objects.create(pk=77, name="77")
+
     def rule(word: str) -> tuple[int, str]:
         run("rollout", "university", word, "--id", 77, "--reason", "pilot")
         decision = decide(None, 77)

@@ -1,22 +1,21 @@
-"""The way back by commands: with Redis down and the worker dead, proven, repeatable; and the schema's."""
+"""The way back by commands: with Redis down and the worker dead, proven, repeatable."""
 
 import io
 import os
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Iterator
 
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
-from django.utils import timezone
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
-from employees.models import Employee, University
+from employees import backfill
+from employees.models import BackfillRun, University
 from monitoring import way_back
 from profiles.rollout.decision import forget_state, is_processing
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
@@ -122,8 +121,11 @@ def test_it_refuses_without_a_reason(phases: Phases, words: tuple[str, ...]) -> 
 
 def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
     phases(100, 100, 50)
-    told = run("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
-    assert "University 7 out after" in told
+    words = ("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
+    with pytest.raises(CommandError, match="There is no university 7"):
+        run(*words)
+    University.objects.create(pk=7, name="Вуз")
+    assert "University 7 out after" in run(*words)
     assert not Scope.objects.exists()
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     change = Change.objects.latest("revision")
@@ -131,50 +133,34 @@ def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
     assert change.after["total_s"] < 5
 
 
-@pytest.fixture
-def archived(settings: Settings, tmp_path: Path) -> Iterator[Path]:
-    settings.DATA_DIR = tmp_path
-    yield tmp_path / "archives"
-    call_command("migrate", "employees", verbosity=0)
+def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: Phases, university: University) -> None:
+    phases(100, 100, 50)
+    backfill.start()
+    run("rollback", "emergency", "--reason", "x" * 300, "--dry-run")
+    assert BackfillRun.objects.get().status == "running"
+    run("rollback", "emergency", "--reason", "wrong names")
+    paused = BackfillRun.objects.get()
+    assert (paused.status, paused.paused_because) == ("paused", "emergency: wrong names")
+    with pytest.raises(CommandError, match="Paused: the emergency stop is latched"):
+        run("backfill", "resume")
+    assert "stays paused (the emergency stop is latched)" in run("rollout", "resume", "--reason", "right names")
+    assert BackfillRun.objects.get().status == "paused"
+    assert "done" in run("backfill", "resume")
 
 
-def provenance() -> list[tuple[str, str | None]]:
-    return [(e.profile_source, str(e.profile_last_updated)) for e in Employee.objects.order_by("pk")]
+def test_a_batch_looks_at_the_latch_itself(phases: Phases) -> None:
+    """Whoever latched it, and by whatever way."""
+    started = backfill.start()
+    Switch.objects.filter(name="emergency_stop").update(active=True)
+    assert not backfill.step(started)
+    assert BackfillRun.objects.get().status == "paused"
 
 
-SCHEMA_WAYS: list[Callable[[], object]] = [
-    lambda: run("rollback", "schema", "--reason", "r"),
-    lambda: call_command("migrate", "employees", "0001", verbosity=0),
-]
-
-
-@pytest.mark.parametrize("go_back", SCHEMA_WAYS, ids=["rollback", "migrate"])
-def test_the_schema_goes_back_with_an_archive_and_forward_with_its_content(
-    phases: Phases, university: University, archived: Path, go_back: Callable[[], object]
-) -> None:
-    now = timezone.now()
-    for number, source in enumerate(["webhook", "api", "manual"]):
-        updated = now if source != "manual" else None
-        Employee.objects.create(
-            phone=f"+7916000000{number}", university=university, profile_source=source, profile_last_updated=updated
-        )
-    before = provenance()
-    phases(100, 100, 1)
-    with pytest.raises(CommandError, match="The schema goes back only with every percentage at 0: phase 1 is at 100"):
-        go_back()
-    assert provenance() == before
-    phases()
-    go_back()
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT column_name FROM information_schema.columns WHERE table_name = 'employees'")
-        assert "profile_source" not in {row[0] for row in cursor.fetchall()}
-    (archive,) = archived.iterdir()
-    assert len(archive.read_text().splitlines()) == 3
-    call_command("migrate", "employees", verbosity=0)
-    assert provenance() == before
-    assert [path.suffix for path in archived.iterdir()] == [".restored"]
-
-
-def test_a_plan_of_the_schema_does_nothing(phases: Phases, archived: Path) -> None:
-    assert "Dry run: nothing was done" in run("rollback", "schema", "--reason", "r", "--dry-run")
-    assert not archived.exists()
+def test_a_second_emergency_mends_what_was_undone(phases: Phases) -> None:
+    phases(100, 100, 50)
+    run("rollback", "emergency", "--reason", "r")
+    with pytest.raises(CommandError, match="latched"):
+        run("rollback", "webhook", "--undo", "--reason", "r")
+    Switch.objects.filter(name="webhook_processing").update(active=True)
+    assert "webhook_processing: on → off" in run("rollback", "emergency", "--reason", "r")
+    assert "phase3_cache_first: 0 % → 1 %" in run("rollout", "resume", "--reason", "r")

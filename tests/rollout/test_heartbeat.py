@@ -1,10 +1,12 @@
 """A change is in force in every process within two seconds, and each tells that it is; Redis has no part in it."""
 
 import os
+import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 from django.db import connection
@@ -36,12 +38,16 @@ def wait_for(is_true: Callable[[], bool], seconds: float = 10) -> float:
     return time.monotonic() - started
 
 
+def shell_environment() -> dict[str, str]:
+    settings = connection.settings_dict
+    url = f"postgresql://{settings['USER']}@/{settings['NAME']}?host={settings['HOST']}&port={settings['PORT'] or 5432}"
+    return os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
+
+
 @pytest.fixture
 def processes(phases: Phases) -> Iterator[list[subprocess.Popen[bytes]]]:
     phases(100, 100, 25)
-    settings = connection.settings_dict
-    url = f"postgresql://{settings['USER']}@/{settings['NAME']}?host={settings['HOST']}&port={settings['PORT'] or 5432}"
-    env = os.environ | {"DATABASE_URL": url, "DJANGO_SETTINGS_MODULE": "config.settings"}
+    env = shell_environment()
     running = [
         subprocess.Popen([sys.executable, "-c", PROCESS, kind], env=env, stdout=subprocess.DEVNULL)  # noqa: S603
         for kind in PROCESSES
@@ -87,3 +93,42 @@ def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
     assert Heartbeat.objects.get().revision == Rollout.current().revision
     pulse.stop()
     assert not Heartbeat.objects.exists()
+
+
+@pytest.fixture
+def celery(phases: Phases, broker_server: FaultyServer) -> Iterator[Callable[[str], None]]:
+    running = []
+
+    def start(words: str) -> None:
+        command = [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", *words.split()]
+        running.append(subprocess.Popen(command, env=shell_environment(), start_new_session=True))  # noqa: S603
+
+    yield start
+    for process in running:
+        os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+@pytest.mark.timeout(90)
+def test_every_pool_and_the_scheduler_tell(celery: Callable[[str], None], tmp_path: Path) -> None:
+    for number, pool in enumerate(("prefork", "solo", "threads")):
+        celery(f"worker --loglevel ERROR --concurrency 1 --without-mingle --pool {pool} --hostname {number}@here")
+    celery(f"beat --loglevel ERROR --schedule {tmp_path / 'schedule'}")
+    wait_for(lambda: convergence().living == 4, 60)
+    kinds = sorted(process.partition("-")[0] for process in convergence().reached)
+    assert kinds == ["beat", "worker", "worker", "worker"]
+
+
+def test_a_child_that_is_forked_tells_for_itself(phases: Phases) -> None:
+    pulse.start("web")
+    wait_for(lambda: convergence().living == 1)
+    child = os.fork()
+    if not child:
+        pulse.start("worker")
+        time.sleep(30)
+        os._exit(0)
+    try:
+        wait_for(lambda: convergence().living == 2)
+    finally:
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)

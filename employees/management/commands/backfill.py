@@ -11,6 +11,7 @@ from rich.table import Table
 from employees import backfill
 from employees.models import BackfillRun, BatchStatus, RunStatus, University
 from employees.models.backfill import OPEN
+from profiles.rollout.controls import is_latched
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
 # Measured on two cores with clients beside it; the progress bar tells the real one.
@@ -82,6 +83,8 @@ class Command(BaseCommand):
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         done = 0 if self.is_dry else backfill.retry_failed(run)
         self.stdout.write(f"Backfill {run.pk}: {done} of {failed} failed batches done now")
+        if done < failed and not self.is_dry and is_latched():
+            raise CommandError(f"Stopped: {backfill.STOPPED}")
 
     def undo(self, options: dict[str, Any]) -> None:
         run = self._latest(RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDOING)

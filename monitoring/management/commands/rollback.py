@@ -7,14 +7,14 @@ from argparse import ArgumentParser
 from collections.abc import Iterator
 from typing import Any
 
-from django.core.management import call_command
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
 from employees import provenance
+from employees.models import University
 from monitoring import console, way_back
 from monitoring.management.commands.rollout import order_of
-from monitoring.way_back import NotVerified
+from monitoring.way_back import Latched, NotVerified
 from profiles.rollout import changes
 from profiles.rollout.rules import ChangeRefused, refuse_unreasoned
 
@@ -48,6 +48,8 @@ class Command(BaseCommand):
                 self.stdout.flush()
         except NotVerified as doubt:
             raise CommandError(f"Written, but not proven: {doubt}", returncode=3) from None
+        except Latched as latched:
+            raise CommandError(str(latched), returncode=3) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
         except DatabaseError as error:
@@ -72,6 +74,8 @@ class Command(BaseCommand):
     def _rehearsal(self, university: int | None, **options: Any) -> Iterator[str]:
         if university is None:
             raise CommandError("--rehearse needs --university")
+        if not University.objects.filter(pk=university).exists():
+            raise CommandError(f"There is no university {university}")
         order = order_of(**options)
         refuse_unreasoned(order.reason)
         if order.is_dry_run:
@@ -91,17 +95,17 @@ class Command(BaseCommand):
         count = provenance.rows()
         yield "1. drop the index idx_employees_profile_source, concurrently"
         yield f"2. archive profile_source and profile_last_updated of {count} employees to a file in DATA_DIR/archives"
-        yield "3. drop both columns; code of this release needs them: deploy the one before, or stop it first"
+        yield "3. drop both columns; code of this release needs them: deploy the one before first"
         if order.is_dry_run:
             yield "Dry run: nothing was done"
             return
         started = time.perf_counter()
-        call_command("migrate", "employees", provenance.BEFORE_COLUMNS, verbosity=0, stdout=self.stderr)
-        if provenance.has_columns() or not provenance.archives():
+        provenance.go_back()
+        archived = provenance.archived()
+        if provenance.has_columns() or archived is None or not archived[0].exists():
             raise NotVerified("the columns are still there, or the archive is not")
-        path = provenance.archives()[-1]
-        changes.note("schema", order, {"archive": path.name, "employees": count})
-        yield f"Archived to {path}; “migrate employees” brings the columns and their content back"
+        changes.note("schema", order, {"archive": archived[0].name, "employees": count})
+        yield f"Archived to {archived[0]}; “migrate employees” brings the columns and their content back"
         yield f"Took {time.perf_counter() - started:.2f} s"
 
 

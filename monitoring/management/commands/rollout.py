@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
 from config.env import parse_duration
+from employees.models import BackfillRun, RunStatus, University
 from monitoring import console, evidence, preview, probe, steering
 from monitoring.steering import Held
 from profiles import phones
@@ -76,10 +77,14 @@ class Command(BaseCommand):
         return console.outcome(changes.pause(order_of(**options)))
 
     def on_resume(self, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.resume(order_of(**options)))
+        yield from console.outcome(changes.resume(order_of(**options)))
+        for run in BackfillRun.objects.filter(status=RunStatus.PAUSED):
+            yield f"Backfill {run.pk} stays paused ({run.paused_because}): “backfill resume” goes on with it"
 
     def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
         order = order_of(**options)
+        if rule != "clear" and not University.objects.filter(pk=id).exists():
+            raise CommandError(f"There is no university {id}")
         found = Scope.objects.filter(university_id=id, phase=phase, is_allowed=rule == "allow").first()
         if rule == "clear":
             scopes = list(Scope.objects.filter(university_id=id, phase=phase))

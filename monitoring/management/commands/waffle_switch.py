@@ -8,9 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from waffle.models import Switch
 
-from monitoring import console
+from monitoring import console, way_back
 from monitoring.management.commands.rollout import order_of
-from profiles.rollout import changes
 from profiles.rollout.models import EMERGENCY_STOP, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
@@ -35,7 +34,7 @@ class Command(BaseCommand):
             raise CommandError("Say on or off")
         if name in (*SWITCHES, EMERGENCY_STOP):
             try:
-                outcome = changes.set_switch(name, state == "on", order_of(**options))
+                outcome = way_back.set_switch(name, state == "on", order_of(**options))
             except ChangeRefused as refused:
                 raise CommandError(str(refused)) from None
             self.stdout.write("\n".join(console.outcome(outcome)))

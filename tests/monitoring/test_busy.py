@@ -1,0 +1,153 @@
+"""Somebody keeps the rollout locked: every surface says so in three seconds, and an emergency latches all the same."""
+
+import io
+import time
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+
+import psycopg
+import pytest
+from django.contrib.auth.models import User
+from django.core.exceptions import ValidationError
+from django.core.management import CommandError, call_command
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+from waffle.models import Switch
+
+from employees import backfill
+from employees.models import BackfillRun, University
+from monitoring import steering
+from profiles.rollout import changes, lock
+from profiles.rollout.decision import decide, forget_state
+from profiles.rollout.lock import Busy
+from profiles.rollout.models import PHASES, Change, Flag, Plan
+from profiles.rollout.rules import Order
+from tests.conftest import Phases
+
+HELD = r"Somebody else is changing the rollout: PostgreSQL's process \d+ \(psql, idle in transaction\) has held it for"
+ORDER = Order("tester", "because")
+
+pytestmark = pytest.mark.django_db(transaction=True)
+
+
+def other_session() -> psycopg.Connection[tuple[object, ...]]:
+    parts = connection.get_connection_params()
+    return psycopg.connect(f"host={parts['host']} user={parts['user']} dbname={parts['dbname']} application_name=psql")
+
+
+@pytest.fixture
+def held(phases: Phases, university: University) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
+    """A forgotten psql that has touched the row; with phase 3 at 5 %."""
+    phases(100, 100, 5)
+    changes.set_percent(3, 4, ORDER)
+    with other_session() as session:
+        session.execute("SELECT * FROM rollout_rollout FOR UPDATE")
+        yield session
+
+
+def command(*words: str) -> str:
+    out = io.StringIO()
+    call_command(*words, stdout=out)
+    forget_state()
+    return out.getvalue()
+
+
+def by_api(api: APIClient) -> None:
+    answer = api.post("/monitoring/rollout/set", {"phase": 3, "percent": 1, "reason": "r"}, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "JOB_RUNNING")
+    raise Busy(answer.json()["error"]["message"])
+
+
+def by_admin(api: APIClient) -> None:
+    client = Client()
+    client.force_login(User.objects.get(username="root"))
+    flag = Flag.objects.get(name=PHASES[2])
+    form = {"percent": "1", "reason": "r", "note": ""}
+    answer = client.post(f"/admin/rollout/flag/{flag.pk}/change/", form)
+    raise Busy(answer.context["adminform"].form.non_field_errors()[0])
+
+
+def by_save(api: APIClient) -> None:
+    flag = Flag.objects.get(name=PHASES[2])
+    flag.percent = 1
+    flag.save()
+
+
+SURFACES = [
+    lambda api: command("rollout", "set", "--phase", "3", "--percent", "1", "--reason", "r"),
+    lambda api: command("rollout", "pause", "--reason", "r"),
+    lambda api: command("rollout", "schedule", "--phase", "3", "--percent", "5", "--at", "1h", "--reason", "r"),
+    lambda api: command("rollback", "cache", "--reason", "r"),
+    lambda api: command("waffle_flag", PHASES[2], "--percent", "1"),
+    lambda api: command("waffle_switch", "profile_cache", "off"),
+    by_api,
+    by_admin,
+    by_save,
+]
+
+
+@pytest.mark.parametrize("change", SURFACES)
+def test_each_surface_says_who_holds_it(
+    held: object, api: APIClient, change: Callable[[APIClient], object], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    with pytest.raises((ValidationError, CommandError), match=HELD):
+        change(api)
+    assert Flag.objects.get(name=PHASES[2]).percent == 4
+
+
+def test_it_says_so_within_three_seconds(held: object) -> None:
+    started = time.monotonic()
+    with pytest.raises(Busy, match=HELD):
+        changes.set_percent(3, 1, ORDER)
+    assert time.monotonic() - started < 3
+
+
+def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object, ...]]) -> None:
+    started = time.monotonic()
+    with pytest.raises(CommandError, match=f"^Latched: the direct API answers for everyone.*{HELD}") as failed:
+        command("rollback", "emergency", "--reason", "names are wrong")
+    assert failed.value.returncode == 3
+    assert time.monotonic() - started < 3
+    assert decide(None).reason == "KILLED"
+    assert Change.objects.first().action == "latch"  # type: ignore[union-attr]
+    held.rollback()
+    assert "phase3_cache_first: 4 % → 0 %" in command("rollback", "emergency", "--reason", "names are wrong")
+    assert "phase3_cache_first: 0 % → 1 %" in command("rollout", "resume", "--reason", "mended")
+
+
+def test_an_emergency_by_the_api_latches_all_the_same(
+    held: object, api: APIClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
+    assert answer.status_code == 409
+    assert answer.json()["error"]["message"].startswith("Latched: the direct API answers for everyone")
+    assert Switch.objects.get(name="emergency_stop").active
+
+
+def test_an_emergency_does_not_wait_for_a_batch_of_the_backfill(phases: Phases) -> None:
+    phases(100, 100, 5)
+    run = backfill.start()
+    with other_session() as session:
+        session.execute("SELECT * FROM backfill_runs FOR UPDATE")
+        command("rollback", "emergency", "--reason", "r")
+        assert BackfillRun.objects.get().status == "running"
+    assert not backfill.step(run)
+    assert BackfillRun.objects.get().status == "paused"
+
+
+def test_a_planned_step_waits_for_the_next_look(
+    held: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    held.rollback()
+    changes.plan(3, 1, timezone.now() - timedelta(seconds=1), ORDER)
+    held.execute("SELECT * FROM rollout_rollout FOR UPDATE")
+    steering.fire_due()
+    assert Plan.objects.get().state == "planned"
+    held.rollback()
+    steering.fire_due()
+    assert Plan.objects.get().state == "done"
