@@ -99,7 +99,8 @@ class Alert(models.Model):
     @property
     def text(self) -> str:
         """Return the message in the language that is active."""
-        return str(TEXTS[Kind(self.kind)]) % self.words
+        text: str = str(TEXTS[Kind(self.kind)]) % self.words
+        return text
 
     def as_json(self) -> dict[str, Any]:
         """Return the documented form (contract §8); a resolved one says so, and when."""
