@@ -8,8 +8,10 @@ from celery.schedules import crontab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from config import counters
 from config.env import Env, comma_list, database, duration, hours, refuse_weak_production
 
+counters.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))

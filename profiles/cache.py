@@ -26,7 +26,7 @@ from profiles.breaker import Breaker, BreakerOpen
 from profiles.models import Profile, ProfileSource
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
-breaker = Breaker()
+breaker = Breaker("cache")
 logger = logging.getLogger(__name__)
 
 _FILLED_FOR = "profiles:filled_for"

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import psycopg
 from django.db import connection
 
+from webhooks import counting
+
 REPEAT_WINDOW = timedelta(minutes=10)
 
 
@@ -113,6 +115,7 @@ def _without_recent(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> li
 
 
 def _count_repeats(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None:
+    counting.count_arrivals([repeat.update_type for repeat in repeats], "duplicate")
     keys = [repeat.dedup_key for repeat in repeats]
     first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
     conflicts = [_differs(first_bodies.get(repeat.dedup_key), repeat.body) for repeat in repeats]

@@ -22,7 +22,7 @@ class State(models.TextChoices):
 
 
 _TAKE = """
-SELECT id, body, received_at, tries FROM webhook_inbox
+SELECT id, body, update_type, received_at, tries FROM webhook_inbox
 WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
 """
 _FINISH = """
@@ -47,7 +47,9 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def take(self, limit: int) -> list[InboxUpdate]:
         """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
         rows = statements.run(_TAKE, [timezone.now(), limit])
-        return [InboxUpdate.from_db(self.db, ("id", "body", "received_at", "tries"), row) for row in rows]
+        return [
+            InboxUpdate.from_db(self.db, ("id", "body", "update_type", "received_at", "tries"), row) for row in rows
+        ]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
         """Write back, by one statement, what became of updates that this transaction has taken."""

@@ -20,7 +20,7 @@ from profiles import cache
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing
 from profiles.sightings import Sighting
-from webhooks import updates
+from webhooks import counting, updates
 from webhooks.models import InboxUpdate, State
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def process_inbox() -> int:
             continue
         if not batch.updates:
             break
+        counting.count(batch.updates, time.time())
         finished += len(batch.updates)
         singly = max(singly - 1, 0)
     return finished
@@ -118,6 +119,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
     else:
+        counting.count_arrivals([update.update_type], "failed")
         same_try.update(
             state=State.DEAD,
             reason=type(error).__name__,

@@ -19,7 +19,7 @@ from prometheus_client import Counter
 
 from config.errors import RETRY_AFTER_SECONDS
 from config.errors import body as error_body
-from webhooks import updates
+from webhooks import counting, updates
 from webhooks.inbox import Arrival
 from webhooks.writer import NotStored, writer
 
@@ -124,6 +124,8 @@ def _store(body: bytes) -> Answer:
         writer.write(arrivals)
     except NotStored:
         return NOT_STORED
+    if any(arrival.reason for arrival in arrivals):
+        counting.count_arrivals([arrival.update_type for arrival in arrivals if arrival.reason], "failed")
     return OK
 
 

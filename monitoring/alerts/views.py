@@ -41,6 +41,13 @@ class AlertSerializer(serializers.Serializer[Any]):
         }
 
 
+class AlertPageSerializer(serializers.Serializer[Any]):
+    count = serializers.IntegerField()
+    next = serializers.URLField(allow_null=True)
+    previous = serializers.URLField(allow_null=True)
+    results = AlertSerializer(many=True)
+
+
 class AlertPagination(LimitOffsetPagination):
     default_limit = 50
     max_limit = 100
@@ -53,7 +60,7 @@ class AlertsView(ReportView):
             OpenApiParameter("limit", int, description="50 where it is not given, 100 at most"),
             OpenApiParameter("offset", int),
         ],
-        responses={200: AlertSerializer(many=True)},
+        responses=AlertPageSerializer,
     )
     def get(self, request: Request) -> Response:
         alerts = Alert.objects.for_listing()
