@@ -286,7 +286,11 @@ LOGGING = {
     "formatters": {"json": {"()": "config.logs.JsonFormatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django": {"level": "INFO", "handlers": ["console"], "propagate": False}},
+    "loggers": {
+        "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
+        # What a client did wrong is told to the client.
+        "django.request": {"level": "ERROR"},
+    },
 }
 
 UNFOLD = {"SITE_TITLE": "MAX · каталог сотрудников", "SITE_HEADER": "Каталог сотрудников"}

@@ -149,6 +149,7 @@ def _set_many(operation: str, profiles: Iterable[Profile], *, only_absent: bool)
 
     _ask(operation, send)
     operations.labels(operation, "success").inc(len(lasting))
+    logger.info("profiles written to redis", extra={"event": f"profiles_{operation}", "count": len(lasting)})
 
 
 def _ttl_left(profile: Profile) -> timedelta:

@@ -17,6 +17,7 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter
 
+from config import request_id
 from config.errors import RETRY_AFTER_SECONDS
 from config.errors import body as error_body
 from webhooks import counting, updates
@@ -140,4 +141,4 @@ def arrivals_in(body: bytes, received_at: datetime) -> list[Arrival]:
 
 def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, reason: str = "") -> Arrival:
     key, earlier_key = updates.repeat_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at)
+    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, request_id.current.get())

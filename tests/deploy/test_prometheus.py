@@ -11,9 +11,12 @@ import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.processes import BASE_DIR
+from employees.models import Employee, University
 from monitoring.metrics import exposition
 from profiles import breaker, cache, comparison, direct_api, resolver
 from profiles.rollout import decision
+from profiles.rollout.models import Heartbeat
+from tests.profiles.people import know
 from webhooks import counting, receiver
 
 PROMETHEUS = BASE_DIR / "deploy" / "prometheus"
@@ -56,7 +59,10 @@ def exported() -> set[str]:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis", "phases")
-def test_every_metric_that_is_asked_for_is_there() -> None:
+def test_every_metric_that_is_asked_for_is_there(university: University) -> None:
+    know("7")
+    Employee.objects.create(phone="+79161234567", university=university)
+    Heartbeat.objects.create(process="web-host-1", revision=0)
     rules = (PROMETHEUS / "rules.yml").read_text()
     recorded = set(re.findall(r"record: (\S+)", rules))
     asked = {name for text in (*expressions(rules), *asked_by_dashboards()) for name in metrics_in(text)}
