@@ -3,13 +3,20 @@ from typing import Any
 
 from celery import Celery
 from celery.concurrency import prefork
-from celery.signals import beat_embedded_init, beat_init, worker_process_init, worker_ready
+from celery.signals import beat_embedded_init, beat_init, task_prerun, worker_process_init, worker_ready
+
+from config import request_id
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 app = Celery("directory")
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@task_prerun.connect
+def name_task(task_id: str = "", **_: object) -> None:
+    request_id.begin(task_id)
 
 
 @worker_process_init.connect

@@ -2,8 +2,12 @@
 
 import json
 import logging
-from datetime import UTC, datetime
+import traceback
+from datetime import UTC, date, datetime
+from types import TracebackType
 from typing import Any
+
+from config import request_id
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 
@@ -25,7 +29,7 @@ def _component(logger: str) -> str:
 
 
 class JsonFormatter(logging.Formatter):
-    """Write timestamp, level, component, event and every ``extra`` field of a record as one JSON object."""
+    """Write timestamp, level, component, event, request id and every ``extra`` field of a record as one JSON object."""
 
     def format(self, record: logging.LogRecord) -> str:
         line: dict[str, Any] = {
@@ -34,7 +38,28 @@ class JsonFormatter(logging.Formatter):
             "component": _component(record.name),
             "message": record.getMessage(),
         }
+        if request := request_id.current.get():
+            line["request_id"] = request
         line |= {name: value for name, value in vars(record).items() if name not in _STANDARD}
+        line.setdefault("event", record.name)
         if record.exc_info:
             line["traceback"] = self.formatException(record.exc_info)
-        return json.dumps(line, ensure_ascii=False, default=str)
+        return json.dumps(line, ensure_ascii=False, default=_plain)
+
+    def formatException(self, ei: Any) -> str:  # noqa: N802 (the library's name)
+        """Tell where and what class of error: the texts of errors quote names and phones."""
+        error: BaseException | None = ei[1]
+        parts = []
+        while error is not None:
+            parts.append(_frames(error.__traceback__) + type(error).__name__)
+            error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+        return "\n\nled to\n\n".join(reversed(parts))
+
+
+def _frames(trace: TracebackType | None) -> str:
+    return "".join(traceback.format_tb(trace))
+
+
+def _plain(value: object) -> str:
+    """Return a moment as text; of anything else only what it is. A request, say, would quote its query."""
+    return value.isoformat() if isinstance(value, date) else type(value).__name__

@@ -8,8 +8,10 @@ from celery.schedules import crontab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from config import counters
 from config.env import Env, comma_list, database, duration, hours, refuse_weak_production
 
+counters.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
@@ -128,6 +130,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+MONITORING_CHECK_INTERVAL = duration(env, "MONITORING_CHECK_INTERVAL", "5m")
 CELERY_BEAT_SCHEDULE = {
     "refill-cache": {"task": "profiles.tasks.refill_cache", "schedule": timedelta(seconds=15)},
     # A round that found no worker in time is not made up for: the next one does its work.
@@ -145,6 +148,12 @@ CELERY_BEAT_SCHEDULE = {
         "task": "webhooks.tasks.prune_inbox",
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
+    },
+    "check-alerts": {"task": "monitoring.tasks.check_alerts", "schedule": MONITORING_CHECK_INTERVAL},
+    "deliver-alerts": {
+        "task": "monitoring.tasks.deliver_alerts",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10},
     },
     "check-backlog": {
         "task": "webhooks.tasks.check_backlog",
@@ -196,9 +205,16 @@ INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160
 
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
-MONITORING_CHECK_INTERVAL = duration(env, "MONITORING_CHECK_INTERVAL", "5m")
 PROFILE_QUALITY_ALERT_THRESHOLD = env.float("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
 WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
+ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
+ALERT_SLACK_WEBHOOK = env.str("ALERT_SLACK_WEBHOOK", "")
+ALERT_EMAIL_TO = comma_list(env.str("ALERT_EMAIL_TO", ""))
+ALERT_EMAIL_FROM = env.str("ALERT_EMAIL_FROM", "") or "alerts@localhost"
+DEFAULT_FROM_EMAIL = ALERT_EMAIL_FROM
+EMAIL_URL = env.str("EMAIL_URL", "") or "smtp://localhost:25"
+vars().update(Env.email_url_config(EMAIL_URL))
+EMAIL_TIMEOUT = 5
 
 # HTTP
 
@@ -275,7 +291,11 @@ LOGGING = {
     "formatters": {"json": {"()": "config.logs.JsonFormatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": "INFO"},
-    "loggers": {"django": {"level": "INFO", "handlers": ["console"], "propagate": False}},
+    "loggers": {
+        "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
+        # What a client did wrong is told to the client.
+        "django.request": {"level": "ERROR"},
+    },
 }
 
 UNFOLD = {"SITE_TITLE": "MAX · каталог сотрудников", "SITE_HEADER": "Каталог сотрудников"}

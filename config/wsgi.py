@@ -15,10 +15,12 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
 django_application = get_wsgi_application()
 
+from config import request_id  # noqa: E402
 from webhooks import receiver  # noqa: E402 (models can be imported only now)
 
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
+    request_id.begin(environ.get("HTTP_X_REQUEST_ID", ""))
     if environ["PATH_INFO"] in receiver.PATHS:
         return receiver.application(environ, start_response)
     if "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH"):

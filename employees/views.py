@@ -1,3 +1,4 @@
+import logging
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -21,7 +22,10 @@ from employees.models.directory import FEW
 from employees.queries import EmployeeQuerySerializer, chosen, searched_for
 from employees.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
 from profiles.models import Profile, ProfileQuerySet
+from profiles.phones import masked
 from profiles.views import ProfileViewSet, checked_id
+
+logger = logging.getLogger(__name__)
 
 
 class Pages(LimitOffsetPagination):
@@ -71,7 +75,8 @@ class EmployeeViewSet(ModelViewSet[Employee]):
             if once.answer is not None:
                 return once.answer
             serializer.is_valid(raise_exception=True)
-            serializer.save(**once.hook)
+            employee = serializer.save(**once.hook)
+        logger.info("employee created", extra=_created(employee))
         return Response(serializer.data, status=status.HTTP_201_CREATED)
 
     @extend_schema(parameters=[EmployeeQuerySerializer], responses=EmployeeSerializer(many=True))
@@ -86,6 +91,15 @@ class EmployeeViewSet(ModelViewSet[Employee]):
         """The employee of a MAX id; of several the one with the lowest id."""
         first = self.get_queryset().filter(max_id=checked_id(max_id)).order_by("id")[:1]
         return Response(self.get_serializer(get_object_or_404(first)).data)
+
+
+def _created(employee: Employee) -> dict[str, Any]:
+    return {
+        "event": "employee_created",
+        "employee": employee.pk,
+        "phone": masked(employee.phone),
+        "profile_source": employee.profile_source,
+    }
 
 
 class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[University]):

@@ -1,17 +1,76 @@
-"""What this machine's processes counted, merged from the folder that they share."""
+"""What this machine's processes counted, merged from the folder that they share.
 
+What a process counted outlives it: the files of dead ones are added up into one, so that restarts neither lose counts
+nor let the folder grow.
+"""
+
+from __future__ import annotations
+
+import fcntl
 import os
+import re
+from collections.abc import Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from prometheus_client import REGISTRY, CollectorRegistry
+from prometheus_client import REGISTRY, CollectorRegistry, Metric
+from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
+
+from config.counters import FOLDER, HOST
+
+_OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.db")
+_ARCHIVE = "dead"
+
+
+class SharedCollector(MultiProcessCollector):
+    """Collects under a lock: nobody may see a file that is added to the archive and not yet removed."""
+
+    def collect(self) -> Iterable[Metric]:
+        folder = Path(os.environ[FOLDER])
+        with _locked(folder):
+            _fold_dead(folder)
+            return list(super().collect())  # type: ignore[no-untyped-call]
+
+
+@contextmanager
+def _locked(folder: Path) -> Iterator[None]:
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _fold_dead(folder: Path) -> None:
+    """Add the counts of this host's dead processes to the archive; forget what they were in the middle of."""
+    for path in folder.glob(f"*_{HOST}-*.db"):
+        match = _OWN_FILE.fullmatch(path.name)
+        if match and not _is_alive(int(match[2])):
+            if match[1] in ("counter", "histogram"):
+                _add(path, folder / f"{match[1]}_{HOST}-{_ARCHIVE}.db")
+            path.unlink()
+
+
+def _is_alive(pid: int) -> bool:
+    with suppress(ProcessLookupError, PermissionError):
+        os.kill(pid, 0)
+        return True
+    return Path(f"/proc/{pid}").exists()
+
+
+def _add(path: Path, archive: Path) -> None:
+    total = MmapedDict(str(archive))  # type: ignore[no-untyped-call]
+    for key, value, timestamp, _ in MmapedDict.read_all_values_from_file(str(path)):  # type: ignore[no-untyped-call]
+        before, _ = total.read_value(key)  # type: ignore[no-untyped-call]
+        total.write_value(key, before + value, timestamp)  # type: ignore[no-untyped-call]
+    total.close()  # type: ignore[no-untyped-call]
 
 
 def process_registry() -> CollectorRegistry:
     """Return what all processes of this machine counted, or this one alone where they share no folder."""
-    if "PROMETHEUS_MULTIPROC_DIR" not in os.environ:
+    if FOLDER not in os.environ:
         return REGISTRY
     registry = CollectorRegistry()
-    MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+    SharedCollector(registry)  # type: ignore[no-untyped-call]
     return registry
 
 

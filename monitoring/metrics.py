@@ -2,50 +2,107 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
 
 from django.db import DatabaseError
 from django.db.models import Count
 from prometheus_client import CollectorRegistry, Metric, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
+from employees.models import BackfillRun
+from employees.models.backfill import BatchStatus
 from monitoring import reports
+from monitoring.alerts.freshness import checked_at
+from monitoring.alerts.kinds import Kind
+from monitoring.alerts.models import Alert, Channel, Delivery, DeliveryState
 from monitoring.counters import process_registry
 from profiles import cache
-from profiles.models import Profile
 from profiles.rollout.decision import current_state
-from webhooks.models import InboxUpdate
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import Rollout
+from webhooks.models import InboxUpdate, State
+
+
+def gauge(name: str, text: str, value: float) -> Metric:
+    return GaugeMetricFamily(name, text, value)
+
+
+def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(name, text, labels=[label])
+    for word, value in values.items():
+        family.add_metric([word], value)
+    return family
+
+
+def _profiles() -> Iterator[Metric]:
+    report = reports.quality()
+    metrics = report["quality_metrics"]
+    by_source = {source: row["count"] for source, row in report["source_breakdown"].items()}
+    yield gauges("profile_total", "Cached profiles", "source", by_source)
+    states = {state: metrics[f"{state}_profiles"] for state in ("complete", "partial", "empty", "stale")}
+    yield gauges("profile_states", "Cached profiles by what is known; stale ones are counted twice", "state", states)
+    yield gauge("profile_completeness_rate", "Completeness, 0 to 100", metrics["completeness_score"])
+    yield gauge("profile_quality_score", "Quality, 0 to 100", metrics["quality_score"])
+    yield gauges("employees_total", "Employees by who named them", "source", reports.employees_by_source())
+
+
+def _inbox() -> Iterator[Metric]:
+    backlog = InboxUpdate.objects.backlog()
+    yield gauge("webhook_inbox_pending", "Updates that wait", backlog.size)
+    yield gauge("webhook_inbox_lag_seconds", "Age of the oldest of them", backlog.age.total_seconds())
+    dead = InboxUpdate.objects.filter(state=State.DEAD).count()
+    yield gauge("webhook_dead_letters", "Dead letters that nobody replayed", dead)
+
+
+def _redis() -> Iterator[Metric]:
+    health = cache.health()
+    yield gauge("cache_connection_status", "1 while Redis answers", int(health["redis_connected"]))
+    if health["redis_connected"]:
+        yield gauge("cache_latency_seconds", "Round trip of one INFO", health["latency_ms"] / 1000)
+        yield gauge("cache_profiles", "Profiles in Redis", health["cached_profiles"] or 0)
+        yield gauge("cache_memory_bytes", "Memory that Redis uses", health["used_memory_bytes"] or 0)
+        yield gauge("cache_memory_limit_bytes", "Its limit; 0: none", health["maxmemory_bytes"] or 0)
+        evicted = health["evicted_keys"] or 0
+        yield CounterMetricFamily("cache_evicted_keys", "Keys that Redis evicted since its start", evicted)
+
+
+def _rollout() -> Iterator[Metric]:
+    state, spread = current_state(), convergence()
+    percents = {flag: hundredths / 100 for flag, hundredths in state.percents.items()}
+    yield gauges("rollout_percent", "Share of employees admitted to a phase", "flag", percents)
+    switches = {name: float(is_on) for name, is_on in state.switches.items()}
+    yield gauges("rollout_switch", "1 while the switch is on", "switch", switches)
+    yield gauge("rollout_revision", "Changes of the rollout so far", state.revision)
+    yield gauge("rollout_held", "1 while the rollout is paused or held", int(Rollout.current().is_paused))
+    kinds = Counter(process.partition("-")[0] for process in (*spread.reached, *spread.behind))
+    yield gauges("processes_living", "Processes that follow the rollout", "kind", kinds)
+    yield gauge("processes_behind", "Living processes that have not seen its revision", len(spread.behind))
+
+
+def _alerts() -> Iterator[Metric]:
+    counts = Counter(Alert.objects.open().values_list("kind", flat=True))
+    yield gauges("alerts_open", "Open alerts", "kind", {kind: counts[kind] for kind in Kind})
+    waiting = dict(
+        Delivery.objects.filter(state=DeliveryState.WAITING).values_list("channel").annotate(n=Count("*")).order_by()
+    )
+    by_channel = {str(channel): waiting.get(channel, 0) for channel in Channel}
+    yield gauges("alert_deliveries_waiting", "Messages that no sink took yet", "channel", by_channel)
+    checked = checked_at()
+    moment = checked.timestamp() if checked else 0
+    yield gauge("alerts_checked_timestamp_seconds", "When alerts were last checked; 0: never", moment)
+    run = BackfillRun.objects.first()
+    failed = run.batches.filter(status=BatchStatus.FAILED).count() if run else 0
+    yield gauge("backfill_failed_batches", "Failed batches of the latest backfill", failed)
 
 
 class StoreCollector(Collector):
-    """Gauges read from PostgreSQL and Redis at each scrape, equal whichever process answers."""
+    """Read from PostgreSQL and Redis at each scrape, equal whichever process answers."""
 
-    def collect(self) -> Iterator[Metric]:
-        profiles = GaugeMetricFamily("profile_total", "Cached profiles", labels=["source"])
-        for source, count in Profile.objects.values_list("source").annotate(n=Count("*")):
-            profiles.add_metric([source], count)
-        yield profiles
-        completeness = reports.quality()["quality_metrics"]["completeness_score"]
-        yield GaugeMetricFamily("profile_completeness_rate", "Completeness, 0 to 100", completeness)
-        events = GaugeMetricFamily("webhook_events_total", "Updates in the inbox", labels=["type", "status"])
-        for update_type, state, count in InboxUpdate.objects.values_list("update_type", "state").annotate(n=Count("*")):
-            events.add_metric([update_type, state], count)
-        yield events
-        backlog = InboxUpdate.objects.backlog()
-        yield GaugeMetricFamily("webhook_inbox_pending", "Updates that wait", backlog.size)
-        yield GaugeMetricFamily("webhook_inbox_lag_seconds", "Age of the oldest of them", backlog.age.total_seconds())
-        employees = GaugeMetricFamily("employees_total", "Employees by who named them", labels=["source"])
-        for source, count in reports.employees_by_source().items():
-            employees.add_metric([source], count)
-        yield employees
-        yield GaugeMetricFamily(
-            "cache_connection_status", "1 while Redis answers", int(cache.health()["redis_connected"])
-        )
-        percents = GaugeMetricFamily("rollout_percent", "Share of employees admitted to a phase", labels=["flag"])
-        for flag, hundredths in current_state().percents.items():
-            percents.add_metric([flag], hundredths / 100)
-        yield percents
+    def collect(self) -> Iterable[Metric]:
+        for part in (_profiles, _inbox, _redis, _rollout, _alerts):
+            yield from part()
 
 
 def exposition() -> bytes:

@@ -1,6 +1,7 @@
 from django.urls import path
 
 from monitoring import rollout_views, views
+from monitoring.alerts.views import AlertsView
 
 urlpatterns = [
     path("health", views.health),
@@ -13,6 +14,7 @@ urlpatterns = [
     path("monitoring/profile-stats", views.CoverageView.as_view(), name="profile-stats"),
     path("monitoring/health", views.CacheHealthView.as_view(), name="monitoring-health"),
     path("monitoring/webhook-stats", views.WebhookStatsView.as_view(), name="webhook-stats"),
+    path("monitoring/alerts", AlertsView.as_view()),
     path("monitoring/rollout", rollout_views.RolloutView.as_view()),
     *(
         path(f"monitoring/rollout/{action}", rollout_views.RolloutChangeView.as_view(action=action))

@@ -9,6 +9,10 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 
+from prometheus_client import Gauge
+
+opened = Gauge("breaker_open", "Processes whose circuit breaker is open", ["breaker"], multiprocess_mode="livesum")
+
 
 class BreakerOpen(Exception):
     """The other side is taken to be down; nothing was asked."""
@@ -17,8 +21,9 @@ class BreakerOpen(Exception):
 class Breaker:
     """Opens after ``failures`` in a row; every ``reset`` seconds one caller probes, and its success closes it."""
 
-    def __init__(self, *, failures: int = 5, reset: float = 5.0) -> None:
+    def __init__(self, name: str, *, failures: int = 5, reset: float = 5.0) -> None:
         self._limit = failures
+        self._opened = opened.labels(name)
         self._reset = reset
         self._lock = threading.Lock()
         self._failures = 0
@@ -49,6 +54,7 @@ class Breaker:
         if self._failures:
             with self._lock:
                 self._failures, self._probe_at = 0, None
+                self._opened.set(0)
 
     def _enter(self) -> None:
         if self._probe_at is None:
@@ -65,3 +71,4 @@ class Breaker:
             self._failures += 1
             if self._failures >= self._limit:
                 self._probe_at = time.monotonic() + self._reset
+                self._opened.set(1)

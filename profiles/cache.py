@@ -26,7 +26,7 @@ from profiles.breaker import Breaker, BreakerOpen
 from profiles.models import Profile, ProfileSource
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
-breaker = Breaker()
+breaker = Breaker("cache")
 logger = logging.getLogger(__name__)
 
 _FILLED_FOR = "profiles:filled_for"
@@ -149,6 +149,7 @@ def _set_many(operation: str, profiles: Iterable[Profile], *, only_absent: bool)
 
     _ask(operation, send)
     operations.labels(operation, "success").inc(len(lasting))
+    logger.info("profiles written to redis", extra={"event": f"profiles_{operation}", "count": len(lasting)})
 
 
 def _ttl_left(profile: Profile) -> timedelta:

@@ -29,6 +29,7 @@ CALLS_PER_SECOND = 5.0
 KEPT_WAITING = timedelta(minutes=15)
 _SLICE = 20
 
+outcomes = Counter("comparisons", "Lookups compared, by outcome", ["outcome"])
 dropped = Counter("comparisons_dropped", "Lookups that waited too long to be compared")
 logger = logging.getLogger(__name__)
 
@@ -70,6 +71,8 @@ def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep)
             if not waiting.api_name and slice_:
                 pause(1 / CALLS_PER_SECOND)
         Comparison.objects.bulk_create(done)
+        for comparison in done:
+            outcomes.labels(comparison.outcome).inc()
         WaitingComparison.objects.bulk_create(slice_)
         count += len(done)
     return count

@@ -10,7 +10,7 @@ from datetime import datetime
 from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
-from prometheus_client import Counter
+from prometheus_client import Counter, Histogram
 
 from profiles import cache, comparison, direct_answers, names
 from profiles.cache import CachedProfile, CacheError
@@ -20,6 +20,12 @@ from profiles.phones import masked
 from profiles.rollout.decision import decide
 
 resolutions = Counter("name_resolutions", "Names resolved for employees", ["source", "stage"])
+durations = Histogram(
+    "name_resolution_duration_seconds",
+    "Lookups of a name for an employee",
+    ["stage"],
+    buckets=(0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.2, 0.5, 1, 2.5, 5, 10),
+)
 logger = logging.getLogger(__name__)
 
 CACHE_FIRST = 3
@@ -68,6 +74,7 @@ def _answered(phone: str, max_id: str | None, university_id: int | None) -> Reso
     stage = decide(phone, university_id).stage
     started = time.perf_counter()
     found = _BY_STAGE.get(stage, _ask_direct_api)(phone, max_id)
+    durations.labels(stage).observe(time.perf_counter() - started)
     resolutions.labels(found.source, stage).inc()
     comparison.offer(
         phone=phone,

@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 import psycopg
 from django.db import connection
 
+from webhooks import counting
+
 REPEAT_WINDOW = timedelta(minutes=10)
 
 
@@ -27,26 +29,30 @@ class Arrival(NamedTuple):
     update_type: str
     reason: str
     received_at: datetime
+    request_id: str = ""
 
 
-_INTO = "INSERT INTO webhook_inbox (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at)"
+_INTO = """
+INSERT INTO webhook_inbox (
+    dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)
+"""
 _ONCE = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
-_ROW = "(%b, %b, %b, %b, %b, %b, %b, %b)"
+_ROW = "(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
 # Up to here a commit is a fifth cheaper for PostgreSQL by VALUES than by arrays, whose binding is cheaper for us.
 _FEW = 8
 _STORE_FEW = [f"{_INTO} VALUES {', '.join([_ROW] * rows)} {_ONCE}" for rows in range(_FEW + 1)]
 _STORE_MANY = f"""
 {_INTO}
 SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[],
-                     %b::timestamptz[], %b::timestamptz[], %b::timestamptz[])
+                     %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[])
 {_ONCE}
 """  # noqa: S608
 
 
 def _row(arrival: Arrival) -> tuple[object, ...]:
-    at = arrival.received_at
-    state, finished_at = ("quarantined", at) if arrival.reason else ("pending", None)
-    return arrival.dedup_key, arrival.body, arrival.update_type, state, arrival.reason, at, at, finished_at
+    key, _, body, update_type, reason, at, request_id = arrival
+    state, finished_at = ("quarantined", at) if reason else ("pending", None)
+    return key, body, update_type, state, reason, at, at, finished_at, request_id
 
 
 def _insert(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> set[bytes]:
@@ -113,6 +119,7 @@ def _without_recent(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> li
 
 
 def _count_repeats(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None:
+    counting.count_arrivals([repeat.update_type for repeat in repeats], "duplicate")
     keys = [repeat.dedup_key for repeat in repeats]
     first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
     conflicts = [_differs(first_bodies.get(repeat.dedup_key), repeat.body) for repeat in repeats]

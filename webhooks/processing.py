@@ -20,7 +20,7 @@ from profiles import cache
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing
 from profiles.sightings import Sighting
-from webhooks import updates
+from webhooks import counting, updates
 from webhooks.models import InboxUpdate, State
 
 logger = logging.getLogger(__name__)
@@ -46,6 +46,7 @@ def process_inbox() -> int:
             continue
         if not batch.updates:
             break
+        batch.tell()
         finished += len(batch.updates)
         singly = max(singly - 1, 0)
     return finished
@@ -57,6 +58,7 @@ class Batch:
     def __init__(self, limit: int = BATCH) -> None:
         self.limit = limit
         self.updates: list[InboxUpdate] = []
+        self.sightings: list[tuple[InboxUpdate, Sighting]] = []
 
     @transaction.atomic
     def process(self) -> None:
@@ -82,15 +84,20 @@ class Batch:
     def _collect(self) -> None:
         readings = [(update, interpret(update)) for update in self.updates]
         links = [reading.phone_link for _, reading in readings if reading.phone_link]
-        sightings = [reading.sighting for _, reading in readings if reading.sighting]
+        self.sightings = [(update, reading.sighting) for update, reading in readings if reading.sighting]
+        sightings = [sighting for _, sighting in self.sightings]
         PhoneLink.objects.absorb(links)
         changed = Profile.objects.absorb(sightings)
         changed_ids = {profile.user_id for profile in changed}
         for update, reading in readings:
             update.has_changed_profile = reading.sighting is not None and reading.user_id in changed_ids
         cache.write_through(changed)
-        for sighting in sightings:
-            logger.info("profile extracted", extra=_extracted(sighting))
+
+    def tell(self) -> None:
+        """Count and log what was done: after the commit, so that what is done twice is told once."""
+        counting.count(self.updates, time.time())
+        for update, sighting in self.sightings:
+            logger.info("profile extracted", extra=_extracted(update, sighting))
 
 
 def interpret(update: InboxUpdate) -> updates.Reading:
@@ -109,7 +116,13 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Count a failed try: the next one comes later each time, with jitter; after the last the update is dead."""
     logger.error(
         "webhook update failed",
-        extra={"event": "update_failed", "update": update.pk, "error": type(error).__name__, "tries": update.tries + 1},
+        extra={
+            "event": "update_failed",
+            "update": update.pk,
+            "error": type(error).__name__,
+            "tries": update.tries + 1,
+            "request_id": update.request_id,
+        },
     )
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
     trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:].replace("\0", "")
@@ -118,6 +131,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
     else:
+        counting.count_arrivals([update.update_type], "failed")
         same_try.update(
             state=State.DEAD,
             reason=type(error).__name__,
@@ -127,7 +141,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         )
 
 
-def _extracted(sighting: Sighting) -> dict[str, Any]:
+def _extracted(update: InboxUpdate, sighting: Sighting) -> dict[str, Any]:
     return {
         "component": "webhook_handler",
         "event": "profile_extracted",
@@ -135,4 +149,6 @@ def _extracted(sighting: Sighting) -> dict[str, Any]:
         "has_first_name": sighting.first_name is not None,
         "has_last_name": bool(sighting.last_name and sighting.last_name.value),
         "source": "user_input" if sighting.user_provided_name else "webhook",
+        "processing_time_ms": round(update.processing_ms or 0.0, 3),
+        "request_id": update.request_id,
     }

@@ -17,9 +17,10 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter
 
+from config import request_id
 from config.errors import RETRY_AFTER_SECONDS
 from config.errors import body as error_body
-from webhooks import updates
+from webhooks import counting, updates
 from webhooks.inbox import Arrival
 from webhooks.writer import NotStored, writer
 
@@ -124,6 +125,8 @@ def _store(body: bytes) -> Answer:
         writer.write(arrivals)
     except NotStored:
         return NOT_STORED
+    if any(arrival.reason for arrival in arrivals):
+        counting.count_arrivals([arrival.update_type for arrival in arrivals if arrival.reason], "failed")
     return OK
 
 
@@ -138,4 +141,4 @@ def arrivals_in(body: bytes, received_at: datetime) -> list[Arrival]:
 
 def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, reason: str = "") -> Arrival:
     key, earlier_key = updates.repeat_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at)
+    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, request_id.current.get())

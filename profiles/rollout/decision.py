@@ -13,6 +13,7 @@ from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
+from prometheus_client import Counter
 
 from profiles.rollout.models import EMERGENCY_STOP, PHASES
 
@@ -27,6 +28,8 @@ SELECT coalesce((SELECT revision FROM rollout_rollout WHERE id = 1), 0),
        (SELECT json_agg(json_build_array(university_id, phase, is_allowed)) FROM rollout_scope
         WHERE expires_at IS NULL OR expires_at > now())::text
 """
+
+decisions = Counter("rollout_decisions", "Decisions for employees, by reason and stage", ["reason", "stage"])
 
 
 class Reason(StrEnum):
@@ -198,9 +201,9 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
     """Return the stage for the employee of this canonical phone; ask once a request, at its outermost point."""
     state = current_state()
     obstacle = _obstacle(state, "employee")
-    if obstacle:
-        return Decision(0, obstacle, state.revision)
-    return Decision(*state.place(phone, university_id), state.revision)
+    stage, reason = (0, obstacle) if obstacle else state.place(phone, university_id)
+    decisions.labels(reason, stage).inc()
+    return Decision(stage, reason, state.revision)
 
 
 def _obstacle(state: RolloutState, service: str) -> Reason | None:

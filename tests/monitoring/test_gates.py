@@ -11,6 +11,7 @@ from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
 from monitoring import conductor, gates, steering
+from monitoring.alerts import watch
 from monitoring.findings import Finding, Step
 from monitoring.gates import ENTERING, WIDENING, ask, judge, step_of
 from monitoring.models import GateCheck, RoundTrip, Verdict
@@ -178,6 +179,7 @@ def test_phase_2_asks_for_a_round_trip(phases: Phases) -> None:
 
 
 def test_phase_4_asks_for_phase_3_at_100(all_green: None, phases: Phases) -> None:
+    watch.check_alerts()
     assert verdicts(4, 1) == {"phase3_complete": Verdict.FAIL, "no_alert": Verdict.PASS}
     phases(100, 100, 100)
     assert verdicts(4, 1)["phase3_complete"] == Verdict.INCONCLUSIVE

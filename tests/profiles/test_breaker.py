@@ -9,7 +9,7 @@ def fail(breaker: Breaker) -> None:
 
 
 def test_it_opens_after_five_failures_in_a_row() -> None:
-    breaker = Breaker(reset=60)
+    breaker = Breaker("test", reset=60)
     for _ in range(4):
         fail(breaker)
     with breaker.guard(OSError):
@@ -23,7 +23,7 @@ def test_it_opens_after_five_failures_in_a_row() -> None:
 
 
 def test_one_probe_at_a_time_and_its_success_closes() -> None:
-    breaker = Breaker(failures=1, reset=0.01)
+    breaker = Breaker("test", failures=1, reset=0.01)
     fail(breaker)
     while breaker.state == "open":
         pass
@@ -34,7 +34,7 @@ def test_one_probe_at_a_time_and_its_success_closes() -> None:
 
 
 def test_a_failed_probe_opens_again() -> None:
-    breaker = Breaker(failures=2, reset=0.01)
+    breaker = Breaker("test", failures=2, reset=0.01)
     fail(breaker)
     fail(breaker)
     while breaker.state == "open":
@@ -45,7 +45,7 @@ def test_a_failed_probe_opens_again() -> None:
 
 
 def test_other_errors_are_no_failures() -> None:
-    breaker = Breaker(failures=1)
+    breaker = Breaker("test", failures=1)
     with pytest.raises(KeyError), breaker.guard(OSError):
         raise KeyError
     assert breaker.state == "closed"

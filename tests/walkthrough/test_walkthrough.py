@@ -24,6 +24,7 @@ from pytest_django.fixtures import Settings
 
 from employees.models import Employee
 from monitoring import conductor, way_back
+from monitoring.alerts import watch
 from profiles import direct_answers
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
@@ -91,6 +92,7 @@ class Story:
             self.traffic.write(range(20))
             drain()
             conductor.conduct()
+            watch.check_alerts()
 
 
 def drain() -> None:

@@ -1,0 +1,85 @@
+"""The sinks of alerts: a webhook, Slack, e-mail. Their addresses are secrets: an error is told by its class alone."""
+
+from __future__ import annotations
+
+import smtplib
+from collections.abc import Callable
+from typing import Any
+
+import requests
+from django.conf import settings
+from django.core.mail import send_mail
+from django.utils.translation import gettext as _
+
+from monitoring.alerts.models import Channel, Delivery
+
+TIMEOUT_SECONDS = 5.0
+_RETRIED = (requests.codes.request_timeout, requests.codes.too_early, requests.codes.too_many_requests)
+
+
+class Unreachable(Exception):
+    """The sink may take it later."""
+
+
+class Refused(Exception):
+    """The sink does not want this message, now or later."""
+
+
+def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:
+    # A sink that got it and could not say so can tell the second try by the key.
+    headers = {"Idempotency-Key": f"alert-delivery-{delivery.pk}"}
+    try:
+        with requests.post(
+            url, json=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
+        ) as answer:
+            status = answer.status_code
+    except requests.RequestException as error:
+        raise Unreachable(type(error).__name__) from None
+    if status >= requests.codes.internal_server_error or status in _RETRIED:
+        raise Unreachable(f"status {status}")
+    if not requests.codes.ok <= status < requests.codes.multiple_choices:
+        raise Refused(f"status {status}")
+
+
+def _to_webhook(delivery: Delivery) -> None:
+    _post(settings.ALERT_WEBHOOK_URL, delivery.payload, delivery)
+
+
+def _headline(delivery: Delivery) -> str:
+    word = _("RESOLVED") if delivery.event == Delivery.Event.RESOLVED else delivery.payload["severity"].upper()
+    return f"[{word}] {delivery.alert.get_kind_display()}"
+
+
+def _to_slack(delivery: Delivery) -> None:
+    text = f"*{_headline(delivery)}*\n{_escaped(delivery.alert.text)}\n{delivery.payload['timestamp']}"
+    _post(settings.ALERT_SLACK_WEBHOOK, {"text": text}, delivery)
+
+
+def _escaped(text: str) -> str:
+    """Slack reads <…> as a command: <!channel> would wake everybody."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _to_email(delivery: Delivery) -> None:
+    lines = [delivery.alert.text, "", *(f"{name}: {value}" for name, value in delivery.payload.items())]
+    subject = _headline(delivery).replace("\n", " ")
+    try:
+        send_mail(subject, "\n".join(lines), None, settings.ALERT_EMAIL_TO)
+    except (smtplib.SMTPException, OSError) as error:
+        raise Unreachable(type(error).__name__) from None
+
+
+SENDERS: dict[str, Callable[[Delivery], None]] = {
+    Channel.WEBHOOK: _to_webhook,
+    Channel.SLACK: _to_slack,
+    Channel.EMAIL: _to_email,
+}
+
+
+def configured() -> list[Channel]:
+    wanted = {
+        Channel.WEBHOOK: settings.ALERT_WEBHOOK_URL,
+        Channel.SLACK: settings.ALERT_SLACK_WEBHOOK,
+        Channel.EMAIL: settings.ALERT_EMAIL_TO,
+    }
+    return [channel for channel, address in wanted.items() if address]

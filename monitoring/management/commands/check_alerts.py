@@ -1,0 +1,26 @@
+from argparse import ArgumentParser
+from typing import Any
+
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError
+
+from monitoring.alerts import outbox, watch
+from monitoring.alerts.models import Alert
+
+
+class Command(BaseCommand):
+    help = "Check for alerts once, as the worker does every MONITORING_CHECK_INTERVAL, and deliver what is due."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--no-delivery", action="store_true", help="leave the messages to the worker")
+
+    def handle(self, *args: Any, no_delivery: bool, **options: Any) -> None:
+        try:
+            lines = watch.check_alerts()
+            sent = 0 if no_delivery else outbox.deliver()
+            count = Alert.objects.open().count()
+        except DatabaseError as error:
+            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
+        for line in lines:
+            self.stdout.write(line)
+        self.stdout.write(f"{count} alerts open, {len(lines)} changes, {sent} messages delivered")

@@ -1,0 +1,93 @@
+"""What rules and dashboards ask for is what /metrics gives, and the rules do what their tests say."""
+
+import json
+import re
+import shutil
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from prometheus_client.parser import text_string_to_metric_families
+
+from config.processes import BASE_DIR
+from employees.models import Employee, University
+from monitoring.metrics import exposition
+from profiles import breaker, cache, comparison, direct_api, resolver
+from profiles.rollout import decision
+from profiles.rollout.models import Heartbeat
+from tests.profiles.people import know
+from webhooks import counting, receiver
+
+PROMETHEUS = BASE_DIR / "deploy" / "prometheus"
+DASHBOARDS = sorted((BASE_DIR / "deploy" / "grafana" / "dashboards").glob("*.json"))
+PROMTOOL = shutil.which("promtool")
+# A name in an expression that is neither followed by a bracket (a function) nor inside braces (a label).
+_METRIC = re.compile(r"\b([a-z][a-z0-9_]*(?::[a-z0-9_:]+)?)\b(?!\s*\()")
+_WORDS = {"by", "on", "or", "and", "unless", "le", "stage", "status", "type", "source", "operation", "reason"}
+_WORDS |= {"outcome", "instance", "without", "flag", "kind", "channel", "breaker"}
+
+
+def metrics_in(expression: str) -> set[str]:
+    bare = re.sub(r"\{[^}]*\}|\[[^\]]*\]|\"[^\"]*\"", "", expression)
+    bare = re.sub(r"\b(by|on|without)\s*\([^)]*\)", "", bare)
+    return set(_METRIC.findall(bare)) - _WORDS
+
+
+def expressions(rules: str) -> Iterator[str]:
+    for match in re.finditer(r"^( *)expr: (\|\n(?:\1 +.*\n)+|.*)$", rules, re.MULTILINE):
+        yield match[2].lstrip("|")
+
+
+def asked_by_dashboards() -> Iterator[str]:
+    for path in DASHBOARDS:
+        board = json.loads(path.read_text())
+        yield from (target["expr"] for panel in board["panels"] for target in panel["targets"])
+        yield from (annotation["expr"] for annotation in board["annotations"]["list"])
+
+
+def exported() -> set[str]:
+    for metric, labels in (
+        (resolver.resolutions, ("webhook", "3")), (resolver.durations, ("3",)), (decision.decisions, ("SPLIT", "3")),
+        (comparison.outcomes, ("agree",)), (direct_api.calls, ("found",)), (cache.operations, ("get", "hit")),
+        (counting.events, ("other", "success")), (receiver.refusals, ("401",)), (breaker.opened, ("cache",)),
+    ):  # fmt: skip
+        metric.labels(*labels)
+    families = text_string_to_metric_families(exposition().decode())
+    return {sample.name for family in families for sample in family.samples} | {"up"}
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "phases")
+def test_every_metric_that_is_asked_for_is_there(university: University) -> None:
+    know("7")
+    Employee.objects.create(phone="+79161234567", university=university)
+    Heartbeat.objects.create(process="web-host-1", revision=0)
+    rules = (PROMETHEUS / "rules.yml").read_text()
+    recorded = set(re.findall(r"record: (\S+)", rules))
+    asked = {name for text in (*expressions(rules), *asked_by_dashboards()) for name in metrics_in(text)}
+    assert len(asked) > 30
+    assert asked - recorded - exported() == set()
+
+
+def test_every_rule_has_a_test_and_a_section_in_the_runbook() -> None:
+    rules = (PROMETHEUS / "rules.yml").read_text()
+    tested = set(re.findall(r"alertname: (\w+)", (PROMETHEUS / "rules_test.yml").read_text()))
+    assert set(re.findall(r"alert: (\w+)", rules)) == tested
+    runbook = (BASE_DIR / "docs" / "runbook.md").read_text()
+    sections = {title.lower().replace(" ", "-") for title in re.findall(r"^## (.+)$", runbook, re.MULTILINE)}
+    assert set(re.findall(r"runbook\.md#(\S+)", rules)) <= sections
+
+
+@pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian's package prometheus)")
+@pytest.mark.parametrize("words", [["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]])
+def test_promtool(words: list[str]) -> None:
+    done = subprocess.run([str(PROMTOOL), *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stdout + done.stderr
+
+
+@pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
+def test_a_dashboard_marks_the_rollouts_changes(path: Path) -> None:
+    board = json.loads(path.read_text())
+    assert any("rollout_revision" in annotation["expr"] for annotation in board["annotations"]["list"])
+    assert all(panel["targets"] and panel["title"] for panel in board["panels"])

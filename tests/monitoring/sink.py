@@ -1,0 +1,47 @@
+"""What an operator's alert receiver is: takes JSON by POST, or is down for a while."""
+
+import json
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import Any
+
+
+@dataclass
+class Sink:
+    """``status`` is what it answers; what it accepted is in ``got``, what was tried is counted in ``tries``."""
+
+    got: list[dict[str, Any]] = field(default_factory=list)
+    keys: list[str | None] = field(default_factory=list)
+    tries: int = 0
+    status: int = 200
+    url: str = ""
+
+
+@contextmanager
+def sink() -> Iterator[Sink]:
+    made = Sink()
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+            made.tries += 1
+            if made.status == 200:
+                made.got.append(body)
+                made.keys.append(self.headers["Idempotency-Key"])
+            self.send_response(made.status)
+            self.send_header("Content-Length", "0")
+            self.end_headers()
+
+        def log_message(self, *args: object) -> None:
+            pass
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    server.daemon_threads = True
+    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
+    made.url = f"http://127.0.0.1:{server.server_port}/hook"
+    yield made
+    server.shutdown()
+    server.server_close()

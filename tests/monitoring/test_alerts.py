@@ -1,0 +1,230 @@
+"""Each alert fires, resolves, and is delivered once each way, though the sink is down for a while in between."""
+
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.core import mail
+from pytest_django.fixtures import Settings
+
+from monitoring.alerts import outbox, watch
+from monitoring.alerts.checks import CHECKS
+from monitoring.alerts.kinds import TEXTS, Kind
+from monitoring.alerts.models import Alert, Delivery, DeliveryState
+from profiles.models import Profile
+from tests.monitoring.sink import Sink, sink
+from tests.monitoring.wrongs import URL, WRONG, Clock, low_quality
+from tests.profiles.people import know
+from tests.webhooks.fake_platform import TOKEN, Answer, FakePlatform, fake_platform
+from tests.webhooks.inbox_rows import row
+from webhooks.models import State
+
+# A Wednesday in working hours, so that silence means something.
+NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
+
+
+@pytest.fixture
+def clock() -> Iterator[Clock]:
+    with time_machine.travel(NOON, tick=False) as traveller:
+        yield traveller
+
+
+@pytest.fixture
+def hook(settings: Settings) -> Iterator[Sink]:
+    with sink() as made:
+        settings.ALERT_WEBHOOK_URL = made.url
+        yield made
+
+
+def check(clock: Clock, times: int = 1, wait: timedelta = timedelta(minutes=5)) -> list[str]:
+    lines: list[str] = []
+    for _ in range(times):
+        clock.shift(wait)
+        lines += watch.check_alerts()
+        outbox.deliver()
+    return lines
+
+
+def test_each_kind_has_a_check_a_text_and_a_test() -> None:
+    assert set(CHECKS) == set(TEXTS) == set(WRONG) == set(Kind)
+
+
+@pytest.fixture
+def platform(settings: Settings) -> Iterator[FakePlatform]:
+    with fake_platform() as fake:
+        settings.MAX_API_URL, settings.MAX_BOT_TOKEN, settings.WEBHOOK_PUBLIC_URL = fake.url, TOKEN, URL
+        yield fake
+
+
+@pytest.fixture
+def world(request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    made = {"settings": settings, "monkeypatch": monkeypatch}
+    is_of_max = request.node.callspec.id.startswith("subscription")
+    return made | ({"platform": request.getfixturevalue("platform")} if is_of_max else {})
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=str)
+def test_each_fires_and_resolves_and_is_delivered_once(
+    kind: Kind, world: dict[str, Any], clock: Clock, hook: Sink
+) -> None:
+    cure = WRONG[kind](clock=clock, **world)
+    hook.status = 503
+    check(clock, 3)
+    assert [alert.kind for alert in Alert.objects.all()] == [kind]
+    # Down for a quarter of an hour: tried, in pauses, and nothing lost.
+    assert (hook.got, hook.tries > 0) == ([], True)
+    hook.status = 200
+    check(clock, 2)
+    assert [body["alert_type"] for body in hook.got] == [kind]
+    assert "status" not in hook.got[0]
+    hook.status = 503
+    cure()
+    check(clock, 3)
+    assert not Alert.objects.open().filter(kind=kind).exists()
+    hook.status = 200
+    clock.shift(timedelta(minutes=10))
+    outbox.deliver()
+    mine = [body for body in hook.got if body["alert_type"] == kind]
+    assert [body.get("status") for body in mine] == [None, "resolved"]
+    assert len(set(hook.keys)) == len(hook.keys)
+
+
+def test_the_documented_form(clock: Clock, hook: Sink) -> None:
+    for number in range(75):
+        know(f"c{number}", "Иван", "Петров", age=timedelta(days=31))
+    for number in range(25):
+        know(f"e{number}", None, "")
+    check(clock)
+    assert hook.got == [
+        {
+            "alert_type": "profile_quality_low",
+            "severity": "critical",
+            "message": "Profile quality dropped to 60% (threshold: 80%)",
+            "current_rate": 0.6,
+            "threshold": 0.8,
+            "total_profiles": 100,
+            "complete_profiles": 75,
+            "timestamp": "2026-11-25T09:05:00Z",
+        }
+    ]
+
+
+def test_quality_becomes_critical_five_points_lower_and_says_so_once(clock: Clock, hook: Sink) -> None:
+    for number in range(7):
+        know(f"c{number}", "Иван", "Петров")
+    for number in range(3):
+        know(f"e{number}", None, "")
+    check(clock, 2)
+    assert [body["severity"] for body in hook.got] == ["warning"]
+    for number in range(7):
+        know(f"f{number}", None, "")
+    check(clock, 2)
+    assert [body["severity"] for body in hook.got] == ["warning", "critical"]
+    Profile.objects.filter(user_id__startswith="f").delete()
+    check(clock, 2)
+    assert len(hook.got) == 2
+    assert Alert.objects.get().severity == "critical"
+
+
+def test_one_that_flaps_stays_open(clock: Clock, hook: Sink) -> None:
+    for _ in range(12):
+        waiting = row(State.PENDING, timedelta(minutes=10))
+        check(clock)
+        waiting.delete()
+        check(clock)
+    # Every second check was clear; the sink heard of one thing.
+    assert [body["alert_type"] for body in hook.got] == ["inbox_lag_high"]
+    check(clock)
+    assert hook.got[-1]["status"] == "resolved"
+
+
+def test_one_that_comes_back_is_held_longer(clock: Clock) -> None:
+    for held_for in (2, 3, 5):
+        waiting = row(State.PENDING, timedelta(minutes=10))
+        check(clock)
+        waiting.delete()
+        check(clock, held_for - 1)
+        assert Alert.objects.open().exists()
+        check(clock)
+        assert not Alert.objects.open().exists()
+
+
+def test_a_check_that_cannot_look_changes_nothing(clock: Clock, platform: FakePlatform, hook: Sink) -> None:
+    row(State.DONE)
+    check(clock)
+    platform.sends_to(URL)
+    platform.answers += [Answer(500, {})] * 6
+    check(clock, 3)
+    assert [alert.kind for alert in Alert.objects.open()] == [Kind.SUBSCRIPTION_LOST]
+    assert [body["alert_type"] for body in hook.got] == ["subscription_lost"]
+
+
+def test_a_dead_sink_is_asked_once_a_pause_whatever_waits(clock: Clock, hook: Sink) -> None:
+    hook.status = 503
+    alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
+    for event in Delivery.Event.values:
+        outbox.put(alert, event)
+    for _ in range(60):
+        clock.shift(timedelta(seconds=10))
+        outbox.deliver()
+    assert hook.tries <= 6
+    hook.status = 200
+    clock.shift(timedelta(minutes=10))
+    assert outbox.deliver() == 3
+    assert outbox.deliver() == 0
+
+
+def test_a_refused_message_does_not_hold_up_the_others(clock: Clock, hook: Sink) -> None:
+    hook.status = 400
+    alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
+    for event in ("firing", "resolved"):
+        outbox.put(alert, event)
+    for _ in range(outbox.REFUSALS):
+        clock.shift(timedelta(minutes=10))
+        outbox.deliver()
+    hook.status = 200
+    clock.shift(timedelta(minutes=10))
+    outbox.deliver()
+    states = Delivery.objects.order_by("pk").values_list("event", "state")
+    assert list(states) == [("firing", DeliveryState.FAILED), ("resolved", DeliveryState.SENT)]
+
+
+def test_slack_and_email(clock: Clock, settings: Settings, hook: Sink) -> None:
+    settings.ALERT_WEBHOOK_URL, settings.ALERT_SLACK_WEBHOOK = "", hook.url
+    settings.ALERT_EMAIL_TO = ["ops@example.ru"]
+    alert = Alert.objects.create(
+        kind=Kind.ROLLOUT_HELD, severity="warning", message="m", words={"why": "<!channel> no updates"}
+    )
+    outbox.put(alert, Delivery.Event.FIRING)
+    assert outbox.deliver() == 2
+    assert "&lt;!channel&gt; no updates" in hook.got[0]["text"]
+    assert (mail.outbox[0].to, "no updates" in mail.outbox[0].body) == (["ops@example.ru"], True)
+
+
+def test_a_dead_mail_server_delays(clock: Clock, settings: Settings) -> None:
+    settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
+    settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
+    settings.ALERT_EMAIL_TO = ["ops@example.ru"]
+    alert = Alert.objects.create(kind=Kind.ROLLOUT_HELD, severity="warning", message="m", words={"why": "x"})
+    outbox.put(alert, Delivery.Event.FIRING)
+    assert outbox.deliver() == 0
+    waiting = Delivery.objects.get()
+    assert (waiting.state, waiting.tries, waiting.error) == ("waiting", 1, "ConnectionRefusedError")
+
+
+def test_nothing_is_checked_while_monitoring_is_off(clock: Clock, settings: Settings) -> None:
+    low_quality()
+    settings.MONITORING_ENABLED = False
+    assert check(clock) == []
+    assert not Alert.objects.exists()
+
+
+def test_few_updates_are_judged_by_the_day(clock: Clock) -> None:
+    for _ in range(99):
+        row(State.DONE, timedelta(hours=3))
+    row(State.QUARANTINED, timedelta(minutes=1))
+    assert check(clock) == []

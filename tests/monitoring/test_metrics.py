@@ -1,0 +1,126 @@
+"""/metrics is true across processes, and nothing that arrives makes it grow."""
+
+import os
+import random
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from django.db import OperationalError, connection
+from django.test import Client
+from prometheus_client.parser import text_string_to_metric_families
+from pytest_django.fixtures import Settings
+
+from config.processes import BASE_DIR
+from monitoring.counters import counted
+from tests.profiles.people import know
+from tests.webhooks.sending import send
+from webhooks.processing import process_inbox
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "cache_first")]
+
+
+@pytest.fixture(autouse=True)
+def _open(settings: Settings) -> None:
+    settings.DEBUG = True
+
+
+def series(client: Client) -> dict[str, float]:
+    text = client.get("/metrics").content.decode()
+    return {
+        f"{sample.name}{sorted(sample.labels.items())}": sample.value
+        for family in text_string_to_metric_families(text)
+        for sample in family.samples
+    }
+
+
+def message(kind: str, user_id: int) -> dict[str, object]:
+    return {"update_type": kind, "timestamp": 1_764_000_000_000 + user_id, "user": {"user_id": user_id, "name": "Имя"}}
+
+
+def test_it_works(client: Client) -> None:
+    know("7")
+    before = series(client)
+    send(message("bot_started", 1))
+    send(message("bot_started", 1))
+    send(b"not json")
+    process_inbox()
+    after = series(client)
+
+    def grown(name: str) -> float:
+        return after[name] - before.get(name, 0)
+
+    labels = "webhook_events_total[('status', '{}'), ('type', '{}')]"
+    assert grown(labels.format("success", "bot_started")) == 1
+    assert grown(labels.format("duplicate", "bot_started")) == 1
+    assert grown(labels.format("failed", "other")) == 1
+    assert grown("webhook_processing_duration_seconds_count[]") == 1
+    assert grown("cache_operations_total[('operation', 'set'), ('status', 'success')]") == 1
+    assert after["cache_connection_status[]"] == 1
+    assert after["profile_total[('source', 'webhook')]"] == 2
+    assert after["rollout_percent[('flag', 'phase3_cache_first')]"] == 100
+
+
+def test_ten_thousand_random_types_add_one_series_at_most(client: Client) -> None:
+    send(message("bot_started", 1))
+    process_inbox()
+    client.get("/metrics")
+    before = series(client)
+    dice = random.Random(7)
+    for start in range(0, 10_000, 100):
+        kinds = [f"type_{dice.getrandbits(64):x}" for _ in range(100)]
+        send({"updates": [message(kind, start + number) for number, kind in enumerate(kinds, 2)]})
+    process_inbox()
+    text = client.get("/metrics").content
+    after = series(client)
+    assert after["webhook_events_total[('status', 'success'), ('type', 'other')]"] >= 10_000
+    assert set(after) - set(before) == {"webhook_events_total[('status', 'success'), ('type', 'other')]"}
+    assert len(text) < 256_000
+
+
+def test_without_postgresql_the_counters_are_still_there(client: Client) -> None:
+    def refuse(*args: object) -> None:
+        raise OperationalError
+
+    with connection.execute_wrapper(refuse):
+        text = client.get("/metrics").content.decode()
+    assert "cache_operations_total" in text
+    assert "profile_total" not in text
+
+
+COUNTING = """
+from django.conf import settings
+settings.DEBUG
+from prometheus_client import Counter, Gauge
+Counter("told", "x", ["who"]).labels("me").inc({n})
+Gauge("alive", "x", multiprocess_mode="livesum").set(1)
+"""
+
+
+def test_processes_that_ended_are_counted_once_and_leave_no_files(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    for n in (1, 2, 4):
+        # A child that ends: one that is still alive keeps its file.
+        subprocess.run([sys.executable, "-c", COUNTING.format(n=n)], cwd=BASE_DIR, env=os.environ, check=True)  # noqa: S603
+    assert len(list(tmp_path.glob("counter_*.db"))) == 3
+    for _ in range(2):
+        assert counted("told") == {("me",): 7}
+    assert [path.name.rpartition("-")[2] for path in tmp_path.glob("*.db")] == ["dead.db"]
+
+
+def test_a_living_process_keeps_its_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    waiting = COUNTING.format(n=3) + "\nprint(flush=True)\ninput()"
+    with subprocess.Popen(  # noqa: S603
+        [sys.executable, "-c", waiting], cwd=BASE_DIR, stdin=subprocess.PIPE, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout
+        child.stdout.readline()
+        assert counted("told") == {("me",): 3}
+        assert len(list(tmp_path.glob("gauge_*.db"))) == 1
+        child.communicate(b"\n")
+    assert counted("told") == {("me",): 3}
+    assert not list(tmp_path.glob("gauge_*.db"))

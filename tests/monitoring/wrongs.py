@@ -1,0 +1,117 @@
+"""How each kind of alert goes wrong; each function returns what makes it right again."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from pytest_django.fixtures import Settings
+
+from employees.models import BackfillRun
+from employees.models.backfill import BackfillBatch
+from monitoring.alerts import watch
+from monitoring.alerts.kinds import Kind
+from profiles import cache
+from profiles.models import Profile
+from profiles.rollout import changes
+from profiles.rollout.rules import Order
+from tests.profiles.people import know
+from tests.webhooks.fake_platform import FakePlatform
+from tests.webhooks.inbox_rows import row
+from tests.webhooks.sending import send
+from webhooks.models import State
+
+URL = "https://directory.example.ru/webhook/max"
+
+Clock = time_machine.Traveller
+
+Cure = Callable[[], object]
+
+
+def low_quality(**_: Any) -> Cure:
+    know("1", "Иван", "Петров")
+    know("2", None, "")
+    return lambda: Profile.objects.filter(user_id="2").delete()
+
+
+def webhook_errors(**_: Any) -> Cure:
+    bad = row(State.QUARANTINED)
+    row(State.DONE)
+    return bad.delete
+
+
+def redis_gone(monkeypatch: pytest.MonkeyPatch, **_: Any) -> Cure:
+    whole = cache.health()
+    answer = whole | {"redis_connected": False, "last_error": "info: ConnectionError"}
+    monkeypatch.setattr(cache, "health", lambda: answer)
+    return lambda: answer.update(whole)
+
+
+def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Cure:
+    answer = cache.health() | {"evicted_keys": 10, "cached_profiles": 100}
+    monkeypatch.setattr(cache, "health", lambda: answer)
+    watch.check_alerts()
+    answer["evicted_keys"] = 15
+    return lambda: clock.shift(timedelta(days=1))
+
+
+def lag(**_: Any) -> Cure:
+    waiting = row(State.PENDING, timedelta(minutes=1))
+    return waiting.delete
+
+
+def dead_letter(**_: Any) -> Cure:
+    for _number in range(40):
+        row(State.DONE)
+    dead = row(State.DEAD)
+    return dead.delete
+
+
+def silence(clock: Clock, **_: Any) -> Cure:
+    row(State.DONE, timedelta(hours=24))
+    return lambda: row(State.DONE)
+
+
+def subscription_lost(platform: FakePlatform, **_: Any) -> Cure:
+    return lambda: platform.sends_to(URL)
+
+
+def subscription_wrong(platform: FakePlatform, **_: Any) -> Cure:
+    platform.sends_to(URL, update_types=["message_created"])
+    return lambda: platform.subscriptions.__setitem__(slice(None), [{"url": URL, "time": 0, "update_types": None}])
+
+
+def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Cure:
+    watch.check_alerts()
+    settings.WEBHOOK_SECRETS = [b"right-secret"]
+    for _number in range(10):
+        assert send({}, x_max_bot_api_secret="wrong").status == 401
+    return lambda: clock.shift(timedelta(hours=1))
+
+
+def held(**_: Any) -> Cure:
+    changes.pause(Order("conductor", "no updates"))
+    return lambda: changes.resume(Order("tester", "they are back"))
+
+
+def backfill(**_: Any) -> Cure:
+    run = BackfillRun.objects.create(until_id=10)
+    batch = BackfillBatch.objects.create(run=run, status="failed", after_id=0, until_id=10)
+    return lambda: BackfillBatch.objects.filter(pk=batch.pk).update(status="done")
+
+
+WRONG: dict[Kind, Callable[..., Cure]] = {
+    Kind.PROFILE_QUALITY_LOW: low_quality,
+    Kind.WEBHOOK_ERROR_RATE_HIGH: webhook_errors,
+    Kind.CACHE_CONNECTION_FAILED: redis_gone,
+    Kind.CACHE_EVICTIONS_HIGH: evictions,
+    Kind.INBOX_LAG_HIGH: lag,
+    Kind.DEAD_LETTERS: dead_letter,
+    Kind.WEBHOOK_SILENT: silence,
+    Kind.SUBSCRIPTION_LOST: subscription_lost,
+    Kind.SUBSCRIPTION_WRONG: subscription_wrong,
+    Kind.SECRET_FAILURES: wrong_secrets,
+    Kind.ROLLOUT_HELD: held,
+    Kind.BACKFILL_FAILED: backfill,
+}

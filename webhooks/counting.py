@@ -1,0 +1,39 @@
+"""What became of updates, counted as it happens; the types are the inbox's, which knows MAX's own and ``other``."""
+
+from __future__ import annotations
+
+from collections import Counter as Tally
+from collections.abc import Iterable, Sequence
+
+from prometheus_client import Counter, Histogram
+
+from webhooks.models import InboxUpdate, State
+
+events = Counter("webhook_events", "Updates by type and by what became of them", ["type", "status"])
+durations = Histogram(
+    "webhook_processing_duration_seconds",
+    "The worker's own time for an update, from taking to done",
+    buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5),
+)
+# How late a profile is: from the receipt of its update to the commit.
+lags = Histogram(
+    "webhook_inbox_wait_seconds",
+    "From the receipt of an update to its end",
+    buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 3600),
+)
+_STATUSES = {State.DONE: "success", State.SKIPPED: "skipped", State.QUARANTINED: "failed", State.DEAD: "failed"}
+
+
+def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
+    """Count a batch that was committed at this moment, in seconds since the epoch."""
+    for (update_type, state), number in Tally((update.update_type, update.state) for update in updates).items():
+        events.labels(update_type, _STATUSES[State(state)]).inc(number)
+    for update in updates:
+        durations.observe((update.processing_ms or 0.0) / 1000)
+        lags.observe(max(ended_at - update.received_at.timestamp(), 0.0))
+
+
+def count_arrivals(types: Iterable[str], status: str) -> None:
+    """Count updates that end on arrival: ``failed`` when they are quarantined, ``duplicate`` when they were known."""
+    for update_type, number in Tally(types).items():
+        events.labels(update_type, status).inc(number)
