@@ -81,3 +81,30 @@ class Signature(models.Model):
 
     def __str__(self) -> str:
         return self.item
+
+
+class Span(models.TextChoices):
+    """How much time a count or a point of a chart stands for."""
+
+    MINUTE = "minute", _("minute")
+    HOUR = "hour", _("hour")
+    DAY = "day", _("day")
+
+
+class Snapshot(models.Model):
+    """A number as it was in one hour or on one day (UTC), for the charts."""
+
+    span = models.CharField(_("span"), max_length=6, choices=Span)
+    at = models.DateTimeField(_("at"), help_text=_("the start of the hour or the day"))
+    metric = models.CharField(_("metric"), max_length=60)
+    value = models.FloatField(_("value"))
+
+    class Meta:
+        verbose_name = _("snapshot")
+        verbose_name_plural = _("snapshots")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["span", "metric", "at"], name="monitoring_snapshot_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.at:%F %T}"
