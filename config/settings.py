@@ -146,6 +146,16 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=10),
         "options": {"expires": 10},
     },
+    "take-census": {
+        "task": "monitoring.tasks.take_census",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10},
+    },
+    "take-snapshots": {
+        "task": "monitoring.tasks.take_snapshots",
+        "schedule": timedelta(minutes=5),
+        "options": {"expires": 300},
+    },
     "prune-inbox": {
         "task": "webhooks.tasks.prune_inbox",
         "schedule": timedelta(minutes=1),

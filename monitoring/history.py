@@ -14,6 +14,10 @@ from profiles.rollout.models import PHASES
 STEPS = {Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1)}
 KEPT = {Span.HOUR: timedelta(days=30), Span.DAY: timedelta(days=730)}
 
+SOURCES = (
+    *(f"profiles.{source}" for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)),
+    *(f"employees.{source}" for source in ProfileSource),
+)
 # Levels, as they were at the first look within the hour or the day; percentages are 0 to 100, the hit rate 0 to 1.
 LEVELS = (
     "users.total",
@@ -24,8 +28,7 @@ LEVELS = (
     "quality.score",
     "quality.completeness",
     "quality.freshness",
-    *(f"profiles.{source}" for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)),
-    *(f"employees.{source}" for source in ProfileSource),
+    *SOURCES,
     "cache.hit_rate",
     "cache.memory_bytes",
     "cache.evicted",

@@ -91,6 +91,22 @@ class Span(models.TextChoices):
     DAY = "day", _("day")
 
 
+class Census(models.Model):
+    """What a count of whole tables found, and when; one row a kind."""
+
+    name = models.CharField(_("name"), max_length=20, primary_key=True)
+    taken_at = models.DateTimeField(_("taken at"))
+    took_ms = models.FloatField(_("took, ms"))
+    found = models.JSONField(_("found"))
+
+    class Meta:
+        verbose_name = _("census")
+        verbose_name_plural = _("censuses")
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.taken_at:%F %T}"
+
+
 class TrafficDelta(models.Model):
     """What one statement changed in the counts of the webhook, written by triggers of the inbox until it is folded.
 

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from monitoring import conductor, traffic
+from monitoring import census, conductor, lasting, snapshots, traffic
 
 
 @shared_task(ignore_result=True)
@@ -11,3 +11,14 @@ def conduct_rollout() -> list[str]:
 @shared_task(ignore_result=True)
 def fold_traffic() -> None:
     traffic.fold()
+
+
+@shared_task(ignore_result=True)
+def take_census() -> None:
+    census.take()
+    lasting.keep_reports()
+
+
+@shared_task(ignore_result=True)
+def take_snapshots() -> None:
+    snapshots.take()

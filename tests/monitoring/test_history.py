@@ -2,12 +2,19 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.utils import timezone
 
-from monitoring.history import history
+from employees.models import Employee, University
+from monitoring.history import FLOWS, METRICS, history
 from monitoring.models import Snapshot, Span
+from monitoring.snapshots import take
+from tests.profiles.people import know
+from tests.servers import FaultyServer
+from tests.webhooks.inbox_rows import row
+from webhooks.models import InboxUpdate, State
 
 NOW = datetime(2026, 11, 25, 10, 20, tzinfo=UTC)
-HOUR = timedelta(hours=1)
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
 
@@ -42,3 +49,53 @@ def test_it_refuses_an_unknown_metric_and_step() -> None:
         history(["no_such"], since=NOW)
     with pytest.raises(ValueError, match="fortnight"):
         history(["users.total"], since=NOW, step="fortnight")
+
+
+@time_machine.travel(NOW, tick=False)
+def test_the_task_takes_each_point_once(university: University) -> None:
+    know("1")
+    Employee.objects.create(phone="+79160000001", max_id="1", university=university)
+    row(State.DEAD, HOUR, reason="ValueError")
+    row(State.DONE, HOUR, processing_ms=3.0)
+    take()
+    know("2")
+    with time_machine.travel(NOW + timedelta(minutes=30), tick=False):
+        take()
+    series = history(METRICS, since=NOW - HOUR)
+    top = NOW.replace(minute=0)
+    # The level is that of the first look; what flowed is known of the hour that is over.
+    assert series["profiles.total"] == [(top - HOUR, None), (top, 1)]
+    assert series["coverage.percent"] == [(top - HOUR, None), (top, 100)]
+    assert series["webhook.events"] == [(top - HOUR, 2), (top, None)]
+    assert series["webhook.error_percent"][0][1] == 50
+    assert series["webhook.p95_ms"][0][1] == pytest.approx(3, rel=0.01)
+    assert series["rollout.phase3_cache_first"][1][1] == 0
+    assert all(points[1][1] is not None for name, points in series.items() if name not in FLOWS)
+    assert history(["webhook.events"], since=NOW - DAY, step=Span.DAY)["webhook.events"][0][1] == 0
+
+
+@time_machine.travel(NOW, tick=False)
+def test_flows_are_made_up_for_and_corrected() -> None:
+    row(State.DONE, 30 * HOUR)
+    waiting = row(State.PENDING, 2 * HOUR)
+    take()
+    assert history(["webhook.events"], since=NOW - 30 * HOUR)["webhook.events"][0][1] == 1
+    InboxUpdate.objects.filter(pk=waiting.pk).update(state=State.DEAD, finished_at=NOW)
+    take()
+    assert history(["webhook.failed"], since=NOW - 2 * HOUR)["webhook.failed"][0][1] == 1
+
+
+def test_without_redis_the_cache_has_a_gap(redis_server: FaultyServer) -> None:
+    redis_server.kill()
+    take()
+    now = timezone.now()
+    assert history(["cache.profiles"], since=now)["cache.profiles"][0][1] is None
+    assert history(["profiles.total"], since=now)["profiles.total"][0][1] == 0
+
+
+def test_old_points_are_forgotten() -> None:
+    for span, days in ((Span.HOUR, 31), (Span.HOUR, 29), (Span.DAY, 731), (Span.DAY, 729)):
+        snapshot("users.total", timezone.now() - timedelta(days=days), 1, span)
+    take()
+    old = Snapshot.objects.filter(at__lt=timezone.now() - timedelta(days=20), metric="users.total")
+    assert old.count() == 2
