@@ -62,7 +62,7 @@ def database(url: str) -> dict[str, Any]:
     except psycopg.ProgrammingError:
         raise ImproperlyConfigured("DATABASE_URL is not a PostgreSQL URL (postgresql://user@host/name)") from None
     return {
-        "ENGINE": "django.db.backends.postgresql",
+        "ENGINE": "config.postgres",
         "NAME": parts.pop("dbname", ""),
         "USER": parts.pop("user", ""),
         "PASSWORD": parts.pop("password", ""),

@@ -144,6 +144,21 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
     },
+    "fold-traffic": {
+        "task": "monitoring.tasks.fold_traffic",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10},
+    },
+    "take-census": {
+        "task": "monitoring.tasks.take_census",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10},
+    },
+    "take-snapshots": {
+        "task": "monitoring.tasks.take_snapshots",
+        "schedule": timedelta(minutes=5),
+        "options": {"expires": 300},
+    },
     "prune-inbox": {
         "task": "webhooks.tasks.prune_inbox",
         "schedule": timedelta(minutes=1),

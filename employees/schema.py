@@ -119,6 +119,7 @@ class BuildIndex(AddIndexConcurrently):
         # Without the model's help: a way back that was interrupted has dropped it already.
         _drop_index(schema_editor, self.index.name)
 
+
 class DropIndex(RemoveIndexConcurrently):
     """Drop an index while others write; on the way back it is built as BuildIndex does."""
 

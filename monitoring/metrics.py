@@ -13,7 +13,7 @@ from prometheus_client.registry import Collector
 
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
-from monitoring import reports
+from monitoring import census, reports
 from monitoring.alerts.freshness import checked_at
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert, Channel, Delivery, DeliveryState
@@ -45,7 +45,11 @@ def _profiles() -> Iterator[Metric]:
     yield gauges("profile_states", "Cached profiles by what is known; stale ones are counted twice", "state", states)
     yield gauge("profile_completeness_rate", "Completeness, 0 to 100", metrics["completeness_score"])
     yield gauge("profile_quality_score", "Quality, 0 to 100", metrics["quality_score"])
-    yield gauges("employees_total", "Employees by who named them", "source", reports.employees_by_source())
+    yield gauges("employees_total", "Employees by who named them", "source", _by_source(census.employees()))
+
+
+def _by_source(found: census.Found) -> dict[str, int]:
+    return {row["source"]: row["count"] for row in found.rows}
 
 
 def _inbox() -> Iterator[Metric]:

@@ -1,20 +1,17 @@
-"""What the monitoring endpoints say, counted from the record (definitions: contract §3)."""
+"""What the monitoring endpoints say, true by the record (definitions: contract §3); each tells how old it is."""
 
 from __future__ import annotations
 
-from datetime import datetime, timedelta
+from collections import Counter
+from datetime import timedelta
 from typing import Any
 
-from django.conf import settings
-from django.db import connection
-from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Q, Value
 from django.utils import timezone
 
-from employees.models import Employee
+from monitoring import advice, census, traffic
 from monitoring.counters import counted
 from profiles import cache
-from profiles.models import Profile
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import State
 
 PERIODS = {
     "hour": timedelta(hours=1),
@@ -22,18 +19,8 @@ PERIODS = {
     "week": timedelta(days=7),
     "month": timedelta(days=30),
 }
-
-_COMPLETE = Q(first_name__gt="", last_name__isnull=False)
-_EMPTY = ~Q(first_name__gt="") & ~Q(last_name__gt="") & ~Q(user_provided_name__gt="")
-
-_USERS = """
-SELECT count(*), count(*) FILTER (WHERE has_name), count(*) FILTER (WHERE has_full_name) FROM (
-    SELECT coalesce(p.first_name, '') <> '' OR coalesce(p.last_name, '') <> ''
-               OR coalesce(p.user_provided_name, '') <> '' AS has_name,
-           (coalesce(p.first_name, '') <> '' AND coalesce(p.last_name, '') <> '')
-               OR coalesce(p.user_provided_name, '') <> '' AS has_full_name
-    FROM employees e FULL JOIN profile_cache p ON p.user_id = e.max_id) AS users
-"""
+# A report stays small however many universities there are.
+MOST_UNIVERSITIES = 50
 
 
 def percentage(part: float, whole: int) -> float:
@@ -42,51 +29,49 @@ def percentage(part: float, whole: int) -> float:
 
 def coverage() -> dict[str, Any]:
     """Count the users: employees, and MAX users whom no employee is. A profile serves each employee of its id."""
-    with connection.cursor() as cursor:
-        cursor.execute(_USERS)
-        total, with_profiles, with_full_names = cursor.fetchone()
+    users, profiles, employees = census.users(), census.profiles(), census.employees()
+    seen = _sums(users.rows, "users", "named", "full_named")
+    oldest = min((users, profiles, employees), key=lambda found: found.taken_at)
     return {
-        "total_users": total,
-        "users_with_profiles": with_profiles,
-        "users_with_full_names": with_full_names,
-        "coverage_percentage": percentage(with_profiles, total),
-        "full_name_percentage": percentage(with_full_names, total),
-        "profiles_by_source": dict(Profile.objects.values_list("source").annotate(n=Count("*"))),
-        "last_updated": timezone.now(),
+        "total_users": seen["users"],
+        "users_with_profiles": seen["named"],
+        "users_with_full_names": seen["full_named"],
+        "coverage_percentage": percentage(seen["named"], seen["users"]),
+        "full_name_percentage": percentage(seen["full_named"], seen["users"]),
+        "profiles_by_source": {row["source"]: row["count"] for row in profiles.rows},
+        "employees_by_source": {row["source"]: row["count"] for row in employees.rows},
+        "last_updated": oldest.taken_at,
+        "age_seconds": oldest.age_seconds,
     }
 
 
 def quality() -> dict[str, Any]:
-    now = timezone.now()
-    by_source = {row.pop("source"): row for row in _quality_rows(now)}
-    totals = {name: sum(row[name] for row in by_source.values()) for name in ("count", "complete", "empty", "stale")}
-    scores = quality_scores(**totals)
+    profiles, users = census.profiles(), census.users()
+    counts = _sums(profiles.rows, *_GRADES, "guessed")
+    counts["partial"] = counts["count"] - counts["complete"] - counts["empty"]
+    counts |= _sums(users.rows, "unnamed", "to_backfill")
+    scores = quality_scores(**{name: counts[name] for name in _GRADES})
+    oldest = min((profiles, users), key=lambda found: found.taken_at)
     return {
-        "generated_at": now,
-        "total_profiles": totals["count"],
+        "generated_at": oldest.taken_at,
+        "age_seconds": oldest.age_seconds,
+        "total_profiles": counts["count"],
         "quality_metrics": {
-            "complete_profiles": totals["complete"],
-            "partial_profiles": totals["count"] - totals["complete"] - totals["empty"],
-            "empty_profiles": totals["empty"],
-            "stale_profiles": totals["stale"],
+            **{f"{name}_profiles": counts[name] for name in ("complete", "partial", "empty", "stale")},
             **scores,
         },
-        "source_breakdown": {source: _source_breakdown(row) for source, row in by_source.items()},
-        "recommended_actions": _recommended_actions(totals, scores["quality_score"]),
-        "data_issues": _data_issues(totals),
+        "source_breakdown": {row["source"]: _source_breakdown(row) for row in profiles.rows},
+        "university_breakdown": _university_breakdown(users.rows),
+        "recommended_actions": advice.recommended_actions(counts, scores["quality_score"]),
+        "data_issues": advice.data_issues(counts),
     }
 
 
-def _quality_rows(now: datetime) -> list[dict[str, Any]]:
-    return list(
-        Profile.objects.values("source").annotate(
-            count=Count("*"),
-            complete=Count("pk", filter=_COMPLETE),
-            empty=Count("pk", filter=_EMPTY),
-            stale=Count("pk", filter=Q(last_updated__lte=now - settings.PROFILE_TTL)),
-            average_age=Avg(ExpressionWrapper(Value(now) - F("last_updated"), DurationField())),
-        )
-    )
+_GRADES = ("count", "complete", "empty", "stale")
+
+
+def _sums(rows: list[dict[str, Any]], *names: str) -> dict[str, int]:
+    return {name: sum(row[name] for row in rows) for name in names}
 
 
 def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict[str, float]:
@@ -102,87 +87,78 @@ def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict
 
 
 def _source_breakdown(row: dict[str, Any]) -> dict[str, Any]:
-    counts = {name: row[name] for name in ("count", "complete", "empty", "stale")}
     return {
         "count": row["count"],
         "complete_profiles": row["complete"],
-        "average_age_days": round(row["average_age"] / timedelta(days=1), 2),
-        "quality_score": quality_scores(**counts)["quality_score"],
+        "average_age_days": round(row["age"] / 86_400, 2),
+        "quality_score": quality_scores(**{name: row[name] for name in _GRADES})["quality_score"],
     }
 
 
-def _recommended_actions(totals: dict[str, int], score: float) -> list[str]:
-    if not totals["count"]:
-        return ["No profiles yet: check that phase 2 is on and that the bot's webhook is subscribed."]
-    actions = []
-    if score < 100 * settings.PROFILE_QUALITY_ALERT_THRESHOLD:
-        actions.append("The quality score is below its threshold: see the data issues.")
-    if totals["stale"]:
-        actions.append("Stale profiles are not served: have people write to the bot, or raise PROFILE_TTL.")
-    return actions
-
-
-def _data_issues(totals: dict[str, int]) -> list[dict[str, Any]]:
-    count = totals["count"]
-    issues = [
-        ("partial_profiles", "the last name is not known", count - totals["complete"] - totals["empty"], "warning"),
-        ("empty_profiles", "no name at all", totals["empty"], "critical"),
-        ("stale_profiles", "older than PROFILE_TTL", totals["stale"], "warning"),
-    ]
+def _university_breakdown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Describe the universities with the most employees whose name the cache does not know, those first."""
+    known = [row for row in rows if row["university"] is not None]
+    known.sort(key=lambda row: (row["named"] - row["users"], row["university"]))
     return [
-        {"type": kind, "description": description, "count": number, "severity": severity}
-        for kind, description, number, severity in issues
-        if number
+        {
+            "university_id": row["university"],
+            "employees": row["users"],
+            "with_profile": row["named"],
+            "complete": row["complete"],
+            "stale": row["stale"],
+            "unnamed": row["unnamed"],
+            "coverage_percentage": percentage(row["named"], row["users"]),
+        }
+        for row in known[:MOST_UNIVERSITIES]
     ]
 
 
 def webhook_stats(period: str) -> dict[str, Any]:
     """Count the updates received in the window that ends now; ``period`` is a key of PERIODS."""
     until = timezone.now()
-    since = until - PERIODS[period]
-    events = InboxUpdate.objects.filter(received_at__gt=since, received_at__lte=until)
-    failed = events.filter(state__in=(State.QUARANTINED, State.DEAD))
-    average, p95 = _processing_times(since, until)
+    seen = traffic.counts(until - PERIODS[period], until)
     return {
-        "period": {"from": since, "to": until},
-        **events.aggregate(
-            total_events=Count("*"),
-            successful_events=Count("pk", filter=Q(state__in=(State.DONE, State.SKIPPED))),
-            failed_events=Count("pk", filter=Q(state__in=(State.QUARANTINED, State.DEAD))),
-            pending_events=Count("pk", filter=Q(state=State.PENDING)),
-            profiles_extracted=Count("pk", filter=Q(has_names=True)),
-            profiles_stored=Count("pk", filter=Q(has_changed_profile=True)),
-        ),
-        "duplicate_events": Repeat.objects.filter(received_at__gt=since, received_at__lte=until).count(),
-        "events_by_type": dict(events.values_list("update_type").annotate(n=Count("*"))),
-        "average_processing_time_ms": average,
-        "p95_processing_time_ms": p95,
-        "errors_by_type": dict(failed.values_list("reason").annotate(n=Count("*"))),
+        "period": {"from": seen.since, "to": until},
+        "total_events": seen.states.total(),
+        "successful_events": seen.successful,
+        "failed_events": seen.failed,
+        "duplicate_events": seen.repeats,
+        "pending_events": seen.states[State.PENDING],
+        "events_by_type": dict(seen.types),
+        "profiles_extracted": seen.extracted,
+        "profiles_stored": seen.stored,
+        "average_processing_time_ms": round(seen.average_ms, 3),
+        **{f"p{share}_processing_time_ms": round(seen.percentile(share / 100), 3) for share in (50, 95, 99)},
+        "errors_by_type": dict(seen.reasons),
+        "generated_at": until,
+        "age_seconds": 0.0,
     }
 
 
-def _processing_times(since: datetime, until: datetime) -> tuple[float, float]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT avg(processing_ms), percentile_cont(0.95) WITHIN GROUP (ORDER BY processing_ms)"
-            " FROM webhook_inbox WHERE received_at > %s AND received_at <= %s",
-            [since, until],
-        )
-        average, p95 = cursor.fetchone()
-    return round(average or 0.0, 3), round(p95 or 0.0, 3)
-
-
 def cache_health() -> dict[str, Any]:
-    """Return what Redis says of itself and what our processes counted; ``cache_hit_rate`` is 0 to 1."""
-    operations = counted("cache_operations")
-    hits, misses = operations.get(("get", "hit"), 0), operations.get(("get", "miss"), 0)
+    """Return what Redis says of itself and what our processes counted; ``cache_hit_rate`` is 0 to 1.
+
+    While Redis does not answer its own numbers are the last ones known, and the report is degraded.
+    """
+    operations = Counter(counted("cache_operations"))
+    hits, misses = operations["get", "hit"], operations["get", "miss"]
     return {
-        **cache.health(),
+        **_redis_health(),
         "cache_hit_rate": round(hits / (hits + misses), 4) if hits + misses else 0.0,
-        "total_operations": int(sum(operations.values())),
+        "total_operations": int(operations.total()),
         "failed_operations": int(sum(count for (_, status), count in operations.items() if status == "error")),
     }
 
 
-def employees_by_source() -> dict[str, int]:
-    return dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")))
+_LASTING = ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys", "cached_profiles")
+
+
+def _redis_health() -> dict[str, Any]:
+    health, now = cache.health(), timezone.now()
+    if health["redis_connected"]:
+        return {**health, "degraded": False, "generated_at": now, "age_seconds": 0.0}
+    last = census.cache_health()
+    if last is None:
+        return {**health, "degraded": True, "generated_at": now, "age_seconds": 0.0}
+    known = {name: last.rows[0][name] for name in _LASTING}
+    return {**health, **known, "degraded": True, "generated_at": last.taken_at, "age_seconds": last.age_seconds}

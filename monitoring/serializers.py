@@ -5,13 +5,19 @@ from typing import Any
 from rest_framework import serializers
 
 
-class CoverageSerializer(serializers.Serializer[Any]):
+class ReportSerializer(serializers.Serializer[Any]):
+    age_seconds = serializers.FloatField(help_text="how old the numbers are; 0: counted for this answer")
+    degraded = serializers.BooleanField(help_text="a store does not answer: these are the last good numbers")
+
+
+class CoverageSerializer(ReportSerializer):
     total_users = serializers.IntegerField()
     users_with_profiles = serializers.IntegerField()
     users_with_full_names = serializers.IntegerField()
     coverage_percentage = serializers.FloatField()
     full_name_percentage = serializers.FloatField()
     profiles_by_source = serializers.DictField(child=serializers.IntegerField())
+    employees_by_source = serializers.DictField(child=serializers.IntegerField())
     last_updated = serializers.DateTimeField()
 
 
@@ -37,18 +43,30 @@ class DataIssueSerializer(serializers.Serializer[Any]):
     description = serializers.CharField()
     count = serializers.IntegerField()
     severity = serializers.CharField()
+    query = serializers.CharField(help_text="SQL that lists whom it is about")
 
 
-class QualitySerializer(serializers.Serializer[Any]):
+class UniversityQualitySerializer(serializers.Serializer[Any]):
+    university_id = serializers.IntegerField()
+    employees = serializers.IntegerField()
+    with_profile = serializers.IntegerField()
+    complete = serializers.IntegerField()
+    stale = serializers.IntegerField()
+    unnamed = serializers.IntegerField()
+    coverage_percentage = serializers.FloatField()
+
+
+class QualitySerializer(ReportSerializer):
     generated_at = serializers.DateTimeField()
     total_profiles = serializers.IntegerField()
     quality_metrics = QualityMetricsSerializer()
     source_breakdown = serializers.DictField(child=SourceQualitySerializer())
+    university_breakdown = UniversityQualitySerializer(many=True)
     recommended_actions = serializers.ListField(child=serializers.CharField())
     data_issues = DataIssueSerializer(many=True)
 
 
-class WebhookStatsSerializer(serializers.Serializer[Any]):
+class WebhookStatsSerializer(ReportSerializer):
     period = serializers.DictField(child=serializers.DateTimeField())
     total_events = serializers.IntegerField()
     successful_events = serializers.IntegerField()
@@ -59,11 +77,15 @@ class WebhookStatsSerializer(serializers.Serializer[Any]):
     profiles_extracted = serializers.IntegerField()
     profiles_stored = serializers.IntegerField()
     average_processing_time_ms = serializers.FloatField()
+    p50_processing_time_ms = serializers.FloatField()
     p95_processing_time_ms = serializers.FloatField()
+    p99_processing_time_ms = serializers.FloatField()
     errors_by_type = serializers.DictField(child=serializers.IntegerField())
+    generated_at = serializers.DateTimeField()
 
 
-class CacheHealthSerializer(serializers.Serializer[Any]):
+class CacheHealthSerializer(ReportSerializer):
+    generated_at = serializers.DateTimeField()
     redis_connected = serializers.BooleanField()
     cache_hit_rate = serializers.FloatField(help_text="0 to 1")
     total_operations = serializers.IntegerField()

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from monitoring import conductor
+from monitoring import census, conductor, lasting, snapshots, traffic
 from monitoring.alerts import outbox, watch
 
 
@@ -18,3 +18,19 @@ def check_alerts() -> None:
 @shared_task(ignore_result=True)
 def deliver_alerts() -> None:
     outbox.deliver()
+
+
+@shared_task(ignore_result=True)
+def fold_traffic() -> None:
+    traffic.fold()
+
+
+@shared_task(ignore_result=True)
+def take_census() -> None:
+    census.take()
+    lasting.keep_reports()
+
+
+@shared_task(ignore_result=True)
+def take_snapshots() -> None:
+    snapshots.take()

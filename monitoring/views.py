@@ -1,7 +1,9 @@
+from functools import partial
 from typing import Any
 
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http.response import HttpResponseBase
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -10,7 +12,8 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config import errors
-from monitoring import access, reports
+from config.postgres.base import patience
+from monitoring import access, lasting, reports
 from monitoring.metrics import exposition
 from monitoring.serializers import (
     CacheHealthSerializer,
@@ -32,7 +35,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     """Ready while PostgreSQL answers; without Redis the system works on, degraded."""
     has_cache = cache.health()["redis_connected"]
     try:
-        with connection.cursor() as cursor:
+        with patience(lasting.PATIENCE_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
         told = {"status": "unavailable", "database": False, "cache": has_cache}
@@ -51,6 +54,10 @@ class ReportView(APIView):
     authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]
 
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+        with patience(lasting.patience_left()):
+            return super().dispatch(request, *args, **kwargs)
+
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not is_monitored():
@@ -60,13 +67,13 @@ class ReportView(APIView):
 class CoverageView(ReportView):
     @extend_schema(responses=CoverageSerializer)
     def get(self, request: Request) -> Response:
-        return Response(reports.coverage())
+        return Response(lasting.told("coverage", reports.coverage, CoverageSerializer))
 
 
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        return Response(reports.quality())
+        return Response(lasting.told("quality", reports.quality, QualitySerializer))
 
 
 class WebhookStatsView(ReportView):
@@ -77,10 +84,12 @@ class WebhookStatsView(ReportView):
         period = request.query_params.get("period", "day")
         if period not in reports.PERIODS:
             raise serializers.ValidationError({"period": [f"one of {', '.join(reports.PERIODS)}"]})
-        return Response(reports.webhook_stats(period))
+        return Response(
+            lasting.told(f"webhook_stats {period}", partial(reports.webhook_stats, period), WebhookStatsSerializer)
+        )
 
 
 class CacheHealthView(ReportView):
     @extend_schema(responses=CacheHealthSerializer)
     def get(self, request: Request) -> Response:
-        return Response(reports.cache_health())
+        return Response(lasting.told("cache_health", reports.cache_health, CacheHealthSerializer))

@@ -30,6 +30,7 @@ breaker = Breaker("cache")
 logger = logging.getLogger(__name__)
 
 _FILLED_FOR = "profiles:filled_for"
+_REPORTS = "profiles:reports"
 
 
 class CacheError(Exception):
@@ -177,15 +178,33 @@ def mark_filled() -> None:
     _ask("set", lambda client: client.set(_FILLED_FOR, client.info("server")["run_id"]))
 
 
+def keep_reports(reports: dict[str, str]) -> None:
+    """Keep reports for when PostgreSQL cannot be asked; raise CacheError."""
+    _ask("set", lambda client: client.hset(_REPORTS, items=[part for item in reports.items() for part in item]))
+
+
+def kept_report(name: str) -> str | None:
+    """Return what was kept last; raise CacheError."""
+    text: bytes | None = _ask("get", lambda client: client.hget(_REPORTS, name))
+    return text.decode() if text else None
+
+
+def _look(client: redis.Redis) -> Any:
+    pipeline = client.pipeline(transaction=False)
+    pipeline.info("everything")
+    pipeline.exists(_FILLED_FOR, _REPORTS)
+    return pipeline.execute()
+
+
 def health() -> dict[str, Any]:
     """Ask Redis how it is; one that does not answer is told, not raised. Sizes in bytes, latency in milliseconds."""
     started = time.perf_counter()
     try:
-        info = _ask("info", lambda client: client.info("everything"))
+        info, others = _ask("info", _look)
         last_error = breaker.last_error
         is_connected = True
     except CacheError as error:
-        info, last_error, is_connected = {}, str(error), False
+        info, others, last_error, is_connected = {}, 0, str(error), False
     return {
         "redis_connected": is_connected,
         "last_error": last_error,
@@ -193,14 +212,13 @@ def health() -> dict[str, Any]:
         "maxmemory_bytes": info.get("maxmemory"),
         "maxmemory_policy": info.get("maxmemory_policy"),
         "evicted_keys": info.get("evicted_keys"),
-        "cached_profiles": _profile_keys(info) if info else None,
+        "cached_profiles": _keys(info) - others if info else None,
         "latency_ms": round((time.perf_counter() - started) * 1000, 3),
         "breaker": breaker.state,
     }
 
 
-def _profile_keys(info: dict[str, Any]) -> int:
-    """The database of the cache holds profiles and the marker of the last fill, nothing else."""
+def _keys(info: dict[str, Any]) -> int:
     database = get_redis_connection("default").connection_pool.connection_kwargs.get("db", 0)
     keys: int = info.get(f"db{database}", {}).get("keys", 0)
-    return max(keys - 1, 0)
+    return keys

@@ -12,6 +12,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from waffle.models import Switch
 
 from employees.models import University
+from monitoring import lasting
 from profiles import cache, direct_api
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
@@ -34,10 +35,11 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Forget what a process remembers: the flags' memo, the breakers, the waker's thread."""
+    """Forget what a process remembers: the flags' memo, the breakers, the last good reports, the waker's thread."""
     forget_state()
     cache.breaker.close()
     direct_api.breaker.close()
+    lasting.forget()
     yield
     pulse.stop()
     writer.close()

@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("webhooks", "0001_inbox"),
+        ("webhooks", "0002_counted_index"),
     ]
 
     operations = [

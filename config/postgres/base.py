@@ -1,0 +1,56 @@
+"""Django's PostgreSQL backend, with connections on which a block of code can refuse to wait for long."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from types import SimpleNamespace
+from typing import Any
+
+import psycopg
+from django.db import connection
+from django.db.backends.postgresql import base
+
+_deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
+
+
+class PatientConnection(psycopg.Connection):
+    """A connection that waits for the server up to the deadline of the block that uses it."""
+
+    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+        deadline = _deadline.get()
+        if deadline is not None:
+            timeout = max(deadline - time.monotonic(), 0.01)
+        return super().wait(gen, interval, timeout)
+
+
+class DatabaseWrapper(base.DatabaseWrapper):
+    Database = SimpleNamespace(**vars(psycopg) | {"connect": PatientConnection.connect})
+
+    def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
+        if _is_over():
+            raise psycopg.OperationalError("no time is left to connect")
+        return super().get_new_connection(conn_params)
+
+
+@contextmanager
+def patience(seconds: float) -> Iterator[None]:
+    """Bound all waiting for PostgreSQL in this block: what takes longer raises OperationalError.
+
+    Only making a new connection may take longer, up to its own two seconds. A statement that was given up leaves its
+    connection in an unknown state: it is closed, without asking the server.
+    """
+    token = _deadline.set(time.monotonic() + seconds)
+    try:
+        yield
+    finally:
+        if _is_over():
+            connection.close()
+        _deadline.reset(token)
+
+
+def _is_over() -> bool:
+    deadline = _deadline.get()
+    return deadline is not None and time.monotonic() >= deadline

@@ -1,0 +1,136 @@
+"""Counts of whole tables: anew for each report while the tables are small, else by a task, and the report says when.
+
+A task leaves large tables alone for twenty times as long as the last count took, so that a count never costs more than
+a twentieth of a core, and is as fresh as that allows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+
+from monitoring.models import Census
+from profiles import cache
+
+SMALL_BYTES = 2 * 1024 * 1024
+FRESH = timedelta(seconds=10)
+_REST = 20
+
+COMPLETE = "coalesce(p.first_name, '') <> '' AND p.last_name IS NOT NULL"
+EMPTY = "coalesce(p.first_name, '') || coalesce(p.last_name, '') || coalesce(p.user_provided_name, '') = ''"
+_FULL_NAME = "(p.first_name <> '' AND p.last_name <> '') OR p.user_provided_name <> ''"
+
+_PROFILES = f"""
+SELECT source, count(*) AS count,
+    count(*) FILTER (WHERE {COMPLETE}) AS complete,
+    count(*) FILTER (WHERE {EMPTY}) AS empty,
+    count(*) FILTER (WHERE p.last_updated <= %(stale_at)s) AS stale,
+    count(*) FILTER (WHERE p.first_name <> '' AND NOT p.is_first_name_real) AS guessed,
+    avg(extract(epoch FROM %(now)s - p.last_updated))::float8 AS age
+FROM profile_cache p GROUP BY source
+"""  # noqa: S608 (constants of this module)
+# A profile serves each employee of its id; one that no employee has is a user of its own.
+_USERS = f"""
+SELECT e.university_id AS university, count(*) AS users,
+    count(*) FILTER (WHERE NOT ({EMPTY})) AS named,
+    count(*) FILTER (WHERE {_FULL_NAME}) AS full_named,
+    count(*) FILTER (WHERE {COMPLETE}) AS complete,
+    count(*) FILTER (WHERE p.last_updated <= %(stale_at)s) AS stale,
+    count(*) FILTER (WHERE e.profile_source = 'default') AS unnamed,
+    count(*) FILTER (WHERE e.profile_source = 'default' AND p.first_name <> '') AS to_backfill
+FROM employees e FULL JOIN profile_cache p ON p.user_id = e.max_id GROUP BY e.university_id
+"""  # noqa: S608
+_EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees GROUP BY profile_source"
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Rows of a count, and the moment they are true of."""
+
+    rows: list[dict[str, Any]]
+    taken_at: datetime
+
+    @property
+    def age_seconds(self) -> float:
+        return max(0.0, round((timezone.now() - self.taken_at).total_seconds(), 1))
+
+
+def profiles() -> Found:
+    """Profiles by source: count, complete, empty, stale, guessed, and their mean age in seconds."""
+    return _current("profiles", "profile_cache")
+
+
+def users() -> Found:
+    """Users by university, None for those who are no employees: users, named, full_named and so on."""
+    return _current("users", "profile_cache", "employees")
+
+
+def employees() -> Found:
+    """Employees by who named them."""
+    return _current("employees", "employees")
+
+
+def cache_health() -> Found | None:
+    """What the cache last said of itself to the task that asks it; None when it never did."""
+    row = Census.objects.filter(name="cache").first()
+    return Found([row.found], row.taken_at) if row else None
+
+
+def _rows(sql: str) -> list[dict[str, Any]]:
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"now": now, "stale_at": now - settings.PROFILE_TTL})
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
+
+
+_KINDS = {"profiles": _PROFILES, "users": _USERS, "employees": _EMPLOYEES}
+
+
+def _current(name: str, *tables: str) -> Found:
+    if _are_small(tables):
+        now = timezone.now()
+        return Found(_rows(_KINDS[name]), now)
+    row = Census.objects.filter(name=name).first() or _keep(name, partial(_rows, _KINDS[name]))
+    return Found(row.found, row.taken_at)
+
+
+def _are_small(tables: tuple[str, ...]) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) name", [list(tables)])
+        return bool(cursor.fetchone()[0] <= SMALL_BYTES)
+
+
+def take() -> list[str]:
+    """Count what is due; return the names of what was counted."""
+    taken = {row.name: row for row in Census.objects.all()}
+    due = [name for name in _KINDS if _is_due(taken.get(name))]
+    for name in due:
+        _keep(name, partial(_rows, _KINDS[name]))
+    health = cache.health()
+    if health["redis_connected"]:
+        _keep("cache", lambda: health)
+    return due
+
+
+def _is_due(row: Census | None) -> bool:
+    if row is None:
+        return True
+    rest = max(FRESH, timedelta(milliseconds=_REST * row.took_ms))
+    return timezone.now() - row.taken_at >= rest
+
+
+def _keep(name: str, count: Callable[[], Any]) -> Census:
+    now, started = timezone.now(), time.perf_counter()
+    found = count()
+    took_ms = (time.perf_counter() - started) * 1000
+    fields = {"taken_at": now, "took_ms": took_ms, "found": found}
+    return Census.objects.update_or_create(name=name, defaults=fields)[0]

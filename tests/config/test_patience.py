@@ -1,0 +1,30 @@
+import time
+
+import pytest
+from django.db import OperationalError, connection
+
+from config.postgres.base import patience
+
+
+def ask(seconds: float = 0) -> object:
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_sleep(%s)", [seconds])
+        return cursor.fetchone()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_waits_no_longer() -> None:
+    started = time.monotonic()
+    with pytest.raises(OperationalError), patience(0.1):
+        ask(0.6)
+    assert time.monotonic() - started < 0.5
+    assert ask() is not None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_without_time_nothing_is_asked() -> None:
+    connection.close()
+    with pytest.raises(OperationalError), patience(0):
+        ask()
+    with patience(5):
+        assert ask() is not None

@@ -1,0 +1,185 @@
+"""Coverage and quality equal a recount of the raw tables by other means, whatever the population."""
+
+from datetime import datetime, timedelta
+from typing import Any
+
+import pytest
+from django.db import connection, transaction
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from employees.models import Employee, University
+from monitoring import census, reports
+from monitoring.models import Census
+from profiles.models import Profile
+
+TTL = timedelta(days=30)
+DAY = timedelta(days=1)
+ACTIONS = ["data issues", "backfill start", "PROFILE_TTL", "batch-update-max-id"]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
+
+names = st.sampled_from([None, "", "Иван"])
+profiles = st.fixed_dictionaries(
+    {
+        "user_id": st.integers(1, 8).map(str),
+        "first_name": names,
+        "last_name": names,
+        "user_provided_name": names,
+        "is_first_name_real": st.booleans(),
+        "age": st.sampled_from([timedelta(), DAY, 29 * DAY, 31 * DAY, 400 * DAY]),
+    }
+)
+employees = st.fixed_dictionaries(
+    {
+        "max_id": st.one_of(st.none(), st.integers(1, 10).map(str)),
+        "profile_source": st.sampled_from(["webhook", "user_input", "api", "manual", "default"]),
+        "university": st.integers(0, 1),
+    }
+)
+
+
+def settle(people: list[dict[str, Any]], staff: list[dict[str, Any]]) -> None:
+    now = timezone.now()
+    Profile.objects.bulk_create(
+        Profile(
+            last_updated=now - fields["age"],
+            **{name: value for name, value in fields.items() if name != "age"},
+            **{
+                f"{name}_set_at": None if fields[name] is None else now
+                for name in ("first_name", "last_name", "user_provided_name")
+            },
+        )
+        for fields in people
+    )
+    universities = [University.objects.create(name=f"Вуз {number}") for number in range(2)]
+    Employee.objects.bulk_create(
+        Employee(phone=f"+7916{number:07d}", **{**fields, "university": universities[fields["university"]]})
+        for number, fields in enumerate(staff)
+    )
+
+
+def is_complete(profile: Profile) -> bool:
+    return bool(profile.first_name) and profile.last_name is not None
+
+
+def is_named(profile: Profile | None) -> bool:
+    return profile is not None and bool(profile.first_name or profile.last_name or profile.user_provided_name)
+
+
+def has_full_name(profile: Profile | None) -> bool:
+    return profile is not None and bool((profile.first_name and profile.last_name) or profile.user_provided_name)
+
+
+def recounted_coverage() -> dict[str, Any]:
+    known = {profile.user_id: profile for profile in Profile.objects.all()}
+    staff = list(Employee.objects.all())
+    taken = {employee.max_id for employee in staff}
+    users = [known.get(employee.max_id or "") for employee in staff]
+    users += [profile for user_id, profile in known.items() if user_id not in taken]
+    named, full = sum(map(is_named, users)), sum(map(has_full_name, users))
+    return {
+        "total_users": len(users),
+        "users_with_profiles": named,
+        "users_with_full_names": full,
+        "coverage_percentage": round(100 * named / len(users), 2) if users else 0,
+        "full_name_percentage": round(100 * full / len(users), 2) if users else 0,
+    }
+
+
+def recounted_quality(now: datetime) -> dict[str, Any]:
+    known = list(Profile.objects.all())
+    complete, empty = sum(map(is_complete, known)), sum(not is_named(profile) for profile in known)
+    stale = sum(profile.last_updated <= now - TTL for profile in known)
+    partial, total = len(known) - complete - empty, len(known) or 1
+    completeness, freshness = 100 * (complete + partial / 2) / total, 100 * (len(known) - stale) / total
+    return {
+        "complete_profiles": complete,
+        "partial_profiles": partial,
+        "empty_profiles": empty,
+        "stale_profiles": stale,
+        "completeness_score": pytest.approx(completeness, abs=0.006),
+        "freshness_score": pytest.approx(freshness, abs=0.006),
+        "quality_score": pytest.approx(0.7 * completeness + 0.3 * freshness, abs=0.02),
+    }
+
+
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    people=st.lists(profiles, max_size=8, unique_by=lambda fields: fields["user_id"]),
+    staff=st.lists(employees, max_size=12),
+    is_large=st.booleans(),
+)
+def test_both_reports_equal_a_recount(
+    people: list[dict[str, Any]], staff: list[dict[str, Any]], is_large: bool
+) -> None:
+    with transaction.atomic():
+        settle(people, staff)
+        if is_large:
+            census.take()
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(census, "SMALL_BYTES", 0 if is_large else census.SMALL_BYTES)
+            covered, judged = reports.coverage(), reports.quality()
+        expected = recounted_coverage()
+        assert {name: covered[name] for name in expected} == expected
+        assert judged["quality_metrics"] == recounted_quality(timezone.now())
+        assert_issues_list_whom_they_count(judged["data_issues"])
+        transaction.set_rollback(True)
+
+
+def assert_issues_list_whom_they_count(issues: list[dict[str, Any]]) -> None:
+    with connection.cursor() as cursor:
+        for issue in issues:
+            cursor.execute(issue["query"])
+            assert len(cursor.fetchall()) == issue["count"]
+
+
+@pytest.fixture
+def large(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Treat the tables as too large to be counted for an answer."""
+    monkeypatch.setattr(census, "SMALL_BYTES", 0)
+
+
+@pytest.mark.usefixtures("large")
+def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
+    settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
+    assert set(census.take()) == {"profiles", "users", "employees"}
+    Employee.objects.all().delete()
+    Census.objects.update(taken_at=timezone.now() - timedelta(seconds=7))
+    covered = reports.coverage()
+    assert covered["employees_by_source"] == {"api": 1}
+    assert covered["age_seconds"] == pytest.approx(7, abs=1)
+    assert census.take() == []
+
+
+@pytest.mark.usefixtures("large")
+def test_what_took_long_is_not_counted_again_soon() -> None:
+    census.take()
+    Census.objects.filter(name="users").update(taken_at=timezone.now() - timedelta(seconds=30), took_ms=2000)
+    Census.objects.filter(name="profiles").update(taken_at=timezone.now() - timedelta(seconds=30), took_ms=1000)
+    assert census.take() == ["profiles"]
+
+
+@pytest.mark.usefixtures("large")
+def test_the_first_report_does_not_wait_for_the_task() -> None:
+    settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
+    assert reports.coverage()["total_users"] == 1
+    assert Census.objects.filter(name="users").exists()
+
+
+def test_advice_follows_from_the_numbers() -> None:
+    settle(
+        [{"user_id": "1", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": 31 * DAY}],
+        [{"max_id": max_id, "profile_source": "default", "university": 0} for max_id in ("1", "9")],
+    )
+    judged = reports.quality()
+    assert [issue["type"] for issue in judged["data_issues"]] == [
+        "partial_profiles", "stale_profiles", "guessed_first_names", "unnamed_employees", "names_to_backfill",
+    ]  # fmt: skip
+    commands = ["data issues", "backfill start", "PROFILE_TTL", "batch-update-max-id"]
+    assert [
+        word for word, action in zip(commands, judged["recommended_actions"], strict=True) if word in action
+    ] == commands
+    (university,) = judged["university_breakdown"]
+    assert (university["employees"], university["with_profile"], university["unnamed"]) == (2, 1, 2)

@@ -1,0 +1,127 @@
+"""Without one of its stores a report is the last good one, says so, and comes in time."""
+
+import os
+import time
+from collections.abc import Iterator
+from contextlib import suppress
+from datetime import timedelta
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from monitoring import census, lasting
+from monitoring.models import Census
+from tests.profiles.people import know
+from tests.servers import FaultyServer, servers
+
+PATHS = {
+    "/monitoring/profiles/coverage": "total_users",
+    "/monitoring/profiles/quality": "total_profiles",
+    "/monitoring/webhook/stats?period=hour": "total_events",
+}
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
+
+
+@pytest.fixture(autouse=True)
+def _open(settings: Settings) -> None:
+    settings.DEBUG = True
+
+
+def report(client: Client, path: str, within: float = 2.0) -> Any:
+    started = time.monotonic()
+    answer = client.get(path)
+    assert answer.status_code == 200
+    assert time.monotonic() - started < within
+    return answer.json()
+
+
+class SilentPostgres:
+    """Lets PostgreSQL, and the backend that serves this thread, take everything in and answer nothing."""
+
+    def __init__(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            self.backend = int(cursor.fetchone()[0])
+
+    def pause(self) -> None:
+        servers.postgres.pause()
+        os.kill(self.backend, SIGSTOP)
+
+    def resume(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.backend, SIGCONT)
+        servers.postgres.resume()
+
+
+@pytest.fixture
+def paused_postgres() -> Iterator[SilentPostgres]:
+    """PostgreSQL to be paused by the test."""
+    postgres = SilentPostgres()
+    yield postgres
+    postgres.resume()
+    connection.close()
+
+
+@pytest.mark.parametrize(("path", "number"), PATHS.items())
+def test_it_works_while_postgres_is_silent(
+    client: Client, paused_postgres: SilentPostgres, path: str, number: str
+) -> None:
+    know("1")
+    before = report(client, path)
+    assert before["degraded"] is False
+    paused_postgres.pause()
+    told = report(client, path)
+    assert (told["degraded"], told[number]) == (True, before[number])
+    assert told["age_seconds"] > 0
+    # Nobody who looks a moment later waits for it again.
+    assert report(client, path, within=0.3)["degraded"] is True
+    paused_postgres.resume()
+    lasting.forget()
+    assert report(client, path)["degraded"] is False
+
+
+def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_postgres: SilentPostgres) -> None:
+    know("1")
+    lasting.keep_reports()
+    report(client, "/monitoring/cache-health")
+    paused_postgres.pause()
+    told = report(client, "/monitoring/profiles/coverage")
+    assert (told["degraded"], told["total_users"]) == (True, 1)
+
+
+def test_where_nobody_ever_knew_nothing_is_made_up(
+    client: Client, paused_postgres: SilentPostgres, redis_server: FaultyServer
+) -> None:
+    report(client, "/monitoring/cache-health")
+    paused_postgres.pause()
+    redis_server.kill()
+    told = report(client, "/monitoring/profiles/quality")
+    assert (told["degraded"], told["total_profiles"], told["quality_metrics"]) == (True, None, None)
+    assert report(client, "/monitoring/cache-health")["degraded"] is True
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+def test_without_redis_the_last_numbers_of_the_cache_are_told(
+    client: Client, redis_server: FaultyServer, fault: str
+) -> None:
+    know("1")
+    census.take()
+    Census.objects.filter(name="cache").update(taken_at=timezone.now() - timedelta(seconds=9))
+    getattr(redis_server, fault)()
+    told = report(client, "/monitoring/cache-health")
+    assert (told["degraded"], told["redis_connected"], told["cached_profiles"]) == (True, False, 1)
+    assert told["age_seconds"] == pytest.approx(9, abs=2)
+    assert told["last_error"]
+    assert report(client, "/monitoring/profiles/coverage")["degraded"] is False
+
+
+def test_reports_do_not_count_as_cached_profiles(client: Client) -> None:
+    know("1")
+    lasting.keep_reports()
+    assert report(client, "/monitoring/cache-health")["cached_profiles"] == 1
