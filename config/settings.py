@@ -8,7 +8,7 @@ from celery.schedules import crontab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config.env import Env, comma_list, database, duration, hours, refuse_weak_production
+from config.env import Env, comma_list, database, duration, hours, refuse_plain_http, refuse_weak_production
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -56,9 +56,11 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
+    "config.proxies.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.paths.CanonicalPathMiddleware",
+    "config.headers.ContentSecurityMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -172,6 +174,8 @@ ROLLOUT_DWELL = duration(env, "ROLLOUT_DWELL", "24h")
 
 MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
 MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+if not DEBUG:
+    refuse_plain_http("MAX_API_URL", MAX_API_URL)
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
 MAX_API_TIMEOUT = duration(env, "MAX_API_TIMEOUT", "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
@@ -197,7 +201,22 @@ WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
 
 # HTTP
 
+# How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# The proxy redirects to https, and a POST is never redirected; other names of the domain are not ours to bind; an alias
+# of a path is served by the same view.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021", "drf_spectacular.W001"]
+
 REST_FRAMEWORK = {
+    # config.proxies has put the client's address where it belongs.
+    "NUM_PROXIES": 0,
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -215,6 +234,12 @@ SIMPLE_JWT = {
     "BLACKLIST_AFTER_ROTATION": True,
     "TOKEN_OBTAIN_SERIALIZER": "config.login.LogInSerializer",
 }
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
 # Five wrong passwords for one name from one address lock both out for a while; counted in PostgreSQL.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
