@@ -60,7 +60,7 @@ MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.paths.CanonicalPathMiddleware",
-    "config.headers.ContentSecurityMiddleware",
+    "config.headers.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -195,6 +195,7 @@ INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160
 
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
+PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", True)
 MONITORING_CHECK_INTERVAL = duration(env, "MONITORING_CHECK_INTERVAL", "5m")
 PROFILE_QUALITY_ALERT_THRESHOLD = env.float("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
 WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)

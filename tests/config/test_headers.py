@@ -28,26 +28,11 @@ def _quick_passwords(settings: Settings) -> Iterator[None]:
 
 def test_it_works(client: Client) -> None:
     headers = client.get("/health").headers
-    assert headers["Content-Security-Policy"].startswith("default-src 'none'")
     assert headers["X-Frame-Options"] == "DENY"
     assert headers["X-Content-Type-Options"] == "nosniff"
     assert headers["Referrer-Policy"] == "same-origin"
     assert headers["Cross-Origin-Opener-Policy"] == "same-origin"
     assert headers["Cache-Control"] == "no-store"
-
-
-def test_only_the_admin_may_compile_expressions(admin_client: Client) -> None:
-    policy = admin_client.get("/admin/").headers["Content-Security-Policy"]
-    assert "script-src 'self' 'unsafe-eval';" in policy
-    assert "script-src" not in admin_client.get("/swagger/").headers["Content-Security-Policy"]
-
-
-@pytest.mark.parametrize("path", ["/admin/", "/admin/login/", "/swagger/"])
-def test_no_page_has_a_script_that_its_policy_forbids(admin_client: Client, path: str) -> None:
-    page = admin_client.get(path).content.decode()
-    assert "default-src" in admin_client.get(path).headers["Content-Security-Policy"]
-    assert "<script>" not in page
-    assert " onclick=" not in page
 
 
 def test_production_keeps_cookies_to_https() -> None:
