@@ -13,12 +13,14 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 SHARED_OUT = -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint openapi migrate-up \
-	deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
+	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e test-all fuzz audit \
+	bench bench-directory lint openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
+	runtime development
 
 help: ## this list
-	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
-		printf '  %-16s %s\n' "$$name" "$$text"; done
+	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
+		printf '  %-28s %s\n' "$$name" "$$text"; done
 
 run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.supervisor
@@ -26,11 +28,46 @@ run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WOR
 test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(SHARED_OUT))
 
+test-webhook: development ## the receiver, the inbox, MAX's updates, bot commands, the subscription
+	@exec $(PY) -m pytest tests/webhooks $(ARGS)
+
+test-profile-integration: development ## who answers for a name: cache, direct API, rollout, creating an employee
+	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
+
+test-integration: development ## the whole system as processes: started, hurt, walked through, described
+	@exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide $(ARGS)
+
+test-backward-compatibility: development ## the code before a migration beside the one after it, legacy updates, the guide's SQL
+	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \
+		tests/webhooks/test_payloads.py tests/config/test_openapi.py $(ARGS)
+
+test-performance: development ## the receiver under wrk and creates in parallel, beside bare Django
+	$(PY) -m tests.bench $(ARGS)
+	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
+
+test-guide: development ## every command of docs/migration-guide.md, in order, on a system that is started for it
+	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
+
+test-sigterm: development ## SIGTERM to the web server under load, twenty times
+	@SIGTERM_TIMES=20 exec $(PY) -m pytest -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
+
+test-all: ## lint, the whole suite, the guide, known holes of the dependencies
+	$(MAKE) --no-print-directory lint test test-guide audit
+
+fuzz: development ## hostile updates, commands and API requests by the hundred thousand (ARGS='--hypothesis-seed N')
+	@FUZZ=full exec $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
+
+audit: development ## known holes in what requirements.txt installs; fails too when it could not look
+	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
+
 test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 000 employees; writes its story into docs
 	@WALKTHROUGH=full STORY=docs/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
 test-chaos: development ## kill -9 of every part while 20 000 updates arrive (ARGS='--seed N --updates N')
 	@exec $(PY) -m tests.chaos $(ARGS)
+
+test-e2e: development ## the admin in a browser, where one is installed
+	@exec $(PY) -m pytest tests/e2e $(ARGS)
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
@@ -57,6 +94,9 @@ openapi: development ## write openapi.json anew
 
 migrate-up: runtime ## apply the migrations
 	$(MODE) $(PY) manage.py migrate
+
+migrate-down: runtime ## take the columns of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
+	$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
 deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR
 	$(MODE) $(PY) manage.py migrate --no-input

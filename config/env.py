@@ -3,6 +3,7 @@
 import re
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlsplit
 
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
@@ -79,6 +80,13 @@ def database(url: str) -> dict[str, Any]:
 
 def comma_list(text: str) -> list[str]:
     return [item.strip() for item in text.split(",") if item.strip()]
+
+
+def refuse_plain_http(name: str, url: str) -> None:
+    """Raise ImproperlyConfigured unless what is sent to url stays encrypted, or on this machine."""
+    parts = urlsplit(url)
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ImproperlyConfigured(f"{name} must begin with https:// when DEBUG is off: phones and the token go there")
 
 
 def refuse_weak_production(secret_key: str, webhook_secret: str, allowed_hosts: list[str]) -> None:

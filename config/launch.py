@@ -10,8 +10,9 @@ from environ import Env
 
 from config import embedded
 from config.processes import BASE_DIR, MARK, Child
+from config.programs import commands
 
-# Granian's threads keep a connection each; the worker, the inbox and a person with psql need some too.
+# A web worker's threads keep a connection each (config.web); the others and a person with psql need some too.
 _WEB_THREADS = 64
 _OTHER_CONNECTIONS = 40
 
@@ -104,20 +105,8 @@ class Launch:
 
     def application(self, env: Mapping[str, str]) -> list[Child]:
         """Return the processes of the project itself, in the order in which they start."""
-        web = f"granian --interface wsgi --http 1 --no-ws --blocking-threads {_WEB_THREADS} --respawn-failed-workers"
-        # The time that a new worker has to import before a reload ends the old one.
-        web += " --respawn-interval 2 --workers-kill-timeout 8"
-        web += f" --host {self.host} --port {self.port} --workers {self.web_workers} config.web:application"
-        celery = "celery --app config.celery --quiet"
-        worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"
-        beat = f"{celery} beat --loglevel WARNING --schedule"
-        commands = {
-            "web": ["-m", *web.split()],
-            "inbox": ["manage.py", "process_inbox"],
-            "worker": ["-m", *worker.split()],
-            "beat": ["-m", *beat.split(), str(self.data_dir / "celerybeat-schedule")],
-        }
-        return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in commands.items()]
+        argvs = commands(self.host, self.port, self.web_workers, self.data_dir)
+        return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in argvs.items()]
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:

@@ -4,12 +4,12 @@ from datetime import timedelta
 from pathlib import Path
 from urllib.parse import quote
 
-from celery.schedules import crontab
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import counters
-from config.env import Env, comma_list, database, duration, hours, refuse_weak_production
+from config.env import Env, comma_list, database, duration, hours, refuse_plain_http, refuse_weak_production
+from config.schedule import schedule
 
 counters.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -58,9 +58,11 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
+    "config.proxies.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.paths.CanonicalPathMiddleware",
+    "config.headers.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "django.middleware.common.CommonMiddleware",
@@ -131,63 +133,7 @@ CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 MONITORING_CHECK_INTERVAL = duration(env, "MONITORING_CHECK_INTERVAL", "5m")
-CELERY_BEAT_SCHEDULE = {
-    "refill-cache": {"task": "profiles.tasks.refill_cache", "schedule": timedelta(seconds=15)},
-    # A round that found no worker in time is not made up for: the next one does its work.
-    "compare-lookups": {
-        "task": "profiles.tasks.compare_lookups",
-        "schedule": timedelta(seconds=5),
-        "options": {"expires": 5},
-    },
-    "conduct-rollout": {
-        "task": "monitoring.tasks.conduct_rollout",
-        "schedule": timedelta(seconds=15),
-        "options": {"expires": 15},
-    },
-    "fold-traffic": {
-        "task": "monitoring.tasks.fold_traffic",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 10},
-    },
-    "take-census": {
-        "task": "monitoring.tasks.take_census",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 10},
-    },
-    "take-snapshots": {
-        "task": "monitoring.tasks.take_snapshots",
-        "schedule": timedelta(minutes=5),
-        "options": {"expires": 300},
-    },
-    "prune-inbox": {
-        "task": "webhooks.tasks.prune_inbox",
-        "schedule": timedelta(minutes=1),
-        "options": {"expires": 60},
-    },
-    "check-alerts": {"task": "monitoring.tasks.check_alerts", "schedule": MONITORING_CHECK_INTERVAL},
-    "deliver-alerts": {
-        "task": "monitoring.tasks.deliver_alerts",
-        "schedule": timedelta(seconds=10),
-        "options": {"expires": 10},
-    },
-    "check-backlog": {
-        "task": "webhooks.tasks.check_backlog",
-        "schedule": timedelta(minutes=1),
-        "options": {"expires": 60},
-    },
-    "check-silence": {"task": "webhooks.tasks.check_silence", "schedule": timedelta(minutes=15)},
-    # 8:00 in Moscow: before anybody waits for a name.
-    "check-subscription": {"task": "webhooks.tasks.check_subscription", "schedule": crontab(hour="5", minute="0")},
-    "forget-direct-answers": {"task": "profiles.tasks.forget_direct_answers", "schedule": timedelta(minutes=5)},
-    "finish-erasures": {
-        "task": "profiles.tasks.finish_erasures",
-        "schedule": timedelta(minutes=1),
-        "options": {"expires": 60},
-    },
-    "work-on-jobs": {"task": "employees.tasks.work_on_jobs", "schedule": timedelta(seconds=5)},
-    "retry-unresolved": {"task": "employees.tasks.retry_unresolved", "schedule": timedelta(seconds=15)},
-    "forget-idempotent": {"task": "employees.tasks.forget_idempotent_requests", "schedule": timedelta(hours=1)},
-}
+CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 
 # Rollout
 
@@ -201,6 +147,8 @@ ROLLOUT_DWELL = duration(env, "ROLLOUT_DWELL", "24h")
 
 MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
 MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+if not DEBUG:
+    refuse_plain_http("MAX_API_URL", MAX_API_URL)
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
 MAX_API_TIMEOUT = duration(env, "MAX_API_TIMEOUT", "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
@@ -220,6 +168,7 @@ INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160
 
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
+PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", True)
 PROFILE_QUALITY_ALERT_THRESHOLD = env.float("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
 WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
@@ -233,7 +182,22 @@ EMAIL_TIMEOUT = 5
 
 # HTTP
 
+# How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
+SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
+SESSION_COOKIE_AGE = 8 * 3600
+SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+# The proxy redirects to https, and a POST is never redirected; other names of the domain are not ours to bind; an alias
+# of a path is served by the same view.
+SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021", "drf_spectacular.W001"]
+
 REST_FRAMEWORK = {
+    # config.proxies has put the client's address where it belongs.
+    "NUM_PROXIES": 0,
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
@@ -251,6 +215,12 @@ SIMPLE_JWT = {
     "BLACKLIST_AFTER_ROTATION": True,
     "TOKEN_OBTAIN_SERIALIZER": "config.login.LogInSerializer",
 }
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+    {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
+]
 # Five wrong passwords for one name from one address lock both out for a while; counted in PostgreSQL.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5

@@ -20,7 +20,7 @@ from typing import IO, Any
 
 from config.embedded import Unavailable, socket_path
 from config.launch import Launch, StartError
-from config.processes import Child, die_with_parent, marked, outlast, stop
+from config.processes import Child, die_with_parent, marked, outlast, postgres_of, stop
 from config.terminal import Terminal, say, show_ready
 
 # Seconds: the whole stop stays under 15.
@@ -206,6 +206,8 @@ class Supervisor:
         stop([child for child in self.servers if child.name != "postgres"], _STOP_VALKEY, must_hurry)
         stop([child for child in self.servers if child.name == "postgres"], _STOP_POSTGRES, must_hurry)
         outlast(partial(marked, self.launch.data_dir), patience=0)
+        # Its children overwrite their environment, and end after it when the disk is slow.
+        outlast(partial(postgres_of, self.launch.data_dir / "postgres"), patience=0)
         for name in ("services.env", "development.env", "supervisor.pid"):
             (self.launch.data_dir / name).unlink(missing_ok=True)
         shutil.rmtree(socket_path(self.launch.data_dir), ignore_errors=True)

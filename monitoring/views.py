@@ -1,6 +1,7 @@
 from functools import partial
 from typing import Any
 
+from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
@@ -45,6 +46,8 @@ def ready(request: HttpRequest) -> HttpResponse:
 
 @errors.read_only
 def metrics(request: HttpRequest) -> HttpResponse:
+    if not settings.PROMETHEUS_ENABLED:
+        return errors.not_found(request)
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
         return JsonResponse(errors.body(401, "the monitoring token is missing or wrong"), status=401)
     return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -46,17 +46,17 @@ class Answer:
         self.headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]
 
 
-def _refusal(status: str, message: str, *headers: tuple[str, str]) -> Answer:
+def refusal(status: str, message: str, *headers: tuple[str, str]) -> Answer:
     return Answer(status, json.dumps(error_body(int(status[:3]), message)).encode(), *headers)
 
 
 OK = Answer("200 OK", b'{"status":"ok"}')
-NOT_POST = _refusal("405 Method Not Allowed", "only POST is allowed", ("Allow", "POST"))
-WRONG_SECRET = _refusal("401 Unauthorized", "the header X-Max-Bot-Api-Secret is missing or wrong")
-TOO_LARGE = _refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
-ENCODED = _refusal("415 Unsupported Media Type", "send the body without a Content-Encoding")
-FORM = _refusal("415 Unsupported Media Type", "send JSON, not a form")
-NOT_STORED = _refusal(
+NOT_POST = refusal("405 Method Not Allowed", "only POST is allowed", ("Allow", "POST"))
+WRONG_SECRET = refusal("401 Unauthorized", "the header X-Max-Bot-Api-Secret is missing or wrong")
+TOO_LARGE = refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
+ENCODED = refusal("415 Unsupported Media Type", "send the body without a Content-Encoding")
+FORM = refusal("415 Unsupported Media Type", "send JSON, not a form")
+NOT_STORED = refusal(
     "503 Service Unavailable", "the update could not be stored", ("Retry-After", str(RETRY_AFTER_SECONDS))
 )
 

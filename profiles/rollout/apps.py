@@ -6,3 +6,6 @@ class RolloutConfig(AppConfig):
     name = "profiles.rollout"
     label = "rollout"
     verbose_name = _("rollout")
+
+    def ready(self) -> None:
+        from profiles.rollout import checks  # noqa: F401, PLC0415 (registers itself)

@@ -22,7 +22,10 @@ _MEANING = {
     "unprocessed": "updates unprocessed 60 s after the last fault",
     "behind_in_postgres": "profiles in PostgreSQL other than their newest update",
     "behind_in_redis": "profiles in Redis other than their newest update",
-    "strange_answers": "answers other than 200, 503 or a broken connection",
+    "employees_lost": "employees acknowledged by 201 and missing",
+    "employees_doubled": "employees with a phone that another one has",
+    "employees_not_created": "employees not created in the end",
+    "strange_answers": "answers other than 200, 201, 503, a 409 for what was created, or a broken connection",
     "missed_faults": "faults that found nothing to kill",
 }
 
@@ -64,7 +67,9 @@ def summary(ordeal: Ordeal, verdict: Verdict) -> Table:
     table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
     table.add_row("kill -9", ", ".join(f"{part} {killed[part]}" for part in PARTS))
     answers = (f"{answer}: {count}" for answer, count in ordeal.load.answers.most_common())
-    table.add_row("answers", ", ".join(answers), end_section=True)
+    table.add_row("answers", ", ".join(answers))
+    answers = (f"{answer}: {count}" for answer, count in ordeal.hiring.answers.most_common())
+    table.add_row(f"{len(ordeal.hiring.created)} employees created, answers", ", ".join(answers), end_section=True)
     for name, value in vars(verdict).items():
         if name in _MEANING:
             table.add_row(_MEANING[name], f"{value or 0}", style="red" if value else "green")

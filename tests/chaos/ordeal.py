@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import psycopg
 import redis
 
+from tests.chaos.hiring import Hiring
 from tests.chaos.sending import Load
 from tests.chaos.story import Story, tell
 from tests.chaos.system import PARTS, System
@@ -48,6 +49,9 @@ class Verdict:
     unprocessed: int = 0
     behind_in_postgres: int = 0
     behind_in_redis: int = 0
+    employees_lost: int = 0
+    employees_doubled: int = 0
+    employees_not_created: int = 0
     strange_answers: dict[int | str, int] = field(default_factory=dict)
     missed_faults: int = 0
     settled_after: float = 0.0
@@ -65,6 +69,7 @@ class Ordeal:
         deliveries = self.story.bodies * COPIES
         self.choice.shuffle(deliveries)
         self.load = Load(system, deliveries, connections=CONNECTIONS, seconds=plan.seconds)
+        self.hiring = Hiring(system, first_phone=self.choice.randrange(10**9), seconds=plan.seconds)
         self.faults = [
             Fault(part, plan.seconds * self.choice.uniform(0.05, _FAULTS_END))
             for part in PARTS
@@ -76,16 +81,17 @@ class Ordeal:
     def run(self, watch: Callable[["Ordeal"], None]) -> Verdict:
         """Send, kill and check; ``watch`` is called now and then meanwhile."""
         self.load.start()
+        self.hiring.start()
         killers = [threading.Thread(target=self._strike, args=[part], daemon=True) for part in PARTS]
         for killer in killers:
             killer.start()
         try:
-            while self.load.is_running() or any(killer.is_alive() for killer in killers):
+            while self.load.is_running() or self.hiring.is_running() or any(killer.is_alive() for killer in killers):
                 watch(self)
                 time.sleep(0.1)
             return self._settle(watch)
         finally:
-            self.load.is_cancelled = True
+            self.load.is_cancelled = self.hiring.is_cancelled = True
 
     def _strike(self, part: str) -> None:
         choice = random.Random(f"{self.plan.seed} {part}")
@@ -116,12 +122,14 @@ class Ordeal:
         verdict.missed_faults = len(self.faults) - len(self.struck)
         verdict.strange_answers = {
             answer: count
-            for answer, count in self.load.answers.items()
+            for answer, count in [*self.load.answers.items(), *self.hiring.strange_answers.items()]
             if isinstance(answer, int) and answer not in (200, 503)
         }
+        verdict.employees_not_created = len(self.hiring.tried) - len(self.hiring.created)
         with self.system.database() as database:
             self._look_into_inbox(database, verdict)
             self._look_into_profiles(database, verdict)
+            self._look_into_employees(database, verdict)
         self._look_into_redis(verdict)
         verdict.settled_after = time.monotonic() - self.last_fault_at
         return verdict
@@ -146,6 +154,12 @@ class Ordeal:
             for user_id, *names in database.execute(query, [list(expected)]).fetchall()
         }
         verdict.behind_in_postgres = sum(known.get(user_id) != names for user_id, names in expected.items())
+
+    def _look_into_employees(self, database: psycopg.Connection, verdict: Verdict) -> None:
+        found = database.execute("SELECT phone FROM employees WHERE phone = ANY(%s)", [self.hiring.tried]).fetchall()
+        counts = Counter(phone for (phone,) in found)
+        verdict.employees_lost = len(self.hiring.created - counts.keys())
+        verdict.employees_doubled = len(found) - len(counts)
 
     def _look_into_redis(self, verdict: Verdict) -> None:
         expected = self.story.expected()

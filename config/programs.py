@@ -1,0 +1,48 @@
+"""The processes of the project: how each is started, by `make run` and in a container.
+
+``python -m config.programs web`` becomes that process, or says why it must not start.
+"""
+
+import os
+import sys
+from pathlib import Path
+
+from django.core.exceptions import ImproperlyConfigured
+
+# Granian's threads read requests, and one that waits for the rest of a body keeps its thread: the work itself is done
+# by fewer (config.web), so that many slow senders hold up nobody.
+_RECEIVING_THREADS = 256
+_HEADERS_TAKE_MS = 10_000
+
+
+def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
+    """Return the arguments of Python for each process, in the order in which they start."""
+    web = f"granian --interface wsgi --http 1 --no-ws --blocking-threads {_RECEIVING_THREADS} --respawn-failed-workers"
+    web += f" --http1-header-read-timeout {_HEADERS_TAKE_MS}"
+    # The time that a new worker has to import before a reload ends the old one.
+    web += " --respawn-interval 2 --workers-kill-timeout 8"
+    web += f" --host {host} --port {port} --workers {web_workers} config.web:application"
+    celery = "celery --app config.celery --quiet"
+    worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"
+    beat = f"{celery} beat --loglevel WARNING --schedule"
+    return {
+        "web": ["-m", *web.split()],
+        "inbox": ["manage.py", "process_inbox"],
+        "worker": ["-m", *worker.split()],
+        "beat": ["-m", *beat.split(), str(data_dir / "celerybeat-schedule")],
+    }
+
+
+def main(name: str) -> None:
+    try:
+        from config import settings  # noqa: PLC0415 (refuses weak secrets: here, before a port is bound)
+    except ImproperlyConfigured as refusal:
+        sys.exit(str(refusal))
+    settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
+    workers = int(os.environ.get("WEB_WORKERS") or os.cpu_count() or 1)
+    argv = commands("0.0.0.0", int(os.environ.get("PORT") or 8095), workers, settings.DATA_DIR)[name]  # noqa: S104
+    os.execv(sys.executable, [sys.executable, *argv])  # noqa: S606 (our own command)
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,97 @@
+"""Deployments that the system checks warn of, each by its id; a good one is clean."""
+
+import os
+import secrets
+import subprocess
+import sys
+from collections.abc import Callable
+from datetime import timedelta
+
+import pytest
+from django.core.checks import run_checks
+from pytest_django.fixtures import Settings
+
+from config.processes import BASE_DIR
+from profiles.rollout.models import PHASES, Flag
+from tests.conftest import Phases
+from tests.servers import FaultyServer, servers
+
+OURS = ("profiles.", "rollout.", "webhooks.", "monitoring.")
+
+
+def ids() -> list[str]:
+    found = run_checks(include_deployment_checks=True)
+    return [message.id for message in found if message.id and message.id.startswith(OURS)]
+
+
+def test_a_good_production_is_clean() -> None:
+    environment = {
+        "PATH": os.environ["PATH"],
+        "ENV_FILE": os.devnull,
+        "DATA_DIR": str(servers.folder),
+        "SECRET_KEY": secrets.token_urlsafe(64),
+        "WEBHOOK_SECRET": secrets.token_urlsafe(24),
+        "ALLOWED_HOSTS": "directory.example.ru",
+        "DATABASE_URL": servers.postgres.url,
+        "REDIS_URL": servers.cache.url,
+        "CELERY_BROKER_URL": servers.broker.url,
+    }
+    command = [sys.executable, "manage.py", "check", "--deploy", "--fail-level", "WARNING"]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+    assert "no issues" in done.stdout
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("name", ["PROFILE_TTL", "PROFILE_CACHE_TIMEOUT", "MAX_API_TIMEOUT"])
+def test_durations_have_to_be_positive(settings: Settings, name: str) -> None:
+    assert ids() == []
+    setattr(settings, name, timedelta(0))
+    assert ids() == ["profiles.E001"]
+
+
+@pytest.mark.django_db
+def test_the_queue_shares_no_server_with_the_cache(settings: Settings) -> None:
+    settings.CELERY_BROKER_URL = f"{servers.cache.url.rpartition('/')[0]}/2"
+    assert ids() == ["profiles.E002"], "the cache evicts"
+    settings.CELERY_BROKER_URL = settings.REDIS_URL = servers.broker.url.replace("redis+socket", "unix")
+    assert ids() == ["profiles.W001"], "the queue's server does not"
+
+
+@pytest.mark.django_db
+def test_a_queue_that_does_not_answer_is_not_judged(settings: Settings, broker_server: FaultyServer) -> None:
+    broker_server.kill()
+    assert ids() == []
+
+
+@pytest.mark.django_db
+def test_waffles_override_is_refused(settings: Settings) -> None:
+    settings.WAFFLE_OVERRIDE = True
+    assert ids() == ["rollout.E001"]
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize("everyone", [True, False])
+def test_an_overridden_phase_is_told(phases: Phases, everyone: bool) -> None:
+    Flag.objects.filter(name=PHASES[2]).update(everyone=everyone)
+    assert ids() == ["rollout.W001"]
+
+
+@pytest.mark.django_db
+def test_phase_4_wants_the_direct_api(phases: Phases, settings: Settings) -> None:
+    phases(100, 100, 100, 1)
+    assert ids() == ["rollout.W002"]
+    settings.MAX_BOT_TOKEN = "token"
+    assert ids() == []
+    phases(100, 100, 100, 0)
+    settings.MAX_BOT_TOKEN = ""
+    assert ids() == []
+
+
+def test_no_database_is_no_finding(django_db_blocker: Callable[..., object]) -> None:
+    """`check --deploy` comes before the first migration too."""
+    environment = {**os.environ, "DEBUG": "true", "DATABASE_URL": "postgresql://nobody@127.0.0.1:1/nothing"}
+    command = [sys.executable, "manage.py", "check", "--deploy"]
+    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0
+    assert "rollout." not in done.stderr

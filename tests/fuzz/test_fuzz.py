@@ -1,0 +1,108 @@
+"""Whatever arrives: an answer of the contract, nothing dead, nothing that PostgreSQL or JSON could not hold.
+
+``make fuzz`` plays it with a hundred thousand examples; the suite with a few hundred.
+"""
+
+import json
+import os
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from profiles import names, phones
+from profiles.models import Profile
+from tests.fuzz.updates import VALUES, bodies, mutated
+from tests.webhooks.sending import send
+from webhooks import contacts, updates
+from webhooks.commands import name_given_in
+from webhooks.models import InboxUpdate, State
+from webhooks.processing import process_inbox
+from webhooks.receiver import arrivals_in
+
+IS_FULL = os.environ.get("FUZZ") == "full"
+COMMANDS = ["", "/имя ", "/setname", "меня зовут ", "МОЁ ИМЯ: "]
+_SLOW_DRAWS = [HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.function_scoped_fixture]
+
+
+def examples(few: int, many: int) -> settings:
+    return settings(
+        max_examples=many if IS_FULL else few, deadline=None, suppress_health_check=_SLOW_DRAWS, derandomize=not IS_FULL
+    )
+
+
+def can_be_kept(text: str | None) -> bool:
+    return text is None or ("\0" not in text and bool(text.encode()) == bool(text) and len(text) <= 70_000)
+
+
+@examples(150, 100_000)
+@given(bodies())
+def test_every_body_becomes_rows(body: bytes) -> None:
+    arrivals = arrivals_in(body, timezone.now())
+    assert len(arrivals) <= updates.LARGEST_ENVELOPE
+    for arrival in arrivals:
+        assert arrival.dedup_key
+        assert can_be_kept(arrival.update_type)
+        assert can_be_kept(arrival.reason)
+
+
+@examples(150, 100_000)
+@given(mutated())
+def test_every_update_is_read_or_malformed(update: Any) -> None:
+    if not isinstance(update, dict):
+        return
+    try:
+        reading = updates.read(update, timezone.now())
+    except updates.MalformedUpdate:
+        return
+    if reading.sighting:
+        json.dumps(repr(reading)).encode()
+        assert len(reading.sighting.user_id) <= 64
+
+
+@examples(150, 100_000)
+@given(
+    st.sampled_from(["", "/имя ", "/setname", "меня зовут ", "МОЁ ИМЯ: "]),
+    st.text(st.characters(codec=None), max_size=150),
+)
+def test_a_command_gives_a_name_or_none(command: str, text: str) -> None:
+    name = name_given_in(command + text)
+    if name is not None:
+        assert 1 <= len(name) <= 100
+        assert names.user_provided(name) == name
+        assert name.encode()
+
+
+@examples(100, 50_000)
+@given(st.dictionaries(st.sampled_from(["vcf_info", "hash", "max_info", "x"]), VALUES, max_size=4))
+def test_a_contact_without_a_signature_is_nobodys(payload: dict[str, Any]) -> None:
+    assert contacts.own_phone(payload, "7") is None
+
+
+@examples(150, 100_000)
+@given(st.one_of(st.text(max_size=30), st.from_regex(r"\+?[78]?[\d ()\-]{5,20}")))
+def test_a_phone_is_canonical_or_refused(spelling: str) -> None:
+    try:
+        phone = phones.normalize(spelling)
+    except ValueError:
+        return
+    assert phones.normalize(phone) == phone
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cache_first")
+def test_nothing_dies_on_the_way_through() -> None:
+    @examples(25, 3_000)
+    @given(st.lists(bodies(), min_size=1, max_size=8))
+    def pass_through(some: list[bytes]) -> None:
+        for body in some:
+            assert send(body).status in (200, 413)
+        process_inbox()
+        assert not InboxUpdate.objects.filter(state__in=(State.PENDING, State.DEAD)).exists()
+        assert not InboxUpdate.objects.filter(tries__gt=0).exists()
+
+    pass_through()
+    for profile in Profile.objects.all():
+        assert can_be_kept(profile.first_name)
