@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.env import Env, comma_list, database, duration, hours, refuse_weak_production
+from config.theme import CONTENT_SECURITY_POLICY, UNFOLD  # noqa: F401 (settings of the admin)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -58,6 +59,7 @@ INSTALLED_APPS = [
 MIDDLEWARE = [
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.csp.PolicyMiddleware",
     "config.paths.CanonicalPathMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
@@ -140,6 +142,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "monitoring.tasks.conduct_rollout",
         "schedule": timedelta(seconds=15),
         "options": {"expires": 15},
+    },
+    "refresh-figures": {
+        "task": "monitoring.tasks.refresh_figures",
+        "schedule": timedelta(minutes=1),
+        "options": {"expires": 60},
     },
     "prune-inbox": {
         "task": "webhooks.tasks.prune_inbox",
@@ -272,5 +279,3 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {"django": {"level": "INFO", "handlers": ["console"], "propagate": False}},
 }
-
-UNFOLD = {"SITE_TITLE": "MAX · каталог сотрудников", "SITE_HEADER": "Каталог сотрудников"}

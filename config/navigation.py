@@ -1,0 +1,70 @@
+"""The admin's sidebar. An entry that the user may not open is not shown."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.http import HttpRequest
+from django.urls import reverse_lazy
+from django.utils.translation import gettext_lazy as _
+
+
+def _entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": reverse_lazy(url_name),
+        "permission": lambda request: request.user.has_perm(permission),
+    }
+
+
+_GROUPS = [
+    {
+        "title": _("Migration"),
+        "items": [
+            {"title": _("Overview"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
+        ],
+    },
+    {
+        "title": _("Directory"),
+        "items": [
+            _entry(_("Employees"), "badge", "admin:employees_employee_changelist", "employees.view_employee"),
+            _entry(
+                _("Universities"),
+                "account_balance",
+                "admin:employees_university_changelist",
+                "employees.view_university",
+            ),
+            _entry(
+                _("Backfill"),
+                "published_with_changes",
+                "admin:employees_backfillrun_changelist",
+                "employees.view_backfillrun",
+            ),
+        ],
+    },
+    {
+        "title": _("Webhook"),
+        "items": [
+            _entry(_("Inbox"), "inbox", "admin:webhooks_inboxupdate_changelist", "webhooks.view_inboxupdate"),
+        ],
+    },
+    {
+        "title": _("Monitoring"),
+        "items": [
+            _entry(_("Gate checks"), "rule", "admin:monitoring_gatecheck_changelist", "monitoring.view_gatecheck"),
+        ],
+    },
+    {
+        "title": _("System"),
+        "items": [
+            _entry(_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
+            _entry(_("Groups"), "group", "admin:auth_group_changelist", "auth.view_group"),
+            _entry(_("Changes of the rollout"), "history", "admin:rollout_change_changelist", "rollout.view_change"),
+        ],
+    },
+]
+
+
+def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
+    return _GROUPS
