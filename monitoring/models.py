@@ -9,6 +9,10 @@ from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from monitoring.alerts.models import Alert, Delivery, Sample
+
+__all__ = ["Alert", "Delivery", "GateCheck", "RoundTrip", "Sample", "Signature", "Verdict"]
+
 
 class Verdict(models.TextChoices):
     """What a gate says. Only a pass lets a step through; no data is inconclusive, never green."""

@@ -1,0 +1,43 @@
+"""What people answer to an alert: that they know of it, or that they do not want to hear of it for a while."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from django.contrib.auth.models import AbstractBaseUser
+from django.db import transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from monitoring.alerts.models import Alert
+
+
+class AnswerRefused(Exception):
+    """The answer makes no sense; the text says why, for people."""
+
+
+def acknowledge(alert: Alert, user: AbstractBaseUser | None) -> None:
+    """Note who takes care of an open alert; the first one stays."""
+    if not alert.is_open:
+        raise AnswerRefused(_("The alert is resolved: there is nothing to acknowledge"))
+    Alert.objects.filter(pk=alert.pk, acknowledged_at=None).update(acknowledged_by=user, acknowledged_at=timezone.now())
+    alert.refresh_from_db()
+
+
+def mute(alert: Alert, user: AbstractBaseUser | None, *, until: datetime, reason: str) -> None:
+    """Deliver nothing of this kind and key until a moment, also if it resolves and fires again meanwhile."""
+    if until <= timezone.now():
+        raise AnswerRefused(_("An alert is muted until a moment that is to come"))
+    if not reason.strip():
+        raise AnswerRefused(_("Say why it is muted"))
+    _set_mute(alert, muted_by=user, muted_until=until, mute_reason=reason.strip()[:500])
+
+
+def unmute(alert: Alert) -> None:
+    _set_mute(alert, muted_by=None, muted_until=None, mute_reason="")
+
+
+@transaction.atomic
+def _set_mute(alert: Alert, **fields: object) -> None:
+    Alert.objects.filter(pk=alert.pk).update(**fields)
+    alert.refresh_from_db()

@@ -1,0 +1,42 @@
+"""The kinds of alerts, and the sentence of each; its numbers are filled in from ``Alert.words``."""
+
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+
+class Severity(models.TextChoices):
+    WARNING = "warning", _("warning")
+    CRITICAL = "critical", _("critical")
+
+
+class Kind(models.TextChoices):
+    PROFILE_QUALITY_LOW = "profile_quality_low", _("quality of the profiles")
+    WEBHOOK_ERROR_RATE_HIGH = "webhook_error_rate_high", _("errors of the webhook")
+    CACHE_CONNECTION_FAILED = "cache_connection_failed", _("Redis does not answer")
+    CACHE_EVICTIONS_HIGH = "cache_evictions_high", _("Redis evicts profiles")
+    INBOX_LAG_HIGH = "inbox_lag_high", _("updates wait")
+    DEAD_LETTERS = "dead_letters", _("dead letters")
+    WEBHOOK_SILENT = "webhook_silent", _("no updates")
+    SUBSCRIPTION_LOST = "subscription_lost", _("subscription lost")
+    SUBSCRIPTION_WRONG = "subscription_wrong", _("subscription differs")
+    SECRET_FAILURES = "secret_failures", _("wrong secrets")
+    ROLLOUT_HELD = "rollout_held", _("rollout held")
+    BACKFILL_FAILED = "backfill_failed", _("backfill failed")
+
+
+TEXTS = {
+    Kind.PROFILE_QUALITY_LOW: _("Profile quality dropped to %(rate)s (threshold: %(limit)s)"),
+    Kind.WEBHOOK_ERROR_RATE_HIGH: _("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
+    Kind.CACHE_CONNECTION_FAILED: _("The profile cache cannot be reached: %(error)s"),
+    Kind.CACHE_EVICTIONS_HIGH: _("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s)"),
+    Kind.INBOX_LAG_HIGH: _("%(pending)s updates wait, the oldest for %(lag)s s (threshold: %(limit)s s)"),
+    Kind.DEAD_LETTERS: _("%(count)s updates of the last day ended as dead letters"),
+    Kind.WEBHOOK_SILENT: _("No update for %(hours)s working hours (threshold: %(limit)s)"),
+    Kind.SUBSCRIPTION_LOST: _("The subscription at MAX is lost: %(found)s"),
+    Kind.SUBSCRIPTION_WRONG: _("The subscription at MAX differs: %(found)s"),
+    Kind.SECRET_FAILURES: _("%(count)s requests of the last hour had a wrong secret, %(accepted)s updates a right one"),
+    Kind.ROLLOUT_HELD: _("The rollout is held: %(why)s"),
+    Kind.BACKFILL_FAILED: _("%(failed)s batches of backfill %(run)s failed"),
+}

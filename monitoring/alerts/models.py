@@ -1,0 +1,176 @@
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.db import models
+from django.db.models import F, Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from monitoring.alerts.kinds import TEXTS, Kind, Severity
+
+RECENT = timedelta(days=30)
+
+
+class AlertQuerySet(models.QuerySet["Alert"]):
+    def open(self) -> AlertQuerySet:
+        return self.filter(resolved_at=None)
+
+    def muted(self) -> AlertQuerySet:
+        return self.filter(muted_until__gt=timezone.now())
+
+    def holding(self) -> AlertQuerySet:
+        """Those that hold phase 4: open and not muted. That the rollout is held is no reason to hold it."""
+        return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind=Kind.ROLLOUT_HELD)
+
+    def for_listing(self) -> AlertQuerySet:
+        """The open ones, then those that were resolved lately, the latest first."""
+        recent = self.filter(Q(resolved_at=None) | Q(resolved_at__gt=timezone.now() - RECENT))
+        order = F("resolved_at").desc(nulls_first=True)
+        return recent.select_related("acknowledged_by", "muted_by").order_by(order, "-fired_at", "-pk")
+
+
+class Alert(models.Model):
+    """Something that is wrong, from the check that found it to the one that was sure that it is over.
+
+    One row is open for a kind and key. ``message`` is English, as other systems read it; ``text`` is for people.
+    """
+
+    kind = models.CharField(_("kind"), max_length=40, choices=Kind)
+    key = models.CharField(_("which"), max_length=100, blank=True, default="")
+    severity = models.CharField(_("severity"), max_length=10, choices=Severity)
+    message = models.CharField(_("message"), max_length=500)
+    words = models.JSONField(_("words of the message"), default=dict)
+    data = models.JSONField(_("numbers"), default=dict)
+    fired_at = models.DateTimeField(_("fired at"), default=timezone.now)
+    seen_at = models.DateTimeField(_("last seen at"), default=timezone.now)
+    clear_since = models.DateTimeField(_("not seen since"), null=True, blank=True)
+    resolved_at = models.DateTimeField(_("resolved at"), null=True, blank=True)
+    announced = models.CharField(
+        _("announced as"), max_length=10, choices=Severity, blank=True, default="", help_text=_("empty: not yet")
+    )
+    acknowledged_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.SET_NULL,
+        null=True,
+        blank=True,
+        related_name="+",
+        verbose_name=_("acknowledged by"),
+    )
+    acknowledged_at = models.DateTimeField(_("acknowledged at"), null=True, blank=True)
+    muted_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, blank=True, related_name="+", verbose_name=_("muted by")
+    )
+    muted_until = models.DateTimeField(_("muted until"), null=True, blank=True)
+    mute_reason = models.CharField(_("reason to mute"), max_length=500, blank=True, default="")
+
+    objects: ClassVar[AlertQuerySet] = AlertQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering: ClassVar = ["-fired_at", "-pk"]
+        verbose_name = _("alert")
+        verbose_name_plural = _("alerts")
+        indexes: ClassVar = [
+            models.Index(fields=["kind", "key", "-fired_at"], name="monitoring_alert_of_kind"),
+            models.Index(fields=["-resolved_at"], name="monitoring_alert_resolved_at"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["kind", "key"], name="monitoring_alert_one_open", condition=Q(resolved_at=None)
+            ),
+            models.CheckConstraint(
+                condition=Q(muted_until=None) | ~Q(mute_reason=""), name="monitoring_alert_mute_has_reason"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.key}".strip()
+
+    @property
+    def is_open(self) -> bool:
+        return self.resolved_at is None
+
+    @property
+    def is_muted(self) -> bool:
+        return self.muted_until is not None and self.muted_until > timezone.now()
+
+    @property
+    def text(self) -> str:
+        """Return the message in the language that is active."""
+        return str(TEXTS[Kind(self.kind)]) % self.words
+
+    def as_json(self) -> dict[str, Any]:
+        """Return the documented form (contract §8); a resolved one says so, and when."""
+        told = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
+        if self.resolved_at is None:
+            return told | {"timestamp": _moment(self.fired_at)}
+        return told | {"status": "resolved", "fired_at": _moment(self.fired_at), "timestamp": _moment(self.resolved_at)}
+
+
+def _moment(at: datetime) -> str:
+    return at.isoformat(timespec="seconds").replace("+00:00", "Z")
+
+
+class Channel(models.TextChoices):
+    WEBHOOK = "webhook", _("webhook")
+    SLACK = "slack", _("Slack")
+    EMAIL = "email", _("e-mail")
+
+
+class DeliveryState(models.TextChoices):
+    WAITING = "waiting", _("waiting")
+    SENT = "sent", _("sent")
+    FAILED = "failed", _("given up")
+
+
+class Delivery(models.Model):
+    """A message that has to reach a sink: written with the change that it tells of, tried until it is through."""
+
+    class Event(models.TextChoices):
+        FIRING = "firing", _("firing")
+        ESCALATED = "escalated", _("became critical")
+        RESOLVED = "resolved", _("resolved")
+
+    alert = models.ForeignKey(Alert, models.CASCADE, related_name="deliveries", verbose_name=_("alert"))
+    channel = models.CharField(_("channel"), max_length=10, choices=Channel)
+    event = models.CharField(_("event"), max_length=10, choices=Event)
+    payload = models.JSONField(_("payload"))
+    state = models.CharField(_("state"), max_length=10, choices=DeliveryState, default=DeliveryState.WAITING)
+    tries = models.PositiveIntegerField(_("failed tries"), default=0)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now)
+    next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
+    sent_at = models.DateTimeField(_("sent at"), null=True)
+    error = models.CharField(_("error"), max_length=200, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["pk"]
+        verbose_name = _("delivery of an alert")
+        verbose_name_plural = _("deliveries of alerts")
+        indexes: ClassVar = [
+            models.Index(fields=["channel", "id"], name="monitoring_delivery_waiting", condition=Q(state="waiting"))
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["alert", "channel", "event"], name="monitoring_delivery_once")
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.channel} {self.event}"
+
+
+class Sample(models.Model):
+    """What a growing counter stood at when a check looked: growth is measured from here."""
+
+    name = models.CharField(_("name"), max_length=40)
+    at = models.DateTimeField(_("at"), default=timezone.now)
+    value = models.FloatField(_("value"))
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        verbose_name = _("sample")
+        verbose_name_plural = _("samples")
+        indexes: ClassVar = [models.Index(fields=["name", "-at"], name="monitoring_sample_of_name")]
+
+    def __str__(self) -> str:
+        return f"{self.name} {self.value:g}"
