@@ -18,6 +18,7 @@ def _entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, A
     }
 
 
+_DEAD_LETTERS = "admin:webhooks_inboxupdate_dead_letters"
 _GROUPS = [
     {
         "title": _("Migration"),
@@ -47,17 +48,21 @@ _GROUPS = [
         "title": _("Webhook"),
         "items": [
             _entry(_("Inbox"), "inbox", "admin:webhooks_inboxupdate_changelist", "webhooks.view_inboxupdate"),
+            _entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
+            _entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
         ],
     },
     {
         "title": _("Monitoring"),
         "items": [
+            _entry(_("Alerts"), "notifications", "admin:monitoring_alert_changelist", "monitoring.view_alert"),
             _entry(_("Gate checks"), "rule", "admin:monitoring_gatecheck_changelist", "monitoring.view_gatecheck"),
         ],
     },
     {
         "title": _("System"),
         "items": [
+            _entry(_("Audit trail"), "policy", "audit", "monitoring.view_audit"),
             _entry(_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             _entry(_("Groups"), "group", "admin:auth_group_changelist", "auth.view_group"),
             _entry(_("Changes of the rollout"), "history", "admin:rollout_change_changelist", "rollout.view_change"),

@@ -35,6 +35,7 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
+    "unfold.contrib.simple_history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -48,12 +49,14 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "axes",
     "import_export",
+    "simple_history",
     # Before waffle: its command of the same name knows neither gates nor the audit.
     "monitoring",
     "waffle",
     "profiles.rollout",
     "profiles",
     "employees",
+    "employees.history",
     "webhooks",
 ]
 MIDDLEWARE = [
@@ -68,6 +71,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -248,6 +252,8 @@ SPECTACULAR_SETTINGS = {
         "config.openapi.describe_the_rest",
     ],
 }
+# Versions are shown; going back to one would overwrite what came since unseen.
+SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 IMPORT_EXPORT_SKIP_ADMIN_LOG = True
 STATIC_URL = "/static/"

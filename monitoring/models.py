@@ -77,6 +77,10 @@ class Signature(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-signed_at"]
+        permissions: ClassVar = [
+            ("view_audit", _("Can see the audit trail")),
+            ("export_employees", _("Can export the employees")),
+        ]
         verbose_name = _("signature")
         verbose_name_plural = _("signatures")
         constraints: ClassVar = [
