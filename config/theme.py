@@ -38,7 +38,7 @@ UNFOLD = {
             "950": "oklch(28.2% .091 267.935)",
         },
     },
-    "STYLES": [lambda request: static("screens/screens.css")],
+    "STYLES": [lambda request: static("screens/screens.css"), lambda request: static("screens/tables.css")],
     "SCRIPTS": [lambda request: static("screens/screens.js")],
     "SIDEBAR": {"navigation": "config.navigation.sidebar", "show_search": True},
 }

@@ -98,7 +98,8 @@ class InboxUpdateAdmin(ReadOnlyAdmin):
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             update = response.context_data["original"]
-            response.context_data |= {"life": life_of(update), "looks": looks_at(update)[:20], "State": State}
+            has_body = InboxUpdate.objects.filter(pk=update.pk, body__isnull=False).exists()
+            response.context_data |= {"life": life_of(update), "looks": looks_at(update)[:20], "has_body": has_body}
         return response
 
     @action(description=_("Dead letters"), url_path="dead-letters", permissions=["view"])

@@ -22,8 +22,8 @@ class Step:
     title: str
     at: datetime | None = None
     text: str = ""
-    # One of the theme's: info, success, warning, danger.
-    variant: str = "info"
+    # As the screens colour it: good, wait, bad, info.
+    tone: str = "info"
 
 
 def life_of(update: InboxUpdate) -> list[Step]:
@@ -31,24 +31,24 @@ def life_of(update: InboxUpdate) -> list[Step]:
     steps = [Step(_("Received"), update.received_at, update.update_type)]
     if update.tries:
         failed = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
-        steps.append(Step(failed, None, last_line(update.error), "warning"))
+        steps.append(Step(failed, None, last_line(update.error), "wait"))
     if update.state == State.PENDING:
         return [*steps, Step(_("Next try"), update.next_try_at)]
     return [*steps, _end(update), _effect(update)]
 
 
-_VARIANTS = {State.DONE: "success", State.DEAD: "danger", State.QUARANTINED: "danger"}
+_TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 
 
 def _end(update: InboxUpdate) -> Step:
     took = "" if update.processing_ms is None else _("took %.1f ms") % update.processing_ms
     text = " · ".join(part for part in (update.reason, took) if part)
-    return Step(update.get_state_display(), update.finished_at, text, _VARIANTS.get(State(update.state), "warning"))
+    return Step(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
 
 
 def _effect(update: InboxUpdate) -> Step:
     if update.has_changed_profile:
-        return Step(_("Profile changed"), None, update.user_id, "success")
+        return Step(_("Profile changed"), None, update.user_id, "good")
     if update.has_names:
         return Step(_("Profile unchanged"), None, _("it knew all of this, or something later"))
     return Step(_("No effect"), None, _("the update says nothing of a person’s name"))

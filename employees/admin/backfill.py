@@ -27,6 +27,7 @@ _STATUS_COLOURS = {
     RunStatus.DONE: "success",
     RunStatus.UNDOING: "warning",
 }
+_TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "wait"}
 
 
 class ReasonForm(forms.Form):
@@ -216,7 +217,7 @@ class BackfillRunAdmin(ModelAdmin):
             "failed": failed,
             "percent": _percent(run),
             "is_moving": run.status in (RunStatus.RUNNING, RunStatus.UNDOING),
-            "colour": _STATUS_COLOURS.get(RunStatus(run.status), ""),
+            "tone": _TONES.get(RunStatus(run.status), "info"),
             "deeds": [
                 (reverse("admin:employees_backfillrun_do", args=[run.pk, name]), name, deed.title)
                 for name, deed in possible.items()
@@ -230,7 +231,7 @@ class BackfillRunAdmin(ModelAdmin):
     @display(description=gettext_lazy("progress"))
     def progress(self, run: BackfillRun) -> str:
         return format_html(
-            '<progress class="align-middle w-24" value="{}" max="100" aria-label="{}"></progress> {} / {}',
+            '<progress class="s-progress-small" value="{}" max="100" aria-label="{}"></progress> {} / {}',
             _percent(run), _("progress"), run.rows_seen, run.rows_total,
         )  # fmt: skip
 
