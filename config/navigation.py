@@ -23,6 +23,10 @@ _GROUPS = [
         "title": _("Migration"),
         "items": [
             {"title": _("Overview"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
+            _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
+            _entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+            _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
+            _entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
         ],
     },
     {
@@ -35,6 +39,7 @@ _GROUPS = [
                 "admin:employees_university_changelist",
                 "employees.view_university",
             ),
+            _entry(_("Look a person up"), "person_search", "screens:person", "monitoring.look_up_person"),
             _entry(
                 _("Backfill"),
                 "published_with_changes",
@@ -52,6 +57,7 @@ _GROUPS = [
     {
         "title": _("Monitoring"),
         "items": [
+            _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
             _entry(_("Gate checks"), "rule", "admin:monitoring_gatecheck_changelist", "monitoring.view_gatecheck"),
         ],
     },

@@ -53,4 +53,6 @@ def by_source(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[dict[s
 def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
     days = last_days()
     labels = [day_label(day) for day in days]
-    return chart("bar", labels, *by_source(rows, days), is_stacked=True, unit="", title=_("New employees by name source, by day"))
+    return chart(
+        "bar", labels, *by_source(rows, days), is_stacked=True, unit="", title=_("New employees by name source, by day")
+    )

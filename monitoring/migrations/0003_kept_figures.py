@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitoring", "0001_gates_and_signatures"),
+        ("monitoring", "0002_alerts"),
     ]
 
     operations = [
