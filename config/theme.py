@@ -21,6 +21,7 @@ UNFOLD = {
     "SITE_TITLE": "MAX · каталог сотрудников",
     "SITE_HEADER": "Каталог сотрудников",
     "SITE_SYMBOL": "badge",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],
     "BORDER_RADIUS": "8px",
     "COLORS": {
         # A blue that stays apart from the colours that mean something.

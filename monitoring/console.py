@@ -135,7 +135,7 @@ def judgement(judged: Judgement) -> Iterable[Any]:
 def history(limit: int) -> Table:
     rows = table(">REV", "WHEN", "WHO", "WHAT", "REASON")
     for change in Change.objects.all()[:limit]:
-        what = ", ".join(moves(change)) or change.action
+        what = ", ".join(_moves(change)) or change.action
         if change.is_forced:
             bad = [item["gate"] for item in change.evidence if item["verdict"] != Verdict.PASS]
             what += f" [red](forced past {', '.join(bad)})[/]"
@@ -143,7 +143,7 @@ def history(limit: int) -> Table:
     return rows
 
 
-def moves(change: Change) -> Iterable[str]:
+def _moves(change: Change) -> Iterable[str]:
     if said := _SAID.get(change.action):
         yield from said(change)
     before, after = change.before.get("percents", {}), change.after.get("percents", {})

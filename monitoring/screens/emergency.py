@@ -8,11 +8,13 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from monitoring import console, way_back
+from monitoring import way_back
+from monitoring.screens import words
 from monitoring.screens.access import STOP, page, screen
 from monitoring.screens.steer import order_of
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes
+from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused, Order
 
@@ -33,7 +35,7 @@ def stop(request: HttpRequest) -> HttpResponse:
         except ChangeRefused as refused:
             context["refusal"] = str(refused)
     planned = changes.emergency(Order("preview", _("preview"), is_dry_run=True))
-    context |= {"lines": list(console.outcome(planned))[:-1], "is_change": planned.is_change}
+    context |= {"lines": words.outcome(planned), "is_change": planned.is_change}
     return page(request, "emergency.html", _("Emergency stop"), rollout=Rollout.current(), **context)
 
 
@@ -44,15 +46,16 @@ def _stopped(request: HttpRequest) -> dict[str, Any]:
     started = time.perf_counter()
     outcome = way_back.roll_back(PART, order_of(request))
     took = time.perf_counter() - started
-    proofs, doubt = [], ""
+    proof, doubt = "", ""
     try:
-        for proof in way_back.verify(PART):
-            proofs.append(proof)  # noqa: PERF402 (what was proven before a doubt is shown too)
+        # The last proof says the processes, which are told here in the reader's language.
+        proof, *_rest = way_back.verify(PART)
     except NotVerified as unproven:
         doubt = str(unproven)
     return {
-        "lines": list(console.outcome(outcome)),
-        "proofs": proofs,
+        "lines": words.outcome(outcome),
+        "proof": proof,
+        "spread": words.spread(convergence()),
         "doubt": doubt,
         "took": took,
         "took_verified": time.perf_counter() - started,

@@ -14,10 +14,9 @@ from django.utils.translation import gettext as _
 from waffle.models import Switch
 
 from employees.models import University
-from monitoring import console
 from monitoring.evidence import Tally
 from monitoring.figures import DAYS, figure
-from monitoring.screens import charts
+from monitoring.screens import charts, words
 from monitoring.screens.access import SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import phases
 from profiles.models import ProfileSource
@@ -52,7 +51,7 @@ def standing() -> dict[str, Any]:
         "controls": controls,
         "spread": convergence(),
         "phases": phases(controls),
-        "switches": [switches[name] for name in SWITCHES if name in switches],
+        "switches": [(switches[name], words.SWITCHES[name]) for name in SWITCHES if name in switches],
     }
 
 
@@ -66,10 +65,7 @@ def scopes() -> list[Scope]:
 
 
 def latest() -> list[dict[str, Any]]:
-    return [
-        {"change": change, "what": ", ".join(console.moves(change)) or change.action}
-        for change in Change.objects.all()[:CHANGES_SHOWN]
-    ]
+    return [{"change": change, "what": words.change(change)} for change in Change.objects.all()[:CHANGES_SHOWN]]
 
 
 def timeline() -> dict[str, Any]:

@@ -13,7 +13,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from monitoring import console, gates, preview, steering
+from monitoring import gates, preview, steering
+from monitoring.screens import words
 from monitoring.screens.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import TITLES, Told
 from profiles.rollout import changes, rules
@@ -91,7 +92,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         "seen": seen,
         "is_up": target > seen.current,
         "is_change": planned.is_change,
-        "lines": list(console.outcome(planned))[:-1],
+        "lines": words.outcome(planned),
         "told": told,
         "is_held": bool(judged and judged.failing),
         "calls": round(seen.api_calls_per_day),
@@ -113,12 +114,11 @@ def act(request: HttpRequest, action: str) -> HttpResponse:
         except ChangeRefused as refused:
             refusal = str(refused)
     planned = deed(Order("preview", _("preview"), is_dry_run=True))
-    lines = [] if action == "pause" else list(console.outcome(planned))[:-1]
+    lines = [] if action == "pause" else words.outcome(planned)
     context = {"action": action, "lines": lines, "is_change": planned.is_change, "rollout": Rollout.current()}
     return page(request, "act.html", title, refusal=refusal, **_given(request), **context)
 
 
 def _done(request: HttpRequest, outcome: Outcome) -> HttpResponse:
-    for line in console.outcome(outcome):
-        messages.success(request, line)
+    messages.success(request, "; ".join([*words.outcome(outcome), _("revision %d") % outcome.revision]))
     return HttpResponseRedirect(reverse("screens:rollout"))

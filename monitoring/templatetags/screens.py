@@ -43,7 +43,7 @@ def memory(size: float | None) -> str:
     power = 0
     while size >= _K and power < len(_UNITS) - 1:
         size, power = size / _K, power + 1
-    return f"{number_format(round(size, 1 if power else 0))}\u00a0{_UNITS[power]}"
+    return f"{number_format(f'{size:.1f}'.removesuffix('.0'))}\u00a0{_UNITS[power]}"
 
 
 @register.filter
@@ -67,3 +67,9 @@ def ago(at: datetime | None) -> str:
 def exact(percent_of_all: Decimal) -> str:
     """Write a percentage of the rollout as people do: 25, 12.5."""
     return rules.shown(percent_of_all)
+
+
+@register.filter
+def signed(number: int) -> str:
+    """Write a change: +5, −5, 0."""
+    return f"{'+' if number > 0 else '−' if number < 0 else ''}{grouped(abs(number))}"

@@ -13,8 +13,9 @@ from wsgiref.simple_server import make_server
 from django.conf import settings
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from profiles.rollout.heartbeat import pulse
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 
@@ -49,16 +50,22 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve() -> str:
+    pulse.start("web")
     server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
+
+
+def tell_error(message: ConsoleMessage) -> None:
+    if message.type == "error":
+        sys.stderr.write(f"{message.location['url']}: {message.text}\n")
 
 
 def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only: str) -> None:
     width, height = SIZES[size]
     context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale="ru-RU")  # type: ignore[arg-type]
     page = context.new_page()
-    page.on("console", lambda message: message.type == "error" and sys.stderr.write(f"{page.url}: {message.text}\n"))
+    page.on("console", tell_error)
     log_in(page, url)
     for name, path, prepare in SCREENS:
         if only and only != name:

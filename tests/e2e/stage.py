@@ -19,7 +19,7 @@ from monitoring.models import GateCheck, RoundTrip
 from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout import changes
-from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
+from profiles.rollout.models import PHASES, Change, Flag, Scope
 from profiles.rollout.rules import Order
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
@@ -31,7 +31,8 @@ KNOWN_ID, KNOWN_PHONE = "7", "+79160000007"
 PASSWORD = "browser-password-7"
 _UNIVERSITIES = (
     "Московский государственный университет", "Санкт-Петербургский политехнический университет Петра Великого",
-    "Казанский федеральный университет", "Томский политехнический университет", "Новосибирский государственный университет",
+    "Казанский федеральный университет", "Томский политехнический университет",
+    "Новосибирский государственный университет",
 )  # fmt: skip
 _SHARES = [(0.45, "webhook"), (0.52, "user_input"), (0.78, "api"), (0.95, "manual"), (1.0, "default")]
 
@@ -70,7 +71,9 @@ def _people(universities: list[University], count: int, luck: random.Random) -> 
         )
     Employee.objects.bulk_create(rows)
     with connection.cursor() as cursor:
-        cursor.execute("UPDATE employees SET created_at = now() - (id %% 31) * interval '1 day' - interval '1 minute'", [])
+        cursor.execute(
+            "UPDATE employees SET created_at = now() - (id %% 31) * interval '1 day' - interval '1 minute'", []
+        )
     _profiles(min(count, 1200), luck)
     know(HOSTILE_ID, SCRIPT, IMAGE)
     know(KNOWN_ID, "Мария", "Кузнецова", age=timedelta(days=3))
@@ -120,9 +123,7 @@ def _rollout(universities: list[University]) -> None:
     days = {"phase1_infrastructure": 26, "phase2_collection": 19, "phase3_cache_first": 3, "phase4_cache_primary": 40}
     for name, back in days.items():
         Flag.objects.filter(name=name).update(moved_at=timezone.now() - timedelta(days=back))
-    _age_changes((26, 19, 9, 6, 3, 2))
-    for number, kind in enumerate(("web", "web", "worker", "inbox")):
-        Heartbeat.objects.create(process=f"{kind}-{number}", revision=Rollout.current().revision)
+    _age_changes((29, 26, 19, 9, 6, 3, 2))
 
 
 def _age_changes(days: tuple[int, ...]) -> None:
@@ -171,10 +172,12 @@ def _evidence(luck: random.Random) -> None:
         for outcome, count in (("agree", 40 + day), ("equivalent", 6), ("cache_richer", 3), ("cache_miss", 7)):
             fields = {"university_id": luck.choice(universities), "cache_name": "М*** К***", "api_name": "М*** К***"}
             compared(count, outcome, ago=timedelta(days=day, minutes=5), **fields)
-        served = {"stage": 3, "served_source": "webhook", "served_ms": 4.0}
+        served: dict[str, Any] = {"stage": 3, "served_source": "webhook", "served_ms": 4.0}
         compared(9, ago=timedelta(days=day, minutes=2), **served)
         compared(1 + day % 3, ago=timedelta(days=day, minutes=3), **served | {"served_source": "api"})
-    compared(1, "conflict", pattern="surname", cache_name="А*** П***", api_name="А*** С***", university_id=universities[0])
+    compared(
+        1, "conflict", pattern="surname", cache_name="А*** П***", api_name="А*** С***", university_id=universities[0]
+    )
     RoundTrip.objects.create(took_ms=38)
     gates.check(3, Decimal(50))
     GateCheck.objects.update(at=timezone.now() - timedelta(minutes=2))

@@ -60,7 +60,9 @@
                         position: "bottom",
                         labels: {
                             color: text, boxWidth: 10, boxHeight: 10, font: { size: 11, family: "Inter, sans-serif" },
-                            filter: (item, all) => !all.datasets[item.datasetIndex].isHiddenInLegend,
+                            generateLabels: (chart) => Chart.defaults.plugins.legend.labels.generateLabels(chart)
+                                .filter((item) => !chart.data.datasets[item.datasetIndex].isHiddenInLegend)
+                                .map((item) => ({ ...item, lineWidth: 0, fontColor: text })),
                         },
                     },
                     tooltip: { filter: (item) => item.raw !== null && !item.dataset.isHiddenInLegend },
