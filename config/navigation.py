@@ -24,6 +24,10 @@ _GROUPS = [
         "title": _("Migration"),
         "items": [
             {"title": _("Overview"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
+            _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
+            _entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+            _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
+            _entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
         ],
     },
     {
@@ -36,6 +40,7 @@ _GROUPS = [
                 "admin:employees_university_changelist",
                 "employees.view_university",
             ),
+            _entry(_("Look a person up"), "person_search", "screens:person", "monitoring.look_up_person"),
             _entry(
                 _("Backfill"),
                 "published_with_changes",
@@ -55,6 +60,7 @@ _GROUPS = [
     {
         "title": _("Monitoring"),
         "items": [
+            _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
             _entry(_("Alerts"), "notifications", "admin:monitoring_alert_changelist", "monitoring.view_alert"),
             _entry(_("Gate checks"), "rule", "admin:monitoring_gatecheck_changelist", "monitoring.view_gatecheck"),
         ],
@@ -62,7 +68,7 @@ _GROUPS = [
     {
         "title": _("System"),
         "items": [
-            _entry(_("Audit trail"), "policy", "audit", "monitoring.view_audit"),
+            _entry(_("Audit trail"), "policy", "screens:audit", "monitoring.view_audit"),
             _entry(_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             _entry(_("Groups"), "group", "admin:auth_group_changelist", "auth.view_group"),
             _entry(_("Changes of the rollout"), "history", "admin:rollout_change_changelist", "rollout.view_change"),

@@ -21,6 +21,7 @@ UNFOLD = {
     "SITE_TITLE": "MAX · каталог сотрудников",
     "SITE_HEADER": "Каталог сотрудников",
     "SITE_SYMBOL": "badge",
+    "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],
     "BORDER_RADIUS": "8px",
     "COLORS": {
         # A blue that stays apart from the colours that mean something.
@@ -38,6 +39,7 @@ UNFOLD = {
             "950": "oklch(28.2% .091 267.935)",
         },
     },
+    "DASHBOARD_CALLBACK": "monitoring.screens.home.dashboard",
     "STYLES": [lambda request: static("screens/screens.css"), lambda request: static("screens/tables.css")],
     "SCRIPTS": [lambda request: static("screens/screens.js")],
     "SIDEBAR": {"navigation": "config.navigation.sidebar", "show_search": True},

@@ -7,7 +7,6 @@ from rest_framework.routers import SimpleRouter
 from config import errors
 from config.login import LogInView, RefreshView
 from employees.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
-from monitoring.screens import audit
 
 router = SimpleRouter(trailing_slash=False)
 router.register("employees", EmployeeViewSet, basename="employee")
@@ -17,7 +16,7 @@ router.register("profiles", SeenProfileViewSet, basename="profile")
 
 # Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
 urlpatterns = [
-    path("admin/audit/", audit.trail, name="audit"),
+    path("admin/", include("monitoring.screens.urls")),
     path("admin/", admin.site.urls),
     path("api/token", LogInView.as_view()),
     path("api/token/refresh", RefreshView.as_view()),

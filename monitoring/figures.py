@@ -52,7 +52,8 @@ FROM comparisons WHERE at > %(since)s GROUP BY 1, 2, 3, 4 ORDER BY 1
 def _rows(sql: str, **params: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def sources() -> list[tuple[Any, ...]]:

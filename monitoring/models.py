@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.models import Alert, Delivery, Sample
 
-__all__ = ["Alert", "Delivery", "GateCheck", "RoundTrip", "Sample", "Signature", "Verdict"]
+__all__ = ["Alert", "Delivery", "GateCheck", "KeptFigure", "RoundTrip", "Sample", "Signature", "Verdict"]
 
 
 class Verdict(models.TextChoices):

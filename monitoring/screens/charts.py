@@ -38,7 +38,7 @@ def last_days(count: int = DAYS) -> list[str]:
 
 
 def day_label(iso: str) -> str:
-    return date_format(date.fromisoformat(iso), "j M")
+    return date_format(date.fromisoformat(iso), "j b")
 
 
 def by_source(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[dict[str, Any]]:

@@ -106,6 +106,8 @@ class Latest:
         asked = [gate.__name__ for gate in (*gates.ENTERING[phase], *gates.WIDENING.get(phase, ()))]
         # The first gate's index finds the round; a round has one moment.
         last = GateCheck.objects.filter(gate=asked[0], phase=phase).order_by("-at").values_list("at", flat=True).first()
+        if last is None:
+            return cls(phase, [], None)
         rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
         return cls(phase, [Told.of(row.gate, row.verdict, row.message) for row in rows], last)
 
