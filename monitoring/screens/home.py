@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.formats import date_format
@@ -107,6 +108,7 @@ def traffic(rows: list[Sequence[Any]]) -> dict[str, Any]:
         "received": received,
         "failed": failed,
         "share": 100 * failed / received if received else None,
+        "is_bad": failed > received * settings.WEBHOOK_ERROR_ALERT_THRESHOLD,
         "chart": bars,
     }
 
