@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from monitoring import reports
 from monitoring.alerts.models import Alert
 from monitoring.figures import figures
-from monitoring.screens import charts
+from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, may, screen
 from monitoring.screens.phases import phases
 from profiles.models import ProfileSource
@@ -79,7 +79,7 @@ def told() -> dict[str, Any]:
         "spread": convergence(),
         "phases": phases(controls),
         "sources": shares(source_counts(kept["sources"].value)),
-        "sources_chart": charts.new_employees(kept["sources_by_day"].value),
+        "sources_chart": past.sources() or charts.new_employees(kept["sources_by_day"].value),
         "traffic": traffic(kept["traffic"].value),
         "cache": cache(),
         "alerts": open_alerts[:ALERTS_SHOWN],
