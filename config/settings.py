@@ -152,6 +152,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": timedelta(minutes=1),
         "options": {"expires": 60},
     },
+    "fold-traffic": {
+        "task": "monitoring.tasks.fold_traffic",
+        "schedule": timedelta(seconds=10),
+        "options": {"expires": 10},
+    },
     "prune-inbox": {
         "task": "webhooks.tasks.prune_inbox",
         "schedule": timedelta(minutes=1),

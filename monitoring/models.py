@@ -116,3 +116,78 @@ class KeptFigure(models.Model):
     def as_kept(value: Any) -> Any:
         """Return a value as it would be read back."""
         return json.loads(json.dumps(value))
+
+
+class Span(models.TextChoices):
+    """How much time a count or a point of a chart stands for."""
+
+    MINUTE = "minute", _("minute")
+    HOUR = "hour", _("hour")
+    DAY = "day", _("day")
+
+
+class TrafficDelta(models.Model):
+    """What one statement changed in the counts of the webhook, written by triggers of the inbox until it is folded.
+
+    ``bucket`` is the processing time's, None where nobody measured one.
+    """
+
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=12)
+    update_type = models.CharField(max_length=40)
+    reason = models.CharField(max_length=200)
+    bucket = models.SmallIntegerField(null=True)
+    n = models.BigIntegerField()
+    extracted = models.BigIntegerField()
+    stored = models.BigIntegerField()
+    ms = models.FloatField()
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.n:+d}"
+
+
+class Traffic(models.Model):
+    """How many updates that came in one minute, hour or day (UTC) have which state by now; pruning takes none away.
+
+    ``kind`` is a settled State, ``repeat``, or ``time``: those rows hold how many took a processing time, by bucket.
+    """
+
+    span = models.CharField(max_length=6, choices=Span)
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=12)
+    update_type = models.CharField(max_length=40)
+    reason = models.CharField(max_length=200)
+    bucket = models.SmallIntegerField()
+    n = models.BigIntegerField()
+    extracted = models.BigIntegerField()
+    stored = models.BigIntegerField()
+    ms = models.FloatField()
+
+    class Meta:
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["span", "at", "kind", "update_type", "reason", "bucket"], name="monitoring_traffic_once"
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.span} {self.at:%F %T} {self.kind}"
+
+
+class Snapshot(models.Model):
+    """A number as it was in one hour or on one day (UTC), for the charts."""
+
+    span = models.CharField(_("span"), max_length=6, choices=Span)
+    at = models.DateTimeField(_("at"), help_text=_("the start of the hour or the day"))
+    metric = models.CharField(_("metric"), max_length=60)
+    value = models.FloatField(_("value"))
+
+    class Meta:
+        verbose_name = _("snapshot")
+        verbose_name_plural = _("snapshots")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["span", "metric", "at"], name="monitoring_snapshot_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.metric} {self.at:%F %T}"

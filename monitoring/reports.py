@@ -11,10 +11,11 @@ from django.db.models import Avg, Count, DurationField, ExpressionWrapper, F, Q,
 from django.utils import timezone
 
 from employees.models import Employee
+from monitoring import traffic
 from monitoring.counters import counted
 from profiles import cache
 from profiles.models import Profile
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import State
 
 PERIODS = {
     "hour": timedelta(hours=1),
@@ -139,37 +140,21 @@ def _data_issues(totals: dict[str, int]) -> list[dict[str, Any]]:
 def webhook_stats(period: str) -> dict[str, Any]:
     """Count the updates received in the window that ends now; ``period`` is a key of PERIODS."""
     until = timezone.now()
-    since = until - PERIODS[period]
-    events = InboxUpdate.objects.filter(received_at__gt=since, received_at__lte=until)
-    failed = events.filter(state__in=(State.QUARANTINED, State.DEAD))
-    average, p95 = _processing_times(since, until)
+    seen = traffic.counts(until - PERIODS[period], until)
     return {
-        "period": {"from": since, "to": until},
-        **events.aggregate(
-            total_events=Count("*"),
-            successful_events=Count("pk", filter=Q(state__in=(State.DONE, State.SKIPPED))),
-            failed_events=Count("pk", filter=Q(state__in=(State.QUARANTINED, State.DEAD))),
-            pending_events=Count("pk", filter=Q(state=State.PENDING)),
-            profiles_extracted=Count("pk", filter=Q(has_names=True)),
-            profiles_stored=Count("pk", filter=Q(has_changed_profile=True)),
-        ),
-        "duplicate_events": Repeat.objects.filter(received_at__gt=since, received_at__lte=until).count(),
-        "events_by_type": dict(events.values_list("update_type").annotate(n=Count("*"))),
-        "average_processing_time_ms": average,
-        "p95_processing_time_ms": p95,
-        "errors_by_type": dict(failed.values_list("reason").annotate(n=Count("*"))),
+        "period": {"from": seen.since, "to": until},
+        "total_events": seen.states.total(),
+        "successful_events": seen.successful,
+        "failed_events": seen.failed,
+        "duplicate_events": seen.repeats,
+        "pending_events": seen.states[State.PENDING],
+        "events_by_type": dict(seen.types),
+        "profiles_extracted": seen.extracted,
+        "profiles_stored": seen.stored,
+        "average_processing_time_ms": round(seen.average_ms, 3),
+        **{f"p{share}_processing_time_ms": round(seen.percentile(share / 100), 3) for share in (50, 95, 99)},
+        "errors_by_type": dict(seen.reasons),
     }
-
-
-def _processing_times(since: datetime, until: datetime) -> tuple[float, float]:
-    with connection.cursor() as cursor:
-        cursor.execute(
-            "SELECT avg(processing_ms), percentile_cont(0.95) WITHIN GROUP (ORDER BY processing_ms)"
-            " FROM webhook_inbox WHERE received_at > %s AND received_at <= %s",
-            [since, until],
-        )
-        average, p95 = cursor.fetchone()
-    return round(average or 0.0, 3), round(p95 or 0.0, 3)
 
 
 def cache_health() -> dict[str, Any]:

@@ -59,7 +59,9 @@ class WebhookStatsSerializer(serializers.Serializer[Any]):
     profiles_extracted = serializers.IntegerField()
     profiles_stored = serializers.IntegerField()
     average_processing_time_ms = serializers.FloatField()
+    p50_processing_time_ms = serializers.FloatField()
     p95_processing_time_ms = serializers.FloatField()
+    p99_processing_time_ms = serializers.FloatField()
     errors_by_type = serializers.DictField(child=serializers.IntegerField())
 
 

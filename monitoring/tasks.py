@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from monitoring import conductor, figures
+from monitoring import conductor, figures, traffic
 
 
 @shared_task(ignore_result=True)
@@ -11,3 +11,8 @@ def conduct_rollout() -> list[str]:
 @shared_task(ignore_result=True)
 def refresh_figures() -> None:
     figures.refresh_all()
+
+
+@shared_task(ignore_result=True)
+def fold_traffic() -> None:
+    traffic.fold()

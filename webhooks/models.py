@@ -113,6 +113,8 @@ class InboxUpdate(models.Model):
                 condition=Q(state__in=["done", "skipped", "quarantined"]),
             ),
             models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
+            # For the minute that a report's window cuts in two.
+            models.Index(fields=["received_at"], name="webhook_inbox_counted", condition=~Q(state="pending")),
             # For the admin: the few of a rare state, and all of one person.
             models.Index(
                 fields=["state", "-id"],

@@ -14,7 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from monitoring.figures import figure
-from monitoring.screens import charts, home
+from monitoring.screens import charts, home, past
 from monitoring.screens.access import SEE, may, page, screen
 from profiles.models import ProfileSource
 
@@ -33,6 +33,8 @@ def health(request: HttpRequest) -> HttpResponse:
         "ages": ages(rows),
         "expiries": expiries(rows),
         "ttl": settings.PROFILE_TTL,
+        "hit_rate": past.hit_rate(),
+        "memory": past.memory(),
     }
     return page(request, "cache.html", _("Cache health"), cache=home.cache(), may=may(request), **context)
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.formats import date_format
@@ -17,7 +18,7 @@ from django.utils.translation import gettext as _
 from monitoring import reports
 from monitoring.alerts.models import Alert
 from monitoring.figures import figures
-from monitoring.screens import charts
+from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, may, screen
 from monitoring.screens.phases import phases
 from profiles.models import ProfileSource
@@ -78,7 +79,7 @@ def told() -> dict[str, Any]:
         "spread": convergence(),
         "phases": phases(controls),
         "sources": shares(source_counts(kept["sources"].value)),
-        "sources_chart": charts.new_employees(kept["sources_by_day"].value),
+        "sources_chart": past.sources() or charts.new_employees(kept["sources_by_day"].value),
         "traffic": traffic(kept["traffic"].value),
         "cache": cache(),
         "alerts": open_alerts[:ALERTS_SHOWN],
@@ -107,6 +108,7 @@ def traffic(rows: list[Sequence[Any]]) -> dict[str, Any]:
         "received": received,
         "failed": failed,
         "share": 100 * failed / received if received else None,
+        "is_bad": failed > received * settings.WEBHOOK_ERROR_ALERT_THRESHOLD,
         "chart": bars,
     }
 

@@ -49,6 +49,7 @@ GATES: dict[str, Promise] = {
     "no_evidence_against": T("Tripwire"),
     "step": T("One step at a time"),
 }
+_ORDER = ("bad", "wait", "good")
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
 
 
@@ -109,7 +110,8 @@ class Latest:
         if last is None:
             return cls(phase, [], None)
         rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
-        return cls(phase, [Told.of(row.gate, row.verdict, row.message) for row in rows], last)
+        told = [Told.of(row.gate, row.verdict, row.message) for row in rows]
+        return cls(phase, sorted(told, key=lambda one: _ORDER.index(one.tone)), last)
 
 
 def phases(controls: Controls) -> list[Phase]:

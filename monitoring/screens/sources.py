@@ -12,7 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from monitoring.figures import figure, figures
-from monitoring.screens import charts
+from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, page, screen
 from monitoring.screens.home import shares, source_counts
 from profiles.models import ProfileSource
@@ -33,6 +33,7 @@ def distribution(request: HttpRequest) -> HttpResponse:
         "universities": rows[:UNIVERSITIES_SHOWN],
         "left_out": max(len(rows) - UNIVERSITIES_SHOWN, 0),
         "stages": by_stage(kept["sources_by_stage"].value),
+        "levels": past.sources(),
         "over_time": charts.new_employees(kept["sources_by_day"].value),
     }
     return page(request, "sources.html", _("Name sources"), **context)

@@ -16,7 +16,7 @@ from employees.naming import rename
 from monitoring import figures, gates
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
-from monitoring.models import GateCheck, RoundTrip
+from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
 from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout import changes
@@ -49,6 +49,7 @@ def fill(employees: int = 3000) -> None:
     _rollout(universities)
     _inbox(luck)
     _evidence(luck)
+    _past(luck)
     _deeds(universities)
     for name in figures.FIGURES:
         figures.refresh(name)
@@ -166,6 +167,23 @@ def _update(number: int, at: Any, state: State) -> InboxUpdate:
         tries=5 if state == State.DEAD else 0,
         error=f"ValueError: {SCRIPT}" if state == State.DEAD else "",
     )
+
+
+def _past(luck: random.Random) -> None:
+    hour = timezone.now().replace(minute=0, second=0, microsecond=0)
+    rows = []
+    for back in range(48):
+        at = hour - timedelta(hours=back)
+        values = {"cache.hit_rate": 0.87 + luck.random() * 0.06, "cache.memory_bytes": 2.1e8 - back * 1.2e6}
+        rows += [Snapshot(span=Span.HOUR, metric=metric, at=at, value=value) for metric, value in values.items()]
+    for back in range(30):
+        at = hour.replace(hour=0) - timedelta(days=back)
+        levels = {"webhook": 46 - back, "user_input": 7 - back / 6, "api": 24 + back, "manual": 16, "default": 5}
+        rows += [
+            Snapshot(span=Span.DAY, metric=f"employees.{source}", at=at, value=max(share, 0) * 30)
+            for source, share in levels.items()
+        ]
+    Snapshot.objects.bulk_create(rows, ignore_conflicts=True)
 
 
 def _evidence(luck: random.Random) -> None:

@@ -16,7 +16,7 @@ from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
 pytestmark = pytest.mark.django_db
-MIGRATION = import_module("monitoring.migrations.0005_permission_groups")
+MIGRATION = import_module("monitoring.migrations.0007_permission_groups")
 GROUPS = ("viewer", "operator", "rollout_manager", "data_protection_officer")
 EVERYBODY = set(GROUPS)
 OPERATORS = {"operator", "rollout_manager"}

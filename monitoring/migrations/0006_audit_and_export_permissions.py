@@ -2,7 +2,7 @@ from django.db import migrations
 
 
 class Migration(migrations.Migration):
-    dependencies = [("monitoring", "0003_kept_figures")]
+    dependencies = [("monitoring", "0005_kept_figures")]
 
     operations = [
         migrations.AlterModelOptions(

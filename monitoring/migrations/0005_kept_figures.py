@@ -4,9 +4,7 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-    dependencies = [
-        ("monitoring", "0002_alerts"),
-    ]
+    dependencies = [("monitoring", "0002_alerts"), ("monitoring", "0004_count_the_inbox")]
 
     operations = [
         migrations.CreateModel(

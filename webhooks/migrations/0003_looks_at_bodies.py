@@ -18,7 +18,7 @@ DROP FUNCTION webhook_refuse_rewriting();
 
 
 class Migration(migrations.Migration):
-    dependencies = [("webhooks", "0001_inbox")]
+    dependencies = [("webhooks", "0002_counted_index")]
 
     operations = [
         migrations.CreateModel(

@@ -102,7 +102,7 @@ def take_permissions(apps: Any, schema_editor: Any) -> None:
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitoring", "0004_audit_and_export_permissions"),
+        ("monitoring", "0006_audit_and_export_permissions"),
         ("auth", "0012_alter_user_first_name_max_length"),
         ("contenttypes", "0002_remove_content_type_name"),
     ]

@@ -5,7 +5,7 @@ from django.db import migrations, models
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("webhooks", "0002_looks_at_bodies")]
+    dependencies = [("webhooks", "0003_looks_at_bodies")]
 
     operations = [
         AddIndexConcurrently(

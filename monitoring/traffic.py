@@ -1,0 +1,235 @@
+"""The counts of the webhook, in any window: kept by triggers of the inbox, added up by minute, hour and day.
+
+A window is cut into whole days, hours and minutes; only the part of a minute at its start is read from the inbox.
+"""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+
+from django.conf import settings
+from django.db import connection, transaction
+from django.db.models import Count, Q, Sum
+from django.utils import timezone
+
+from monitoring.history import start_of
+from monitoring.models import Span, Traffic, TrafficDelta
+from webhooks import updates
+from webhooks.models import InboxUpdate, State
+
+MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+# A month's window needs the minutes at its start.
+KEPT = {Span.MINUTE: timedelta(days=31), Span.HOUR: timedelta(days=33), Span.DAY: timedelta(days=730)}
+FAILED = (State.QUARANTINED, State.DEAD)
+SUCCESSFUL = (State.DONE, State.SKIPPED)
+LARGEST_REASONS = 20
+# The growth from one bucket of processing times to the next, as in the database's monitoring_bucket().
+GROWTH = 1.02
+_FOLDING = 0x666F6C64
+
+_COUNTS = """
+WITH pieces AS (
+    SELECT kind, update_type, reason, bucket, n, extracted, stored, ms
+    FROM unnest(%(spans)s::text[], %(starts)s::timestamptz[], %(stops)s::timestamptz[]) AS part (span, start, stop)
+    JOIN monitoring_traffic t ON t.span = part.span AND t.at >= part.start AND t.at < part.stop
+    UNION ALL
+    SELECT kind, update_type, reason, NULL, n, extracted, stored, 0 FROM monitoring_trafficdelta
+    WHERE at >= %(first)s AND at < %(last)s
+    UNION ALL
+    SELECT 'time', '', '', bucket, n, 0, 0, ms FROM monitoring_trafficdelta
+    WHERE at >= %(first)s AND at < %(last)s AND bucket IS NOT NULL
+    UNION ALL
+    SELECT state, update_type, reason, NULL, 1, has_names::int, has_changed_profile::int, 0 FROM webhook_inbox
+    WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending'
+    UNION ALL
+    SELECT 'time', '', '', monitoring_bucket(processing_ms), 1, 0, 0, processing_ms FROM webhook_inbox
+    WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending' AND processing_ms IS NOT NULL
+    UNION ALL
+    SELECT 'repeat', update_type, '', NULL, 1, 0, 0, 0 FROM webhook_repeats
+    WHERE received_at > %(since)s AND received_at < %(first)s
+)
+SELECT kind, update_type, reason, bucket, sum(n)::bigint, sum(extracted)::bigint, sum(stored)::bigint, sum(ms)
+FROM pieces GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0
+"""
+
+_FOLD = """
+WITH moved AS (DELETE FROM monitoring_trafficdelta RETURNING *),
+split AS (
+    SELECT at, kind, update_type, reason, 0 AS bucket, n, extracted, stored, 0 AS ms FROM moved
+    UNION ALL
+    SELECT at, 'time', '', '', bucket, n, 0, 0, ms FROM moved WHERE bucket IS NOT NULL
+)
+INSERT INTO monitoring_traffic AS t (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
+SELECT span, date_trunc(span, at, 'UTC'), kind, update_type, reason, bucket,
+    sum(n), sum(extracted), sum(stored), sum(ms)
+FROM split, (VALUES ('minute'), ('hour'), ('day')) AS spans (span)
+GROUP BY 1, 2, 3, 4, 5, 6
+ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
+    n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
+    ms = t.ms + EXCLUDED.ms
+"""
+
+
+@dataclass(slots=True)
+class Counts:
+    """What came in a window. Times in milliseconds; ``since`` is where the window really starts."""
+
+    since: datetime
+    until: datetime
+    states: Counter[str] = field(default_factory=Counter)
+    types: Counter[str] = field(default_factory=Counter)
+    reasons: Counter[str] = field(default_factory=Counter)
+    repeats: int = 0
+    extracted: int = 0
+    stored: int = 0
+    buckets: Counter[int] = field(default_factory=Counter)
+    total_ms: float = 0.0
+
+    @property
+    def failed(self) -> int:
+        return sum(self.states[state] for state in FAILED)
+
+    @property
+    def successful(self) -> int:
+        return sum(self.states[state] for state in SUCCESSFUL)
+
+    @property
+    def average_ms(self) -> float:
+        return self.total_ms / self.buckets.total() if self.buckets else 0.0
+
+    def percentile(self, share: float) -> float:
+        """Return the time that this share took at most, between two ranks as PostgreSQL does it; within 1 percent."""
+        if not self.buckets:
+            return 0.0
+        rank = share * (self.buckets.total() - 1)
+        low, high = self._at_rank(math.floor(rank)), self._at_rank(math.ceil(rank))
+        return low + (high - low) * (rank - math.floor(rank))
+
+    def _at_rank(self, rank: int) -> float:
+        seen = 0
+        for bucket in sorted(self.buckets):
+            seen += self.buckets[bucket]
+            if seen > rank:
+                break
+        return float(GROWTH**bucket)
+
+    def add(self, kind: str, update_type: str, reason: str, n: int) -> None:
+        """Count settled updates and repeats; types and reasons stay few, whatever the table holds."""
+        if kind == "repeat":
+            self.repeats += n
+            return
+        self.states[kind] += n
+        self.types[updates.type_of({"update_type": update_type})] += n
+        if kind in FAILED:
+            self.reasons[reason] += n
+
+
+def counts(since: datetime, until: datetime) -> Counts:
+    """Count what was received after ``since`` and up to ``until``, as it stands now; the updates that wait included."""
+    first = _floor(since) + MINUTE
+    if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
+        # The inbox is forgetting this minute: it counts as a whole, and the report says from when.
+        first = since = _floor(since)
+    seen = Counts(since, until)
+    for kind, update_type, reason, bucket, n, extracted, stored, ms in _pieces(since, first, until):
+        if kind == "time":
+            seen.buckets[bucket] += n
+            seen.total_ms += ms
+        else:
+            seen.add(kind, update_type, reason, n)
+            seen.extracted += extracted
+            seen.stored += stored
+    _add_waiting(seen)
+    # Without what a replay took back.
+    seen.types, seen.reasons = +seen.types, _largest(+seen.reasons)
+    return seen
+
+
+def _pieces(since: datetime, first: datetime, until: datetime) -> list[tuple[str, str, str, int, int, int, int, float]]:
+    last = _floor(until) + MINUTE
+    spans, starts, stops = zip(*spans_between(first, last), strict=True) if first < last else ([], [], [])
+    with connection.cursor() as cursor:
+        cursor.execute(
+            _COUNTS,
+            {
+                "spans": [str(span) for span in spans],
+                "starts": list(starts),
+                "stops": list(stops),
+                "since": since,
+                "first": first,
+                "last": last,
+            },
+        )
+        rows: list[tuple[str, str, str, int, int, int, int, float]] = cursor.fetchall()
+    return rows
+
+
+def _add_waiting(seen: Counts) -> None:
+    waiting = InboxUpdate.objects.pending().filter(received_at__gt=seen.since, received_at__lte=seen.until)
+    rows = waiting.values_list("update_type").annotate(
+        n=Count("*"),
+        extracted=Count("pk", filter=Q(has_names=True)),
+        stored=Count("pk", filter=Q(has_changed_profile=True)),
+    )
+    for update_type, n, extracted, stored in rows:
+        seen.add(State.PENDING, update_type, "", n)
+        seen.extracted += extracted
+        seen.stored += stored
+
+
+def _largest(reasons: Counter[str]) -> Counter[str]:
+    kept = Counter(dict(reasons.most_common(LARGEST_REASONS)))
+    if rest := reasons.total() - kept.total():
+        kept[updates.OTHER] += rest
+    return kept
+
+
+def spans_between(first: datetime, last: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
+    """Cut the time between two full minutes into minutes, hours, days, hours and minutes, as few rows as can be."""
+    hours = (_up(first, Span.HOUR), start_of(last, Span.HOUR))
+    days = (_up(first, Span.DAY), start_of(last, Span.DAY))
+    if hours[0] >= hours[1]:
+        yield Span.MINUTE, first, last
+        return
+    yield Span.MINUTE, first, hours[0]
+    if days[0] >= days[1]:
+        yield Span.HOUR, *hours
+    else:
+        yield Span.HOUR, hours[0], days[0]
+        yield Span.DAY, *days
+        yield Span.HOUR, days[1], hours[1]
+    yield Span.MINUTE, hours[1], last
+
+
+def _up(at: datetime, span: Span) -> datetime:
+    start = start_of(at, span)
+    return start if start == at else start + (DAY if span == Span.DAY else HOUR)
+
+
+def _floor(at: datetime) -> datetime:
+    return at.replace(second=0, microsecond=0)
+
+
+def totals() -> dict[tuple[str, str], int]:
+    """Return the updates settled ever since, by type and state, repeats as ``repeat``: counters that never go down."""
+    found: Counter[tuple[str, str]] = Counter()
+    for rows in (Traffic.objects.filter(span=Span.DAY).exclude(kind="time"), TrafficDelta.objects.all()):
+        for update_type, kind, n in rows.values_list("update_type", "kind").annotate(total=Sum("n")):
+            found[updates.type_of({"update_type": update_type}), kind] += n
+    return dict(found)
+
+
+@transaction.atomic
+def fold() -> None:
+    """Add the deltas up and forget the minutes and hours that no window reaches any more."""
+    with connection.cursor() as cursor:
+        # Two at once would wait for each other's rows in different orders.
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_FOLDING])
+        cursor.execute(_FOLD)
+    now = timezone.now()
+    for span, age in KEPT.items():
+        Traffic.objects.filter(span=span, at__lt=now - age).delete()

@@ -1,0 +1,200 @@
+"""The counts of the webhook equal a recount of the inbox, in every window, however and in whatever order it changed."""
+
+import random
+from collections import Counter
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.db import connection, transaction
+from django.test import override_settings
+from django.utils import timezone
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from pytest_django.fixtures import Settings
+
+from monitoring import traffic
+from monitoring.models import Span, Traffic, TrafficDelta
+from monitoring.reports import PERIODS, webhook_stats
+from tests.webhooks.sending import send
+from webhooks import pruning
+from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.processing import process_inbox
+
+TYPES = ("bot_started", "message_created", "other")
+HOUR, DAY = timedelta(hours=1), timedelta(days=1)
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
+
+
+def put(at: datetime, state: str = State.DONE, **fields: Any) -> InboxUpdate:
+    return InboxUpdate.objects.create(
+        dedup_key=random.randbytes(16),
+        **{"update_type": "bot_started"} | fields,
+        state=state,
+        received_at=at,
+        next_try_at=at,
+        finished_at=None if state == State.PENDING else at + timedelta(seconds=1),
+    )
+
+
+def recount(period: str) -> dict[str, Any]:
+    """The same numbers from the raw tables, by Python alone."""
+    since = timezone.now() - PERIODS[period]
+    rows = [row for row in InboxUpdate.objects.all() if since < row.received_at <= timezone.now()]
+    states = Counter(row.state for row in rows)
+    times = [row.processing_ms for row in rows if row.processing_ms is not None and row.state != State.PENDING]
+    return {
+        "total_events": len(rows),
+        "successful_events": states["done"] + states["skipped"],
+        "failed_events": states["quarantined"] + states["dead"],
+        "pending_events": states["pending"],
+        "duplicate_events": sum(since < row.received_at for row in Repeat.objects.all()),
+        "events_by_type": dict(Counter(row.update_type for row in rows)),
+        "errors_by_type": dict(Counter(row.reason for row in rows if row.state in traffic.FAILED)),
+        "profiles_extracted": sum(row.has_names for row in rows),
+        "profiles_stored": sum(row.has_changed_profile for row in rows),
+        "average_processing_time_ms": pytest.approx(sum(times) / len(times) if times else 0, abs=0.001),
+    }
+
+
+def percentiles(period: str) -> list[float]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT percentile_cont(ARRAY[0.5, 0.95, 0.99]) WITHIN GROUP (ORDER BY processing_ms) FROM webhook_inbox"
+            " WHERE received_at > %s AND state <> 'pending'",
+            [timezone.now() - PERIODS[period]],
+        )
+        return cursor.fetchone()[0] or [0.0, 0.0, 0.0]
+
+
+updates = st.fixed_dictionaries(
+    {
+        "seconds": st.one_of(
+            st.sampled_from([1800, 7200, 90_000]),
+            # Around the edges of the windows, to the second.
+            st.sampled_from([3600, 86_400, 7 * 86_400, 30 * 86_400]).flatmap(lambda s: st.integers(s - 70, s + 70)),
+            st.integers(1, 40 * 86_400),
+        ),
+        "row": st.fixed_dictionaries(
+            {
+                "state": st.sampled_from(list(State)),
+                "update_type": st.sampled_from(TYPES),
+                "reason": st.sampled_from(["", "ValueError"]),
+                "has_names": st.booleans(),
+                "has_changed_profile": st.booleans(),
+                "processing_ms": st.one_of(st.none(), st.floats(0.01, 5000)),
+            }
+        ),
+        "becomes": st.sampled_from([None, *State]),
+        "is_repeated": st.booleans(),
+    }
+)
+
+
+@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(population=st.lists(updates, max_size=25), folded=st.integers(0, 25), second=st.integers(0, 86_399))
+def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded: int, second: int) -> None:
+    now = datetime(2026, 11, 25, tzinfo=UTC) + timedelta(seconds=second, microseconds=137)
+    with time_machine.travel(now, tick=False), transaction.atomic(), override_settings(INBOX_EVENT_RETENTION=60 * DAY):
+        live_through(population[:folded])
+        traffic.fold()
+        live_through(population[folded:])
+        for period in PERIODS:
+            told, expected = webhook_stats(period), recount(period)
+            assert {name: told[name] for name in expected} == expected
+            shares = [told[f"p{share}_processing_time_ms"] for share in (50, 95, 99)]
+            # One percent of the bucket, and what rounding to microseconds adds to the shortest.
+            assert shares == pytest.approx(percentiles(period), rel=0.0105, abs=0.005)
+        transaction.set_rollback(True)
+
+
+def live_through(population: list[dict[str, Any]]) -> None:
+    """Let the updates come in, some of them again, and let some change afterwards."""
+    now = timezone.now()
+    for fields in population:
+        row = put(now - timedelta(seconds=fields["seconds"]), **fields["row"])
+        if fields["is_repeated"]:
+            Repeat.objects.create(dedup_key=row.dedup_key, update_type=row.update_type, received_at=row.received_at)
+        if becomes := fields["becomes"]:
+            finished_at = None if becomes == State.PENDING else now
+            InboxUpdate.objects.filter(pk=row.pk).update(state=becomes, finished_at=finished_at)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_works_from_the_webhook_to_the_report(phases: Callable[..., None]) -> None:
+    phases(100, 100)
+    person = {"user": {"user_id": 7, "first_name": "Иван"}, "chat_id": 1}
+    for timestamp in (1, 2, 2):
+        send({"update_type": "bot_started", "timestamp": timestamp} | person)
+    send(b"{")
+    assert (webhook_stats("hour")["total_events"], webhook_stats("hour")["pending_events"]) == (3, 2)
+    process_inbox()
+    told = webhook_stats("hour")
+    assert (told["total_events"], told["successful_events"], told["pending_events"]) == (3, 2, 0)
+    assert (told["failed_events"], told["duplicate_events"]) == (1, 1)
+    assert (told["profiles_extracted"], told["profiles_stored"]) == (2, 2)
+    assert told["errors_by_type"] == {"the body is not JSON": 1}
+
+
+def test_what_is_pruned_stays_counted() -> None:
+    for days in (1, 12):
+        put(timezone.now() - days * DAY, processing_ms=5.0)
+    traffic.fold()
+    InboxUpdate.objects.all().delete()
+    assert webhook_stats("month")["total_events"] == 2
+    assert webhook_stats("week")["total_events"] == 1
+    assert webhook_stats("week")["p95_processing_time_ms"] == pytest.approx(5, rel=0.01)
+
+
+def test_the_minute_that_is_being_forgotten_counts_as_a_whole(settings: Settings) -> None:
+    settings.INBOX_EVENT_RETENTION = timedelta(days=30)
+    now = datetime(2026, 11, 25, 10, 20, 40, tzinfo=UTC)
+    with time_machine.travel(now, tick=False):
+        put(now - timedelta(days=30, seconds=10))
+        pruning.prune()
+        assert not InboxUpdate.objects.exists()
+        told = webhook_stats("month")
+        assert (told["total_events"], told["period"]["from"]) == (1, now.replace(second=0) - timedelta(days=30))
+
+
+def test_a_replay_counts_once() -> None:
+    put(timezone.now() - 2 * HOUR, State.DEAD, reason="ValueError", body=b"{}")
+    traffic.fold()
+    assert webhook_stats("day")["failed_events"] == 1
+    InboxUpdate.objects.replay(by="root", reason="again", selection="all")
+    assert (webhook_stats("day")["failed_events"], webhook_stats("day")["pending_events"]) == (0, 1)
+    assert webhook_stats("day")["errors_by_type"] == {}
+
+
+def test_folding_adds_up_and_forgets_old_minutes() -> None:
+    now = timezone.now()
+    for ago in (HOUR, HOUR, 32 * DAY):
+        put(now - ago)
+        traffic.fold()
+    assert not TrafficDelta.objects.exists()
+    spans = Counter(Traffic.objects.values_list("span", flat=True))
+    assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.DAY: 2}
+    assert traffic.totals() == {("bot_started", "done"): 3}
+
+
+@pytest.mark.django_db(transaction=True)
+def test_ten_thousand_types_add_one_series(phases: Callable[..., None]) -> None:
+    phases(100, 100)
+    for start in range(0, 10_000, 100):
+        envelope = {"updates": [{"update_type": f"t{number}", "timestamp": 1} for number in range(start, start + 100)]}
+        send(envelope)
+    process_inbox()
+    assert webhook_stats("hour")["events_by_type"] == {"other": 10_000}
+    traffic.fold()
+    assert traffic.totals() == {("other", "done"): 10_000}
+
+
+def test_types_and_reasons_that_a_table_holds_stay_few() -> None:
+    for number in range(40):
+        put(timezone.now(), State.DEAD, update_type=f"t{number}", reason=f"r{number}")
+    told = webhook_stats("hour")
+    assert told["events_by_type"] == {"other": 40}
+    assert (len(told["errors_by_type"]), told["errors_by_type"]["other"]) == (21, 20)
