@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint openapi migrate-up \
+.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint messages openapi migrate-up \
 	deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
@@ -46,6 +46,13 @@ bench-directory: development ## measure creates, searches and the backfill of a 
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
 	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
+
+messages: development ## collect the texts into the Russian catalogue and compile it (needs gettext)
+	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py makemessages --locale ru --no-location --no-obsolete \
+		--ignore tests --ignore staticfiles --ignore .data --ignore .venv
+	msgattrib --only-fuzzy --no-wrap locale/ru/LC_MESSAGES/django.po
+	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
+	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json

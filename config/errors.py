@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from rest_framework import exceptions, status
 from rest_framework.response import Response
@@ -41,19 +43,19 @@ class AlreadyExists(exceptions.APIException):
 class JobRunning(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "JOB_RUNNING"
-    default_detail = "another job is running"
+    default_detail = gettext_lazy("another job is running")
 
 
 class IdempotencyInFlight(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "IDEMPOTENCY_IN_FLIGHT"
-    default_detail = "the first request with this Idempotency-Key is not answered yet"
+    default_detail = gettext_lazy("the first request with this Idempotency-Key is not answered yet")
 
 
 class IdempotencyMismatch(exceptions.APIException):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "IDEMPOTENCY_MISMATCH"
-    default_detail = "this Idempotency-Key came with another body before"
+    default_detail = gettext_lazy("this Idempotency-Key came with another body before")
 
 
 _OWN_CODES = (JobRunning, IdempotencyInFlight)
@@ -67,13 +69,13 @@ def body(status_code: int, message: str, details: Any = None, code: str | None =
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Reshape what REST framework makes of an error; a database that does not answer is 503, not 500."""
     if isinstance(error, RecursionError):
-        return Response(body(400, "the body is nested too deeply"), 400)
+        return Response(body(400, _("the body is nested too deeply")), 400)
     if isinstance(error, RequestDataTooBig):
-        return Response(body(413, "the body is too large"), 413)
+        return Response(body(413, _("the body is too large")), 413)
     if isinstance(error, OperationalError):
         set_rollback()
         return Response(
-            body(503, "the database does not answer"), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
+            body(503, _("the database does not answer")), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)}
         )
     response = exception_handler(error, context)
     if response is not None:
@@ -96,17 +98,17 @@ def _told(data: Any) -> tuple[str, dict[str, Any]]:
 
 @csrf_exempt
 def not_found(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(404, "there is nothing at this path"), status=404)
+    return JsonResponse(body(404, _("there is nothing at this path")), status=404)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
-        return JsonResponse(body(413, "the body is too large"), status=413)
-    return JsonResponse(body(400, "the request makes no sense"), status=400)
+        return JsonResponse(body(413, _("the body is too large")), status=413)
+    return JsonResponse(body(400, _("the request makes no sense")), status=400)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(500, "something broke here; it is in the log"), status=500)
+    return JsonResponse(body(500, _("something broke here; it is in the log")), status=500)
 
 
 def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -117,6 +119,6 @@ def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequ
     def guarded(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             return view(request)
-        return JsonResponse(body(405, "only GET is allowed"), status=405, headers={"Allow": "GET, HEAD"})
+        return JsonResponse(body(405, _("only GET is allowed")), status=405, headers={"Allow": "GET, HEAD"})
 
     return guarded

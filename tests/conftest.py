@@ -5,6 +5,7 @@ import pytest
 import pytest_django
 from django.contrib.auth.models import User
 from django.db import connection
+from django.utils import translation
 from django_redis import get_redis_connection
 from pytest_django.fixtures import Settings
 from redis import Redis
@@ -29,6 +30,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
     """Let tables be flushed: waffle's own, which our flag model replaces, point at tables that are."""
     with django_db_blocker.unblock(), connection.cursor() as cursor:
         cursor.execute("DROP TABLE waffle_flag_groups, waffle_flag_users")
+
+
+@pytest.fixture(autouse=True)
+def _in_english(settings: Settings) -> Iterator[None]:
+    """Tests read the English texts; those about Russian choose it."""
+    settings.LANGUAGE_CODE = "en"
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture(autouse=True)
