@@ -15,7 +15,7 @@ SHARED_OUT = -n 3 --dist loadgroup
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e test-all fuzz audit \
-	bench bench-directory lint openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
+	bench bench-directory lint messages openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
 	runtime development
 
 help: ## this list
@@ -88,6 +88,13 @@ bench-directory: development ## measure creates, searches and the backfill of a 
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
 	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
+
+messages: development ## collect the texts into the Russian catalogue and compile it (needs gettext)
+	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py makemessages --locale ru --no-location --no-obsolete \
+		--ignore tests --ignore staticfiles --ignore .data --ignore .venv
+	msgattrib --only-fuzzy --no-wrap locale/ru/LC_MESSAGES/django.po
+	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
+	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json

@@ -3,11 +3,16 @@ import os
 import sys
 from pathlib import Path
 
+import django
 from django.core.management import execute_from_command_line
+from django.utils import translation
 from environ import Env
 
 if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     # Beside a running `make run` its development mode holds for commands too; the web processes never read this file.
     Env.read_env(Path(os.environ.get("DATA_DIR", Path(__file__).parent / ".data")) / "development.env")
+    django.setup()
+    # Commands speak one language, whole; Russian is the admin's and, by Accept-Language, the API's.
+    translation.activate("en")
     execute_from_command_line(sys.argv)

@@ -7,6 +7,8 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
 from psycopg.errors import UndefinedColumn, UndefinedTable
 from rest_framework import exceptions, status
@@ -42,19 +44,19 @@ class AlreadyExists(exceptions.APIException):
 class JobRunning(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "JOB_RUNNING"
-    default_detail = "another job is running"
+    default_detail = gettext_lazy("another job is running")
 
 
 class IdempotencyInFlight(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
     default_code = "IDEMPOTENCY_IN_FLIGHT"
-    default_detail = "the first request with this Idempotency-Key is not answered yet"
+    default_detail = gettext_lazy("the first request with this Idempotency-Key is not answered yet")
 
 
 class IdempotencyMismatch(exceptions.APIException):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "IDEMPOTENCY_MISMATCH"
-    default_detail = "this Idempotency-Key came with another body before"
+    default_detail = gettext_lazy("this Idempotency-Key came with another body before")
 
 
 _OWN_CODES = (JobRunning, IdempotencyInFlight)
@@ -68,9 +70,9 @@ def body(status_code: int, message: str, details: Any = None, code: str | None =
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     """Reshape what REST framework makes of an error; a database that does not answer is 503, not 500."""
     if isinstance(error, RecursionError):
-        return Response(body(400, "the body is nested too deeply"), 400)
+        return Response(body(400, _("the body is nested too deeply")), 400)
     if isinstance(error, RequestDataTooBig):
-        return Response(body(413, "the body is too large"), 413)
+        return Response(body(413, _("the body is too large")), 413)
     if why := _unavailable(error):
         set_rollback()
         return Response(body(503, why), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -85,9 +87,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
 def _unavailable(error: Exception) -> str | None:
     """Return why the database cannot serve this release now; None when the error says something else."""
     if isinstance(error, OperationalError):
-        return "the database does not answer"
+        return _("the database does not answer")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
-        return "the database's schema is not that of this release"
+        return _("the database's schema is not that of this release")
     return None
 
 
@@ -104,17 +106,17 @@ def _told(data: Any) -> tuple[str, dict[str, Any]]:
 
 @csrf_exempt
 def not_found(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(404, "there is nothing at this path"), status=404)
+    return JsonResponse(body(404, _("there is nothing at this path")), status=404)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
-        return JsonResponse(body(413, "the body is too large"), status=413)
-    return JsonResponse(body(400, "the request makes no sense"), status=400)
+        return JsonResponse(body(413, _("the body is too large")), status=413)
+    return JsonResponse(body(400, _("the request makes no sense")), status=400)
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(500, "something broke here; it is in the log"), status=500)
+    return JsonResponse(body(500, _("something broke here; it is in the log")), status=500)
 
 
 def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -125,6 +127,6 @@ def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequ
     def guarded(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             return view(request)
-        return JsonResponse(body(405, "only GET is allowed"), status=405, headers={"Allow": "GET, HEAD"})
+        return JsonResponse(body(405, _("only GET is allowed")), status=405, headers={"Allow": "GET, HEAD"})
 
     return guarded

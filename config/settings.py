@@ -10,6 +10,7 @@ from redis.retry import Retry
 from config import counters
 from config.env import Env, comma_list, database, duration, hours, refuse_plain_http, refuse_weak_production
 from config.schedule import schedule
+from config.theme import CONTENT_SECURITY_POLICY, UNFOLD  # noqa: F401 (settings of the admin)
 
 counters.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -36,6 +37,7 @@ INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
+    "unfold.contrib.simple_history",
     "django.contrib.admin",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -49,18 +51,21 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "axes",
     "import_export",
+    "simple_history",
     # Before waffle: its command of the same name knows neither gates nor the audit.
     "monitoring",
     "waffle",
     "profiles.rollout",
     "profiles",
     "employees",
+    "employees.history",
     "webhooks",
 ]
 MIDDLEWARE = [
     "config.proxies.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
+    "config.csp.PolicyMiddleware",
     "config.paths.CanonicalPathMiddleware",
     "config.headers.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
@@ -70,6 +75,7 @@ MIDDLEWARE = [
     "django.contrib.auth.middleware.AuthenticationMiddleware",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "simple_history.middleware.HistoryRequestMiddleware",
     "axes.middleware.AxesMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -247,6 +253,8 @@ SPECTACULAR_SETTINGS = {
         "config.openapi.describe_the_rest",
     ],
 }
+# Versions are shown; going back to one would overwrite what came since unseen.
+SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 IMPORT_EXPORT_SKIP_ADMIN_LOG = True
 STATIC_URL = "/static/"
@@ -282,5 +290,3 @@ LOGGING = {
         "django.request": {"level": "ERROR"},
     },
 }
-
-UNFOLD = {"SITE_TITLE": "MAX · каталог сотрудников", "SITE_HEADER": "Каталог сотрудников"}

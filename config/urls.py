@@ -18,6 +18,7 @@ router.register("profiles", SeenProfileViewSet, basename="profile")
 # Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
 urlpatterns = [
     path("admin/login/", as_log_in(admin.site.login)),
+    path("admin/", include("monitoring.screens.urls")),
     path("admin/", admin.site.urls),
     path("api/token", LogInView.as_view()),
     path("api/token/refresh", RefreshView.as_view()),

@@ -17,6 +17,13 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         model = Employee
         fields = ("phone", "last_name", "first_name", "middle_name", "max_id", "university", "role")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        if self.instance.pk is None:
+            # A new employee is looked up, as by the API.
+            for name in ("last_name", "first_name"):
+                self.fields[name].required, self.fields[name].initial = False, ""
+
     def clean_phone(self) -> str:
         try:
             return phones.normalize(self.cleaned_data["phone"])
@@ -34,7 +41,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data
         given |= {name: names.clean(given[name]) for name in NAMES if name in given}
-        if given.get("first_name") == "":
+        if self.instance.pk and given.get("first_name") == "":
             self.add_error("first_name", self.fields["first_name"].error_messages["required"])
         return given
 

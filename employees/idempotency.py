@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.utils import timezone
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.request import Request
 from rest_framework.response import Response
@@ -42,7 +43,7 @@ def answered_once(request: Request) -> Iterator[Once]:
         yield Once()
         return
     if not _KEY.fullmatch(key):
-        raise ValidationError({"Idempotency-Key": ["1 to 255 visible ASCII characters"]})
+        raise ValidationError({"Idempotency-Key": [_("1 to 255 visible ASCII characters")]})
     mine, earlier = _claim(request, key)
     if earlier is not None:
         yield Once(answer=_repeated(earlier, _fingerprint(request)))

@@ -84,10 +84,13 @@ def _give(employee: Employee, user: DirectUser | None) -> int:
     """Give the employee the MAX id, unless somebody else has meanwhile."""
     if user is None:
         return 0
-    now = timezone.now()
-    return Employee.objects.filter(pk=employee.pk, max_id=None).update(
-        max_id=user.user_id, max_id_updated_at=now, updated_at=now
-    )
+    # Row by row, so that each has a version in the history.
+    nameless = Employee.objects.select_for_update(of=("self",)).filter(pk=employee.pk, max_id=None).first()
+    if nameless is None:
+        return 0
+    nameless.max_id, nameless.max_id_updated_at = user.user_id, timezone.now()
+    nameless.save(update_fields=["max_id", "max_id_updated_at", "updated_at"])
+    return 1
 
 
 def _hold(job: MaxIdJob) -> None:

@@ -11,7 +11,7 @@ from employees.models import Employee, UnresolvedName
 from employees.models.jobs import FIRST_RETRY
 from profiles import names
 from profiles.models import ProfileSource
-from profiles.resolver import Resolution
+from profiles.resolver import Resolution, known
 
 NAMES = ("first_name", "last_name", "middle_name")
 
@@ -92,3 +92,28 @@ def _fill(employee: Employee, name: Resolution) -> None:
     if name.max_id and not employee.max_id:
         employee.max_id, employee.max_id_updated_at = name.max_id, timezone.now()
     employee.save()
+
+
+@transaction.atomic
+def refresh(employee_id: int) -> bool:
+    """Give an employee the name that the stores have now; tell whether it changed. What was entered by hand stays."""
+    employee = Employee.objects.select_for_update(of=("self",)).filter(pk=employee_id).first()
+    name = (
+        known(employee.phone, employee.max_id) if employee and employee.profile_source != ProfileSource.MANUAL else None
+    )
+    if employee is None or name is None:
+        return False
+    # As when a name is looked up: a full one of the direct API does not yield to half a one.
+    if employee.profile_source == ProfileSource.API and employee.last_name and not name.last_name:
+        return False
+    before = (employee.first_name, employee.last_name, employee.profile_source)
+    if before == (name.first_name, name.last_name, name.source):
+        return False
+    employee.first_name, employee.last_name = name.first_name, name.last_name
+    employee.middle_name = name.middle_name or employee.middle_name
+    employee.profile_source, employee.profile_last_updated = name.source, name.updated_at
+    if name.max_id and not employee.max_id:
+        employee.max_id, employee.max_id_updated_at = name.max_id, timezone.now()
+    employee.save()
+    UnresolvedName.objects.filter(employee=employee).delete()
+    return True

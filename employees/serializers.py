@@ -7,6 +7,7 @@ from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
+from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
@@ -42,7 +43,7 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     kpp = serializers.RegexField(KPP, required=False, allow_blank=True)
 
     def create(self, validated_data: dict[str, Any]) -> University:
-        with _unique("universities_", {"inn": ["this university exists"]}), transaction.atomic():
+        with _unique("universities_", {"inn": [_("this university exists")]}), transaction.atomic():
             return University.objects.create(**validated_data)
 
 
@@ -101,7 +102,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
 
     def validate_role(self, role: str) -> str:
         if not self.scope.may_grant(role) and (self.instance is None or self.instance.role != role):
-            raise PermissionDenied("only a superadmin makes curators")
+            raise PermissionDenied(_("only a superadmin makes curators"))
         return role
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
@@ -120,13 +121,15 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         university = (self.scope.universities() & University.objects.as_described(**described)).first()
         if university is None:
             field = "inn" if described["inn"] else "university_name"
-            raise serializers.ValidationError({field: ["there is no such university"]})
+            raise serializers.ValidationError({field: [_("there is no such university")]})
         return university
 
     def _own(self) -> University:
         own = None if self.scope.sees_all else self.scope.universities().first()
         if own is None:
-            raise serializers.ValidationError({"university_id": ["university_id, inn or university_name is required"]})
+            raise serializers.ValidationError(
+                {"university_id": [_("university_id, inn or university_name is required")]}
+            )
         return own
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
@@ -187,4 +190,4 @@ def _unique(constraint: str, details: dict[str, list[str]]) -> Iterator[None]:
 
 
 def _unique_phone() -> Any:
-    return _unique("employees_phone_unique", {"phone": ["an employee with this phone already exists"]})
+    return _unique("employees_phone_unique", {"phone": [_("an employee with this phone already exists")]})

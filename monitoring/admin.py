@@ -13,12 +13,14 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from waffle.models import Switch
 
-from monitoring import checklist, steering, way_back
+from monitoring import alert_admin, checklist, steering, way_back
 from monitoring.models import GateCheck, RoundTrip, Signature
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
 from profiles.rollout.rules import Order
+
+__all__ = ["alert_admin"]
 
 
 class ReadOnlyAdmin(ModelAdmin):

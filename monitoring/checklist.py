@@ -17,6 +17,7 @@ from monitoring import findings, gates, transition
 from monitoring.findings import Step
 from monitoring.models import Signature, Verdict
 from profiles.models import Comparison, Profile, ProfileSource
+from profiles.rollout import rules
 from profiles.rollout.models import PHASES, Change, Flag
 
 SIGNED_FOR = timedelta(days=90)
@@ -69,7 +70,10 @@ def _by(gate: gates.Gate) -> Look:
 def _phase_is_on(phase: int) -> Look:
     def look() -> tuple[bool, str]:
         percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
-        return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {"phase": phase, "percent": percent}
+        return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {
+            "phase": phase,
+            "percent": rules.shown(percent),
+        }
 
     return look
 

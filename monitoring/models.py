@@ -1,6 +1,7 @@
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
@@ -10,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.models import Alert, Delivery, Sample
 
-__all__ = ["Alert", "Delivery", "GateCheck", "RoundTrip", "Sample", "Signature", "Verdict"]
+__all__ = ["Alert", "Delivery", "GateCheck", "KeptFigure", "RoundTrip", "Sample", "Signature", "Verdict"]
 
 
 class Verdict(models.TextChoices):
@@ -76,6 +77,10 @@ class Signature(models.Model):
 
     class Meta:
         ordering: ClassVar = ["-signed_at"]
+        permissions: ClassVar = [
+            ("view_audit", _("Can see the audit trail")),
+            ("export_employees", _("Can export the employees")),
+        ]
         verbose_name = _("signature")
         verbose_name_plural = _("signatures")
         constraints: ClassVar = [
@@ -85,6 +90,32 @@ class Signature(models.Model):
 
     def __str__(self) -> str:
         return self.item
+
+
+class KeptFigure(models.Model):
+    """A figure over whole tables, as it was last counted and how long that took (monitoring.figures)."""
+
+    name = models.CharField(max_length=30, primary_key=True)
+    value = models.JSONField()
+    at = models.DateTimeField()
+    took_ms = models.FloatField()
+
+    class Meta:
+        default_permissions = ()
+        permissions: ClassVar = [
+            ("view_screens", _("Can see the monitoring screens")),
+            ("look_up_person", _("Can look a person up")),
+        ]
+        verbose_name = _("kept figure")
+        verbose_name_plural = _("kept figures")
+
+    def __str__(self) -> str:
+        return self.name
+
+    @staticmethod
+    def as_kept(value: Any) -> Any:
+        """Return a value as it would be read back."""
+        return json.loads(json.dumps(value))
 
 
 class Span(models.TextChoices):

@@ -9,11 +9,12 @@ from typing import Any
 
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from employees.models import Employee
 from profiles import cache, direct_api
 from profiles.cache import CachedProfile, CacheError
-from profiles.models import PhoneLink, Profile
+from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag
 
@@ -129,7 +130,8 @@ def _in_redis(max_id: str | None) -> str:
 
 
 def _told(cached: CachedProfile) -> str:
-    return f"{cached.display_name or '—'} ({cached.source}{', stale' if cached.is_stale else ''})"
+    stale = _(", stale") if cached.is_stale else ""
+    return f"{cached.display_name or '—'} ({ProfileSource(cached.source).label}{stale})"
 
 
 def _by_api(phone: str) -> str:

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from monitoring import census, conductor, lasting, snapshots, traffic
+from monitoring import census, conductor, figures, lasting, snapshots, traffic
 from monitoring.alerts import outbox, watch
 
 
@@ -18,6 +18,11 @@ def check_alerts() -> None:
 @shared_task(ignore_result=True)
 def deliver_alerts() -> None:
     outbox.deliver()
+
+
+@shared_task(ignore_result=True)
+def refresh_figures() -> None:
+    figures.refresh_all()
 
 
 @shared_task(ignore_result=True)

@@ -5,6 +5,7 @@ from django.conf import settings
 from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
@@ -86,7 +87,7 @@ class WebhookStatsView(ReportView):
     def get(self, request: Request) -> Response:
         period = request.query_params.get("period", "day")
         if period not in reports.PERIODS:
-            raise serializers.ValidationError({"period": [f"one of {', '.join(reports.PERIODS)}"]})
+            raise serializers.ValidationError({"period": [_("one of %s") % ", ".join(reports.PERIODS)]})
         return Response(
             lasting.told(f"webhook_stats {period}", partial(reports.webhook_stats, period), WebhookStatsSerializer)
         )

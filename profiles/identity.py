@@ -2,6 +2,8 @@
 
 import re
 
+from django.utils.translation import gettext as _
+
 _LEGACY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DIGITS = re.compile(r"[0-9]+")
 _LARGEST = 2**63 - 1
@@ -13,7 +15,7 @@ def user_id_of(value: object) -> str:
         return str(value)
     if isinstance(value, str) and _LEGACY.fullmatch(value) and (not _DIGITS.fullmatch(value) or _is_int64(value)):
         return value
-    raise ValueError("a user id is an integer from 1 to 2^63-1 or up to 64 of the characters A-Z a-z 0-9 _ . -")
+    raise ValueError(_("a user id is an integer from 1 to 2^63-1 or up to 64 of the characters A-Z a-z 0-9 _ . -"))
 
 
 def _is_int64(digits: str) -> bool:

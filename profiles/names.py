@@ -3,6 +3,7 @@
 import unicodedata
 
 import regex
+from django.utils.translation import gettext as _
 
 NAME_LENGTH = 100
 UNKNOWN = "Неизвестно"
@@ -60,7 +61,7 @@ def user_provided(text: str) -> str:
     """
     tidy = _tidy(text)
     if not tidy or len(tidy) > NAME_LENGTH or not _SAYABLE.fullmatch(tidy):
-        raise ValueError("a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots")
+        raise ValueError(_("a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots"))
     return tidy
 
 

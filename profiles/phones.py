@@ -2,6 +2,8 @@
 
 import re
 
+from django.utils.translation import gettext as _
+
 _PUNCTUATION = re.compile(r"[\s\-‐-―().]+")
 _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
@@ -18,7 +20,7 @@ def normalize(spelling: str) -> str:
         return f"+7{russian[1]}"
     if _E164.fullmatch(digits) and not digits.startswith("+7"):
         return digits
-    raise ValueError("a phone is a Russian number or + and 8 to 15 digits")
+    raise ValueError(_("a phone is a Russian number or + and 8 to 15 digits"))
 
 
 def masked(phone: str) -> str:

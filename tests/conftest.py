@@ -4,6 +4,7 @@ from decimal import Decimal
 import pytest
 import pytest_django
 from django.contrib.auth.models import User
+from django.utils import translation
 from django_redis import get_redis_connection
 from pytest_django.fixtures import Settings
 from redis import Redis
@@ -31,6 +32,14 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
     with django_db_blocker.unblock():
         remember_rows()
     instead_of_flush()
+
+
+@pytest.fixture(autouse=True)
+def _in_english(settings: Settings) -> Iterator[None]:
+    """Tests read the English texts; those about Russian choose it."""
+    settings.LANGUAGE_CODE = "en"
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture(autouse=True)

@@ -117,6 +117,13 @@ class InboxUpdate(models.Model):
             models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
             # For the minute that a report's window cuts in two.
             models.Index(fields=["received_at"], name="webhook_inbox_counted", condition=~Q(state="pending")),
+            # For the admin: the few of a rare state, and all of one person.
+            models.Index(
+                fields=["state", "-id"],
+                name="webhook_inbox_rare",
+                condition=Q(state__in=["skipped", "quarantined", "dead"]),
+            ),
+            models.Index(fields=["user_id", "-id"], name="webhook_inbox_person", condition=~Q(user_id="")),
         ]
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["dedup_key"], name="webhook_inbox_dedup_key"),
@@ -165,3 +172,25 @@ class Replay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.selection}: {self.count}"
+
+
+class RawLook(models.Model):
+    """Who looked at the body of an update, when and why. A trigger refuses to edit or delete a row, here and above."""
+
+    at = models.DateTimeField(_("at"), auto_now_add=True)
+    by = models.CharField(_("by"), max_length=150)
+    # No foreign key: updates are pruned, looks are not.
+    inbox_update_id = models.BigIntegerField(_("number of the update"), db_index=True)
+    update_type = models.CharField(_("type"), max_length=40)
+    reason = models.CharField(_("reason"), max_length=500)
+
+    class Meta:
+        db_table = "webhook_raw_looks"
+        ordering: ClassVar = ["-at"]
+        verbose_name = _("look at a body")
+        verbose_name_plural = _("looks at bodies")
+        permissions: ClassVar = [("view_raw_body", _("Can see the body of an update"))]
+        constraints: ClassVar = [models.CheckConstraint(condition=~Q(reason=""), name="webhook_raw_look_has_reason")]
+
+    def __str__(self) -> str:
+        return f"{self.inbox_update_id}: {self.by}"

@@ -192,6 +192,7 @@ _PEOPLE: dict[str, Callable[[Json], object]] = {
     "message_new": lambda update: _object(update, "message").get("from"),
     "callback_query": lambda update: _object(update, "callback_query").get("user"),
 }
+TYPES = (*sorted(_PEOPLE), OTHER)
 
 
 @dataclass(frozen=True, slots=True)

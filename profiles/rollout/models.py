@@ -93,6 +93,11 @@ class Rollout(models.Model):
     class Meta:
         verbose_name = _("rollout")
         verbose_name_plural = _("rollout")
+        permissions: ClassVar = [
+            ("operate_rollout", _("Can advance, set, pause and resume the rollout")),
+            ("force_rollout", _("Can advance the rollout past gates that do not pass")),
+            ("stop_rollout", _("Can stop the rollout in an emergency")),
+        ]
         constraints: ClassVar = [models.CheckConstraint(condition=Q(pk=1), name="rollout_is_one_row")]
 
     def __str__(self) -> str:

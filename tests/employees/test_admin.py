@@ -23,9 +23,10 @@ def admin(client: Client, superadmin: User) -> Client:
     return client
 
 
-def act(admin: Client, action: str, run: BackfillRun) -> str:
-    data = {"action": action, "_selected_action": str(run.pk)}
-    return admin.post("/admin/employees/backfillrun/", data, follow=True).content.decode()
+def act(admin: Client, deed: str, run: BackfillRun) -> str:
+    page = f"/admin/employees/backfillrun/{run.pk}/do/{deed}/"
+    assert 'name="reason"' in admin.get(page).content.decode()
+    return admin.post(page, {"reason": "why not"}, follow=True).content.decode()
 
 
 def test_the_pages_open(admin: Client, university: University, superadmin: User) -> None:

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.webhooks.inbox_rows import row
-from webhooks.models import InboxUpdate, Repeat, Replay, State
+from webhooks.models import InboxUpdate, RawLook, Repeat, Replay, State
 
 LIST = reverse("admin:webhooks_inboxupdate_changelist")
 PAGE = reverse("admin:webhooks_inboxupdate_replay_result")
@@ -55,12 +55,21 @@ def test_it_works(operator: Client) -> None:
     assert (audit.by, audit.selection, audit.reason, audit.count) == ("root", "state__exact=dead", "fixed", 1)
 
 
-def test_dead_letters_have_a_button(operator: Client) -> None:
-    dead = row(State.DEAD, reason="KeyError")
+def test_dead_letters_are_grouped_by_error_and_replayed_by_group(operator: Client) -> None:
+    dead = [row(State.DEAD, reason="KeyError", error="Traceback\nKeyError: 'sender'\n") for _ in range(2)]
+    other = row(State.DEAD, reason="ValueError", error="ValueError: <b>x</b>")
     row(State.DONE, update_type="user_added")
-    answer = operator.get(reverse("admin:webhooks_inboxupdate_dead_letters"), follow=True)
-    assert [update.pk for update in answer.context["cl"].result_list] == [dead.pk]
-    assert "KeyError" in answer.content.decode()
+    answer = operator.get(reverse("admin:webhooks_inboxupdate_dead_letters"))
+    groups = answer.context["groups"]
+    assert [(group["reason"], group["count"]) for group in groups] == [("KeyError", 2), ("ValueError", 1)]
+    assert "KeyError: &#x27;sender&#x27;" in answer.content.decode()
+    assert "<b>x</b>" not in answer.content.decode()
+    shown = operator.get(groups[0]["list_url"])
+    assert {update.pk for update in shown.context["cl"].result_list} == {update.pk for update in dead}
+    assert "2 updates can be replayed" in operator.get(groups[0]["replay_url"]).content.decode()
+    operator.post(groups[0]["replay_url"], {"reason": "fixed"})
+    assert pending() == {update.pk for update in dead}
+    assert other.pk not in pending()
 
 
 def test_selected_ones_are_replayed(operator: Client) -> None:
@@ -131,18 +140,28 @@ def test_the_permission_to_replay_suffices() -> None:
     assert pending() == {update.pk}
 
 
-def test_the_body_is_not_shown(operator: Client) -> None:
-    update = row(State.DEAD, body=b"Zinaida", error="Traceback of it")
-    page = operator.get(reverse("admin:webhooks_inboxupdate_change", args=[update.pk])).content.decode()
-    assert "Traceback of it" in page
-    assert "Zinaida" not in page
+def test_one_update_is_replayed_from_its_page(operator: Client) -> None:
+    dead = row(State.DEAD)
+    row(State.DEAD)
+    page = operator.get(reverse("admin:webhooks_inboxupdate_replay_one", args=[dead.pk]), follow=True)
+    assert "1 update can be replayed" in page.content.decode()
+    operator.post(page.redirect_chain[-1][0], {"reason": "once more"})
+    assert pending() == {dead.pk}
 
 
-@pytest.mark.parametrize("model", [InboxUpdate, Repeat, Replay])
+def test_the_list_finds_a_persons_updates_and_an_update_by_number(operator: Client) -> None:
+    mine, other = row(user_id="77"), row(user_id="78")
+    found = {q: {u.pk for u in operator.get(LIST, {"q": q}).context["cl"].result_list} for q in ("77", str(other.pk))}
+    assert found == {"77": {mine.pk}, str(other.pk): {other.pk}}
+    assert operator.get(LIST, {"q": "9" * 30}).status_code == HTTPStatus.OK
+
+
+@pytest.mark.parametrize("model", [InboxUpdate, Repeat, Replay, RawLook])
 def test_nothing_is_edited_by_hand(operator: Client, model: type[Model]) -> None:
     row()
     Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now())
     Replay.objects.create(by="root", selection="all", reason="x", count=1)
+    RawLook.objects.create(by="root", inbox_update_id=1, update_type="other", reason="x")
     before = list(model._default_manager.values())
     (pk,) = model._default_manager.values_list("pk", flat=True)
     for name, args in (("add", []), ("change", [pk]), ("delete", [pk])):

@@ -1,0 +1,6 @@
+from employees.admin.access import admin_scope
+from employees.admin.backfill import BackfillRunAdmin
+from employees.admin.directory import EmployeeAdmin, UniversityAdmin
+from employees.admin.jobs import MaxIdJobAdmin, MembershipAdmin
+
+__all__ = ["BackfillRunAdmin", "EmployeeAdmin", "MaxIdJobAdmin", "MembershipAdmin", "UniversityAdmin", "admin_scope"]

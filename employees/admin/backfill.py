@@ -1,0 +1,241 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.db import DatabaseError
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils.html import format_html
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+from unfold.admin import ModelAdmin, TabularInline
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from employees import backfill
+from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
+from employees.models.backfill import OPEN
+
+_STATUS_COLOURS = {
+    RunStatus.RUNNING: "info",
+    RunStatus.PAUSED: "warning",
+    RunStatus.DONE: "success",
+    RunStatus.UNDOING: "warning",
+}
+_TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "wait"}
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(label=gettext_lazy("reason"), max_length=150, widget=UnfoldAdminTextInputWidget)
+
+
+class BatchInline(TabularInline):
+    model = BackfillBatch
+    verbose_name_plural = gettext_lazy("batches that are not done")
+    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "error")
+    readonly_fields = fields
+    extra = 0
+    can_delete = False
+    per_page = 50
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillBatch]:
+        # The prior values are large, and names: not for a list.
+        batches: QuerySet[BackfillBatch] = super().get_queryset(request)
+        return batches.defer("changes").exclude(status="done")
+
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return False
+
+
+class Deed:
+    """Something that is done to a run, after it was confirmed: what it says, when it may be, who may do it."""
+
+    def __init__(
+        self,
+        title: Any,
+        warning: Any,
+        statuses: list[RunStatus],
+        permission: str,
+        act: Callable[[BackfillRun, str], str],
+    ) -> None:
+        self.title, self.warning, self.statuses = title, warning, statuses
+        self.permission, self.act = f"employees.{permission}_backfillrun", act
+
+
+def _pause(run: BackfillRun, reason: str) -> str:
+    BackfillRun.objects.filter(pk=run.pk).pause(reason)
+    return _("Backfill %d is paused.") % run.pk
+
+
+def _resume(run: BackfillRun, reason: str) -> str:
+    run.resume()
+    return _("Backfill %d goes on.") % run.pk
+
+
+def _retry(run: BackfillRun, reason: str) -> str:
+    done = backfill.retry_failed(run)
+    return ngettext("%d failed batch is done now.", "%d failed batches are done now.", done) % done
+
+
+def _undo(run: BackfillRun, reason: str) -> str:
+    run.undo()
+    return _("Backfill %d: the names are being given back.") % run.pk
+
+
+DEEDS = {
+    "pause": Deed(
+        gettext_lazy("Pause"),
+        gettext_lazy("It stops before its next batch; nothing is lost, and it can be resumed."),
+        [RunStatus.RUNNING],
+        "change",
+        _pause,
+    ),
+    "resume": Deed(
+        gettext_lazy("Resume"), gettext_lazy("It goes on where it stopped."), [RunStatus.PAUSED], "change", _resume
+    ),
+    "retry": Deed(
+        gettext_lazy("Retry failed batches"),
+        gettext_lazy("The batches that failed are done once more, now."),
+        [RunStatus.PAUSED, RunStatus.DONE],
+        "change",
+        _retry,
+    ),
+    "undo": Deed(
+        gettext_lazy("Undo"),
+        gettext_lazy("Employees whom this run renamed get their old names back, unless they were changed since."),
+        [RunStatus.PAUSED, RunStatus.DONE],
+        "delete",
+        _undo,
+    ),
+}
+
+
+@admin.register(BackfillRun)
+class BackfillRunAdmin(ModelAdmin):
+    """Runs are begun by adding one; the worker does the rest, and the deeds steer it."""
+
+    list_display = ("id", "shown_status", "university", "progress", "rows_changed", "paused_because", "seen_at")
+    list_select_related = ("university",)
+    choices = ("university", "batch_target_ms", "pause_ms")
+    autocomplete_fields = ("university",)
+    change_form_template = "employees/backfill.html"
+    fields = (*choices, "requested_by", "created_at", "finished_at")
+    readonly_fields = ("requested_by", "created_at", "finished_at")
+    actions = None
+
+    def get_fields(self, request: HttpRequest, obj: BackfillRun | None = None) -> Any:
+        return self.fields if obj else self.choices
+
+    def get_inlines(self, request: HttpRequest, obj: BackfillRun | None) -> Any:
+        return [BatchInline] if obj else []
+
+    def get_urls(self) -> list[Any]:
+        own = [
+            path("<int:pk>/progress/", self.admin_site.admin_view(self.live), name="employees_backfillrun_live"),
+            path("<int:pk>/do/<str:deed>/", self.admin_site.admin_view(self.do), name="employees_backfillrun_do"),
+        ]
+        return own + super().get_urls()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return super().has_add_permission(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
+
+    def has_change_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
+        return False
+
+    def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:
+        obj.requested_by_id = request.user.pk
+        backfill.begin(obj)
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        run = self.get_object(request, object_id)
+        extra = (self._seen(request, run) if run else {}) | (extra_context or {})
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra)
+        return response
+
+    def live(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """The part of the page that shows where the run stands; it asks for itself again while the run moves."""
+        run = self.get_object(request, str(pk))
+        if run is None or not self.has_view_permission(request, run):
+            raise Http404
+        return TemplateResponse(request, "employees/backfill_progress.html", self._seen(request, run))
+
+    def do(self, request: HttpRequest, pk: int, deed: str) -> HttpResponse:
+        run = self.get_object(request, str(pk))
+        chosen = DEEDS.get(deed)
+        if run is None or chosen is None or not self._may(request, chosen):
+            raise Http404
+        page = reverse("admin:employees_backfillrun_change", args=[run.pk])
+        if run.status not in chosen.statuses:
+            messages.error(request, _("The backfill is in another state now: %s.") % run.get_status_display())
+            return HttpResponseRedirect(page)
+        form = ReasonForm(request.POST or None)
+        if form.is_valid():
+            self._act(request, run, chosen, form.cleaned_data["reason"])
+            return HttpResponseRedirect(page)
+        context = self.admin_site.each_context(request) | {
+            "title": f"{chosen.title} · {self.opts.verbose_name} {run.pk}",
+            "opts": self.opts,
+            "form": form,
+            "deed": chosen,
+            "page": page,
+            "is_dangerous": deed == "undo",
+            "run": run,
+        }
+        return TemplateResponse(request, "employees/backfill_confirm.html", context)
+
+    def _act(self, request: HttpRequest, run: BackfillRun, deed: Deed, reason: str) -> None:
+        try:
+            text = deed.act(run, reason)
+        except DatabaseError as error:
+            messages.error(request, _("It failed again: %s") % type(error).__name__)
+            return
+        self.log_change(request, run, f"{deed.title}: {reason}")
+        messages.success(request, text)
+
+    def _may(self, request: HttpRequest, deed: Deed) -> bool:
+        return bool(request.user.has_perm(deed.permission) and self.has_view_permission(request))
+
+    def _seen(self, request: HttpRequest, run: BackfillRun) -> dict[str, Any]:
+        failed = run.batches.filter(status=BatchStatus.FAILED).count()
+        possible = {
+            name: deed
+            for name, deed in DEEDS.items()
+            if run.status in deed.statuses and self._may(request, deed) and (name != "retry" or failed)
+        }
+        return {
+            "run": run,
+            "failed": failed,
+            "percent": _percent(run),
+            "is_moving": run.status in (RunStatus.RUNNING, RunStatus.UNDOING),
+            "tone": _TONES.get(RunStatus(run.status), "info"),
+            "deeds": [
+                (reverse("admin:employees_backfillrun_do", args=[run.pk, name]), name, deed.title)
+                for name, deed in possible.items()
+            ],
+        }
+
+    @display(description=gettext_lazy("status"), ordering="status", label=_STATUS_COLOURS)
+    def shown_status(self, run: BackfillRun) -> tuple[str, str]:
+        return run.status, run.get_status_display()
+
+    @display(description=gettext_lazy("progress"))
+    def progress(self, run: BackfillRun) -> str:
+        return format_html(
+            '<progress class="s-progress-small" value="{}" max="100" aria-label="{}"></progress> {} / {}',
+            _percent(run), _("progress"), run.rows_seen, run.rows_total,
+        )  # fmt: skip
+
+
+def _percent(run: BackfillRun) -> int:
+    """Rows that came since the run was counted do not make it more than done."""
+    return 100 if run.status == RunStatus.DONE else min(100, 100 * run.rows_seen // max(run.rows_total, 1))

@@ -1,0 +1,175 @@
+from __future__ import annotations
+
+from functools import cached_property
+from typing import Any
+
+from django.contrib import admin, messages
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db import transaction
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
+from import_export.admin import ImportExportModelAdmin
+from import_export.formats.base_formats import CSV, XLSX
+from simple_history.admin import SimpleHistoryAdmin
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.contrib.import_export.forms import ExportForm, ImportForm
+from unfold.decorators import display
+
+from config.paging import BoundedPaginator
+from employees.admin.access import EXPORT, admin_scope
+from employees.forms import EmployeeForm
+from employees.history.models import backfilled
+from employees.models import Employee, University
+from employees.models.directory import FEW
+from employees.naming import named_employee, refresh, rename
+from employees.resources import EmployeeResource
+from profiles.models import ProfileSource
+from profiles.resolver import resolve
+
+# More are the backfill's work, which can be paused and taken back.
+MOST_REFRESHED = 1000
+SOURCE_COLOURS = {
+    ProfileSource.WEBHOOK: "success",
+    ProfileSource.USER_INPUT: "info",
+    ProfileSource.API: "warning",
+    ProfileSource.DEFAULT: "danger",
+}
+
+
+class EmployeePaginator(BoundedPaginator):
+    @cached_property
+    def count(self) -> int:  # type: ignore[override]
+        rows: Any = self.object_list
+        return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
+
+
+@admin.register(University)
+class UniversityAdmin(SimpleHistoryAdmin, ModelAdmin):
+    list_display = ("name", "inn", "kpp")
+    search_fields = ("name", "inn")
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[University]:
+        scope = admin_scope(request)
+        return super().get_queryset(request) if scope is None else scope.universities()
+
+
+@admin.register(Employee)
+class EmployeeAdmin(SimpleHistoryAdmin, ModelAdmin, ImportExportModelAdmin):
+    form = EmployeeForm
+    resource_classes = [EmployeeResource]
+    formats = [CSV, XLSX]
+    import_form_class = ImportForm
+    export_form_class = ExportForm
+    paginator = EmployeePaginator
+    list_display = ("last_name", "first_name", "phone", "max_id", "shown_source", "university")
+    list_filter = ("profile_source", "role", ("university", AutocompleteSelectFilter))
+    list_filter_submit = True
+    list_select_related = ("university",)
+    search_fields = ("last_name", "first_name", "phone")
+    search_help_text = _("words of a name in any case, or a phone")
+    autocomplete_fields = ("university",)
+    show_full_result_count = False
+    actions = ("refresh_from_cache",)
+    object_history_template = "employees/history.html"
+    compressed_fields = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Employee]:
+        scope = admin_scope(request)
+        return super().get_queryset(request) if scope is None else scope.employees().select_related("university")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
+        return ("shown_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at") if obj else ()
+
+    def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
+        return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        scope = admin_scope(request)
+        if db_field.name == "university" and scope is not None:
+            kwargs["queryset"] = scope.universities()
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: Any, search_term: str
+    ) -> tuple[QuerySet[Employee], bool]:
+        if not search_term:
+            return queryset, False
+        found = queryset.matching(search_term)
+        # PostgreSQL would rather walk the whole table by id than gather and sort a few matches.
+        if "o" not in request.GET and found.count_or_estimate(is_search=True) <= FEW:
+            found = found.order_by(F("pk") + 0)
+        return found, False
+
+    @display(description=_("profile source"), ordering="profile_source", label=SOURCE_COLOURS)
+    def shown_source(self, employee: Employee) -> tuple[str, str]:
+        return employee.profile_source, employee.get_profile_source_display()
+
+    # Changes
+
+    @transaction.atomic
+    def save_model(self, request: HttpRequest, obj: Employee, form: Any, change: bool) -> None:
+        """Name and rename by the rules of the API: a new one is looked up, a name by hand is manual."""
+        values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
+        if change:
+            stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
+            rename(stored, form.given, may_clear=True)
+        else:
+            names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
+            university_id = values["university"].pk
+            name = resolve(phone=values["phone"], max_id=values.pop("max_id"), university_id=university_id, **names)
+            obj.pk = named_employee(name, **values).pk
+        obj.refresh_from_db()
+
+    @admin.action(description=_("Refresh names from the cache"), permissions=["change"])
+    def refresh_from_cache(self, request: HttpRequest, queryset: QuerySet[Employee]) -> None:
+        ids = list(queryset.order_by().values_list("pk", flat=True)[: MOST_REFRESHED + 1])
+        if len(ids) > MOST_REFRESHED:
+            text = _("More than %d at once are the work of a backfill: start one.") % MOST_REFRESHED
+            self.message_user(request, text, messages.ERROR)
+            return
+        changed = sum(map(refresh, ids))
+        text = ngettext("%(n)d name was refreshed", "%(n)d names were refreshed", changed) % {"n": changed}
+        kept = ngettext("%(n)d stays as it is", "%(n)d stay as they are", len(ids) - changed) % {
+            "n": len(ids) - changed
+        }
+        self.message_user(request, f"{text}, {kept}.", messages.SUCCESS)
+
+    # History
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        extra = {"backfilled": backfilled(int(object_id)) if object_id.isdecimal() else []}
+        return super().history_view(request, object_id, extra | (extra_context or {}))
+
+    # Files
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        may = self.has_add_permission(request) and self.has_change_permission(request)
+        return admin_scope(request) is None and may
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm(EXPORT) and self.has_view_permission(request))
+
+    def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
+        """Record the file as a whole: each row has a version of its own."""
+        numbers = {"new": result.totals["new"], "updated": result.totals["update"]}
+        self._record(request, _("Import: %(new)d new, %(updated)d updated") % numbers)
+
+    def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
+        data = super().get_export_data(file_format, request, queryset, **kwargs)
+        self._record(request, _("Export of %d employees") % queryset.count())
+        return data
+
+    def _record(self, request: HttpRequest, text: str) -> None:
+        LogEntry.objects.create(
+            user_id=request.user.pk,
+            content_type=ContentType.objects.get_for_model(Employee),
+            object_repr=text[:200],
+            action_flag=CHANGE,
+            change_message=text,
+        )

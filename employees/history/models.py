@@ -1,0 +1,67 @@
+"""Every version of an employee and a university, with who made it; a user of the API counts like one of the admin."""
+
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db import connection, models
+from django.utils.translation import gettext_lazy as _
+from simple_history import register
+from simple_history.utils import get_history_model_for_model
+
+from employees.models import Employee, University
+from profiles import names
+
+# An index for each way to search would cost every create; found by object and by date.
+register(
+    Employee,
+    app="employees.history",
+    verbose_name=_("version of an employee"),
+    verbose_name_plural=_("versions of employees"),
+    history_id_field=models.BigAutoField(primary_key=True),
+    no_db_index=["phone", "university"],
+)
+register(
+    University,
+    app="employees.history",
+    verbose_name=_("version of a university"),
+    verbose_name_plural=_("versions of universities"),
+    history_id_field=models.BigAutoField(primary_key=True),
+)
+
+EmployeeVersion = get_history_model_for_model(Employee)
+UniversityVersion = get_history_model_for_model(University)
+
+
+@dataclass(frozen=True, slots=True)
+class Backfilled:
+    """A name that a backfill gave, and the one that was there; a run that was undone gave it back."""
+
+    at: datetime
+    run_id: int
+    is_undone: bool
+    before: str
+    after: str
+
+
+_BACKFILLED = """
+SELECT b.created_at, b.run_id, b.status = 'undone', c.v->1->>1 || ' ' || (c.v->1->>0), c.v->2->>1 || ' ' || (c.v->2->>0)
+FROM backfill_batches b CROSS JOIN LATERAL jsonb_array_elements(b.changes) AS c (v)
+WHERE b.after_id < %(id)s AND b.until_id >= %(id)s AND b.rows_changed > 0 AND (c.v->>0)::bigint = %(id)s
+ORDER BY b.created_at DESC
+"""
+
+
+def backfilled(employee_id: int) -> list[Backfilled]:
+    """Return what backfills did: they keep the names they change, a version of each row would double their work."""
+    with connection.cursor() as cursor:
+        cursor.execute(_BACKFILLED, {"id": employee_id})
+        return [Backfilled(*row) for row in cursor.fetchall()]
+
+
+def forget_names(employee_ids: list[int]) -> int:
+    """Take a person's names and MAX id out of the versions; what else changed, when and by whom, stays."""
+    return int(
+        EmployeeVersion.objects.filter(id__in=employee_ids).update(
+            first_name=names.UNKNOWN, last_name=names.UNKNOWN, middle_name="", max_id=None
+        )
+    )

@@ -1,0 +1,149 @@
+"""Figures that a screen shows and no request may count: over whole tables, worked out beside them and kept."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db import connection
+from django.utils import timezone
+
+from monitoring.models import KeptFigure
+from profiles.rollout.decision import current_state
+
+DAYS = 30
+# At most this share of the time goes into counting where nobody but the readers does it.
+_SHARE = 100
+_SAMPLED_FROM = 100_000
+
+_SOURCES = """
+SELECT e.university_id, u.name, e.profile_source, count(*)
+FROM employees e JOIN universities u ON u.id = e.university_id GROUP BY 1, 2, 3
+"""
+_BY_DAY = """
+SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), profile_source, count(*)
+FROM employees WHERE created_at >= %(since)s GROUP BY 1, 2 ORDER BY 1
+"""
+_BY_STAGE = """
+SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int + (bucket < %(p4)s)::int,
+       profile_source, count(*)
+FROM (SELECT profile_source, ('x' || left(encode(sha256(convert_to('v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'),
+      8))::bit(32)::bigint %% 10000 AS bucket FROM employees) AS placed GROUP BY 1, 2
+"""
+_TRAFFIC = """
+SELECT to_char(date_trunc('hour', received_at), 'YYYY-MM-DD"T"HH24:00"Z"'), count(*),
+       count(*) FILTER (WHERE state IN ('dead', 'quarantined')),
+       count(*) FILTER (WHERE has_changed_profile)
+FROM webhook_inbox WHERE received_at > date_trunc('hour', now()) - interval '23 hours' GROUP BY 1 ORDER BY 1
+"""
+_AGES = """
+SELECT least(greatest(floor(extract(epoch FROM now() - last_updated) / 86400), 0), 366)::int, source, count(*)
+FROM profile_cache {sample} GROUP BY 1, 2
+"""
+_QUALITY = """
+SELECT to_char(date_trunc('day', at), 'YYYY-MM-DD'), outcome, stage >= 3, served_source, count(*)
+FROM comparisons WHERE at > %(since)s GROUP BY 1, 2, 3, 4 ORDER BY 1
+"""
+
+
+def _rows(sql: str, **params: Any) -> list[tuple[Any, ...]]:
+    with connection.cursor() as cursor:
+        cursor.execute(sql, params or None)
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
+
+
+def sources() -> list[tuple[Any, ...]]:
+    """Return (university id, its name, source, employees)."""
+    return _rows(_SOURCES)
+
+
+def sources_by_day() -> list[tuple[Any, ...]]:
+    """Return (day, source, employees created)."""
+    return _rows(_BY_DAY, since=_first_day())
+
+
+def sources_by_stage() -> list[tuple[Any, ...]]:
+    """Return (stage by percentages alone, source, employees)."""
+    state = current_state()
+    percents = dict(zip(("p1", "p2", "p3", "p4"), state.phases, strict=True))
+    return _rows(_BY_STAGE, salt=state.salts.get("phase3_cache_first", ""), **percents)
+
+
+def traffic() -> list[tuple[Any, ...]]:
+    """Return (hour, updates, failed, profiles changed) of the last 24 hours."""
+    return _rows(_TRAFFIC)
+
+
+def ages() -> dict[str, Any]:
+    """Return profiles by age in whole days, as (days, source, profiles), from a sample where there are many."""
+    expected = rows_expected("profile_cache")
+    share = 1.0 if expected < _SAMPLED_FROM else _SAMPLED_FROM / expected
+    sample = "" if share == 1 else f"TABLESAMPLE SYSTEM ({100 * share:.4f})"
+    rows = [(days, source, round(n / share)) for days, source, n in _rows(_AGES.format(sample=sample))]
+    return {"rows": rows, "is_sample": share < 1}
+
+
+def comparisons_by_day() -> list[tuple[Any, ...]]:
+    """Return (day, outcome, whether the cache was asked first, who answered, lookups)."""
+    return _rows(_QUALITY, since=_first_day())
+
+
+def _first_day() -> datetime:
+    return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS - 1)
+
+
+FIGURES: dict[str, Callable[[], Any]] = {
+    counting.__name__: counting
+    for counting in (sources, sources_by_day, sources_by_stage, traffic, ages, comparisons_by_day)
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Figure:
+    value: Any
+    at: datetime
+
+
+def figure(name: str) -> Figure:
+    return figures(name)[name]
+
+
+def figures(*names: str) -> dict[str, Figure]:
+    """Return what is kept, by one query; what is missing or too old for the work it takes is counted now."""
+    kept = {row.name: row for row in KeptFigure.objects.filter(name__in=names)}
+    now = timezone.now()
+    return {
+        name: Figure(kept[name].value, kept[name].at)
+        if name in kept and now - kept[name].at < _lasts(kept[name].took_ms)
+        else refresh(name)
+        for name in names
+    }
+
+
+def _lasts(took_ms: float) -> timedelta:
+    return max(timedelta(seconds=2), timedelta(milliseconds=took_ms * _SHARE))
+
+
+def refresh(name: str) -> Figure:
+    started = time.perf_counter()
+    value, at = FIGURES[name](), timezone.now()
+    took_ms = (time.perf_counter() - started) * 1000
+    KeptFigure.objects.update_or_create(name=name, defaults={"value": value, "at": at, "took_ms": took_ms})
+    return Figure(KeptFigure.as_kept(value), at)
+
+
+def refresh_all() -> None:
+    for name in FIGURES:
+        refresh(name)
+
+
+def rows_expected(table: str) -> int:
+    """Return how many rows the planner takes a table to have; a small one is counted."""
+    expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)", table=table)[0][0])
+    if expected >= _SAMPLED_FROM:
+        return expected
+    return int(_rows(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")[0][0])  # noqa: S608 (a quoted name)

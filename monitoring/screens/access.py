@@ -1,0 +1,49 @@
+"""What every screen has in common: who may see it, and the admin's frame around it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from typing import Any
+
+from django.contrib import admin
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+
+View = Callable[..., HttpResponse]
+
+SEE = "monitoring.view_screens"
+LOOK_UP = "monitoring.look_up_person"
+SEE_ROLLOUT = "rollout.view_rollout"
+OPERATE = "rollout.operate_rollout"
+FORCE = "rollout.force_rollout"
+STOP = "rollout.stop_rollout"
+SEE_COMPARISONS = "profiles.view_comparison"
+SIGN = "monitoring.add_signature"
+
+
+def screen(permission: str) -> Callable[[View], View]:
+    """Make a view a page of the admin, for those who hold the permission."""
+
+    def wrap(view: View) -> View:
+        @wraps(view)
+        def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+            if not request.user.has_perm(permission):
+                raise PermissionDenied
+            return view(request, *args, **kwargs)
+
+        return admin.site.admin_view(guarded)
+
+    return wrap
+
+
+def page(request: HttpRequest, template: str, title: object, **context: Any) -> HttpResponse:
+    frame = admin.site.each_context(request)
+    return TemplateResponse(request, f"admin/screens/{template}", {**frame, "title": title, **context})
+
+
+def may(request: HttpRequest) -> dict[str, bool]:
+    """Return what the user may do, for templates that hide what they may not."""
+    names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
+    return {name: request.user.has_perm(permission) for name, permission in names.items()}

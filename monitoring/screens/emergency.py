@@ -1,0 +1,62 @@
+"""The red button: everything back to the direct API, and the proof that it is so."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+
+from monitoring import way_back
+from monitoring.screens import words
+from monitoring.screens.access import STOP, page, screen
+from monitoring.screens.steer import order_of
+from monitoring.way_back import NotVerified
+from profiles.rollout import changes
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import Rollout
+from profiles.rollout.rules import ChangeRefused, Order
+
+PART = "emergency"
+
+
+def confirmation() -> str:
+    """Return the word to type, in the reader's language."""
+    return _("STOP")
+
+
+@screen(STOP)
+def stop(request: HttpRequest) -> HttpResponse:
+    context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}
+    if request.method == "POST":
+        try:
+            return page(request, "stopped.html", _("Emergency stop"), **_stopped(request))
+        except ChangeRefused as refused:
+            context["refusal"] = str(refused)
+    planned = changes.emergency(Order("preview", _("preview"), is_dry_run=True))
+    context |= {"lines": words.outcome(planned), "is_change": planned.is_change}
+    return page(request, "emergency.html", _("Emergency stop"), rollout=Rollout.current(), **context)
+
+
+def _stopped(request: HttpRequest) -> dict[str, Any]:
+    """Stop, prove it and tell how long that took."""
+    if request.POST.get("word", "").strip().casefold() != confirmation().casefold():
+        raise ChangeRefused(_("Type the word to confirm"))
+    started = time.perf_counter()
+    outcome = way_back.roll_back(PART, order_of(request))
+    took = time.perf_counter() - started
+    proof, doubt = "", ""
+    try:
+        # The last proof says the processes, which are told here in the reader's language.
+        proof, *_rest = way_back.verify(PART)
+    except NotVerified as unproven:
+        doubt = str(unproven)
+    return {
+        "lines": words.outcome(outcome),
+        "proof": proof,
+        "spread": words.spread(convergence()),
+        "doubt": doubt,
+        "took": took,
+        "took_verified": time.perf_counter() - started,
+    }

@@ -1,0 +1,85 @@
+"""One person: what is known, from where, how old it is, what would be served and why."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from employees.models import Employee
+from monitoring import preview
+from monitoring.screens.access import LOOK_UP, page, screen
+from profiles import phones
+from profiles.models import PhoneLink, Profile
+from profiles.rollout.decision import Reason
+
+T = gettext_lazy
+REASONS: dict[Reason, Promise] = {
+    Reason.KILLED: T("the emergency stop is latched"),
+    Reason.HARD_OFF: T("a variable of the environment turns the cache off"),
+    Reason.SWITCH_OFF: T("the cache is switched off"),
+    Reason.SERVICE_OFF: T("the service is switched off"),
+    Reason.DENIED: T("a rule keeps the university out"),
+    Reason.ALLOWED: T("a rule lets the university in"),
+    Reason.SPLIT: T("the percentage admits this phone"),
+    Reason.DEFAULT: T("no phase admits this phone yet"),
+}
+ORDERS: tuple[Promise, ...] = (
+    T("the direct API answers"),
+    T("the direct API answers"),
+    T("the direct API answers; the cache is only compared"),
+    T("the cache answers first, then the direct API"),
+    T("the stores answer; the direct API only for people whom none of them knows"),
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """Somebody who was looked for; without a phone nothing is decided about them."""
+
+    phone: str
+    profile: Profile | None
+    employee: Employee | None
+    known: dict[str, Any] | None
+
+
+@screen(LOOK_UP)
+def look_up(request: HttpRequest) -> HttpResponse:
+    """Look by POST: a phone has no place in an address, which logs keep."""
+    asked = request.POST.get("who", "").strip()[:100]
+    context: dict[str, Any] = {"asked": asked}
+    if asked:
+        found = find(asked, asks_api="ask_api" in request.POST)
+        context |= {"found": found, "told": told(found)} if found else {"is_unknown": True}
+    return page(request, "person.html", _("Look a person up"), **context)
+
+
+def find(asked: str, *, asks_api: bool = False) -> Found | None:
+    """Return who has this phone or this MAX id; None when nobody does and it is no phone."""
+    try:
+        phone = phones.normalize(asked)
+    except ValueError:
+        phone = _phone_of(asked)
+    employees = Employee.objects.select_related("university")
+    employee = employees.filter(phone=phone).first() if phone else employees.filter(max_id=asked).first()
+    known = preview.explain(phone, asks_api=asks_api) if phone else None
+    max_id = known["max_id"] if known else asked
+    profile = Profile.objects.filter(user_id=max_id).first() if max_id else None
+    return Found(phone, profile, employee, known) if phone or profile else None
+
+
+def _phone_of(max_id: str) -> str:
+    employee = Employee.objects.filter(max_id=max_id).values_list("phone", flat=True).first()
+    return employee or PhoneLink.objects.filter(user_id=max_id).values_list("phone", flat=True).first() or ""
+
+
+def told(found: Found) -> dict[str, Any]:
+    """Say how a lookup would be decided, in words."""
+    if not found.known:
+        return {}
+    stage, reason = found.known["stage"], Reason(found.known["reason"])
+    return {"stage": stage, "order": ORDERS[stage], "reason": REASONS[reason], "bucket": found.known["bucket"]}

@@ -1,0 +1,162 @@
+"""The four phases as a screen shows them: where each stands, and what its gates last said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from monitoring import gates, steering
+from monitoring.models import GateCheck, Verdict
+from profiles.rollout import rules
+from profiles.rollout.controls import Controls
+from profiles.rollout.models import PHASES, Flag
+
+T = gettext_lazy
+TITLES: tuple[Promise, ...] = (T("Infrastructure"), T("Collection"), T("Gradual transition"), T("Cache primary"))
+MEANINGS: tuple[Promise, ...] = (
+    T("Everything is deployed; the direct API answers."),
+    T("Updates become profiles; the direct API answers, the cache is compared."),
+    T("The cache answers first, the direct API where it knows nothing fresh."),
+    T("The direct API is asked only about people whom no store knows."),
+)
+GATES: dict[str, Promise] = {
+    "migrated": T("Migrations"),
+    "index_valid": T("Index of sources"),
+    "redis_answers": T("Redis"),
+    "secret_set": T("Webhook secret"),
+    "monitoring_on": T("Monitoring"),
+    "round_trip": T("Synthetic update"),
+    "inbox_lag": T("Inbox lag"),
+    "webhook_errors": T("Webhook errors"),
+    "updates_arrive": T("Updates arrive"),
+    "few_evictions": T("Evictions"),
+    "agreement": T("Agreement"),
+    "conflicts": T("Conflicts"),
+    "universities": T("Universities"),
+    "quality": T("Quality of profiles"),
+    "rehearsed": T("Rehearsal of the way back"),
+    "cohort_agreement": T("Agreement of the new cohort"),
+    "cohort_errors": T("Lookups without a name"),
+    "cohort_speed": T("Speed"),
+    "dwell": T("Dwell time"),
+    "phase3_complete": T("Phase 3 complete"),
+    "no_alert": T("No open alert"),
+    "no_evidence_against": T("Tripwire"),
+    "step": T("One step at a time"),
+}
+_ORDER = ("bad", "wait", "good")
+TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
+
+
+@dataclass(frozen=True, slots=True)
+class Told:
+    """What one gate said, for people."""
+
+    title: str
+    verdict: str
+    tone: str
+    message: str
+
+    @classmethod
+    def of(cls, gate: str, verdict: str, message: str) -> Told:
+        known = Verdict(verdict)
+        return cls(str(GATES.get(gate, gate)), str(known.label), TONES[known], message)
+
+
+@dataclass(frozen=True, slots=True)
+class Rung:
+    percent: str
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    number: int
+    title: str
+    meaning: str
+    percent: str
+    since: datetime | None
+    status: str
+    tone: str
+    is_turn: bool
+    next_percent: str
+    ladder: list[Rung]
+    told: list[Told]
+    told_at: datetime | None
+
+    @property
+    def holding(self) -> list[Told]:
+        return [told for told in self.told if told.tone != "good"]
+
+
+@dataclass(frozen=True, slots=True)
+class Latest:
+    """What the gates of the phase whose turn it is said when they were last asked."""
+
+    phase: int
+    told: list[Told]
+    at: datetime | None
+
+    @classmethod
+    def of(cls, phase: int) -> Latest:
+        asked = [gate.__name__ for gate in (*gates.ENTERING[phase], *gates.WIDENING.get(phase, ()))]
+        # The first gate's index finds the round; a round has one moment.
+        last = GateCheck.objects.filter(gate=asked[0], phase=phase).order_by("-at").values_list("at", flat=True).first()
+        if last is None:
+            return cls(phase, [], None)
+        rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
+        told = [Told.of(row.gate, row.verdict, row.message) for row in rows]
+        return cls(phase, sorted(told, key=lambda one: _ORDER.index(one.tone)), last)
+
+
+def phases(controls: Controls) -> list[Phase]:
+    flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
+    turn = steering.turn()
+    latest = Latest.of(rules.phase_number(turn))
+    return [_phase(number, controls, flags.get(name), latest) for number, name in enumerate(PHASES, start=1)]
+
+
+def _phase(number: int, controls: Controls, flag: Flag | None, latest: Latest) -> Phase:
+    name = PHASES[number - 1]
+    percent = controls.percents[name]
+    status, tone = _status(name, percent, controls)
+    step = steering.step_after(name, percent)
+    is_turn = number == latest.phase and percent < 100
+    return Phase(
+        number=number,
+        title=str(TITLES[number - 1]),
+        meaning=str(MEANINGS[number - 1]),
+        percent=rules.shown(percent),
+        since=flag.moved_at if flag else None,
+        status=status,
+        tone=tone,
+        is_turn=is_turn,
+        next_percent=rules.shown(step) if step is not None else "",
+        ladder=_ladder(number, percent, step),
+        told=latest.told if is_turn else [],
+        told_at=latest.at if is_turn else None,
+    )
+
+
+def _status(name: str, percent: Decimal, controls: Controls) -> tuple[str, str]:
+    if controls.is_latched:
+        return _("Stopped"), "bad"
+    if name in controls.everyone:
+        return (_("Overridden: on for everyone") if controls.everyone[name] else _("Overridden: off")), "wait"
+    if percent >= 100:
+        return _("Complete"), "good"
+    if not percent:
+        return _("Not begun"), "calm"
+    return (_("Paused"), "wait") if controls.held_for else (_("Under way"), "info")
+
+
+def _ladder(number: int, percent: Decimal, step: Decimal | None) -> list[Rung]:
+    steps = rules.STEPS if number >= 3 else (Decimal(100),)
+    return [
+        Rung(rules.shown(rung), "done" if rung <= percent else "next" if rung == step else "ahead") for rung in steps
+    ]

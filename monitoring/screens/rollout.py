@@ -1,0 +1,131 @@
+"""The rollout's screen: the phases with their gates, what else is in hand, and how it went."""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from waffle.models import Switch
+
+from employees.models import University
+from monitoring.evidence import Tally
+from monitoring.figures import DAYS, figure
+from monitoring.screens import charts, words
+from monitoring.screens.access import SEE_ROLLOUT, may, page, screen
+from monitoring.screens.phases import phases
+from profiles.models import ProfileSource
+from profiles.rollout.controls import Controls
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import PHASES, SWITCHES, Change, Plan, PlanState, Rollout, Scope
+
+CHANGES_SHOWN = 8
+CHANGES_DRAWN = 500
+_INCIDENTS = ("emergency", "roll-back")
+
+
+@screen(SEE_ROLLOUT)
+def overview(request: HttpRequest) -> HttpResponse:
+    context = standing() | {"scopes": scopes(), "plans": Plan.objects.filter(state=PlanState.PLANNED)}
+    return page(
+        request, "rollout.html", _("Rollout"), may=may(request), changes=latest(), timeline=timeline(), **context
+    )
+
+
+@screen(SEE_ROLLOUT)
+def live(request: HttpRequest) -> HttpResponse:
+    return TemplateResponse(request, "admin/screens/rollout_live.html", standing() | {"may": may(request)})
+
+
+def standing() -> dict[str, Any]:
+    rollout = Rollout.current()
+    controls = Controls.read(rollout)
+    switches = {switch.name: switch for switch in Switch.objects.filter(name__in=SWITCHES)}
+    return {
+        "rollout": rollout,
+        "controls": controls,
+        "spread": convergence(),
+        "phases": phases(controls),
+        "switches": [(switches[name], words.SWITCHES[name]) for name in SWITCHES if name in switches],
+    }
+
+
+def scopes() -> list[Scope]:
+    """Return the universities' rules in force, each with its university's name."""
+    found = list(Scope.objects.in_force().order_by("phase", "university_id"))
+    names = dict(University.objects.filter(pk__in=[scope.university_id for scope in found]).values_list("pk", "name"))
+    for scope in found:
+        scope.university_name = names.get(scope.university_id, f"#{scope.university_id}")  # type: ignore[attr-defined]
+    return found
+
+
+def latest() -> list[dict[str, Any]]:
+    return [{"change": change, "what": words.change(change)} for change in Change.objects.all()[:CHANGES_SHOWN]]
+
+
+def timeline() -> dict[str, Any]:
+    """Return 30 days: percentages as steps, agreement with its band, fallbacks, and the days of incidents."""
+    days = charts.last_days()
+    since = timezone.now() - timedelta(days=DAYS)
+    changes = list(Change.objects.filter(at__gt=since).order_by("pk")[:CHANGES_DRAWN])
+    compared = figure("comparisons_by_day").value
+    lower, upper, agreement, fallback = zip(*_by_day(compared, days), strict=True)
+    incidents = {f"{change.at:%Y-%m-%d}" for change in changes if change.action in _INCIDENTS}
+    return charts.chart(
+        "line",
+        [charts.day_label(day) for day in days],
+        charts.series(_("Phase 3"), _percents(changes, PHASES[2], days), "webhook", is_stepped=True),
+        charts.series(_("Phase 4"), _percents(changes, PHASES[3], days), "own", is_stepped=True),
+        charts.series(_("Agreement, lower bound"), lower, "good", is_band=True, is_hidden_in_legend=True),
+        charts.series(_("Agreement, upper bound"), upper, "good", fills_to="-1", is_hidden_in_legend=True),
+        charts.series(_("Agreement"), agreement, "good"),
+        charts.series(_("Fallback to the direct API"), fallback, "api", is_dashed=True),
+        charts.series(_("Incident"), [0 if day in incidents else None for day in days], "bad", is_mark=True),
+        title=_("The last 30 days, in percent"),
+        most=100,
+    )
+
+
+def _by_day(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[tuple[float | None, ...]]:
+    """Return, for each day, the bounds of agreement, the agreement and the share of fallbacks, 0 to 100."""
+    outcomes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
+    answered: dict[str, list[int]] = defaultdict(lambda: [0, 0])
+    for day, outcome, is_cache_first, source, n in rows:
+        outcomes[day][outcome] += n
+        if is_cache_first:
+            answered[day][0] += n
+            answered[day][1] += n * (source in (ProfileSource.API, ProfileSource.DEFAULT))
+    return [(*_agreement(Tally(outcomes[day])), _share(*answered[day])) for day in days]
+
+
+def _agreement(tally: Tally) -> tuple[float | None, float | None, float | None]:
+    if tally.agreement is None:
+        return None, None, None
+    low, high = tally.agreement_bounds
+    return round(100 * low, 2), round(100 * high, 2), round(100 * tally.agreement, 2)
+
+
+def _share(whole: int, part: int) -> float | None:
+    return round(100 * part / whole, 2) if whole else None
+
+
+def _percents(changes: list[Change], phase: str, days: Sequence[str]) -> list[float]:
+    """Return the phase's percentage at the end of each day."""
+    moves = [
+        (f"{change.at:%Y-%m-%d}", change.before["percents"].get(phase, "0"), change.after["percents"].get(phase, "0"))
+        for change in changes
+        if "percents" in change.before and "percents" in change.after
+    ]
+    if not moves:
+        current = Controls.read(Rollout.current()).percents[phase]
+        return [float(current)] * len(days)
+    value, at_end = moves[0][1], []
+    for day in days:
+        value = next((after for moved, _before, after in reversed(moves) if moved == day), value)
+        at_end.append(float(value))
+    return at_end

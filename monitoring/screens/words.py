@@ -1,0 +1,93 @@
+"""What a change of the rollout did, in the reader's language; the commands say the same for a terminal."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from monitoring.screens.phases import TITLES
+from profiles.rollout.controls import Outcome
+from profiles.rollout.heartbeat import Convergence
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change
+
+T = gettext_lazy
+SWITCHES: dict[str, Promise] = {
+    "webhook_processing": T("Processing of updates"),
+    "profile_cache": T("Profile cache"),
+    "monitoring": T("Monitoring"),
+    "service_employee": T("Employee service"),
+    "service_chat": T("Chat service"),
+    EMERGENCY_STOP: T("Emergency stop"),
+}
+_OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
+_ACTIONS: dict[str, Promise] = {
+    "seed": T("Seeded by the environment"),
+    "rehearsal": T("The way back was rehearsed"),
+    "emergency": T("Emergency stop"),
+}
+
+
+def outcome(result: Outcome) -> list[str]:
+    """Return a line for each thing that changed, or would."""
+    if not result.is_change:
+        return [_("Nothing to change")]
+    return [_moved(name, before, after) for name, before, after in result.differences()]
+
+
+def _moved(name: str, before: Any, after: Any) -> str:
+    words = {"name": name_of(name), "before": _value(name, before), "after": _value(name, after)}
+    return _("%(name)s: %(before)s → %(after)s") % words
+
+
+def name_of(name: str) -> str:
+    if name in PHASES:
+        number = PHASES.index(name)
+        return _("Phase %(n)d, %(title)s") % {"n": number + 1, "title": TITLES[number]}
+    return str(SWITCHES.get(name) or _OTHERS.get(name) or name)
+
+
+def _value(name: str, value: Any) -> str:
+    if name in PHASES:
+        return f"{value}\u00a0%"
+    if isinstance(value, bool):
+        return _("on") if value else _("off")
+    return str(value or "—")
+
+
+def change(row: Change) -> str:
+    """Return what an audit row tells, in a line."""
+    if row.action == "scope":
+        return _scope(row)
+    moved = [*_moves(row.before.get("percents", {}), row.after.get("percents", {}))]
+    moved += _moves(row.before.get("switches", {}), row.after.get("switches", {}))
+    if row.before.get("held_for") != row.after.get("held_for"):
+        moved.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
+    if row.action in _ACTIONS:
+        moved.insert(0, str(_ACTIONS[row.action]))
+    return "; ".join(moved) or row.action
+
+
+def _moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
+    for name in sorted(after):
+        earlier = before.get(name, "0" if name in PHASES else None)
+        if name != EMERGENCY_STOP and earlier != after[name]:
+            yield _moved(name, earlier, after[name])
+
+
+def _scope(row: Change) -> str:
+    rule = row.after or row.before
+    words = {"university": rule["university"], "phase": rule["phase"]}
+    if not row.after:
+        return _("University %(university)d: the percentage of phase %(phase)d decides again") % words
+    if rule["allowed"]:
+        return _("University %(university)d is let into phase %(phase)d") % words
+    return _("University %(university)d is kept out of phase %(phase)d") % words
+
+
+def spread(found: Convergence) -> str:
+    words = {"reached": len(found.reached), "all": found.living, "revision": found.revision}
+    return _("%(reached)d of %(all)d processes are at revision %(revision)d") % words

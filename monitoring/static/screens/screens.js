@@ -1,0 +1,122 @@
+"use strict";
+
+// The screens of the admin: charts from the page's data, forms that wait for what they confirm.
+(() => {
+    const drawn = new Map();
+
+    const theme = (name) => getComputedStyle(document.documentElement).getPropertyValue(name).trim();
+
+    function colour(name, isSoft) {
+        const value = theme(`--s-${name}`) || theme("--s-manual");
+        return isSoft ? `color-mix(in oklab, ${value} 18%, transparent)` : value;
+    }
+
+    function line(series) {
+        return {
+            label: series.label,
+            data: series.data,
+            borderColor: series.is_band || series.fills_to ? "transparent" : colour(series.colour),
+            backgroundColor: colour(series.colour, Boolean(series.fills_to)),
+            borderWidth: 2,
+            borderDash: series.is_dashed ? [4, 4] : [],
+            stepped: series.is_stepped ? "before" : false,
+            fill: series.fills_to || false,
+            pointRadius: series.is_mark ? 6 : series.data.filter((value) => value !== null).length === 1 ? 3 : 0,
+            pointStyle: series.is_mark ? "triangle" : "circle",
+            pointHitRadius: 8,
+            showLine: !series.is_mark,
+            spanGaps: true,
+            isHiddenInLegend: series.is_hidden_in_legend || false,
+        };
+    }
+
+    function bar(series) {
+        return { label: series.label, data: series.data, backgroundColor: colour(series.colour), borderRadius: 2, maxBarThickness: 28 };
+    }
+
+    function configuration(data) {
+        const text = theme("--s-soft");
+        const grid = theme("--s-line");
+        const isStacked = Boolean(data.is_stacked);
+        const ticks = { color: text, font: { size: 11, family: "Inter, sans-serif" }, maxRotation: 0, autoSkipPadding: 12 };
+        return {
+            type: data.kind,
+            data: { labels: data.labels, datasets: data.series.map(data.kind === "line" ? line : bar) },
+            options: {
+                responsive: true,
+                maintainAspectRatio: false,
+                animation: false,
+                interaction: { mode: "index", intersect: false },
+                scales: {
+                    x: { stacked: isStacked, grid: { display: false }, border: { color: grid }, ticks },
+                    y: {
+                        stacked: isStacked, beginAtZero: true, suggestedMax: data.most, border: { display: false },
+                        grid: { color: grid }, ticks: { ...ticks, maxTicksLimit: 5, precision: 0 },
+                    },
+                },
+                plugins: {
+                    legend: {
+                        display: data.series.length > 1 && !data.is_low,
+                        position: "bottom",
+                        labels: {
+                            color: text, boxWidth: 10, boxHeight: 10, font: { size: 11, family: "Inter, sans-serif" },
+                            generateLabels: (chart) => Chart.defaults.plugins.legend.labels.generateLabels(chart)
+                                .filter((item) => !chart.data.datasets[item.datasetIndex].isHiddenInLegend)
+                                .map((item) => ({ ...item, lineWidth: 0, fontColor: text })),
+                        },
+                    },
+                    tooltip: { filter: (item) => item.raw !== null && !item.dataset.isHiddenInLegend },
+                },
+            },
+        };
+    }
+
+    function draw(canvas) {
+        const source = document.getElementById(canvas.dataset.chart);
+        const isDark = document.documentElement.classList.contains("dark");
+        if (!source) return;
+        const known = drawn.get(canvas);
+        if (known && known.text === source.textContent && known.isDark === isDark) return;
+        const made = configuration(JSON.parse(source.textContent));
+        made.options.plugins.legend.display &&= !canvas.closest(".s-chart-low");
+        if (known) {
+            known.chart.data = made.data;
+            known.chart.options = made.options;
+            known.chart.update("none");
+        }
+        const chart = known ? known.chart : new Chart(canvas, made);
+        drawn.set(canvas, { chart, text: source.textContent, isDark });
+    }
+
+    const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
+
+    // A form that confirms what is still being counted waits for it.
+    function release() {
+        for (const form of document.querySelectorAll("form[data-after]")) {
+            const shown = document.getElementById(form.dataset.after);
+            const isBusy = shown && shown.querySelector(".s-busy");
+            form.querySelectorAll("button").forEach((button) => { button.disabled = Boolean(isBusy); });
+        }
+    }
+
+    // What has to be typed frees the button beside it.
+    function watchWords() {
+        for (const input of document.querySelectorAll("input[data-word]")) {
+            const button = input.form.querySelector("button");
+            const check = () => {
+                button.disabled = input.value.trim().toLowerCase() !== input.dataset.word.toLowerCase();
+            };
+            input.addEventListener("input", check);
+            check();
+        }
+    }
+
+    document.addEventListener("DOMContentLoaded", () => {
+        drawAll();
+        release();
+        watchWords();
+        new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
+        document.body.addEventListener("htmx:afterSettle", () => { drawAll(); release(); });
+        document.body.addEventListener("htmx:oobAfterSwap", drawAll);
+    });
+})();

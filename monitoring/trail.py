@@ -1,0 +1,115 @@
+"""The audit trail: what every append-only table has recorded, the latest first, from as many queries as tables."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.db.models import Q, QuerySet
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from monitoring.models import Signature
+from profiles.rollout.models import Change
+from webhooks.models import RawLook, Replay
+
+
+@dataclass(frozen=True, slots=True)
+class Entry:
+    at: datetime
+    by: str
+    kind: str
+    what: str
+    reason: str = ""
+    url: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Source:
+    """A table of records: its rows with the names of their moment and person, and how one of them reads."""
+
+    title: Any
+    icon: str
+    rows: Callable[[], QuerySet[Any]]
+    at: str
+    by: str
+    read: Callable[[Any], Entry]
+
+
+def _change(row: Change) -> Entry:
+    before, after = _flat(row.before), _flat(row.after)
+    moved = ", ".join(
+        f"{name}: {before.get(name, '—')} → {value}" for name, value in after.items() if before.get(name) != value
+    )
+    what = f"{row.action} · {moved}" if moved else row.action
+    return Entry(row.at, row.by, "rollout", what, row.reason, reverse("admin:rollout_change_change", args=[row.pk]))
+
+
+def _flat(controls: dict[str, Any]) -> dict[str, Any]:
+    """Lay the percentages and switches beside the rest."""
+    flat: dict[str, Any] = {}
+    for name, value in controls.items():
+        flat |= value if isinstance(value, dict) else {name: value}
+    return flat
+
+
+def _replay(row: Replay) -> Entry:
+    return Entry(row.at, row.by, "replay", f"{row.selection} · {row.count}", row.reason)
+
+
+def _look(row: RawLook) -> Entry:
+    url = reverse("admin:webhooks_inboxupdate_change", args=[row.inbox_update_id])
+    return Entry(row.at, row.by, "look", f"{row.update_type} {row.inbox_update_id}", row.reason, url)
+
+
+def _signature(row: Signature) -> Entry:
+    return Entry(row.signed_at, row.by.get_username(), "signature", row.item, row.note)
+
+
+def _log(row: LogEntry) -> Entry:
+    what = f"{row.content_type or ''}: {row.object_repr}" if row.object_id else row.object_repr
+    reason = row.get_change_message()
+    return Entry(row.action_time, row.user.get_username(), "admin", what, reason if reason != what else "")
+
+
+SOURCES = {
+    "rollout": Source(_("rollout"), "stairs", Change.objects.all, "at", "by", _change),
+    "replay": Source(_("replays"), "replay", Replay.objects.all, "at", "by", _replay),
+    "look": Source(_("looks at bodies"), "visibility", RawLook.objects.all, "at", "by", _look),
+    "signature": Source(
+        _("signatures"),
+        "signature",
+        lambda: Signature.objects.select_related("by"),
+        "signed_at",
+        "by__username",
+        _signature,
+    ),
+    "admin": Source(
+        _("changes in the admin"),
+        "edit",
+        lambda: LogEntry.objects.select_related("user", "content_type"),
+        "action_time",
+        "user__username",
+        _log,
+    ),
+}
+
+
+def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
+    """Return the latest entries before a moment, of one kind or all, of one person or all."""
+    chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
+    return list(heapq.merge(*(_latest(source, by, before, limit) for source in chosen), key=_newest_first))[:limit]
+
+
+def _newest_first(entry: Entry) -> float:
+    return -entry.at.timestamp()
+
+
+def _latest(source: Source, by: str, before: datetime | None, limit: int) -> Iterator[Entry]:
+    of_person = Q(**{f"{source.by}__icontains": by}) if by else Q()
+    until = Q(**{f"{source.at}__lt": before}) if before else Q()
+    return map(source.read, source.rows().filter(of_person, until).order_by(f"-{source.at}")[:limit])

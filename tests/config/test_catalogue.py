@@ -1,0 +1,81 @@
+"""The Russian catalogue: whole, compiled, and of every text that the sources and the theme have."""
+
+import gettext
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+import simple_history
+import unfold
+from django.test import Client
+from django.utils import translation
+
+from tests.config.catalogue import CATALOGUE, messages, missing
+
+_THEME_TEXT = re.compile(r"""\{%\s*trans(?:late)?\s+(?:"([^"]+)"|'([^']+)')""")
+
+
+def test_it_works() -> None:
+    with translation.override("ru"):
+        assert translation.gettext("Dead letters") == "Недоставленные"
+        assert translation.ngettext("%(n)s update", "%(n)s updates", 3) % {"n": 3} == "3 события"
+
+
+def test_nothing_is_untranslated_or_fuzzy() -> None:
+    assert missing(CATALOGUE) == []
+
+
+def test_the_compiled_one_is_up_to_date() -> None:
+    with CATALOGUE.with_suffix(".mo").open("rb") as file:
+        compiled = gettext.GNUTranslations(file)
+    for message in messages(CATALOGUE):
+        if "msgid_plural" in message.parts:
+            for number in (1, 3, 5):
+                assert compiled.ngettext(message.text, "", number) in message.translations, message.text
+        elif "msgctxt" in message.parts:
+            assert compiled.pgettext(message.parts["msgctxt"], message.text) in message.translations, message.text
+        else:
+            assert compiled.gettext(message.text) == message.translations[0], message.text
+
+
+def test_what_is_filled_in_stays_in_the_translation() -> None:
+    """A lost placeholder loses a number; a strange one breaks the page."""
+    named = re.compile(r"%\(\w+\)[a-z]|\{\w*\}")
+    for message in messages(CATALOGUE):
+        originals = set(named.findall(message.text)) | set(named.findall(message.parts.get("msgid_plural", "")))
+        for text in message.translations:
+            assert set(named.findall(text)) == originals, message.text
+
+
+@pytest.mark.skipif(shutil.which("xgettext") is None, reason="gettext is not installed")
+def test_it_has_every_text_of_the_sources(tmp_path: Path) -> None:
+    """What this lists is to be translated: ``make messages``, fill in, once more."""
+    for name in ("config", "employees", "monitoring", "profiles", "webhooks", "locale"):
+        shutil.copytree(name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc", "static"))
+    command = [sys.executable, "-m", "django", "makemessages", "--locale", "ru", "--no-obsolete", "--verbosity", "0"]
+    subprocess.run(command, cwd=tmp_path, check=True, env={"PATH": "/usr/bin:/bin"})  # noqa: S603 (our own command)
+    assert missing(tmp_path / CATALOGUE) == []
+
+
+@pytest.mark.parametrize("package", [unfold, simple_history])
+def test_it_has_every_text_of_the_theme(package: object) -> None:
+    """A text of a new version goes into config/theme_texts.py, unless Django has a Russian one."""
+    with translation.override("ru"):
+        ours = {message.text for message in messages(CATALOGUE)}
+        for path in Path(str(package.__path__[0])).rglob("*.html"):  # type: ignore[attr-defined]
+            for text in (double or single for double, single in _THEME_TEXT.findall(path.read_text())):
+                assert text in ours or translation.gettext(text) != text, f"{path.name}: {text}"
+
+
+def test_the_api_answers_in_the_language_that_is_asked_for(client: Client, settings: object) -> None:
+    settings.LANGUAGE_CODE = "ru"  # type: ignore[attr-defined]
+    answers = {
+        language: client.get("/nothing", headers={"Accept-Language": language} if language else {}).json()["error"]
+        for language in ("", "ru", "en", "de")
+    }
+    assert {answer["code"] for answer in answers.values()} == {"NOT_FOUND"}
+    assert answers["en"]["message"] == "there is nothing at this path"
+    assert answers[""]["message"] == answers["ru"]["message"] == answers["de"]["message"] == "по этому пути ничего нет"

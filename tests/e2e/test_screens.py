@@ -1,0 +1,132 @@
+"""Each screen by a browser: no complaint, no other host, no serious fault, by keyboard where an operator works."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+
+from profiles.rollout.models import PHASES, Change, Flag
+from tests.e2e import stage
+from tests.e2e.conftest import Watched
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
+
+PATHS = [
+    "/admin/",
+    "/admin/rollout/",
+    "/admin/steer/3/?percent=50",
+    "/admin/steer/pause/",
+    "/admin/emergency/",
+    "/admin/comparisons/",
+    "/admin/checklist/",
+    "/admin/sources/",
+    "/admin/cache/",
+    "/admin/person/",
+]
+
+
+def test_it_works(watched: Watched) -> None:
+    """One story: each screen in both themes and widths, with what axe says of it."""
+    faults = {}
+    for theme in ("light", "dark"):
+        watched.page.emulate_media(color_scheme=theme)
+        for width in (1400, 390):
+            watched.page.set_viewport_size({"width": width, "height": 900})
+            for path in PATHS:
+                watched.open(path)
+                if found := watched.faults():
+                    faults[path, theme, width] = found
+                assert watched.page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+    assert faults == {}
+
+
+def test_the_home_page_fits_and_stays_live(watched: Watched) -> None:
+    page = watched.open("/admin/")
+    assert page.evaluate("document.documentElement.scrollHeight") <= 900
+    canvas = page.evaluate_handle("document.querySelector('canvas[data-chart]')")
+    Flag.objects.filter(name=PHASES[2]).update(percent=50)
+    page.wait_for_function("document.querySelector('#home-phase-3 .s-big').textContent.includes('50')", timeout=9000)
+    assert page.evaluate("(canvas) => canvas.isConnected", canvas), "a chart was thrown away"
+
+
+def test_a_phase_is_advanced_by_keyboard(watched: Watched) -> None:
+    page = watched.open("/admin/rollout/")
+    page.locator("#advance-3").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("#preview .s-stats")
+    assert page.locator("#preview tbody tr").count() >= 3
+    page.locator("textarea[name=reason]").focus()
+    page.keyboard.type("Согласие высокое неделю")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_selector("[role=alert]")
+    assert Flag.objects.get(name=PHASES[2]).percent == 25, "the gates hold it"
+    assert page.locator("textarea[name=reason]").input_value() == "Согласие высокое неделю"
+    page.wait_for_selector("#preview .s-stats")
+    page.locator("input[name=force]").focus()
+    page.keyboard.press("Space")
+    page.keyboard.press("Tab")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/admin/rollout/$"))
+    change = Change.objects.first()
+    assert change is not None
+    assert (Flag.objects.get(name=PHASES[2]).percent, change.reason, change.is_forced) == (
+        50,
+        "Согласие высокое неделю",
+        True,
+    )
+    assert change.by == "operator"
+
+
+def test_a_change_by_somebody_else_is_noticed(watched: Watched) -> None:
+    page = watched.open("/admin/steer/3/?percent=5")
+    page.wait_for_selector("#preview .s-stats")
+    flag = Flag.objects.get(name=PHASES[3])
+    flag.percent = 1
+    flag.save()
+    page.locator("textarea[name=reason]").fill("Обратно")
+    page.locator("#confirm").click()
+    page.wait_for_selector("[role=alert]")
+    assert Flag.objects.get(name=PHASES[2]).percent == 25
+
+
+def test_the_emergency_stop_is_typed_and_verified(watched: Watched) -> None:
+    page = watched.open("/admin/emergency/")
+    page.locator("textarea[name=reason]").fill("Имена перепутаны")
+    assert page.locator("#confirm").is_disabled()
+    word = page.locator("input[name=word]").get_attribute("data-word") or ""
+    page.locator("input[name=word]").fill(word.lower())
+    page.locator("input[name=word]").press("Enter")
+    page.wait_for_selector(".s-badge-good")
+    assert "1" in page.locator(".s-list").inner_text()
+    assert set(Flag.objects.filter(name__in=PHASES).values_list("percent", flat=True)) == {0}
+    watched.open("/admin/")
+    assert page.locator(".s-banner-bad").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("who", "names"), [(stage.KNOWN_PHONE, ("Мария", "Кузнецова")), (stage.HOSTILE_ID, (stage.SCRIPT, stage.IMAGE))]
+)
+def test_a_person_is_looked_up(watched: Watched, who: str, names: tuple[str, str]) -> None:
+    page = watched.open("/admin/person/")
+    page.locator("input[name=who]").focus()
+    page.keyboard.type(who)
+    page.keyboard.press("Enter")
+    page.wait_for_selector(".s-facts")
+    told = page.locator(".s-facts").inner_text()
+    assert all(name in told for name in names), "text, and nothing but text"
+    assert who not in page.url
+
+
+def test_nobody_is_found(watched: Watched) -> None:
+    page = watched.open("/admin/person/")
+    page.locator("input[name=who]").fill("<b>никто</b>")
+    page.locator("input[name=who]").press("Enter")
+    page.wait_for_selector(".s-empty")
+
+
+def test_swagger_works_under_the_policy(watched: Watched) -> None:
+    page = watched.open("/swagger")
+    page.wait_for_selector(".opblock")

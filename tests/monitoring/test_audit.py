@@ -1,0 +1,94 @@
+"""The audit trail: one list of everything that was recorded, in its order, filtered, with few queries."""
+
+from datetime import timedelta
+from http import HTTPStatus
+from typing import Any
+
+import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+from django.utils import timezone
+
+from monitoring.models import Signature
+from monitoring.trail import SOURCES, entries
+from profiles.rollout import changes
+from profiles.rollout.rules import Order
+from webhooks.models import RawLook, Replay
+
+pytestmark = pytest.mark.django_db
+PAGE = "/admin/audit/"
+SCRIPT = "<script>alert(1)</script>"
+
+
+@pytest.fixture
+def admin(client: Client, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    return client
+
+
+@pytest.fixture
+def _recorded(superadmin: User, phases: Any) -> None:
+    changes.set_switch("profile_cache", False, Order("anna", "measure <b>"))
+    Replay.objects.create(by="boris", selection=SCRIPT, reason="outage", count=2)
+    RawLook.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
+    Signature.objects.create(item="dpo", by=superadmin, note="read", expires_at=timezone.now() + timedelta(days=1))
+    LogEntry.objects.create(user=superadmin, action_flag=2, object_repr="Import", change_message="Import: 1 new")
+
+
+@pytest.mark.usefixtures("_recorded")
+def test_it_works(admin: Client) -> None:
+    page = admin.get(PAGE).content.decode()
+    for words in ("anna", "measure &lt;b&gt;", "profile_cache: True → False", "boris", "outage", "clara", "complaint"):
+        assert words in page, words
+    assert "Import: 1 new" in page
+    assert SCRIPT not in page
+    assert {entry.kind for entry in entries()} == set(SOURCES)
+    moments = [entry.at for entry in entries()]
+    assert moments == sorted(moments, reverse=True)
+
+
+@pytest.mark.usefixtures("_recorded")
+def test_it_is_filtered_by_record_and_person(admin: Client) -> None:
+    assert {entry.by for entry in entries(kind="look")} == {"clara"}
+    assert {entry.kind for entry in entries(by="BORIS")} == {"replay"}
+    assert "outage" not in admin.get(PAGE, {"kind": "look", "by": "clara"}).content.decode()
+
+
+def test_older_ones_are_a_page_further(admin: Client) -> None:
+    for number in range(60):
+        Replay.objects.create(by="b", selection=f"number-{number}.", reason="x", count=1)
+    first = admin.get(PAGE)
+    second = admin.get(f"{PAGE}?{first.context['older']}")
+    texts = [text.content.decode() for text in (first, second)]
+    for number in range(60):
+        assert sum(f"number-{number}." in text for text in texts) == 1
+    assert second.context["older"] == ""
+
+
+@pytest.mark.usefixtures("_recorded")
+def test_the_number_of_queries_is_that_of_the_tables(admin: Client) -> None:
+    counts = []
+    for _ in range(2):
+        with CaptureQueriesContext(connection) as queries:
+            admin.get(PAGE)
+        counts.append(len(queries))
+        for number in range(70):
+            Replay.objects.create(by="b", selection=str(number), reason="x", count=1)
+    assert counts[0] == counts[1] <= len(SOURCES) + 3
+
+
+@pytest.mark.parametrize("query", [{"before": "yesterday"}, {"before": "2026-13-01"}, {"kind": "x"}, {"by": "\0"}])
+def test_a_wrong_filter_is_none(admin: Client, query: dict[str, str]) -> None:
+    assert admin.get(PAGE, query).status_code == HTTPStatus.OK
+
+
+def test_it_refuses_without_the_permission() -> None:
+    reader = User.objects.create_user("reader", is_staff=True)
+    reader.user_permissions.set(Permission.objects.filter(codename__startswith="view_").exclude(codename="view_audit"))
+    client = Client()
+    client.force_login(reader)
+    assert client.get(PAGE).status_code == HTTPStatus.FORBIDDEN

@@ -1,0 +1,139 @@
+"""The matrix of groups and what they may do in the admin: every cell asked."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+import pytest
+from django.apps import apps
+from django.contrib.auth.models import Group, Permission, User
+from django.test import Client
+
+from employees import backfill
+from employees.models import Employee, University
+from monitoring.models import Alert
+from tests.webhooks.inbox_rows import row
+from webhooks.models import State
+
+pytestmark = pytest.mark.django_db
+MIGRATION = import_module("monitoring.migrations.0009_permission_groups")
+GROUPS = ("viewer", "operator", "rollout_manager", "data_protection_officer")
+EVERYBODY = set(GROUPS)
+OPERATORS = {"operator", "rollout_manager"}
+
+
+@pytest.fixture
+def places(university: University, superadmin: User) -> dict[str, Any]:
+    employee = Employee.objects.create(phone="+12025550100", university=university)
+    update = row(State.DEAD)
+    alert = Alert.objects.create(kind="dead_letters", severity="warning", message="m", words={"count": 1})
+    return {
+        "employee": employee.pk,
+        "update": update.pk,
+        "alert": alert.pk,
+        "run": backfill.start().pk,
+        "done": backfill.BackfillRun.objects.create(status="done", until_id=0).pk,
+        "university": university.pk,
+    }
+
+
+GET, POST = "get", "post"
+# What is done: the method, the path, the form, and who may.
+ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
+    "see employees": (GET, "employees/employee/", {}, EVERYBODY),
+    "add an employee": (GET, "employees/employee/add/", {}, {"operator"}),
+    "change an employee": (POST, "employees/employee/{employee}/change/", {"phone": "x"}, {"operator"}),
+    "delete an employee": (GET, "employees/employee/{employee}/delete/", {}, set()),
+    "see an employee's history": (GET, "employees/employee/{employee}/history/", {}, EVERYBODY),
+    "import employees": (GET, "employees/employee/import/", {}, {"operator"}),
+    "export employees": (GET, "employees/employee/export/", {}, {"operator", "data_protection_officer"}),
+    "see universities": (GET, "employees/university/", {}, EVERYBODY),
+    "change a university": (POST, "employees/university/{university}/change/", {"name": ""}, {"operator"}),
+    "see a backfill": (GET, "employees/backfillrun/{run}/change/", {}, EVERYBODY),
+    "see its progress": (GET, "employees/backfillrun/{run}/progress/", {}, EVERYBODY),
+    "pause a backfill": (GET, "employees/backfillrun/{run}/do/pause/", {}, OPERATORS),
+    "undo a backfill": (GET, "employees/backfillrun/{done}/do/undo/", {}, OPERATORS),
+    "see the inbox": (GET, "webhooks/inboxupdate/", {}, EVERYBODY),
+    "see an update": (GET, "webhooks/inboxupdate/{update}/change/", {}, EVERYBODY),
+    "see dead letters": (GET, "webhooks/inboxupdate/dead-letters/", {}, EVERYBODY),
+    "replay": (GET, "webhooks/inboxupdate/replay/?state__exact=dead", {}, OPERATORS),
+    "see a body": (GET, "webhooks/inboxupdate/{update}/raw-body/", {}, {"data_protection_officer"}),
+    "see replays": (GET, "webhooks/replay/", {}, EVERYBODY - {"viewer"}),
+    "see looks at bodies": (GET, "webhooks/rawlook/", {}, {"data_protection_officer"}),
+    "see profiles": (GET, "profiles/profile/", {}, EVERYBODY),
+    "change a profile": (GET, "profiles/profile/add/", {}, set()),
+    "see alerts": (GET, "monitoring/alert/{alert}/change/", {}, EVERYBODY),
+    "answer an alert": (GET, "monitoring/alert/{alert}/answer/mute/", {}, OPERATORS),
+    "see the audit trail": (GET, "audit/", {}, EVERYBODY - {"viewer"}),
+    "sign the checklist": (GET, "monitoring/signature/add/", {}, {"rollout_manager"}),
+    "make a rule for a university": (GET, "rollout/scope/add/", {}, {"rollout_manager"}),
+    "see users": (GET, "auth/user/", {}, set()),
+    "see groups": (GET, "auth/group/", {}, set()),
+}
+# Of screens that are tested where they are; here only who holds them.
+HELD = {
+    "rollout.operate_rollout": {"rollout_manager"},
+    "rollout.force_rollout": {"rollout_manager"},
+    "rollout.stop_rollout": OPERATORS,
+    "rollout.change_flag": {"rollout_manager"},
+    "waffle.change_switch": {"rollout_manager"},
+    "monitoring.view_screens": EVERYBODY,
+    "monitoring.look_up_person": EVERYBODY - {"viewer"},
+    "profiles.delete_profile": {"data_protection_officer"},
+    "profiles.view_comparison": EVERYBODY,
+}
+
+
+def member(group: str) -> User:
+    user = User.objects.create_user(group, is_staff=True)
+    user.groups.add(Group.objects.get(name=group))
+    return User.objects.get(pk=user.pk)
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_action_is_for_whom_it_is_meant(group: str, places: dict[str, Any]) -> None:
+    client = Client()
+    client.force_login(member(group))
+    client.cookies["django_language"] = "en"
+    wrong = []
+    for name, (method, path, form, who) in ACTIONS.items():
+        ask: Callable[..., Any] = getattr(client, method)
+        status = ask(f"/admin/{path.format(**places)}", form).status_code
+        if (status == 200) != (group in who):
+            wrong.append(f"{name}: {status}")
+        assert status in (200, 403, 404), name
+    assert not wrong
+
+
+@pytest.mark.parametrize("group", GROUPS)
+def test_each_permission_is_held_by_whom_it_is_meant(group: str) -> None:
+    user = member(group)
+    assert {name: user.has_perm(name) for name in HELD} == {name: group in who for name, who in HELD.items()}
+
+
+def test_staff_without_a_group_may_nothing(places: dict[str, Any]) -> None:
+    client = Client()
+    client.force_login(User.objects.create_user("nobody", is_staff=True))
+    for name, (method, path, form, _) in ACTIONS.items():
+        assert getattr(client, method)(f"/admin/{path.format(**places)}", form).status_code in (403, 404), name
+
+
+def test_every_permission_of_a_group_is_one_that_django_made() -> None:
+    """A misspelt one would be created by the migration, and held for nothing."""
+    for group in Group.objects.filter(name__in=GROUPS):
+        for permission in group.permissions.select_related("content_type"):
+            model = permission.content_type.model_class()
+            assert model is not None, permission
+            own = {name for name, _ in model._meta.permissions}
+            usual = {f"{verb}_{model._meta.model_name}" for verb in model._meta.default_permissions}
+            assert permission.codename in own | usual, permission
+
+
+def test_the_migration_can_be_repeated_and_taken_back() -> None:
+    held = {group.name: group.permissions.count() for group in Group.objects.filter(name__in=GROUPS)}
+    total = Permission.objects.count()
+    MIGRATION.create_groups(apps, None)
+    assert {group.name: group.permissions.count() for group in Group.objects.filter(name__in=GROUPS)} == held
+    MIGRATION.take_permissions(apps, None)
+    assert not Permission.objects.filter(group__name__in=GROUPS).exists()
+    assert Permission.objects.count() == total

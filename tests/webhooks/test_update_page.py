@@ -1,0 +1,103 @@
+"""The life of one update as a page, and its body: only with the permission, a reason, and a row that stays."""
+
+import json
+from http import HTTPStatus
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.db import IntegrityError, transaction
+from django.test import Client
+from django.urls import reverse
+from django.utils import translation
+
+from tests.webhooks.inbox_rows import row
+from webhooks.life import life_of
+from webhooks.models import InboxUpdate, RawLook, Replay, State
+
+pytestmark = pytest.mark.django_db
+SCRIPT = "<script>alert(1)</script>"
+BODY = json.dumps({"update_type": "bot_started", "user": {"user_id": 7, "first_name": SCRIPT}}).encode()
+
+
+def page_of(update: InboxUpdate) -> str:
+    return reverse("admin:webhooks_inboxupdate_change", args=[update.pk])
+
+
+def body_of(update: InboxUpdate) -> str:
+    return reverse("admin:webhooks_inboxupdate_raw_body", args=[update.pk])
+
+
+def client_with(*codenames: str) -> Client:
+    user = User.objects.create_user("-".join(codenames), is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=codenames))
+    client = Client()
+    client.force_login(user)
+    client.cookies["django_language"] = "en"
+    return client
+
+
+def test_it_works() -> None:
+    update = row(State.DEAD, body=BODY, tries=6, reason="KeyError", error="Trace of it\nKeyError: 'x'\n", user_id="7")
+    page = client_with("view_inboxupdate").get(page_of(update)).content.decode()
+    for words in ("Received", "6 failed tries", "KeyError: &#x27;x&#x27;", "Trace of it", "dead letter", "No effect"):
+        assert words in page, words
+    assert "alert(1)" not in page
+
+
+@pytest.mark.parametrize(
+    ("fields", "titles"),
+    [
+        ({"state": State.PENDING, "tries": 1}, ["Received", "1 failed try", "Next try"]),
+        ({"has_names": True, "has_changed_profile": True}, ["Received", "done", "Profile changed"]),
+        ({"has_names": True}, ["Received", "done", "Profile unchanged"]),
+        ({"state": State.SKIPPED}, ["Received", "skipped: collection was off", "No effect"]),
+        ({"state": State.QUARANTINED, "reason": "no JSON"}, ["Received", "quarantined: not an update", "No effect"]),
+    ],
+)
+def test_a_life_is_told_in_its_order(fields: dict[str, object], titles: list[str]) -> None:
+    with translation.override("en"):
+        assert [step.title for step in life_of(row(**fields))] == titles
+
+
+def test_the_body_is_shown_to_whom_gives_a_reason_and_the_look_stays() -> None:
+    update = row(State.DEAD, body=BODY)
+    officer = client_with("view_inboxupdate", "view_raw_body")
+    assert "alert(1)" not in officer.get(body_of(update)).content.decode()
+    assert not RawLook.objects.exists()
+    shown = officer.post(body_of(update), {"reason": "complaint 12"}).content.decode()
+    assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
+    assert SCRIPT not in shown
+    look = RawLook.objects.get()
+    assert (look.by, look.inbox_update_id, look.reason) == ("view_inboxupdate-view_raw_body", update.pk, "complaint 12")
+    assert "complaint 12" in officer.get(page_of(update)).content.decode()
+
+
+def test_it_refuses_without_a_reason() -> None:
+    update = row(State.DEAD, body=BODY)
+    answer = client_with("view_inboxupdate", "view_raw_body").post(body_of(update), {"reason": " "})
+    assert "alert(1)" not in answer.content.decode()
+    assert not RawLook.objects.exists()
+
+
+@pytest.mark.parametrize("codenames", [("view_inboxupdate",), ("view_inboxupdate", "add_replay"), ("view_raw_body",)])
+def test_it_refuses_without_the_permission(codenames: tuple[str, ...]) -> None:
+    update = row(State.DEAD, body=BODY)
+    client = client_with(*codenames)
+    assert client.post(body_of(update), {"reason": "curious"}).status_code == HTTPStatus.FORBIDDEN
+    assert not RawLook.objects.exists()
+
+
+@pytest.mark.parametrize(("body", "words"), [(None, "pruned"), (b"\xff{", "\ufffd{"), (b"[1", "[1")])
+def test_any_body_can_be_shown(body: bytes | None, words: str) -> None:
+    update = row(State.QUARANTINED, body=body)
+    officer = client_with("view_inboxupdate", "view_raw_body")
+    assert words in officer.post(body_of(update), {"reason": "x"}).content.decode()
+
+
+def test_looks_and_replays_only_grow() -> None:
+    look = RawLook.objects.create(by="a", inbox_update_id=1, update_type="other", reason="x")
+    replay = Replay.objects.create(by="a", selection="all", reason="x", count=1)
+    for row_of_audit in (look, replay):
+        for change in (lambda r: r.delete(), lambda r: type(r).objects.filter(pk=r.pk).update(by="b")):
+            with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
+                change(row_of_audit)

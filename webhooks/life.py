@@ -1,0 +1,86 @@
+"""What became of an update, step by step, and which updates died of one error: for those who look after the inbox."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
+from django.utils.translation import gettext as _
+from django.utils.translation import ngettext
+
+from webhooks.models import InboxUpdate, RawLook, State
+from webhooks.updates import MalformedUpdate, parse
+
+MOST_GROUPS = 100
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    title: str
+    at: datetime | None = None
+    text: str = ""
+    # As the screens colour it: good, wait, bad, info.
+    tone: str = "info"
+
+
+def life_of(update: InboxUpdate) -> list[Step]:
+    """Return the steps of an update's life in their order: received, tried, finished, and with what effect."""
+    steps = [Step(_("Received"), update.received_at, update.update_type)]
+    if update.tries:
+        failed = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
+        steps.append(Step(failed, None, last_line(update.error), "wait"))
+    if update.state == State.PENDING:
+        return [*steps, Step(_("Next try"), update.next_try_at)]
+    return [*steps, _end(update), _effect(update)]
+
+
+_TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
+
+
+def _end(update: InboxUpdate) -> Step:
+    took = "" if update.processing_ms is None else _("took %.1f ms") % update.processing_ms
+    text = " · ".join(part for part in (update.reason, took) if part)
+    return Step(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
+
+
+def _effect(update: InboxUpdate) -> Step:
+    if update.has_changed_profile:
+        return Step(_("Profile changed"), None, update.user_id, "good")
+    if update.has_names:
+        return Step(_("Profile unchanged"), None, _("it knew all of this, or something later"))
+    return Step(_("No effect"), None, _("the update says nothing of a person’s name"))
+
+
+def last_line(error: str) -> str:
+    return error.rstrip().rpartition("\n")[2]
+
+
+def looks_at(update: InboxUpdate) -> QuerySet[RawLook]:
+    return RawLook.objects.filter(inbox_update_id=update.pk)
+
+
+def readable(body: bytes) -> str:
+    """Return a body as text, laid out where it is JSON."""
+    try:
+        return json.dumps(parse(body), ensure_ascii=False, indent=2)
+    except MalformedUpdate:
+        return body.decode(errors="replace")
+
+
+_LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_field=TextField())
+
+
+def dead_letter_groups() -> list[dict[str, Any]]:
+    """Return the dead letters by error and type, the largest group first."""
+    dead = InboxUpdate.objects.filter(state=State.DEAD).order_by()
+    groups = dead.values("reason", "update_type").annotate(
+        count=Count("pk"),
+        replayable=Count("pk", filter=Q(body__isnull=False)),
+        first=Min("finished_at"),
+        last=Max("finished_at"),
+        example=Max(_LAST_LINE),
+    )
+    return list(groups.order_by("-count", "reason", "update_type")[:MOST_GROUPS])
