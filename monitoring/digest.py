@@ -14,7 +14,7 @@ from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from employees.models import Employee
-from monitoring import reports
+from monitoring import census, reports
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 from webhooks.models import InboxUpdate, State
@@ -86,7 +86,7 @@ def weekly() -> Digest:
 
 
 def monthly() -> Digest:
-    sources = reports.employees_by_source()
+    sources = {row["source"]: row["count"] for row in census.employees().rows}
     total = sum(sources.values())
     shares = [(source, f"{count} ({reports.percentage(count, total)} %)") for source, count in sorted(sources.items())]
     return Digest(
