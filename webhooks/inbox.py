@@ -19,6 +19,7 @@ class Arrival(NamedTuple):
 
     ``dedup_key`` is equal for two deliveries of one update. ``earlier_key`` is the key that the same body had in the
     window before, for updates that are recognised by their body alone. ``reason`` is why it is quarantined, else "".
+    ``request_id`` is the delivery's, which the log of its processing names.
     """
 
     dedup_key: bytes
@@ -27,18 +28,22 @@ class Arrival(NamedTuple):
     update_type: str
     reason: str
     received_at: datetime
+    request_id: str = ""
 
 
-_INTO = "INSERT INTO webhook_inbox (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at)"
+_INTO = (
+    "INSERT INTO webhook_inbox"
+    " (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)"
+)
 _ONCE = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
-_ROW = "(%b, %b, %b, %b, %b, %b, %b, %b)"
+_ROW = "(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
 # Up to here a commit is a fifth cheaper for PostgreSQL by VALUES than by arrays, whose binding is cheaper for us.
 _FEW = 8
 _STORE_FEW = [f"{_INTO} VALUES {', '.join([_ROW] * rows)} {_ONCE}" for rows in range(_FEW + 1)]
 _STORE_MANY = f"""
 {_INTO}
 SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[],
-                     %b::timestamptz[], %b::timestamptz[], %b::timestamptz[])
+                     %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[])
 {_ONCE}
 """  # noqa: S608
 
@@ -46,7 +51,8 @@ SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[
 def _row(arrival: Arrival) -> tuple[object, ...]:
     at = arrival.received_at
     state, finished_at = ("quarantined", at) if arrival.reason else ("pending", None)
-    return arrival.dedup_key, arrival.body, arrival.update_type, state, arrival.reason, at, at, finished_at
+    said = arrival.dedup_key, arrival.body, arrival.update_type, state, arrival.reason
+    return *said, at, at, finished_at, arrival.request_id
 
 
 def _insert(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> set[bytes]:

@@ -57,9 +57,16 @@ class Batch:
     def __init__(self, limit: int = BATCH) -> None:
         self.limit = limit
         self.updates: list[InboxUpdate] = []
+        self.extracted: list[tuple[InboxUpdate, Sighting]] = []
 
-    @transaction.atomic
     def process(self) -> None:
+        """Work the batch off, and tell what was extracted once it is committed."""
+        with transaction.atomic():
+            self._work_off()
+        for update, sighting in self.extracted:
+            logger.info("profile extracted", extra=_extracted(update, sighting))
+
+    def _work_off(self) -> None:
         started = time.perf_counter()
         self.updates = InboxUpdate.objects.take(self.limit)
         if not self.updates:
@@ -82,15 +89,14 @@ class Batch:
     def _collect(self) -> None:
         readings = [(update, interpret(update)) for update in self.updates]
         links = [reading.phone_link for _, reading in readings if reading.phone_link]
-        sightings = [reading.sighting for _, reading in readings if reading.sighting]
+        self.extracted = [(update, reading.sighting) for update, reading in readings if reading.sighting]
+        sightings = [sighting for _, sighting in self.extracted]
         PhoneLink.objects.absorb(links)
         changed = Profile.objects.absorb(sightings)
         changed_ids = {profile.user_id for profile in changed}
         for update, reading in readings:
             update.has_changed_profile = reading.sighting is not None and reading.user_id in changed_ids
         cache.write_through(changed)
-        for sighting in sightings:
-            logger.info("profile extracted", extra=_extracted(sighting))
 
 
 def interpret(update: InboxUpdate) -> updates.Reading:
@@ -109,7 +115,13 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Count a failed try: the next one comes later each time, with jitter; after the last the update is dead."""
     logger.error(
         "webhook update failed",
-        extra={"event": "update_failed", "update": update.pk, "error": type(error).__name__, "tries": update.tries + 1},
+        extra={
+            "event": "update_failed",
+            "update": update.pk,
+            "error": type(error).__name__,
+            "tries": update.tries + 1,
+            "request_id": update.request_id,
+        },
     )
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
     trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:].replace("\0", "")
@@ -127,7 +139,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         )
 
 
-def _extracted(sighting: Sighting) -> dict[str, Any]:
+def _extracted(update: InboxUpdate, sighting: Sighting) -> dict[str, Any]:
     return {
         "component": "webhook_handler",
         "event": "profile_extracted",
@@ -135,4 +147,6 @@ def _extracted(sighting: Sighting) -> dict[str, Any]:
         "has_first_name": sighting.first_name is not None,
         "has_last_name": bool(sighting.last_name and sighting.last_name.value),
         "source": "user_input" if sighting.user_provided_name else "webhook",
+        "processing_time_ms": round(update.processing_ms or 0, 3),
+        "request_id": update.request_id,
     }

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 import hmac
 import json
+import re
+import secrets
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING, Any
@@ -33,6 +35,9 @@ _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 refusals = Counter("webhook_refusals", "Requests to the webhook that were not stored", ["status"])
 old_secrets = Counter("webhook_old_secret", "Requests with a secret other than the first of WEBHOOK_SECRET")
+empty_envelopes = Counter("webhook_empty_envelopes", "Polling envelopes without an update: nothing to store")
+
+_is_request_id = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII).fullmatch
 
 
 class Answer:
@@ -79,16 +84,16 @@ def receive(environ: WSGIEnvironment) -> Answer:
         return NOT_STORED
     if body is None:
         return TOO_LARGE
-    return _refusal_of_form(environ, body) or _store(body)
+    return _refusal_of_form(environ, body) or _store(body, _request_id(environ))
 
 
 def _knows_secret(given: str) -> bool:
-    secrets = settings.WEBHOOK_SECRETS
-    if not secrets:
+    known = settings.WEBHOOK_SECRETS
+    if not known:
         return True
     presented = given.encode("latin-1", errors="replace")
     # All are compared: the time must not tell which secret came close.
-    matches = [hmac.compare_digest(presented, secret) for secret in secrets]
+    matches = [hmac.compare_digest(presented, secret) for secret in known]
     if any(matches[1:]):
         old_secrets.inc()
     return any(matches)
@@ -116,9 +121,16 @@ def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:
     return FORM if is_form and body.lstrip()[:1] not in (b"{", b"[") else None
 
 
-def _store(body: bytes) -> Answer:
-    arrivals = arrivals_in(body, timezone.now())
+def _request_id(environ: WSGIEnvironment) -> str:
+    """Return the id that a proxy gave this request, or one of our own: the log of the processing names it."""
+    given: str = environ.get("HTTP_X_REQUEST_ID", "")
+    return given if _is_request_id(given) else secrets.token_hex(16)
+
+
+def _store(body: bytes, request_id: str) -> Answer:
+    arrivals = arrivals_in(body, timezone.now(), request_id)
     if not arrivals:
+        empty_envelopes.inc()
         return OK
     try:
         writer.write(arrivals)
@@ -127,15 +139,15 @@ def _store(body: bytes) -> Answer:
     return OK
 
 
-def arrivals_in(body: bytes, received_at: datetime) -> list[Arrival]:
+def arrivals_in(body: bytes, received_at: datetime, request_id: str = "") -> list[Arrival]:
     """Return the rows that a body becomes: one an update, or one quarantined whole."""
     try:
         unwrapped = updates.unwrap(body)
     except updates.MalformedUpdate as error:
-        return [_arrival({}, body, received_at, str(error))]
-    return [_arrival(update, own_body, received_at) for own_body, update in unwrapped]
+        return [_arrival({}, body, received_at, request_id, str(error))]
+    return [_arrival(update, own_body, received_at, request_id) for own_body, update in unwrapped]
 
 
-def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, reason: str = "") -> Arrival:
+def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, request_id: str, reason: str = "") -> Arrival:
     key, earlier_key = updates.repeat_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at)
+    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, request_id)
