@@ -13,7 +13,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 SHARED_OUT = -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint openapi migrate-up \
+.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory bench-start lint openapi migrate-up \
 	deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
@@ -34,6 +34,9 @@ test-chaos: development ## kill -9 of every part while 20 000 updates arrive (AR
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
+
+bench-start: development ## start and stop `make run` twice on a folder of its own, do the main job, and tell the seconds
+	@PYTHONPATH=. $(PY) .ci/smoke.py .
 
 test-migrations: development ## migrate a million employees, forward and back, under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py --timeout 900 -s $(ARGS)
