@@ -15,7 +15,7 @@ SHARED_OUT = -n 3 --dist loadgroup
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e test-all fuzz audit \
-	bench bench-directory lint messages openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
+	bench bench-directory bench-start lint messages openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
 	runtime development
 
 help: ## this list
@@ -71,6 +71,9 @@ test-e2e: development ## the admin in a browser, where one is installed
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
+
+bench-start: development ## start and stop `make run` twice on a folder of its own, do the main job, and tell the seconds
+	@PYTHONPATH=. $(PY) .ci/smoke.py .
 
 test-migrations: development ## migrate a million employees, forward and back, under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \

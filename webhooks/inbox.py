@@ -21,6 +21,7 @@ class Arrival(NamedTuple):
 
     ``dedup_key`` is equal for two deliveries of one update. ``earlier_key`` is the key that the same body had in the
     window before, for updates that are recognised by their body alone. ``reason`` is why it is quarantined, else "".
+    ``request_id`` is the delivery's, which the log of its processing names.
     """
 
     dedup_key: bytes

@@ -86,6 +86,7 @@ class InboxUpdate(models.Model):
     has_names = models.BooleanField(_("carries names"), db_default=False)
     has_changed_profile = models.BooleanField(_("changed the profile"), db_default=False)
     received_at = models.DateTimeField(_("received at"))
+    request_id = models.CharField(_("request id"), max_length=64, blank=True, db_default="")
     finished_at = models.DateTimeField(_("finished at"), null=True)
     processing_ms = models.FloatField(_("processing time, ms"), null=True)
     tries = models.SmallIntegerField(_("failed tries"), db_default=0)

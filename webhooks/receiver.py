@@ -34,6 +34,7 @@ _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 refusals = Counter("webhook_refusals", "Requests to the webhook that were not stored", ["status"])
 old_secrets = Counter("webhook_old_secret", "Requests with a secret other than the first of WEBHOOK_SECRET")
+empty_envelopes = Counter("webhook_empty_envelopes", "Polling envelopes without an update: nothing to store")
 
 
 class Answer:
@@ -120,6 +121,7 @@ def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:
 def _store(body: bytes) -> Answer:
     arrivals = arrivals_in(body, timezone.now())
     if not arrivals:
+        empty_envelopes.inc()
         return OK
     try:
         writer.write(arrivals)
