@@ -32,6 +32,13 @@ class PhoneField(serializers.CharField):
             raise serializers.ValidationError(str(error)) from None
 
 
+class TextField(serializers.CharField):
+    """Text, and not a number for its digits."""
+
+    def to_internal_value(self, data: Any) -> str:
+        return super().to_internal_value(checked_text(data))
+
+
 class UniversitySerializer(serializers.ModelSerializer[University]):
     class Meta:
         model = University
@@ -39,6 +46,7 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
         # The constraints answer, as 409: two creates at once both pass a look beforehand.
         validators: list[Any] = []
 
+    name = TextField(max_length=500)
     inn = serializers.RegexField(INN, required=False, allow_blank=True)
     kpp = serializers.RegexField(KPP, required=False, allow_blank=True)
 
@@ -71,7 +79,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
     university = UniversitySerializer(read_only=True)
     inn = serializers.RegexField(INN, write_only=True, required=False, allow_blank=True)
     kpp = serializers.RegexField(KPP, write_only=True, required=False, allow_blank=True)
-    university_name = serializers.CharField(write_only=True, required=False, allow_blank=True, max_length=500)
+    university_name = TextField(write_only=True, required=False, allow_blank=True, max_length=500)
 
     class Meta:
         model = Employee

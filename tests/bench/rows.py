@@ -22,11 +22,12 @@ _LAST = "Иванов Петров Сидоров Кузнецов Смирно�
 _EMPLOYEES = """
 INSERT INTO employees (phone, first_name, last_name, middle_name, max_id, role, university_id, profile_source,
     created_at, updated_at)
-SELECT '+79' || lpad((n::bigint * 387420489 %% 999999937)::text, 9, '0'), (%(first)s::text[])[1 + n %% 16],
-    CASE WHEN n %% 3 = 0 THEN (%(last)s::text[])[1 + n %% 14]
+SELECT '+79' || lpad((n::bigint * 387420489 %% 999999937)::text, 9, '0'),
+    CASE WHEN %(nameless)s THEN 'Неизвестно' ELSE (%(first)s::text[])[1 + n %% 16] END,
+    CASE WHEN %(nameless)s THEN 'Неизвестно' WHEN n %% 3 = 0 THEN (%(last)s::text[])[1 + n %% 14]
     ELSE initcap(translate(substr(md5((n %% 40000)::text), 1, 4 + n %% 5), '0123456789abcdef', 'абвгдежиклмнопрс'))
         || 'ов' END,
-    '', CASE WHEN n %% 2 = 0 THEN n::text END, CASE WHEN n %% 1000 = 0 THEN 'curator' ELSE '' END,
+    '', CASE WHEN %(nameless)s OR n %% 2 = 0 THEN n::text END, CASE WHEN n %% 1000 = 0 THEN 'curator' ELSE '' END,
     (%(universities)s::bigint[])[1 + n %% 20], 'manual',
     now() - n * interval '1 second', now()
 FROM generate_series(%(start)s, %(stop)s) n
@@ -39,8 +40,8 @@ def run(sql: str, **params: Any) -> list[tuple[object, ...]]:
         return list(cursor.fetchall()) if cursor.description else []
 
 
-def fill(rows: int = ROWS, *, start: int = 1) -> None:
-    """Insert employees of twenty universities; names as unevenly spread as in life."""
+def fill(rows: int = ROWS, *, start: int = 1, nameless: bool = False) -> None:
+    """Insert employees of twenty universities; names as unevenly spread as in life, or none and everybody in MAX."""
     universities = run(
         "INSERT INTO universities (name, inn, kpp, created_at, updated_at) "
         "SELECT 'Вуз ' || n || '-' || %(start)s, '', '', now(), now() FROM generate_series(1, 20) n RETURNING id",
@@ -51,6 +52,7 @@ def fill(rows: int = ROWS, *, start: int = 1) -> None:
         first=_FIRST.split(),
         last=_LAST.split(),
         universities=[row[0] for row in universities],
+        nameless=nameless,
         start=start,
         stop=start + rows - 1,
     )

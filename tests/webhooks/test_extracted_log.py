@@ -72,4 +72,6 @@ def test_nothing_is_told_of_what_was_rolled_back(
         assert process_inbox() == 0
     assert not Profile.objects.exists()
     assert told(caplog) == []
-    assert [vars(record)["request_id"] for record in caplog.records if "request_id" in vars(record)] == ["0123456789abcdef-2"]
+    assert [vars(record)["request_id"] for record in caplog.records if "request_id" in vars(record)] == [
+        "0123456789abcdef-2"
+    ]
