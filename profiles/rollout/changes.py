@@ -26,6 +26,7 @@ from profiles.rollout.lock import locked_rollout, patient_transaction
 from profiles.rollout.models import (
     EMERGENCY_STOP,
     PHASES,
+    SHADOW,
     SWITCHES,
     Change,
     Flag,
@@ -236,6 +237,8 @@ def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
     rule["expires_at"] = scope.expires_at.isoformat() if scope.expires_at else None
     with locked_rollout() as rollout:
         rules.refuse_stale(order.expected_revision, rollout.revision)
+        if scope.expires_at and scope.expires_at <= timezone.now() and not is_removal:
+            raise ChangeRefused(_("The rule would be over before it begins"))
         if is_removal:
             scope.delete()
         else:
@@ -247,12 +250,27 @@ def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
 @contextmanager
 def saving(flag: Flag) -> Iterator[None]:
     """Keep the rules around ``Flag.save()``: they hold for code, forms and shells that know nothing of this module."""
-    if flag.name not in PHASES:
-        flag.percent = rules.percentage(flag.percent)
+    order = Order(flag.change_by or _("code"), flag.change_reason or _("Saved by code, without a reason"))
+    with (_saving_phase if flag.name in PHASES else _saving_other)(flag, order):
         yield
-        transaction.on_commit(forget_state)
-        return
+
+
+@contextmanager
+def _saving_other(flag: Flag, order: Order) -> Iterator[None]:
+    flag.percent = rules.percentage(flag.percent)
+    was = Flag.objects.filter(pk=flag.pk).values_list("percent", flat=True).first()
+    with transaction.atomic():
+        yield
+        if flag.name == SHADOW and was is not None and was != flag.percent:
+            before, after = ({"percents": {SHADOW: rules.shown(percent)}} for percent in (was, flag.percent))
+            note("save", order, after, before=before)
+    transaction.on_commit(forget_state)
+
+
+@contextmanager
+def _saving_phase(flag: Flag, order: Order) -> Iterator[None]:
     with locked_rollout() as rollout:
+        rules.refuse_own_salt(flag)
         before = Controls.read(rollout)
         after = deepcopy(before)
         after.percents = before.moved(flag.name, flag.percent)
@@ -267,12 +285,11 @@ def saving(flag: Flag) -> Iterator[None]:
             return
         flag.moved_at = timezone.now()
         yield
-        order = Order(flag.change_by or _("code"), flag.change_reason or _("Saved by code, without a reason"))
         _write(rollout, before, after)
         record(rollout, "save", order, before.as_json(), after.as_json())
 
 
-def note(action: str, order: Order, told: dict[str, Any]) -> None:
-    """Leave an audit row of something that was done and changed nothing."""
+def note(action: str, order: Order, told: dict[str, Any], *, before: dict[str, Any] | None = None) -> None:
+    """Leave an audit row of something that changed none of the controls."""
     with locked_rollout() as rollout:
-        record(rollout, action, order, {}, told)
+        record(rollout, action, order, before or {}, told)

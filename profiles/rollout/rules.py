@@ -1,4 +1,4 @@
-"""The rules that every change of the rollout keeps, on whatever surface it is asked for; no I/O."""
+"""The rules that every change of the rollout keeps, on whatever surface it is asked for."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import Any
 from django.core.exceptions import ValidationError
 from django.utils.translation import gettext as _
 
-from profiles.rollout.models import PHASES
+from profiles.rollout.models import PHASES, Flag
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
 REASON_LENGTH = 500
@@ -40,8 +40,20 @@ class Order:
 def refuse_unreasoned(reason: str) -> None:
     if not reason.strip():
         raise ChangeRefused(_("A reason is required"))
-    if len(reason) > REASON_LENGTH or "\0" in reason:
-        raise ChangeRefused(_("A reason has at most %(limit)d characters") % {"limit": REASON_LENGTH})
+    if len(reason) > REASON_LENGTH or not _is_text(reason):
+        raise ChangeRefused(_("A reason is text of at most %(limit)d characters") % {"limit": REASON_LENGTH})
+
+
+def _is_text(words: str) -> bool:
+    """Tell whether PostgreSQL can keep it: a shell passes on bytes that are no UTF-8 as surrogates."""
+    return "\0" not in words and not any("\ud800" <= letter <= "\udfff" for letter in words)
+
+
+def refuse_own_salt(flag: Flag) -> None:
+    """Keep the phases' cohorts nested: they are counted with one salt."""
+    others = Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt)
+    if flag.name in PHASES and others.exists():
+        raise ChangeRefused(_("The phases have one salt: another one would deal the employees anew"))
 
 
 def refuse_stale(expected: int | None, revision: int) -> None:

@@ -60,6 +60,8 @@ class Command(BaseCommand):
             return self._schema(**options)
         if options.get("rehearse"):
             return self._rehearsal(**options)
+        if options.get("university") is not None:
+            raise CommandError("--university is for --rehearse: an emergency rollback is for everybody")
         return self._part(part, **options)
 
     def _part(self, part: str, *, undo: bool = False, **options: Any) -> Iterator[str]:

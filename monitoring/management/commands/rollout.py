@@ -6,7 +6,7 @@ import getpass
 import sys
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterable
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -16,7 +16,7 @@ from django.utils.dateparse import parse_datetime
 
 from config.env import parse_duration
 from employees.models import BackfillRun, RunStatus, University
-from monitoring import console, evidence, preview, probe, steering
+from monitoring import conductor, console, evidence, preview, probe, steering
 from monitoring.steering import Held
 from profiles import phones
 from profiles.rollout import changes, rules
@@ -107,6 +107,8 @@ class Command(BaseCommand):
 
     def on_replay(self, percent: str, days: int, **_: Any) -> Iterable[Any]:
         share = rules.percentage(percent)
+        if not 1 <= days <= conductor.KEPT.days:
+            raise CommandError(f"Comparisons are kept for {conductor.KEPT.days} days: --days is 1 to that")
         seen = evidence.replay(share, timedelta(days=days))
         universities = seen.pop("by_university")
         yield f"Had phase 3 been at {rules.shown(share)} % in the last {days} days:"
@@ -198,7 +200,9 @@ def order_of(
     force: bool = False,
     **_: Any,
 ) -> Order:
-    return Order(by or _user(), reason, expect_revision, dry_run, force)
+    # A shell passes on bytes that are no UTF-8.
+    by = (by or _user()).encode(errors="replace").decode()
+    return Order(by, reason, expect_revision, dry_run, force)
 
 
 def _user() -> str:
@@ -209,14 +213,13 @@ def _user() -> str:
 
 
 def moment(text: str) -> datetime:
-    """Read a moment, or a duration from now."""
+    """Read a moment to come, or a duration from now."""
     try:
-        at = parse_datetime(text)
-    except ValueError:
-        at = None
-    if at is None:
-        try:
-            return timezone.now() + parse_duration(text)
-        except ValueError:
-            raise CommandError(f"--at is neither a moment nor a duration: {text[:50]}") from None
-    return at if at.tzinfo else timezone.make_aware(at)
+        at = parse_datetime(text) or timezone.now() + parse_duration(text)
+        # Within the years that there are in UTC.
+        at = (at if at.tzinfo else timezone.make_aware(at)).astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise CommandError(f"Neither a moment nor a duration: {text[:50]}") from None
+    if at <= timezone.now():
+        raise CommandError(f"That moment is over: {text[:50]}")
+    return at

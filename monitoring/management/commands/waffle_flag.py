@@ -59,6 +59,9 @@ class Command(BaseCommand):
         if flag is None:
             raise CommandError(f"There is no flag “{name}”: --create makes it")
         flag.percent = rules.percentage(flag.percent if wanted is None else wanted)
-        if not options["dry_run"]:
+        order = order_of(**options)
+        rules.refuse_unreasoned(order.reason)
+        flag.change_by, flag.change_reason = order.by, order.reason
+        if not order.is_dry_run:
             flag.save()
         self.stdout.write(f"{name}: {rules.shown(flag.percent)} %")

@@ -1,0 +1,20 @@
+"""Waffle's own, but for what steers the rollout: a phase or a switch that is gone could not be audited or restored."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from django.core.management.base import CommandError
+from waffle.management.commands import waffle_delete
+
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
+
+_OURS = {*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP}
+
+
+class Command(waffle_delete.Command):
+    def handle(self, *args: Any, **options: Any) -> None:
+        for kind in ("flag_names", "switch_names"):
+            if ours := sorted(_OURS & set(options[kind] or ())):
+                raise CommandError(f"{ours[0]} steers the rollout and is not deleted: set it to 0, or turn it off")
+        super().handle(*args, **options)

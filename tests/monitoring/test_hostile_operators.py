@@ -1,0 +1,279 @@
+"""Wrong words, two operators at once, clocks that jump: refused in one line, never a traceback, never half a change."""
+
+import io
+import json
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+import time_machine
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
+from django.db import connection, transaction
+from django.test import Client
+from django.utils import timezone
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
+from rest_framework.test import APIClient
+from waffle.models import Switch
+
+from employees.models import University
+from monitoring import conductor
+from monitoring.admin import ReasonedForm
+from monitoring.models import GateCheck, Verdict
+from profiles.rollout import changes
+from profiles.rollout.decision import decide, forget_state
+from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.rules import ChangeRefused, Order
+from tests.conftest import Phases
+
+ORDER = Order("tester", "because")
+
+
+def run(*words: str) -> str:
+    out = io.StringIO()
+    call_command(*words, stdout=out, stderr=out)
+    forget_state()
+    return out.getvalue()
+
+
+def state() -> tuple[Any, ...]:
+    flags = tuple(Flag.objects.order_by("name").values_list("name", "percent", "everyone", "salt"))
+    return flags, tuple(Switch.objects.order_by("name").values_list("name", "active")), Rollout.current().revision
+
+
+@pytest.fixture
+def _five(phases: Phases, university: University) -> None:
+    phases(100, 100, 5)
+
+
+REASON = ("--reason", "r")
+BAD_LINES = [
+    ("rollout", "set", "--phase", "5", "--percent", "1", *REASON),
+    ("rollout", "set", "--phase", "", "--percent", "1", *REASON),
+    ("rollout", "set", "--phase", "3", "--percent", "", *REASON),
+    ("rollout", "set", "--phase", "3", "--percent", "1e999999", *REASON),
+    ("rollout", "set", "--phase", "3", "--percent", "1"),
+    ("rollout", "set", "--phase", "3", "--percent", "1", "--reason", "\udcff"),
+    ("rollout", "set", "--phase", "3", "--percent", "1", "--reason", "x" * 501),
+    ("rollout", "set", "--phase", "3", "--percent", "1", "--expect-revision", "999999999999999999999", *REASON),
+    ("rollout", "advance", "--phase", "2", *REASON),
+    ("rollout", "schedule", "--phase", "3", "--percent", "25", "--at", "99999999999h", *REASON),
+    ("rollout", "schedule", "--phase", "3", "--percent", "25", "--at", "2020-01-01T00:00", *REASON),
+    ("rollout", "schedule", "--phase", "3", "--percent", "25", "--at", "2031-13-01T00:00", *REASON),
+    ("rollout", "schedule", "--phase", "3", "--percent", "25", "--at", "0001-01-01T00:00+14:00", *REASON),
+    ("rollout", "schedule", "--phase", "3", "--percent", "25", "--at", "9999-12-31T23:59-14:00", *REASON),
+    ("rollout", "university", "deny", "--id", "9223372036854775808", *REASON),
+    ("rollout", "university", "deny", "--id", "-1", *REASON),
+    ("rollout", "replay", "--percent", "50", "--days", "0"),
+    ("rollout", "replay", "--percent", "50", "--days", "999999999999"),
+    ("rollout", "replay", "--percent", "-1"),
+    ("rollout", "preview", "--phase", "3", "--percent", "50", "--limit", "99999999999999999999"),
+    ("rollout", "history", "--limit", "99999999999999999999"),
+    ("rollout", "explain", "--phone", "1" * 500),
+    ("rollout", "gates", "--phase", "0"),
+    ("rollback", "emergency", "--university", "1", *REASON),
+    ("rollback", "emergency", "--rehearse", *REASON),
+    ("rollback", "emergency", "--rehearse", "--university", "99999999999999999999", *REASON),
+    ("rollback", "schema", *REASON),
+    ("waffle_flag", PHASES[2], "--percent", "1", "--reason", " "),
+    ("waffle_flag", "no_such_flag", "--percent", "1"),
+    ("waffle_switch", "emergency_stopp", "on"),
+    ("waffle_delete", "--flags", PHASES[2]),
+    ("waffle_delete", "--switches", "emergency_stop"),
+]
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_five")
+@pytest.mark.parametrize("words", BAD_LINES, ids=lambda words: " ".join(words)[:60])
+def test_a_wrong_line_is_refused_in_one(words: tuple[str, ...]) -> None:
+    before = state()
+    with pytest.raises(CommandError) as refused, transaction.atomic():
+        run(*words)
+    assert "\n" not in str(refused.value)
+    assert state() == before
+    assert not Plan.objects.exists()
+
+
+words = st.text(max_size=20) | st.sampled_from(["3", "50", "1h", "+79161234567", "100.00", "0x1", "-0", "٣", "1_0"])
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_five")
+@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(phase=words, percent=words, at=words, phone=words, reason=words)
+def test_any_words_are_taken_or_refused(phase: str, percent: str, at: str, phone: str, reason: str) -> None:
+    for line in (
+        ("set", f"--phase={phase}", f"--percent={percent}", f"--reason={reason}", "--dry-run"),
+        ("schedule", f"--phase={phase}", f"--percent={percent}", f"--at={at}", f"--reason={reason}", "--dry-run"),
+        ("university", "deny", "--id=1", f"--until={at}", f"--reason={reason}", "--dry-run"),
+        ("explain", f"--phone={phone}"),
+        ("preview", f"--phase={phase}", f"--percent={percent}"),
+        ("replay", f"--percent={percent}"),
+    ):
+        try:
+            with transaction.atomic():
+                run("rollout", *line)
+        except CommandError:
+            continue
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("_five")
+@pytest.mark.parametrize(
+    "body",
+    [
+        {},
+        {"phase": None, "percent": "1", "reason": "r"},
+        {"phase": 3, "percent": None, "reason": "r"},
+        {"phase": {"a": 1}, "percent": [1], "reason": "r"},
+        {"phase": 3, "percent": True, "reason": "r"},
+        {"phase": 3, "percent": "1", "reason": "a\x00"},
+        {"phase": 3, "percent": "1", "reason": "r", "expect_revision": 10**30},
+        {"phase": 3, "percent": "1", "reason": "r", "dry_run": "maybe"},
+        {"phase": 3, "percent": "1", "reason": "\ud800"},
+        [],
+        "set",
+    ],
+)
+def test_a_wrong_body_is_400(api: APIClient, body: Any) -> None:
+    before, path = state(), "/monitoring/rollout/set"
+    assert api.post(path, json.dumps(body), content_type="application/json").status_code == 400
+    assert state() == before
+
+
+@pytest.mark.django_db
+def test_the_phases_keep_one_salt(phases: Phases) -> None:
+    flag = Flag.objects.get(name=PHASES[2])
+    flag.salt = "mine"
+    with pytest.raises(ChangeRefused, match="one salt"):
+        flag.save()
+
+
+@pytest.mark.django_db
+def test_the_shadow_is_audited_too(phases: Phases) -> None:
+    with pytest.raises(CommandError, match="A reason is required"):
+        run("waffle_flag", SHADOW, "--percent", "7", "--reason", "")
+    run("waffle_flag", SHADOW, "--percent", "7", "--reason", "less load")
+    change = Change.objects.latest("revision")
+    assert (change.reason, change.after) == ("less load", {"percents": {SHADOW: "7"}})
+    assert "shadow" in run("rollout", "history", "--limit", "1")
+
+
+@pytest.mark.django_db
+def test_no_user_is_special(phases: Phases, superadmin: User) -> None:
+    phases(100, 100, 99)
+    Flag.objects.update(superusers=True, staff=True, authenticated=True)
+    flag = Flag.objects.get(name=PHASES[2])
+    flag.users.add(superadmin)
+    assert not flag.is_active_for_user(superadmin)
+
+
+@pytest.mark.django_db
+def test_the_admin_shows_what_was_refused_late(
+    phases: Phases, superadmin: User, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The form was valid, and somebody was quicker."""
+    phases(100, 100, 5)
+    changes.set_percent(3, 4, ORDER)
+    monkeypatch.setattr(ReasonedForm, "clean", lambda form: form.cleaned_data)
+    client.force_login(superadmin)
+    path = f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/"
+    form = {"percent": "1", "reason": "r", "note": "", "expect_revision": Rollout.current().revision - 1}
+    answer = client.post(path, form, follow=True)
+    assert answer.status_code == 200
+    assert "Somebody else changed the rollout" in "".join(map(str, answer.context["messages"]))
+    assert Flag.objects.get(name=PHASES[2]).percent == 4
+
+
+def at_once(work: list[Callable[[], object]]) -> list[str]:
+    """Do it all at once, each on a connection of its own; return what each was told, nothing where it went well."""
+
+    def one(deed: Callable[[], object]) -> str:
+        try:
+            deed()
+        except (ChangeRefused, CommandError) as refused:
+            return str(refused)
+        finally:
+            connection.close()
+        return ""
+
+    with ThreadPoolExecutor(len(work)) as pool:
+        return list(pool.map(one, work))
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_eight_operators_one_wins(phases: Phases) -> None:
+    phases(100, 100, 50)
+    changes.set_percent(3, 40, ORDER)
+    revision = Rollout.current().revision
+    told = at_once(
+        [
+            lambda percent=percent: changes.set_percent(3, percent, Order("t", "r", expected_revision=revision))  # type: ignore[misc]
+            for percent in range(1, 9)
+        ]
+    )
+    assert told.count("") == 1
+    assert all("Somebody else changed the rollout" in words for words in told if words)
+    assert Change.objects.filter(revision=revision + 1).count() == 1
+    assert Rollout.current().revision == revision + 1
+
+
+@pytest.mark.django_db(transaction=True)
+def test_an_emergency_among_others_has_the_last_word(phases: Phases) -> None:
+    phases(100, 100, 50)
+    force = Order("t", "r", is_forced=True)
+    told = at_once(
+        [
+            *[lambda: changes.set_percent(3, 75, force)] * 3,
+            lambda: changes.emergency(ORDER),
+            lambda: changes.emergency(Order("other", "me too")),
+            *[lambda: changes.set_percent(3, 100, force)] * 3,
+        ]
+    )
+    assert told[3] == told[4] == ""
+    assert decide(None).reason == "KILLED"
+    assert {flag.percent for flag in Flag.objects.filter(name__in=PHASES)} == {0}
+    assert Change.objects.filter(action="emergency").count() == 1
+    revisions = list(Change.objects.values_list("revision", flat=True))
+    assert len(revisions) == len(set(revisions))
+
+
+@pytest.mark.django_db
+def test_the_conductor_looks_again_when_a_clock_was_ahead(phases: Phases, redis: object) -> None:
+    # Before phase 3 it would send an update, which stays.
+    phases(100, 100, 5)
+    GateCheck.objects.create(phase=0, gate="tripwire", verdict=Verdict.PASS, at=timezone.now() + timedelta(days=1))
+    conductor.conduct()
+    assert GateCheck.objects.filter(gate="tripwire").count() == 2
+
+
+@pytest.mark.django_db
+@pytest.mark.parametrize(
+    "at", ["2028-02-29T23:59:59+00:00", "2027-03-28T01:30:00+01:00", "2026-12-31T23:59:59.999999+00:00"]
+)
+def test_a_planned_step_fires_on_the_edge_and_not_before(phases: Phases, university: University, at: str) -> None:
+    phases(100, 100, 5)
+    due = datetime.fromisoformat(at).astimezone(UTC)
+    with time_machine.travel(due - timedelta(days=1), tick=False):
+        run("rollout", "schedule", "--phase", "3", "--percent", "1", "--at", at, "--reason", "r")
+    with time_machine.travel(due - timedelta(milliseconds=1), tick=False):
+        assert conductor.conduct()[0] == "0 planned steps"
+    with time_machine.travel(due, tick=False):
+        assert conductor.conduct()[0] == "1 planned steps"
+    assert Flag.objects.get(name=PHASES[2]).percent == 1
+
+
+@pytest.mark.django_db
+def test_a_rule_that_is_over_is_refused(phases: Phases, university: University) -> None:
+    for until in ("2020-01-01T00:00", "0s"):
+        with pytest.raises(CommandError, match="over"):
+            run("rollout", "university", "deny", "--id", str(university.pk), "--until", until, "--reason", "r")
+    over = Scope(university_id=1, reason="r", expires_at=timezone.now() - timedelta(seconds=1))
+    with pytest.raises(ChangeRefused, match="over before it begins"):
+        changes.set_scope(over, ORDER)
+    assert not Scope.objects.exists()
