@@ -72,6 +72,7 @@ class Validation:
     patience: float = PATIENCE_SECONDS
     user_id: str = field(default_factory=lambda: str(_FIRST_ID + secrets.randbelow(_IDS)))
     key: bytes = b""
+    sent_at: int = 0
 
     def run(self) -> Iterator[Outcome]:
         """Yield a line a step, up to the first that fails, and last what the removal left."""
@@ -108,7 +109,7 @@ class Validation:
     def body(self) -> bytes:
         user = {"user_id": int(self.user_id), "first_name": FIRST_NAME, "last_name": LAST_NAME, "is_bot": False}
         return json.dumps(
-            {"update_type": "bot_started", "timestamp": self._sent_at, "chat_id": 0, "user": user}
+            {"update_type": "bot_started", "timestamp": self.sent_at, "chat_id": 0, "user": user}
         ).encode()
 
     def _post(self, body: bytes, secret: str | None) -> int:
@@ -125,7 +126,7 @@ class Validation:
 
     def webhook(self) -> str:
         now = timezone.now()
-        self._sent_at = int(now.timestamp() * 1000)
+        self.sent_at = int(now.timestamp() * 1000)
         self.key, _earlier = repeat_keys(json.loads(self.body), self.body, now)
         status = self._post(self.body, _secret())
         if status != requests.codes.ok:
