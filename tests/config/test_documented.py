@@ -9,7 +9,18 @@ ROOT = Path(__file__).parent.parent.parent
 READS = re.compile(
     r'(?:env\.\w+\(|duration\(env, |(?:environ|environment|given|login)(?:\.get\(|, |\[))"([A-Z][A-Z0-9_]+)"'
 )
-INTERNAL = {"CONTENT_LENGTH", "PATH_INFO", "REQUEST_METHOD", "ARGS", "MAKELEVEL", "ENV_FILE", "PATH", "HOME", "CI"}
+INTERNAL = {
+    "CONTENT_LENGTH",
+    "PATH_INFO",
+    "HTTP_X_REQUEST_ID",
+    "REQUEST_METHOD",
+    "ARGS",
+    "MAKELEVEL",
+    "ENV_FILE",
+    "PATH",
+    "HOME",
+    "CI",
+}
 
 
 def read_by_the_code() -> set[str]:
