@@ -114,8 +114,8 @@ deploy: runtime ## migrate, collect static files, check, then reload the `make r
 	$(MODE) $(PY) manage.py check --deploy
 	@$(PY) -m config.console reload
 
-health: runtime ## one line from /health and /ready
-	@$(PY) -m config.console health
+health: runtime ## one line a component: web, stores, processes, inbox, rollout, alerts
+	@$(MODE) $(PY) manage.py health
 
 logs: ## follow the logs of DATA_DIR
 	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log

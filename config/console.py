@@ -1,4 +1,4 @@
-"""What the Makefile asks of a running system: a Redis command, its health, a reload."""
+"""What the Makefile asks of a running system: a Redis command, a reload; and whether its web server answers."""
 
 import json
 import os
@@ -42,16 +42,9 @@ def _printed(reply: object) -> str:
     return str(reply)
 
 
-def health(launch: Launch) -> str:
-    answers = [f"{path} {_status(launch, path)}" for path in ("/health", "/ready")]
-    line = f"{launch.url}: {', '.join(answers)}"
-    if not answers[1].startswith("/ready 200"):
-        raise StartError(line)
-    return line
-
-
-def _status(launch: Launch, path: str) -> str:
-    request = urllib.request.Request(launch.url + path, headers={"Host": launch.host_header})  # noqa: S310 (http)
+def status(url: str, launch: Launch, path: str) -> str:
+    """Ask a path of the web server; return its status, and the word in its JSON, or why there is none."""
+    request = urllib.request.Request(url + path, headers={"Host": launch.host_header})  # noqa: S310 (http)
     try:
         with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
             return f"{answer.status} {json.load(answer).get('status', '')}".rstrip()
@@ -70,7 +63,7 @@ def reload(launch: Launch) -> str:
     return f"Reloading: what becomes of it is written where `make run` with {launch.data_dir} runs"
 
 
-_COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "health": health, "reload": reload}
+_COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "reload": reload}
 
 
 def main() -> None:

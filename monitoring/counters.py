@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
+from django.conf import settings
 from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
@@ -26,10 +27,13 @@ _ARCHIVE = "dead"
 class SharedCollector(MultiProcessCollector):
     """Collects under a lock: nobody may see a file that is added to the archive and not yet removed."""
 
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
+
     def collect(self) -> Iterable[Metric]:
-        folder = Path(os.environ[FOLDER])
-        with _locked(folder):
-            _fold_dead(folder)
+        with _locked(self.folder):
+            _fold_dead(self.folder)
             return list(super().collect())  # type: ignore[no-untyped-call]
 
 
@@ -67,11 +71,20 @@ def _add(path: Path, archive: Path) -> None:
 
 def process_registry() -> CollectorRegistry:
     """Return what all processes of this machine counted, or this one alone where they share no folder."""
-    if FOLDER not in os.environ:
+    folder = _folder()
+    if folder is None:
         return REGISTRY
     registry = CollectorRegistry()
-    SharedCollector(registry)  # type: ignore[no-untyped-call]
+    registry.register(SharedCollector(folder))
     return registry
+
+
+def _folder() -> Path | None:
+    """Return the shared folder, None where there is none; a command beside a `make run` reads the one of DATA_DIR."""
+    beside: Path = settings.DATA_DIR / "prometheus"
+    if FOLDER in os.environ:
+        return Path(os.environ[FOLDER])
+    return beside if beside.is_dir() else None
 
 
 def counted(name: str) -> dict[tuple[str, ...], float]:

@@ -27,7 +27,7 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
     update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
     body = json.dumps(update).encode()
     started = time.perf_counter()
-    status = _post(body)
+    status = post(body, settings.WEBHOOK_SECRETS[0].decode() if settings.WEBHOOK_SECRETS else None)
     trip = RoundTrip(at=now, error="" if status == 200 else f"the webhook answered {status}"[:200])
     key, _ = repeat_keys(update, body, now)
     while not trip.error and trip.took_ms is None:
@@ -43,7 +43,8 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
     return trip
 
 
-def _post(body: bytes) -> int:
+def post(body: bytes, secret: str | None) -> int:
+    """Hand a body to the receiver as the web server does; return the status of its answer."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/webhook/max",
@@ -54,8 +55,8 @@ def _post(body: bytes) -> int:
         "wsgi.errors": io.StringIO(),
         "wsgi.url_scheme": "http",
     }
-    if settings.WEBHOOK_SECRETS:
-        environ["HTTP_X_MAX_BOT_API_SECRET"] = settings.WEBHOOK_SECRETS[0].decode()
+    if secret:
+        environ["HTTP_X_MAX_BOT_API_SECRET"] = secret
     statuses: list[int] = []
 
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:

@@ -11,7 +11,7 @@ READS = re.compile(
 )
 INTERNAL = {
     "CONTENT_LENGTH", "PATH_INFO", "REQUEST_METHOD", "ARGS", "MAKELEVEL", "ENV_FILE", "PATH", "HOME", "CI",
-    "PROMETHEUS_MULTIPROC_DIR",
+    "HTTP_X_REQUEST_ID", "PROMETHEUS_MULTIPROC_DIR",
 }  # fmt: skip
 # Read by docker-compose.yml alone (tests/deploy).
 COMPOSE_ONLY = {

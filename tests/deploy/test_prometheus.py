@@ -8,10 +8,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.core.management import get_commands
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.processes import BASE_DIR
 from employees.models import Employee, University
+from monitoring.alerts.kinds import Kind
 from monitoring.metrics import exposition
 from profiles import breaker, cache, comparison, direct_api, resolver
 from profiles.rollout import decision
@@ -57,12 +59,16 @@ def exported() -> set[str]:
     return {sample.name for family in families for sample in family.samples} | {"up"}
 
 
-@pytest.mark.django_db
-@pytest.mark.usefixtures("redis", "phases")
-def test_every_metric_that_is_asked_for_is_there(university: University) -> None:
+def make_all_be_there(university: University) -> None:
     know("7")
     Employee.objects.create(phone="+79161234567", university=university)
     Heartbeat.objects.create(process="web-host-1", revision=0)
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "phases")
+def test_every_metric_that_is_asked_for_is_there(university: University) -> None:
+    make_all_be_there(university)
     rules = (PROMETHEUS / "rules.yml").read_text()
     recorded = set(re.findall(r"record: (\S+)", rules))
     asked = {name for text in (*expressions(rules), *asked_by_dashboards()) for name in metrics_in(text)}
@@ -91,3 +97,28 @@ def test_a_dashboard_marks_the_rollouts_changes(path: Path) -> None:
     board = json.loads(path.read_text())
     assert any("rollout_revision" in annotation["expr"] for annotation in board["annotations"]["list"])
     assert all(panel["targets"] and panel["title"] for panel in board["panels"])
+
+
+DOCS = {name: (BASE_DIR / "docs" / name).read_text() for name in ("monitoring-alerts.md", "runbook.md")}
+
+
+@pytest.mark.parametrize("kind", list(Kind), ids=str)
+def test_every_alert_is_explained(kind: Kind) -> None:
+    assert f"| `{kind}` |" in DOCS["monitoring-alerts.md"]
+    assert f"\n## {kind}\n" in DOCS["runbook.md"]
+
+
+def test_the_commands_of_the_documents_exist() -> None:
+    told = set(re.findall(r"manage\.py ([a-z_]+)", "".join(DOCS.values())))
+    assert len(told) > 8
+    assert told <= set(get_commands())
+
+
+@pytest.mark.django_db
+@pytest.mark.usefixtures("redis", "phases")
+def test_the_documented_metrics_are_exported(university: University) -> None:
+    make_all_be_there(university)
+    table = DOCS["monitoring-alerts.md"].partition("## Metrics")[2].partition("## Logs")[0]
+    names = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?:\{[a-z,]+\})?`", table))
+    bases = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported()}
+    assert names - bases == set()

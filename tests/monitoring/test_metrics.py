@@ -75,7 +75,7 @@ def test_ten_thousand_random_types_add_one_series_at_most(client: Client) -> Non
     text = client.get("/metrics").content
     after = series(client)
     assert after["webhook_events_total[('status', 'success'), ('type', 'other')]"] >= 10_000
-    assert set(after) - set(before) == {"webhook_events_total[('status', 'success'), ('type', 'other')]"}
+    assert set(after) - set(before) <= {"webhook_events_total[('status', 'success'), ('type', 'other')]"}
     assert len(text) < 256_000
 
 

@@ -1,0 +1,125 @@
+"""``manage.py health``: a line a component; exits 1 while one of them is down."""
+
+from __future__ import annotations
+
+import time
+from argparse import ArgumentParser
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import redis
+from django.conf import settings
+from django.core.management.base import BaseCommand, CommandError
+from django.db import DatabaseError, connection
+
+from config import console
+from config.launch import Launch
+from monitoring.alerts.freshness import is_fresh
+from monitoring.alerts.models import Alert
+from profiles import cache
+from profiles.rollout.decision import is_processing
+from profiles.rollout.heartbeat import convergence
+from webhooks.models import InboxUpdate
+
+# Up or down, and a few words.
+Standing = tuple[bool, str]
+
+
+class Command(BaseCommand):
+    help = "Tell how each component is: web, PostgreSQL, Redis, broker, worker, scheduler, inbox, rollout, alerts."
+
+    def add_arguments(self, parser: ArgumentParser) -> None:
+        parser.add_argument("--url", help="where the web server is [that of DATA_DIR's `make run`]")
+
+    def handle(self, *args: Any, url: str | None, **options: Any) -> None:
+        down = []
+        for name, (is_up, words) in self._lines(url):
+            self.stdout.write(f"{name:<12}{'ok' if is_up else 'DOWN':<6}{words}")
+            self.stdout.flush()
+            if not is_up:
+                down.append(name)
+        if down:
+            raise CommandError(f"Not healthy: {', '.join(down)}")
+
+    def _lines(self, url: str | None) -> Iterator[tuple[str, Standing]]:
+        yield "web", _web(url)
+        for name, look in _LOOKS.items():
+            try:
+                yield name, look()
+            except DatabaseError as error:
+                yield name, (False, f"PostgreSQL does not answer: {type(error).__name__}")
+
+
+def _web(url: str | None) -> Standing:
+    launch = Launch.from_environment()
+    answers = [f"{path} {console.status(url or launch.url, launch, path)}" for path in ("/health", "/ready")]
+    return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
+
+
+def _postgresql() -> Standing:
+    started = time.perf_counter()
+    with connection.cursor() as cursor:
+        cursor.execute("SHOW server_version")
+        version = cursor.fetchone()[0]
+    return True, f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
+
+
+def _redis() -> Standing:
+    health = cache.health()
+    if not health["redis_connected"]:
+        return False, str(health["last_error"])
+    used, limit = ((health[name] or 0) / 2**20 for name in ("used_memory_bytes", "maxmemory_bytes"))
+    memory = f"{used:.1f} of {limit:.0f} MB" if limit else f"{used:.1f} MB"
+    return True, f"{health['cached_profiles']} profiles, {memory}, {health['latency_ms']:.1f} ms"
+
+
+def _broker() -> Standing:
+    if not settings.CELERY_BROKER_URL.startswith(("redis://", "rediss://", "redis+socket://")):
+        return True, "not a Redis: not asked"
+    url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+    client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
+    try:
+        return True, f"{client.llen('celery')} tasks wait"
+    except redis.RedisError as error:
+        return False, type(error).__name__
+
+
+def _processes(kind: str) -> Standing:
+    spread = convergence()
+    count = sum(process.partition("-")[0] == kind for process in (*spread.reached, *spread.behind))
+    return count > 0, f"{count} living"
+
+
+def _beat() -> Standing:
+    is_up, words = _processes("beat")
+    return (is_up, words) if is_up else (is_fresh(), "alerts checked lately" if is_fresh() else "no sign of life")
+
+
+def _inbox_lag() -> Standing:
+    backlog = InboxUpdate.objects.backlog()
+    words = f"{backlog.size} updates wait, the oldest for {backlog.age.total_seconds():.0f} s"
+    return backlog.age <= settings.INBOX_LAG_ALERT, words if is_processing() else f"{words}; processing is off"
+
+
+def _rollout() -> Standing:
+    spread = convergence()
+    words = f"revision {spread.revision}, followed by {len(spread.reached)} of {spread.living} processes"
+    return spread.is_complete, words
+
+
+def _alerts() -> Standing:
+    kinds = Alert.objects.open().values_list("kind", flat=True)
+    return True, ", ".join(sorted(kinds)) if kinds else "none open"
+
+
+_LOOKS: dict[str, Callable[[], Standing]] = {
+    "postgresql": _postgresql,
+    "redis": _redis,
+    "broker": _broker,
+    "inbox": lambda: _processes("inbox"),
+    "worker": lambda: _processes("worker"),
+    "beat": _beat,
+    "inbox lag": _inbox_lag,
+    "rollout": _rollout,
+    "alerts": _alerts,
+}

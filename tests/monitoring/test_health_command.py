@@ -1,0 +1,50 @@
+"""A line a component, and an exit code that says whether all of them are up."""
+
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from pytest_django.live_server_helper import LiveServer
+
+from monitoring.alerts.kinds import Kind
+from monitoring.alerts.models import Alert
+from profiles.rollout.models import Heartbeat
+from tests.servers import FaultyServer
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
+
+
+@pytest.fixture
+def all_living() -> None:
+    for kind in ("web", "inbox", "worker", "beat"):
+        Heartbeat.objects.create(process=f"{kind}-host-1", revision=99)
+
+
+def health(url: str) -> tuple[dict[str, str], str]:
+    out, error = StringIO(), ""
+    try:
+        call_command("health", "--url", url, stdout=out)
+    except CommandError as refused:
+        error = str(refused)
+    return {line[:12].strip(): line[12:] for line in out.getvalue().splitlines()}, error
+
+
+def test_it_works(live_server: LiveServer, all_living: None) -> None:
+    lines, error = health(live_server.url)
+    assert list(lines) == [
+        "web", "postgresql", "redis", "broker", "inbox", "worker", "beat", "inbox lag", "rollout", "alerts",
+    ]  # fmt: skip
+    assert error == ""
+    assert all(line.startswith("ok") for line in lines.values())
+    assert lines["alerts"].endswith("none open")
+
+
+def test_it_tells_what_is_down(all_living: None, redis_server: FaultyServer, broker_server: FaultyServer) -> None:
+    redis_server.kill()
+    broker_server.kill()
+    Heartbeat.objects.filter(process__startswith="worker").delete()
+    Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
+    lines, error = health("http://127.0.0.1:1")
+    assert error == "Not healthy: web, redis, broker, worker"
+    assert "no answer" in lines["web"]
+    assert lines["alerts"].endswith("dead_letters")

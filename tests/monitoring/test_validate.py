@@ -1,0 +1,139 @@
+"""The synthetic person goes all the way and leaves no trace; what fails is named."""
+
+import json
+import threading
+from collections.abc import Iterator
+from io import StringIO
+from typing import Any
+from wsgiref.simple_server import WSGIRequestHandler, make_server
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from pytest_django.fixtures import Settings
+from redis import Redis
+from waffle.models import Switch
+
+from config.wsgi import application
+from employees.models import Employee, University
+from profiles.models import PhoneLink, Profile, WaitingComparison
+from profiles.rollout.decision import forget_state
+from tests.conftest import Phases
+from tests.servers import FaultyServer
+from webhooks.models import InboxUpdate, Repeat
+from webhooks.processing import process_inbox
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
+
+STEPS = [
+    "database",
+    "redis",
+    "webhook",
+    "wrong_secret",
+    "repeat",
+    "inbox",
+    "profile",
+    "cached",
+    "employee",
+    "monitoring",
+]
+
+
+@pytest.fixture
+def worker() -> Iterator[None]:
+    """The inbox worker, as a thread."""
+    stopping = threading.Event()
+
+    def work() -> None:
+        while not stopping.wait(0.05):
+            process_inbox()
+        connection.close()
+
+    thread = threading.Thread(target=work)
+    thread.start()
+    yield
+    stopping.set()
+    thread.join()
+
+
+@pytest.fixture(autouse=True)
+def _secret(settings: Settings) -> None:
+    settings.WEBHOOK_SECRETS = [b"the-right-secret"]
+
+
+def validate(*words: str) -> Any:
+    out = StringIO()
+    try:
+        call_command("validate", "--json", *words, stdout=out)
+    except CommandError as error:
+        return json.loads(out.getvalue()) | {"error": str(error)}
+    return json.loads(out.getvalue())
+
+
+def traces() -> int:
+    models = (Profile, PhoneLink, InboxUpdate, Repeat, Employee, WaitingComparison, University)
+    return sum(model.objects.count() for model in models)
+
+
+@pytest.mark.usefixtures("worker")
+def test_it_works(redis: Redis) -> None:
+    told = validate()
+    assert told["ok"]
+    assert [(step["step"], step["status"]) for step in told["steps"]] == [(name, "ok") for name in (*STEPS, "no_trace")]
+    assert (traces(), redis.keys("profile:user:*")) == (0, [])
+
+
+@pytest.mark.usefixtures("worker")
+def test_it_prints_a_line_a_step(university: University) -> None:
+    out = StringIO()
+    call_command("validate", stdout=out)
+    lines = out.getvalue().splitlines()
+    assert len(lines) == len(STEPS) + 1
+    assert all(line.startswith("✓") for line in lines)
+
+
+@pytest.mark.usefixtures("worker")
+def test_it_goes_by_http() -> None:
+    class Quiet(WSGIRequestHandler):
+        def log_message(self, *args: object) -> None:
+            pass
+
+    with make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, args=[0.01])
+        thread.start()
+        told = validate("--url", f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+        thread.join()
+    assert told["ok"]
+    assert traces() == 0
+
+
+def test_it_names_the_worker_that_does_not_run(redis: Redis) -> None:
+    told = validate("--patience", "0.2")
+    assert told["error"].startswith("inbox: not processed within 0.2 s: is the inbox worker running?")
+    assert (traces(), redis.keys("profile:user:*")) == (0, [])
+
+
+def test_it_names_a_web_server_that_does_not_answer() -> None:
+    assert validate("--url", "http://127.0.0.1:1")["error"].startswith("webhook: http://127.0.0.1:1 does not answer")
+
+
+@pytest.mark.usefixtures("worker")
+def test_it_names_a_phase_that_is_off(phases: Phases) -> None:
+    phases(100)
+    assert "collection is off" in validate()["error"]
+    phases(100, 100)
+    told = validate()
+    assert told["ok"]
+    assert [step["step"] for step in told["steps"] if step["status"] == "skipped"] == ["employee"]
+    Switch.objects.filter(name="webhook_processing").update(active=False)
+    forget_state()
+    assert "processing is off" in validate()["error"]
+    assert traces() == 0
+
+
+@pytest.mark.usefixtures("worker")
+def test_it_names_redis(redis_server: FaultyServer) -> None:
+    redis_server.kill()
+    assert validate()["error"].startswith("redis: ")
+    assert traces() == 0
