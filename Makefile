@@ -9,8 +9,8 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint openapi migrate-up \
-	deploy health logs redis-cli lock venv new-venv runtime development
+.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory bench-monitoring lint openapi \
+	migrate-up deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -46,6 +46,9 @@ bench-directory: development ## measure creates, searches and the backfill of a 
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
 	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
+
+bench-monitoring: development ## what each report costs at a thousand and at a million people (ARGS=5000000)
+	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
