@@ -15,8 +15,8 @@ SHARED_OUT = -n 3 --dist loadgroup
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e test-all fuzz audit \
-	bench bench-directory bench-start lint messages openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
-	runtime development
+	bench bench-directory bench-monitoring bench-start lint messages openapi \
+	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -98,6 +98,9 @@ messages: development ## collect the texts into the Russian catalogue and compil
 	msgattrib --only-fuzzy --no-wrap locale/ru/LC_MESSAGES/django.po
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
 	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
+
+bench-monitoring: development ## what each report costs at a thousand and at a million people (ARGS=5000000)
+	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json

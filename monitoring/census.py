@@ -84,10 +84,11 @@ def cache_health() -> Found | None:
     return Found([row.found], row.taken_at) if row else None
 
 
-def _rows(sql: str) -> list[dict[str, Any]]:
+def count(name: str) -> list[dict[str, Any]]:
+    """Count the whole tables now, however long it takes."""
     now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(sql, {"now": now, "stale_at": now - settings.PROFILE_TTL})
+        cursor.execute(_KINDS[name], {"now": now, "stale_at": now - settings.PROFILE_TTL})
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
@@ -98,8 +99,8 @@ _KINDS = {"profiles": _PROFILES, "users": _USERS, "employees": _EMPLOYEES}
 def _current(name: str, *tables: str) -> Found:
     if _are_small(tables):
         now = timezone.now()
-        return Found(_rows(_KINDS[name]), now)
-    row = Census.objects.filter(name=name).first() or _keep(name, partial(_rows, _KINDS[name]))
+        return Found(count(name), now)
+    row = Census.objects.filter(name=name).first() or _keep(name, partial(count, name))
     return Found(row.found, row.taken_at)
 
 
@@ -114,7 +115,7 @@ def take() -> list[str]:
     taken = {row.name: row for row in Census.objects.all()}
     due = [name for name in _KINDS if _is_due(taken.get(name))]
     for name in due:
-        _keep(name, partial(_rows, _KINDS[name]))
+        _keep(name, partial(count, name))
     health = cache.health()
     if health["redis_connected"]:
         _keep("cache", lambda: health)
@@ -128,9 +129,9 @@ def _is_due(row: Census | None) -> bool:
     return timezone.now() - row.taken_at >= rest
 
 
-def _keep(name: str, count: Callable[[], Any]) -> Census:
+def _keep(name: str, look: Callable[[], Any]) -> Census:
     now, started = timezone.now(), time.perf_counter()
-    found = count()
+    found = look()
     took_ms = (time.perf_counter() - started) * 1000
     fields = {"taken_at": now, "took_ms": took_ms, "found": found}
     return Census.objects.update_or_create(name=name, defaults=fields)[0]

@@ -28,7 +28,7 @@ FAILED = (State.QUARANTINED, State.DEAD)
 SUCCESSFUL = (State.DONE, State.SKIPPED)
 LARGEST_REASONS = 20
 # The growth from one bucket of processing times to the next, as in the database's monitoring_bucket().
-GROWTH = 1.02
+GROWTH = 1.05
 _FOLDING = 0x666F6C64
 
 _COUNTS = """
@@ -67,7 +67,7 @@ INSERT INTO monitoring_traffic AS t (span, at, kind, update_type, reason, bucket
 SELECT span, date_trunc(span, at, 'UTC'), kind, update_type, reason, bucket,
     sum(n), sum(extracted), sum(stored), sum(ms)
 FROM split, (VALUES ('minute'), ('hour'), ('day')) AS spans (span)
-GROUP BY 1, 2, 3, 4, 5, 6
+GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2
 ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
     n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
     ms = t.ms + EXCLUDED.ms
@@ -102,7 +102,7 @@ class Counts:
         return self.total_ms / self.buckets.total() if self.buckets else 0.0
 
     def percentile(self, share: float) -> float:
-        """Return the time that this share took at most, between two ranks as PostgreSQL does it; within 1 percent."""
+        """Return the time that this share took at most, between two ranks as PostgreSQL does it; within 2.5 percent."""
         if not self.buckets:
             return 0.0
         rank = share * (self.buckets.total() - 1)

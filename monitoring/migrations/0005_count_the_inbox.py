@@ -5,7 +5,7 @@ from django.db import migrations
 # erasure) count nothing: what has happened stays counted.
 CREATE = """
 CREATE FUNCTION monitoring_bucket(ms double precision) RETURNS smallint LANGUAGE sql IMMUTABLE AS
-    'SELECT round(ln(CASE WHEN ms < 0.001 THEN 0.001 ELSE ms END) / ln(1.02))::smallint';
+    'SELECT round(ln(CASE WHEN ms < 0.001 THEN 0.001 ELSE ms END) / ln(1.05))::smallint';
 
 CREATE FUNCTION monitoring_count_settled() RETURNS trigger LANGUAGE plpgsql AS $$
 BEGIN

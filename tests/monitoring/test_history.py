@@ -68,7 +68,7 @@ def test_the_task_takes_each_point_once(university: University) -> None:
     assert series["coverage.percent"] == [(top - HOUR, None), (top, 100)]
     assert series["webhook.events"] == [(top - HOUR, 2), (top, None)]
     assert series["webhook.error_percent"][0][1] == 50
-    assert series["webhook.p95_ms"][0][1] == pytest.approx(3, rel=0.01)
+    assert series["webhook.p95_ms"][0][1] == pytest.approx(3, rel=0.025)
     assert series["rollout.phase3_cache_first"][1][1] == 0
     assert all(points[1][1] is not None for name, points in series.items() if name not in FLOWS)
     assert history(["webhook.events"], since=NOW - DAY, step=Span.DAY)["webhook.events"][0][1] == 0

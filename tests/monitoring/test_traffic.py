@@ -106,8 +106,8 @@ def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded:
             told, expected = webhook_stats(period), recount(period)
             assert {name: told[name] for name in expected} == expected
             shares = [told[f"p{share}_processing_time_ms"] for share in (50, 95, 99)]
-            # One percent of the bucket, and what rounding to microseconds adds to the shortest.
-            assert shares == pytest.approx(percentiles(period), rel=0.0105, abs=0.005)
+            # Half a bucket, and what rounding to microseconds adds to the shortest.
+            assert shares == pytest.approx(percentiles(period), rel=0.026, abs=0.005)
         transaction.set_rollback(True)
 
 
@@ -146,7 +146,7 @@ def test_what_is_pruned_stays_counted() -> None:
     InboxUpdate.objects.all().delete()
     assert webhook_stats("month")["total_events"] == 2
     assert webhook_stats("week")["total_events"] == 1
-    assert webhook_stats("week")["p95_processing_time_ms"] == pytest.approx(5, rel=0.01)
+    assert webhook_stats("week")["p95_processing_time_ms"] == pytest.approx(5, rel=0.025)
 
 
 def test_the_minute_that_is_being_forgotten_counts_as_a_whole(settings: Settings) -> None:

@@ -1,0 +1,33 @@
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from django.db import connection
+
+from config import paging
+from config.paging import BoundedPaginator
+from employees.models import University
+
+
+def universities(count: int) -> None:
+    University.objects.bulk_create(University(name=f"Вуз {number}") for number in range(count))
+    with connection.cursor() as cursor:
+        cursor.execute("ANALYZE universities")
+
+
+@pytest.mark.django_db
+def test_it_counts_few_exactly(django_assert_num_queries: Callable[[int], Any]) -> None:
+    universities(30)
+    pages = BoundedPaginator(University.objects.filter(name__gt="Вуз 2"), 10)
+    with django_assert_num_queries(1):
+        assert (pages.count, pages.num_pages) == (17, 2)
+
+
+@pytest.mark.django_db
+def test_it_estimates_many(monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Callable[[int], Any]) -> None:
+    monkeypatch.setattr(paging, "EXACT", 20)
+    universities(500)
+    with django_assert_num_queries(2):
+        assert BoundedPaginator(University.objects.order_by("name"), 10).count == pytest.approx(500, rel=0.1)
+    # The planner may expect fewer than were seen.
+    assert BoundedPaginator(University.objects.filter(name__endswith="1"), 10).count >= 21

@@ -1,0 +1,52 @@
+"""What a report costs does not grow with the tables: none is read as a whole (make bench-monitoring has the times)."""
+
+from collections.abc import Callable, Iterator
+from functools import partial
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test.utils import CaptureQueriesContext
+
+from monitoring import census, reports, traffic
+from webhooks.models import InboxUpdate
+
+GROWING = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_traffic")
+REPORTS: dict[str, Callable[[], Any]] = {
+    "coverage": reports.coverage,
+    "quality": reports.quality,
+    **{period: partial(reports.webhook_stats, period) for period in reports.PERIODS},
+    "cache": reports.cache_health,
+    "totals": traffic.totals,
+}
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
+
+
+def plans(work: Callable[[], Any]) -> Iterator[str]:
+    """Explain what the work asks, with whole tables read only where no index helps."""
+    with CaptureQueriesContext(connection) as captured:
+        work()
+    with connection.cursor() as cursor:
+        cursor.execute("SET LOCAL enable_seqscan = off")
+        for query in captured.captured_queries:
+            if query["sql"].split(maxsplit=1)[0] in ("SELECT", "WITH"):
+                cursor.execute("EXPLAIN " + query["sql"].replace("%", "%%"))
+                yield "\n".join(row[0] for row in cursor.fetchall())
+
+
+def read_whole(work: Callable[[], Any]) -> set[str]:
+    told = list(plans(work))
+    return {table for table in GROWING for plan in told if f"Seq Scan on {table} " in plan}
+
+
+@pytest.mark.parametrize("name", REPORTS)
+def test_no_large_table_is_read_as_a_whole(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    monkeypatch.setattr(census, "SMALL_BYTES", -1)
+    census.take()
+    assert read_whole(REPORTS[name]) == set()
+
+
+def test_this_would_see_it() -> None:
+    assert read_whole(lambda: census.count("profiles")) == {"profile_cache"}
+    assert read_whole(lambda: list(InboxUpdate.objects.filter(reason="x"))) == {"webhook_inbox"}
