@@ -9,7 +9,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-walkthrough test-chaos test-migrations bench bench-directory lint messages openapi migrate-up \
+.PHONY: help run test test-walkthrough test-chaos test-e2e screenshots test-migrations bench bench-screens bench-directory lint messages openapi migrate-up \
 	deploy health logs redis-cli lock venv new-venv runtime development
 
 help: ## this list
@@ -30,6 +30,14 @@ test-chaos: development ## kill -9 of every part while 20 000 updates arrive (AR
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
+
+test-e2e: development ## the admin by a browser (Debian's chromium), each screen with axe; screenshots: make screenshots
+	@$(PY) -c 'import playwright' 2>/dev/null || $(PIP) playwright
+	@exec $(PY) -m pytest tests/e2e --timeout 300 $(ARGS)
+
+screenshots: development ## every screen, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
+	@$(PY) -c 'import playwright' 2>/dev/null || $(PIP) playwright
+	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
 test-migrations: development ## migrate a million employees, forward and back, under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py --timeout 900 -s $(ARGS)

@@ -15,6 +15,7 @@ from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
 from import_export.formats.base_formats import CSV, XLSX
 from simple_history.admin import SimpleHistoryAdmin
+from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
@@ -38,6 +39,7 @@ SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
     ProfileSource.API: "warning",
+    ProfileSource.MANUAL: "default",
     ProfileSource.DEFAULT: "danger",
 }
 
@@ -49,8 +51,23 @@ class EmployeePaginator(BoundedPaginator):
         return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
 
 
+class InWords(HistoricalRecordContextHelper):  # type: ignore[misc]
+    """Shows a choice by its words, and an object by its name."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
+        return choices.get(value, value)
+
+
+class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
+    object_history_list_template = "employees/versions.html"
+
+    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
+        return InWords(self.model, historical_record)
+
+
 @admin.register(University)
-class UniversityAdmin(SimpleHistoryAdmin, ModelAdmin):
+class UniversityAdmin(VersionedAdmin):
     list_display = ("name", "inn", "kpp")
     search_fields = ("name", "inn")
     paginator = BoundedPaginator
@@ -86,7 +103,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Employee)
-class EmployeeAdmin(SimpleHistoryAdmin, ModelAdmin, ImportExportModelAdmin):
+class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     form = EmployeeForm
     resource_classes = [EmployeeResource]
     formats = [CSV, XLSX]

@@ -9,11 +9,13 @@ from django import template
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from profiles.rollout import rules
 
 register = template.Library()
-_UNITS = ("B", "KB", "MB", "GB", "TB")
+T = gettext_lazy
+_UNITS = (T("B"), T("KB"), T("MB"), T("GB"), T("TB"))
 _K = 1024
 
 
