@@ -25,10 +25,10 @@ def _in_words(permission: Permission) -> str:
         return permission.name
     opts = model._meta  # noqa: SLF001 (documented by Django)
     verb, _sep, rest = permission.codename.partition("_")
-    if rest != opts.model_name:
+    if verb not in _VERBS or rest != opts.model_name:
         text = dict(opts.permissions).get(permission.codename, permission.name)
     else:
-        text = str(_VERBS.get(verb, permission.name)) % opts.verbose_name_plural
+        text = str(_VERBS[verb]) % opts.verbose_name_plural
     return f"{opts.app_config.verbose_name}: {text}"
 
 

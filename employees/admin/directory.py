@@ -127,7 +127,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return super().get_queryset(request) if scope is None else scope.employees().select_related("university")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
-        return ("shown_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at") if obj else ()
+        return (
+            ("profile_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at") if obj else ()
+        )
 
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]

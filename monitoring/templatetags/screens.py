@@ -17,6 +17,7 @@ register = template.Library()
 T = gettext_lazy
 _UNITS = (T("B"), T("KB"), T("MB"), T("GB"), T("TB"))
 _K = 1024
+_BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open")}
 
 
 @register.filter
@@ -75,3 +76,8 @@ def exact(percent_of_all: Decimal) -> str:
 def signed(number: int) -> str:
     """Write a change: +5, −5, 0."""
     return f"{'+' if number > 0 else '−' if number < 0 else ''}{grouped(abs(number))}"
+
+
+@register.filter
+def breaker(state: str) -> object:
+    return _BREAKER.get(state, state)

@@ -54,7 +54,7 @@ def test_what_is_filled_in_stays_in_the_translation() -> None:
 @pytest.mark.skipif(shutil.which("xgettext") is None, reason="gettext is not installed")
 def test_it_has_every_text_of_the_sources(tmp_path: Path) -> None:
     """What this lists is to be translated: ``make messages``, fill in, once more."""
-    for name in ("config", "employees", "monitoring", "profiles", "webhooks", "locale"):
+    for name in ("config", "employees", "monitoring", "profiles", "webhooks", "templates", "locale"):
         shutil.copytree(name, tmp_path / name, ignore=shutil.ignore_patterns("*.pyc", "static"))
     command = [sys.executable, "-m", "django", "makemessages", "--locale", "ru", "--no-obsolete", "--verbosity", "0"]
     environment = os.environ | {"DJANGO_SETTINGS_MODULE": "config.settings"}
