@@ -14,9 +14,9 @@ SHARED_OUT = -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
-	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e test-all fuzz audit \
-	bench bench-directory bench-monitoring bench-start lint messages openapi \
-	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development
+	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e screenshots test-all fuzz audit \
+	bench bench-directory bench-monitoring bench-screens bench-start lint messages openapi \
+	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
 
 help: ## this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -66,14 +66,17 @@ test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 00
 test-chaos: development ## kill -9 of every part while 20 000 updates arrive (ARGS='--seed N --updates N')
 	@exec $(PY) -m tests.chaos $(ARGS)
 
-test-e2e: development ## the admin in a browser, where one is installed
-	@exec $(PY) -m pytest tests/e2e $(ARGS)
-
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
 bench-start: development ## start and stop `make run` twice on a folder of its own, do the main job, and tell the seconds
 	@PYTHONPATH=. $(PY) .ci/smoke.py .
+
+test-e2e: browser ## the admin by a browser (Debian's chromium), each screen with axe; screenshots: make screenshots
+	@exec $(PY) -m pytest tests/e2e --timeout 300 $(ARGS)
+
+screenshots: browser ## every screen, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
+	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
 test-migrations: development ## migrate a million employees, forward and back, under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
@@ -130,6 +133,7 @@ lock: development ## write requirements.txt and requirements-dev.txt anew from p
 	$(PIP) uv
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --group e2e -c requirements-dev.txt -o requirements-e2e.txt
 
 venv:
 	@$(PY) -c 'import pip' 2>/dev/null || $(MAKE) --no-print-directory new-venv
@@ -150,3 +154,7 @@ runtime: venv
 development: venv
 	@cmp -s requirements-dev.txt .venv/requirements-dev.txt || { echo 'Installing requirements-dev.txt' && \
 		$(PIP) --require-hashes -r requirements-dev.txt && cp requirements-dev.txt .venv/; }
+
+browser: development
+	@cmp -s requirements-e2e.txt .venv/requirements-e2e.txt || { echo 'Installing requirements-e2e.txt' && \
+		$(PIP) --require-hashes -r requirements-e2e.txt && cp requirements-e2e.txt .venv/; }

@@ -14,14 +14,14 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from waffle.models import Switch
 
-from monitoring import alert_admin, checklist, steering, way_back
+from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.models import GateCheck, RoundTrip, Signature
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 
-__all__ = ["alert_admin"]
+__all__ = ["alert_admin", "people_admin"]
 
 
 class ReadOnlyAdmin(ModelAdmin):
@@ -43,7 +43,7 @@ class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
     request: ClassVar[HttpRequest]
 
     reason = forms.CharField(label=_("reason"), required=False, max_length=500)
-    expect_revision = forms.IntegerField(required=False, widget=forms.HiddenInput)
+    expect_revision = forms.IntegerField(label=_("revision"), required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)

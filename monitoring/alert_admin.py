@@ -175,7 +175,8 @@ class AlertAdmin(ModelAdmin):
         return alert.text
 
     @display(
-        description=gettext_lazy("state"), label={"open": "danger", "acknowledged": "warning", "resolved": "success"}
+        description=gettext_lazy("state"),
+        label={"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"},
     )
     def shown_state(self, alert: Alert) -> tuple[str, str]:
         if not alert.is_open:

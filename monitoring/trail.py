@@ -14,6 +14,7 @@ from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.models import Signature
+from monitoring.screens import words
 from profiles.rollout.models import Change
 from webhooks.models import RawLook, Replay
 
@@ -41,20 +42,8 @@ class Source:
 
 
 def _change(row: Change) -> Entry:
-    before, after = _flat(row.before), _flat(row.after)
-    moved = ", ".join(
-        f"{name}: {before.get(name, '—')} → {value}" for name, value in after.items() if before.get(name) != value
-    )
-    what = f"{row.action} · {moved}" if moved else row.action
-    return Entry(row.at, row.by, "rollout", what, row.reason, reverse("admin:rollout_change_change", args=[row.pk]))
-
-
-def _flat(controls: dict[str, Any]) -> dict[str, Any]:
-    """Lay the percentages and switches beside the rest."""
-    flat: dict[str, Any] = {}
-    for name, value in controls.items():
-        flat |= value if isinstance(value, dict) else {name: value}
-    return flat
+    url = reverse("admin:rollout_change_change", args=[row.pk])
+    return Entry(row.at, row.by, "rollout", words.change(row), row.reason, url)
 
 
 def _replay(row: Replay) -> Entry:

@@ -8,8 +8,10 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 
+from config.paging import BoundedPaginator
 from profiles import cache
 from profiles.erasure import erase
 from profiles.identity import user_id_of
@@ -44,11 +46,21 @@ class ProfileAdmin(ModelAdmin):
     form = ProfileForm
     list_display = ("user_id", *_NAMES, "source", "last_updated")
     list_filter = ("source",)
-    search_fields = ("user_id", *_NAMES)
+    search_fields = ("user_id",)
+    search_help_text = _("MAX id")
+    paginator = BoundedPaginator
     show_full_result_count = False
 
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Find by the whole id: nothing else has an index."""
+        return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
+
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Sequence[str]:
-        return ("user_id", "source", "last_updated", "is_cache_behind") if obj else ()
+        return ("user_id", "source", "last_updated", "is_behind") if obj else ()
+
+    @admin.display(description=_("behind in Redis"), boolean=True)
+    def is_behind(self, profile: Profile) -> bool:
+        return profile.is_cache_behind
 
     def save_model(self, request: HttpRequest, obj: Profile, form: ProfileForm, change: bool) -> None:
         changed = Profile.objects.absorb([form.sighting()])

@@ -26,6 +26,7 @@ _STATUS_COLOURS = {
     RunStatus.PAUSED: "warning",
     RunStatus.DONE: "success",
     RunStatus.UNDOING: "warning",
+    RunStatus.UNDONE: "default",
 }
 _TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "wait"}
 

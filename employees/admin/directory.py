@@ -14,6 +14,7 @@ from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
 from import_export.formats.base_formats import CSV, XLSX
 from simple_history.admin import SimpleHistoryAdmin
+from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm, ImportForm
@@ -36,6 +37,7 @@ SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
     ProfileSource.API: "warning",
+    ProfileSource.MANUAL: "default",
     ProfileSource.DEFAULT: "danger",
 }
 
@@ -47,8 +49,23 @@ class EmployeePaginator(BoundedPaginator):
         return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
 
 
+class InWords(HistoricalRecordContextHelper):  # type: ignore[misc]
+    """Shows a choice by its words, and an object by its name."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
+        return choices.get(value, value)
+
+
+class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
+    object_history_list_template = "employees/versions.html"
+
+    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
+        return InWords(self.model, historical_record)
+
+
 @admin.register(University)
-class UniversityAdmin(SimpleHistoryAdmin, ModelAdmin):
+class UniversityAdmin(VersionedAdmin):
     list_display = ("name", "inn", "kpp")
     search_fields = ("name", "inn")
     paginator = BoundedPaginator
@@ -60,7 +77,7 @@ class UniversityAdmin(SimpleHistoryAdmin, ModelAdmin):
 
 
 @admin.register(Employee)
-class EmployeeAdmin(SimpleHistoryAdmin, ModelAdmin, ImportExportModelAdmin):
+class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     form = EmployeeForm
     resource_classes = [EmployeeResource]
     formats = [CSV, XLSX]
@@ -84,7 +101,9 @@ class EmployeeAdmin(SimpleHistoryAdmin, ModelAdmin, ImportExportModelAdmin):
         return super().get_queryset(request) if scope is None else scope.employees().select_related("university")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
-        return ("shown_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at") if obj else ()
+        return (
+            ("profile_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at") if obj else ()
+        )
 
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]

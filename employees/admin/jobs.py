@@ -8,6 +8,13 @@ from unfold.decorators import display
 
 from employees.models import JobStatus, MaxIdJob, Membership
 
+_STATUS_COLOURS = {
+    JobStatus.PENDING: "default",
+    JobStatus.RUNNING: "info",
+    JobStatus.DONE: "success",
+    JobStatus.FAILED: "danger",
+}
+
 
 @admin.register(Membership)
 class MembershipAdmin(ModelAdmin):
@@ -33,7 +40,7 @@ class MaxIdJobAdmin(ModelAdmin):
     @display(
         description=_("status"),
         ordering="status",
-        label={JobStatus.RUNNING: "info", JobStatus.DONE: "success", JobStatus.FAILED: "danger"},
+        label=_STATUS_COLOURS,
     )
     def shown_status(self, job: MaxIdJob) -> tuple[str, str]:
         return job.status, job.get_status_display()

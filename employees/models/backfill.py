@@ -66,7 +66,7 @@ class BackfillRun(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {self.status}"
+        return f"{self.pk}: {self.get_status_display()}"
 
     def resume(self) -> None:
         """Go on where it was paused; a run that is being undone goes on with that."""

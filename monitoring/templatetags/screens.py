@@ -9,12 +9,15 @@ from django import template
 from django.utils import timezone
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from profiles.rollout import rules
 
 register = template.Library()
-_UNITS = ("B", "KB", "MB", "GB", "TB")
+T = gettext_lazy
+_UNITS = (T("B"), T("KB"), T("MB"), T("GB"), T("TB"))
 _K = 1024
+_BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open")}
 
 
 @register.filter
@@ -73,3 +76,8 @@ def exact(percent_of_all: Decimal) -> str:
 def signed(number: int) -> str:
     """Write a change: +5, −5, 0."""
     return f"{'+' if number > 0 else '−' if number < 0 else ''}{grouped(abs(number))}"
+
+
+@register.filter
+def breaker(state: str) -> object:
+    return _BREAKER.get(state, state)

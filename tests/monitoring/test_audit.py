@@ -42,7 +42,7 @@ def _recorded(superadmin: User, phases: Any) -> None:
 @pytest.mark.usefixtures("_recorded")
 def test_it_works(admin: Client) -> None:
     page = admin.get(PAGE).content.decode()
-    for words in ("anna", "measure &lt;b&gt;", "profile_cache: True → False", "boris", "outage", "clara", "complaint"):
+    for words in ("anna", "measure &lt;b&gt;", "Profile cache: on → off", "boris", "outage", "clara", "complaint"):
         assert words in page, words
     assert "Import: 1 new" in page
     assert SCRIPT not in page

@@ -1,0 +1,57 @@
+"""Users and groups in the theme's dress, with permissions in the reader's language."""
+
+from typing import Any
+
+from django.contrib import admin
+from django.contrib.auth.admin import GroupAdmin, UserAdmin
+from django.contrib.auth.models import Group, Permission, User
+from django.forms import ModelMultipleChoiceField
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+from unfold.admin import ModelAdmin
+from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
+
+admin.site.unregister(User)
+admin.site.unregister(Group)
+
+
+_VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
+
+
+def _in_words(permission: Permission) -> str:
+    """Return “app: what it allows”: by the model's own words, or those that were written for it."""
+    model: Any = permission.content_type.model_class()
+    if model is None:
+        return permission.name
+    opts = model._meta  # noqa: SLF001 (documented by Django)
+    verb, _sep, rest = permission.codename.partition("_")
+    if verb not in _VERBS or rest != opts.model_name:
+        text = dict(opts.permissions).get(permission.codename, permission.name)
+    else:
+        text = str(_VERBS[verb]) % opts.verbose_name_plural
+    return f"{opts.app_config.verbose_name}: {text}"
+
+
+def _worded(field: Any) -> Any:
+    if isinstance(field, ModelMultipleChoiceField):
+        field.queryset = field.queryset.select_related("content_type")
+        field.label_from_instance = _in_words  # type: ignore[assignment,method-assign]
+    return field
+
+
+@admin.register(User)
+class PeopleAdmin(UserAdmin, ModelAdmin):
+    form = UserChangeForm
+    add_form = UserCreationForm
+    change_password_form = AdminPasswordChangeForm
+    list_display = ("username", "email", "is_staff", "is_superuser", "last_login")
+
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        field = super().formfield_for_manytomany(db_field, request, **kwargs)
+        return _worded(field) if db_field.name == "user_permissions" else field
+
+
+@admin.register(Group)
+class PeopleGroupAdmin(GroupAdmin, ModelAdmin):
+    def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        return _worded(super().formfield_for_manytomany(db_field, request, **kwargs))

@@ -1,0 +1,38 @@
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from tests.conftest import Phases
+from tests.e2e import stage
+
+READ = [
+    "/admin/",
+    "/admin/live/home/",
+    "/admin/rollout/",
+    "/admin/live/rollout/",
+    "/admin/steer/3/?percent=50",
+    "/admin/steer/3/preview/?percent=50",
+    "/admin/steer/pause/",
+    "/admin/steer/resume/",
+    "/admin/emergency/",
+    "/admin/comparisons/",
+    "/admin/checklist/",
+    "/admin/checklist/items/",
+    "/admin/sources/",
+    "/admin/sources.csv",
+    "/admin/cache/",
+    "/admin/live/cache/",
+    "/admin/person/",
+]
+
+
+@pytest.fixture
+def operator(client: Client, phases: Phases, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    return client
+
+
+@pytest.fixture
+def staged(operator: Client, redis: object) -> Client:
+    stage.fill(200)
+    return operator

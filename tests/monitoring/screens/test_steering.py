@@ -1,0 +1,132 @@
+"""Changing the rollout by the admin's screens: the same rules, words and audit as by the command."""
+
+from __future__ import annotations
+
+import pytest
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from monitoring.models import Signature
+from profiles.rollout.heartbeat import pulse
+from profiles.rollout.models import PHASES, Change, Flag, Rollout
+from tests.conftest import Phases
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+STEP = "/admin/steer/3/"
+
+
+def percent(phase: int) -> int:
+    return int(Flag.objects.get(name=PHASES[phase - 1]).percent)
+
+
+def given(**fields: str) -> dict[str, str]:
+    return {"revision": str(Rollout.current().revision), "reason": "проверено", **fields}
+
+
+def test_it_works(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    answer = operator.post(STEP, given(percent="5"))
+    assert answer["Location"] == "/admin/rollout/"
+    change = Change.objects.first()
+    assert change is not None
+    assert (percent(3), change.by, change.reason, change.is_forced) == (5, "root", "проверено", False)
+    assert "25" in operator.get("/admin/rollout/").content.decode()
+
+
+def test_a_step_past_its_gates_is_refused_in_words(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    answer = operator.post(STEP, given(percent="50"))
+    assert answer.status_code == 200
+    assert b'role="alert"' in answer.content
+    assert percent(3) == 25
+
+
+def test_it_is_forced_by_who_may(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    operator.post(STEP, given(percent="50", force="on"))
+    change = Change.objects.first()
+    assert change is not None
+    assert (percent(3), change.is_forced) == (50, True)
+
+
+def test_it_is_not_forced_by_who_may_not(client: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    person = User.objects.create_user("operator", is_staff=True)
+    person.user_permissions.add(*Permission.objects.filter(codename__in=("operate_rollout", "view_rollout")))
+    client.force_login(person)
+    client.post(STEP, given(percent="50", force="on"))
+    assert percent(3) == 25
+    assert client.get("/admin/emergency/").status_code == 403
+    assert client.post("/admin/emergency/", given(word="STOP")).status_code == 403
+
+
+@pytest.mark.parametrize("path", [STEP, "/admin/steer/pause/", "/admin/steer/resume/"])
+def test_whoever_only_looks_changes_nothing(client: Client, phases: Phases, path: str) -> None:
+    phases(100, 100, 25)
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
+    client.force_login(viewer)
+    assert client.post(path, given(percent="5")).status_code == 403
+    assert percent(3) == 25
+
+
+def test_a_change_meanwhile_is_refused(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    form = given(percent="5")
+    operator.post("/admin/steer/pause/", given())
+    answer = operator.post(STEP, form)
+    assert b'role="alert"' in answer.content
+    assert percent(3) == 25
+
+
+@pytest.mark.parametrize("fields", [{"reason": ""}, {"percent": "<b>"}, {"percent": "101"}, {"percent": ""}])
+def test_nonsense_is_refused_in_words(operator: Client, phases: Phases, fields: dict[str, str]) -> None:
+    phases(100, 100, 25)
+    answer = operator.post(STEP, given(percent="5") | fields)
+    assert answer.status_code == 200
+    assert b'role="alert"' in answer.content or not fields.get("percent", "5")
+    assert percent(3) == 25
+
+
+@pytest.mark.parametrize("path", ["/admin/steer/0/", "/admin/steer/5/", "/admin/steer/nonsense/"])
+def test_there_are_four_phases(operator: Client, path: str) -> None:
+    assert operator.get(path).status_code == 404
+
+
+def test_it_is_paused_and_resumed(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    operator.post("/admin/steer/pause/", given())
+    assert Rollout.current().is_paused
+    assert b"s-banner-wait" in operator.get("/admin/").content
+    operator.post("/admin/steer/resume/", given())
+    assert not Rollout.current().is_paused
+
+
+@pytest.mark.django_db(transaction=True)
+def test_the_emergency_stop_tells_how_long_it_took(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    pulse.start("web")
+    content = operator.post("/admin/emergency/", given(word="stop")).content.decode()
+    assert {percent(number) for number in (1, 2, 3, 4)} == {0}
+    assert "s-badge-good" in content
+    operator.post("/admin/steer/resume/", given())
+    assert [percent(number) for number in (1, 2, 3, 4)] == [100, 100, 1, 0]
+
+
+@pytest.mark.parametrize("fields", [{"word": ""}, {"word": "yes"}, {"word": "STOP", "reason": " "}])
+def test_the_emergency_stop_wants_the_word_and_a_reason(
+    operator: Client, phases: Phases, fields: dict[str, str]
+) -> None:
+    phases(100, 100, 25)
+    assert b'role="alert"' in operator.post("/admin/emergency/", given() | fields).content
+    assert percent(3) == 25
+
+
+def test_the_checklist_is_signed(operator: Client) -> None:
+    operator.post("/admin/checklist/", {"item": "backup_database", "note": "pg_dump, 14:00"})
+    assert Signature.objects.get().by.username == "root"
+    operator.post("/admin/checklist/", {"item": "backup_database", "note": " "})
+    operator.post("/admin/checklist/", {"item": "nonsense", "note": "x"})
+    assert Signature.objects.count() == 1
+    assert "pg_dump, 14:00" in operator.get("/admin/checklist/items/").content.decode()
