@@ -15,7 +15,7 @@ SHARED_OUT = -n 3 --dist loadgroup
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e screenshots test-all fuzz audit \
-	bench bench-directory bench-monitoring bench-screens bench-start lint messages openapi \
+	bench bench-directory bench-monitoring bench-screens bench-sizes bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
 
 help: ## this list
@@ -54,8 +54,9 @@ test-sigterm: development ## SIGTERM to the web server under load, twenty times
 test-all: ## lint, the whole suite, the guide, known holes of the dependencies
 	$(MAKE) --no-print-directory lint test test-guide audit
 
-fuzz: development ## hostile updates, commands and API requests by the hundred thousand (ARGS='--hypothesis-seed N')
-	@FUZZ=full exec $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
+fuzz: development ## hostile updates, commands and API requests, by the hundred thousand
+	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
+	@DEBUG=true $(PY) -m tests.fuzz
 
 audit: development ## known holes in what requirements.txt installs; fails too when it could not look
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
@@ -105,13 +106,16 @@ messages: development ## collect the texts into the Russian catalogue and compil
 bench-monitoring: development ## what each report costs at a thousand and at a million people (ARGS=5000000)
 	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
+bench-sizes: development ## bytes a row in PostgreSQL and Redis, and what they grow to (ARGS=ROWS)
+	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
+
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
 migrate-up: runtime ## apply the migrations
 	$(MODE) $(PY) manage.py migrate
 
-migrate-down: runtime ## take the columns of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
+migrate-down: runtime ## the schema of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
 	$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
 deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR
