@@ -162,6 +162,7 @@ CELERY_BEAT_SCHEDULE = {
     },
     "work-on-jobs": {"task": "employees.tasks.work_on_jobs", "schedule": timedelta(seconds=5)},
     "retry-unresolved": {"task": "employees.tasks.retry_unresolved", "schedule": timedelta(seconds=15)},
+    "forget-prior-values": {"task": "employees.tasks.forget_prior_values", "schedule": timedelta(hours=1)},
     "forget-idempotent": {"task": "employees.tasks.forget_idempotent_requests", "schedule": timedelta(hours=1)},
 }
 

@@ -158,5 +158,5 @@ class BackfillRunAdmin(ModelAdmin):
         for run in queryset:
             run.undo()
             is_undoing = run.status == RunStatus.UNDOING
-            text = _("%s: the names are given back") if is_undoing else _("%s: pause it first")
+            text = _("%s: the names are given back") if is_undoing else _("%s: pause it first, or it is too old")
             self.message_user(request, text % run, messages.SUCCESS if is_undoing else messages.ERROR)
