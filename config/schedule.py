@@ -16,6 +16,7 @@ def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
         "profiles.tasks.finish_erasures": minutes,
         "employees.tasks.work_on_jobs": 5 * seconds,
         "employees.tasks.retry_unresolved": 15 * seconds,
+        "employees.tasks.forget_prior_values": 60 * minutes,
         "employees.tasks.forget_idempotent_requests": 60 * minutes,
         "webhooks.tasks.prune_inbox": minutes,
         "webhooks.tasks.check_backlog": minutes,

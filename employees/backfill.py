@@ -16,10 +16,12 @@ from django.db.models import Count, Max
 from django.utils import timezone
 
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
+from employees.models.backfill import UNDO_FOR
 from profiles import names
 from profiles.rollout.controls import is_latched
 
 STOPPED = "the emergency stop is latched"
+SETTLED = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
 SMALLEST, LARGEST = 100, 20_000
 JUDGED_BATCHES = 50
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
@@ -248,3 +250,9 @@ def _undo_batch(run: BackfillRun) -> bool:
     run.seen_at = timezone.now()
     run.save(update_fields=["seen_at"])
     return True
+
+
+def forget_prior_values() -> int:
+    """Empty the batches of runs that are too old to be undone; return how many. Their values are names."""
+    old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=SETTLED)
+    return old.exclude(changes=[]).update(changes=[])

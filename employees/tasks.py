@@ -25,3 +25,8 @@ def retry_unresolved() -> int:
 @shared_task(ignore_result=True)
 def forget_idempotent_requests() -> int:
     return IdempotentRequest.objects.outdated().delete()[0]
+
+
+@shared_task(ignore_result=True)
+def forget_prior_values() -> int:
+    return backfill.forget_prior_values()

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import ClassVar
 
 from django.conf import settings
@@ -19,6 +20,8 @@ class RunStatus(models.TextChoices):
     UNDONE = "undone", _("undone")
 
 
+# So long the prior values are kept, which are names; a run can be undone no later.
+UNDO_FOR = timedelta(days=30)
 OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 
@@ -75,11 +78,16 @@ class BackfillRun(models.Model):
         )
         self.refresh_from_db()
 
+    @property
+    def is_forgotten(self) -> bool:
+        return self.created_at < timezone.now() - UNDO_FOR
+
     def undo(self) -> None:
-        """Begin to take it back; what is running has to be paused first."""
-        BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
-            status=RunStatus.UNDOING, finished_at=None
-        )
+        """Begin to take it back; what is running has to be paused first, what is forgotten stays as it is."""
+        if not self.is_forgotten:
+            BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
+                status=RunStatus.UNDOING, finished_at=None
+            )
         self.refresh_from_db()
 
 

@@ -19,7 +19,7 @@ from pytest_django.fixtures import Settings
 
 from employees import backfill
 from employees.models import BackfillBatch, BackfillRun, Employee, University
-from employees.tasks import work_on_jobs
+from employees.tasks import forget_prior_values, work_on_jobs
 from profiles.models import PhoneLink, Profile
 from tests.profiles.people import know
 
@@ -228,3 +228,19 @@ def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.Monkey
     assert Employee.objects.filter(profile_source="webhook").count() == many
     command("undo")
     assert snapshot() == before
+
+
+def test_prior_values_are_kept_for_as_long_as_a_run_can_be_undone(university: University) -> None:
+    know("1", is_cached=False)
+    employee = employ(university, 1, "1")
+    command("start")
+    assert forget_prior_values() == 0
+    BackfillRun.objects.update(created_at=timezone.now() - timedelta(days=31))
+    with pytest.raises(CommandError, match="older than 30 days"):
+        command("undo")
+    run = BackfillRun.objects.get()
+    run.undo()
+    assert (run.status, named(employee)[0]) == ("done", "Иван")
+    assert forget_prior_values() == 1
+    assert BackfillBatch.objects.get().changes == []
+    assert forget_prior_values() == 0

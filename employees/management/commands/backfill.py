@@ -10,7 +10,7 @@ from rich.table import Table
 
 from employees import backfill
 from employees.models import BackfillRun, BatchStatus, RunStatus, University
-from employees.models.backfill import OPEN
+from employees.models.backfill import OPEN, UNDO_FOR
 from profiles.rollout.controls import is_latched
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
@@ -88,6 +88,8 @@ class Command(BaseCommand):
 
     def undo(self, options: dict[str, Any]) -> None:
         run = self._latest(RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDOING)
+        if run.is_forgotten:
+            raise CommandError(f"Backfill {run.pk} is older than {UNDO_FOR.days} days: its prior values are forgotten")
         if self.is_dry:
             self.stdout.write(f"Backfill {run.pk}: up to {run.rows_changed} rows would get their names back")
             return

@@ -1,0 +1,27 @@
+"""Bodies that are JSON and still no text: half a character answers like any other wrong or odd value."""
+
+import pytest
+from rest_framework.test import APIClient
+
+from employees.models import Employee, University
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+HALF = r'"\ud800"'
+
+
+@pytest.mark.parametrize("field", ["role", "phone", "max_id", "university_id", "inn"])
+def test_an_answer_may_quote_it(api: APIClient, university: University, field: str) -> None:
+    body = f'{{"phone": "+79165550142", "university_id": {university.pk}, "{field}": {HALF}}}'
+    answer = api.post("/employees", body, content_type="application/json")
+    assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, [field])
+
+
+def test_a_name_is_stored_without_it(api: APIClient, university: University) -> None:
+    body = f'{{"phone": "+79165550142", "university_id": {university.pk}, "first_name": {HALF}, "last_name": "А"}}'
+    assert api.post("/employees", body, content_type="application/json").status_code == 201
+    assert Employee.objects.get().first_name == "\N{REPLACEMENT CHARACTER}"
+
+
+@pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000])
+def test_a_nest_is_refused(api: APIClient, body: str) -> None:
+    assert api.post("/employees", body, content_type="application/json").status_code == 400
