@@ -24,7 +24,7 @@ HEAD = "0100"
 BACK = "rollback schema"
 STEPS = ["0001", "0002", "0003", HEAD, BACK, HEAD, "0003", "0002", "0001", HEAD]
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300 + ROWS // 500)]
 
 
 def run(sql: str, *params: str | int) -> list[tuple[object, ...]]:
