@@ -44,7 +44,7 @@ Played by `make test-walkthrough`: {EMPLOYEES} employees, {UPDATES} updates, rea
 messenger's direct API, and a clock that is set forward. Every command and every answer is as printed.
 """
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900 if IS_FULL else 120)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(1800 if IS_FULL else 300)]
 
 
 class Story:
