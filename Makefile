@@ -81,7 +81,7 @@ screenshots: browser ## every screen, 1400 and 390 wide, light and dark (ARGS='-
 
 test-migrations: development ## migrate a million employees, forward and back, under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
-		--timeout 900 -s $(ARGS)
+		-s $(ARGS)
 
 lint: development ## style, types, import order, missing migrations
 	$(PY) -m ruff check .

@@ -119,7 +119,7 @@ def _statuses(path: str, verb: str, operation: dict[str, Any]) -> set[str]:
         "401": True,
         "403": not path.startswith("/api/token"),
         "404": "{" in path or path.startswith("/monitoring"),
-        "409": is_writing and path in _CONFLICTING,
+        "409": is_writing and (path in _CONFLICTING or path.startswith("/monitoring/rollout/")),
         "413": is_writing,
         "415": is_writing,
         "422": (path, verb) == ("/employees", "post"),

@@ -13,8 +13,10 @@ from typing import Any
 from django.db import OperationalError, ProgrammingError, connection, transaction
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from employees.models import BackfillRun
+from employees.models import BackfillRun, RunStatus
+from employees.models.backfill import OPEN
 from monitoring.console import converged
 from profiles.models import ProfileSource
 from profiles.resolver import Resolution, resolve
@@ -85,7 +87,16 @@ def verify(part: str) -> Iterator[str]:
     """Prove that a rollback is in force, a line for each proof; raise NotVerified when one fails."""
     forget_state()
     yield _CHECKS[part]()
+    if part == "emergency":
+        yield from _open_backfills()
     yield await_convergence()
+
+
+def _open_backfills() -> Iterator[str]:
+    # Where the schema has gone back there is no such table.
+    with suppress(ProgrammingError):
+        for run in BackfillRun.objects.filter(status__in=OPEN):
+            yield _OPEN_RUNS[RunStatus(run.status)] % run.pk
 
 
 def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
@@ -146,6 +157,11 @@ def _probe() -> str:
     return _("answered by %s, not by the cache") % found[0].source
 
 
+_OPEN_RUNS = {
+    RunStatus.RUNNING: gettext_lazy("backfill %d ends with the batch that it is at"),
+    RunStatus.PAUSED: gettext_lazy("backfill %d is paused"),
+    RunStatus.UNDOING: gettext_lazy("backfill %d is being undone, and goes on with that"),
+}
 _SWITCHES = {"webhook": "webhook_processing", "cache": "profile_cache", "monitoring": "monitoring"}
 _CHECKS: dict[str, Callable[[], str]] = {
     "emergency": _emergency_holds,

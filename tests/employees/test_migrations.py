@@ -26,7 +26,7 @@ STEPS = ["0001", "0002", "0003", HEAD, BACK, HEAD, "0003", "0002", "0001", HEAD]
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.timeout(600),
+    pytest.mark.timeout(300 + ROWS // 500),
     pytest.mark.xdist_group("slow"),
 ]
 

@@ -20,10 +20,11 @@ from rest_framework.test import APIClient
 from employees import provenance
 from employees.models import Employee, University
 from tests.conftest import Phases, client_of
+from tests.employees.conftest import ROWS
 from tests.employees.test_migrations import OldClient, migrate
 from tests.profiles.people import know
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300)]
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300 + ROWS // 500)]
 
 
 class NewClient:

@@ -135,10 +135,10 @@ def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
 
 def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: Phases, university: University) -> None:
     phases(100, 100, 50)
-    backfill.start()
+    started = backfill.start()
     run("rollback", "emergency", "--reason", "x" * 300, "--dry-run")
     assert BackfillRun.objects.get().status == "running"
-    run("rollback", "emergency", "--reason", "wrong names")
+    assert f"backfill {started.pk} is paused" in run("rollback", "emergency", "--reason", "wrong names")
     paused = BackfillRun.objects.get()
     assert (paused.status, paused.paused_because) == ("paused", "emergency: wrong names")
     with pytest.raises(CommandError, match="Paused: the emergency stop is latched"):

@@ -48,7 +48,7 @@ messenger's direct API, and a clock that is set forward. Every command and every
 
 pytestmark = [
     pytest.mark.django_db(transaction=True),
-    pytest.mark.timeout(900 if IS_FULL else 120),
+    pytest.mark.timeout(1800 if IS_FULL else 300),
     pytest.mark.xdist_group("slow"),
 ]
 
@@ -183,7 +183,8 @@ def collection(story: Story) -> None:
 
 def first_cohort(story: Story) -> None:
     story.chapter("Phase 3: the first cohort")
-    story.run("rollback emergency --rehearse --university 1 --by olga --reason 'drill before the first cohort'")
+    first = story.traffic.universities[0].pk
+    story.run(f"rollback emergency --rehearse --university {first} --by olga --reason 'drill before the first cohort'")
     story.run("rollout preview --phase 3 --percent 1 --limit 3")
     story.run("rollout replay --percent 50")
     story.run("rollout advance --by olga --reason 'first cohort' --dry-run")

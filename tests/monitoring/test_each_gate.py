@@ -1,0 +1,164 @@
+"""Each gate of rollout.md alone: what it asks for, and what is enough to hold it."""
+
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from types import SimpleNamespace
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from monitoring import conductor, gates, transition
+from monitoring.findings import LAG_LIMIT_SECONDS
+from monitoring.models import RoundTrip, Verdict
+from profiles.models import Comparison
+from profiles.rollout import changes
+from profiles.rollout.models import Rollout
+from profiles.rollout.rules import Order
+from tests.conftest import Phases
+from tests.monitoring.evidence_rows import compared
+from tests.profiles.people import know
+from tests.servers import FaultyServer
+from webhooks.models import InboxUpdate, State
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def said(phase: int, gate: str, target: int = 100) -> tuple[Verdict, str]:
+    found = {finding.gate: finding for finding in gates.judge(phase, Decimal(target)).findings}[gate]
+    return found.verdict, found.message
+
+
+def run(sql: str) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(sql)
+
+
+def arrived(ago: timedelta, took: timedelta = timedelta(), state: State = State.DONE) -> None:
+    at = timezone.now() - ago
+    InboxUpdate.objects.create(
+        dedup_key=str(InboxUpdate.objects.count()).encode(),
+        update_type="bot_started",
+        state=state,
+        received_at=at,
+        next_try_at=at,
+        finished_at=None if state == State.PENDING else at + took,
+    )
+
+
+@pytest.fixture
+def installed(phases: Phases, settings: Settings) -> Settings:
+    settings.WEBHOOK_SECRETS = [b"secret"]
+    return settings
+
+
+def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
+    assert {finding.verdict for finding in gates.judge(1, Decimal(100)).findings} == {Verdict.PASS}
+    installed.WEBHOOK_SECRETS = []
+    assert said(1, "secret_set") == (Verdict.FAIL, "WEBHOOK_SECRET is not set")
+    run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
+    assert said(1, "index_valid")[0] == Verdict.FAIL
+    run("DELETE FROM django_migrations WHERE app = 'employees' AND name LIKE '0100%'")
+    assert said(1, "migrated") == (Verdict.FAIL, "1 migrations are missing")
+    installed.MONITORING_ENABLED = False
+    assert said(1, "monitoring_on") == (Verdict.INCONCLUSIVE, "monitoring is off")
+
+
+def test_phase_1_asks_for_redis(installed: Settings, redis_server: FaultyServer) -> None:
+    redis_server.kill()
+    verdict, message = said(1, "redis_answers")
+    assert verdict == Verdict.FAIL
+    assert message.startswith("Redis does not answer")
+
+
+def test_phase_2_asks_for_a_quick_inbox(installed: Settings, phases: Phases) -> None:
+    phases(100)
+    assert said(2, "inbox_lag") == (Verdict.INCONCLUSIVE, "no updates to measure the inbox by")
+    arrived(timedelta(minutes=1), took=timedelta(seconds=1))
+    assert said(2, "inbox_lag") == (Verdict.PASS, "inbox lag 1.0 s (p95)")
+    arrived(timedelta(seconds=2 * LAG_LIMIT_SECONDS), state=State.PENDING)
+    assert said(2, "inbox_lag")[0] == Verdict.FAIL
+
+
+def test_phase_2_asks_for_few_errors(installed: Settings, phases: Phases) -> None:
+    phases(100)
+    assert said(2, "webhook_errors")[0] == Verdict.INCONCLUSIVE
+    for number in range(20):
+        arrived(timedelta(minutes=number), state=State.DONE if number else State.DEAD)
+    # 5 % is the limit, and not above it.
+    assert said(2, "webhook_errors")[0] == Verdict.PASS
+    arrived(timedelta(minutes=1), state=State.DEAD)
+    assert said(2, "webhook_errors")[0] == Verdict.FAIL
+
+
+def test_an_old_round_trip_is_none(installed: Settings, phases: Phases) -> None:
+    phases(100)
+    RoundTrip.objects.create(took_ms=1.0, at=timezone.now() - timedelta(minutes=11))
+    assert said(2, "round_trip")[0] == Verdict.INCONCLUSIVE
+
+
+def test_phase_2_is_held_where_no_updates_arrive(
+    installed: Settings, phases: Phases, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    phases(100, 100)
+    arrived(timedelta(minutes=18))
+    monkeypatch.setattr(conductor, "probe", SimpleNamespace(round_trip=lambda: None))
+    for _ in range(2):
+        conductor.look()
+    assert not Rollout.current().is_paused
+    conductor.look()
+    assert Rollout.current().held_for == "Held phase 2 at 100 %: no updates for 18 min"
+
+
+@pytest.fixture
+def proven(installed: Settings, phases: Phases) -> Settings:
+    phases(100, 100, 25)
+    know("7")
+    compared(700)
+    changes.note("rehearsal", Order("t", "r"), {"university": 1, "out_s": 1, "total_s": 2})
+    return installed
+
+
+def conflicts_in_the_next_cohort() -> None:
+    for bucket in range(2500, 2530):
+        compared(1, "conflict", bucket=bucket)
+
+
+SPOILS: list[tuple[str, Callable[[Settings, pytest.MonkeyPatch], object]]] = [
+    ("conflicts", lambda *_: compared(8, "conflict")),
+    ("quality", lambda settings, _: setattr(settings, "PROFILE_QUALITY_ALERT_THRESHOLD", 1.01)),
+    ("rehearsed", lambda _, patch: patch.setattr(transition, "REHEARSAL_LASTS", timedelta(0))),
+    ("cohort_agreement", lambda *_: conflicts_in_the_next_cohort()),
+    ("dwell", lambda settings, _: setattr(settings, "ROLLOUT_DWELL", timedelta(days=999))),
+]
+
+
+@pytest.mark.parametrize(("gate", "spoil"), SPOILS, ids=[gate for gate, _ in SPOILS])
+def test_what_holds_phase_3(
+    proven: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+    gate: str,
+    spoil: Callable[[Settings, pytest.MonkeyPatch], object],
+) -> None:
+    proven.ROLLOUT_DWELL = timedelta(0)
+    before = {finding.gate: finding for finding in gates.judge(3, Decimal(50)).findings}[gate]
+    assert Verdict.PASS in (before.raw, before.verdict)
+    spoil(proven, monkeypatch)
+    after = {finding.gate: finding for finding in gates.judge(3, Decimal(50)).findings}[gate]
+    assert after.verdict != Verdict.PASS
+    assert after.raw is None
+
+
+def test_the_network_needs_659(proven: Settings) -> None:
+    assert said(3, "agreement", 50)[1].endswith("in 1 of 3 checks in a row")
+    Comparison.objects.filter(pk__in=Comparison.objects.values("pk")[:42]).delete()
+    assert said(3, "agreement", 50) == (Verdict.INCONCLUSIVE, "658 of 659 comparisons")
+
+
+def test_phase_4_dwells_at_each_step(proven: Settings, phases: Phases) -> None:
+    phases(100, 100, 100, 1)
+    assert said(4, "dwell", 5)[0] == Verdict.INCONCLUSIVE
+    proven.ROLLOUT_DWELL = timedelta(0)
+    assert said(4, "dwell", 5)[0] == Verdict.PASS
