@@ -32,10 +32,10 @@ class Arrival(NamedTuple):
     request_id: str = ""
 
 
-_INTO = """
-INSERT INTO webhook_inbox (
-    dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)
-"""
+_INTO = (
+    "INSERT INTO webhook_inbox"
+    " (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)"
+)
 _ONCE = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
 _ROW = "(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
 # Up to here a commit is a fifth cheaper for PostgreSQL by VALUES than by arrays, whose binding is cheaper for us.
