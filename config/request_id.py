@@ -8,8 +8,8 @@ from contextvars import ContextVar
 current: ContextVar[str] = ContextVar("request_id", default="")
 _dice = random.Random()  # noqa: S311 (an id, not a secret: a tenth of what the system's own randomness costs)
 os.register_at_fork(after_in_child=_dice.seed)
-# A proxy's hexadecimal id or a UUID: whatever else a client sends could be somebody's name or phone.
-_GIVEN = re.compile(r"[0-9a-fA-F-]{16,64}")
+# What a proxy gives; never what could be a phone.
+_GIVEN = re.compile(r"(?!\d{10,15}$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
 def begin(given: str = "") -> None:

@@ -1,6 +1,6 @@
-"""Pytest plugin: PostgreSQL and two Valkeys of this run's own, started before Django reads its settings.
+"""Pytest plugin: PostgreSQL and two Valkeys of this process's own, started before Django reads its settings.
 
-``python -m tests.servers COMMAND …`` runs any command beside such servers.
+Under ``pytest -n`` each worker has its own. ``python -m tests.servers COMMAND …`` runs any command beside such servers.
 """
 
 import atexit
@@ -75,6 +75,8 @@ class ThrowawayServers:
         self.lock = os.open(self.folder, os.O_RDONLY)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         atexit.register(self.stop)
+
+    def start(self) -> None:
         sockets, env = embedded.socket_folder(self.folder), embedded.environment(self.folder)
         self.postgres = FaultyServer(
             embedded.postgres(self.folder / "postgres", sockets, self.folder / "postgres.log", env, **_FAST)
@@ -87,9 +89,14 @@ class ThrowawayServers:
         )
         for server in (self.postgres, self.cache, self.broker):
             server.start()
+        os.environ |= {
+            "DATABASE_URL": self.postgres.url,
+            "REDIS_URL": self.cache.url,
+            "CELERY_BROKER_URL": self.broker.url,
+        }
 
     def set_environment(self) -> None:
-        """Point the settings at these servers, and away from whatever the developer has in the shell and .env."""
+        """Point the settings away from whatever the developer has in the shell and .env."""
         example = BASE_DIR / ".env.example"
         for name in re.findall(r"^#? ?([A-Z_]+)=", example.read_text() if example.exists() else "", re.MULTILINE):
             os.environ.pop(name, None)
@@ -97,9 +104,6 @@ class ThrowawayServers:
             "ENV_FILE": os.devnull,
             "DEBUG": "true",
             "DATA_DIR": str(self.folder),
-            "DATABASE_URL": self.postgres.url,
-            "REDIS_URL": self.cache.url,
-            "CELERY_BROKER_URL": self.broker.url,
             "MAX_BOT_TOKEN": "",
             "WEBHOOK_SECRET": "",
             "ALERT_WEBHOOK_URL": "",
@@ -125,7 +129,10 @@ def _remove(folder: Path) -> None:
 def _sweep() -> None:
     """Remove what earlier runs left that were killed by signal 9."""
     for folder in Path(tempfile.gettempdir()).resolve().glob(f"{_PREFIX}*"):
-        descriptor = os.open(folder, os.O_RDONLY)
+        try:
+            descriptor = os.open(folder, os.O_RDONLY)
+        except FileNotFoundError:
+            continue  # Another run sweeps too.
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
             # Another run may be between making its folder and locking it.
@@ -139,6 +146,14 @@ def _sweep() -> None:
 
 servers = ThrowawayServers()
 servers.set_environment()
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
+    """Start the servers before pytest-django reads the settings; who only hands tests out to workers needs none."""
+    if "PYTEST_XDIST_WORKER" in os.environ or not early_config.known_args_namespace.numprocesses:
+        servers.start()
+    yield
 
 
 def pytest_unconfigure() -> None:
@@ -181,4 +196,5 @@ def durable_postgres() -> Iterator[FaultyServer]:
 
 
 if __name__ == "__main__":
+    servers.start()
     sys.exit(subprocess.run(sys.argv[1:], check=False).returncode)  # noqa: S603 (the caller's own command)

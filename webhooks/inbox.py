@@ -21,6 +21,7 @@ class Arrival(NamedTuple):
 
     ``dedup_key`` is equal for two deliveries of one update. ``earlier_key`` is the key that the same body had in the
     window before, for updates that are recognised by their body alone. ``reason`` is why it is quarantined, else "".
+    ``request_id`` is the delivery's, which the log of its processing names.
     """
 
     dedup_key: bytes
@@ -50,9 +51,10 @@ SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[
 
 
 def _row(arrival: Arrival) -> tuple[object, ...]:
-    key, _, body, update_type, reason, at, request_id = arrival
-    state, finished_at = ("quarantined", at) if reason else ("pending", None)
-    return key, body, update_type, state, reason, at, at, finished_at, request_id
+    at = arrival.received_at
+    state, finished_at = ("quarantined", at) if arrival.reason else ("pending", None)
+    said = arrival.dedup_key, arrival.body, arrival.update_type, state, arrival.reason
+    return *said, at, at, finished_at, arrival.request_id
 
 
 def _insert(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> set[bytes]:

@@ -34,6 +34,7 @@ _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
 refusals = Counter("webhook_refusals", "Requests to the webhook that were not stored", ["status"])
 old_secrets = Counter("webhook_old_secret", "Requests with a secret other than the first of WEBHOOK_SECRET")
+empty_envelopes = Counter("webhook_empty_envelopes", "Polling envelopes without an update: nothing to store")
 
 
 class Answer:
@@ -84,12 +85,12 @@ def receive(environ: WSGIEnvironment) -> Answer:
 
 
 def _knows_secret(given: str) -> bool:
-    secrets = settings.WEBHOOK_SECRETS
-    if not secrets:
+    known = settings.WEBHOOK_SECRETS
+    if not known:
         return True
     presented = given.encode("latin-1", errors="replace")
     # All are compared: the time must not tell which secret came close.
-    matches = [hmac.compare_digest(presented, secret) for secret in secrets]
+    matches = [hmac.compare_digest(presented, secret) for secret in known]
     if any(matches[1:]):
         old_secrets.inc()
     return any(matches)
@@ -118,8 +119,9 @@ def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:
 
 
 def _store(body: bytes) -> Answer:
-    arrivals = arrivals_in(body, timezone.now())
+    arrivals = arrivals_in(body, timezone.now(), request_id.current.get())
     if not arrivals:
+        empty_envelopes.inc()
         return OK
     try:
         writer.write(arrivals)
@@ -130,15 +132,15 @@ def _store(body: bytes) -> Answer:
     return OK
 
 
-def arrivals_in(body: bytes, received_at: datetime) -> list[Arrival]:
-    """Return the rows that a body becomes: one an update, or one quarantined whole."""
+def arrivals_in(body: bytes, received_at: datetime, delivery: str = "") -> list[Arrival]:
+    """Return the rows that a body becomes: one an update, or one quarantined whole; ``delivery`` is a request id."""
     try:
         unwrapped = updates.unwrap(body)
     except updates.MalformedUpdate as error:
-        return [_arrival({}, body, received_at, str(error))]
-    return [_arrival(update, own_body, received_at) for own_body, update in unwrapped]
+        return [_arrival({}, body, received_at, delivery, str(error))]
+    return [_arrival(update, own_body, received_at, delivery) for own_body, update in unwrapped]
 
 
-def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, reason: str = "") -> Arrival:
+def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, delivery: str, reason: str = "") -> Arrival:
     key, earlier_key = updates.repeat_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, request_id.current.get())
+    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, delivery)

@@ -5,6 +5,8 @@ import pytest
 from tests.chaos.ordeal import Ordeal, Plan
 from tests.chaos.system import System
 
+pytestmark = pytest.mark.xdist_group("slow")
+
 
 @pytest.mark.timeout(180)
 def test_kill_9_of_everything_loses_nothing(system: System) -> None:

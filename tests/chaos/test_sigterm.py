@@ -19,6 +19,8 @@ from tests.chaos.system import System, is_alive
 _EXIT_SECONDS = 15
 _CONNECTIONS = 16
 
+pytestmark = pytest.mark.xdist_group("slow")
+
 
 @pytest.fixture
 def system(system: System) -> Iterator[System]:
@@ -58,6 +60,7 @@ def wait_for_the_lock(database: psycopg.Connection) -> None:
     time.sleep(0.2)
 
 
+@pytest.mark.alone
 def test_requests_under_way_are_answered(system: System) -> None:
     """They wait for a lock when the signal comes, and for half a second after it."""
     bodies = tell(random.Random(), _CONNECTIONS).bodies

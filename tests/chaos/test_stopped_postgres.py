@@ -16,6 +16,8 @@ from tests.chaos.system import System
 _DEADLINE = 3.0
 _RECOVERY = 5.0
 
+pytestmark = pytest.mark.xdist_group("slow")
+
 
 @pytest.fixture
 def stopped(system: System) -> Iterator[System]:
@@ -30,6 +32,7 @@ def volley(system: System, size: int) -> list[Outcome]:
         return list(pool.map(partial(post, system), tell(random.Random(), size).bodies))
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("size", [1, 64])
 def test_it_is_503_in_time_and_works_again_afterwards(stopped: System, size: int) -> None:
     """64 are more than the web server has threads: those that wait for a thread are not to wait twice."""

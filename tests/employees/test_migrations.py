@@ -23,7 +23,11 @@ LONGEST_STALL_MS = 150
 HEAD = "0013"
 STEPS = ["0001", "0002", "0003", HEAD, "0003", "0002", "0001", HEAD]
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(600)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(600),
+    pytest.mark.xdist_group("slow"),
+]
 
 
 def run(sql: str, *params: str | int) -> list[tuple[object, ...]]:
@@ -99,6 +103,7 @@ def table_file() -> object:
     return run("SELECT pg_relation_filenode('employees')")[0][0]
 
 
+@pytest.mark.alone
 def test_it_works_under_load(people: None) -> None:
     migrate("0001")
     file = table_file()
@@ -117,6 +122,7 @@ def test_it_works_under_load(people: None) -> None:
     assert int(str(sources[0][2])) >= ROWS + created
 
 
+@pytest.mark.alone
 def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
     migrate("0001")
     with psycopg.connect(dsn(), autocommit=True) as reader, OldClient() as client:

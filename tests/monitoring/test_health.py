@@ -31,6 +31,15 @@ def test_without_postgresql_it_is_up_and_not_ready(client: Client) -> None:
         assert client.get("/ready").status_code == 503
 
 
+def test_without_postgresql_the_metrics_are_what_was_counted(client: Client, settings: Any) -> None:
+    settings.DEBUG = True
+    with connection.execute_wrapper(refuse):
+        answer = client.get("/metrics")
+    assert answer.status_code == 200
+    assert b"webhook_empty_envelopes_total" in answer.content
+    assert b"profile_total" not in answer.content
+
+
 @pytest.mark.parametrize("path", ["/swagger/", "/openapi.json"])
 def test_the_description_is_open(client: Client, path: str) -> None:
     assert client.get(path, headers={"Authorization": "Bearer nonsense"}).status_code == 200

@@ -58,6 +58,8 @@ def worker() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
+@pytest.mark.alone
+@pytest.mark.xdist_group("slow")
 def test_emergency_with_redis_down_and_the_worker_dead(
     phases: Phases,
     redis_server: FaultyServer,

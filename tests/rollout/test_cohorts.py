@@ -57,10 +57,10 @@ def test_a_decision_costs_less_than_10_microseconds(phases: Phases) -> None:
     decide(MANY[0])
     best = 1.0
     for _ in range(20):
-        started = time.perf_counter()
+        started = time.thread_time()
         for phone in MANY[:2000]:
             decide(phone, 7)
-        best = min(best, (time.perf_counter() - started) / 2000)
+        best = min(best, (time.thread_time() - started) / 2000)
     assert best < 10e-6
 
 

@@ -25,7 +25,7 @@ pulse.start(sys.argv[1])
 threading.Event().wait()
 """
 
-pytestmark = pytest.mark.django_db(transaction=True)
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("slow")]
 
 
 def wait_for(is_true: Callable[[], bool], seconds: float = 10) -> float:
@@ -60,6 +60,7 @@ def spread() -> Convergence:
     return convergence()
 
 
+@pytest.mark.alone
 @pytest.mark.timeout(90)
 def test_a_change_is_everywhere_within_two_seconds(
     processes: list[subprocess.Popen[bytes]], redis_server: FaultyServer

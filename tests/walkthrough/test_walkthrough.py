@@ -25,6 +25,7 @@ from pytest_django.fixtures import Settings
 from employees.models import Employee
 from monitoring import conductor, way_back
 from monitoring.alerts import watch
+from profiles import direct_answers
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import PHASES, SHADOW, Flag
@@ -45,7 +46,11 @@ Played by `make test-walkthrough`: {EMPLOYEES} employees, {UPDATES} updates, rea
 messenger's direct API, and a clock that is set forward. Every command and every answer is as printed.
 """
 
-pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(900 if IS_FULL else 120)]
+pytestmark = [
+    pytest.mark.django_db(transaction=True),
+    pytest.mark.timeout(900 if IS_FULL else 120),
+    pytest.mark.xdist_group("slow"),
+]
 
 
 class Story:
@@ -101,8 +106,17 @@ def percents() -> list[float]:
 
 
 @pytest.fixture
-def story(phases: Phases, redis: object, direct: FakeMax, superadmin: User, settings: Settings) -> Iterator[Story]:
+def story(
+    phases: Phases,
+    redis: object,
+    direct: FakeMax,
+    superadmin: User,
+    settings: Settings,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Story]:
     settings.WEBHOOK_SECRETS = []
+    # A day passes in seconds here: at 29 a second the new employees of one would wait half a minute.
+    monkeypatch.setattr(direct_answers, "SPACING", direct_answers.SPACING / 10)
     Flag.objects.update_or_create(name=SHADOW, defaults={"percent": Decimal(100), "salt": "shadow"})
     with time_machine.travel(START, tick=True) as clock:
         Flag.objects.update(moved_at=START)

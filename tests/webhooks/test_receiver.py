@@ -8,12 +8,13 @@ import psycopg
 import pytest
 import time_machine
 from django.db import connection, transaction
+from prometheus_client import Counter
 from pytest_django.fixtures import Settings
 
 from tests.webhooks.sending import ChunkedInput, send
 from webhooks.inbox import store
 from webhooks.models import InboxUpdate, Repeat, State
-from webhooks.receiver import LARGEST_BODY, old_secrets
+from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
 
 UPDATE = {
     "update_type": "bot_started",
@@ -27,6 +28,10 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 def states() -> list[str]:
     return list(InboxUpdate.objects.order_by("id").values_list("state", flat=True))
+
+
+def counted(counter: Counter) -> float:
+    return next(sample.value for metric in counter.collect() for sample in metric.samples)
 
 
 def test_it_works() -> None:
@@ -126,9 +131,11 @@ def test_an_envelope_becomes_a_row_an_update() -> None:
     assert states() == [State.PENDING] * 100
 
 
-def test_an_empty_envelope_is_fine() -> None:
+def test_an_empty_envelope_is_fine_and_counted() -> None:
+    before = counted(empty_envelopes)
     assert send({"updates": [], "marker": None}).status == 200
     assert states() == []
+    assert counted(empty_envelopes) == before + 1
 
 
 def test_a_repeat_is_counted_and_not_stored_again() -> None:

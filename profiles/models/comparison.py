@@ -1,0 +1,78 @@
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import models
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from profiles import names
+from profiles.models.profile import ProfileSource
+
+
+class ComparisonOutcome(models.TextChoices):
+    """What the cache and the direct API said of one person; none is left out of the books."""
+
+    AGREE = "agree", _("agree")
+    EQUIVALENT = "equivalent", _("equivalent")
+    CACHE_RICHER = "cache_richer", _("the cache knows more")
+    API_RICHER = "api_richer", _("the direct API knows more")
+    CONFLICT = "conflict", _("conflict")
+    CACHE_MISS = "cache_miss", _("not in the cache")
+    CACHE_STALE = "cache_stale", _("stale in the cache")
+    API_ERROR = "api_error", _("the direct API failed")
+    CACHE_ERROR = "cache_error", _("the cache failed")
+    TIMEOUT = "timeout", _("the direct API was too slow")
+    BOTH_EMPTY = "both_empty", _("nobody knows the person")
+
+
+class WaitingComparison(models.Model):
+    """A lookup that was answered and is still to be compared; deleted, phone and all, when the worker takes it."""
+
+    phone = models.CharField(max_length=16)
+    max_id = models.CharField(max_length=64, blank=True, default="")
+    university_id = models.BigIntegerField(null=True)
+    stage = models.PositiveSmallIntegerField()
+    served_source = models.CharField(max_length=20)
+    served_ms = models.FloatField()
+    # The direct API's answer where it was the one that answered: nobody asks it twice for one lookup.
+    api_name = models.CharField(max_length=names.NAME_LENGTH * 2 + 1, blank=True, default="")
+    asked_at = models.DateTimeField(default=timezone.now)
+
+    class Meta:
+        db_table = "comparisons_waiting"
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
+class Comparison(models.Model):
+    """What the cache would have answered, held against the direct API, for one lookup of a hashed phone."""
+
+    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
+    key_hash = models.CharField(_("hash of the phone"), max_length=32)
+    bucket = models.PositiveSmallIntegerField(_("bucket"))
+    university_id = models.BigIntegerField(_("university id"), null=True)
+    stage = models.PositiveSmallIntegerField(_("stage"))
+    outcome = models.CharField(_("outcome"), max_length=20, choices=ComparisonOutcome)
+    pattern = models.CharField(
+        _("pattern"),
+        max_length=20,
+        blank=True,
+        default="",
+        help_text=_("how a conflict differs; for a stale name the outcome that it would have had"),
+    )
+    cache_age_days = models.FloatField(_("age in the cache, days"), null=True)
+    cache_name = models.CharField(_("name in the cache, masked"), max_length=40, blank=True, default="")
+    api_name = models.CharField(_("name by the direct API, masked"), max_length=40, blank=True, default="")
+    served_source = models.CharField(_("answered by"), max_length=20, choices=ProfileSource)
+    served_ms = models.FloatField(_("answered within, ms"))
+
+    class Meta:
+        db_table = "comparisons"
+        ordering: ClassVar = ["-pk"]
+        verbose_name = _("comparison")
+        verbose_name_plural = _("comparisons")
+
+    def __str__(self) -> str:
+        return f"{self.outcome} {self.pk}"

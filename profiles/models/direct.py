@@ -1,0 +1,45 @@
+from __future__ import annotations
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from profiles import names
+
+
+class DirectAnswer(models.Model):
+    """What the direct API is being asked, or said lately, about a phone; shared by all processes, kept for minutes."""
+
+    class Outcome(models.TextChoices):
+        ASKING = "asking", _("being asked")
+        FOUND = "found", _("found")
+        ABSENT = "absent", _("not in MAX")
+        FAILED = "failed", _("no answer")
+
+    phone = models.CharField(_("phone"), max_length=16, primary_key=True)
+    asked_at = models.DateTimeField(_("asked at"))
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome)
+    user_id = models.CharField(_("MAX id"), max_length=64, blank=True)
+    first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, blank=True)
+    last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, blank=True)
+
+    class Meta:
+        db_table = "direct_answers"
+        verbose_name = _("answer of the direct API")
+        verbose_name_plural = _("answers of the direct API")
+
+    def __str__(self) -> str:
+        return self.outcome
+
+
+class DirectApiPace(models.Model):
+    """One row: when the direct API may be asked next, by any process."""
+
+    free_at = models.DateTimeField()
+
+    class Meta:
+        db_table = "direct_api_pace"
+        verbose_name = _("pace of the direct API")
+        verbose_name_plural = _("pace of the direct API")
+
+    def __str__(self) -> str:
+        return str(self.free_at)

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import ClassVar
+
+from django.db import models
+from django.utils.translation import gettext_lazy as _
+
+from config import statements
+
+# The phone of the latest sharing; at equal times the greater id, so that the order of arrival does not matter.
+_LINK = """
+INSERT INTO phone_links AS l (phone, user_id, said_at)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
+ON CONFLICT (phone) DO UPDATE SET user_id = EXCLUDED.user_id, said_at = EXCLUDED.said_at
+WHERE (EXCLUDED.said_at, EXCLUDED.user_id COLLATE "C") > (l.said_at, l.user_id)
+"""
+
+
+class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
+    def absorb(self, links: Iterable[PhoneLink]) -> None:
+        """Keep the latest sharing of each phone."""
+        latest: dict[str, PhoneLink] = {}
+        for link in sorted(links, key=lambda link: (link.said_at, link.user_id)):
+            latest[link.phone] = link
+        if latest:
+            rows = [latest[phone] for phone in sorted(latest)]
+            statements.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")])
+
+
+class PhoneLink(models.Model):
+    """The MAX user who shared a phone as their own, verified by the messenger's hash."""
+
+    phone = models.CharField(_("phone"), max_length=16, primary_key=True)
+    user_id = models.CharField(_("MAX id"), max_length=64, db_index=True)
+    said_at = models.DateTimeField(_("shared at"))
+
+    objects: ClassVar[PhoneLinkQuerySet] = PhoneLinkQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "phone_links"
+        verbose_name = _("phone link")
+        verbose_name_plural = _("phone links")
+
+    def __str__(self) -> str:
+        return self.user_id

@@ -1,0 +1,74 @@
+"""The line that tells of an extracted profile: the contract's fields, nothing personal, once it is committed."""
+
+import json
+import logging
+import re
+from typing import Any
+
+import pytest
+
+from config.logs import JsonFormatter
+from profiles.models import Profile
+from tests.webhooks.sending import send
+from webhooks.models import InboxUpdate
+from webhooks.processing import process_inbox
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
+
+UPDATE = {"update_type": "bot_started", "timestamp": 1000, "chat_id": 7, "user": {"user_id": 7, "first_name": "Анна"}}
+
+
+def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    return [line for line in lines if line.get("event") == "profile_extracted"]
+
+
+@pytest.fixture(autouse=True)
+def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+
+
+def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
+    send(UPDATE, x_request_id="trace-1.a")
+    process_inbox()
+    (line,) = told(caplog)
+    assert line.pop("processing_time_ms") > 0
+    assert line.pop("timestamp").endswith("Z")
+    assert line == {
+        "level": "INFO",
+        "component": "webhook_handler",
+        "message": "profile extracted",
+        "event": "profile_extracted",
+        "user_id": "7",
+        "has_first_name": True,
+        "has_last_name": False,
+        "source": "webhook",
+        "request_id": "trace-1.a",
+    }
+
+
+@pytest.mark.parametrize("given", ["", "a b", "x" * 65, "Анна", 'a"\n'])
+def test_an_id_that_is_none_is_replaced(given: str) -> None:
+    send(UPDATE, x_request_id=given)
+    assert re.fullmatch(r"[0-9a-f]{32}", InboxUpdate.objects.get().request_id)
+
+
+def test_the_updates_of_an_envelope_share_it(caplog: pytest.LogCaptureFixture) -> None:
+    send({"updates": [UPDATE, UPDATE | {"timestamp": 2000}] * 5}, x_request_id="envelope")
+    process_inbox()
+    assert [line["request_id"] for line in told(caplog)] == ["envelope"] * 2
+
+
+def test_nothing_is_told_of_what_was_rolled_back(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*args: object) -> None:
+        raise ZeroDivisionError
+
+    send(UPDATE, x_request_id="trace-2")
+    with monkeypatch.context() as patch:
+        patch.setattr(InboxUpdate.objects, "finish", fail)
+        assert process_inbox() == 0
+    assert not Profile.objects.exists()
+    assert told(caplog) == []
+    assert [vars(record)["request_id"] for record in caplog.records if "request_id" in vars(record)] == ["trace-2"]
