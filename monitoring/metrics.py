@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 from django.db import DatabaseError
 from django.db.models import Count
@@ -102,19 +102,26 @@ def _alerts() -> Iterator[Metric]:
 
 
 class StoreCollector(Collector):
-    """Read from PostgreSQL and Redis at each scrape, equal whichever process answers."""
+    """Asks stores at each scrape: the answer is the same whichever process gives it."""
+
+    def __init__(self, *parts: Callable[[], Iterable[Metric]]) -> None:
+        self.parts = parts
 
     def collect(self) -> Iterable[Metric]:
-        for part in (_profiles, _inbox, _redis, _rollout, _alerts):
+        for part in self.parts:
             yield from part()
 
 
 def exposition() -> bytes:
-    """Return what the processes counted and what the stores hold; the former also while PostgreSQL is away."""
-    stores = CollectorRegistry(auto_describe=False)
-    stores.register(StoreCollector())
-    counted = generate_latest(process_registry())
+    """Return what the processes counted, and what Redis and PostgreSQL hold; what does not answer is left out."""
+    told = generate_latest(process_registry()) + _asked(_redis)
     try:
-        return counted + generate_latest(stores)
+        return told + _asked(_profiles, _inbox, _rollout, _alerts)
     except DatabaseError:
-        return counted
+        return told
+
+
+def _asked(*parts: Callable[[], Iterable[Metric]]) -> bytes:
+    registry = CollectorRegistry(auto_describe=False)
+    registry.register(StoreCollector(*parts))
+    return generate_latest(registry)

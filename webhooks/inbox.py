@@ -33,10 +33,10 @@ class Arrival(NamedTuple):
     request_id: str = ""
 
 
-_INTO = """
-INSERT INTO webhook_inbox (
-    dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)
-"""
+_INTO = (
+    "INSERT INTO webhook_inbox"
+    " (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)"
+)
 _ONCE = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
 _ROW = "(%b, %b, %b, %b, %b, %b, %b, %b, %b)"
 # Up to here a commit is a fifth cheaper for PostgreSQL by VALUES than by arrays, whose binding is cheaper for us.
@@ -51,9 +51,10 @@ SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[
 
 
 def _row(arrival: Arrival) -> tuple[object, ...]:
-    key, _, body, update_type, reason, at, request_id = arrival
-    state, finished_at = ("quarantined", at) if reason else ("pending", None)
-    return key, body, update_type, state, reason, at, at, finished_at, request_id
+    at = arrival.received_at
+    state, finished_at = ("quarantined", at) if arrival.reason else ("pending", None)
+    said = arrival.dedup_key, arrival.body, arrival.update_type, state, arrival.reason
+    return *said, at, at, finished_at, arrival.request_id
 
 
 def _insert(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> set[bytes]:

@@ -22,7 +22,7 @@ class State(models.TextChoices):
 
 
 _TAKE = """
-SELECT id, body, update_type, received_at, tries, request_id FROM webhook_inbox
+SELECT id, body, update_type, received_at, request_id, tries FROM webhook_inbox
 WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
 """
 _FINISH = """
@@ -47,7 +47,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def take(self, limit: int) -> list[InboxUpdate]:
         """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
         rows = statements.run(_TAKE, [timezone.now(), limit])
-        names = ("id", "body", "update_type", "received_at", "tries", "request_id")
+        names = ("id", "body", "update_type", "received_at", "request_id", "tries")
         return [InboxUpdate.from_db(self.db, names, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
@@ -92,7 +92,6 @@ class InboxUpdate(models.Model):
     tries = models.SmallIntegerField(_("failed tries"), db_default=0)
     next_try_at = models.DateTimeField(_("next try at"))
     error = models.TextField(_("error"), blank=True, db_default="")
-    request_id = models.CharField(_("request id"), max_length=64, blank=True, db_default="")
 
     objects: ClassVar[InboxQuerySet] = InboxQuerySet.as_manager()  # type: ignore[assignment]
 

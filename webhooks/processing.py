@@ -46,7 +46,6 @@ def process_inbox() -> int:
             continue
         if not batch.updates:
             break
-        batch.tell()
         finished += len(batch.updates)
         singly = max(singly - 1, 0)
     return finished
@@ -58,10 +57,17 @@ class Batch:
     def __init__(self, limit: int = BATCH) -> None:
         self.limit = limit
         self.updates: list[InboxUpdate] = []
-        self.sightings: list[tuple[InboxUpdate, Sighting]] = []
+        self.extracted: list[tuple[InboxUpdate, Sighting]] = []
 
-    @transaction.atomic
     def process(self) -> None:
+        """Work the batch off, and tell what was extracted once it is committed."""
+        with transaction.atomic():
+            self._work_off()
+        counting.count(self.updates, time.time())
+        for update, sighting in self.extracted:
+            logger.info("profile extracted", extra=_extracted(update, sighting))
+
+    def _work_off(self) -> None:
         started = time.perf_counter()
         self.updates = InboxUpdate.objects.take(self.limit)
         if not self.updates:
@@ -84,20 +90,14 @@ class Batch:
     def _collect(self) -> None:
         readings = [(update, interpret(update)) for update in self.updates]
         links = [reading.phone_link for _, reading in readings if reading.phone_link]
-        self.sightings = [(update, reading.sighting) for update, reading in readings if reading.sighting]
-        sightings = [sighting for _, sighting in self.sightings]
+        self.extracted = [(update, reading.sighting) for update, reading in readings if reading.sighting]
+        sightings = [sighting for _, sighting in self.extracted]
         PhoneLink.objects.absorb(links)
         changed = Profile.objects.absorb(sightings)
         changed_ids = {profile.user_id for profile in changed}
         for update, reading in readings:
             update.has_changed_profile = reading.sighting is not None and reading.user_id in changed_ids
         cache.write_through(changed)
-
-    def tell(self) -> None:
-        """Count and log what was done: after the commit, so that what is done twice is told once."""
-        counting.count(self.updates, time.time())
-        for update, sighting in self.sightings:
-            logger.info("profile extracted", extra=_extracted(update, sighting))
 
 
 def interpret(update: InboxUpdate) -> updates.Reading:
@@ -149,6 +149,6 @@ def _extracted(update: InboxUpdate, sighting: Sighting) -> dict[str, Any]:
         "has_first_name": sighting.first_name is not None,
         "has_last_name": bool(sighting.last_name and sighting.last_name.value),
         "source": "user_input" if sighting.user_provided_name else "webhook",
-        "processing_time_ms": round(update.processing_ms or 0.0, 3),
+        "processing_time_ms": round(update.processing_ms or 0, 3),
         "request_id": update.request_id,
     }

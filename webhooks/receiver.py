@@ -119,7 +119,7 @@ def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:
 
 
 def _store(body: bytes) -> Answer:
-    arrivals = arrivals_in(body, timezone.now())
+    arrivals = arrivals_in(body, timezone.now(), request_id.current.get())
     if not arrivals:
         empty_envelopes.inc()
         return OK
@@ -132,15 +132,15 @@ def _store(body: bytes) -> Answer:
     return OK
 
 
-def arrivals_in(body: bytes, received_at: datetime) -> list[Arrival]:
-    """Return the rows that a body becomes: one an update, or one quarantined whole."""
+def arrivals_in(body: bytes, received_at: datetime, delivery: str = "") -> list[Arrival]:
+    """Return the rows that a body becomes: one an update, or one quarantined whole; ``delivery`` is a request id."""
     try:
         unwrapped = updates.unwrap(body)
     except updates.MalformedUpdate as error:
-        return [_arrival({}, body, received_at, str(error))]
-    return [_arrival(update, own_body, received_at) for own_body, update in unwrapped]
+        return [_arrival({}, body, received_at, delivery, str(error))]
+    return [_arrival(update, own_body, received_at, delivery) for own_body, update in unwrapped]
 
 
-def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, reason: str = "") -> Arrival:
+def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, delivery: str, reason: str = "") -> Arrival:
     key, earlier_key = updates.repeat_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, request_id.current.get())
+    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, delivery)

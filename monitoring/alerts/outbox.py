@@ -31,8 +31,11 @@ def put(alert: Alert, event: str) -> None:
 
 
 def deliver() -> int:
-    """Send what is due; return how many messages got through."""
-    return sum(_deliver_to(channel) for channel in channels.configured())
+    """Send what is due; return how many messages got through. What waits for a sink that was taken away is given up."""
+    configured = channels.configured()
+    orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
+    orphans.update(state=DeliveryState.FAILED, error="not configured any more")
+    return sum(_deliver_to(channel) for channel in configured)
 
 
 def _deliver_to(channel: str) -> int:

@@ -193,6 +193,16 @@ def test_a_refused_message_does_not_hold_up_the_others(clock: Clock, hook: Sink)
     assert list(states) == [("firing", DeliveryState.FAILED), ("resolved", DeliveryState.SENT)]
 
 
+def test_what_waits_for_a_sink_that_was_taken_away_is_given_up(clock: Clock, hook: Sink, settings: Settings) -> None:
+    hook.status = 503
+    alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
+    outbox.put(alert, Delivery.Event.FIRING)
+    outbox.deliver()
+    settings.ALERT_WEBHOOK_URL = ""
+    outbox.deliver()
+    assert Delivery.objects.get().state == DeliveryState.FAILED
+
+
 def test_slack_and_email(clock: Clock, settings: Settings, hook: Sink) -> None:
     settings.ALERT_WEBHOOK_URL, settings.ALERT_SLACK_WEBHOOK = "", hook.url
     settings.ALERT_EMAIL_TO = ["ops@example.ru"]

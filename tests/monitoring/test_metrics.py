@@ -86,6 +86,7 @@ def test_without_postgresql_the_counters_are_still_there(client: Client) -> None
     with connection.execute_wrapper(refuse):
         text = client.get("/metrics").content.decode()
     assert "cache_operations_total" in text
+    assert "cache_connection_status 1.0" in text
     assert "profile_total" not in text
 
 

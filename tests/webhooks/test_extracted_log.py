@@ -10,7 +10,6 @@ import pytest
 from config.logs import JsonFormatter
 from profiles.models import Profile
 from tests.webhooks.sending import send
-from webhooks import processing
 from webhooks.models import InboxUpdate
 from webhooks.processing import process_inbox
 
@@ -68,7 +67,7 @@ def test_nothing_is_told_of_what_was_rolled_back(
 
     send(UPDATE, x_request_id="0123456789abcdef-2")
     with monkeypatch.context() as patch:
-        patch.setattr(processing.InboxUpdate.objects, "finish", fail)
+        patch.setattr(InboxUpdate.objects, "finish", fail)
         assert process_inbox() == 0
     assert not Profile.objects.exists()
     assert told(caplog) == []
