@@ -55,6 +55,9 @@ bench-directory: development ## measure creates, searches and the backfill of a 
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
 	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
 
+bench-screens: development ## measure the admin's screens over a million employees, profiles and updates
+	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
+
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 

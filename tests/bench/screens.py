@@ -1,0 +1,122 @@
+"""The admin's screens over a million employees, profiles and updates: ``make bench-screens`` (ARGS='[rows]')."""
+
+from tests.bench.rows import ROWS, fill, migrate, run  # sets Django up
+
+# isort: split
+import statistics
+import sys
+import time
+from datetime import timedelta
+from decimal import Decimal
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+
+from monitoring import figures, gates
+from profiles.rollout import changes
+from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.rules import Order
+
+LIMIT_MS = 150
+REPEATS = 40
+# Others add the paths of their screens here.
+PATHS = [
+    "/admin/",
+    "/admin/live/home/",
+    "/admin/rollout/",
+    "/admin/live/rollout/",
+    "/admin/steer/3/?percent=50",
+    "/admin/steer/pause/",
+    "/admin/emergency/",
+    "/admin/comparisons/",
+    "/admin/checklist/",
+    "/admin/sources/",
+    "/admin/sources.csv",
+    "/admin/cache/",
+    "/admin/live/cache/",
+    "/admin/person/",
+]
+# Fetched by a page that is shown already: they look at whole tables, and no limit is kept here.
+AFTERWARDS = ["/admin/steer/3/preview/?percent=50", "/admin/checklist/items/"]
+
+_PROFILES = """
+INSERT INTO profile_cache (user_id, first_name, first_name_set_at, is_first_name_real, last_name, last_name_set_at,
+    user_provided_name, user_provided_name_set_at, last_updated, is_cache_behind)
+SELECT n::text, 'Анна', at, true, CASE WHEN n %% 6 > 0 THEN 'Иванова' END, CASE WHEN n %% 6 > 0 THEN at END,
+    CASE WHEN n %% 9 = 0 THEN 'Аня' END, CASE WHEN n %% 9 = 0 THEN at END, at, false
+FROM (SELECT n, now() - (n %% 40) * interval '1 day' AS at FROM generate_series(1, %(rows)s) n) AS people
+"""
+_INBOX = """
+INSERT INTO webhook_inbox (dedup_key, update_type, state, reason, user_id, has_names, has_changed_profile,
+    received_at, finished_at, processing_ms, next_try_at)
+SELECT decode(md5(n::text), 'hex'), 'message_created', CASE WHEN n %% 200 = 0 THEN 'dead' ELSE 'done' END,
+    '', n::text, true, n %% 2 = 0, at, at + interval '1 second', 1.2, at
+FROM (SELECT n, now() - (%(rows)s - n) * (interval '30 days' / %(rows)s) AS at FROM generate_series(1, %(rows)s) n) AS them
+"""
+_COMPARISONS = """
+INSERT INTO comparisons (at, key_hash, bucket, university_id, stage, outcome, pattern, cache_age_days, cache_name,
+    api_name, served_source, served_ms)
+SELECT now() - n * interval '12 seconds', lpad(n::text, 32, '0'), n %% 10000, 1 + n %% 20, 2 + (n %% 4 = 0)::int,
+    CASE WHEN n %% 500 = 0 THEN 'conflict' WHEN n %% 9 = 0 THEN 'cache_miss' ELSE 'agree' END, '', n %% 30, 'А*** И***',
+    'А*** И***', CASE WHEN n %% 4 = 0 THEN 'webhook' ELSE 'api' END, 4
+FROM generate_series(1, %(rows)s) n
+"""
+
+
+def prepare() -> None:
+    migrate()
+    fill()
+    run("UPDATE employees SET profile_source = (ARRAY['webhook','api','manual','default','user_input'])[1 + id % 5]")
+    run(_PROFILES, rows=ROWS)
+    run(_INBOX, rows=ROWS)
+    run(_COMPARISONS, rows=ROWS // 20)
+    for table in ("employees", "profile_cache", "webhook_inbox", "comparisons"):
+        run(f"VACUUM ANALYZE {table}")
+    order = Order("bench", "bench")
+    for name, percent in zip(PHASES, (100, 100, 25), strict=False):
+        changes.set_percent(name, Decimal(percent), order)
+    Flag.objects.update(moved_at=timezone.now() - timedelta(days=3))
+    gates.check(3, Decimal(50))
+
+
+def measure(client: Client, path: str, repeats: int) -> tuple[float, float]:
+    took = []
+    for _ in range(repeats):
+        started = time.perf_counter()
+        answer = client.get(path)
+        took.append((time.perf_counter() - started) * 1000)
+        if answer.status_code != 200:
+            raise SystemExit(f"{path}: {answer.status_code}")
+    return statistics.median(took), statistics.quantiles(took, n=20)[18]
+
+
+def main() -> None:
+    settings.ALLOWED_HOSTS = ["*"]
+    started = time.perf_counter()
+    prepare()
+    sys.stdout.write(f"{ROWS} employees, profiles and updates in {time.perf_counter() - started:.0f} s\n")
+    for name in figures.FIGURES:
+        started = time.perf_counter()
+        figures.refresh(name)
+        sys.stdout.write(f"counted beside the requests: {name:20} {(time.perf_counter() - started) * 1000:8.0f} ms\n")
+    client = Client()
+    client.force_login(User.objects.create_superuser("root"))
+    sys.stdout.write(f"{'screen':40} {'p50 ms':>8} {'p95 ms':>8}\n")
+    worst = 0.0
+    for path in PATHS:
+        client.get(path)
+        figures.refresh_all()
+        p50, p95 = measure(client, path, REPEATS)
+        worst = max(worst, p95)
+        sys.stdout.write(f"{path:40} {p50:8.1f} {p95:8.1f}\n")
+    for path in AFTERWARDS:
+        p50, p95 = measure(client, path, 5)
+        sys.stdout.write(f"{path:40} {p50:8.1f} {p95:8.1f}  fetched after the page\n")
+    sys.stdout.write(f"worst p95: {worst:.1f} ms (limit {LIMIT_MS})\n")
+    sys.exit(worst > LIMIT_MS)
+
+
+if __name__ == "__main__":
+    main()
