@@ -10,7 +10,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-walkthrough test-chaos test-e2e screenshots test-migrations bench bench-screens bench-directory lint messages openapi migrate-up \
-	deploy health logs redis-cli lock venv new-venv runtime development
+	deploy health logs redis-cli lock venv new-venv runtime development browser
 
 help: ## this list
 	@sed -n 's/^\([a-z-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -31,12 +31,10 @@ test-chaos: development ## kill -9 of every part while 20 000 updates arrive (AR
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
-test-e2e: development ## the admin by a browser (Debian's chromium), each screen with axe; screenshots: make screenshots
-	@$(PY) -c 'import playwright' 2>/dev/null || $(PIP) playwright
+test-e2e: browser ## the admin by a browser (Debian's chromium), each screen with axe
 	@exec $(PY) -m pytest tests/e2e --timeout 300 $(ARGS)
 
-screenshots: development ## every screen, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
-	@$(PY) -c 'import playwright' 2>/dev/null || $(PIP) playwright
+screenshots: browser ## every screen, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
 	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
 test-migrations: development ## migrate a million employees, forward and back, under load
@@ -61,6 +59,8 @@ messages: development ## collect the texts into the Russian catalogue and compil
 	msgattrib --only-fuzzy --no-wrap locale/ru/LC_MESSAGES/django.po
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
 	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
+bench-screens: development ## measure the admin's screens over a million employees, profiles and updates
+	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
@@ -87,6 +87,7 @@ lock: development ## write requirements.txt and requirements-dev.txt anew from p
 	$(PIP) uv
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) --group e2e -c requirements.txt -c requirements-dev.txt -o requirements-e2e.txt
 
 venv:
 	@$(PY) -c 'import pip' 2>/dev/null || $(MAKE) --no-print-directory new-venv
@@ -107,3 +108,7 @@ runtime: venv
 development: venv
 	@cmp -s requirements-dev.txt .venv/requirements-dev.txt || { echo 'Installing requirements-dev.txt' && \
 		$(PIP) --require-hashes -r requirements-dev.txt && cp requirements-dev.txt .venv/; }
+
+browser: development
+	@cmp -s requirements-e2e.txt .venv/requirements-e2e.txt || { echo 'Installing requirements-e2e.txt' && \
+		$(PIP) --require-hashes -r requirements-e2e.txt && cp requirements-e2e.txt .venv/; }
