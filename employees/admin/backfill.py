@@ -141,7 +141,7 @@ class BackfillRunAdmin(ModelAdmin):
             path("<int:pk>/progress/", self.admin_site.admin_view(self.live), name="employees_backfillrun_live"),
             path("<int:pk>/do/<str:deed>/", self.admin_site.admin_view(self.do), name="employees_backfillrun_do"),
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
