@@ -11,7 +11,7 @@ from django.core.paginator import Page, Paginator
 EXACT = 10_000
 
 
-class BoundedPaginator(Paginator[Any]):
+class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Counts exactly to 10 000 and takes the planner's word above; no page lies deeper, as it would cost its depth."""
 
     @cached_property
