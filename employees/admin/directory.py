@@ -212,7 +212,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     def _record(self, request: HttpRequest, text: str) -> None:
         LogEntry.objects.create(
-            user=request.user,  # type: ignore[misc] (staff: the page lets in nobody else)
+            user_id=int(request.user.pk or 0),
             content_type=ContentType.objects.get_for_model(Employee),
             object_repr=text[:200],
             action_flag=CHANGE,
