@@ -103,6 +103,9 @@ messages: development ## collect the texts into the Russian catalogue and compil
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
 	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
 
+bench-screens: development ## measure the admin's screens over a million employees, profiles and updates
+	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
+
 bench-monitoring: development ## what each report costs at a thousand and at a million people (ARGS=5000000)
 	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 

@@ -6,7 +6,7 @@ import json
 from functools import cached_property
 from typing import Any
 
-from django.core.paginator import Paginator
+from django.core.paginator import Page, Paginator
 
 EXACT = 10_000
 
@@ -15,19 +15,20 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     """Counts exactly to 10 000 and takes the planner's word above; no page lies deeper, as it would cost its depth."""
 
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
-        rows: Any = self.object_list.order_by().select_related(None)  # type: ignore[union-attr]
+    def count(self) -> int:
+        listed: Any = self.object_list
+        rows = listed.order_by().select_related(None)
         counted = rows[: EXACT + 1].count()
         return counted if counted <= EXACT else max(_expected(rows), EXACT + 1)
 
     @cached_property
-    def num_pages(self) -> int:  # type: ignore[override]
+    def num_pages(self) -> int:
         return max(1, -(-min(self.count, EXACT) // self.per_page))
 
     def page(self, number: Any) -> Any:
         number = self.validate_number(number)
         bottom = (number - 1) * self.per_page
-        return self._get_page(self.object_list[bottom : bottom + self.per_page], number, self)
+        return Page(self.object_list[bottom : bottom + self.per_page], number, self)
 
 
 def _expected(rows: Any) -> int:

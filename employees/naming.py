@@ -7,6 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from employees.history.models import remember
 from employees.models import Employee, UnresolvedName
 from employees.models.jobs import FIRST_RETRY
 from profiles import names
@@ -51,6 +52,7 @@ def rename(employee: Employee, given: dict[str, Any], *, may_clear: bool = False
         UnresolvedName.objects.filter(employee=employee).delete()
     if "max_id" in changed:
         changed["max_id_updated_at"] = timezone.now()
+    remember(employee)
     for field, value in changed.items():
         setattr(employee, field, value)
     employee.save(update_fields=[*changed, "updated_at"])
@@ -109,6 +111,7 @@ def refresh(employee_id: int) -> bool:
     before = (employee.first_name, employee.last_name, employee.profile_source)
     if before == (name.first_name, name.last_name, name.source):
         return False
+    remember(employee)
     employee.first_name, employee.last_name = name.first_name, name.last_name
     employee.middle_name = name.middle_name or employee.middle_name
     employee.profile_source, employee.profile_last_updated = name.source, name.updated_at

@@ -107,7 +107,8 @@ class AlertAdmin(ModelAdmin):
         return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
-        return super().get_queryset(request).select_related("acknowledged_by", "muted_by")
+        alerts: QuerySet[Alert] = super().get_queryset(request)
+        return alerts.select_related("acknowledged_by", "muted_by")
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

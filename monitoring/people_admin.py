@@ -34,13 +34,13 @@ def _in_words(permission: Permission) -> str:
 
 def _worded(field: Any) -> Any:
     if isinstance(field, ModelMultipleChoiceField):
-        field.queryset = field.queryset.select_related("content_type")
+        field.queryset = Permission.objects.select_related("content_type")
         field.label_from_instance = _in_words  # type: ignore[assignment,method-assign]
     return field
 
 
 @admin.register(User)
-class PeopleAdmin(UserAdmin, ModelAdmin):
+class PeopleAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

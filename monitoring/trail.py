@@ -56,13 +56,13 @@ def _look(row: RawLook) -> Entry:
 
 
 def _signature(row: Signature) -> Entry:
-    return Entry(row.signed_at, row.by.get_username(), "signature", row.item, row.note)
+    return Entry(row.signed_at, str(row.by), "signature", row.item, row.note)
 
 
 def _log(row: LogEntry) -> Entry:
     what = f"{row.content_type or ''}: {row.object_repr}" if row.object_id else row.object_repr
     reason = row.get_change_message()
-    return Entry(row.action_time, row.user.get_username(), "admin", what, reason if reason != what else "")
+    return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")
 
 
 SOURCES = {

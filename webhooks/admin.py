@@ -163,7 +163,7 @@ class InboxUpdateAdmin(ReadOnlyAdmin):
         return TemplateResponse(request, "webhooks/raw_body.html", context)
 
     def _frame(self, request: HttpRequest, title: Any) -> dict[str, Any]:
-        return self.admin_site.each_context(request) | {"title": title, "opts": self.opts}
+        return {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
 
     def _filtered(self, request: HttpRequest) -> Any:
         """Return what the list shows with the filters of this request, None where there are none."""

@@ -42,6 +42,7 @@ class BatchInline(TabularInline):
     readonly_fields = fields
     extra = 0
     can_delete = False
+    hide_title = True
     per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillBatch]:
@@ -140,7 +141,7 @@ class BackfillRunAdmin(ModelAdmin):
             path("<int:pk>/progress/", self.admin_site.admin_view(self.live), name="employees_backfillrun_live"),
             path("<int:pk>/do/<str:deed>/", self.admin_site.admin_view(self.do), name="employees_backfillrun_do"),
         ]
-        return own + super().get_urls()
+        return [*own, *super().get_urls()]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return super().has_add_permission(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
@@ -232,9 +233,11 @@ class BackfillRunAdmin(ModelAdmin):
     @display(description=gettext_lazy("progress"))
     def progress(self, run: BackfillRun) -> str:
         return format_html(
-            '<progress class="s-progress-small" value="{}" max="100" aria-label="{}"></progress> {} / {}',
-            _percent(run), _("progress"), run.rows_seen, run.rows_total,
-        )  # fmt: skip
+            '<span class="s-bar" aria-hidden="true"><i style="width: {}%"></i></span> {} / {}',
+            _percent(run),
+            run.rows_seen,
+            run.rows_total,
+        )
 
 
 def _percent(run: BackfillRun) -> int:

@@ -44,12 +44,12 @@ SOURCE_COLOURS = {
 
 class EmployeePaginator(BoundedPaginator):
     @cached_property
-    def count(self) -> int:  # type: ignore[override]
+    def count(self) -> int:
         rows: Any = self.object_list
         return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
 
 
-class InWords(HistoricalRecordContextHelper):  # type: ignore[misc]
+class InWords(HistoricalRecordContextHelper):
     """Shows a choice by its words, and an object by its name."""
 
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
@@ -186,7 +186,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     def _record(self, request: HttpRequest, text: str) -> None:
         LogEntry.objects.create(
-            user_id=request.user.pk,
+            user_id=int(request.user.pk or 0),
             content_type=ContentType.objects.get_for_model(Employee),
             object_repr=text[:200],
             action_flag=CHANGE,

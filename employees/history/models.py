@@ -65,3 +65,11 @@ def forget_names(employee_ids: list[int]) -> int:
             first_name=names.UNKNOWN, last_name=names.UNKNOWN, middle_name="", max_id=None
         )
     )
+
+
+def remember(employee: Employee) -> None:
+    """Keep a row as it was before its first change: those from before the history have no version to compare with."""
+    versions = EmployeeVersion.objects.filter(id=employee.pk)
+    if not versions.exists():
+        values = {field.attname: getattr(employee, field.attname) for field in EmployeeVersion.tracked_fields}
+        versions.create(**values, history_date=employee.updated_at, history_type="+")

@@ -121,4 +121,4 @@ class BackfillBatch(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.after_id}–{self.until_id}: {self.status}"
+        return f"{self.after_id}–{self.until_id}: {self.get_status_display()}"

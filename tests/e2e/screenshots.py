@@ -8,6 +8,7 @@ import sys
 import threading
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 from wsgiref.simple_server import make_server
 
 from django.conf import settings
@@ -78,7 +79,8 @@ def tell_error(message: ConsoleMessage) -> None:
 
 def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only: str) -> None:
     width, height = SIZES[size]
-    context = browser.new_context(viewport={"width": width, "height": height}, color_scheme=theme, locale="ru-RU")  # type: ignore[arg-type]
+    options: dict[str, Any] = {"color_scheme": theme, "locale": "ru-RU"}
+    context = browser.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
     page.on("console", tell_error)
     log_in(page, url)

@@ -41,6 +41,12 @@ def test_it_works(watched: Watched) -> None:
     assert faults == {}
 
 
+def test_axe_would_find_a_fault(watched: Watched) -> None:
+    page = watched.open("/admin/person/")
+    page.evaluate("document.querySelector('main, #content').insertAdjacentHTML('beforeend', '<button></button>')")
+    assert len(watched.faults()) == 1
+
+
 def test_the_home_page_fits_and_stays_live(watched: Watched) -> None:
     page = watched.open("/admin/")
     assert page.evaluate("document.documentElement.scrollHeight") <= 900

@@ -106,6 +106,15 @@ def test_history_tells_who_changed_what_in_the_api_too(
     assert "Сидоров" not in admin.get(f"{LIST}{pk}/history/").content.decode()
 
 
+def test_the_first_change_of_an_old_row_has_something_to_compare_with(
+    admin: Client, api: APIClient, university: University
+) -> None:
+    (employee,) = Employee.objects.bulk_create([Employee(phone="+12025550199", last_name="Ли", university=university)])
+    api.patch(f"/employees/{employee.pk}", {"last_name": "Ким"}, format="json")
+    assert [version.last_name for version in EmployeeVersion.objects.filter(id=employee.pk)] == ["Ким", "Ли"]
+    assert "Ли → Ким" in admin.get(f"{LIST}{employee.pk}/history/").content.decode()
+
+
 def test_history_has_what_a_backfill_did(admin: Client, university: University) -> None:
     know("7", is_cached=False)
     employee = made(university, max_id="7", profile_source="default")

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from employees import backfill
-from employees.models import Employee, University
+from employees.models import BackfillRun, Employee, University
 from monitoring.models import Alert
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
@@ -32,7 +32,7 @@ def places(university: University, superadmin: User) -> dict[str, Any]:
         "update": update.pk,
         "alert": alert.pk,
         "run": backfill.start().pk,
-        "done": backfill.BackfillRun.objects.create(status="done", until_id=0).pk,
+        "done": BackfillRun.objects.create(status="done", until_id=0).pk,
         "university": university.pk,
     }
 

@@ -2,6 +2,7 @@
 
 import json
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -54,7 +55,7 @@ def test_it_works() -> None:
         ({"state": State.QUARANTINED, "reason": "no JSON"}, ["Received", "quarantined: not an update", "No effect"]),
     ],
 )
-def test_a_life_is_told_in_its_order(fields: dict[str, object], titles: list[str]) -> None:
+def test_a_life_is_told_in_its_order(fields: dict[str, Any], titles: list[str]) -> None:
     with translation.override("en"):
         assert [step.title for step in life_of(row(**fields))] == titles
 
@@ -98,6 +99,8 @@ def test_looks_and_replays_only_grow() -> None:
     look = RawLook.objects.create(by="a", inbox_update_id=1, update_type="other", reason="x")
     replay = Replay.objects.create(by="a", selection="all", reason="x", count=1)
     for row_of_audit in (look, replay):
-        for change in (lambda r: r.delete(), lambda r: type(r).objects.filter(pk=r.pk).update(by="b")):
-            with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
-                change(row_of_audit)
+        with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
+            row_of_audit.delete()
+        row_of_audit.by = "b"
+        with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
+            row_of_audit.save()

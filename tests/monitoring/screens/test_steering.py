@@ -7,6 +7,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 
 from monitoring.models import Signature
+from monitoring.screens.emergency import confirmation
 from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import PHASES, Change, Flag, Rollout
 from tests.conftest import Phases
@@ -107,14 +108,14 @@ def test_it_is_paused_and_resumed(operator: Client, phases: Phases) -> None:
 def test_the_emergency_stop_tells_how_long_it_took(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     pulse.start("web")
-    content = operator.post("/admin/emergency/", given(word="stop")).content.decode()
+    content = operator.post("/admin/emergency/", given(word=confirmation().lower())).content.decode()
     assert {percent(number) for number in (1, 2, 3, 4)} == {0}
     assert "s-badge-good" in content
     operator.post("/admin/steer/resume/", given())
     assert [percent(number) for number in (1, 2, 3, 4)] == [100, 100, 1, 0]
 
 
-@pytest.mark.parametrize("fields", [{"word": ""}, {"word": "yes"}, {"word": "STOP", "reason": " "}])
+@pytest.mark.parametrize("fields", [{"word": ""}, {"word": "yes"}, {"word": confirmation(), "reason": " "}])
 def test_the_emergency_stop_wants_the_word_and_a_reason(
     operator: Client, phases: Phases, fields: dict[str, str]
 ) -> None:

@@ -1,0 +1,112 @@
+"""The operator's work by a browser: a dead letter replayed, a file imported, a run watched, an alert muted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from employees.models import BackfillRun, Employee, RunStatus
+from monitoring.models import Alert
+from tests.e2e import stage
+from tests.e2e.conftest import Watched
+from webhooks.models import InboxUpdate, RawLook, Replay, State
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
+
+LISTS = [
+    "/admin/employees/employee/",
+    "/admin/employees/university/",
+    "/admin/employees/backfillrun/",
+    "/admin/webhooks/inboxupdate/",
+    "/admin/webhooks/inboxupdate/dead-letters/",
+    "/admin/monitoring/alert/",
+    "/admin/audit/",
+]
+
+
+def test_it_works(watched: Watched) -> None:
+    """Each page in both widths: no complaint, no fault of ours that axe calls serious, nothing wider than the glass."""
+    employee, update = Employee.objects.order_by("pk")[0], InboxUpdate.objects.filter(state=State.DEAD)[0]
+    own = [
+        f"/admin/employees/employee/{employee.pk}/history/",
+        f"/admin/employees/backfillrun/{BackfillRun.objects.get().pk}/change/",
+        f"/admin/webhooks/inboxupdate/{update.pk}/change/",
+        f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/",
+        f"/admin/monitoring/alert/{Alert.objects.all()[0].pk}/change/",
+    ]
+    faults = {}
+    for width in (1400, 390):
+        watched.page.set_viewport_size({"width": width, "height": 900})
+        for path in [*LISTS, *own]:
+            watched.open(path)
+            if path in own and (found := watched.faults()):
+                faults[path, width] = found
+            assert watched.page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
+    assert faults == {}
+
+
+def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: Watched) -> None:
+    count = InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").count()
+    page = watched.open("/admin/webhooks/inboxupdate/dead-letters/")
+    page.locator("article", has_text="bot_started").locator("a.s-button-primary").focus()
+    page.keyboard.press("Enter")
+    page.wait_for_selector("input[name=reason]")
+    page.locator("input[name=reason]").focus()
+    page.keyboard.type("Ошибка исправлена")
+    page.keyboard.press("Enter")
+    page.wait_for_url("**/inboxupdate/")
+    replay = Replay.objects.order_by("-pk")[0]
+    assert (replay.by, replay.reason, replay.count) == ("operator", "Ошибка исправлена", count)
+    assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").exists()
+
+
+def test_a_body_is_text_and_the_look_is_recorded(watched: Watched) -> None:
+    update = InboxUpdate.objects.filter(state=State.DEAD)[0]
+    InboxUpdate.objects.filter(pk=update.pk).update(body=stage.IMAGE.encode())
+    page = watched.open(f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/")
+    page.locator("input[name=reason]").fill("Жалоба")
+    page.locator("input[name=reason]").press("Enter")
+    page.wait_for_selector(".s-pre")
+    assert page.locator(".s-pre").inner_text() == stage.IMAGE
+    assert RawLook.objects.get().reason == "Жалоба"
+
+
+def test_a_file_is_imported_after_a_preview(watched: Watched, tmp_path: Path) -> None:
+    file = tmp_path / "сотрудники.csv"
+    file.write_text(f"phone,last_name,first_name,university_name\n8 999 123-45-67,{stage.SCRIPT},Пётр,Новый вуз\n")
+    page = watched.open("/admin/employees/employee/import/")
+    page.locator("input[type=file]").set_input_files(file)
+    page.locator("form input[type=submit], form button[type=submit]").last.click()
+    page.wait_for_selector("text=+79991234567")
+    assert not Employee.objects.filter(phone="+79991234567").exists()
+    page.locator("form input[type=submit], form button[type=submit]").last.click()
+    page.wait_for_url("**/employees/employee/")
+    assert Employee.objects.get(phone="+79991234567").last_name == stage.SCRIPT
+
+
+def test_an_employee_is_found_in_any_case(watched: Watched) -> None:
+    page = watched.open("/admin/employees/employee/?q=КУЗНЕЦОВА")
+    assert "Кузнецова" in page.locator("#result_list").inner_text()
+
+
+def test_a_run_moves_before_the_eyes(watched: Watched) -> None:
+    run = BackfillRun.objects.get()
+    page = watched.open(f"/admin/employees/backfillrun/{run.pk}/change/")
+    page.locator("a.s-button", has_text="Продолжить").click()
+    page.locator("input[name=reason]").fill("Ночь")
+    page.locator("input[name=reason]").press("Enter")
+    page.wait_for_selector("#backfill-progress[hx-trigger]")
+    BackfillRun.objects.filter(pk=run.pk).update(rows_seen=2999, status=RunStatus.PAUSED)
+    page.wait_for_selector("text=2999", timeout=9000)
+    assert page.locator("#backfill-progress[hx-trigger]").count() == 0
+
+
+def test_an_alert_is_muted(watched: Watched) -> None:
+    alert = Alert.objects.all()[0]
+    page = watched.open(f"/admin/monitoring/alert/{alert.pk}/answer/mute/")
+    page.locator("input[name=reason]").fill("Знаем")
+    page.locator("input[name=reason]").press("Enter")
+    page.wait_for_url(f"**/{alert.pk}/change/")
+    alert.refresh_from_db()
+    assert alert.is_muted
