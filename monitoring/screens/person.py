@@ -14,7 +14,9 @@ from employees.models import Employee
 from monitoring import preview
 from monitoring.screens.access import LOOK_UP, page, screen
 from profiles import phones
+from profiles.cache import CachedProfile
 from profiles.models import PhoneLink, Profile
+from profiles.resolver import CACHE_FIRST
 from profiles.rollout.decision import Reason
 
 T = gettext_lazy
@@ -82,4 +84,21 @@ def told(found: Found) -> dict[str, Any]:
     if not found.known:
         return {}
     stage, reason = found.known["stage"], Reason(found.known["reason"])
-    return {"stage": stage, "order": ORDERS[stage], "reason": REASONS[reason], "bucket": found.known["bucket"]}
+    return {
+        "stage": stage,
+        "order": ORDERS[stage],
+        "reason": REASONS[reason],
+        "bucket": found.known["bucket"],
+        "served": _served(stage, found.profile),
+    }
+
+
+def _served(stage: int, profile: Profile | None) -> str:
+    """Say what a new employee of this phone would be named by, as the resolver decides (profiles.resolver)."""
+    cached = CachedProfile.of(profile) if profile else None
+    name = cached.display_name if cached and stage >= CACHE_FIRST else ""
+    if cached and stage == CACHE_FIRST and (cached.is_stale or not cached.has_full_name):
+        name = cached.user_provided_name
+    if name:
+        return _("A new employee would be named %s.") % name
+    return _("The direct API would be asked for the name.")

@@ -85,7 +85,7 @@ def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only:
     page.on("console", tell_error)
     log_in(page, url)
     for name, path, prepare in SCREENS:
-        if only and only != name:
+        if only and name not in only.split(","):
             continue
         page.goto(url + path, wait_until="networkidle")
         if prepare:
@@ -100,7 +100,7 @@ def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only:
 def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--into", type=Path, default=settings.DATA_DIR / "screenshots")
-    arguments.add_argument("--only", default="", help="one screen's name")
+    arguments.add_argument("--only", default="", help="names of screens, comma-separated")
     chosen = arguments.parse_args()
     chosen.into.mkdir(parents=True, exist_ok=True)
     migrate()

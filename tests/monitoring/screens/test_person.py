@@ -1,0 +1,79 @@
+"""One person looked up: who would answer, and with which name."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.conf import settings
+from django.contrib.auth.models import Permission, User
+from django.test import Client
+
+from employees.models import Employee, University
+from monitoring.screens import person
+from tests.conftest import Phases
+from tests.profiles.people import know
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+PHONE = "+79160000000"
+
+
+def served(phone: str = PHONE) -> str:
+    found = person.find(phone)
+    assert found
+    return str(person.told(found).get("served", ""))
+
+
+@pytest.fixture
+def employee(university: University) -> Employee:
+    return Employee.objects.create(phone=PHONE, max_id="7", university=university)
+
+
+def test_it_works(operator: Client, phases: Phases, employee: Employee) -> None:
+    phases(100, 100, 100)
+    know("7", "Мария", "Кузнецова")
+    content = operator.post("/admin/person/", {"who": "8 (916) 000-00-00"}).content.decode()
+    assert content.count("Мария Кузнецова") >= 3, "Redis, PostgreSQL, and the name that would be served"
+
+
+@pytest.mark.parametrize(
+    ("percents", "age", "names", "expected"),
+    [
+        ((100, 100, 100), 0, ("Мария", "Кузнецова"), True),
+        ((100, 100, 0), 0, ("Мария", "Кузнецова"), False),
+        ((100, 100, 100), 2, ("Мария", "Кузнецова"), False),
+        ((100, 100, 100), 0, ("Мария", None), False),
+        ((100, 100, 100, 100), 2, ("Мария", "Кузнецова"), True),
+        ((100, 100, 100, 100), 0, ("Мария", None), True),
+    ],
+)
+def test_it_says_what_would_be_served(
+    phases: Phases,
+    employee: Employee,
+    percents: tuple[int, ...],
+    age: int,
+    names: tuple[str, str | None],
+    expected: bool,
+) -> None:
+    """``age`` counts in lives of a name."""
+    phases(*percents)
+    know("7", *names, age=age * settings.PROFILE_TTL + timedelta(minutes=1))
+    assert ("Мария" in served()) is expected
+
+
+def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:
+    found = person.find("7")
+    assert found
+    assert found.employee == employee
+
+
+def test_it_finds_nobody() -> None:
+    assert person.find("нет такого") is None
+
+
+def test_a_look_up_needs_its_own_permission(client: Client) -> None:
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_screens"))
+    client.force_login(viewer)
+    assert client.post("/admin/person/", {"who": PHONE}).status_code == 403
