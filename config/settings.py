@@ -9,6 +9,7 @@ from redis.retry import Retry
 
 from config import counters
 from config.env import Env, comma_list, database, duration, hours, refuse_plain_http, refuse_weak_production
+from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
 from config.theme import CONTENT_SECURITY_POLICY, UNFOLD  # noqa: F401 (settings of the admin)
 
@@ -193,7 +194,7 @@ EMAIL_TIMEOUT = 5
 # HTTP
 
 # How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+TRUSTED_PROXIES = int(env.str("TRUSTED_PROXIES", "") or 0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
@@ -242,21 +243,6 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # Requests a second of one user to one process; 0: no limit.
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", 0 if DEBUG else 100)
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Employee directory",
-    "DESCRIPTION": "Employees of a university network, named from MAX messenger's webhook profiles.",
-    "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.openapi.describe_the_rest",
-    ],
-}
 # Versions are shown; going back to one would overwrite what came since unseen.
 SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_USE_TRANSACTIONS = True

@@ -13,7 +13,6 @@ from config import statements
 from profiles import names
 from profiles.sightings import Claim, Sighting, fold
 from profiles.tombstones import Tombstone
-from profiles.tombstones import Tombstone
 
 
 class ProfileSource(models.TextChoices):
