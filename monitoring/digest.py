@@ -93,7 +93,7 @@ def monthly() -> Digest:
         "monthly",
         timezone.now(),
         [
-            Table("Who named the employees", shares or [("—", 0)]),
+            Table("Who named the employees", shares or [("—", "0")]),
             Table("Cache", [("PROFILE_TTL", str(settings.PROFILE_TTL)), *_rows(reports.cache_health(), *_CACHE)]),
             Table("Size of the tables, bytes", _sizes()),
             _traffic(reports.webhook_stats("month")),
