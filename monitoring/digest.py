@@ -1,0 +1,148 @@
+"""What operations look at each day, week and month, as tables and series: in English, as all that commands print."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.db.models import Count, Model, Q
+from django.db.models.functions import TruncDate
+from django.utils import timezone
+
+from employees.models import Employee
+from monitoring import reports
+from profiles.models import Profile
+from profiles.rollout.heartbeat import convergence
+from webhooks.models import InboxUpdate, State
+
+_TABLES = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_gatecheck")
+
+
+@dataclass(frozen=True)
+class Table:
+    title: str
+    rows: list[tuple[str, Any]]
+
+
+@dataclass(frozen=True)
+class Chart:
+    """A value a day, the oldest first."""
+
+    title: str
+    points: list[tuple[str, float]]
+
+
+@dataclass
+class Digest:
+    period: str
+    generated_at: datetime
+    tables: list[Table] = field(default_factory=list)
+    charts: list[Chart] = field(default_factory=list)
+
+    def as_dict(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+def daily() -> Digest:
+    stats, coverage = reports.webhook_stats("day"), reports.coverage()
+    processes = convergence()
+    return Digest(
+        "daily",
+        timezone.now(),
+        [
+            Table(
+                "Health",
+                [
+                    ("processes that follow the rollout", f"{len(processes.reached)}/{processes.living}"),
+                    ("silent processes", ", ".join(processes.silent) or "—"),
+                    ("waiting updates", InboxUpdate.objects.filter(state=State.PENDING).count()),
+                    ("dead letters", InboxUpdate.objects.filter(state=State.DEAD).count()),
+                ],
+            ),
+            Table("Coverage", _rows(coverage, "total_users", "users_with_profiles", "coverage_percentage")),
+            _traffic(stats),
+        ],
+    )
+
+
+def weekly() -> Digest:
+    quality, stats = reports.quality(), reports.webhook_stats("week")
+    return Digest(
+        "weekly",
+        timezone.now(),
+        [
+            Table("Quality", list(quality["quality_metrics"].items())),
+            Table("Recommended", [("•", action) for action in quality["recommended_actions"]] or [("•", "—")]),
+            Table("Cache", _rows(reports.cache_health(), *_CACHE)),
+            _traffic(stats),
+            Table("Errors", sorted(stats["errors_by_type"].items()) or [("—", 0)]),
+        ],
+        _series(7),
+    )
+
+
+def monthly() -> Digest:
+    sources = reports.employees_by_source()
+    total = sum(sources.values())
+    shares = [(source, f"{count} ({reports.percentage(count, total)} %)") for source, count in sorted(sources.items())]
+    return Digest(
+        "monthly",
+        timezone.now(),
+        [
+            Table("Who named the employees", shares or [("—", 0)]),
+            Table("Cache", [("PROFILE_TTL", str(settings.PROFILE_TTL)), *_rows(reports.cache_health(), *_CACHE)]),
+            Table("Size of the tables, bytes", _sizes()),
+            _traffic(reports.webhook_stats("month")),
+        ],
+        _series(30),
+    )
+
+
+PERIODS: dict[str, Callable[[], Digest]] = {"daily": daily, "weekly": weekly, "monthly": monthly}
+
+_CACHE = ("redis_connected", "cache_hit_rate", "used_memory_bytes", "maxmemory_bytes", "evicted_keys", "latency_ms")
+_TRAFFIC = (
+    "total_events", "successful_events", "failed_events", "duplicate_events", "pending_events", "profiles_stored",
+    "p95_processing_time_ms",
+)  # fmt: skip
+
+
+def _traffic(stats: dict[str, Any]) -> Table:
+    return Table("Webhook", _rows(stats, *_TRAFFIC))
+
+
+def _rows(figures: dict[str, Any], *names: str) -> list[tuple[str, Any]]:
+    return [(name, figures[name]) for name in names]
+
+
+def _series(days: int) -> list[Chart]:
+    failed = Q(state__in=(State.QUARANTINED, State.DEAD))
+    return [
+        Chart("Updates a day", _a_day(InboxUpdate, "received_at", days)),
+        Chart("Failed updates a day", _a_day(InboxUpdate, "received_at", days, failed)),
+        Chart("New employees a day", _a_day(Employee, "created_at", days)),
+        Chart("Profiles renewed a day", _a_day(Profile, "last_updated", days)),
+    ]
+
+
+def _a_day(model: type[Model], moment: str, days: int, only: Q | None = None) -> list[tuple[str, float]]:
+    """Count rows by the day of a moment, in UTC; days without any are 0."""
+    today = timezone.now().date()
+    since = timezone.now() - timedelta(days=days)
+    rows = model._default_manager.filter(only or Q(), **{f"{moment}__gt": since})  # noqa: SLF001 (Django's own name)
+    found = dict(rows.values_list(TruncDate(moment)).annotate(n=Count("*")).order_by())
+    wanted = [today - timedelta(days=days - 1 - number) for number in range(days)]
+    return [(day.isoformat(), float(found.get(day, 0))) for day in wanted]
+
+
+def _sizes() -> list[tuple[str, Any]]:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relname = ANY(%s) ORDER BY 2 DESC",
+            [list(_TABLES)],
+        )
+        return [(name, size) for name, size in cursor.fetchall()]

@@ -1,0 +1,70 @@
+"""docs/migration-guide.md as a list of commands, each with the answer that stands below it."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+GUIDE = Path(__file__).parent.parent.parent / "docs" / "migration-guide.md"
+_BLOCK = re.compile(
+    r"(?:^<!-- (?P<note>[^>]*) -->\n)?^```bash\n(?P<script>.*?)^```\n(?P<told>\n```text\n(?P<answer>.*?)^```\n)?",
+    re.MULTILINE | re.DOTALL,
+)
+# What is of its own time and machine.
+_VOLATILE = [
+    (r"eyJ[\w.-]+", "TOKEN"),
+    (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+\d\d:?\d\d|Z| UTC)?", "MOMENT"),
+    (r"(?i:^date: ).*", "MOMENT"),
+    (r"\b\d+(\.\d+)? ?(ms|s|min|h)\b", "TIME"),
+    (r'("(?:latency_ms|average_processing_time_ms|p95_processing_time_ms|average_age_days)":) ?[\d.]+', r"\1N"),
+    (r"((?:used_memory|maxmemory|total_operations|cache_hit_rate|p95_processing|latency)\w*\W+)[\d.]+", r"\1N"),
+    (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
+    (r"/\S*/\.data\b", ".data"),
+    (r"\d+/\d+ at revision", "N/N at revision"),
+    (r"[━─┏┓┗┛┡┩┳┻╇┃│└┘┴┼├┤╭╮╰╯╺╸]+", " "),
+    (r"[ \t]+", " "),
+]
+
+
+@dataclass(frozen=True)
+class Block:
+    script: str
+    answer: str
+    note: str
+    line: int
+    end: int
+    told_to: int
+
+    @property
+    def is_run(self) -> bool:
+        return not self.note.startswith("not run")
+
+
+def blocks(text: str) -> list[Block]:
+    return [
+        Block(
+            match["script"],
+            match["answer"] or "",
+            (match["note"] or "").strip(),
+            text.count("\n", 0, match.start("script")) + 1,
+            match.start("told") if match["told"] else match.end(),
+            match.end(),
+        )
+        for match in _BLOCK.finditer(text)
+    ]
+
+
+def steady(answer: str) -> list[str]:
+    """Leave out what differs from run to run, so that lines of one meaning are equal."""
+    for pattern, name in _VOLATILE:
+        answer = re.sub(pattern, name, answer, flags=re.MULTILINE)
+    return [line.strip() for line in answer.splitlines() if line.strip()]
+
+
+def with_answers(text: str, answers: list[tuple[Block, str]]) -> str:
+    """Return the guide with the answers of this run, as printed."""
+    for block, answer in sorted(answers, key=lambda pair: -pair[0].end):
+        told = f"\n```text\n{answer.rstrip()}\n```\n" if answer.strip() else ""
+        text = text[: block.end] + told + text[block.told_to :]
+    return text

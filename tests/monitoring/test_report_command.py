@@ -1,0 +1,84 @@
+"""``manage.py report``: each period in each form, and what it refuses."""
+
+import io
+import json
+import re
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.utils import timezone
+
+from employees.models import Employee, University
+from monitoring import digest
+from monitoring.digest_page import page
+from tests.webhooks.inbox_rows import row
+
+pytestmark = pytest.mark.django_db
+
+
+def report(*options: str) -> str:
+    out = io.StringIO()
+    call_command("report", *options, stdout=out)
+    return out.getvalue()
+
+
+def rows_of(made: dict[str, Any], title: str) -> dict[str, Any]:
+    return dict(next(table["rows"] for table in made["tables"] if table["title"] == title))
+
+
+@pytest.mark.parametrize("period", digest.PERIODS)
+def test_it_works(period: str, redis: object) -> None:
+    text = report(f"--{period}")
+    assert "WEBHOOK" in text
+    assert "total_events" in text
+
+
+def test_json_says_the_same(redis: object, university: University) -> None:
+    row(age=timedelta(hours=1), has_names=True)
+    Employee.objects.create(phone="+79161234567", first_name="Анна", last_name="Иванова", university=university)
+    made = json.loads(report("--monthly", "--json"))
+    assert (made["period"], rows_of(made, "Webhook")["total_events"]) == ("monthly", 1)
+    assert rows_of(made, "Who named the employees") == {"manual": "1 (100.0 %)"}
+    assert rows_of(made, "Size of the tables, bytes")["employees"] > 0
+    charts = {chart["title"]: chart["points"] for chart in made["charts"]}
+    assert len(charts["New employees a day"]) == 30
+    assert charts["New employees a day"][-1] == [timezone.now().date().isoformat(), 1.0]
+
+
+def test_days_without_anything_are_shown(redis: object) -> None:
+    row(age=timedelta(days=3))
+    made = digest.weekly()
+    points = dict(made.charts[0].points)
+    assert [points[day] for day in sorted(points)] == [0, 0, 0, 1, 0, 0, 0]
+
+
+def test_html_loads_nothing(redis: object, tmp_path: Path) -> None:
+    path = tmp_path / "report.html"
+    assert report("--weekly", "--html", str(path)) == f"Written to {path}\n"
+    text = path.read_text()
+    assert text.count("<svg") == len(digest.weekly().charts)
+    assert not re.search(r"https?:|<script|<link|<img|url\(", text)
+
+
+def test_html_shows_what_updates_say_as_text() -> None:
+    evil = digest.Digest("weekly", timezone.now(), [digest.Table("Errors", [("<script>alert(1)</script>", 1)])])
+    assert "<script>" not in page(evil)
+
+
+@pytest.mark.parametrize("options", [(), ("--daily", "--weekly"), ("--daily", "--json", "--html", "x")])
+def test_it_refuses(options: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError):
+        report(*options)
+
+
+def test_it_says_so_when_the_file_cannot_be_written(redis: object, tmp_path: Path) -> None:
+    with pytest.raises(CommandError, match="No such file or directory"):
+        report("--daily", "--html", str(tmp_path / "no" / "report.html"))
+
+
+def test_redis_may_be_down(redis_server: Any) -> None:
+    redis_server.kill()
+    assert "redis_connected" in report("--weekly")
