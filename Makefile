@@ -11,7 +11,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e test-all fuzz audit \
-	bench bench-directory lint openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
+	bench bench-directory bench-sizes lint openapi migrate-up migrate-down deploy health logs redis-cli lock venv new-venv \
 	runtime development
 
 help: ## this list
@@ -83,6 +83,9 @@ bench-directory: development ## measure creates, searches and the backfill of a 
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
 	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
+
+bench-sizes: development ## bytes a row in PostgreSQL and Redis, and what they grow to (ARGS=ROWS)
+	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
 
 openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json

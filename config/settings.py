@@ -13,7 +13,11 @@ from config.env import Env, comma_list, database, duration, hours, refuse_plain_
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
-DATA_DIR = Path(env.str("DATA_DIR", str(BASE_DIR / ".data")))
+# Left empty, as in .env.example, they are for services.env to say.
+for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
+    if not env.ENVIRON.get(name):
+        env.ENVIRON.pop(name, None)
+DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".data")
 # What a running `make run` wrote: lets manage.py, psql and the tests' curl lines reach its services.
 Env.read_env(DATA_DIR / "services.env")
 

@@ -1,9 +1,14 @@
+import os
+import subprocess
+import sys
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
 from config.env import GUIDE_SECRET, Env, database, hours, parse_duration, refuse_weak_production
+from config.processes import BASE_DIR
 
 KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
 
@@ -74,3 +79,13 @@ def test_it_refuses_weak_ones_and_never_prints_them(key: str, secret: str, hosts
 def test_a_secret_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("WEBHOOK_SECRET", "$ecret-of-16-letters")
     assert Env().str("WEBHOOK_SECRET", "") == "$ecret-of-16-letters"
+
+
+def test_an_empty_url_in_the_env_file_leaves_it_to_services_env(tmp_path: Path) -> None:
+    """As in a copy of .env.example, beside a running `make run`."""
+    (tmp_path / "env").write_text("DATABASE_URL=\nREDIS_URL=\nDEBUG=true\n")
+    (tmp_path / "services.env").write_text("DATABASE_URL=postgresql:///here\nREDIS_URL=redis://there/1\n")
+    code = "from config import settings as s; print(s.DATABASES['default']['NAME'], s.REDIS_URL)"
+    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / "env"), "DATA_DIR": str(tmp_path)}
+    done = subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, env=environment, capture_output=True, text=True)  # noqa: S603, PLW1510
+    assert (done.stdout, done.stderr) == ("here redis://there/1\n", "")

@@ -80,7 +80,7 @@ def test_every_command_answers_as_printed(trial: Trial) -> None:
             trial.start_in_background()
             continue
         answer, code = trial.run(block.script)
-        print(f"{block.line}: {block.script.strip().splitlines()[0][:100]}")
+        print(f"{block.line}: {block.script.strip().splitlines()[0][:100]}")  # noqa: T201 (its progress)
         assert code == 0, f"line {block.line}: {block.script}\n{answer}"
         answers.append((block, answer))
     if os.environ.get("RECORD"):
