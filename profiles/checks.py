@@ -50,5 +50,5 @@ def _plain(url: str) -> str:
 
 
 def _address(url: str) -> tuple[object, object]:
-    parts = parse_url(_plain(url))
+    parts = parse_url(_plain(url))  # type: ignore[no-untyped-call]
     return parts.get("path") or parts.get("host"), parts.get("port", 6379)

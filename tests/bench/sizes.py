@@ -82,7 +82,9 @@ def main() -> None:
     if "--json" in sys.argv:
         sys.stdout.write(json.dumps(sizes) + "\n")
         return
-    measured = Table("a row of", "bytes, indexes included", title=f"{rows} employees, {rows} updates of a tenth as many people")
+    measured = Table(
+        "a row of", "bytes, indexes included", title=f"{rows} employees, {rows} updates of a tenth as many people"
+    )
     for name, size in sizes.items():
         measured.add_row(name, f"{size:.0f}")
     projected = Table("people", "PostgreSQL", "Redis", title="one update a day and person")

@@ -31,7 +31,9 @@ class Trial:
         _copy_to(self.copy)
         (self.copy / ".venv").symlink_to(sys.prefix)
         environment = {"PATH": os.environ["PATH"], "PORT": str(self.port), "HOME": str(self.folder), "WEB_WORKERS": "1"}
-        self.environment = environment | {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8"}
+        # Who acts is in the answers.
+        environment |= {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "LOGNAME": "olga"}
+        self.environment = environment
         self.shell = self._start(["bash", "--noprofile", "--norc"], stdout=subprocess.PIPE)
         # What is installed is not to be installed again, least of all into the environment of this test.
         self.run('make() { command make -s -o runtime -o development "$@"; }')
@@ -63,7 +65,8 @@ class Trial:
             if not select.select([self.shell.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
                 raise TimeoutError(f"{script}\n{said}")
             said += os.read(self.shell.stdout.fileno(), 65536).decode(errors="replace")
-        return said[: end.start()].replace(f"localhost:{self.port}", "localhost:8095"), int(end[1])
+        said = re.sub(rf"(localhost|127\.0\.0\.1):{self.port}", r"\1:8095", said[: end.start()])
+        return said.replace(str(self.copy), "/srv/directory"), int(end[1])
 
     def start_in_background(self) -> None:
         """Do what `make run` does in a terminal of its own; return when it is ready."""
