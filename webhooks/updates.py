@@ -42,7 +42,7 @@ def parse(body: bytes) -> Any:
     if not body.strip():
         raise MalformedUpdate("the body is empty")
     try:
-        return json.loads(body.decode(), parse_constant=_refuse_constant, parse_float=_finite)
+        return _decoder.decode(body.decode())
     except UnicodeDecodeError:
         raise MalformedUpdate("the body is not UTF-8") from None
     except RecursionError:
@@ -59,6 +59,10 @@ def _finite(number: str) -> float | None:
 
 def _refuse_constant(constant: str) -> NoReturn:
     raise ValueError(constant)
+
+
+# Once: json.loads with options makes a decoder each time, a quarter of its work on a body of usual size.
+_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 def unwrap(body: bytes) -> list[tuple[bytes, Json]]:

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
+import psycopg
 import pytest
 
 from tests.chaos.sending import Outcome, Sender, post
@@ -48,18 +49,27 @@ def stored_bodies(system: System) -> set[bytes]:
         return {body for (body,) in database.cursor(binary=True).execute("SELECT body FROM webhook_inbox")}
 
 
+def wait_for_the_lock(database: psycopg.Connection) -> None:
+    """Return once both web processes have a statement that waits, the others had time to queue."""
+    deadline = time.monotonic() + 2
+    while database.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() != (2,):
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    time.sleep(0.2)
+
+
 def test_requests_under_way_are_answered(system: System) -> None:
-    """They wait for a lock when the signal comes, and for a second after it."""
+    """They wait for a lock when the signal comes, and for half a second after it."""
     bodies = tell(random.Random(), _CONNECTIONS).bodies
     with ThreadPoolExecutor(_CONNECTIONS + 1) as pool:
         with system.database() as database, database.transaction():
             database.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
             outcomes = [pool.submit(post, system, body) for body in bodies]
-            time.sleep(0.5)
+            wait_for_the_lock(database)
             exit_seconds = pool.submit(terminate_web, system)
-            time.sleep(1)
+            time.sleep(0.5)
         assert [outcome.result().answer for outcome in outcomes] == [200] * len(bodies)
-        assert 1 <= exit_seconds.result() < _EXIT_SECONDS
+        assert 0.5 <= exit_seconds.result() < _EXIT_SECONDS
     assert set(bodies) <= stored_bodies(system)
 
 
