@@ -50,8 +50,9 @@ test-sigterm: development ## SIGTERM to the web server under load, twenty times
 test-all: ## lint, the whole suite, the guide, known holes of the dependencies
 	$(MAKE) --no-print-directory lint test test-guide audit
 
-fuzz: development ## hostile updates, commands and API requests by the hundred thousand (ARGS='--hypothesis-seed N')
-	@FUZZ=full exec $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
+fuzz: development ## hostile updates, commands and API requests, by the hundred thousand
+	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
+	@DEBUG=true $(PY) -m tests.fuzz
 
 audit: development ## known holes in what requirements.txt installs; fails too when it could not look
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
@@ -93,7 +94,7 @@ openapi: development ## write openapi.json anew
 migrate-up: runtime ## apply the migrations
 	$(MODE) $(PY) manage.py migrate
 
-migrate-down: runtime ## take the columns of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
+migrate-down: runtime ## the schema of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
 	$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
 deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR

@@ -6,6 +6,7 @@ import time
 from collections.abc import Iterator
 from contextlib import ExitStack
 
+import jwt
 import pytest
 
 from tests.chaos.sending import post
@@ -49,3 +50,26 @@ def test_good_updates_pass_them(system: System, connections: ExitStack, start, p
     probe.settimeout(2)
     probe.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert b" 200 " in probe.recv(100)
+
+
+def ask(system: System, head: str, body: bytes = b"") -> bytes:
+    with socket.create_connection(("127.0.0.1", system.port), timeout=5) as connection:
+        connection.sendall(f"POST /employees HTTP/1.1\r\n{_HEADERS}{head}\r\n\r\n".encode() + body)
+        return connection.recv(4096).partition(b"\r\n")[0]
+
+
+def test_a_giant_is_refused_as_announced_and_as_counted(system: System) -> None:
+    assert b" 413 " in ask(system, f"Content-Length: {17 * 1024 * 1024}")
+    chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
+    assert b" 413 " in ask(system, "Transfer-Encoding: chunked", chunk * 17)
+
+
+def test_a_body_arrives_whole_by_either_way(system: System) -> None:
+    claims = {"token_type": "access", "exp": time.time() + 60, "iat": time.time(), "jti": "0", "user_id": "1"}
+    token = f"Authorization: Bearer {jwt.encode(claims, system.environment['SECRET_KEY'])}\r\n"
+    phone = f"+7{random.randrange(9 * 10**9, 10**10)}"
+    body = f'{{"phone": "{phone}", "first_name": "A", "last_name": "B", "university_id": 1}}'.encode()
+    chunked = b"".join(b"1\r\n" + body[n : n + 1] + b"\r\n" for n in range(len(body))) + b"0\r\n\r\n"
+    assert b" 201 " in ask(system, f"{token}Transfer-Encoding: chunked", chunked)
+    assert b" 409 " in ask(system, f"{token}Content-Length: {len(body)}", body)
+    assert b" 400 " in ask(system, f"{token}Content-Length: 0")
