@@ -43,3 +43,9 @@ def test_metrics(client: Client, settings: Any) -> None:
     assert 'profile_total{source="webhook"} 1.0' in text
     assert "profile_completeness_rate 100.0" in text
     assert "cache_connection_status 1.0" in text
+
+
+def test_metrics_can_be_turned_off(client: Client, settings: Any) -> None:
+    settings.PROMETHEUS_ENABLED = False
+    assert client.get("/metrics").status_code == 404
+    assert client.get("/health").status_code == 200

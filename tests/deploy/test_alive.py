@@ -1,0 +1,61 @@
+"""What the containers' health checks say."""
+
+import os
+import socket
+import time
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from django.db import connection
+from django.utils import timezone
+
+from config import alive
+from profiles.rollout.models import Heartbeat
+from tests.servers import servers
+
+
+@pytest.fixture
+def _this_database(monkeypatch: pytest.MonkeyPatch) -> None:
+    name = connection.settings_dict["NAME"]
+    monkeypatch.setenv("DATABASE_URL", servers.postgres.url.replace("/directory?", f"/{name}?"))
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_this_database")
+def test_a_process_that_tells_its_revision_is_alive() -> None:
+    assert not alive.beats("inbox")
+    Heartbeat.objects.create(process=f"inbox-{socket.gethostname()}-1", revision=1)
+    assert alive.beats("inbox")
+    assert not alive.beats("worker")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("_this_database")
+def test_one_of_another_host_or_long_silent_is_not() -> None:
+    Heartbeat.objects.create(process="inbox-elsewhere-1", revision=1)
+    Heartbeat.objects.create(process=f"inbox-{socket.gethostname()}-1", revision=1)
+    Heartbeat.objects.filter(process__contains=socket.gethostname()).update(
+        seen_at=timezone.now() - timedelta(seconds=30)
+    )
+    assert not alive.beats("inbox")
+
+
+def test_without_a_database_nobody_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
+    assert not alive.beats("inbox")
+
+
+def test_a_server_that_is_not_there_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PORT", "1")
+    assert not alive.serves()
+
+
+def test_the_scheduler_writes_its_schedule_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("DATA_DIR", str(tmp_path))
+    assert not alive.schedules()
+    schedule = tmp_path / "celerybeat-schedule"
+    schedule.touch()
+    assert alive.schedules()
+    os.utime(schedule, (time.time() - 3600,) * 2)
+    assert not alive.schedules()
