@@ -2,6 +2,21 @@
 
 from typing import Any
 
+SPECTACULAR_SETTINGS = {
+    "TITLE": "Employee directory",
+    "DESCRIPTION": "Employees of a university network, named from MAX messenger's webhook profiles.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
+    "SWAGGER_UI_DIST": "SIDECAR",
+    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "COMPONENT_SPLIT_REQUEST": True,
+    "POSTPROCESSING_HOOKS": [
+        "drf_spectacular.hooks.postprocess_schema_enums",
+        "config.openapi.describe_the_rest",
+    ],
+}
 _MEANINGS = {
     "400": "VALIDATION_ERROR: the request makes no sense; details name the fields",
     "401": "UNAUTHORIZED: no token, or one that is no longer good",

@@ -9,6 +9,7 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config.env import Env, comma_list, database, duration, hours, refuse_plain_http, refuse_weak_production
+from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
@@ -256,21 +257,6 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # Requests a second of one user to one process; 0: no limit.
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", 0 if DEBUG else 100)
-SPECTACULAR_SETTINGS = {
-    "TITLE": "Employee directory",
-    "DESCRIPTION": "Employees of a university network, named from MAX messenger's webhook profiles.",
-    "VERSION": "1",
-    "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
-    "SWAGGER_UI_DIST": "SIDECAR",
-    "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
-    "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.openapi.describe_the_rest",
-    ],
-}
 IMPORT_EXPORT_USE_TRANSACTIONS = True
 IMPORT_EXPORT_SKIP_ADMIN_LOG = True
 STATIC_URL = "/static/"

@@ -5,6 +5,7 @@ import secrets
 import subprocess
 import sys
 from collections.abc import Iterator
+from types import SimpleNamespace
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,7 +20,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _quick_passwords(settings: Settings) -> Iterator[None]:
+def _quick_passwords_and_no_time(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    # On a busy machine thirty requests take long enough for more.
+    monkeypatch.setattr("config.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
     LogInRate.buckets.forget()
     yield
