@@ -208,7 +208,7 @@ WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
 # HTTP
 
 # How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
-TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", 0)
+TRUSTED_PROXIES = int(env.str("TRUSTED_PROXIES", "") or 0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
