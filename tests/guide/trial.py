@@ -66,7 +66,8 @@ class Trial:
                 raise TimeoutError(f"{script}\n{said}")
             said += os.read(self.shell.stdout.fileno(), 65536).decode(errors="replace")
         said = re.sub(rf"(localhost|127\.0\.0\.1):{self.port}", r"\1:8095", said[: end.start()])
-        return said.replace(str(self.copy), "/srv/directory"), int(end[1])
+        tidy = "\n".join(line.rstrip() for line in said.split("\n"))
+        return tidy.replace(str(self.copy), "/srv/directory"), int(end[1])
 
     def start_in_background(self) -> None:
         """Do what `make run` does in a terminal of its own; return when it is ready."""
