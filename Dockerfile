@@ -20,6 +20,8 @@ COPY profiles ./profiles
 COPY employees ./employees
 COPY webhooks ./webhooks
 COPY monitoring ./monitoring
+COPY templates ./templates
+COPY locale ./locale
 # Secrets that live for this one command, so that the files get the names that production wants.
 RUN SECRET_KEY=$(head -c 48 /dev/urandom | base64) WEBHOOK_SECRET=$(head -c 24 /dev/urandom | base64 | tr '+/' '-_') \
     ALLOWED_HOSTS=build python manage.py collectstatic --no-input --verbosity 0
