@@ -33,7 +33,7 @@ pulse.start("web")
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] in receiver.PATHS:
-        return receiver.application(environ, start_response)
+        return wsgi.application(environ, start_response)
     if "HTTP_TRANSFER_ENCODING" not in environ and environ.get("CONTENT_LENGTH", "0") == "0":
         return _work(environ, start_response)
     with SpooledTemporaryFile(_IN_MEMORY) as body:
