@@ -165,6 +165,8 @@ def test_a_report_costs_a_constant_number_of_queries(
 ) -> None:
     for number in range(1, 20):
         know(str(number))
+    # The very first report keeps what it counted.
+    client.get(path)
     with django_assert_max_num_queries(8):
         client.get(path)
 
