@@ -14,4 +14,4 @@ _GIVEN = re.compile(r"(?!\d{10,15}$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 def begin(given: str = "") -> None:
     """Take over the id that a proxy gave, or make one."""
-    current.set(given if given and _GIVEN.fullmatch(given) else f"{_dice.getrandbits(64):016x}")
+    current.set(given if given and _GIVEN.fullmatch(given) else f"{_dice.getrandbits(128):032x}")
