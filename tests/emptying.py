@@ -39,7 +39,8 @@ def restore_rows() -> None:
         statements += [f"DELETE FROM {table}" for table in sorted(_tables())]  # noqa: S608
         for table, columns in remembered:
             statements.append(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {_KEEPING}.{table}")  # noqa: S608
-        cursor.execute(";".join(statements))
+        for statement in statements:
+            cursor.execute(statement)
 
 
 def instead_of_flush() -> None:
