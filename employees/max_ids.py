@@ -10,6 +10,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from employees.history.models import keep_versions
 from employees.models import Employee, JobStatus, MaxIdJob
 from profiles import direct_answers
 from profiles.direct_api import DirectApiError, DirectUser
@@ -61,9 +62,10 @@ def _store(leased: MaxIdJob, batch: list[Employee], found: dict[str, DirectUser]
     if job.last_id != leased.last_id or job.finished_at:
         return False
     job.outages, job.next_try_at = 0, timezone.now()
-    stored = sum(_give(employee, found.get(employee.phone)) for employee in batch)
-    job.done += stored
-    job.failed += len(batch) - stored
+    stored = [employee for employee in batch if _give(employee, found.get(employee.phone))]
+    keep_versions(stored)
+    job.done += len(stored)
+    job.failed += len(batch) - len(stored)
     if batch:
         job.last_id = batch[-1].pk
     else:
@@ -84,13 +86,11 @@ def _give(employee: Employee, user: DirectUser | None) -> int:
     """Give the employee the MAX id, unless somebody else has meanwhile."""
     if user is None:
         return 0
-    # Row by row, so that each has a version in the history.
-    nameless = Employee.objects.select_for_update(of=("self",)).filter(pk=employee.pk, max_id=None).first()
-    if nameless is None:
-        return 0
-    nameless.max_id, nameless.max_id_updated_at = user.user_id, timezone.now()
-    nameless.save(update_fields=["max_id", "max_id_updated_at", "updated_at"])
-    return 1
+    now = timezone.now()
+    employee.max_id, employee.max_id_updated_at, employee.updated_at = user.user_id, now, now
+    return Employee.objects.filter(pk=employee.pk, max_id=None).update(
+        max_id=user.user_id, max_id_updated_at=now, updated_at=now
+    )
 
 
 def _hold(job: MaxIdJob) -> None:

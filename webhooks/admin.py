@@ -36,6 +36,8 @@ class ReasonForm(forms.Form):
 class ReadOnlyAdmin(ModelAdmin):
     show_full_result_count = False
     paginator = BoundedPaginator
+    # Half of Django's hundred: the theme draws each badge by a template.
+    list_per_page = 50
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False

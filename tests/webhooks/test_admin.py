@@ -105,6 +105,7 @@ def test_a_range_is_written_as_the_language_does_and_a_wrong_one_finds_nothing(
     client: Client, superadmin: User, date: str, found: int
 ) -> None:
     client.force_login(superadmin)
+    client.cookies["django_language"] = "ru"
     row(received_at="2026-12-01T10:00:00Z")
     row(received_at="2026-11-01T10:00:00Z")
     query = {"received_at_from_0": date, "received_at_from_1": "" if date else "10:00"}
