@@ -60,11 +60,17 @@ def _tells_of(update: InboxUpdate, person: Person) -> bool:
 
 
 def _holds(value: Any, user_id: str) -> bool:
-    if isinstance(value, list):
-        return any(_holds(item, user_id) for item in value)
-    return isinstance(value, dict) and (
-        _is_id(value.get("user_id"), user_id) or any(_holds(item, user_id) for item in value.values())
-    )
+    # No recursion: what could be parsed may be nested deeper than that could follow.
+    waiting = [value]
+    while waiting:
+        item = waiting.pop()
+        if isinstance(item, list):
+            waiting += item
+        elif isinstance(item, dict):
+            if _is_id(item.get("user_id"), user_id):
+                return True
+            waiting += item.values()
+    return False
 
 
 def _is_id(value: object, user_id: str) -> bool:

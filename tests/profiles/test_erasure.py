@@ -171,6 +171,14 @@ def test_it_works(api: APIClient, employee: Employee, redis: Redis) -> None:
     assert Employee.objects.filter(first_name="Неизвестно").count() == 2
 
 
+def test_however_deep_somebody_else_hid_them(superadmin: User) -> None:
+    deep = b"[" * 450 + b'{"user_id": %d}' % int(ID) + b"]" * 450
+    update = said({}, State.DONE)
+    InboxUpdate.objects.filter(pk=update.pk).update(body=b'{"update_type": "bot_started", "deep": %b}' % deep)
+    assert client_of(superadmin).delete(f"/profiles/{ID}").status_code == 204
+    assert InboxUpdate.objects.get().body is None
+
+
 def test_only_a_later_update_brings_the_person_back(api: APIClient, redis: Redis) -> None:
     earlier = timezone.now()
     know(ID, FIRST, LAST)
