@@ -63,11 +63,12 @@ def looks_at(update: InboxUpdate) -> QuerySet[RawLook]:
 
 
 def readable(body: bytes) -> str:
-    """Return a body as text, laid out where it is JSON."""
+    """Return a body as text, laid out where it is JSON; half a surrogate pair, which is no text, as its escape."""
     try:
-        return json.dumps(parse(body), ensure_ascii=False, indent=2)
-    except MalformedUpdate:
+        text = json.dumps(parse(body), ensure_ascii=False, indent=2)
+    except (MalformedUpdate, RecursionError):
         return body.decode(errors="replace")
+    return text.encode(errors="backslashreplace").decode()
 
 
 _LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_field=TextField())

@@ -88,7 +88,9 @@ def test_it_refuses_without_the_permission(codenames: tuple[str, ...]) -> None:
     assert not RawLook.objects.exists()
 
 
-@pytest.mark.parametrize(("body", "words"), [(None, "pruned"), (b"\xff{", "\ufffd{"), (b"[1", "[1")])
+@pytest.mark.parametrize(
+    ("body", "words"), [(None, "pruned"), (b"\xff{", "\ufffd{"), (b"[1", "[1"), (b'{"a": "\\ud800"}', "\\ud800")]
+)
 def test_any_body_can_be_shown(body: bytes | None, words: str) -> None:
     update = row(State.QUARANTINED, body=body)
     officer = client_with("view_inboxupdate", "view_raw_body")
