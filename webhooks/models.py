@@ -21,10 +21,15 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead letter")
 
 
-_TAKE = """
-SELECT id, body, update_type, received_at, request_id, tries FROM webhook_inbox
+# All that finish() writes back is among them: a field that is not would be asked for row by row.
+_TAKEN = (
+    "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "request_id",
+    "tries",
+)  # fmt: skip
+_TAKE = f"""
+SELECT {", ".join(_TAKEN)} FROM webhook_inbox
 WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
-"""
+"""  # noqa: S608 (names of columns)
 _FINISH = """
 UPDATE webhook_inbox AS i SET
     state = w.state, reason = w.reason, user_id = w.user_id, has_names = w.has_names,
@@ -47,8 +52,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def take(self, limit: int) -> list[InboxUpdate]:
         """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
         rows = statements.run(_TAKE, [timezone.now(), limit])
-        names = ("id", "body", "update_type", "received_at", "request_id", "tries")
-        return [InboxUpdate.from_db(self.db, names, row) for row in rows]
+        return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
         """Write back, by one statement, what became of updates that this transaction has taken."""

@@ -84,6 +84,18 @@ def test_while_phase_2_is_off_updates_are_skipped(phases: Phases) -> None:
     assert not Profile.objects.exists()
 
 
+@pytest.mark.parametrize("percents", [(100,), (100, 100)])
+def test_many_updates_cost_no_more_queries_than_one(
+    phases: Phases, percents: tuple[int, ...], django_assert_max_num_queries: Any
+) -> None:
+    """Those that say nothing, too: what is left over in phase 1, and what is no update."""
+    phases(*percents)
+    for chat_id in range(30):
+        post({"update_type": "bot_started", "timestamp": 1, "chat_id": chat_id, "user": {"user_id": True}})
+    with django_assert_max_num_queries(20):
+        assert process_inbox() == 30
+
+
 def test_while_processing_is_off_updates_wait(settings: Settings) -> None:
     settings.WEBHOOK_ENABLED = False
     assert post(started(7, 1, "Анна")) == 200
