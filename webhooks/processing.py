@@ -39,7 +39,9 @@ def process_inbox() -> int:
             batch.process()
         except (OperationalError, InterfaceError):
             raise  # The database is away: no update is to blame.
-        except Exception as error:  # noqa: BLE001
+        except Exception as error:
+            if not batch.updates:
+                raise  # None was even taken: no update is to blame here either.
             # Whatever an update does to us, it must end as a dead letter with its traceback and not hold up the rest.
             singly = len(batch.updates) if len(batch.updates) > 1 else singly - 1
             batch.blame(error)

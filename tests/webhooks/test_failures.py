@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 import time_machine
-from django.db import OperationalError
+from django.db import OperationalError, ProgrammingError
 from django.utils import timezone
 
 from profiles.models import Profile
@@ -76,6 +76,21 @@ def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> 
             process_inbox()
     assert InboxUpdate.objects.get().tries == 0
     assert process_inbox() == 1
+
+
+def test_it_does_not_go_on_for_ever_without_an_update_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As before a migration that the new release needs: the loop of the command waits a second and logs."""
+    asked: list[int] = []
+
+    def unknown_column(self: object, limit: int) -> list[InboxUpdate]:
+        asked.append(limit)
+        if len(asked) == 9:
+            pytest.fail("it goes on and on")
+        raise ProgrammingError
+
+    monkeypatch.setattr("webhooks.models.InboxQuerySet.take", unknown_column)
+    with pytest.raises(ProgrammingError):
+        process_inbox()
 
 
 @pytest.mark.usefixtures("poison")
