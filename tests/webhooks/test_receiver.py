@@ -158,6 +158,15 @@ def test_other_content_under_the_same_key_is_a_conflict_and_the_first_is_kept() 
     assert json.loads(bytes(InboxUpdate.objects.get().body or b"")) == UPDATE
 
 
+def test_a_conflict_too_deep_to_compare_is_counted_all_the_same() -> None:
+    """Comparing needs some frames of the stack more than reading did: at some depth there are none left."""
+    head = b'{"update_type": "message_created", "message": {"body": {"mid": "%d"}}, "deep": '
+    pairs = [
+        head % depth + b"[" * depth + word + b"]" * depth + b"}" for depth in range(850, 1000) for word in (b"1", b"2")
+    ]
+    assert {send(body).status for body in pairs} == {200}
+
+
 LEGACY = {"type": "message_new", "message": {"from": {"user_id": "7"}}}
 
 
