@@ -34,10 +34,11 @@ class NotStored(Exception):
 class _Ticket:
     """The arrivals of one request, and the lock that opens when they are committed or lost, or it has to lead."""
 
-    __slots__ = ("arrivals", "is_committed", "leads", "opened")
+    __slots__ = ("arrivals", "deadline", "is_committed", "leads", "opened")
 
     def __init__(self, arrivals: Sequence[Arrival]) -> None:
         self.arrivals = arrivals
+        self.deadline = time.monotonic() + DEADLINE_SECONDS
         self.is_committed = False
         self.leads = False
         self.opened = threading.Lock()
@@ -89,7 +90,8 @@ class Writer:
             batch, self._waiting = self._waiting[:LARGEST_BATCH], self._waiting[LARGEST_BATCH:]
         is_committed = False
         try:
-            is_committed = self._commit([arrival for ticket in batch for arrival in ticket.arrivals])
+            # Who waited for the commit before has so much less time for this one.
+            is_committed = self._commit([arrival for ticket in batch for arrival in ticket.arrivals], leader.deadline)
         finally:
             self._hand_over()
             for ticket in batch:
@@ -111,15 +113,14 @@ class Writer:
         for ticket in abandoned:
             ticket.opened.release()
 
-    def _commit(self, arrivals: list[Arrival]) -> bool:
-        deadline = time.monotonic() + DEADLINE_SECONDS
+    def _commit(self, arrivals: list[Arrival], deadline: float) -> bool:
         was_connected = self._connection is not None
         try:
             return self._store(arrivals, deadline)
         except psycopg.Error as error:
             # A connection may have died while it was idle: once more on a new one, in what is left of the time.
             if was_connected and self._connection is None and time.monotonic() < deadline - DEADLINE_SECONDS / 2:
-                return self._commit(arrivals)
+                return self._commit(arrivals, deadline)
             logger.error("webhook updates not stored", extra={"event": "store_failed", "error": type(error).__name__})
             return False
 

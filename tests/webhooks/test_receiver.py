@@ -15,6 +15,7 @@ from tests.webhooks.sending import ChunkedInput, send
 from webhooks.inbox import store
 from webhooks.models import InboxUpdate, Repeat, State
 from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
+from webhooks.writer import writer
 
 UPDATE = {
     "update_type": "bot_started",
@@ -217,6 +218,27 @@ def test_a_locked_table_is_503_within_the_deadline() -> None:
             answer = pool.submit(send, UPDATE).result()
         assert (answer.status, time.monotonic() - started < 3) == (503, True)
     assert send(UPDATE).status == 200
+
+
+def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table that is locked costs the first its deadline; the next must not begin a whole one after that."""
+    monkeypatch.setattr("webhooks.writer.DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("webhooks.writer.STATEMENT_TIMEOUT", "400ms")
+    monkeypatch.setattr("webhooks.writer.REFUSE_SECONDS", 0)  # for the tests that follow
+    writer.close()
+
+    def timed(number: int) -> tuple[int, float]:
+        time.sleep(0.02 * number)
+        started = time.monotonic()
+        status = send(UPDATE | {"chat_id": number}).status
+        return status, time.monotonic() - started
+
+    with connection.cursor() as cursor, transaction.atomic(), ThreadPoolExecutor(4) as pool:
+        cursor.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
+        answers = list(pool.map(timed, range(4)))
+    writer.close()
+    assert {status for status, _ in answers} == {503}
+    assert max(seconds for _, seconds in answers) < 0.7
 
 
 def test_a_full_queue_is_503_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
