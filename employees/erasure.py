@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
@@ -10,6 +11,7 @@ from django.db.models import Q, QuerySet
 from django.dispatch import receiver
 from django.utils import timezone
 
+from employees.history.models import EmployeeVersion
 from employees.models import Employee, IdempotentRequest, UnresolvedName
 from profiles import names
 from profiles.erasure import Person, person_erased
@@ -33,8 +35,7 @@ WHERE EXISTS (SELECT FROM jsonb_array_elements(changes) c WHERE {_IS_THEIRS})
 @receiver(person_erased)
 def erase(person: Person, **_: Any) -> None:
     ids = _unname(person, Employee.objects.all(), "pk", updated_at=timezone.now())
-    if history := getattr(Employee, "history", None):
-        ids |= _unname(person, history.model.objects.all(), "id")
+    ids |= _unname(person, EmployeeVersion.objects.all(), "id", of=ids)
     max_id = None if person.erased_at else person.user_id
     UnresolvedName.objects.filter(employee_id__in=ids).delete()
     with connection.cursor() as cursor:
@@ -47,9 +48,9 @@ def erase(person: Person, **_: Any) -> None:
     person.erased["django_admin_log"] += named.update(object_repr=names.UNKNOWN)
 
 
-def _unname(person: Person, rows: QuerySet[Any], key: str, **also: Any) -> set[int]:
-    """Take the names out of the person's rows, remember their phones, and return the employees' ids."""
-    rows = rows.filter(Q(max_id=person.user_id) | Q(phone__in=person.phones))
+def _unname(person: Person, rows: QuerySet[Any], key: str, of: Collection[int] = (), **also: Any) -> set[int]:
+    """Take the names out of the person's rows and those of these ids; note their phones, return the employees' ids."""
+    rows = rows.filter(Q(max_id=person.user_id) | Q(phone__in=person.phones) | Q(**{f"{key}__in": of}))
     if person.erased_at:
         # Named by what was read before it was gone; a later name is somebody's later word.
         rows = rows.filter(profile_last_updated__lte=person.erased_at)

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from monitoring.models import Signature
 from monitoring.screens import words
 from profiles.rollout.models import Change
+from profiles.tombstones import Erasure
 from webhooks.models import RawLook, Replay
 
 
@@ -55,6 +56,11 @@ def _look(row: RawLook) -> Entry:
     return Entry(row.at, row.by, "look", f"{row.update_type} {row.inbox_update_id}", row.reason, url)
 
 
+def _erasure(row: Erasure) -> Entry:
+    url = reverse("admin:profiles_erasure_change", args=[row.pk])
+    return Entry(row.at, row.by, "erasure", row.person[:12], row.reason, url)
+
+
 def _signature(row: Signature) -> Entry:
     return Entry(row.signed_at, str(row.by), "signature", row.item, row.note)
 
@@ -69,6 +75,7 @@ SOURCES = {
     "rollout": Source(_("rollout"), "stairs", Change.objects.all, "at", "by", _change),
     "replay": Source(_("replays"), "replay", Replay.objects.all, "at", "by", _replay),
     "look": Source(_("looks at bodies"), "visibility", RawLook.objects.all, "at", "by", _look),
+    "erasure": Source(_("erasures"), "person_remove", Erasure.objects.all, "at", "by", _erasure),
     "signature": Source(
         _("signatures"),
         "signature",

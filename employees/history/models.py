@@ -9,7 +9,6 @@ from simple_history import register
 from simple_history.utils import get_history_model_for_model
 
 from employees.models import Employee, University
-from profiles import names
 
 # An index for each way to search would cost every create; found by object and by date.
 register(
@@ -56,15 +55,6 @@ def backfilled(employee_id: int) -> list[Backfilled]:
     with connection.cursor() as cursor:
         cursor.execute(_BACKFILLED, {"id": employee_id})
         return [Backfilled(*row) for row in cursor.fetchall()]
-
-
-def forget_names(employee_ids: list[int]) -> int:
-    """Take a person's names and MAX id out of the versions; what else changed, when and by whom, stays."""
-    return int(
-        EmployeeVersion.objects.filter(id__in=employee_ids).update(
-            first_name=names.UNKNOWN, last_name=names.UNKNOWN, middle_name="", max_id=None
-        )
-    )
 
 
 def remember(employee: Employee) -> None:

@@ -1,14 +1,5 @@
-from typing import Any
-
 from django.contrib.postgres.operations import ValidateConstraint
 from django.db import migrations
-
-from employees import provenance
-
-
-def refuse(apps: Any, schema_editor: Any) -> None:
-    """Refuse to go back while the rollout runs, before anything is dropped: this is the first step on the way."""
-    provenance.refuse_unless_idle()
 
 
 class Migration(migrations.Migration):
@@ -18,5 +9,4 @@ class Migration(migrations.Migration):
     operations = [
         ValidateConstraint("employee", "employees_phone_canonical"),
         ValidateConstraint("employee", "employees_max_id_canonical"),
-        migrations.RunPython(migrations.RunPython.noop, refuse),
     ]

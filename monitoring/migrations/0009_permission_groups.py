@@ -60,6 +60,8 @@ DATA_PROTECTION_OFFICER: Permissions = {
     "webhooks.rawlook": ("view", "view_raw_body"),
     "profiles.profile": ("delete",),
     "profiles.phonelink": ("view", "delete"),
+    "profiles.erasure": ("view",),
+    "profiles.tombstone": ("view",),
     "monitoring.keptfigure": ("look_up_person",),
     "monitoring.signature": ("view_audit", "export_employees"),
 }

@@ -47,7 +47,7 @@ class NewClient:
         created = self.count("POST", self.api.post("/employees", body, format="json"))
         path = f"/employees/{created['id']}"
         self.count("PATCH", self.api.patch(path, {"role": "operator"}, format="json"))
-        self.count("GET", self.api.get("/employees", {"profile_source": "default", "ordering": "profile_last_updated"}))
+        self.count("GET", self.api.get("/employees", {"profile_source": "default", "ordering": "-created_at"}))
         self.count("GET", self.api.get(path))
 
     def count(self, method: str, answer: object) -> dict[str, object]:

@@ -16,6 +16,7 @@ from monitoring.models import Signature
 from monitoring.trail import SOURCES, entries
 from profiles.rollout import changes
 from profiles.rollout.rules import Order
+from profiles.tombstones import Erasure
 from webhooks.models import RawLook, Replay
 
 pytestmark = pytest.mark.django_db
@@ -35,6 +36,7 @@ def _recorded(superadmin: User, phases: Any) -> None:
     changes.set_switch("profile_cache", False, Order("anna", "measure <b>"))
     Replay.objects.create(by="boris", selection=SCRIPT, reason="outage", count=2)
     RawLook.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
+    Erasure.objects.create(by="dora", reason="asked to", person="0" * 64, counts={})
     Signature.objects.create(item="dpo", by=superadmin, note="read", expires_at=timezone.now() + timedelta(days=1))
     LogEntry.objects.create(user=superadmin, action_flag=2, object_repr="Import", change_message="Import: 1 new")
 

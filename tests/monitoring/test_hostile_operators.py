@@ -135,7 +135,6 @@ def test_any_words_are_taken_or_refused(phase: str, percent: str, at: str, phone
         {"phase": 3, "percent": "1", "reason": "a\x00"},
         {"phase": 3, "percent": "1", "reason": "r", "expect_revision": 10**30},
         {"phase": 3, "percent": "1", "reason": "r", "dry_run": "maybe"},
-        {"phase": 3, "percent": "1", "reason": "\ud800"},
         [],
         "set",
     ],

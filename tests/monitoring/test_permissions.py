@@ -60,6 +60,7 @@ ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "see a body": (GET, "webhooks/inboxupdate/{update}/raw-body/", {}, {"data_protection_officer"}),
     "see replays": (GET, "webhooks/replay/", {}, EVERYBODY - {"viewer"}),
     "see looks at bodies": (GET, "webhooks/rawlook/", {}, {"data_protection_officer"}),
+    "see erasures": (GET, "profiles/erasure/", {}, {"data_protection_officer"}),
     "see profiles": (GET, "profiles/profile/", {}, EVERYBODY),
     "change a profile": (GET, "profiles/profile/add/", {}, set()),
     "see alerts": (GET, "monitoring/alert/{alert}/change/", {}, EVERYBODY),

@@ -23,6 +23,7 @@ from redis import Redis
 from rest_framework.test import APIClient
 
 from employees import backfill
+from employees.history.models import EmployeeVersion
 from employees.models import Employee, IdempotentRequest, University, UnresolvedName
 from profiles import cache, erasure
 from profiles.comparison import compare
@@ -146,6 +147,7 @@ def places(redis: Redis, *words: str) -> set[str]:
 EVERYWHERE = {
     "profile_cache",
     "employees",
+    "employee_history_historicalemployee",
     "backfill_batches",
     "idempotent_requests",
     "direct_answers",
@@ -154,13 +156,15 @@ EVERYWHERE = {
     "webhook_inbox",
     "redis",
 }
+# Who is employed by which phone and MAX id stays, and since when.
+WITH_PHONE = {"employees", "employee_history_historicalemployee"}
 
 
 def test_it_works(api: APIClient, employee: Employee, redis: Redis) -> None:
     assert places(redis, FIRST, LAST, OWN) == EVERYWHERE
     assert api.delete(f"/profiles/{ID}").status_code == 204
     assert places(redis, FIRST, LAST, OWN) == set()
-    assert places(redis, PHONE, PHONE[1:]) == {"employees"}
+    assert places(redis, PHONE, PHONE[1:]) == WITH_PHONE
     employee.refresh_from_db()
     assert (employee.first_name, employee.last_name, employee.middle_name) == ("Неизвестно", "Неизвестно", "")
     assert (employee.profile_source, employee.profile_last_updated) == ("default", None)
@@ -257,7 +261,7 @@ def test_what_was_under_way_is_caught_by_the_second_pass(api: APIClient, employe
     Employee.objects.filter(pk=employee.pk).update(profile_last_updated=timezone.now() - timedelta(minutes=3))
     assert erasure.finish_erasures() == 1
     assert places(redis, FIRST) == set()
-    assert places(redis, ID) == {"employees"}
+    assert places(redis, ID) == WITH_PHONE
 
 
 def test_the_second_pass_leaves_what_came_later(api: APIClient, employee: Employee) -> None:
@@ -352,6 +356,13 @@ def test_the_command_counts_first(employee: Employee, redis: Redis) -> None:
     assert run("--user-id", ID, "--reason", "asked to").splitlines()[:-1] == told.splitlines()[:-1]
     assert places(redis, FIRST, LAST, OWN) == set()
     assert Erasure.objects.get().reason == "asked to"
+
+
+def test_a_version_from_before_another_phone_forgets_the_name(api: APIClient, employee: Employee) -> None:
+    versions = EmployeeVersion.objects.filter(id=employee.pk)
+    versions.update(phone="+12025550177", max_id=None, first_name=FIRST)
+    assert api.delete(f"/profiles/{ID}").status_code == 204
+    assert set(versions.values_list("first_name", flat=True)) == {"Неизвестно"}
 
 
 @pytest.mark.parametrize("arguments", [["--user-id", "0", "--reason", "x"], ["--user-id", "7", "--reason", " "]])

@@ -50,7 +50,7 @@ def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "Анна", 'a"\n'])
 def test_an_id_that_is_none_is_replaced(given: str) -> None:
     send(UPDATE, x_request_id=given)
-    assert re.fullmatch(r"[0-9a-f]{16}", InboxUpdate.objects.get().request_id)
+    assert re.fullmatch(r"[0-9a-f]{32}", InboxUpdate.objects.get().request_id)
 
 
 def test_the_updates_of_an_envelope_share_it(caplog: pytest.LogCaptureFixture) -> None:
