@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 # Nobody sends more than an administrator who imports a file.
 LARGEST_BODY = 16 * 1024 * 1024
 _TOO_LARGE = receiver.refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
+# Django would take what came for the whole: half of a form is a form, with a number that lacks its last digits.
+_CUT_OFF = receiver.refusal("400 Bad Request", "the body is shorter than announced")
 _CHUNK = 64 * 1024
 _IN_MEMORY = 1024 * 1024
 
@@ -37,9 +39,9 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     if "HTTP_TRANSFER_ENCODING" not in environ and environ.get("CONTENT_LENGTH", "0") == "0":
         return _work(environ, start_response)
     with SpooledTemporaryFile(_IN_MEMORY) as body:
-        if not _take_in(environ, body):
-            start_response(_TOO_LARGE.status, _TOO_LARGE.headers)
-            return _TOO_LARGE.body
+        if refusal := _take_in(environ, body):
+            start_response(refusal.status, refusal.headers)
+            return refusal.body
         return _work(environ, start_response)
 
 
@@ -47,15 +49,17 @@ def _work(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[b
     return _django.submit(wsgi.application, environ, start_response).result()
 
 
-def _take_in(environ: WSGIEnvironment, body: IO[bytes]) -> bool:
-    """Read the whole body into a file, which takes its place; False when it is too large."""
-    if int(environ.get("CONTENT_LENGTH") or 0) > LARGEST_BODY:
-        return False
-    length = 0
+def _take_in(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
+    """Read the whole body into a file, which takes its place; return the answer to one that is too large or cut off."""
+    announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
+    if announced > LARGEST_BODY:
+        return _TOO_LARGE
     while chunk := environ["wsgi.input"].read(_CHUNK):
         length += body.write(chunk)
         if length > LARGEST_BODY:
-            return False
+            return _TOO_LARGE
+    if length < announced:
+        return _CUT_OFF
     body.seek(0)
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(length)
-    return True
+    return None
