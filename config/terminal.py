@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -29,7 +30,7 @@ _DEVELOPMENT = """
 
 Try it: MAX tells us a name, and a new employee gets it.
 
-curl -sS {url}/webhook/max -H 'Content-Type: application/json' -d '{update}'
+curl -sS {url}/webhook/max{secret} -H 'Content-Type: application/json' -d '{update}'
 sleep 1
 curl -sS {url}/employees -H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' -d '{employee}'
 """
@@ -47,7 +48,15 @@ def say(line: str) -> None:
 def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
     say(_READY.format(url=launch.url, login=_login(launch, prepared), data_dir=launch.data_dir))
     if token := prepared.get("token"):
-        say(_DEVELOPMENT.format(url=launch.url, token=token, update=_UPDATE, employee=_EMPLOYEE))
+        secret = _secret(launch)
+        say(_DEVELOPMENT.format(url=launch.url, token=token, secret=secret, update=_UPDATE, employee=_EMPLOYEE))
+
+
+def _secret(launch: Launch) -> str:
+    """Return the option by which curl gives the secret, where one is set: without it the line would get a 401."""
+    given = launch.environment.get("WEBHOOK_SECRET", "").split(",")
+    first = next((secret.strip() for secret in given if secret.strip()), "")
+    return f" -H {shlex.quote(f'X-Max-Bot-Api-Secret: {first}')}" if first else ""
 
 
 def _login(launch: Launch, prepared: dict[str, Any]) -> str:
