@@ -12,7 +12,8 @@ if __name__ == "__main__":
     if any("\udc80" <= letter <= "\udcff" for argument in sys.argv for letter in argument):
         sys.exit("manage.py: an argument is not UTF-8")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    # Beside a running `make run` its development mode holds for commands too; the web processes never read this file.
+    # Beside a running `make run` its development mode and its port hold for commands too; the web processes never read
+    # this file.
     Env.read_env(Path(os.environ.get("DATA_DIR", Path(__file__).parent / ".data")) / "development.env")
     django.setup()
     # Commands speak one language, whole; Russian is the admin's and, by Accept-Language, the API's.

@@ -15,6 +15,7 @@ from config.programs import commands
 # A web worker's threads keep a connection each (config.web); the others and a person with psql need some too.
 _WEB_THREADS = 64
 _OTHER_CONNECTIONS = 40
+SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 
 
 class StartError(RuntimeError):
@@ -28,7 +29,9 @@ class _EnvFile(Env):  # type: ignore[misc]
 def dotenv() -> dict[str, str]:
     """Read .env apart from the environment: children read it themselves, so that a reload sees its changes."""
     _EnvFile.ENVIRON = {}
-    _EnvFile.read_env(os.environ.get("ENV_FILE", str(BASE_DIR / ".env")))
+    file = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
+    if file.exists():  # else the library logs that it is missing, amid the lines of `make health`
+        _EnvFile.read_env(str(file))
     return _EnvFile.ENVIRON
 
 
@@ -107,6 +110,16 @@ class Launch:
         """Return the processes of the project itself, in the order in which they start."""
         argvs = commands(self.host, self.port, self.web_workers, self.data_dir)
         return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in argvs.items()]
+
+
+def tell_commands(launch: Launch, urls: Mapping[str, str]) -> None:
+    """Write down for commands beside us where the services are and, in development, where we answer ourselves."""
+    services = launch.data_dir / "services.env"
+    services.touch(mode=0o600)
+    services.write_text("".join(f"{name}={urls[name]}\n" for name in SERVICES))
+    if launch.is_development:
+        here = f"DEBUG=true\nHOST={launch.host}\nPORT={launch.port}\n"
+        (launch.data_dir / "development.env").write_text(here)
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:

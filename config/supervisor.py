@@ -19,7 +19,7 @@ from types import FrameType
 from typing import IO, Any
 
 from config.embedded import Unavailable, socket_path
-from config.launch import Launch, StartError
+from config.launch import SERVICES, Launch, StartError, tell_commands
 from config.processes import Child, die_with_parent, marked, outlast, postgres_of, stop
 from config.terminal import Terminal, say, show_ready
 
@@ -117,11 +117,7 @@ class Supervisor:
             self.wait_until(server.answers, _SERVER_TAKES, [server.child])
             urls[name] = server.url
         urls.setdefault("CELERY_BROKER_URL", urls["REDIS_URL"])
-        services = self.launch.data_dir / "services.env"
-        services.touch(mode=0o600)
-        services.write_text("".join(f"{name}={urls[name]}\n" for name in SERVICES))
-        if self.launch.is_development:
-            (self.launch.data_dir / "development.env").write_text("DEBUG=true\n")
+        tell_commands(self.launch, urls)
         return urls
 
     def prepare(self, env: dict[str, str]) -> dict[str, Any]:
@@ -211,9 +207,6 @@ class Supervisor:
         for name in ("services.env", "development.env", "supervisor.pid"):
             (self.launch.data_dir / name).unlink(missing_ok=True)
         shutil.rmtree(socket_path(self.launch.data_dir), ignore_errors=True)
-
-
-SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 
 
 def _message(child: Child) -> str:

@@ -1,0 +1,28 @@
+"""A command beside a running `make run` finds it by DATA_DIR alone."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+from config.launch import SERVICES, Launch, tell_commands
+from config.processes import BASE_DIR
+
+
+def answer_of(command: str, **environment: str) -> str:
+    argv = [sys.executable, "manage.py", "shell", "--no-imports", "-c", command]
+    env = {name: value for name, value in os.environ.items() if name not in ("HOST", "PORT", "DEBUG")} | environment
+    done = subprocess.run(argv, cwd=BASE_DIR, env=env, capture_output=True, text=True, check=True)  # noqa: S603
+    return done.stdout + done.stderr
+
+
+def test_it_works(tmp_path: Path) -> None:
+    tell_commands(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=True), dict.fromkeys(SERVICES, "x"))
+    told = {"DATA_DIR": str(tmp_path), "ENV_FILE": str(tmp_path / "none")}
+    ask = "from config.launch import Launch; print(Launch.from_environment().url)"
+    assert answer_of(ask, **told) == "http://127.0.0.1:8196\n"
+
+
+def test_in_production_it_tells_nothing_but_the_services(tmp_path: Path) -> None:
+    tell_commands(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=False), dict.fromkeys(SERVICES, "x"))
+    assert [path.name for path in tmp_path.iterdir()] == ["services.env"]
