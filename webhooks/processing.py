@@ -10,6 +10,7 @@ import logging
 import random
 import time
 import traceback
+from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
 
@@ -30,10 +31,13 @@ RETRY_SECONDS = (1, 5, 25, 120, 600)
 _TRACEBACK_LENGTH = 8 * 1024
 
 
-def process_inbox() -> int:
-    """Work off what is due; return how many updates were finished. Nothing is touched while processing is off."""
+def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
+    """Work off what is due; return how many updates were finished. Nothing is touched while processing is off.
+
+    ``is_stopping`` is asked between two batches: a backlog may last for minutes.
+    """
     finished = singly = 0
-    while is_processing():
+    while not is_stopping() and is_processing():
         batch = Batch(1 if singly else BATCH)
         try:
             batch.process()

@@ -106,6 +106,14 @@ def test_while_processing_is_off_updates_wait(settings: Settings) -> None:
     assert Profile.objects.exists()
 
 
+def test_it_stops_in_the_middle_of_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.processing.BATCH", 2)
+    for user_id in range(1, 7):
+        post(started(user_id, 1, "Анна"))
+    assert process_inbox(Profile.objects.exists) == 2
+    assert states() == {State.DONE: 2, State.PENDING: 4}
+
+
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_a_stopped_redis_loses_nothing(redis_server: FaultyServer, redis: Redis, fault: str) -> None:
     getattr(redis_server, fault)()

@@ -33,8 +33,9 @@ class Command(BaseCommand):
         while not stopping.is_set():
             try:
                 listener.wait(0)
-                process_inbox()
-                listener.wait()
+                process_inbox(stopping.is_set)
+                if not stopping.is_set():
+                    listener.wait()
             except Exception:
                 logger.exception("inbox round failed", extra={"event": "inbox_failed"})
                 connection.close()
