@@ -137,7 +137,7 @@ def webhook_errors(step: Step) -> Finding:
 
 
 def updates_arrive(step: Step) -> Finding:
-    last = InboxUpdate.objects.exclude(update_type="other").order_by("-received_at").first()
+    last = InboxUpdate.objects.exclude(update_type="other").order_by("-pk").only("received_at").first()
     if last is None:
         return Finding("updates_arrive", Verdict.INCONCLUSIVE, _("no update has ever arrived"))
     silence = timezone.now() - last.received_at

@@ -10,12 +10,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import DropdownFilter
 
 from config.paging import BoundedPaginator
 from profiles import cache
 from profiles.erasure import erase
 from profiles.identity import user_id_of
-from profiles.models import PhoneLink, Profile
+from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.sightings import Claim, Sighting
 from profiles.tombstones import Erasure
 
@@ -41,11 +42,26 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         return Sighting(self.instance.user_id, now, **claims)
 
 
+class SourceFilter(DropdownFilter):
+    """Offers the two sources that a profile can have: to look for those that occur would read the whole table."""
+
+    title = _("source")
+    parameter_name = "source__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(source.value, str(source.label)) for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> QuerySet[Profile]:
+        return queryset.filter(source=self.value()) if self.value() else queryset
+
+
 @admin.register(Profile)
 class ProfileAdmin(ModelAdmin):
     form = ProfileForm
     list_display = ("user_id", *_NAMES, "source", "last_updated")
-    list_filter = ("source",)
+    list_filter = (SourceFilter,)
+    list_filter_submit = True
+    list_per_page = 50
     search_fields = ("user_id",)
     search_help_text = _("MAX id")
     paginator = BoundedPaginator

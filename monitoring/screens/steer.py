@@ -85,7 +85,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         planned = changes.set_percent(name, target, Order("preview", _("preview"), is_dry_run=True))
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
-    seen = preview.preview(name, phase, target, PEOPLE_SHOWN)
+    seen = preview.preview(name, phase, target, PEOPLE_SHOWN, is_kept_enough=True)
     judged = gates.judge(phase, target) if target > seen.current else None
     told = [Told.of(found.gate, found.verdict, found.message) for found in judged.findings] if judged else []
     context = {
