@@ -66,7 +66,9 @@ def percent_of(share: float) -> str:
 def migrated(step: Step) -> Finding:
     executor = MigrationExecutor(connection)
     missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-    return found("migrated", not missing, _("all migrations are applied"), _("%d migrations are missing") % missing)
+    return found(
+        "migrated", not missing, _("all migrations are applied"), _("%d migrations are missing") % missing, missing
+    )
 
 
 def index_valid(step: Step) -> Finding:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from operator import add
 from typing import Any
 
 from django.db import connection
@@ -112,7 +113,8 @@ def _kept(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityS
     sums: dict[tuple[int, str], list[int]] = {}
     for university, title, rung, *numbers in kept.value["rows"]:
         if rung in rungs and university not in own_rules:
-            sums[university, title] = [a + b for a, b in zip(sums.get((university, title), [0] * 4), numbers, strict=True)]
+            before = sums.get((university, title), [0] * len(numbers))
+            sums[university, title] = list(map(add, before, numbers))
     shares = [UniversityShare(*whose, *numbers) for whose, numbers in sums.items()]
     return sorted(shares, key=lambda share: (-share.people, share.university_id)), kept.at
 

@@ -59,6 +59,7 @@ class SourceFilter(DropdownFilter):
 class ProfileAdmin(ModelAdmin):
     form = ProfileForm
     list_display = ("user_id", *_NAMES, "source", "last_updated")
+    sortable_by = ("user_id",)
     list_filter = (SourceFilter,)
     list_filter_submit = True
     list_per_page = 50
