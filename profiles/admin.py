@@ -83,6 +83,19 @@ class ProfileAdmin(ModelAdmin):
         changed = Profile.objects.absorb([form.sighting()])
         cache.write_through(changed)
 
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Say what an erasure is: more than the row goes, and something stays."""
+        words = [
+            _("The profile with its names, in PostgreSQL and in Redis"),
+            _("Verified links of the person to a phone"),
+            _("Bodies of the person's updates, dead letters among them"),
+            _("The names in the directory become “Неизвестно”; the employee stays"),
+            _("A tombstone keeps the moment and a hash of the id: only a later update makes a profile anew"),
+        ]
+        people = [str(profile) for profile in objs]
+        refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return [*people, words], {self.opts.verbose_name_plural: len(people)}, refused, []
+
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
         erase(obj.user_id, by=request.user.get_username(), reason="in the admin")
 

@@ -27,7 +27,7 @@ def test_it_works(operator: Client, phases: Phases) -> None:
     answer = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=in_hours(12)))
     assert answer["Location"] == "/admin/rollout/"
     plan = Plan.objects.get()
-    assert (plan.phase, plan.percent, plan.by, plan.reason) == (3, 50, "root", "проверено")
+    assert (plan.phase, int(plan.percent), plan.by, plan.reason) == (3, 50, "root", "проверено")
     assert "проверено" in operator.get("/admin/rollout/").content.decode()
 
 
