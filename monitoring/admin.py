@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from waffle.models import Switch
 
+from config import headings
 from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.models import GateCheck, RoundTrip, Signature
 from profiles.models import Comparison
@@ -22,6 +23,7 @@ from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollo
 from profiles.rollout.rules import ChangeRefused, Order
 
 __all__ = ["alert_admin", "people_admin"]
+headings.make_once()
 
 
 class ReadOnlyAdmin(ModelAdmin):

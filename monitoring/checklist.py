@@ -12,11 +12,10 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from employees.models import Employee
-from monitoring import findings, gates, transition
+from monitoring import figures, findings, gates, transition
 from monitoring.findings import Step
 from monitoring.models import Signature, Verdict
-from profiles.models import Comparison, Profile, ProfileSource
+from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import PHASES, Change, Flag
 
@@ -79,17 +78,18 @@ def _phase_is_on(phase: int) -> Look:
 
 
 def _profiles_are_cached() -> tuple[bool, str]:
-    count = Profile.objects.count()
+    count = figures.rows_expected("profile_cache")
     return count > 0, _("%d profiles are cached") % count
 
 
 def _employees_are_named() -> tuple[bool, str]:
-    count = Employee.objects.filter(profile_source__in=(ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)).count()
+    by_cache = (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)
+    count = sum(n for *_whose, source, n in figures.figure("sources").value if source in by_cache)
     return count > 0, _("%d employees are named by the cache") % count
 
 
 def _lookups_are_compared() -> tuple[bool, str]:
-    count = Comparison.objects.count()
+    count = figures.rows_expected("comparisons")
     return count > 0, _("%d lookups were compared") % count
 
 

@@ -12,9 +12,13 @@ from django.db import connection
 from django.utils import timezone
 
 from monitoring.models import KeptFigure
-from profiles.rollout.decision import current_state
+from profiles.rollout.decision import BUCKETS, current_state
+from profiles.rollout.rules import STEPS
 
 DAYS = 30
+# The ladder as buckets, with both its ends.
+RUNGS = [0, *(int(step * BUCKETS / 100) for step in STEPS)]
+LOOKED_UP_WITHIN = timedelta(days=7)
 # At most this share of the time goes into counting where nobody but the readers does it.
 _SHARE = 100
 _SAMPLED_FROM = 100_000
@@ -32,6 +36,18 @@ SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int 
        profile_source, count(*)
 FROM (SELECT profile_source, ('x' || left(encode(sha256(convert_to('v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'),
       8))::bit(32)::bigint %% 10000 AS bucket FROM employees) AS placed GROUP BY 1, 2
+"""
+# How many of a university are between two rungs of the ladder, and how many of them were looked up lately.
+_COHORTS = """
+SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing FROM (
+    SELECT university_id, width_bucket(('x' || left(encode(sha256(convert_to(
+               'v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'), 8))::bit(32)::bigint %% 10000, %(rungs)s::bigint[]
+           ) AS rung,
+           count(*) AS n, count(*) FILTER (WHERE p.user_id IS NULL) AS missing,
+           count(*) FILTER (WHERE created_at > %(since)s) AS lately,
+           count(*) FILTER (WHERE created_at > %(since)s AND p.user_id IS NULL) AS lately_missing
+    FROM employees LEFT JOIN profile_cache p ON p.user_id = employees.max_id GROUP BY 1, 2
+) e JOIN universities u ON u.id = e.university_id
 """
 _TRAFFIC = """
 SELECT to_char(date_trunc('hour', received_at), 'YYYY-MM-DD"T"HH24:00"Z"'), count(*),
@@ -73,6 +89,13 @@ def sources_by_stage() -> list[tuple[Any, ...]]:
     return _rows(_BY_STAGE, salt=state.salts.get("phase3_cache_first", ""), **percents)
 
 
+def cohorts() -> dict[str, Any]:
+    """Return the salt, and (university id, its name, rung below, employees, …) as _COHORTS lists them."""
+    salt = current_state().salts.get("phase3_cache_first", "")
+    since = timezone.now() - LOOKED_UP_WITHIN
+    return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
+
+
 def traffic() -> list[tuple[Any, ...]]:
     """Return (hour, updates, failed, profiles changed) of the last 24 hours."""
     return _rows(_TRAFFIC)
@@ -98,7 +121,7 @@ def _first_day() -> datetime:
 
 FIGURES: dict[str, Callable[[], Any]] = {
     counting.__name__: counting
-    for counting in (sources, sources_by_day, sources_by_stage, traffic, ages, comparisons_by_day)
+    for counting in (sources, sources_by_day, sources_by_stage, cohorts, traffic, ages, comparisons_by_day)
 }
 
 

@@ -66,7 +66,9 @@ def percent_of(share: float) -> str:
 def migrated(step: Step) -> Finding:
     executor = MigrationExecutor(connection)
     missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-    return found("migrated", not missing, _("all migrations are applied"), _("%d migrations are missing") % missing)
+    return found(
+        "migrated", not missing, _("all migrations are applied"), _("%d migrations are missing") % missing, missing
+    )
 
 
 def index_valid(step: Step) -> Finding:
@@ -137,7 +139,7 @@ def webhook_errors(step: Step) -> Finding:
 
 
 def updates_arrive(step: Step) -> Finding:
-    last = InboxUpdate.objects.exclude(update_type="other").order_by("-received_at").first()
+    last = InboxUpdate.objects.exclude(update_type="other").order_by("-pk").only("received_at").first()
     if last is None:
         return Finding("updates_arrive", Verdict.INCONCLUSIVE, _("no update has ever arrived"))
     silence = timezone.now() - last.received_at

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime
 from decimal import Decimal
+from operator import add
 from typing import Any
 
 from django.db import connection
@@ -12,13 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from employees.models import Employee
+from monitoring.figures import LOOKED_UP_WITHIN, RUNGS, figure
 from profiles import cache, direct_api
 from profiles.cache import CachedProfile, CacheError
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
-from profiles.rollout.models import Flag
-
-LOAD_WINDOW = timedelta(days=7)
+from profiles.rollout.models import Flag, Scope
 
 # The bucket of profiles.rollout.decision.bucket, counted by the database.
 _BUCKETED = """
@@ -56,7 +56,8 @@ class UniversityShare:
 class Preview:
     """Who changes path when a phase goes from one percentage to another; universities with rules of their own do not.
 
-    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week.
+    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week. ``counted_at`` is
+    the moment that the numbers are exact for.
     """
 
     phase: int
@@ -64,6 +65,7 @@ class Preview:
     target: Decimal
     universities: list[UniversityShare]
     people: list[Employee]
+    counted_at: datetime
 
     @property
     def total(self) -> int:
@@ -75,22 +77,46 @@ class Preview:
 
     @property
     def api_calls_per_day(self) -> float:
-        spared = sum(share.lookups - share.lookups_missing for share in self.universities) / LOAD_WINDOW.days
+        spared = sum(share.lookups - share.lookups_missing for share in self.universities) / LOOKED_UP_WITHIN.days
         return spared if self.target < self.current else -spared
 
 
-def preview(name: str, phase: int, target: Decimal, limit: int = 20) -> Preview:
+def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, is_kept_enough: bool = False) -> Preview:
+    """Count who changes path now; or, from rung to rung, take what was counted beside the requests not long ago."""
     flag = Flag.objects.get(name=name)
     low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
-    since = timezone.now() - LOAD_WINDOW
-    wanted = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "since": since, "limit": limit}
+    wanted = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}
+    kept = _kept(flag, phase, low, high) if is_kept_enough and {low, high} <= set(RUNGS) else None
+    shares, counted_at = kept or _counted(wanted)
+    people: list[Employee] = []
+    if shares and limit:
+        with connection.cursor() as cursor:
+            cursor.execute(_PEOPLE, wanted)
+            ids = [row[0] for row in cursor.fetchall()]
+        people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
+    return Preview(phase, flag.percent, target, shares, people, counted_at)
+
+
+def _counted(wanted: dict[str, Any]) -> tuple[list[UniversityShare], datetime]:
+    now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, wanted)
-        shares = [UniversityShare(*row) for row in cursor.fetchall()]
-        cursor.execute(_PEOPLE, wanted)
-        ids = [row[0] for row in cursor.fetchall()]
-    people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
-    return Preview(phase, flag.percent, target, shares, people)
+        cursor.execute(_COUNTS, {**wanted, "since": now - LOOKED_UP_WITHIN})
+        return [UniversityShare(*row) for row in cursor.fetchall()], now
+
+
+def _kept(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityShare], datetime] | None:
+    kept = figure("cohorts")
+    if kept.value["salt"] != flag.salt:
+        return None
+    own_rules = set(Scope.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))
+    rungs = range(RUNGS.index(low), RUNGS.index(high))
+    sums: dict[tuple[int, str], list[int]] = {}
+    for university, title, rung, *numbers in kept.value["rows"]:
+        if rung in rungs and university not in own_rules:
+            before = sums.get((university, title), [0] * len(numbers))
+            sums[university, title] = list(map(add, before, numbers))
+    shares = [UniversityShare(*whose, *numbers) for whose, numbers in sums.items()]
+    return sorted(shares, key=lambda share: (-share.people, share.university_id)), kept.at
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:

@@ -150,7 +150,9 @@ def dwell(step: Step) -> Finding:
     if stayed >= wanted:
         return Finding("dwell", Verdict.PASS, _("dwell time over"), stayed.total_seconds())
     words = {"stayed": _hours(stayed), "wanted": _hours(wanted)}
-    return Finding("dwell", Verdict.INCONCLUSIVE, _("dwell time %(stayed)s of %(wanted)s h") % words)
+    return Finding(
+        "dwell", Verdict.INCONCLUSIVE, _("dwell time %(stayed)s of %(wanted)s h") % words, stayed.total_seconds()
+    )
 
 
 def _hours(length: timedelta) -> str:

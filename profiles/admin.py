@@ -10,12 +10,13 @@ from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import DropdownFilter
 
 from config.paging import BoundedPaginator
 from profiles import cache
 from profiles.erasure import erase
 from profiles.identity import user_id_of
-from profiles.models import PhoneLink, Profile
+from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.sightings import Claim, Sighting
 from profiles.tombstones import Erasure
 
@@ -41,11 +42,27 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         return Sighting(self.instance.user_id, now, **claims)
 
 
+class SourceFilter(DropdownFilter):
+    """Offers the two sources that a profile can have: to look for those that occur would read the whole table."""
+
+    title = _("source")
+    parameter_name = "source__exact"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(source.value, str(source.label)) for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> QuerySet[Profile]:
+        return queryset.filter(source=self.value()) if self.value() else queryset
+
+
 @admin.register(Profile)
 class ProfileAdmin(ModelAdmin):
     form = ProfileForm
     list_display = ("user_id", *_NAMES, "source", "last_updated")
-    list_filter = ("source",)
+    sortable_by = ("user_id",)
+    list_filter = (SourceFilter,)
+    list_filter_submit = True
+    list_per_page = 50
     search_fields = ("user_id",)
     search_help_text = _("MAX id")
     paginator = BoundedPaginator
@@ -65,6 +82,19 @@ class ProfileAdmin(ModelAdmin):
     def save_model(self, request: HttpRequest, obj: Profile, form: ProfileForm, change: bool) -> None:
         changed = Profile.objects.absorb([form.sighting()])
         cache.write_through(changed)
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Say what an erasure is: more than the row goes, and something stays."""
+        words = [
+            _("The profile with its names, in PostgreSQL and in Redis"),
+            _("Verified links of the person to a phone"),
+            _("Bodies of the person's updates, dead letters among them"),
+            _("The names in the directory become “Неизвестно”; the employee stays"),
+            _("A tombstone keeps the moment and a hash of the id: only a later update makes a profile anew"),
+        ]
+        people = [str(profile) for profile in objs]
+        refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
+        return [*people, words], {self.opts.verbose_name_plural: len(people)}, refused, []
 
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
         erase(obj.user_id, by=request.user.get_username(), reason="in the admin")

@@ -52,6 +52,8 @@ class ReadOnlyAdmin(ModelAdmin):
 @admin.register(InboxUpdate)
 class InboxUpdateAdmin(ReadOnlyAdmin):
     list_display = ("id", "update_type", "shown_state", "user_id", "received_at", "finished_at", "tries", "reason")
+    # Nothing else has an index, and they come in the order of their numbers.
+    sortable_by = ("id",)
     list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
     list_filter_submit = True
     search_fields = ("user_id",)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.conf import settings
+from django.utils.formats import localize
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from monitoring import gates, steering
+from monitoring import evidence, findings, gates, steering, transition
 from monitoring.models import GateCheck, Verdict
 from profiles.rollout import rules
 from profiles.rollout.controls import Controls
@@ -49,6 +52,42 @@ GATES: dict[str, Promise] = {
     "no_evidence_against": T("Tripwire"),
     "step": T("One step at a time"),
 }
+
+
+@dataclass(frozen=True, slots=True)
+class Measure:
+    """How a gate's number is read, and what it has to be; without an operator the gate compares with the other path."""
+
+    unit: str = ""
+    operator: str = ""
+    limit: Callable[[], float] = lambda: 0.0
+    scale: float = 1.0
+
+
+def _quality_wanted() -> float:
+    return 100 * float(settings.PROFILE_QUALITY_ALERT_THRESHOLD)
+
+
+MEASURES: dict[str, Measure] = {
+    "migrated": Measure("", "≤"),
+    "round_trip": Measure("ms"),
+    "inbox_lag": Measure("s", "≤", lambda: findings.LAG_LIMIT_SECONDS),
+    "webhook_errors": Measure("%", "≤", lambda: 100 * settings.WEBHOOK_ERROR_ALERT_THRESHOLD, 100),
+    "updates_arrive": Measure("min", "≤", lambda: findings.SILENCE_LIMIT / timedelta(minutes=1)),
+    "agreement": Measure("%", "≥", lambda: 100 * evidence.AGREEMENT_WANTED, 100),
+    "conflicts": Measure("%", "≤", lambda: 100 * evidence.CONFLICT_ALLOWED, 100),
+    "universities": Measure("", "≤"),
+    "quality": Measure("", "≥", _quality_wanted),
+    "rehearsed": Measure("d", "≤", lambda: transition.REHEARSAL_LASTS.days),
+    "cohort_errors": Measure("%", scale=100),
+    "cohort_speed": Measure("ms"),
+    "dwell": Measure("h", "≥", lambda: settings.ROLLOUT_DWELL / timedelta(hours=1), 1 / 3600),
+    "no_alert": Measure("", "≤"),
+}
+# What these hold against their limit before they have seen enough to judge.
+_SAMPLED = dict.fromkeys(("agreement", "conflicts"), Measure("", "≥", lambda: transition.SAMPLE_WANTED))
+_UNITS: dict[str, Promise] = {"ms": T("ms"), "s": T("s"), "min": T("min"), "h": T("h"), "d": T("d")}
+
 _ORDER = ("bad", "wait", "good")
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
 
@@ -61,11 +100,28 @@ class Told:
     verdict: str
     tone: str
     message: str
+    number: str = ""
+    operator: str = ""
+    limit: str = ""
 
     @classmethod
-    def of(cls, gate: str, verdict: str, message: str) -> Told:
+    def of(cls, gate: str, verdict: str, message: str, value: float | None = None, raw: str | None = None) -> Told:
+        """``raw`` is what the gate alone says, as for a Finding."""
         known = Verdict(verdict)
-        return cls(str(GATES.get(gate, gate)), str(known.label), TONES[known], message)
+        told = cls(str(GATES.get(gate, gate)), str(known.label), TONES[known], message)
+        has_too_few = (raw or verdict) == Verdict.INCONCLUSIVE
+        measure = _SAMPLED[gate] if has_too_few and gate in _SAMPLED else MEASURES.get(gate)
+        if measure is None or value is None:
+            return told
+        number, limit = _shown(value * measure.scale, measure.unit), ""
+        if measure.operator:
+            limit = _shown(measure.limit(), measure.unit)
+        return replace(told, number=number, operator=measure.operator, limit=limit)
+
+
+def _shown(number: float, unit: str) -> str:
+    text = localize(int(number) if number == int(number) else round(number, 1 if number >= 10 else 2))
+    return f"{text}\u00a0{_UNITS.get(unit, unit)}" if unit else str(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,7 +166,7 @@ class Latest:
         if last is None:
             return cls(phase, [], None)
         rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
-        told = [Told.of(row.gate, row.verdict, row.message) for row in rows]
+        told = [Told.of(row.gate, row.verdict, row.message, row.value) for row in rows]
         return cls(phase, sorted(told, key=lambda one: _ORDER.index(one.tone)), last)
 
 

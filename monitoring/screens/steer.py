@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from monitoring import gates, preview, steering
+from monitoring.findings import Finding
 from monitoring.screens import words
 from monitoring.screens.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import TITLES, Told
@@ -85,9 +86,9 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         planned = changes.set_percent(name, target, Order("preview", _("preview"), is_dry_run=True))
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
-    seen = preview.preview(name, phase, target, PEOPLE_SHOWN)
+    seen = preview.preview(name, phase, target, PEOPLE_SHOWN, is_kept_enough=True)
     judged = gates.judge(phase, target) if target > seen.current else None
-    told = [Told.of(found.gate, found.verdict, found.message) for found in judged.findings] if judged else []
+    told = list(map(_told, judged.findings)) if judged else []
     context = {
         "seen": seen,
         "is_up": target > seen.current,
@@ -99,6 +100,10 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         "may": may(request),
     }
     return TemplateResponse(request, "admin/screens/step_preview.html", context)
+
+
+def _told(found: Finding) -> Told:
+    return Told.of(found.gate, found.verdict, found.message, found.value, found.raw)
 
 
 @screen(OPERATE)

@@ -1,6 +1,18 @@
 from django.urls import path
 
-from monitoring.screens import audit, cache, checklist, comparisons, emergency, home, person, rollout, sources, steer
+from monitoring.screens import (
+    audit,
+    cache,
+    checklist,
+    comparisons,
+    deeds,
+    emergency,
+    home,
+    person,
+    rollout,
+    sources,
+    steer,
+)
 
 app_name = "screens"
 urlpatterns = [
@@ -10,6 +22,7 @@ urlpatterns = [
     path("rollout/", rollout.overview, name="rollout"),
     path("steer/<int:phase>/", steer.step, name="step"),
     path("steer/<int:phase>/preview/", steer.step_preview, name="step-preview"),
+    *(path(f"steer/{name}/", deeds.deed, {"name": name}, name=name) for name in deeds.DEEDS),
     path("steer/<slug:action>/", steer.act, name="steer"),
     path("emergency/", emergency.stop, name="emergency"),
     path("comparisons/", comparisons.explorer, name="comparisons"),

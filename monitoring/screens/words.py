@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from monitoring.screens.phases import TITLES
 from profiles.rollout.controls import Outcome
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, OnBreach
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -53,6 +53,8 @@ def name_of(name: str) -> str:
 def _value(name: str, value: Any) -> str:
     if name in PHASES:
         return f"{value}\u00a0%"
+    if name == "on_breach" and value in OnBreach.values:
+        return str(OnBreach(value).label)
     if isinstance(value, bool):
         return _("on") if value else _("off")
     return str(value or "—")
@@ -66,6 +68,8 @@ def change(row: Change) -> str:
     moved += _moves(row.before.get("switches", {}), row.after.get("switches", {}))
     if row.before.get("held_for") != row.after.get("held_for"):
         moved.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
+    if row.before.get("on_breach") != row.after.get("on_breach"):
+        moved.append(_moved("on_breach", row.before.get("on_breach"), row.after.get("on_breach")))
     if row.action in _ACTIONS:
         moved.insert(0, str(_ACTIONS[row.action]))
     return "; ".join(moved) or row.action

@@ -26,6 +26,9 @@ SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("rollout", "/admin/rollout/", None),
     ("step", "/admin/steer/3/?percent=50", None),
     ("pause", "/admin/steer/pause/", None),
+    ("plan", "/admin/steer/plan/", None),
+    ("on-breach", "/admin/steer/on-breach/", None),
+    ("rehearsal", "/admin/steer/rehearsal/", None),
     ("emergency", "/admin/emergency/", None),
     ("comparisons", "/admin/comparisons/", None),
     ("checklist", "/admin/checklist/", None),
@@ -36,6 +39,7 @@ SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("employee", "/admin/employees/employee/1/change/", None),
     ("history", "/admin/employees/employee/1/history/", None),
     ("import", "/admin/employees/employee/import/", None),
+    ("export", "/admin/employees/employee/export/", None),
     ("universities", "/admin/employees/university/", None),
     ("backfills", "/admin/employees/backfillrun/", None),
     ("backfill", "/admin/employees/backfillrun/1/change/", None),
@@ -49,6 +53,7 @@ SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("alert", "/admin/monitoring/alert/1/change/", None),
     ("mute", "/admin/monitoring/alert/1/answer/mute/", None),
     ("audit", "/admin/audit/", None),
+    ("erase", f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/", None),
 ]
 SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")

@@ -26,9 +26,11 @@ from webhooks.models import InboxUpdate
 from webhooks.processing import process_inbox
 
 NAMES = [f"Канарейка{letter}" for letter in "абвгдежзик"]
+# Two that would run where a log is shown in a browser.
+NAMES[1], NAMES[4] = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'
 PHONES = [f"+7916555{number:02d}{number + 13:02d}" for number in range(10, 20)]
 # A phone in any spelling: its digits without the last two, which logs may tell.
-CANARIES = [*NAMES, *(phone[2:-2] for phone in PHONES)]
+CANARIES = [*NAMES, "alert(1)", "onerror", *(phone[2:-2] for phone in PHONES)]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "cache_first")]
 

@@ -1,0 +1,127 @@
+"""What else an operator does to the rollout: plan a step, choose what a breach does, rehearse the way back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+from django import forms
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from employees.models import University
+from monitoring import way_back
+from monitoring.screens.access import OPERATE, page, screen
+from monitoring.screens.phases import TITLES
+from monitoring.screens.steer import order_of
+from monitoring.way_back import NotVerified
+from profiles.rollout import changes, rules
+from profiles.rollout.models import OnBreach, Rollout
+from profiles.rollout.rules import ChangeRefused, Order
+
+T = gettext_lazy
+
+
+class PlanForm(forms.Form):
+    phase = forms.TypedChoiceField(label=T("Phase"), coerce=int)
+    percent = forms.CharField(label=T("To, percent"), max_length=6, widget=forms.TextInput({"inputmode": "decimal"}))
+    due_at = forms.DateTimeField(label=T("When"), widget=forms.DateTimeInput({"type": "datetime-local"}))
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.fields["phase"].choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]  # type: ignore[attr-defined]
+
+    def clean_due_at(self) -> Any:
+        if self.cleaned_data["due_at"] <= timezone.now():
+            raise forms.ValidationError(_("This moment is over"))
+        return self.cleaned_data["due_at"]
+
+
+class BreachForm(forms.Form):
+    on_breach = forms.ChoiceField(label=T("Three breaches in a row"), choices=OnBreach.choices)
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.initial["on_breach"] = Rollout.current().on_breach
+
+
+class RehearsalForm(forms.Form):
+    university = forms.ModelChoiceField(University.objects.order_by("name"), label=T("University"))
+
+
+def _plan(given: dict[str, Any], order: Order) -> str:
+    plan = changes.plan(given["phase"], given["percent"], given["due_at"], order)
+    words = {
+        "phase": plan.phase,
+        "percent": rules.shown(plan.percent),
+        "at": date_format(timezone.localtime(plan.due_at), "j E Y, H:i"),
+    }
+    return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words
+
+
+def _choose(given: dict[str, Any], order: Order) -> str:
+    changes.set_on_breach(OnBreach(given["on_breach"]), order)
+    return _("On three breaches in a row: %s") % OnBreach(given["on_breach"]).label
+
+
+def _rehearse(given: dict[str, Any], order: Order) -> str:
+    told = way_back.rehearse(given["university"].pk, order)
+    words = {"university": given["university"], "out": f"{told['out_s']:.1f}", "total": f"{told['total_s']:.1f}"}
+    return _("%(university)s was out of the cache after %(out)s s, and back after %(total)s s") % words
+
+
+@dataclass(frozen=True, slots=True)
+class Deed:
+    title: Promise
+    meaning: Promise
+    button: Promise
+    form: type[forms.Form]
+    act: Callable[[dict[str, Any], Order], str]
+
+
+DEEDS = {
+    "plan": Deed(
+        T("Plan a step"),
+        T("The gates are asked again when it is due; it is dropped if anything else changes the rollout before."),
+        T("Plan it"),
+        PlanForm,
+        _plan,
+    ),
+    "on-breach": Deed(
+        T("On a breach"),
+        T("The conductor watches the gates while a phase is on. Three breaches in a row pause it, or take it back."),
+        T("Choose"),
+        BreachForm,
+        _choose,
+    ),
+    "rehearsal": Deed(
+        T("Rehearse the way back"),
+        T("One university is taken out of the cache and let in again, timed; that takes seconds. Phase 3 asks for it."),
+        T("Rehearse now"),
+        RehearsalForm,
+        _rehearse,
+    ),
+}
+
+
+@screen(OPERATE)
+def deed(request: HttpRequest, name: str) -> HttpResponse:
+    chosen = DEEDS[name]
+    form = chosen.form(request.POST or None)
+    if request.method == "POST" and form.is_valid():
+        try:
+            messages.success(request, chosen.act(form.cleaned_data, order_of(request)))
+            return HttpResponseRedirect(reverse("screens:rollout"))
+        except (ChangeRefused, NotVerified) as refused:
+            form.add_error(None, str(refused))
+    for field in form.fields.values():
+        field.widget.attrs["class"] = "s-input"
+    context = {"deed": chosen, "form": form, "reason": request.POST.get("reason", ""), "rollout": Rollout.current()}
+    return page(request, "deed.html", chosen.title, **context)
