@@ -1,10 +1,12 @@
 """The statements over batches are planned once a connection; Django would have them planned at each execution."""
 
+from collections import Counter
 from datetime import UTC, datetime
 
 import pytest
 from django.db import connection
 
+from webhooks import inbox
 from webhooks.inbox import Arrival, connect, store
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
@@ -30,3 +32,19 @@ def test_processing_prepares_its_own() -> None:
     with connection.cursor() as cursor:
         cursor.execute(_PREPARED)
         assert any("webhook_inbox" in statement for (statement,) in cursor.fetchall())
+
+
+@pytest.mark.parametrize("reason", ["", "тело не JSON"])
+def test_few_and_many_write_the_same_rows(reason: str) -> None:
+    at = datetime(2026, 11, 25, 23, 59, 59, 123457, tzinfo=UTC)
+    keys = [number.to_bytes(32) for number in range(2 * inbox._FEW + 1)]
+    arrivals = [Arrival(key, None, b'\x00{"\xff', "bot_started", reason, at, "0f" * 8) for key in keys]
+    with connect() as conn:
+        store(conn, arrivals[: inbox._FEW])
+        store(conn, arrivals[inbox._FEW :])
+    columns = "body", "update_type", "state", "reason", "received_at", "next_try_at", "finished_at", "request_id"
+    ((row, count),) = Counter(InboxUpdate.objects.values_list(*columns)).items()
+    assert count == len(keys)
+    settled = (State.QUARANTINED, at) if reason else (State.PENDING, None)
+    assert row[:4] == (b'\x00{"\xff', "bot_started", settled[0], reason)
+    assert row[4:] == (at, at, settled[1], "0f" * 8)
