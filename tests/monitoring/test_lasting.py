@@ -9,6 +9,7 @@ from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
@@ -16,6 +17,7 @@ from pytest_django.fixtures import Settings
 
 from monitoring import census, lasting
 from monitoring.models import Census
+from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers
 
@@ -84,6 +86,22 @@ def test_it_works_while_postgres_is_silent(
     paused_postgres.resume()
     lasting.forget()
     assert report(client, path)["degraded"] is False
+
+
+def test_metrics_and_the_rollout_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
+    client.get("/metrics")
+    paused_postgres.pause()
+    started = time.monotonic()
+    assert "cache_connection_status 1" in client.get("/metrics").content.decode()
+    assert client.get("/monitoring/rollout").status_code == 503
+    assert time.monotonic() - started < 6
+
+
+def test_who_may_look_anyway_is_not_looked_up(superadmin: User, paused_postgres: SilentPostgres) -> None:
+    client = client_of(superadmin)
+    assert client.get("/monitoring/profiles/coverage").json()["degraded"] is False
+    paused_postgres.pause()
+    assert client.get("/monitoring/profiles/coverage").json()["degraded"] is True
 
 
 def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_postgres: SilentPostgres) -> None:
