@@ -16,7 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from monitoring import census, lasting
-from monitoring.models import Census
+from monitoring.models import KeptFigure
 from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers
@@ -130,7 +130,7 @@ def test_without_redis_the_last_numbers_of_the_cache_are_told(
 ) -> None:
     know("1")
     census.take()
-    Census.objects.filter(name="cache").update(taken_at=timezone.now() - timedelta(seconds=9))
+    KeptFigure.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
     told = report(client, "/monitoring/cache-health")
     assert (told["degraded"], told["redis_connected"], told["cached_profiles"]) == (True, False, 1)
