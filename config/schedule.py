@@ -22,7 +22,6 @@ def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
         "webhooks.tasks.check_backlog": minutes,
         "webhooks.tasks.check_silence": 15 * minutes,
         "monitoring.tasks.conduct_rollout": 15 * seconds,
-        "monitoring.tasks.refresh_figures": minutes,
         "monitoring.tasks.fold_traffic": 10 * seconds,
         "monitoring.tasks.take_census": 10 * seconds,
         "monitoring.tasks.take_snapshots": 5 * minutes,

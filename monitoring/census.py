@@ -6,8 +6,6 @@ a twentieth of a core, and is as fresh as that allows.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from functools import partial
@@ -18,7 +16,8 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from monitoring.models import Census
+from monitoring import kept
+from monitoring.models import KeptFigure
 from profiles import cache
 
 SMALL_BYTES = 2 * 1024 * 1024
@@ -61,7 +60,7 @@ class Found:
 
     @property
     def age_seconds(self) -> float:
-        return max(0.0, round((timezone.now() - self.taken_at).total_seconds(), 1))
+        return kept.age_seconds(self.taken_at)
 
 
 def profiles() -> Found:
@@ -81,8 +80,8 @@ def employees() -> Found:
 
 def cache_health() -> Found | None:
     """What the cache last said of itself to the task that asks it; None when it never did."""
-    row = Census.objects.filter(name="cache").first()
-    return Found([row.found], row.taken_at) if row else None
+    row = KeptFigure.objects.filter(name="cache").first()
+    return Found([row.value], row.at) if row else None
 
 
 def count(name: str) -> list[dict[str, Any]]:
@@ -99,37 +98,22 @@ _SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) A
 
 
 def _current(name: str, *tables: str) -> Found:
-    sized = Census.objects.annotate(size=RawSQL(_SIZE, [list(tables)]))  # noqa: S611 (a constant)
+    sized = KeptFigure.objects.annotate(size=RawSQL(_SIZE, [list(tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
         now = timezone.now()
         return Found(count(name), now)
-    row = last or _keep(name, partial(count, name))
-    return Found(row.found, row.taken_at)
+    row = last or kept.keep(name, partial(count, name))
+    return Found(row.value, row.at)
 
 
 def take() -> list[str]:
     """Count what is due; return the names of what was counted."""
-    taken = {row.name: row for row in Census.objects.all()}
-    due = [name for name in _KINDS if _is_due(taken.get(name))]
+    taken = KeptFigure.objects.in_bulk(_KINDS)
+    due = [name for name in _KINDS if kept.is_due(taken.get(name), after=FRESH, rest=_REST)]
     for name in due:
-        _keep(name, partial(count, name))
+        kept.keep(name, partial(count, name))
     health = cache.health()
     if health["redis_connected"]:
-        _keep("cache", lambda: health)
+        kept.keep("cache", lambda: health)
     return due
-
-
-def _is_due(row: Census | None) -> bool:
-    if row is None:
-        return True
-    rest = max(FRESH, timedelta(milliseconds=_REST * row.took_ms))
-    return timezone.now() - row.taken_at >= rest
-
-
-def _keep(name: str, look: Callable[[], Any]) -> Census:
-    now, started = timezone.now(), time.perf_counter()
-    found = look()
-    took_ms = (time.perf_counter() - started) * 1000
-    fields = {"taken_at": now, "took_ms": took_ms, "found": found}
-    return Census.objects.update_or_create(name=name, defaults=fields)[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -11,6 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
+from monitoring import kept
 from monitoring.models import KeptFigure
 from profiles.rollout.decision import BUCKETS, current_state
 from profiles.rollout.rules import STEPS
@@ -19,8 +19,11 @@ DAYS = 30
 # The ladder as buckets, with both its ends.
 RUNGS = [0, *(int(step * BUCKETS / 100) for step in STEPS)]
 LOOKED_UP_WITHIN = timedelta(days=7)
-# At most this share of the time goes into counting where nobody but the readers does it.
-_SHARE = 100
+# At most a hundredth of the time goes into counting.
+_REST = 100
+_FRESH = timedelta(minutes=1)
+# What is counted faster than this is counted anew for whoever looks, if it is older than that.
+_QUICK_MS, _GLANCE = 20.0, timedelta(seconds=2)
 _SAMPLED_FROM = 100_000
 
 _SOURCES = """
@@ -136,27 +139,30 @@ def figure(name: str) -> Figure:
 
 
 def figures(*names: str) -> dict[str, Figure]:
-    """Return what is kept, by one query; what is missing or too old for the work it takes is counted now."""
-    kept = {row.name: row for row in KeptFigure.objects.filter(name__in=names)}
-    now = timezone.now()
-    return {
-        name: Figure(kept[name].value, kept[name].at)
-        if name in kept and now - kept[name].at < _lasts(kept[name].took_ms)
-        else refresh(name)
-        for name in names
-    }
+    """Return what is kept, by one query; only what is missing, or quick and old, is counted now."""
+    rows = KeptFigure.objects.in_bulk(names)
+    return {name: refresh(name) if _is_counted_now(rows.get(name)) else _figure(rows[name]) for name in names}
 
 
-def _lasts(took_ms: float) -> timedelta:
-    return max(timedelta(seconds=2), timedelta(milliseconds=took_ms * _SHARE))
+def _is_counted_now(row: KeptFigure | None) -> bool:
+    return row is None or (row.took_ms < _QUICK_MS and kept.is_due(row, after=_GLANCE, rest=_REST))
+
+
+def _figure(row: KeptFigure) -> Figure:
+    return Figure(row.value, row.at)
 
 
 def refresh(name: str) -> Figure:
-    started = time.perf_counter()
-    value, at = FIGURES[name](), timezone.now()
-    took_ms = (time.perf_counter() - started) * 1000
-    KeptFigure.objects.update_or_create(name=name, defaults={"value": value, "at": at, "took_ms": took_ms})
-    return Figure(KeptFigure.as_kept(value), at)
+    return _figure(kept.keep(name, FIGURES[name]))
+
+
+def refresh_due() -> list[str]:
+    """Count what is due; return the names of what was counted."""
+    rows = KeptFigure.objects.in_bulk(FIGURES)
+    due = [name for name in FIGURES if kept.is_due(rows.get(name), after=_FRESH, rest=_REST)]
+    for name in due:
+        refresh(name)
+    return due
 
 
 def refresh_all() -> None:

@@ -93,7 +93,7 @@ class Signature(models.Model):
 
 
 class KeptFigure(models.Model):
-    """A figure over whole tables, as it was last counted and how long that took (monitoring.figures)."""
+    """A figure over whole tables, as it was last counted and how long that took (monitoring.kept)."""
 
     name = models.CharField(max_length=30, primary_key=True)
     value = models.JSONField()
@@ -124,22 +124,6 @@ class Span(models.TextChoices):
     MINUTE = "minute", _("minute")
     HOUR = "hour", _("hour")
     DAY = "day", _("day")
-
-
-class Census(models.Model):
-    """What a count of whole tables found, and when; one row a kind."""
-
-    name = models.CharField(_("name"), max_length=20, primary_key=True)
-    taken_at = models.DateTimeField(_("taken at"))
-    took_ms = models.FloatField(_("took, ms"))
-    found = models.JSONField(_("found"))
-
-    class Meta:
-        verbose_name = _("census")
-        verbose_name_plural = _("censuses")
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.taken_at:%F %T}"
 
 
 class TrafficDelta(models.Model):

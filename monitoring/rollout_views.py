@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from config.errors import JobRunning
 from monitoring import access, steering, way_back
+from monitoring.views import PatientView
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls, Outcome
@@ -62,10 +63,7 @@ def _percents(controls: Controls) -> dict[str, float]:
     return {name: float(controls.percents[name]) for name in PHASES}
 
 
-class RolloutView(APIView):
-    authentication_classes = access.AUTHENTICATION
-    permission_classes = [access.MayMonitor]
-
+class RolloutView(PatientView):
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
         rollout = Rollout.current()

@@ -35,13 +35,18 @@ def set_percent(phase: object, percent: object, order: Order, *, action: str = "
 
 
 def advance(phase: object, order: Order) -> Outcome:
-    """Take a phase one step further; without a phase, the one whose turn it is."""
+    """Take a phase one step further; without a phase, the one whose turn it is.
+
+    Only from where it was seen: after somebody else's step this one might be a step back, which no gate is asked about.
+    """
+    seen = Rollout.current().revision
     name = rules.phase_name(phase) if phase else turn()
     flag = Flag.objects.filter(name=name).first()
     step = step_after(name, flag.percent if flag else Decimal(0))
     if step is None:
         raise ChangeRefused(_("Phase %d is at 100 %% already") % rules.phase_number(name))
-    return set_percent(name, step, order, action="advance")
+    expected = seen if order.expected_revision is None else order.expected_revision
+    return set_percent(name, step, replace(order, expected_revision=expected), action="advance")
 
 
 def turn() -> str:

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from monitoring import census, conductor, figures, lasting, snapshots, traffic
+from monitoring import census, conductor, figures, kept, lasting, snapshots, traffic
 from monitoring.alerts import outbox, watch
 
 
@@ -21,19 +21,17 @@ def deliver_alerts() -> None:
 
 
 @shared_task(ignore_result=True)
-def refresh_figures() -> None:
-    figures.refresh_all()
-
-
-@shared_task(ignore_result=True)
 def fold_traffic() -> None:
     traffic.fold()
 
 
 @shared_task(ignore_result=True)
 def take_census() -> None:
-    census.take()
-    lasting.keep_reports()
+    with kept.alone() as is_alone:
+        if is_alone:
+            census.take()
+            lasting.keep_reports()
+            figures.refresh_due()
 
 
 @shared_task(ignore_result=True)

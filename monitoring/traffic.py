@@ -13,13 +13,13 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Count, Q, Sum
+from django.db.models import Sum
 from django.utils import timezone
 
 from monitoring.history import start_of
 from monitoring.models import Span, Traffic, TrafficDelta
 from webhooks import updates
-from webhooks.models import InboxUpdate, State
+from webhooks.models import State
 
 MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
 # A month's window needs the minutes at its start.
@@ -51,6 +51,9 @@ WITH pieces AS (
     UNION ALL
     SELECT 'repeat', update_type, '', NULL, 1, 0, 0, 0 FROM webhook_repeats
     WHERE received_at > %(since)s AND received_at < %(first)s
+    UNION ALL
+    SELECT state, update_type, '', NULL, 1, has_names::int, has_changed_profile::int, 0 FROM webhook_inbox
+    WHERE received_at > %(since)s AND received_at <= %(until)s AND state = 'pending'
 )
 SELECT kind, update_type, reason, bucket, sum(n)::bigint, sum(extracted)::bigint, sum(stored)::bigint, sum(ms)
 FROM pieces GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0
@@ -143,7 +146,6 @@ def counts(since: datetime, until: datetime) -> Counts:
             seen.add(kind, update_type, reason, n)
             seen.extracted += extracted
             seen.stored += stored
-    _add_waiting(seen)
     # Without what a replay took back.
     seen.types, seen.reasons = +seen.types, _largest(+seen.reasons)
     return seen
@@ -162,23 +164,11 @@ def _pieces(since: datetime, first: datetime, until: datetime) -> list[tuple[str
                 "since": since,
                 "first": first,
                 "last": last,
+                "until": until,
             },
         )
         rows: list[tuple[str, str, str, int, int, int, int, float]] = cursor.fetchall()
     return rows
-
-
-def _add_waiting(seen: Counts) -> None:
-    waiting = InboxUpdate.objects.pending().filter(received_at__gt=seen.since, received_at__lte=seen.until)
-    rows = waiting.values_list("update_type").annotate(
-        n=Count("*"),
-        extracted=Count("pk", filter=Q(has_names=True)),
-        stored=Count("pk", filter=Q(has_changed_profile=True)),
-    )
-    for update_type, n, extracted, stored in rows:
-        seen.add(State.PENDING, update_type, "", n)
-        seen.extracted += extracted
-        seen.stored += stored
 
 
 def _largest(reasons: Counter[str]) -> Counter[str]:

@@ -51,17 +51,27 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return errors.not_found(request)
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
         return JsonResponse(errors.body(401, "the monitoring token is missing or wrong"), status=401)
-    return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
+    # Prometheus gives up after ten seconds, and would lose what Redis and the processes say along with PostgreSQL's.
+    with patience(lasting.PATIENCE_SECONDS):
+        return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-class ReportView(APIView):
+class PatientView(APIView):
+    # For those who may monitor, who are told in time that PostgreSQL does not answer.
     authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]
+
+    def perform_authentication(self, request: Request) -> None:
+        # Where anybody may look, nobody has to be looked up, which takes PostgreSQL.
+        if not access.is_open():
+            super().perform_authentication(request)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         with patience(lasting.patience_left()):
             return super().dispatch(request, *args, **kwargs)
 
+
+class ReportView(PatientView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not is_monitored():

@@ -10,8 +10,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from employees.models import Employee, University
-from monitoring import census, reports
-from monitoring.models import Census
+from monitoring import census, figures, reports
+from monitoring.models import KeptFigure
 from profiles.models import Profile
 
 TTL = timedelta(days=30)
@@ -146,7 +146,7 @@ def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert set(census.take()) == {"profiles", "users", "employees"}
     Employee.objects.all().delete()
-    Census.objects.update(taken_at=timezone.now() - timedelta(seconds=7))
+    KeptFigure.objects.update(at=timezone.now() - timedelta(seconds=7))
     covered = reports.coverage()
     assert covered["employees_by_source"] == {"api": 1}
     assert covered["age_seconds"] == pytest.approx(7, abs=1)
@@ -156,16 +156,26 @@ def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
 @pytest.mark.usefixtures("large")
 def test_what_took_long_is_not_counted_again_soon() -> None:
     census.take()
-    Census.objects.filter(name="users").update(taken_at=timezone.now() - timedelta(seconds=30), took_ms=2000)
-    Census.objects.filter(name="profiles").update(taken_at=timezone.now() - timedelta(seconds=30), took_ms=1000)
+    KeptFigure.objects.filter(name="users").update(at=timezone.now() - timedelta(seconds=30), took_ms=2000)
+    KeptFigure.objects.filter(name="profiles").update(at=timezone.now() - timedelta(seconds=30), took_ms=1000)
     assert census.take() == ["profiles"]
+
+
+def test_what_a_screen_shows_is_counted_by_the_task_and_rests_as_well() -> None:
+    figures.refresh_all()
+    hour_ago = timezone.now() - timedelta(hours=1)
+    KeptFigure.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
+    KeptFigure.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
+    # Nobody who looks waits for it, however old it is.
+    assert (figures.figure("sources").value, figures.figure("ages").at) == ([], hour_ago)
+    assert figures.refresh_due() == ["ages"]
 
 
 @pytest.mark.usefixtures("large")
 def test_the_first_report_does_not_wait_for_the_task() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert reports.coverage()["total_users"] == 1
-    assert Census.objects.filter(name="users").exists()
+    assert KeptFigure.objects.filter(name="users").exists()
 
 
 def test_advice_follows_from_the_numbers() -> None:

@@ -5,6 +5,7 @@ import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -21,7 +22,7 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from employees.models import University
-from monitoring import conductor
+from monitoring import conductor, steering
 from monitoring.admin import ReasonedForm
 from monitoring.models import GateCheck, Verdict
 from profiles.rollout import changes
@@ -220,6 +221,21 @@ def test_of_eight_operators_one_wins(phases: Phases) -> None:
     assert all("Somebody else changed the rollout" in words for words in told if words)
     assert Change.objects.filter(revision=revision + 1).count() == 1
     assert Rollout.current().revision == revision + 1
+
+
+@pytest.mark.django_db
+def test_an_advance_that_was_overtaken_is_no_step_back(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    phases(100, 100, 5)
+    force, step_after = Order("t", "r", is_forced=True), steering.step_after
+
+    def overtaken(name: str, percent: Decimal) -> Decimal | None:
+        changes.set_percent(3, 50, Order("other", "faster"))
+        return step_after(name, percent)
+
+    monkeypatch.setattr(steering, "step_after", overtaken)
+    with pytest.raises(ChangeRefused, match="Somebody else changed the rollout"):
+        steering.advance(3, force)
+    assert Flag.objects.get(name=PHASES[2]).percent == 50
 
 
 @pytest.mark.django_db(transaction=True)

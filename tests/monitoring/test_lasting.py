@@ -9,13 +9,15 @@ from signal import SIGCONT, SIGSTOP
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from monitoring import census, lasting
-from monitoring.models import Census
+from monitoring.models import KeptFigure
+from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers
 
@@ -86,6 +88,22 @@ def test_it_works_while_postgres_is_silent(
     assert report(client, path)["degraded"] is False
 
 
+def test_metrics_and_the_rollout_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
+    client.get("/metrics")
+    paused_postgres.pause()
+    started = time.monotonic()
+    assert "cache_connection_status 1" in client.get("/metrics").content.decode()
+    assert client.get("/monitoring/rollout").status_code == 503
+    assert time.monotonic() - started < 6
+
+
+def test_who_may_look_anyway_is_not_looked_up(superadmin: User, paused_postgres: SilentPostgres) -> None:
+    client = client_of(superadmin)
+    assert client.get("/monitoring/profiles/coverage").json()["degraded"] is False
+    paused_postgres.pause()
+    assert client.get("/monitoring/profiles/coverage").json()["degraded"] is True
+
+
 def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_postgres: SilentPostgres) -> None:
     know("1")
     lasting.keep_reports()
@@ -112,7 +130,7 @@ def test_without_redis_the_last_numbers_of_the_cache_are_told(
 ) -> None:
     know("1")
     census.take()
-    Census.objects.filter(name="cache").update(taken_at=timezone.now() - timedelta(seconds=9))
+    KeptFigure.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
     told = report(client, "/monitoring/cache-health")
     assert (told["degraded"], told["redis_connected"], told["cached_profiles"]) == (True, False, 1)

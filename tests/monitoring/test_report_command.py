@@ -2,7 +2,10 @@
 
 import io
 import json
+import os
 import re
+import subprocess
+import sys
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -82,3 +85,13 @@ def test_it_says_so_when_the_file_cannot_be_written(redis: object, tmp_path: Pat
 def test_redis_may_be_down(redis_server: Any) -> None:
     redis_server.kill()
     assert "redis_connected" in report("--weekly")
+
+
+@pytest.mark.parametrize("command", ["assess", "validate"])
+def test_without_postgres_it_says_so_in_one_line(command: str) -> None:
+    nowhere = os.environ | {"DATABASE_URL": "postgresql://postgres@/none?host=/nowhere", "DEBUG": "true"}
+    words = [sys.executable, "manage.py", command]
+    told = subprocess.run(words, env=nowhere, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
+    assert told.returncode == 1
+    assert "CommandError: PostgreSQL: connection is bad" in told.stderr
+    assert "Traceback" not in told.stderr

@@ -198,3 +198,11 @@ def test_types_and_reasons_that_a_table_holds_stay_few() -> None:
     told = webhook_stats("hour")
     assert told["events_by_type"] == {"other": 40}
     assert (len(told["errors_by_type"]), told["errors_by_type"]["other"]) == (21, 20)
+
+
+@pytest.mark.django_db
+def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queries: Any) -> None:
+    """What waits and what is settled is counted at one moment, which is one statement."""
+    until = timezone.now()
+    with django_assert_num_queries(1):
+        traffic.counts(until - timedelta(hours=1), until)

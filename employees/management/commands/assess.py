@@ -2,7 +2,8 @@ import json
 from argparse import ArgumentParser
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand
+from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 from rich.console import Console
 from rich.table import Table
 
@@ -16,7 +17,10 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true", help="for machines")
 
     def handle(self, *args: Any, **options: Any) -> None:
-        report = assess()
+        try:
+            report = assess()
+        except OperationalError as error:
+            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         if options["json"]:
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
             return

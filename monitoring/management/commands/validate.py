@@ -5,6 +5,7 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
+from django.db import OperationalError
 
 from monitoring.validation import PATIENCE_SECONDS, Validation
 
@@ -20,6 +21,12 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, url: str | None, patience: float, **options: Any) -> None:
+        try:
+            self._validate(url, patience, **options)
+        except OperationalError as error:
+            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
+
+    def _validate(self, url: str | None, patience: float, **options: Any) -> None:
         outcomes = []
         for outcome in Validation(url, patience).run():
             outcomes.append(outcome)
