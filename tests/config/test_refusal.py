@@ -88,6 +88,8 @@ def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[tuple[str, int], E
         return {key: ending.result() for key, ending in started.items()}
 
 
+# One worker starts all the processes.
+@pytest.mark.xdist_group("refusal")
 @pytest.mark.parametrize(("launcher", "number"), RUNS)
 def test_it_refuses_to_start(endings: dict[tuple[str, int], Ending], launcher: str, number: int) -> None:
     ending, (variable, value) = endings[launcher, number], CASES[number]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import sys
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -24,6 +24,8 @@ from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import OnBreach, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
+
+LONGEST_LIST = 100_000
 
 
 class Command(BaseCommand):
@@ -64,7 +66,7 @@ class Command(BaseCommand):
 
     def on_preview(self, phase: str, percent: str, limit: int, **_: Any) -> Iterable[Any]:
         name = rules.phase_name(phase)
-        seen = preview.preview(name, rules.phase_number(name), rules.percentage(percent), max(limit, 0))
+        seen = preview.preview(name, rules.phase_number(name), rules.percentage(percent), limit)
         return console.preview(seen)
 
     def on_set(self, phase: str, percent: str, **options: Any) -> Iterable[Any]:
@@ -137,6 +139,13 @@ def send_probe() -> str:
     return str(probe.round_trip())
 
 
+def _lines(text: str) -> int:
+    """Read how many lines to print; what no terminal shows is a slip."""
+    if not (text.isdecimal() and int(text) <= LONGEST_LIST):
+        raise ArgumentTypeError(f"0 to {LONGEST_LIST}")
+    return int(text)
+
+
 def _add_looks(add: Callable[..., ArgumentParser]) -> None:
     add("status", help="each phase in a line, and whether every process follows")
     explain = add("explain", help="how one phone is decided, and who knows the person")
@@ -144,11 +153,11 @@ def _add_looks(add: Callable[..., ArgumentParser]) -> None:
     explain.add_argument("--ask-api", action="store_true", help="ask the direct API too")
     seen = add("preview", help="who would change path")
     _phase_and_percent(seen)
-    seen.add_argument("--limit", type=int, default=20, help="names to list [20]")
+    seen.add_argument("--limit", type=_lines, default=20, help="names to list [20]")
     replay = add("replay", help="what the last week had been like at a percentage")
     replay.add_argument("--percent", required=True)
     replay.add_argument("--days", type=int, default=7)
-    add("history", help="who changed what, when and why").add_argument("--limit", type=int, default=20)
+    add("history", help="who changed what, when and why").add_argument("--limit", type=_lines, default=20)
     add("checklist", help="the guide's migration checklist: what a machine sees, what was signed")
     gates = add("gates", help="what the gates say of the next step")
     gates.add_argument("--phase", help="1 to 4; without it, the phase whose turn it is")
