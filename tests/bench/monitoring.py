@@ -209,7 +209,7 @@ def main() -> None:
         grow_twice(report)
     distribution(report)
     Console(width=120).print(report.table())
-    sys.exit("\n".join(report.faults))
+    sys.exit("\n".join(report.faults) or None)
 
 
 if __name__ == "__main__":
