@@ -73,7 +73,9 @@ def history(names: Iterable[str], *, since: datetime, step: str = Span.HOUR) -> 
 
 def start_of(at: datetime, span: str) -> datetime:
     at = at.astimezone(timezone.get_fixed_timezone(0)).replace(minute=0, second=0, microsecond=0)
-    return at.replace(hour=0) if span == Span.DAY else at
+    if span == Span.HOUR:
+        return at
+    return at.replace(hour=0) - timedelta(days=at.weekday() if span == Span.WEEK else 0)
 
 
 def _moments(since: datetime, span: Span) -> list[datetime]:

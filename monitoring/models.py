@@ -124,6 +124,7 @@ class Span(models.TextChoices):
     MINUTE = "minute", _("minute")
     HOUR = "hour", _("hour")
     DAY = "day", _("day")
+    WEEK = "week", _("week")
 
 
 class TrafficDelta(models.Model):

@@ -1,13 +1,13 @@
-"""The counts of the webhook, in any window: kept by triggers of the inbox, added up by minute, hour and day.
+"""The counts of the webhook, in any window: kept by triggers of the inbox, added up by minute, hour, day and week.
 
-A window is cut into whole days, hours and minutes; only the part of a minute at its start is read from the inbox.
+A window is cut into weeks, days, hours and minutes; only the part of a minute at its start is read from the inbox.
 """
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
@@ -21,9 +21,15 @@ from monitoring.models import Span, Traffic, TrafficDelta
 from webhooks import updates
 from webhooks.models import State
 
-MINUTE, HOUR, DAY = timedelta(minutes=1), timedelta(hours=1), timedelta(days=1)
+MINUTE = timedelta(minutes=1)
+LENGTHS = {Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1), Span.WEEK: timedelta(days=7)}
 # A month's window needs the minutes at its start.
-KEPT = {Span.MINUTE: timedelta(days=31), Span.HOUR: timedelta(days=33), Span.DAY: timedelta(days=730)}
+KEPT = {
+    Span.MINUTE: timedelta(days=31),
+    Span.HOUR: timedelta(days=33),
+    Span.DAY: timedelta(days=730),
+    Span.WEEK: timedelta(days=730),
+}
 FAILED = (State.QUARANTINED, State.DEAD)
 SUCCESSFUL = (State.DONE, State.SKIPPED)
 LARGEST_REASONS = 20
@@ -69,7 +75,7 @@ split AS (
 INSERT INTO monitoring_traffic AS t (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
 SELECT span, date_trunc(span, at, 'UTC'), kind, update_type, reason, bucket,
     sum(n), sum(extracted), sum(stored), sum(ms)
-FROM split, (VALUES ('minute'), ('hour'), ('day')) AS spans (span)
+FROM split, (VALUES ('minute'), ('hour'), ('day'), ('week')) AS spans (span)
 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2
 ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
     n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
@@ -178,26 +184,23 @@ def _largest(reasons: Counter[str]) -> Counter[str]:
     return kept
 
 
-def spans_between(first: datetime, last: datetime) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Cut the time between two full minutes into minutes, hours, days, hours and minutes, as few rows as can be."""
-    hours = (_up(first, Span.HOUR), start_of(last, Span.HOUR))
-    days = (_up(first, Span.DAY), start_of(last, Span.DAY))
-    if hours[0] >= hours[1]:
-        yield Span.MINUTE, first, last
-        return
-    yield Span.MINUTE, first, hours[0]
-    if days[0] >= days[1]:
-        yield Span.HOUR, *hours
-    else:
-        yield Span.HOUR, hours[0], days[0]
-        yield Span.DAY, *days
-        yield Span.HOUR, days[1], hours[1]
-    yield Span.MINUTE, hours[1], last
+def spans_between(
+    first: datetime, last: datetime, spans: Sequence[Span] = (Span.WEEK, Span.DAY, Span.HOUR, Span.MINUTE)
+) -> Iterator[tuple[Span, datetime, datetime]]:
+    """Cut the time between two full minutes into as few rows as can be: weeks in the middle, minutes at both ends."""
+    span, *finer = spans
+    start, stop = (_up(first, span), start_of(last, span)) if finer else (first, last)
+    if start < stop:
+        yield from spans_between(first, start, finer) if finer else ()
+        yield span, start, stop
+        yield from spans_between(stop, last, finer) if finer else ()
+    elif finer:
+        yield from spans_between(first, last, finer)
 
 
 def _up(at: datetime, span: Span) -> datetime:
     start = start_of(at, span)
-    return start if start == at else start + (DAY if span == Span.DAY else HOUR)
+    return start if start == at else start + LENGTHS[span]
 
 
 def _floor(at: datetime) -> datetime:

@@ -13,7 +13,7 @@ class Migration(migrations.Migration):
         BuildIndex(
             "employee",
             GinIndex(
-                OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search", gin_pending_list_limit=256
+                OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search", gin_pending_list_limit=64
             ),
         ),
         # How often a pattern occurs is judged by this sample; the default one is too small to tell rare from frequent.

@@ -16,7 +16,7 @@ class Migration(migrations.Migration):
                 (
                     "span",
                     models.CharField(
-                        choices=[("minute", "minute"), ("hour", "hour"), ("day", "day")],
+                        choices=[("minute", "minute"), ("hour", "hour"), ("day", "day"), ("week", "week")],
                         max_length=6,
                         verbose_name="span",
                     ),

@@ -30,7 +30,9 @@ class Migration(migrations.Migration):
                 ("id", models.BigAutoField(auto_created=True, primary_key=True, serialize=False, verbose_name="ID")),
                 (
                     "span",
-                    models.CharField(choices=[("minute", "minute"), ("hour", "hour"), ("day", "day")], max_length=6),
+                    models.CharField(
+                        choices=[("minute", "minute"), ("hour", "hour"), ("day", "day"), ("week", "week")], max_length=6
+                    ),
                 ),
                 ("at", models.DateTimeField()),
                 ("kind", models.CharField(max_length=12)),

@@ -176,7 +176,7 @@ def test_folding_adds_up_and_forgets_old_minutes() -> None:
         traffic.fold()
     assert not TrafficDelta.objects.exists()
     spans = Counter(Traffic.objects.values_list("span", flat=True))
-    assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.DAY: 2}
+    assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.DAY: 2, Span.WEEK: 2}
     assert traffic.totals() == {("bot_started", "done"): 3}
 
 
