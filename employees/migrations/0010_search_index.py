@@ -12,9 +12,7 @@ class Migration(migrations.Migration):
     operations = [
         BuildIndex(
             "employee",
-            GinIndex(
-                OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search", gin_pending_list_limit=64
-            ),
+            GinIndex(OpClass(SEARCH_TEXT, name="gin_trgm_ops"), name="idx_employees_search", fastupdate=False),
         ),
         # How often a pattern occurs is judged by this sample; the default one is too small to tell rare from frequent.
         migrations.RunSQL(

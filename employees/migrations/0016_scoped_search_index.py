@@ -17,7 +17,7 @@ class Migration(migrations.Migration):
                 F("university"),
                 OpClass(SEARCH_TEXT, name="gin_trgm_ops"),
                 name="idx_employees_scoped_search",
-                gin_pending_list_limit=64,
+                fastupdate=False,
             ),
         ),
         # How often a pattern occurs is judged by this sample; the default one is too small to tell rare from frequent.

@@ -178,7 +178,7 @@ class Employee(models.Model):
                 F("university"),
                 OpClass(SEARCH_TEXT, name="gin_trgm_ops"),
                 name="idx_employees_scoped_search",
-                gin_pending_list_limit=64,
+                fastupdate=False,
             ),
             # A page of one university by id, however its employees are spread.
             models.Index(fields=["university", "id"], name="idx_employees_university_id"),
