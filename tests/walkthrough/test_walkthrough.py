@@ -23,7 +23,7 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from employees.models import Employee
-from monitoring import conductor, way_back
+from monitoring import census, conductor, way_back
 from monitoring.alerts import watch
 from profiles import direct_answers
 from profiles.rollout.decision import forget_state
@@ -91,6 +91,7 @@ class Story:
             forget_state()
             self.traffic.write(range(20))
             drain()
+            census.take()
             conductor.conduct()
             watch.check_alerts()
 
