@@ -3,7 +3,7 @@
 import fcntl
 import os
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from pathlib import Path
 
 import pytest
@@ -33,9 +33,24 @@ def _turn(is_alone: bool) -> Iterator[None]:
         yield
 
 
+def _await_turn(is_alone: bool = False) -> AbstractContextManager[None]:
+    return _turn(is_alone) if "PYTEST_XDIST_WORKER" in os.environ else nullcontext()
+
+
 @pytest.hookimpl(wrapper=True, tryfirst=True)
-def pytest_runtest_protocol(item: pytest.Item) -> Generator[None, object, object]:
-    if "PYTEST_XDIST_WORKER" not in os.environ:
+def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
+    """What a fixture starts takes seconds that nobody judges: the others need not wait for it."""
+    with _await_turn():
         return (yield)
-    with _turn(item.get_closest_marker("alone") is not None):
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_call(item: pytest.Item) -> Generator[None, object, object]:
+    with _await_turn(item.get_closest_marker("alone") is not None):
+        return (yield)
+
+
+@pytest.hookimpl(wrapper=True, tryfirst=True)
+def pytest_runtest_teardown(item: pytest.Item) -> Generator[None, object, object]:
+    with _await_turn():
         return (yield)

@@ -5,7 +5,6 @@ import random
 import signal
 import threading
 import time
-from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -20,19 +19,6 @@ _EXIT_SECONDS = 15
 _CONNECTIONS = 16
 
 pytestmark = pytest.mark.xdist_group("slow")
-
-
-@pytest.fixture
-def system(system: System) -> Iterator[System]:
-    yield system
-    wait_until_it_serves(system)
-
-
-def wait_until_it_serves(system: System) -> None:
-    deadline = time.monotonic() + 30
-    while post(system, tell(random.Random(), 1).bodies[0]).answer != 200:
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def terminate_web(system: System) -> float:

@@ -13,6 +13,8 @@ from tests.chaos.sending import post
 from tests.chaos.story import tell
 from tests.chaos.system import System
 
+pytestmark = pytest.mark.xdist_group("slow")
+
 # More than the 128 threads that do the work.
 _SENDERS = 200
 _HEADERS = "Host: 127.0.0.1\r\nContent-Type: application/json\r\n"

@@ -13,6 +13,8 @@ AsRole = Callable[..., APIClient]
 
 # `make test-migrations` sets a million.
 ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
+# For what does not depend on the size of the table.
+FEW = ROWS // 10
 
 
 @pytest.fixture
@@ -31,8 +33,8 @@ def as_role(db: None) -> AsRole:
 
 
 @pytest.fixture
-def people(university: University) -> None:
-    """A directory of many."""
+def people(university: University, request: pytest.FixtureRequest) -> None:
+    """A directory of many: ROWS, or as many as the test asks for by parametrize."""
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -41,5 +43,5 @@ def people(university: University) -> None:
             SELECT '+79' || lpad(n::text, 9, '0'), 'Иван', 'Петров' || n, '', '', %s, now(), now()
             FROM generate_series(1, %s) n
             """,
-            [university.pk, ROWS],
+            [university.pk, getattr(request, "param", ROWS)],
         )

@@ -208,7 +208,6 @@ def manage(*args: str) -> subprocess.Popen[bytes]:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(180)
-@pytest.mark.xdist_group("slow")
 def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(backfill, "LARGEST", 5_000)
     before = snapshot()

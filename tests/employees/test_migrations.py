@@ -17,7 +17,7 @@ from django.db import connection
 from pytest_django.fixtures import Settings
 
 from employees import provenance, schema
-from tests.employees.conftest import ROWS
+from tests.employees.conftest import FEW, ROWS
 
 LONGEST_STALL_MS = 150
 HEAD = "0100"
@@ -123,6 +123,7 @@ def test_it_works_under_load(people: None) -> None:
 
 
 @pytest.mark.alone
+@pytest.mark.parametrize("people", [FEW], indirect=True)
 def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
     migrate("0001")
     with psycopg.connect(dsn(), autocommit=True) as reader, OldClient() as client:

@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 from employees import provenance
 from employees.models import Employee, University
 from tests.conftest import Phases, client_of
-from tests.employees.conftest import ROWS
+from tests.employees.conftest import FEW, ROWS
 from tests.employees.test_migrations import OldClient, migrate
 from tests.profiles.people import know
 
@@ -89,6 +89,7 @@ def served(client: NewClient, step: str) -> None:
     assert client.answers.total() > before
 
 
+@pytest.mark.parametrize("people", [FEW], indirect=True)
 def test_it_works(people: None, api_client: APIClient, university: University) -> None:
     with OldClient() as old:
         with NewClient(api_client, university, 0) as new:

@@ -35,9 +35,9 @@ from tests.walkthrough.traffic import SECRET, Traffic, inbox_worker
 from webhooks.models import InboxUpdate, State
 
 IS_FULL = os.environ.get("WALKTHROUGH") == "full"
-EMPLOYEES, UPDATES = (5_000, 50_000) if IS_FULL else (1_000, 4_000)
+EMPLOYEES, UPDATES = (5_000, 50_000) if IS_FULL else (900, 4_000)
 # The gates of phase 3 want 659 comparisons, and five lookups by the cache a step.
-COLLECTED, A_DAY = (1_800, 200) if IS_FULL else (690, 60)
+COLLECTED, A_DAY = (1_800, 200) if IS_FULL else (670, 46)
 START = datetime(2027, 3, 1, 9, 0, tzinfo=UTC)
 
 HEAD = f"""# The rollout, walked through
@@ -117,7 +117,7 @@ def story(
 ) -> Iterator[Story]:
     settings.WEBHOOK_SECRETS = []
     # A day passes in seconds here: at 29 a second the new employees of one would wait half a minute.
-    monkeypatch.setattr(direct_answers, "SPACING", direct_answers.SPACING / 10)
+    monkeypatch.setattr(direct_answers, "SPACING", direct_answers.SPACING / 100)
     Flag.objects.update_or_create(name=SHADOW, defaults={"percent": Decimal(100), "salt": "shadow"})
     with time_machine.travel(START, tick=True) as clock:
         Flag.objects.update(moved_at=START)
