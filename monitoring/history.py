@@ -75,6 +75,8 @@ def start_of(at: datetime, span: str) -> datetime:
     at = at.astimezone(timezone.get_fixed_timezone(0)).replace(minute=0, second=0, microsecond=0)
     if span == Span.HOUR:
         return at
+    if span == Span.SIX_HOURS:
+        return at.replace(hour=at.hour - at.hour % 6)
     return at.replace(hour=0) - timedelta(days=at.weekday() if span == Span.WEEK else 0)
 
 

@@ -123,6 +123,7 @@ class Span(models.TextChoices):
 
     MINUTE = "minute", _("minute")
     HOUR = "hour", _("hour")
+    SIX_HOURS = "6hours", _("six hours")
     DAY = "day", _("day")
     WEEK = "week", _("week")
 
@@ -148,7 +149,7 @@ class TrafficDelta(models.Model):
 
 
 class Traffic(models.Model):
-    """How many updates that came in one minute, hour or day (UTC) have which state by now; pruning takes none away.
+    """How many updates that came in one span of time (UTC) have which state by now; pruning takes none away.
 
     ``kind`` is a settled State, ``repeat``, or ``time``: those rows hold how many took a processing time, by bucket.
     """

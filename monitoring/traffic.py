@@ -1,16 +1,17 @@
-"""The counts of the webhook, in any window: kept by triggers of the inbox, added up by minute, hour, day and week.
+"""The counts of the webhook, in any window: kept by triggers of the inbox, added up by minute, hour, day and so on.
 
-A window is cut into weeks, days, hours and minutes; only the part of a minute at its start is read from the inbox.
+A window is cut into weeks, days, six hours, hours and minutes; only the part of a minute at its start is read
+from the inbox.
 """
 
 from __future__ import annotations
 
 import math
+import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
-from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -23,11 +24,17 @@ from webhooks import updates
 from webhooks.models import State
 
 MINUTE = timedelta(minutes=1)
-LENGTHS = {Span.HOUR: timedelta(hours=1), Span.DAY: timedelta(days=1), Span.WEEK: timedelta(days=7)}
+LENGTHS = {
+    Span.HOUR: timedelta(hours=1),
+    Span.SIX_HOURS: timedelta(hours=6),
+    Span.DAY: timedelta(days=1),
+    Span.WEEK: timedelta(days=7),
+}
 # A month's window needs the minutes at its start.
 KEPT = {
     Span.MINUTE: timedelta(days=31),
     Span.HOUR: timedelta(days=33),
+    Span.SIX_HOURS: timedelta(days=33),
     Span.DAY: timedelta(days=730),
     Span.WEEK: timedelta(days=730),
 }
@@ -38,15 +45,17 @@ LARGEST_REASONS = 20
 GROWTH = 1.05
 _FOLDING = 0x666F6C64
 
-# A branch a span: joined to a list of them, the planner would expect a ninth of the table from each, and read it whole.
-_SPAN = """
-    SELECT kind, update_type, reason, bucket, n, extracted, stored, ms FROM monitoring_traffic
-    WHERE span = %(span{0})s AND at >= %(start{0})s AND at < %(stop{0})s
-    UNION ALL
-"""
 _COUNTS = """
 WITH pieces AS (
-    {spans}
+    SELECT t.*
+    FROM unnest(%(spans)s::text[], %(starts)s::timestamptz[], %(stops)s::timestamptz[]) AS cut (span, start, stop),
+        LATERAL (
+            SELECT kind, update_type, reason, bucket, n, extracted, stored, ms FROM monitoring_traffic
+            WHERE span = cut.span AND at >= cut.start AND at < cut.stop
+            -- Pulled up, the planner would expect a ninth of the table from each span, and read it whole.
+            OFFSET 0
+        ) AS t
+    UNION ALL
     SELECT kind, update_type, reason, NULL, n, extracted, stored, 0 FROM monitoring_trafficdelta
     WHERE at >= %(first)s AND at < %(last)s
     UNION ALL
@@ -77,14 +86,23 @@ split AS (
     SELECT at, 'time', '', '', bucket, n, 0, 0, ms FROM moved WHERE bucket IS NOT NULL
 )
 INSERT INTO monitoring_traffic AS t (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
-SELECT span, date_trunc(span, at, 'UTC'), kind, update_type, reason, bucket,
+SELECT span, date_bin(length, at, '2001-01-01 00:00 UTC'), kind, update_type, reason, bucket,
     sum(n), sum(extracted), sum(stored), sum(ms)
-FROM split, (VALUES ('minute'), ('hour'), ('day'), ('week')) AS spans (span)
+FROM split, (VALUES ('minute', interval '1 minute'), ('hour', '1 hour'), ('6hours', '6 hours'), ('day', '1 day'),
+    ('week', '7 days')) AS spans (span, length)
 GROUP BY 1, 2, 3, 4, 5, 6 ORDER BY 1, 2
 ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
     n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
     ms = t.ms + EXCLUDED.ms
 """
+# A release without the six hours folds up to the moment when its worker ends: each new process makes them once more.
+_has_filled = threading.Event()
+_FILL = f"""
+INSERT INTO monitoring_traffic (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
+SELECT '{Span.SIX_HOURS}', date_bin('6 hours', at, '2001-01-01 00:00 UTC'), kind, update_type, reason, bucket,
+    sum(n), sum(extracted), sum(stored), sum(ms)
+FROM monitoring_traffic WHERE span = '{Span.HOUR}' GROUP BY 2, 3, 4, 5, 6
+"""  # noqa: S608 (constants)
 
 
 @dataclass(slots=True)
@@ -163,13 +181,11 @@ def counts(since: datetime, until: datetime) -> Counts:
 
 def _pieces(since: datetime, first: datetime, until: datetime) -> list[tuple[str, str, str, int, int, int, int, float]]:
     last = _floor(until) + MINUTE
-    spans = list(spans_between(first, last))
-    given: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
-    for number, (span, start, stop) in enumerate(spans):
-        given |= {f"span{number}": span, f"start{number}": start, f"stop{number}": stop}
-    sql = _COUNTS.replace("{spans}", "".join(map(_SPAN.format, range(len(spans)))))
+    spans, starts, stops = (list(column) for column in zip(*spans_between(first, last), strict=True))
+    given = {"since": since, "first": first, "last": last, "until": until}
+    given |= {"spans": spans, "starts": starts, "stops": stops}
     with connection.cursor() as cursor:
-        cursor.execute(sql, given)
+        cursor.execute(_COUNTS, given)
         rows: list[tuple[str, str, str, int, int, int, int, float]] = cursor.fetchall()
     return rows
 
@@ -182,7 +198,7 @@ def _largest(reasons: Counter[str]) -> Counter[str]:
 
 
 def spans_between(
-    first: datetime, last: datetime, spans: Sequence[Span] = (Span.WEEK, Span.DAY, Span.HOUR, Span.MINUTE)
+    first: datetime, last: datetime, spans: Sequence[Span] = tuple(reversed(KEPT))
 ) -> Iterator[tuple[Span, datetime, datetime]]:
     """Cut the time between two full minutes into as few rows as can be: weeks in the middle, minutes at both ends."""
     span, *finer = spans
@@ -220,6 +236,10 @@ def fold() -> None:
         # Two at once would wait for each other's rows in different orders.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_FOLDING])
         cursor.execute(_FOLD)
+        if not _has_filled.is_set():
+            Traffic.objects.filter(span=Span.SIX_HOURS).delete()
+            cursor.execute(_FILL)
+            transaction.on_commit(_has_filled.set)
     now = timezone.now()
     for span, age in KEPT.items():
         Traffic.objects.filter(span=span, at__lt=now - age).delete()

@@ -70,10 +70,13 @@ def shown(rate: float) -> str:
 
 
 def growth(name: str, value: float, window: timedelta) -> float:
-    """Note what a counter stands at; return by how much it grew in the window. One that was reset counts from zero."""
-    now = timezone.now()
-    samples = Sample.objects.filter(name=name, at__gt=now - window).order_by("at").values_list("value", flat=True)
-    values = [*samples, value]
+    """Note what a counter stands at; return by how much it grew in the window, or since the last check before it.
+
+    A counter that was reset counts from zero.
+    """
+    now, samples = timezone.now(), Sample.objects.filter(name=name).values_list("value", flat=True)
+    seen = samples.filter(at__gt=now - window).order_by("at") or samples.order_by("-at")[:1]
+    values = [*seen, value]
     Sample.objects.create(name=name, at=now, value=value)
     Sample.objects.filter(name=name, at__lt=now - SAMPLES_KEPT).delete()
     return sum(after - before if after >= before else after for before, after in pairwise(values))

@@ -1,6 +1,7 @@
 """The counts of the webhook equal a recount of the inbox, in every window, however and in whatever order it changed."""
 
 import random
+import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -176,7 +177,7 @@ def test_folding_adds_up_and_forgets_old_minutes() -> None:
         traffic.fold()
     assert not TrafficDelta.objects.exists()
     spans = Counter(Traffic.objects.values_list("span", flat=True))
-    assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.DAY: 2, Span.WEEK: 2}
+    assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.SIX_HOURS: 2, Span.DAY: 2, Span.WEEK: 2}
     assert traffic.totals() == {("bot_started", "done"): 3}
 
 
@@ -206,3 +207,17 @@ def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queri
     until = timezone.now()
     with django_assert_num_queries(1):
         traffic.counts(until - timedelta(hours=1), until)
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_new_process_makes_up_for_a_release_without_the_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+    put(timezone.now() - 20 * DAY, processing_ms=3.0)
+    traffic.fold()
+    six_hours = Traffic.objects.filter(span=Span.SIX_HOURS)
+    before = list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms"))
+    assert len(before) == 2
+    six_hours.delete()
+    monkeypatch.setattr(traffic, "_has_filled", threading.Event())
+    traffic.fold()
+    traffic.fold()
+    assert list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms")) == before
