@@ -5,29 +5,30 @@ from typing import Any
 
 from celery.schedules import crontab
 
+_SECONDS, _MINUTES = timedelta(seconds=1), timedelta(minutes=1)
+_ROUNDS = {
+    "profiles.tasks.refill_cache": 15 * _SECONDS,
+    "profiles.tasks.compare_lookups": 5 * _SECONDS,
+    "profiles.tasks.forget_direct_answers": 5 * _MINUTES,
+    "profiles.tasks.finish_erasures": _MINUTES,
+    "employees.tasks.work_on_jobs": 5 * _SECONDS,
+    "employees.tasks.retry_unresolved": 15 * _SECONDS,
+    "employees.tasks.forget_prior_values": 60 * _MINUTES,
+    "employees.tasks.forget_idempotent_requests": 60 * _MINUTES,
+    "webhooks.tasks.prune_inbox": _MINUTES,
+    "webhooks.tasks.check_backlog": _MINUTES,
+    "webhooks.tasks.check_silence": 15 * _MINUTES,
+    "monitoring.tasks.conduct_rollout": 15 * _SECONDS,
+    "monitoring.tasks.fold_traffic": 10 * _SECONDS,
+    "monitoring.tasks.take_census": 10 * _SECONDS,
+    "monitoring.tasks.take_snapshots": 5 * _MINUTES,
+    "monitoring.tasks.deliver_alerts": 10 * _SECONDS,
+}
+
 
 def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
     """Return the beat schedule; alerts are checked as often as the settings say."""
-    seconds, minutes = timedelta(seconds=1), timedelta(minutes=1)
-    rounds = {
-        "profiles.tasks.refill_cache": 15 * seconds,
-        "profiles.tasks.compare_lookups": 5 * seconds,
-        "profiles.tasks.forget_direct_answers": 5 * minutes,
-        "profiles.tasks.finish_erasures": minutes,
-        "employees.tasks.work_on_jobs": 5 * seconds,
-        "employees.tasks.retry_unresolved": 15 * seconds,
-        "employees.tasks.forget_prior_values": 60 * minutes,
-        "employees.tasks.forget_idempotent_requests": 60 * minutes,
-        "webhooks.tasks.prune_inbox": minutes,
-        "webhooks.tasks.check_backlog": minutes,
-        "webhooks.tasks.check_silence": 15 * minutes,
-        "monitoring.tasks.conduct_rollout": 15 * seconds,
-        "monitoring.tasks.fold_traffic": 10 * seconds,
-        "monitoring.tasks.take_census": 10 * seconds,
-        "monitoring.tasks.take_snapshots": 5 * minutes,
-        "monitoring.tasks.check_alerts": alerts_every,
-        "monitoring.tasks.deliver_alerts": 10 * seconds,
-    }
+    rounds = _ROUNDS | {"monitoring.tasks.check_alerts": alerts_every}
     # A round that found no worker in time is not made up for: the next one does its work.
     entries: dict[str, dict[str, Any]] = {
         task: {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}

@@ -1,11 +1,9 @@
 """The web processes' entry: the webhook's own application, and Django's for everything else."""
 
-import io
 import os
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from django.conf import settings
 from django.core.wsgi import get_wsgi_application
 
 if TYPE_CHECKING:
@@ -23,13 +21,4 @@ def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> 
     request_id.begin(environ.get("HTTP_X_REQUEST_ID", ""))
     if environ["PATH_INFO"] in receiver.PATHS:
         return receiver.application(environ, start_response)
-    if "HTTP_TRANSFER_ENCODING" in environ and not environ.get("CONTENT_LENGTH"):
-        _measure(environ)
     return django_application(environ, start_response)
-
-
-def _measure(environ: "WSGIEnvironment") -> None:
-    """Read a chunked body and tell its length: Django takes a body of no announced length for empty."""
-    body = environ["wsgi.input"].read(settings.DATA_UPLOAD_MAX_MEMORY_SIZE + 1)
-    environ["wsgi.input"] = io.BytesIO(body)
-    environ["CONTENT_LENGTH"] = str(len(body))

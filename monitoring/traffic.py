@@ -15,11 +15,10 @@ from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
-from django.db.models import Sum
 from django.utils import timezone
 
 from monitoring.history import start_of
-from monitoring.models import Span, Traffic, TrafficDelta
+from monitoring.models import Span, Traffic
 from webhooks import updates
 from webhooks.models import State
 
@@ -218,15 +217,6 @@ def _up(at: datetime, span: Span) -> datetime:
 
 def _floor(at: datetime) -> datetime:
     return at.replace(second=0, microsecond=0)
-
-
-def totals() -> dict[tuple[str, str], int]:
-    """Return the updates settled ever since, by type and state, repeats as ``repeat``: counters that never go down."""
-    found: Counter[tuple[str, str]] = Counter()
-    for rows in (Traffic.objects.filter(span=Span.DAY).exclude(kind="time"), TrafficDelta.objects.all()):
-        for update_type, kind, n in rows.values_list("update_type", "kind").annotate(total=Sum("n")):
-            found[updates.type_of({"update_type": update_type}), kind] += n
-    return dict(found)
 
 
 @transaction.atomic

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from monitoring import census, reports, traffic
+from monitoring import census, reports
 from webhooks.models import InboxUpdate
 
 GROWING = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_traffic")
@@ -17,7 +17,6 @@ REPORTS: dict[str, Callable[[], Any]] = {
     "quality": reports.quality,
     **{period: partial(reports.webhook_stats, period) for period in reports.PERIODS},
     "cache": reports.cache_health,
-    "totals": traffic.totals,
 }
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]

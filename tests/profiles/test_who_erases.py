@@ -1,0 +1,91 @@
+"""Who may erase a person, by which way, and what is recorded of it."""
+
+from io import StringIO
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import CommandError, call_command
+from django.db import IntegrityError, transaction
+from django.test import Client
+from pytest_django.fixtures import Settings
+from redis import Redis
+from rest_framework.test import APIClient
+
+from employees.history.models import EmployeeVersion
+from employees.models import Employee, University
+from profiles.tombstones import Erasure, Tombstone
+from tests.conftest import client_of
+from tests.profiles.everywhere import EVERYWHERE, FIRST, ID, LAST, OWN, TOKEN, person_everywhere, places
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+
+
+@pytest.fixture
+def employee(university: University, api: APIClient, settings: Settings) -> Employee:
+    settings.MAX_BOT_TOKEN = TOKEN
+    return person_everywhere(university, api)
+
+
+def test_the_audit_names_nobody_and_only_grows(api: APIClient, employee: Employee) -> None:
+    api.delete(f"/profiles/{ID}")
+    row = Erasure.objects.get()
+    assert (row.by, row.counts["employees"], row.counts["profile_cache"]) == ("root", 2, 1)
+    assert row.person == Tombstone.objects.get().key != ID
+    for act in (row.delete, lambda: Erasure.objects.update(by="x")):
+        with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
+            act()
+
+
+def test_twice_is_harmless(api: APIClient, employee: Employee) -> None:
+    assert [api.delete(f"/profiles/{ID}").status_code for _ in range(2)] == [204, 204]
+    assert (Tombstone.objects.count(), Erasure.objects.count()) == (1, 2)
+
+
+def test_a_data_protection_officer_may(db: None) -> None:
+    officer = User.objects.create_user("officer")
+    assert client_of(officer).delete(f"/profiles/{ID}").status_code == 403
+    officer.groups.add(Group.objects.get(name="data_protection_officer"))
+    assert client_of(officer).delete(f"/profiles/{ID}").status_code == 204
+    assert client_of(officer).get("/employees").status_code == 403
+
+
+@pytest.mark.parametrize("user_id", ["0", "007", "9223372036854775808", "a%20b", "%00"])
+def test_it_refuses_what_is_no_id(api: APIClient, user_id: str) -> None:
+    assert api.delete(f"/profiles/{user_id}").status_code == 400
+    assert not Tombstone.objects.exists()
+
+
+def test_the_admin_erases_as_well(client: Client, employee: Employee, superadmin: User, redis: Redis) -> None:
+    client.force_login(superadmin)
+    assert client.post(f"/admin/profiles/profile/{ID}/delete/", {"post": "yes"}).status_code == 302
+    assert places(redis, FIRST, LAST, OWN) == set()
+    assert client.get("/admin/profiles/erasure/").status_code == 200
+
+
+def run(*arguments: str) -> str:
+    out = StringIO()
+    call_command("erase_person", *arguments, stdout=out)
+    return out.getvalue()
+
+
+def test_the_command_counts_first(employee: Employee, redis: Redis) -> None:
+    told = run("--user-id", ID, "--reason", "asked to", "--dry-run")
+    assert "Dry run" in told
+    assert places(redis, FIRST, LAST, OWN) == EVERYWHERE
+    assert not Tombstone.objects.exists()
+    assert run("--user-id", ID, "--reason", "asked to").splitlines()[:-1] == told.splitlines()[:-1]
+    assert places(redis, FIRST, LAST, OWN) == set()
+    assert Erasure.objects.get().reason == "asked to"
+
+
+def test_a_version_from_before_another_phone_forgets_the_name(api: APIClient, employee: Employee) -> None:
+    versions = EmployeeVersion.objects.filter(id=employee.pk)
+    versions.update(phone="+12025550177", max_id=None, first_name=FIRST)
+    assert api.delete(f"/profiles/{ID}").status_code == 204
+    assert set(versions.values_list("first_name", flat=True)) == {"Неизвестно"}
+
+
+@pytest.mark.parametrize("arguments", [["--user-id", "0", "--reason", "x"], ["--user-id", "7", "--reason", " "]])
+def test_the_command_refuses(arguments: list[str]) -> None:
+    with pytest.raises(CommandError):
+        run(*arguments)
