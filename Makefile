@@ -5,7 +5,7 @@ PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input $(if 
 
 # Beside a `make run` in development, manage.py is in development too.
 MODE = test ! -f "$${DATA_DIR:-.data}/development.env" || export DEBUG="$${DEBUG:-true}";
-COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-hashes --no-emit-index-url \
+COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
 # The whole suite waits as long as it works: three workers keep two cores busy. It starts fifty processes, so the
