@@ -97,7 +97,9 @@ def test_it_refuses_without_a_reason() -> None:
         replay("--state", "dead", reason=" ")
 
 
-@pytest.mark.parametrize("selection", [["--since", "yesterday"], ["--state", "pending"], ["--id", "x"]])
+@pytest.mark.parametrize(
+    "selection", [["--since", "yesterday"], ["--state", "pending"], ["--id", "x"], ["--type", "nosuch"]]
+)
 def test_it_refuses_a_selection_that_makes_no_sense(selection: list[str]) -> None:
     with pytest.raises(CommandError):
         replay(*selection)

@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from config import shell
+from webhooks import updates
 from webhooks.models import InboxUpdate, State
 from webhooks.replays import outlook
 
@@ -26,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--id", nargs="+", type=int, metavar="N")
         states = [state.value for state in State if state is not State.PENDING]
         parser.add_argument("--state", nargs="+", choices=states)
-        parser.add_argument("--type", nargs="+", metavar="UPDATE_TYPE")
+        parser.add_argument("--type", nargs="+", choices=updates.TYPES, metavar="UPDATE_TYPE", help="MAX's, or other")
         parser.add_argument("--user", nargs="+", metavar="MAX_ID")
         parser.add_argument("--since", type=_moment, help="received from then on: 2026-11-25 or 2026-11-25T10:30+03:00")
         parser.add_argument("--until", type=_moment, help="received before; without an offset the time is UTC")
@@ -39,8 +40,8 @@ class Command(BaseCommand):
             raise CommandError(f"say which updates: {', '.join(f'--{name}' for name in _LOOKUPS)}")
         if not reason.strip():
             raise CommandError("--reason must say why")
-        updates = InboxUpdate.objects.filter(**{_LOOKUPS[name]: value for name, value in given.items()})
-        expected = outlook(updates)
+        selected = InboxUpdate.objects.filter(**{_LOOKUPS[name]: value for name, value in given.items()})
+        expected = outlook(selected)
         self.stdout.write(
             f"{expected.replayable} can be replayed, {expected.without_body} have no body any more, "
             f"{expected.pending} wait anyway"
@@ -48,7 +49,7 @@ class Command(BaseCommand):
         if dry_run or not expected.replayable:
             return
         with transaction.atomic():
-            count = updates.replay(by=shell.user(), reason=reason[:500], selection=_written(given)[:500])
+            count = selected.replay(by=shell.user(), reason=reason[:500], selection=_written(given)[:500])
         self.stdout.write(f"{count} updates put back into the queue")
 
 
