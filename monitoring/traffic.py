@@ -181,10 +181,9 @@ def counts(since: datetime, until: datetime) -> Counts:
 def _pieces(since: datetime, first: datetime, until: datetime) -> list[tuple[str, str, str, int, int, int, int, float]]:
     last = _floor(until) + MINUTE
     spans, starts, stops = (list(column) for column in zip(*spans_between(first, last), strict=True))
-    given = {"since": since, "first": first, "last": last, "until": until}
-    given |= {"spans": spans, "starts": starts, "stops": stops}
+    window = {"since": since, "first": first, "last": last, "until": until}
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, given)
+        cursor.execute(_COUNTS, {**window, "spans": spans, "starts": starts, "stops": stops})
         rows: list[tuple[str, str, str, int, int, int, int, float]] = cursor.fetchall()
     return rows
 

@@ -58,7 +58,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 class PatientView(APIView):
     # For those who may monitor, who are told in time that PostgreSQL does not answer.
-    authentication_classes = access.AUTHENTICATION
+    authentication_classes = access.READING_AUTHENTICATION
     permission_classes = [access.MayMonitor]
 
     def perform_authentication(self, request: Request) -> None:

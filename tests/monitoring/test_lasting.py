@@ -14,6 +14,7 @@ from django.db import connection
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
 
 from monitoring import census, lasting
 from monitoring.models import KeptFigure
@@ -102,6 +103,21 @@ def test_who_may_look_anyway_is_not_looked_up(superadmin: User, paused_postgres:
     assert client.get("/monitoring/profiles/coverage").json()["degraded"] is False
     paused_postgres.pause()
     assert client.get("/monitoring/profiles/coverage").json()["degraded"] is True
+
+
+@pytest.mark.parametrize(("is_staff", "status"), [(True, 200), (False, 403)])
+def test_a_token_speaks_for_itself_meanwhile(
+    settings: Settings, paused_postgres: SilentPostgres, is_staff: bool, status: int
+) -> None:
+    settings.MONITORING_TOKEN = "another-way-in"
+    User.objects.create_user("anna", password="right", is_staff=is_staff)
+    client = APIClient()
+    token = client.post("/api/token", {"username": "anna", "password": "right"}, format="json").json()["access"]
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
+    assert client.get("/monitoring/profiles/coverage").status_code == status
+    paused_postgres.pause()
+    answer = client.get("/monitoring/profiles/coverage")
+    assert (answer.status_code, answer.json().get("degraded")) == (status, True if is_staff else None)
 
 
 def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_postgres: SilentPostgres) -> None:
