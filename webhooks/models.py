@@ -139,7 +139,7 @@ class InboxUpdate(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.update_type} {self.pk}"
+        return f"{self.pk}: {self.update_type}"
 
 
 class Repeat(models.Model):

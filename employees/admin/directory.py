@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
@@ -9,6 +10,8 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.http import HttpRequest
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
@@ -50,11 +53,13 @@ class EmployeePaginator(BoundedPaginator):
 
 
 class InWords(HistoricalRecordContextHelper):
-    """Shows a choice by its words, and an object by its name."""
+    """Shows a choice by its words, an object by its name, a moment in local time, and nothing as a dash."""
 
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
         choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
-        return choices.get(value, value)
+        if isinstance(value, datetime):
+            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
+        return choices.get(value, "—" if value is None else value)
 
 
 class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):

@@ -86,7 +86,7 @@ class Alert(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.kind} {self.key}".strip()
+        return f"{self.get_kind_display()} {self.key}".strip()
 
     @property
     def is_open(self) -> bool:
