@@ -116,15 +116,15 @@ openapi: development ## write openapi.json anew
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
 migrate-up: runtime ## apply the migrations
-	$(MODE) $(PY) manage.py migrate
+	@$(MODE) $(PY) manage.py migrate
 
 migrate-down: runtime ## the schema of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
-	$(MODE) $(PY) manage.py rollback schema $(ARGS)
+	@$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
 deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR
-	$(MODE) $(PY) manage.py migrate --no-input
-	$(MODE) $(PY) manage.py collectstatic --no-input --verbosity 0
-	$(MODE) $(PY) manage.py check --deploy
+	@$(MODE) $(PY) manage.py migrate --no-input
+	@$(MODE) $(PY) manage.py collectstatic --no-input --verbosity 0
+	@$(MODE) $(PY) manage.py check --deploy
 	@$(PY) -m config.console reload
 
 health: runtime ## one line a component: web, stores, processes, inbox, rollout, alerts

@@ -4,7 +4,9 @@ import sys
 from pathlib import Path
 
 import django
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
+from django.db import OperationalError
 from django.utils import translation
 from environ import Env
 
@@ -14,8 +16,14 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     # Beside a running `make run` its development mode and its port hold for commands too; the web processes never read
     # this file.
-    Env.read_env(Path(os.environ.get("DATA_DIR", Path(__file__).parent / ".data")) / "development.env")
-    django.setup()
+    Env.read_env(Path(os.environ.get("DATA_DIR") or Path(__file__).parent / ".data") / "development.env")
+    try:
+        django.setup()
+    except ImproperlyConfigured as error:
+        sys.exit(f"manage.py: {error}")
     # Commands speak one language, whole; Russian is the admin's and, by Accept-Language, the API's.
     translation.activate("en")
-    execute_from_command_line(sys.argv)
+    try:
+        execute_from_command_line(sys.argv)
+    except OperationalError as error:
+        sys.exit(f"PostgreSQL: {str(error).splitlines()[0]}")

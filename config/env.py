@@ -1,4 +1,4 @@
-"""Readers of the environment: Go durations, libpq URLs, and the secrets that production insists on."""
+"""Readers of the environment: a blank value is the default, a wrong one is refused by its variable's name."""
 
 import re
 from datetime import timedelta
@@ -19,6 +19,8 @@ _UNITS = {
 }
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|m|s)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
+_BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
+_NUMBER = re.compile(r"\d{1,10}(\.\d{1,10})?")
 _WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migration guide's example, refused)
@@ -45,6 +47,27 @@ def duration(env: Env, name: str, default: str) -> timedelta:
         return parse_duration(env.str(name, default) or default)
     except ValueError as error:
         raise ImproperlyConfigured(f"{name}: {error}") from None
+
+
+def boolean(env: Env, name: str, default: bool) -> bool:
+    word = env.str(name).strip().lower()
+    if word and word not in _BOOLEANS:
+        raise ImproperlyConfigured(f"{name}: {word!r} is neither true nor false")
+    return _BOOLEANS.get(word, default)
+
+
+def number(env: Env, name: str, default: float, most: float = 10**9) -> float:
+    text = env.str(name).strip()
+    if text and not (_NUMBER.fullmatch(text) and float(text) <= most):
+        raise ImproperlyConfigured(f"{name}: {text!r} is not a number from 0 to {most:g}")
+    return float(text or default)
+
+
+def whole(env: Env, name: str, default: int) -> int:
+    value = number(env, name, default)
+    if not value.is_integer():
+        raise ImproperlyConfigured(f"{name}: {value:g} is not a whole number")
+    return int(value)
 
 
 def hours(name: str, text: str) -> tuple[int, int]:
@@ -76,6 +99,13 @@ def database(url: str) -> dict[str, Any]:
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }
+
+
+def email(name: str, url: str) -> dict[str, Any]:
+    try:
+        return dict(DjangoEnv.email_url_config(url))
+    except (ImproperlyConfigured, ValueError):
+        raise ImproperlyConfigured(f"{name} is not a URL such as smtp+tls://user:password@host:587") from None
 
 
 def comma_list(text: str) -> list[str]:

@@ -8,7 +8,19 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import counters
-from config.env import Env, comma_list, database, duration, hours, refuse_plain_http, refuse_weak_production
+from config.env import (
+    Env,
+    boolean,
+    comma_list,
+    database,
+    duration,
+    email,
+    hours,
+    number,
+    refuse_plain_http,
+    refuse_weak_production,
+    whole,
+)
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
 from config.theme import CONTENT_SECURITY_POLICY, UNFOLD  # noqa: F401 (settings of the admin)
@@ -25,7 +37,7 @@ DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".data")
 # What a running `make run` wrote: lets manage.py, psql and the tests' curl lines reach its services.
 Env.read_env(DATA_DIR / "services.env")
 
-DEBUG = env.bool("DEBUG", False)
+DEBUG = boolean(env, "DEBUG", False)
 SECRET_KEY = env.str("SECRET_KEY", "")
 WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
 WEBHOOK_SECRETS = [secret.encode() for secret in comma_list(WEBHOOK_SECRET)]
@@ -106,11 +118,11 @@ DATABASES = {"default": database(env.str("DATABASE_URL", "postgresql://postgres@
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 PROFILE_TTL = duration(env, "PROFILE_TTL", "720h")
-PROFILE_CACHE_ENABLED = env.bool("PROFILE_CACHE_ENABLED", True)
+PROFILE_CACHE_ENABLED = boolean(env, "PROFILE_CACHE_ENABLED", True)
 PROFILE_CACHE_TIMEOUT = duration(env, "PROFILE_CACHE_TIMEOUT", "3s")
 REDIS_ADDR = env.str("REDIS_ADDR", "localhost:6379")
 REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
-REDIS_DB = env.int("REDIS_DB", 1)
+REDIS_DB = whole(env, "REDIS_DB", 1)
 REDIS_URL = env.str("REDIS_URL", "") or "redis://{}{}/{}".format(
     f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else "", REDIS_ADDR, REDIS_DB
 )
@@ -148,10 +160,10 @@ CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 
 # Rollout
 
-PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.float("PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 0.0)
-EMPLOYEE_SERVICE_PROFILE_ENABLED = env.bool("EMPLOYEE_SERVICE_PROFILE_ENABLED", True)
-CHAT_SERVICE_PROFILE_ENABLED = env.bool("CHAT_SERVICE_PROFILE_ENABLED", True)
-WEBHOOK_ENABLED = env.bool("WEBHOOK_ENABLED", True)
+PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = number(env, "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 0, most=100)
+EMPLOYEE_SERVICE_PROFILE_ENABLED = boolean(env, "EMPLOYEE_SERVICE_PROFILE_ENABLED", True)
+CHAT_SERVICE_PROFILE_ENABLED = boolean(env, "CHAT_SERVICE_PROFILE_ENABLED", True)
+WEBHOOK_ENABLED = boolean(env, "WEBHOOK_ENABLED", True)
 ROLLOUT_DWELL = duration(env, "ROLLOUT_DWELL", "24h")
 
 # Direct API
@@ -167,7 +179,7 @@ MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
 # Webhook
 
 WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
-WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", False)
+WEBHOOK_AUTO_RESUBSCRIBE = boolean(env, "WEBHOOK_AUTO_RESUBSCRIBE", False)
 WEBHOOK_SILENCE_AFTER = duration(env, "WEBHOOK_SILENCE_AFTER", "6h")
 WEBHOOK_WORKING_HOURS = hours("WEBHOOK_WORKING_HOURS", env.str("WEBHOOK_WORKING_HOURS", "") or "8-20")
 INBOX_LAG_ALERT = duration(env, "INBOX_LAG_ALERT", "5m")
@@ -177,24 +189,23 @@ INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160
 
 # Monitoring
 
-MONITORING_ENABLED = env.bool("MONITORING_ENABLED", True)
+MONITORING_ENABLED = boolean(env, "MONITORING_ENABLED", True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
-PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", True)
-PROFILE_QUALITY_ALERT_THRESHOLD = env.float("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
-WEBHOOK_ERROR_ALERT_THRESHOLD = env.float("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
+PROMETHEUS_ENABLED = boolean(env, "PROMETHEUS_ENABLED", True)
+PROFILE_QUALITY_ALERT_THRESHOLD = number(env, "PROFILE_QUALITY_ALERT_THRESHOLD", 0.8, most=1)
+WEBHOOK_ERROR_ALERT_THRESHOLD = number(env, "WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05, most=1)
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
 ALERT_SLACK_WEBHOOK = env.str("ALERT_SLACK_WEBHOOK", "")
 ALERT_EMAIL_TO = comma_list(env.str("ALERT_EMAIL_TO", ""))
 ALERT_EMAIL_FROM = env.str("ALERT_EMAIL_FROM", "") or "alerts@localhost"
 DEFAULT_FROM_EMAIL = ALERT_EMAIL_FROM
-EMAIL_URL = env.str("EMAIL_URL", "") or "smtp://localhost:25"
-vars().update(Env.email_url_config(EMAIL_URL))
+vars().update(email("EMAIL_URL", env.str("EMAIL_URL", "") or "smtp://localhost:25"))
 EMAIL_TIMEOUT = 5
 
 # HTTP
 
 # How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
-TRUSTED_PROXIES = int(env.str("TRUSTED_PROXIES", "") or 0)
+TRUSTED_PROXIES = whole(env, "TRUSTED_PROXIES", 0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
@@ -242,7 +253,7 @@ AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
 # Requests a second of one user to one process; 0: no limit.
-API_RATE_LIMIT = env.int("API_RATE_LIMIT", 0 if DEBUG else 100)
+API_RATE_LIMIT = whole(env, "API_RATE_LIMIT", 0 if DEBUG else 100)
 # Versions are shown; going back to one would overwrite what came since unseen.
 SIMPLE_HISTORY_REVERT_DISABLED = True
 IMPORT_EXPORT_USE_TRANSACTIONS = True

@@ -1,4 +1,4 @@
-"""Bodies of the API that are too large, or of a length that nobody announced."""
+"""Bodies of the API that are too large; those of a length that nobody announced are test_web's."""
 
 import json
 
@@ -7,8 +7,7 @@ from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework_simplejwt.tokens import AccessToken
 
-from employees.models import University
-from tests.webhooks.sending import ChunkedInput, send
+from tests.webhooks.sending import send
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -28,29 +27,14 @@ def limit() -> int:
     return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
 
 
-def test_a_chunked_body_is_read(token: str, university: University, cache_first: None) -> None:
-    body = {"phone": "+12025550100", "first_name": "А", "last_name": "Б", "university_id": university.pk}
-    answer = send(path="/employees", chunked=ChunkedInput(json.dumps(body).encode()), authorization=token)
-    assert (answer.status, json.loads(answer.body)["phone"]) == (201, "+12025550100")
-
-
-@pytest.mark.parametrize("is_chunked", [False, True])
-def test_it_refuses_a_body_over_the_limit(token: str, limit: int, is_chunked: bool) -> None:
-    body = body_of(limit + 1)
-    chunked = ChunkedInput(body) if is_chunked else None
-    answer = send(body, path="/employees", chunked=chunked, authorization=token)
+def test_it_refuses_a_body_over_the_limit(token: str, limit: int) -> None:
+    answer = send(body_of(limit + 1), path="/employees", authorization=token)
     assert (answer.status, answer.code) == (413, "PAYLOAD_TOO_LARGE")
 
 
 def test_up_to_the_limit_it_is_judged_by_its_content(token: str, limit: int, cache_first: None) -> None:
     answer = send(body_of(limit), path="/employees", authorization=token)
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
-
-
-def test_an_endless_body_is_read_up_to_the_limit_only(token: str, limit: int) -> None:
-    endless = ChunkedInput(bytes(4 * limit))
-    assert send(path="/employees", chunked=endless, authorization=token).status == 413
-    assert endless.consumed == limit + 1
 
 
 def test_a_form_over_the_limit_is_refused_in_the_same_shape(limit: int) -> None:

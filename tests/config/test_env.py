@@ -1,13 +1,26 @@
 import os
 import subprocess
 import sys
+from collections.abc import Callable
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.env import GUIDE_SECRET, Env, database, hours, parse_duration, refuse_weak_production
+from config.env import (
+    GUIDE_SECRET,
+    Env,
+    boolean,
+    database,
+    email,
+    hours,
+    number,
+    parse_duration,
+    refuse_weak_production,
+    whole,
+)
 from config.processes import BASE_DIR
 
 KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
@@ -35,6 +48,39 @@ def test_it_reads_a_database_url_over_a_socket() -> None:
 def test_it_refuses_what_is_no_database_url() -> None:
     with pytest.raises(ImproperlyConfigured, match="DATABASE_URL"):
         database("mysql://root:secret@localhost/x")
+
+
+def test_a_blank_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("X", " ")
+    assert (boolean(Env(), "X", True), whole(Env(), "X", 3), number(Env(), "X", 0.5)) == (True, 3, 0.5)
+    monkeypatch.delenv("X")
+    assert (boolean(Env(), "X", True), whole(Env(), "X", 3), number(Env(), "X", 0.5)) == (True, 3, 0.5)
+
+
+@pytest.mark.parametrize(("word", "value"), [("true", True), ("On", True), ("1", True), ("FALSE", False), ("0", False)])
+def test_true_and_false(monkeypatch: pytest.MonkeyPatch, word: str, value: bool) -> None:
+    monkeypatch.setenv("X", word)
+    assert boolean(Env(), "X", not value) is value
+
+
+@pytest.mark.parametrize(
+    ("reader", "text"),
+    [
+        (partial(boolean, default=True), "maybe"),
+        (partial(whole, default=1), "abc"),
+        (partial(whole, default=1), "1.5"),
+        (partial(whole, default=1), "-1"),
+        (partial(number, default=0.8, most=1), "80"),
+        (partial(number, default=0.8, most=1), "nan"),
+        (lambda env, name: email(name, env.str(name)), "nonsense"),
+    ],
+)
+def test_a_wrong_value_is_refused_by_its_name(
+    monkeypatch: pytest.MonkeyPatch, reader: Callable[[Env, str], object], text: str
+) -> None:
+    monkeypatch.setenv("SOME_VARIABLE", text)
+    with pytest.raises(ImproperlyConfigured, match="SOME_VARIABLE"):
+        reader(Env(), "SOME_VARIABLE")
 
 
 def test_hours_of_a_day() -> None:

@@ -23,6 +23,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         if once:
+            connection.ensure_connection()
             self.stdout.write(f"{process_inbox()} updates processed")
             return
         stopping = threading.Event()

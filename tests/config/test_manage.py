@@ -1,0 +1,29 @@
+"""Whatever stops a command before it starts is one line and an exit code."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from config.embedded import free_port
+from config.processes import BASE_DIR
+
+
+@pytest.mark.parametrize(
+    ("environment", "line"),
+    [
+        ({"DEBUG": "false"}, "manage.py: SECRET_KEY must be set"),
+        ({"DEBUG": "maybe"}, "manage.py: DEBUG: 'maybe' is neither true nor false"),
+        ({"DEBUG": "true", "PROFILE_TTL": "abc"}, "manage.py: PROFILE_TTL: 'abc' is not a duration"),
+        ({"DEBUG": "true", "DATABASE_URL": "postgresql://x@127.0.0.1:{port}/x"}, "PostgreSQL: connection failed"),
+    ],
+)
+def test_it_refuses_in_one_line(tmp_path: Path, environment: dict[str, str], line: str) -> None:
+    told = {name: value.format(port=free_port()) for name, value in environment.items()}
+    told |= {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "DATA_DIR": str(tmp_path)}
+    argv = [sys.executable, "manage.py", "alerts", "list"]
+    done = subprocess.run(argv, cwd=BASE_DIR, env=told, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
+    assert done.stderr.startswith(line)
