@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -9,7 +10,7 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
@@ -36,6 +37,7 @@ from profiles.resolver import resolve
 
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000
+_ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
@@ -64,6 +66,19 @@ class InWords(HistoricalRecordContextHelper):
 
 class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
     object_history_list_template = "employees/versions.html"
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show no versions to those whose limits hide the row: the library asks for the model's permission only."""
+        is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
+        if is_hidden or not _ID.fullmatch(object_id):
+            raise Http404
+        return super().history_view(request, object_id, extra_context)
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Offer no form of a version: the library saves what is posted to it by anybody who may view."""
+        raise Http404
 
     def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
         return InWords(self.model, historical_record)
@@ -179,9 +194,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     # History
 
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        extra = {"backfilled": backfilled(int(object_id)) if object_id.isdecimal() else []}
-        return super().history_view(request, object_id, extra | (extra_context or {}))
+    def render_history_view(self, request: HttpRequest, template: str, context: dict[str, Any], **kwargs: Any) -> Any:
+        extra = {"backfilled": backfilled(context["object"].pk)}
+        return super().render_history_view(request, template, context | extra, **kwargs)
 
     # Files
 
