@@ -141,6 +141,12 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "phone":
+            # A browser cuts what is pasted at maxlength, and a spelling that lost its end is another number.
+            kwargs["max_length"] = None
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         scope = admin_scope(request)
         if db_field.name == "university" and scope is not None:

@@ -81,6 +81,19 @@ def test_an_employee_is_added_as_by_the_api(admin: Client, university: Universit
     assert not UnresolvedName.objects.exists()
 
 
+def test_no_spelling_of_a_phone_is_cut(admin: Client, university: University) -> None:
+    assert "maxlength" not in str(admin.get(ADD).context["adminform"].form["phone"])
+    spelled = form(university, phone=" +7 (900) 777 - 10 - 00 ")
+    assert admin.post(ADD, spelled).status_code == 302
+    employee = Employee.objects.get()
+    assert employee.phone == "+79007771000"
+    change = f"/admin/employees/employee/{employee.pk}/change/"
+    assert "maxlength" not in str(admin.get(change).context["adminform"].form["phone"])
+    assert admin.post(change, spelled | {"first_name": "Анна"}).status_code == 302
+    answer = admin.post(ADD, form(university, phone="9" * 1000))
+    assert list(answer.context["adminform"].form.errors) == ["phone"]
+
+
 def test_one_added_without_a_name_is_looked_up(admin: Client, university: University) -> None:
     assert admin.post(ADD, form(university)).status_code == 302
     employee = Employee.objects.get()
