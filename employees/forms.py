@@ -1,8 +1,9 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
 from employees.models import Employee
 from employees.naming import NAMES
@@ -16,6 +17,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Employee
         fields = ("phone", "last_name", "first_name", "middle_name", "max_id", "university", "role")
+        error_messages: ClassVar = {"phone": {"unique": _("an employee with this phone already exists")}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
