@@ -138,6 +138,13 @@ def test_a_name_edited_is_manual_and_the_source_cannot_be(admin: Client, univers
     assert employee.profile_last_updated is None
 
 
+@pytest.mark.parametrize("field", ["id__exact", "university__id__exact"])
+def test_an_id_that_no_row_can_have_finds_nothing(admin: Client, university: University, field: str) -> None:
+    Employee.objects.create(phone="+12025550100", university=university)
+    page = admin.get("/admin/employees/employee/", {field: "9" * 20})
+    assert (page.status_code, page.context["cl"].result_count) == (200, 0)
+
+
 @pytest.mark.parametrize(
     "fields",
     [{"phone": "89165550142"}, {"phone": "+7916555014"}, {"phone": "+0916555014"}, {"max_id": "007"},
