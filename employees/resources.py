@@ -19,6 +19,8 @@ from profiles.identity import user_id_of
 
 # A spreadsheet runs a cell that begins so; an apostrophe before it shows it as text. A phone is a number at worst.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
+# Those that an import reads.
+COLUMNS = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name")
 _PHONE = re.compile(r"\+[0-9]{8,15}")
 
 
@@ -71,7 +73,7 @@ class EmployeeResource(ModelResource):
 
     class Meta:
         model = Employee
-        fields = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name", "profile_source")
+        fields = (*COLUMNS, "profile_source")
         import_id_fields = ("phone",)
         use_transactions = True
         skip_unchanged = True

@@ -16,7 +16,6 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
-from import_export.formats.base_formats import CSV, XLSX
 from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
@@ -26,12 +25,14 @@ from unfold.decorators import display
 
 from config.paging import BoundedPaginator
 from employees.admin.access import EXPORT, admin_scope
+from employees.admin.formats import CSV, XLSX
 from employees.forms import EmployeeForm
 from employees.history.models import backfilled
 from employees.models import Employee, University
 from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
-from employees.resources import EmployeeResource
+from employees.resources import COLUMNS, EmployeeResource
+from employees.spreadsheets import Unreadable
 from profiles.models import ProfileSource
 from profiles.resolver import resolve
 
@@ -212,6 +213,16 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(EXPORT) and self.has_view_permission(request))
+
+    def import_action(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Name the columns that are read: the library names those that are only written, and none after a refusal."""
+        page = super().import_action(request, **kwargs)
+        page.context_data["fields_list"] = [("", COLUMNS)]
+        return page
+
+    def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
+        words = str(e) if isinstance(e, Unreadable) else _("the file cannot be read in the chosen format")
+        form.add_error("import_file", words)
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""
