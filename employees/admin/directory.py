@@ -11,6 +11,7 @@ from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.http import Http404, HttpRequest
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
@@ -223,6 +224,14 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
         words = str(e) if isinstance(e, Unreadable) else _("the file cannot be read in the chosen format")
         form.add_error("import_file", words)
+
+    def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
+        try:
+            return super().process_import(request, **kwargs)
+        except FileNotFoundError:
+            # It is kept until it is imported: a second press of the button finds none.
+            self.message_user(request, _("This file was imported already."), messages.WARNING)
+            return redirect("admin:employees_employee_changelist")
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""

@@ -97,6 +97,9 @@ def test_a_file_is_imported_once(admin: Client) -> None:
     confirmed = admin.post(IMPORT, {"import_file": file, "format": "0"}).context["confirm_form"].initial
     assert "1 new" in admin.post(PROCESS, confirmed, follow=True).content.decode()
     assert Employee.objects.get().last_name == "Ёлкина"
+    again = admin.post(PROCESS, confirmed, follow=True)
+    assert again.redirect_chain == [("/admin/employees/employee/", 302)]
+    assert "This file was imported already." in again.content.decode()
 
 
 def test_an_export_is_read_by_a_spreadsheet_and_by_the_import(admin: Client, university: University) -> None:
