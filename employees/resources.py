@@ -14,6 +14,7 @@ from import_export.widgets import Widget
 
 from employees.models import Employee, Role, University
 from employees.naming import NAMES, ask_later, note_source
+from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
 from profiles.identity import user_id_of
 
@@ -107,8 +108,8 @@ class EmployeeResource(ModelResource):
 
     def _place(self, instance: Employee, row: Any) -> None:
         described = {name: _text(row.get(name)) for name in ("inn", "kpp", "university_name")}
-        if described["inn"] and not re.fullmatch(r"\d{10}|\d{12}", described["inn"]):
-            raise ValueError(_("an INN has 10 or 12 digits, not “%s”") % described["inn"])
+        inn_of(described["inn"])
+        kpp_of(described["kpp"])
         if described["inn"] or described["university_name"]:
             instance.university = University.objects.described(**described)
         elif instance.university_id is None and self.university is not None:

@@ -27,7 +27,7 @@ from unfold.decorators import display
 from config.paging import BoundedPaginator
 from employees.admin.access import EXPORT, admin_scope
 from employees.admin.formats import CSV, XLSX
-from employees.forms import EmployeeForm
+from employees.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled
 from employees.models import Employee, University
 from employees.models.directory import FEW
@@ -88,6 +88,7 @@ class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
 
 @admin.register(University)
 class UniversityAdmin(VersionedAdmin):
+    form = UniversityForm
     list_display = ("name", "inn", "kpp")
     search_fields = ("name", "inn")
     paginator = BoundedPaginator

@@ -138,6 +138,25 @@ def test_a_name_edited_is_manual_and_the_source_cannot_be(admin: Client, univers
     assert employee.profile_last_updated is None
 
 
+UNIVERSITY = "/admin/employees/university/add/"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("inn", "1", "an INN has 10 or 12 digits, not “1”"), ("inn", "٧" * 10, "an INN has 10 or 12 digits"),
+     ("kpp", "2", "a KPP has 9 digits, not “2”"), ("kpp", "77010100a", "a KPP has 9 digits")],
+)  # fmt: skip
+def test_a_university_is_refused_as_by_the_api(admin: Client, field: str, value: str, words: str) -> None:
+    right = {"name": "МГУ", "inn": "7701234567", "kpp": "770101001"}
+    answer = admin.post(UNIVERSITY, right | {field: value})
+    assert list(answer.context["adminform"].form.errors) == [field]
+    assert words in str(answer.context["adminform"].form.errors[field])
+    assert admin.post(UNIVERSITY, right).status_code == 302
+    assert admin.post(UNIVERSITY, {"name": "СПбГУ", "inn": "", "kpp": ""}).status_code == 302
+    page = f"/admin/employees/university/{University.objects.get(name='МГУ').pk}/change/"
+    assert admin.post(page, right | {field: value}).status_code == 200
+
+
 @pytest.mark.parametrize("field", ["id__exact", "university__id__exact"])
 def test_an_id_that_no_row_can_have_finds_nothing(admin: Client, university: University, field: str) -> None:
     Employee.objects.create(phone="+12025550100", university=university)
