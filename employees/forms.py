@@ -1,11 +1,13 @@
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.utils.translation import gettext_lazy as _
 
-from employees.models import Employee
+from employees.models import Employee, University
 from employees.naming import NAMES
+from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
 from profiles.identity import user_id_of
 
@@ -16,6 +18,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     class Meta:
         model = Employee
         fields = ("phone", "last_name", "first_name", "middle_name", "max_id", "university", "role")
+        error_messages: ClassVar = {"phone": {"unique": _("an employee with this phone already exists")}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -48,3 +51,21 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     @property
     def given(self) -> dict[str, Any]:
         return {name: self.cleaned_data[name] for name in self.changed_data}
+
+
+class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = University
+        fields = ("name", "inn", "kpp")
+
+    def clean_inn(self) -> str:
+        try:
+            return inn_of(self.cleaned_data["inn"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def clean_kpp(self) -> str:
+        try:
+            return kpp_of(self.cleaned_data["kpp"])
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None

@@ -14,11 +14,14 @@ from import_export.widgets import Widget
 
 from employees.models import Employee, Role, University
 from employees.naming import NAMES, ask_later, note_source
+from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
 from profiles.identity import user_id_of
 
 # A spreadsheet runs a cell that begins so; an apostrophe before it shows it as text. A phone is a number at worst.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
+# Those that an import reads.
+COLUMNS = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name")
 _PHONE = re.compile(r"\+[0-9]{8,15}")
 
 
@@ -71,7 +74,7 @@ class EmployeeResource(ModelResource):
 
     class Meta:
         model = Employee
-        fields = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name", "profile_source")
+        fields = (*COLUMNS, "profile_source")
         import_id_fields = ("phone",)
         use_transactions = True
         skip_unchanged = True
@@ -105,8 +108,8 @@ class EmployeeResource(ModelResource):
 
     def _place(self, instance: Employee, row: Any) -> None:
         described = {name: _text(row.get(name)) for name in ("inn", "kpp", "university_name")}
-        if described["inn"] and not re.fullmatch(r"\d{10}|\d{12}", described["inn"]):
-            raise ValueError(_("an INN has 10 or 12 digits, not “%s”") % described["inn"])
+        inn_of(described["inn"])
+        kpp_of(described["kpp"])
         if described["inn"] or described["university_name"]:
             instance.university = University.objects.described(**described)
         elif instance.university_id is None and self.university is not None:

@@ -15,11 +15,11 @@ from config.errors import AlreadyExists
 from employees.access import Scope, scope_of
 from employees.models import Employee, MaxIdJob, Role, University
 from employees.naming import named_employee, rename
+from employees.tax_numbers import INN, KPP
 from profiles import phones
 from profiles.resolver import resolve
 from profiles.serializers import NameField, UserIdField, checked_text
 
-INN, KPP = r"^([0-9]{10}|[0-9]{12})$", r"^[0-9]{9}$"
 _ID = re.compile(r"[0-9]{1,18}")
 _DESCRIPTION = ("inn", "kpp", "university_name")
 

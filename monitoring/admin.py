@@ -15,6 +15,7 @@ from unfold.admin import ModelAdmin
 from waffle.models import Switch
 
 from config import headings
+from employees.models import University
 from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.models import GateCheck, RoundTrip, Signature
 from profiles.models import Comparison
@@ -102,6 +103,13 @@ class ScopeForm(ReasonedForm):
     class Meta:
         model = Scope
         fields = ("university_id", "phase", "is_allowed", "expires_at")
+
+    def clean_university_id(self) -> int:
+        """Refuse a number that no university has; one that lost its university since may still be changed."""
+        pk = int(self.cleaned_data["university_id"])
+        if "university_id" in self.changed_data and not University.objects.filter(pk=pk).exists():
+            raise forms.ValidationError(_("there is no such university"))
+        return pk
 
     def attempt(self, order: Order) -> None:
         rules.refuse_unreasoned(order.reason)

@@ -13,7 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 
 from config.paging import BoundedPaginator
-from profiles import cache
+from profiles import cache, names
 from profiles.erasure import erase
 from profiles.identity import user_id_of
 from profiles.models import PhoneLink, Profile, ProfileSource
@@ -36,9 +36,28 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
 
+    def clean_first_name(self) -> str:
+        return names.clean(self.cleaned_data["first_name"] or "")
+
+    def clean_last_name(self) -> str:
+        return names.clean(self.cleaned_data["last_name"] or "")
+
+    def clean_user_provided_name(self) -> str:
+        given = self.cleaned_data["user_provided_name"]
+        try:
+            return names.user_provided(given) if given else ""
+        except ValueError as error:
+            raise forms.ValidationError(str(error)) from None
+
+    def clean(self) -> dict[str, Any]:
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        if "user_id" in self.fields and not self.errors and not any(given[name] for name in _NAMES):
+            raise forms.ValidationError(_("A profile begins with a name: the first, the last or the person's own."))
+        return given
+
     def sighting(self) -> Sighting:
         now = timezone.now()
-        claims = {name: Claim(True, now, self.cleaned_data[name] or "") for name in _NAMES if name in self.changed_data}
+        claims = {name: Claim(True, now, self.cleaned_data[name]) for name in _NAMES if name in self.changed_data}
         return Sighting(self.instance.user_id, now, **claims)
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import re
 from datetime import datetime
 from functools import cached_property
 from typing import Any
@@ -9,13 +10,13 @@ from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
+from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
-from import_export.formats.base_formats import CSV, XLSX
 from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
@@ -25,17 +26,20 @@ from unfold.decorators import display
 
 from config.paging import BoundedPaginator
 from employees.admin.access import EXPORT, admin_scope
-from employees.forms import EmployeeForm
+from employees.admin.formats import CSV, XLSX
+from employees.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled
 from employees.models import Employee, University
 from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
-from employees.resources import EmployeeResource
+from employees.resources import COLUMNS, EmployeeResource
+from employees.spreadsheets import Unreadable
 from profiles.models import ProfileSource
 from profiles.resolver import resolve
 
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000
+_ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
@@ -65,12 +69,26 @@ class InWords(HistoricalRecordContextHelper):
 class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
     object_history_list_template = "employees/versions.html"
 
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Show no versions to those whose limits hide the row: the library asks for the model's permission only."""
+        is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
+        if is_hidden or not _ID.fullmatch(object_id):
+            raise Http404
+        return super().history_view(request, object_id, extra_context)
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Offer no form of a version: the library saves what is posted to it by anybody who may view."""
+        raise Http404
+
     def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
         return InWords(self.model, historical_record)
 
 
 @admin.register(University)
 class UniversityAdmin(VersionedAdmin):
+    form = UniversityForm
     list_display = ("name", "inn", "kpp")
     search_fields = ("name", "inn")
     paginator = BoundedPaginator
@@ -126,6 +144,12 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "phone":
+            # A browser cuts what is pasted at maxlength, and a spelling that lost its end is another number.
+            kwargs["max_length"] = None
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
     def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         scope = admin_scope(request)
         if db_field.name == "university" and scope is not None:
@@ -179,9 +203,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     # History
 
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        extra = {"backfilled": backfilled(int(object_id)) if object_id.isdecimal() else []}
-        return super().history_view(request, object_id, extra | (extra_context or {}))
+    def render_history_view(self, request: HttpRequest, template: str, context: dict[str, Any], **kwargs: Any) -> Any:
+        extra = {"backfilled": backfilled(context["object"].pk)}
+        return super().render_history_view(request, template, context | extra, **kwargs)
 
     # Files
 
@@ -191,6 +215,24 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(EXPORT) and self.has_view_permission(request))
+
+    def import_action(self, request: HttpRequest, **kwargs: Any) -> Any:
+        """Name the columns that are read: the library names those that are only written, and none after a refusal."""
+        page = super().import_action(request, **kwargs)
+        page.context_data["fields_list"] = [("", COLUMNS)]
+        return page
+
+    def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
+        words = str(e) if isinstance(e, Unreadable) else _("the file cannot be read in the chosen format")
+        form.add_error("import_file", words)
+
+    def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
+        try:
+            return super().process_import(request, **kwargs)
+        except FileNotFoundError:
+            # It is kept until it is imported: a second press of the button finds none.
+            self.message_user(request, _("This file was imported already."), messages.WARNING)
+            return redirect("admin:employees_employee_changelist")
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""

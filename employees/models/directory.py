@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import json
 import re
 from typing import Any, ClassVar
 
@@ -11,6 +10,7 @@ from django.db.models.functions import Cast, Substr
 from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
+from config.paging import expected
 from profiles import names, phones
 from profiles.models import ProfileSource
 
@@ -116,21 +116,17 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
     def count_or_estimate(self, *, is_search: bool) -> int:
         """Count exactly to 10 000; above, tell what the planner expects."""
         rows = self.order_by().select_related(None)
-        expected = rows.expected() if is_search else None
+        planned = expected(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
-        if expected is None or expected < (FAR_ABOVE_BY_ONE_WORD if is_one_word else FAR_ABOVE):
+        if planned is None or planned < (FAR_ABOVE_BY_ONE_WORD if is_one_word else FAR_ABOVE):
             counted = rows[: EXACT_COUNT + 1].count()
             if counted <= EXACT_COUNT:
                 return counted
-        return max(rows.expected() if expected is None else expected, EXACT_COUNT + 1)
+        return max(expected(rows) if planned is None else planned, EXACT_COUNT + 1)
 
     def gathered_first(self) -> EmployeeQuerySet:
         """Order by id where PostgreSQL cannot tell: else it walks the table by id rather than gather a few matches."""
         return self if self.query.order_by else self.order_by(F("pk") + 0)
-
-    def expected(self) -> int:
-        plan = json.loads(self.values("pk").explain(format="json"))
-        return int(plan[0]["Plan"]["Plan Rows"])
 
 
 # As profiles.phones and profiles.identity spell them; whoever writes past the API writes these or nothing.

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 from django import forms
@@ -27,6 +28,8 @@ from profiles.rollout.models import OnBreach, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
 
 T = gettext_lazy
+# A later step is a slip of the pen, and would wait unseen.
+FARTHEST = timedelta(days=366)
 
 
 class PlanForm(forms.Form):
@@ -39,9 +42,12 @@ class PlanForm(forms.Form):
         self.fields["phase"].choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]  # type: ignore[attr-defined]
 
     def clean_due_at(self) -> Any:
-        if self.cleaned_data["due_at"] <= timezone.now():
+        due_at, now = self.cleaned_data["due_at"], timezone.now()
+        if due_at <= now:
             raise forms.ValidationError(_("This moment is over"))
-        return self.cleaned_data["due_at"]
+        if due_at > now + FARTHEST:
+            raise forms.ValidationError(_("A step is planned for a year ahead at most"))
+        return due_at
 
 
 class BreachForm(forms.Form):

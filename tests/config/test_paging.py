@@ -31,3 +31,9 @@ def test_it_estimates_many(monkeypatch: pytest.MonkeyPatch, django_assert_num_qu
         assert BoundedPaginator(University.objects.order_by("name"), 10).count == pytest.approx(500, rel=0.1)
     # The planner may expect fewer than were seen.
     assert BoundedPaginator(University.objects.filter(name__endswith="1"), 10).count >= 21
+
+
+@pytest.mark.django_db
+def test_nothing_is_expected_of_a_condition_that_nothing_fulfils() -> None:
+    assert paging.expected(University.objects.filter(pk=10**20)) == 0
+    assert BoundedPaginator(University.objects.none(), 10).count == 0

@@ -81,6 +81,19 @@ def test_an_employee_is_added_as_by_the_api(admin: Client, university: Universit
     assert not UnresolvedName.objects.exists()
 
 
+def test_no_spelling_of_a_phone_is_cut(admin: Client, university: University) -> None:
+    assert "maxlength" not in str(admin.get(ADD).context["adminform"].form["phone"])
+    spelled = form(university, phone=" +7 (900) 777 - 10 - 00 ")
+    assert admin.post(ADD, spelled).status_code == 302
+    employee = Employee.objects.get()
+    assert employee.phone == "+79007771000"
+    change = f"/admin/employees/employee/{employee.pk}/change/"
+    assert "maxlength" not in str(admin.get(change).context["adminform"].form["phone"])
+    assert admin.post(change, spelled | {"first_name": "Анна"}).status_code == 302
+    answer = admin.post(ADD, form(university, phone="9" * 1000))
+    assert list(answer.context["adminform"].form.errors) == ["phone"]
+
+
 def test_one_added_without_a_name_is_looked_up(admin: Client, university: University) -> None:
     assert admin.post(ADD, form(university)).status_code == 302
     employee = Employee.objects.get()
@@ -104,7 +117,8 @@ def test_the_form_refuses_what_the_api_refuses(admin: Client, university: Univer
 def test_the_form_refuses_a_phone_that_is_taken(admin: Client, university: University) -> None:
     Employee.objects.create(phone="+79165550142", university=university)
     answer = admin.post(ADD, form(university))
-    assert list(answer.context["adminform"].form.errors) == ["phone"]
+    errors = answer.context["adminform"].form.errors
+    assert errors == {"phone": ["an employee with this phone already exists"]}
 
 
 def test_a_name_edited_is_manual_and_the_source_cannot_be(admin: Client, university: University) -> None:
@@ -122,6 +136,32 @@ def test_a_name_edited_is_manual_and_the_source_cannot_be(admin: Client, univers
     employee.refresh_from_db()
     assert (employee.last_name, employee.max_id, employee.profile_source) == ("", None, "manual")
     assert employee.profile_last_updated is None
+
+
+UNIVERSITY = "/admin/employees/university/add/"
+
+
+@pytest.mark.parametrize(
+    ("field", "value", "words"),
+    [("inn", "1", "an INN has 10 or 12 digits, not “1”"), ("inn", "٧" * 10, "an INN has 10 or 12 digits"),
+     ("kpp", "2", "a KPP has 9 digits, not “2”"), ("kpp", "77010100a", "a KPP has 9 digits")],
+)  # fmt: skip
+def test_a_university_is_refused_as_by_the_api(admin: Client, field: str, value: str, words: str) -> None:
+    right = {"name": "МГУ", "inn": "7701234567", "kpp": "770101001"}
+    answer = admin.post(UNIVERSITY, right | {field: value})
+    assert list(answer.context["adminform"].form.errors) == [field]
+    assert words in str(answer.context["adminform"].form.errors[field])
+    assert admin.post(UNIVERSITY, right).status_code == 302
+    assert admin.post(UNIVERSITY, {"name": "СПбГУ", "inn": "", "kpp": ""}).status_code == 302
+    page = f"/admin/employees/university/{University.objects.get(name='МГУ').pk}/change/"
+    assert admin.post(page, right | {field: value}).status_code == 200
+
+
+@pytest.mark.parametrize("field", ["id__exact", "university__id__exact"])
+def test_an_id_that_no_row_can_have_finds_nothing(admin: Client, university: University, field: str) -> None:
+    Employee.objects.create(phone="+12025550100", university=university)
+    page = admin.get("/admin/employees/employee/", {field: "9" * 20})
+    assert (page.status_code, page.context["cl"].result_count) == (200, 0)
 
 
 @pytest.mark.parametrize(

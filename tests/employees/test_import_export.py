@@ -86,12 +86,20 @@ def test_errors_are_told_in_words_and_nothing_is_imported(tmp_path: Path, univer
         ["89161234569", "", "", "", "", "boss", "", "", "МГУ"],
         ["89161234560"],
         ["89161234561", "", "", "", "", "", "12"],
+        ["89161234562", "", "", "", "", "", "7701234567", "12", "МГУ"],
     )
     out = StringIO()
-    with pytest.raises(CommandError, match="5 rows have errors"):
+    with pytest.raises(CommandError, match="6 rows have errors"):
         call_command("import_employees", str(file), stdout=out, stderr=out)
     text = out.getvalue()
-    for words in ("row 3: a phone is", "row 4: max_id: a user id", "row 5: role:", "row 6:", "row 7:"):
+    for words in (
+        "row 3: a phone is",
+        "row 4: max_id: a user id",
+        "row 5: role:",
+        "row 6:",
+        "row 7:",
+        "row 8: a KPP has 9",
+    ):
         assert words in text, text
     assert "Traceback" not in text
     assert not Employee.objects.exists()

@@ -39,6 +39,32 @@ def test_a_new_profile(operator: Client, redis: Redis) -> None:
     assert operator.post(url, {"user_id": "042", "first_name": "Анна"}).status_code == 200
 
 
+@pytest.mark.parametrize("text", ["Анна1", "a@b", "<b>", "...", "А\u200b-1"])
+def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, text: str) -> None:
+    url = reverse("admin:profiles_profile_add")
+    answer = operator.post(url, {"user_id": "42", "user_provided_name": text})
+    words = "a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots"
+    assert answer.context["adminform"].form.errors == {"user_provided_name": [words]}
+    know("7")
+    assert change(operator, "7", user_provided_name=text) == 200
+    assert not Profile.objects.filter(user_provided_name__isnull=False).exists()
+
+
+@pytest.mark.parametrize("names", [{}, {"first_name": " ", "last_name": ""}, {"first_name": "⁠"}])
+def test_a_profile_without_a_name_is_refused(operator: Client, redis: Redis, names: dict[str, str]) -> None:
+    answer = operator.post(reverse("admin:profiles_profile_add"), {"user_id": "42"} | names)
+    assert "A profile begins with a name" in str(answer.context["adminform"].form.non_field_errors())
+    assert not Profile.objects.exists()
+
+
+def test_names_by_hand_are_cleaned(operator: Client, redis: Redis) -> None:
+    url = reverse("admin:profiles_profile_add")
+    names = {"first_name": "Ан\u200bна", "last_name": " Ли  Ким ", "user_provided_name": "Аня  О’Хара"}
+    assert operator.post(url, {"user_id": "42"} | names).status_code == 302
+    profile = Profile.objects.get()
+    assert (profile.first_name, profile.last_name, profile.user_provided_name) == ("Анна", "Ли Ким", "Аня О’Хара")
+
+
 def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> None:
     know("7")
     operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes"})

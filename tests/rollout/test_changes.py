@@ -14,6 +14,7 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 from waffle.testutils import override_switch
 
+from employees.models import University
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, Flag, Plan, Rollout, Scope
@@ -244,16 +245,31 @@ def test_a_switch_by_the_admin_needs_a_reason(phases: Phases, superadmin: User, 
     assert Change.objects.latest("revision").by == "root"
 
 
-def test_a_universitys_rule_is_recorded(phases: Phases, superadmin: User, client: Client) -> None:
+def test_a_universitys_rule_is_recorded(
+    phases: Phases, superadmin: User, client: Client, university: University
+) -> None:
     phases(100, 100, 0.01)
     client.force_login(superadmin)
-    form = {"university_id": 7, "phase": 3, "is_allowed": "on", "reason": "pilot"}
+    form = {"university_id": university.pk, "phase": 3, "is_allowed": "on", "reason": "pilot"}
     assert client.post("/admin/rollout/scope/add/", form).status_code == 302
-    assert decide(PHONE, 7).reason == "ALLOWED"
+    assert decide(PHONE, university.pk).reason == "ALLOWED"
     scope = Scope.objects.get()
     assert client.post(f"/admin/rollout/scope/{scope.pk}/delete/", {"post": "yes"}).status_code == 302
-    assert decide(PHONE, 7).stage == 2
+    assert decide(PHONE, university.pk).stage == 2
     assert [row.action for row in Change.objects.all()[:2]] == ["scope", "scope"]
+
+
+@pytest.mark.parametrize("number", ["999", "-1", "9" * 18, "9" * 30, "x"])
+def test_a_rule_for_no_university_is_refused(
+    phases: Phases, superadmin: User, client: Client, university: University, number: str
+) -> None:
+    client.force_login(superadmin)
+    form = {"university_id": number, "phase": 3, "is_allowed": "on", "reason": "pilot"}
+    answer = client.post("/admin/rollout/scope/add/", form)
+    assert "university_id" in answer.context["adminform"].form.errors
+    assert not Scope.objects.exists()
+    lost = Scope.objects.create(university_id=999, reason="pilot")
+    assert client.post(f"/admin/rollout/scope/{lost.pk}/change/", form | {"university_id": 999}).status_code == 302
 
 
 def test_the_api_is_for_staff(phases: Phases, api: APIClient) -> None:

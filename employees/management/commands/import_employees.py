@@ -2,18 +2,18 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import IO, Any, cast
 
-from django.core.exceptions import FieldError
 from django.core.management.base import BaseCommand, CommandError
 from import_export.results import Result
 from rich.console import Console
 from rich.progress import Progress
 from tablib import Dataset
-from tablib.exceptions import TablibException
 
 from employees.models import University
 from employees.resources import EmployeeResource
+from employees.spreadsheets import Unreadable, read_csv, read_xlsx
 
 MOST_ERRORS_SHOWN = 20
+_READERS = {".csv": read_csv, ".xlsx": read_xlsx}
 
 
 class Command(BaseCommand):
@@ -36,12 +36,9 @@ class Command(BaseCommand):
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task(file.name, total=len(rows))
             resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
-            try:
-                result = resource.import_data(
-                    rows, dry_run=dry_run, use_transactions=True, rollback_on_validation_errors=True
-                )
-            except FieldError as error:
-                raise CommandError(str(error)) from None
+            result = resource.import_data(
+                rows, dry_run=dry_run, use_transactions=True, rollback_on_validation_errors=True
+            )
         self._report(result, dry_run)
 
     def _report(self, result: Result, dry_run: bool) -> None:
@@ -58,13 +55,12 @@ class Command(BaseCommand):
 
 
 def _read(file: Path) -> Dataset:
-    kind = file.suffix.lower().lstrip(".")
-    if kind not in ("csv", "xlsx"):
+    read = _READERS.get(file.suffix.lower())
+    if read is None:
         raise CommandError("The file has to be .csv or .xlsx")
     try:
-        content: str | bytes = file.read_text("utf-8-sig") if kind == "csv" else file.read_bytes()
-        return Dataset().load(content, format=kind)
-    except (OSError, UnicodeDecodeError, TablibException, ValueError, KeyError) as error:
+        return read(file.read_bytes())
+    except (OSError, Unreadable) as error:
         raise CommandError(f"{file} cannot be read: {error}") from None
 
 

@@ -41,6 +41,16 @@ def test_it_refuses_a_wrong_plan(operator: Client, phases: Phases, wrong: dict[s
     assert not Plan.objects.exists()
 
 
+@pytest.mark.parametrize("due_at", ["9999-12-31T23:59", in_hours(367 * 24)])
+def test_it_refuses_a_plan_for_years_ahead(operator: Client, phases: Phases, due_at: str) -> None:
+    phases(100, 100, 25)
+    answer = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at))
+    assert "A step is planned for a year ahead at most" in answer.content.decode()
+    assert not Plan.objects.exists()
+    operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=in_hours(365 * 24)))
+    assert Plan.objects.exists()
+
+
 def test_what_a_breach_does_is_chosen(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     operator.post("/admin/steer/on-breach/", given(on_breach="roll-back"))

@@ -1,0 +1,117 @@
+"""Files as spreadsheets write them, and what is told of those that cannot be read."""
+
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
+from django.core.management import call_command
+from django.test import Client
+
+from employees.models import Employee, University
+from employees.spreadsheets import Unreadable, read_csv, read_xlsx
+
+pytestmark = pytest.mark.django_db
+TEXT = "phone,last_name,first_name,university_name\n8 900 777-10-00,Ёлкина,Анна,МГУ\n"
+IMPORT = "/admin/employees/employee/import/"
+PROCESS = "/admin/employees/employee/process_import/"
+
+
+@pytest.fixture
+def admin(client: Client, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    return client
+
+
+def uploaded(admin: Client, content: bytes, kind: str = "0") -> str:
+    file = SimpleUploadedFile("e.csv", content)
+    return admin.post(IMPORT, {"import_file": file, "format": kind}).content.decode()
+
+
+@pytest.mark.parametrize("encoding", ["utf-8", "utf-8-sig", "cp1251"])
+@pytest.mark.parametrize("delimiter", [",", ";"])
+@pytest.mark.parametrize("end", ["\n", "\r\n", "\r"])
+def test_it_works(encoding: str, delimiter: str, end: str) -> None:
+    table = read_csv(TEXT.replace(",", delimiter).replace("\n", end).encode(encoding))
+    assert table.dict == [
+        {"phone": "8 900 777-10-00", "last_name": "Ёлкина", "first_name": "Анна", "university_name": "МГУ"}
+    ]
+
+
+@pytest.mark.parametrize(
+    ("content", "rows"),
+    [
+        ("phone;last_name\n1\n\n2;Ли;;\n", [("1", ""), ("2", "Ли")]),
+        (' phone ,last_name\n1,"Ли,\nКим\u2028"\n', [("1", "Ли,\nКим\u2028")]),
+        ("phone\n", []),
+    ],
+)
+def test_rows_are_filled_up_to_the_heading(content: str, rows: list[tuple[str, ...]]) -> None:
+    assert list(read_csv(content.encode())) == rows
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (b"", "no column “phone”; its columns: —"),
+        ("ФИО;Телефон\n".encode("cp1251"), "no column “phone”; its columns: ФИО, Телефон"),
+        (b"phone\n1,2\n", "row 2 has 2 cells under 1 headings"),
+        pytest.param(b"phone\n" + b"1" * 200_000, "the file is no CSV: field larger", id="large"),
+        ("phone\n1\n".encode("utf-16"), "no text in UTF-8 or Windows-1251"),
+        (b"phone\n\x98\n", "no text in UTF-8 or Windows-1251"),
+    ],
+)
+def test_it_refuses_in_words(admin: Client, content: bytes, words: str) -> None:
+    with pytest.raises(Unreadable, match=words):
+        read_csv(content)
+    if content:
+        page = uploaded(admin, content)
+        assert words in page
+        assert "Traceback" not in page
+
+
+def test_it_refuses_what_is_no_workbook(admin: Client) -> None:
+    with pytest.raises(Unreadable):
+        read_xlsx(TEXT.encode())
+    assert "the file is no XLSX table" in uploaded(admin, TEXT.encode(), "1")
+
+
+def test_an_error_of_a_row_shows_nothing_of_the_server(admin: Client, university: University) -> None:
+    page = uploaded(admin, "phone;last_name\n89007771000;<b>\n12;Ли\n".encode("cp1251"))
+    assert "Row 2: a new employee needs an INN" in page
+    assert "Row 3: a phone is a Russian number" in page
+    for trace in ("Traceback", "site-packages", ".py", "&quot;, line"):
+        assert trace not in page.partition("</form>")[2].partition("</main>")[0], trace
+
+
+def test_the_columns_that_are_read_are_named(admin: Client) -> None:
+    for page in (admin.get(IMPORT).content.decode(), uploaded(admin, b"x\n1\n")):
+        named = page.partition("<code>")[2].partition("</code>")[0]
+        assert named.strip() == "phone, first_name, last_name, middle_name, max_id, role, inn, kpp, university_name"
+
+
+def test_a_file_is_imported_once(admin: Client) -> None:
+    file = SimpleUploadedFile("e.csv", TEXT.replace(",", ";").encode("cp1251"))
+    confirmed = admin.post(IMPORT, {"import_file": file, "format": "0"}).context["confirm_form"].initial
+    assert "1 new" in admin.post(PROCESS, confirmed, follow=True).content.decode()
+    assert Employee.objects.get().last_name == "Ёлкина"
+    again = admin.post(PROCESS, confirmed, follow=True)
+    assert again.redirect_chain == [("/admin/employees/employee/", 302)]
+    assert "This file was imported already." in again.content.decode()
+
+
+def test_an_export_is_read_by_a_spreadsheet_and_by_the_import(admin: Client, university: University) -> None:
+    Employee.objects.create(phone="+79007771000", last_name="Ёлкина", university=university)
+    export = admin.post("/admin/employees/employee/export/", {"format": "0", "resource": "0"})
+    assert export["Content-Type"] == "text/csv; charset=utf-8"
+    assert export.content.decode().startswith("\ufeffphone,")
+    assert read_csv(export.content)["last_name"] == ["Ёлкина"]
+
+
+def test_the_command_reads_the_same_files(tmp_path: Path) -> None:
+    file = tmp_path / "e.csv"
+    file.write_bytes(TEXT.replace(",", ";").encode("cp1251"))
+    call_command("import_employees", str(file), stdout=StringIO())
+    assert Employee.objects.get().last_name == "Ёлкина"
