@@ -83,6 +83,14 @@ def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
     return [(json.dumps(update).encode(), update) for update in updates]
 
 
+def parse_stored(body: bytes) -> Json:
+    """Return the one update of a row; raise MalformedUpdate for what was kept whole, which a replay brings back."""
+    unwrapped = unwrap(body)
+    if [own_body for own_body, _ in unwrapped] != [body]:
+        raise MalformedUpdate("the body is an envelope of updates")
+    return unwrapped[0][1]
+
+
 # Recognising a repeat
 
 
