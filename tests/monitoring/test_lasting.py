@@ -21,6 +21,7 @@ from monitoring.models import KeptFigure
 from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers
+from tests.webhooks.inbox_rows import row
 
 PATHS = {
     "/monitoring/profiles/coverage": "total_users",
@@ -127,6 +128,17 @@ def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_p
     paused_postgres.pause()
     told = report(client, "/monitoring/profiles/coverage")
     assert (told["degraded"], told["total_users"]) == (True, 1)
+
+
+def test_what_the_worker_kept_later_is_told_rather_than_what_this_process_made(
+    client: Client, paused_postgres: SilentPostgres
+) -> None:
+    report(client, "/monitoring/webhook/stats")
+    row()
+    lasting.keep_reports()
+    paused_postgres.pause()
+    told = report(client, "/monitoring/webhook/stats")
+    assert (told["degraded"], told["total_events"]) == (True, 1)
 
 
 def test_where_nobody_ever_knew_nothing_is_made_up(
