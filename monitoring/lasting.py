@@ -32,6 +32,7 @@ _refuses_until = 0.0
 _ALL: dict[str, Compute] = {
     "coverage": reports.coverage,
     "quality": reports.quality,
+    "rollout": reports.rollout,
     **{f"webhook_stats {period}": partial(reports.webhook_stats, period) for period in reports.PERIODS},
 }
 

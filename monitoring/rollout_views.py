@@ -15,15 +15,15 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.errors import JobRunning
-from monitoring import access, steering, way_back
+from monitoring import access, lasting, reports, steering, way_back
 from monitoring.screens.access import FORCE, OPERATE, STOP
+from monitoring.serializers import RolloutSerializer
 from monitoring.views import PatientView
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls, Outcome
-from profiles.rollout.heartbeat import convergence
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import PHASES, Rollout
+from profiles.rollout.models import PHASES
 from profiles.rollout.rules import ChangeRefused, Order
 
 
@@ -35,23 +35,6 @@ class ChangeSerializer(serializers.Serializer[Any]):
     expect_revision = serializers.IntegerField(required=False, allow_null=True, default=None)
     dry_run = serializers.BooleanField(required=False, default=False)
     force = serializers.BooleanField(required=False, default=False)
-
-
-class ProcessesSerializer(serializers.Serializer[Any]):
-    reached = serializers.ListField(child=serializers.CharField())
-    behind = serializers.ListField(child=serializers.CharField())
-    silent = serializers.ListField(child=serializers.CharField())
-    seconds = serializers.FloatField(allow_null=True)
-
-
-class RolloutSerializer(serializers.Serializer[Any]):
-    revision = serializers.IntegerField()
-    percents = serializers.DictField(child=serializers.FloatField())
-    switches = serializers.DictField(child=serializers.BooleanField())
-    is_paused = serializers.BooleanField()
-    held_for = serializers.CharField()
-    is_stopped = serializers.BooleanField()
-    processes = ProcessesSerializer()
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):
@@ -69,18 +52,7 @@ def _percents(controls: Controls) -> dict[str, float]:
 class RolloutView(PatientView):
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
-        rollout = Rollout.current()
-        controls, spread = Controls.read(rollout), convergence()
-        shown = {
-            "revision": rollout.revision,
-            "percents": _percents(controls),
-            "switches": controls.switches,
-            "is_paused": bool(controls.held_for),
-            "held_for": controls.held_for,
-            "is_stopped": controls.is_latched,
-            "processes": spread,
-        }
-        return Response(RolloutSerializer(shown).data)
+        return Response(lasting.told("rollout", reports.rollout, RolloutSerializer))
 
 
 ACTIONS: dict[str, Callable[[str | None, str, Order], Outcome]] = {

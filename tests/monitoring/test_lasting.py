@@ -27,6 +27,7 @@ PATHS = {
     "/monitoring/profiles/coverage": "total_users",
     "/monitoring/profiles/quality": "total_profiles",
     "/monitoring/webhook/stats?period=hour": "total_events",
+    "/monitoring/rollout": "percents",
 }
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
@@ -90,12 +91,12 @@ def test_it_works_while_postgres_is_silent(
     assert report(client, path)["degraded"] is False
 
 
-def test_metrics_and_the_rollout_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
+def test_metrics_answer_in_time_and_alerts_refuse_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     client.get("/metrics")
     paused_postgres.pause()
     started = time.monotonic()
     assert "cache_connection_status 1" in client.get("/metrics").content.decode()
-    assert client.get("/monitoring/rollout").status_code == 503
+    assert client.get("/monitoring/alerts").status_code == 503
     assert time.monotonic() - started < 6
 
 
