@@ -46,7 +46,11 @@ class LastingJWTAuthentication(StaffJWTAuthentication):
 
 class StaffJWTScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
     target_class = "monitoring.access.StaffJWTAuthentication"
-    match_subclasses = True
+    name = "staffAuth"
+
+
+class MonitoringScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
+    target_class = "monitoring.access.LastingJWTAuthentication"
     name = "monitoringAuth"
 
 

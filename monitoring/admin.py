@@ -18,6 +18,7 @@ from config import headings
 from employees.models import University
 from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.models import GateCheck, RoundTrip, Signature
+from monitoring.screens.access import FORCE
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
@@ -82,6 +83,7 @@ class FlagForm(ReasonedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["percent"].initial = rules.shown(self.instance.percent)
+        self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def attempt(self, order: Order) -> None:
         if self.instance.name in PHASES:

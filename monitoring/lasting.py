@@ -32,6 +32,7 @@ _refuses_until = 0.0
 _ALL: dict[str, Compute] = {
     "coverage": reports.coverage,
     "quality": reports.quality,
+    "rollout": reports.rollout,
     **{f"webhook_stats {period}": partial(reports.webhook_stats, period) for period in reports.PERIODS},
 }
 
@@ -54,14 +55,18 @@ def told(name: str, compute: Compute, shape: type[serializers.Serializer[Any]]) 
 
 
 def _last_good(name: str) -> Report | None:
-    report = _kept.get(name) or _from_redis(name)
-    if report is None:
+    """Return the newer one of what this process made and what the worker kept."""
+    found = [report for report in (_kept.get(name), _from_redis(name)) if report]
+    if not found:
         return None
-    generated_at = report.get("generated_at") or report["last_updated"]
-    if isinstance(generated_at, str):
-        generated_at = datetime.fromisoformat(generated_at)
-    age = timezone.now() - generated_at
+    report = max(found, key=_made_at)
+    age = timezone.now() - _made_at(report)
     return {**report, "degraded": True, "age_seconds": round(age.total_seconds(), 1)}
+
+
+def _made_at(report: Report) -> datetime:
+    at = report.get("generated_at") or report["last_updated"]
+    return datetime.fromisoformat(at) if isinstance(at, str) else at
 
 
 def _from_redis(name: str) -> Report | None:

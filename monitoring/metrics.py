@@ -16,7 +16,7 @@ from employees.models.backfill import BatchStatus
 from monitoring import census, reports
 from monitoring.alerts.freshness import checked_at
 from monitoring.alerts.kinds import Kind
-from monitoring.alerts.models import Alert, Channel, Delivery, DeliveryState
+from monitoring.alerts.models import Alert, Channel, Delivery
 from monitoring.counters import process_registry
 from profiles import cache
 from profiles.rollout.decision import current_state
@@ -88,9 +88,7 @@ def _rollout() -> Iterator[Metric]:
 def _alerts() -> Iterator[Metric]:
     counts = Counter(Alert.objects.open().values_list("kind", flat=True))
     yield gauges("alerts_open", "Open alerts", "kind", {kind: counts[kind] for kind in Kind})
-    waiting = dict(
-        Delivery.objects.filter(state=DeliveryState.WAITING).values_list("channel").annotate(n=Count("*")).order_by()
-    )
+    waiting = dict(Delivery.objects.waiting().values_list("channel").annotate(n=Count("*")).order_by())
     by_channel = {str(channel): waiting.get(channel, 0) for channel in Channel}
     yield gauges("alert_deliveries_waiting", "Messages that no sink took yet", "channel", by_channel)
     checked = checked_at()

@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.models import Alert, Delivery, Sample
+from monitoring.gate_titles import GATES
 
 __all__ = ["Alert", "Delivery", "GateCheck", "KeptFigure", "RoundTrip", "Sample", "Signature", "Verdict"]
 
@@ -28,7 +29,7 @@ class GateCheck(models.Model):
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     phase = models.PositiveSmallIntegerField(_("phase"))
-    gate = models.CharField(_("gate"), max_length=30)
+    gate = models.CharField(_("gate"), max_length=30, choices=[*GATES.items()])
     verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict)
     message = models.CharField(_("message"), max_length=500)
     value = models.FloatField(_("value"), null=True)
@@ -40,7 +41,8 @@ class GateCheck(models.Model):
         verbose_name_plural = _("gate checks")
 
     def __str__(self) -> str:
-        return f"{self.phase} {self.gate} {self.verdict}"
+        told = _("Phase %(n)d, %(title)s") % {"n": self.phase, "title": self.get_gate_display()}
+        return f"{told}: {self.get_verdict_display()}"
 
 
 class RoundTrip(models.Model):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from dataclasses import asdict
 from datetime import timedelta
 from typing import Any
 
@@ -11,6 +12,9 @@ from django.utils import timezone
 from monitoring import advice, census, traffic
 from monitoring.counters import counted
 from profiles import cache
+from profiles.rollout.controls import Controls
+from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import PHASES, Rollout
 from webhooks.models import State
 
 PERIODS = {
@@ -162,3 +166,20 @@ def _redis_health() -> dict[str, Any]:
         return {**health, "degraded": True, "generated_at": now, "age_seconds": 0.0}
     known = {name: last.rows[0][name] for name in _LASTING}
     return {**health, **known, "degraded": True, "generated_at": last.taken_at, "age_seconds": last.age_seconds}
+
+
+def rollout() -> dict[str, Any]:
+    """Return where the rollout stands and which processes follow it."""
+    current = Rollout.current()
+    controls = Controls.read(current)
+    return {
+        "revision": current.revision,
+        "percents": {name: float(controls.percents[name]) for name in PHASES},
+        "switches": controls.switches,
+        "is_paused": bool(controls.held_for),
+        "held_for": controls.held_for,
+        "is_stopped": controls.is_latched,
+        "processes": asdict(convergence()),
+        "generated_at": timezone.now(),
+        "age_seconds": 0.0,
+    }

@@ -5,22 +5,25 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework import serializers
-from rest_framework.permissions import IsAdminUser
+from rest_framework.exceptions import PermissionDenied
+from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.errors import JobRunning
-from monitoring import access, steering, way_back
+from monitoring import access, lasting, reports, steering, way_back
+from monitoring.screens.access import FORCE, OPERATE, STOP
+from monitoring.serializers import RolloutSerializer
 from monitoring.views import PatientView
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls, Outcome
-from profiles.rollout.heartbeat import convergence
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import PHASES, Rollout
+from profiles.rollout.models import PHASES
 from profiles.rollout.rules import ChangeRefused, Order
 
 
@@ -32,23 +35,6 @@ class ChangeSerializer(serializers.Serializer[Any]):
     expect_revision = serializers.IntegerField(required=False, allow_null=True, default=None)
     dry_run = serializers.BooleanField(required=False, default=False)
     force = serializers.BooleanField(required=False, default=False)
-
-
-class ProcessesSerializer(serializers.Serializer[Any]):
-    reached = serializers.ListField(child=serializers.CharField())
-    behind = serializers.ListField(child=serializers.CharField())
-    silent = serializers.ListField(child=serializers.CharField())
-    seconds = serializers.FloatField(allow_null=True)
-
-
-class RolloutSerializer(serializers.Serializer[Any]):
-    revision = serializers.IntegerField()
-    percents = serializers.DictField(child=serializers.FloatField())
-    switches = serializers.DictField(child=serializers.BooleanField())
-    is_paused = serializers.BooleanField()
-    held_for = serializers.CharField()
-    is_stopped = serializers.BooleanField()
-    processes = ProcessesSerializer()
 
 
 class OutcomeSerializer(serializers.Serializer[Any]):
@@ -66,32 +52,29 @@ def _percents(controls: Controls) -> dict[str, float]:
 class RolloutView(PatientView):
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
-        rollout = Rollout.current()
-        controls, spread = Controls.read(rollout), convergence()
-        shown = {
-            "revision": rollout.revision,
-            "percents": _percents(controls),
-            "switches": controls.switches,
-            "is_paused": bool(controls.held_for),
-            "held_for": controls.held_for,
-            "is_stopped": controls.is_latched,
-            "processes": spread,
-        }
-        return Response(RolloutSerializer(shown).data)
+        return Response(lasting.told("rollout", reports.rollout, RolloutSerializer))
 
 
 ACTIONS: dict[str, Callable[[str | None, str, Order], Outcome]] = {
     "set": steering.set_percent,
-    "advance": lambda phase, _, order: steering.advance(phase, order),
-    "pause": lambda _, __, order: changes.pause(order),
-    "resume": lambda _, __, order: changes.resume(order),
-    "emergency": lambda _, __, order: way_back.emergency(order),
+    "advance": lambda phase, _percent, order: steering.advance(phase, order),
+    "pause": lambda _phase, _percent, order: changes.pause(order),
+    "resume": lambda _phase, _percent, order: changes.resume(order),
+    "emergency": lambda _phase, _percent, order: way_back.emergency(order),
 }
+
+
+class MaySteer(BasePermission):
+    """Staff with the permission that the same deed takes in the admin."""
+
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        needed = STOP if getattr(view, "action", "") == "emergency" else OPERATE
+        return bool(request.user and request.user.is_staff and request.user.has_perm(needed))
 
 
 class RolloutChangeView(APIView):
     authentication_classes = access.AUTHENTICATION
-    permission_classes = [IsAdminUser]
+    permission_classes = [MaySteer]
     action = ""
 
     @extend_schema(request=ChangeSerializer, responses=OutcomeSerializer)
@@ -99,6 +82,8 @@ class RolloutChangeView(APIView):
         asked = ChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         given = asked.validated_data
+        if given["force"] and not request.user.has_perm(FORCE):
+            raise PermissionDenied(_("To go past gates that do not pass takes a permission of its own"))
         order = Order(
             request.user.get_username(),
             given["reason"],

@@ -98,3 +98,21 @@ class CacheHealthSerializer(ReportSerializer):
     cached_profiles = serializers.IntegerField(allow_null=True)
     latency_ms = serializers.FloatField()
     breaker = serializers.CharField()
+
+
+class ProcessesSerializer(serializers.Serializer[Any]):
+    reached = serializers.ListField(child=serializers.CharField())
+    behind = serializers.ListField(child=serializers.CharField())
+    silent = serializers.ListField(child=serializers.CharField())
+    seconds = serializers.FloatField(allow_null=True)
+
+
+class RolloutSerializer(ReportSerializer):
+    revision = serializers.IntegerField()
+    percents = serializers.DictField(child=serializers.FloatField())
+    switches = serializers.DictField(child=serializers.BooleanField())
+    is_paused = serializers.BooleanField()
+    held_for = serializers.CharField()
+    is_stopped = serializers.BooleanField()
+    processes = ProcessesSerializer()
+    generated_at = serializers.DateTimeField()

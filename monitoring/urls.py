@@ -13,7 +13,7 @@ urlpatterns = [
     path("monitoring/cache-health", views.CacheHealthView.as_view()),
     path("monitoring/profile-stats", views.CoverageView.as_view(), name="profile-stats"),
     path("monitoring/health", views.CacheHealthView.as_view(), name="monitoring-health"),
-    path("monitoring/webhook-stats", views.WebhookStatsView.as_view(), name="webhook-stats"),
+    path("monitoring/webhook-stats", views.WebhookStatsAliasView.as_view(), name="webhook-stats"),
     path("monitoring/alerts", AlertsView.as_view()),
     path("monitoring/rollout", rollout_views.RolloutView.as_view()),
     *(

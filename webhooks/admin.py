@@ -51,7 +51,16 @@ class ReadOnlyAdmin(ModelAdmin):
 
 @admin.register(InboxUpdate)
 class InboxUpdateAdmin(ReadOnlyAdmin):
-    list_display = ("id", "update_type", "shown_state", "user_id", "received_at", "finished_at", "tries", "reason")
+    list_display = (
+        "id",
+        "update_type",
+        "shown_state",
+        "user_id",
+        "received_at",
+        "finished_at",
+        "tries",
+        "shown_reason",
+    )
     # Nothing else has an index, and they come in the order of their numbers.
     sortable_by = ("id",)
     list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
@@ -88,6 +97,10 @@ class InboxUpdateAdmin(ReadOnlyAdmin):
     @display(description=_("state"), ordering="state", label=_STATE_COLOURS)
     def shown_state(self, update: InboxUpdate) -> tuple[str, str]:
         return update.state, update.get_state_display()
+
+    @display(description=_("reason"))
+    def shown_reason(self, update: InboxUpdate) -> str:
+        return update.told_reason
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().changelist_view(request, extra_context)

@@ -83,6 +83,6 @@ def _is_id(value: object, user_id: str) -> bool:
 def _sender(update: InboxUpdate) -> str:
     """Return whose update it is; ``""`` where that cannot be told, so that nobody would lose by its end."""
     try:
-        return updates.read(updates.parse(bytes(update.body or b"")), update.received_at).user_id
+        return updates.read(updates.parse_stored(bytes(update.body or b"")), update.received_at).user_id
     except MalformedUpdate:
         return ""

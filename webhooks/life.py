@@ -42,7 +42,7 @@ _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 
 def _end(update: InboxUpdate) -> Step:
     took = "" if update.processing_ms is None else _("took %.1f ms") % update.processing_ms
-    text = " · ".join(part for part in (update.reason, took) if part)
+    text = " · ".join(part for part in (update.told_reason, took) if part)
     return Step(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
 
 

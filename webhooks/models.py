@@ -8,6 +8,7 @@ from django.contrib.postgres.indexes import BrinIndex
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from config import statements
@@ -140,6 +141,11 @@ class InboxUpdate(models.Model):
 
     def __str__(self) -> str:
         return f"{self.pk}: {self.update_type}"
+
+    @property
+    def told_reason(self) -> str:
+        """Return the reason in the reader's language; it is kept in English, whatever the worker's is."""
+        return gettext(self.reason) if self.reason else ""
 
 
 class Repeat(models.Model):

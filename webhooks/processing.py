@@ -109,7 +109,7 @@ class Batch:
 def interpret(update: InboxUpdate) -> updates.Reading:
     """Read one update and set its state; one without a person is done like any other."""
     try:
-        reading = updates.read(updates.parse(bytes(update.body or b"")), update.received_at)
+        reading = updates.read(updates.parse_stored(bytes(update.body or b"")), update.received_at)
     except updates.MalformedUpdate as error:
         update.state, update.reason = State.QUARANTINED, str(error)
         return updates.Reading("")

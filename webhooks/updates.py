@@ -14,6 +14,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
+from django.utils.translation import gettext_noop as _
+
 from profiles import names
 from profiles.identity import user_id_of
 from profiles.models import PhoneLink
@@ -24,14 +26,13 @@ from webhooks.inbox import REPEAT_WINDOW
 
 LARGEST_ENVELOPE = 100
 OTHER = "other"
-
 _FUTURE_ALLOWED = timedelta(minutes=5)
 
 Json = dict[str, Any]
 
 
 class MalformedUpdate(ValueError):
-    """The body is no update; its text says why, without quoting the body."""
+    """The body is no update; its text says why, in English (InboxUpdate.told_reason), without quoting the body."""
 
 
 # Bodies
@@ -40,15 +41,15 @@ class MalformedUpdate(ValueError):
 def parse(body: bytes) -> Any:
     """Return the JSON value of a body; raise MalformedUpdate for what is none, NaN and UTF-16 included."""
     if not body.strip():
-        raise MalformedUpdate("the body is empty")
+        raise MalformedUpdate(_("the body is empty"))
     try:
         return _decoder.decode(body.decode())
     except UnicodeDecodeError:
-        raise MalformedUpdate("the body is not UTF-8") from None
+        raise MalformedUpdate(_("the body is not UTF-8")) from None
     except RecursionError:
-        raise MalformedUpdate("the body is nested too deeply") from None
+        raise MalformedUpdate(_("the body is nested too deeply")) from None
     except ValueError:
-        raise MalformedUpdate("the body is not JSON") from None
+        raise MalformedUpdate(_("the body is not JSON")) from None
 
 
 def _finite(number: str) -> float | None:
@@ -72,15 +73,23 @@ def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
     """
     value = parse(body)
     if not isinstance(value, dict):
-        raise MalformedUpdate("the body is not an object")
+        raise MalformedUpdate(_("the body is not an object"))
     if "updates" not in value or "update_type" in value:
         return [(body, value)]
     updates = value["updates"]
     if not isinstance(updates, list) or not all(isinstance(update, dict) for update in updates):
-        raise MalformedUpdate("“updates” is not a list of objects")
+        raise MalformedUpdate(_("“updates” is not a list of objects"))
     if len(updates) > LARGEST_ENVELOPE:
-        raise MalformedUpdate(f"the envelope holds more than {LARGEST_ENVELOPE} updates")
+        raise MalformedUpdate(_("the envelope holds more than 100 updates"))
     return [(json.dumps(update).encode(), update) for update in updates]
+
+
+def parse_stored(body: bytes) -> Json:
+    """Return the one update of a row; raise MalformedUpdate for what was kept whole, which a replay brings back."""
+    unwrapped = unwrap(body)
+    if [own_body for own_body, _update in unwrapped] != [body]:
+        raise MalformedUpdate(_("the body is an envelope of updates"))
+    return unwrapped[0][1]
 
 
 # Recognising a repeat
@@ -210,11 +219,11 @@ def read(update: Json, received_at: datetime) -> Reading:
     if user is None:
         return Reading(_bare_user_id(update))
     if not isinstance(user, dict):
-        raise MalformedUpdate("the user is not an object")
+        raise MalformedUpdate(_("the user is not an object"))
     try:
         user_id = user_id_of(user.get("user_id"))
-    except ValueError as error:
-        raise MalformedUpdate(str(error)) from None
+    except ValueError:
+        raise MalformedUpdate(_("the user’s id is none of MAX")) from None
     if user.get("is_bot") is True:
         return Reading(user_id)
     sighting = _sighting(user_id, user, update, received_at)

@@ -20,8 +20,11 @@ def acknowledge(alert: Alert, user: AbstractBaseUser | None) -> None:
     """Note who takes care of an open alert; the first one stays."""
     if not alert.is_open:
         raise AnswerRefused(_("The alert is resolved: there is nothing to acknowledge"))
-    Alert.objects.filter(pk=alert.pk, acknowledged_at=None).update(acknowledged_by=user, acknowledged_at=timezone.now())
+    unanswered = Alert.objects.filter(pk=alert.pk, acknowledged_at=None)
+    count = unanswered.update(acknowledged_by=user, acknowledged_at=timezone.now())
     alert.refresh_from_db()
+    if not count:
+        raise AnswerRefused(_("The alert is acknowledged already"))
 
 
 def mute(alert: Alert, user: AbstractBaseUser | None, *, until: datetime, reason: str) -> None:
@@ -34,6 +37,8 @@ def mute(alert: Alert, user: AbstractBaseUser | None, *, until: datetime, reason
 
 
 def unmute(alert: Alert) -> None:
+    if not alert.is_muted:
+        raise AnswerRefused(_("The alert is not muted"))
     _set_mute(alert, muted_by=None, muted_until=None, mute_reason="")
 
 

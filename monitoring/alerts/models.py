@@ -126,6 +126,13 @@ class DeliveryState(models.TextChoices):
     FAILED = "failed", _("given up")
 
 
+class DeliveryQuerySet(models.QuerySet["Delivery"]):
+    def waiting(self) -> DeliveryQuerySet:
+        """Those to be sent; what waits for an alert that was muted since is held until the mute ends."""
+        is_held = Q(alert__muted_until__gt=timezone.now(), alert__resolved_at=None)
+        return self.filter(state=DeliveryState.WAITING).exclude(is_held)
+
+
 class Delivery(models.Model):
     """A message that has to reach a sink: written with the change that it tells of, tried until it is through."""
 
@@ -144,6 +151,8 @@ class Delivery(models.Model):
     next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
     sent_at = models.DateTimeField(_("sent at"), null=True)
     error = models.CharField(_("error"), max_length=200, blank=True, default="")
+
+    objects: ClassVar[DeliveryQuerySet] = DeliveryQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         ordering: ClassVar = ["pk"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Collection
 from datetime import timedelta
 
 from django.db import transaction
@@ -22,12 +23,24 @@ AT_ONCE = 20
 logger = logging.getLogger(__name__)
 
 
-def put(alert: Alert, event: str) -> None:
+def put(alert: Alert, event: str, *, but: Collection[str] = ()) -> None:
     """Write a message for every sink, in the transaction of the change that it tells of."""
     Delivery.objects.bulk_create(
         Delivery(alert=alert, channel=channel, event=event, payload=alert.as_json())
         for channel in channels.configured()
+        if channel not in but
     )
+
+
+def put_end(alert: Alert) -> None:
+    """Tell the end of an alert. A sink that its mute kept from hearing of it at all hears nothing of its end either."""
+    unheard: set[str] = set()
+    if alert.is_muted:
+        held = alert.deliveries.filter(state=DeliveryState.WAITING)
+        unheard = set(held.values_list("channel", flat=True))
+        unheard -= set(alert.deliveries.filter(state=DeliveryState.SENT).values_list("channel", flat=True))
+        held.update(state=DeliveryState.FAILED, error="muted until it was over")
+    put(alert, Delivery.Event.RESOLVED, but=unheard)
 
 
 def deliver() -> int:
@@ -48,7 +61,7 @@ def _deliver_to(channel: str) -> int:
 @transaction.atomic
 def _deliver_next(channel: str) -> bool:
     """Send the oldest message of a channel, locked against other senders; tell whether the next one may follow."""
-    waiting = Delivery.objects.filter(channel=channel, state=DeliveryState.WAITING)
+    waiting = Delivery.objects.waiting().filter(channel=channel)
     head = waiting.order_by("pk").values_list("pk", flat=True).first()
     # Locked by its id: another sender's lock must not let the message behind it pass.
     delivery = waiting.select_for_update(skip_locked=True, of=("self",)).filter(pk=head).first() if head else None

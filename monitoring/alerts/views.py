@@ -1,5 +1,6 @@
 from typing import Any
 
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.pagination import LimitOffsetPagination
@@ -67,7 +68,7 @@ class AlertsView(ReportView):
         state = request.query_params.get("state", "")
         if state:
             if state not in _STATES:
-                raise serializers.ValidationError({"state": [f"one of {', '.join(_STATES)}"]})
+                raise serializers.ValidationError({"state": [_("one of %s") % ", ".join(_STATES)]})
             alerts = alerts.filter(resolved_at__isnull=state == "open")
         pagination = AlertPagination()
         page = pagination.paginate_queryset(alerts, request, self) or []

@@ -111,7 +111,7 @@ def _clear(alert: Alert) -> str | None:
     alert.resolved_at = now
     alert.save(update_fields=["clear_since", "resolved_at"])
     if alert.announced:
-        outbox.put(alert, Delivery.Event.RESOLVED)
+        outbox.put_end(alert)
     _log(logging.INFO, "alert resolved", alert)
     return f"resolved: {alert.message}"
 

@@ -24,7 +24,7 @@ _AGES = (1, 3, 7, 14, 30, 60, 90)
 
 @screen(SEE)
 def health(request: HttpRequest) -> HttpResponse:
-    kept = figure("ages")
+    kept, cache = figure("ages"), home.cache()
     rows = kept.value["rows"]
     context = {
         "at": kept.at,
@@ -34,9 +34,9 @@ def health(request: HttpRequest) -> HttpResponse:
         "expiries": expiries(rows),
         "ttl": settings.PROFILE_TTL,
         "hit_rate": past.hit_rate(),
-        "memory": past.memory(),
+        "memory": past.memory(cache["maxmemory_bytes"]),
     }
-    return page(request, "cache.html", _("Cache health"), cache=home.cache(), may=may(request), **context)
+    return page(request, "cache.html", _("Cache health"), cache=cache, may=may(request), **context)
 
 
 @screen(SEE)

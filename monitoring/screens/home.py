@@ -80,7 +80,7 @@ def told() -> dict[str, Any]:
         "phases": phases(controls),
         "sources": shares(source_counts(kept["sources"].value)),
         "sources_chart": past.sources() or charts.new_employees(kept["sources_by_day"].value),
-        "traffic": traffic(kept["traffic"].value),
+        "traffic": traffic(kept["traffic"].value, reports.webhook_stats("day")),
         "cache": cache(),
         "alerts": open_alerts[:ALERTS_SHOWN],
         "has_more_alerts": len(open_alerts) > ALERTS_SHOWN,
@@ -89,13 +89,12 @@ def told() -> dict[str, Any]:
     }
 
 
-def traffic(rows: list[Sequence[Any]]) -> dict[str, Any]:
-    """Return the last 24 hours: sums, the share of errors, and a bar an hour."""
+def traffic(rows: list[Sequence[Any]], day: dict[str, Any]) -> dict[str, Any]:
+    """Return the last 24 hours as reported, with the share of errors as its alert counts it, and a bar an hour."""
     by_hour = {hour: (received, failed) for hour, received, failed, _changed in rows}
     this_hour = now().replace(minute=0, second=0, microsecond=0)
     hours = [this_hour - timedelta(hours=back) for back in range(23, -1, -1)]
     found = [by_hour.get(f"{hour:%Y-%m-%dT%H:00Z}", (0, 0)) for hour in hours]
-    received, failed = (sum(column) for column in zip(*found, strict=True))
     bars = charts.chart(
         "bar",
         [date_format(hour, "H:i") for hour in hours],
@@ -104,11 +103,12 @@ def traffic(rows: list[Sequence[Any]]) -> dict[str, Any]:
         is_stacked=True,
         title=_("Webhook updates by hour"),
     )
+    failed, finished = day["failed_events"], day["successful_events"] + day["failed_events"]
     return {
-        "received": received,
+        "received": day["total_events"],
         "failed": failed,
-        "share": 100 * failed / received if received else None,
-        "is_bad": failed > received * settings.WEBHOOK_ERROR_ALERT_THRESHOLD,
+        "share": 100 * failed / finished if finished else None,
+        "is_bad": failed > finished * settings.WEBHOOK_ERROR_ALERT_THRESHOLD,
         "chart": bars,
     }
 

@@ -42,9 +42,14 @@ def hit_rate() -> dict[str, Any] | None:
     return _drawn("line", lines, title=_("Hit rate, 48 hours"), most=100)
 
 
-def memory() -> dict[str, Any] | None:
+def memory(limit_bytes: int | None) -> dict[str, Any] | None:
+    """Return the memory that Redis took, under the limit that it has now; 0 and None are no limit."""
     lines: list[Line] = [("cache.memory_bytes", _("Memory, MB"), "webhook", 1 / _MEGABYTE)]
-    return _drawn("line", lines, title=_("Memory, 48 hours"))
+    drawn = _drawn("line", lines, title=_("Memory, 48 hours"))
+    if drawn and limit_bytes:
+        limit = [round(limit_bytes / _MEGABYTE, 2)] * len(drawn["labels"])
+        drawn["series"].append(charts.series(_("Limit, MB"), limit, "bad", is_dashed=True))
+    return drawn
 
 
 def _drawn(

@@ -14,6 +14,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from monitoring import evidence, findings, gates, steering, transition
+from monitoring.gate_titles import GATES
 from monitoring.models import GateCheck, Verdict
 from profiles.rollout import rules
 from profiles.rollout.controls import Controls
@@ -27,31 +28,6 @@ MEANINGS: tuple[Promise, ...] = (
     T("The cache answers first, the direct API where it knows nothing fresh."),
     T("The direct API is asked only about people whom no store knows."),
 )
-GATES: dict[str, Promise] = {
-    "migrated": T("Migrations"),
-    "index_valid": T("Index of sources"),
-    "redis_answers": T("Redis"),
-    "secret_set": T("Webhook secret"),
-    "monitoring_on": T("Monitoring"),
-    "round_trip": T("Synthetic update"),
-    "inbox_lag": T("Inbox lag"),
-    "webhook_errors": T("Webhook errors"),
-    "updates_arrive": T("Updates arrive"),
-    "few_evictions": T("Evictions"),
-    "agreement": T("Agreement"),
-    "conflicts": T("Conflicts"),
-    "universities": T("Universities"),
-    "quality": T("Quality of profiles"),
-    "rehearsed": T("Rehearsal of the way back"),
-    "cohort_agreement": T("Agreement of the new cohort"),
-    "cohort_errors": T("Lookups without a name"),
-    "cohort_speed": T("Speed"),
-    "dwell": T("Dwell time"),
-    "phase3_complete": T("Phase 3 complete"),
-    "no_alert": T("No open alert"),
-    "no_evidence_against": T("Tripwire"),
-    "step": T("One step at a time"),
-}
 
 
 @dataclass(frozen=True, slots=True)

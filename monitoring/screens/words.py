@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy
 from monitoring.screens.phases import TITLES
 from profiles.rollout.controls import Outcome
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, OnBreach
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, Action, Change, OnBreach
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -24,11 +24,8 @@ SWITCHES: dict[str, Promise] = {
     EMERGENCY_STOP: T("Emergency stop"),
 }
 _OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
-_ACTIONS: dict[str, Promise] = {
-    "seed": T("Seeded by the environment"),
-    "rehearsal": T("The way back was rehearsed"),
-    "emergency": T("Emergency stop"),
-}
+# What moved does not say of these what it was.
+_TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
 
 
 def outcome(result: Outcome) -> list[str]:
@@ -70,9 +67,9 @@ def change(row: Change) -> str:
         moved.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
     if row.before.get("on_breach") != row.after.get("on_breach"):
         moved.append(_moved("on_breach", row.before.get("on_breach"), row.after.get("on_breach")))
-    if row.action in _ACTIONS:
-        moved.insert(0, str(_ACTIONS[row.action]))
-    return "; ".join(moved) or row.action
+    if row.action in _TITLED:
+        moved.insert(0, row.get_action_display())
+    return "; ".join(moved) or row.get_action_display()
 
 
 def _moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:

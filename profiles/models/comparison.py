@@ -75,4 +75,4 @@ class Comparison(models.Model):
         verbose_name_plural = _("comparisons")
 
     def __str__(self) -> str:
-        return f"{self.outcome} {self.pk}"
+        return f"{self.get_outcome_display()} {self.pk}"

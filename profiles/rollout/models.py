@@ -10,6 +10,7 @@ from django.db.models import F, Q
 from django.db.models.functions import Now
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
@@ -121,12 +122,30 @@ class Rollout(models.Model):
         return Rollout.objects.select_for_update().get(pk=1)
 
 
+class Action(models.TextChoices):
+    SEED = "seed", _("Seeded by the environment")
+    SET = "set", _("Percentage set")
+    ADVANCE = "advance", _("Step forward")
+    SCHEDULE = "schedule", _("Planned step")
+    ROLL_BACK = "roll-back", _("Step back")
+    SWITCH = "switch", _("Switch turned")
+    PAUSE = "pause", _("Paused")
+    RESUME = "resume", _("Resumed")
+    EMERGENCY = "emergency", _("Emergency stop")
+    LATCH = "latch", _("Emergency stop latched")
+    ON_BREACH = "on-breach", _("On a breach")
+    SCOPE = "scope", _("Rule for a university")
+    SAVE = "save", _("Saved by code")
+    REHEARSAL = "rehearsal", _("The way back was rehearsed")
+    SCHEMA = "schema", _("Schema taken back")
+
+
 class Change(models.Model):
     """What was changed, by whom and why, on what evidence. A trigger refuses to edit or delete a row."""
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
-    action = models.CharField(_("action"), max_length=20)
+    action = models.CharField(_("action"), max_length=20, choices=Action)
     reason = models.CharField(_("reason"), max_length=500)
     revision = models.BigIntegerField(_("revision"), db_index=True)
     before = models.JSONField(_("from"), default=dict)
@@ -141,7 +160,7 @@ class Change(models.Model):
         constraints: ClassVar = [models.CheckConstraint(condition=~Q(reason=""), name="rollout_change_has_reason")]
 
     def __str__(self) -> str:
-        return f"r{self.revision} {self.action}"
+        return f"r{self.revision} {self.get_action_display()}"
 
 
 class ScopeQuerySet(models.QuerySet["Scope"]):
@@ -171,7 +190,10 @@ class Scope(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{'allow' if self.is_allowed else 'deny'} {self.university_id}"
+        words = {"university": self.university_id, "phase": self.phase}
+        if self.is_allowed:
+            return gettext("University %(university)d is let into phase %(phase)d") % words
+        return gettext("University %(university)d is kept out of phase %(phase)d") % words
 
 
 class PlanState(models.TextChoices):

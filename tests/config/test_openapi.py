@@ -30,6 +30,12 @@ def test_the_committed_schema_is_the_one_that_is_served() -> None:
     assert served == COMMITTED, "the schema has changed: run `make openapi` and commit openapi.json"
 
 
+@pytest.mark.django_db
+def test_it_is_made_without_a_warning(capsys: pytest.CaptureFixture[str]) -> None:
+    APIClient().get("/openapi.json")
+    assert "Warning" not in capsys.readouterr().err
+
+
 def test_the_exceptions_are_operations() -> None:
     there = {f"{verb.upper()} {path}" for path, verbs in COMMITTED["paths"].items() for verb in verbs}
     assert there >= RULED | LENIENT

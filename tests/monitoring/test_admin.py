@@ -6,6 +6,10 @@ from django.urls import reverse
 from django.utils import timezone
 
 from employees.models import Employee, University
+from monitoring.gate_titles import GATES
+from monitoring.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
+from monitoring.models import GateCheck, Verdict
+from profiles.rollout.models import Change
 from tests.profiles.people import know
 from webhooks.models import InboxUpdate, State
 
@@ -38,3 +42,28 @@ def test_each_of_ours_is_there() -> None:
 @pytest.mark.parametrize("path", ["/", "/admin"])
 def test_the_root_leads_to_the_admin(client: Client, path: str) -> None:
     assert client.get(path)["Location"] == "/admin/"
+
+
+@pytest.mark.parametrize("filters", ["", "?gate__exact=dwell"])
+def test_gates_are_called_by_their_titles(operator: Client, filters: str) -> None:
+    operator.cookies["django_language"] = "en"
+    found = GateCheck.objects.create(phase=3, gate="dwell", verdict=Verdict.FAIL, message="m")
+    page = operator.get(f"/admin/monitoring/gatecheck/{filters}").content.decode()
+    assert ("Dwell time" in page, ">dwell<" in page) == (True, False)
+    assert (
+        "Phase 3, Dwell time: fail" in operator.get(f"/admin/monitoring/gatecheck/{found.pk}/change/").content.decode()
+    )
+
+
+def test_changes_are_called_by_what_was_done(operator: Client) -> None:
+    operator.cookies["django_language"] = "en"
+    found = Change.objects.create(by="root", action="seed", reason="r", revision=7)
+    page = operator.get("/admin/rollout/change/?action__exact=seed").content.decode()
+    assert ("Seeded by the environment" in page, ">seed<" in page) == (True, False)
+    page = operator.get(f"/admin/rollout/change/{found.pk}/change/").content.decode()
+    assert "r7 Seeded by the environment" in page
+
+
+def test_each_gate_has_a_title() -> None:
+    asked = {gate.__name__ for asked in (ENTERING, WIDENING, STAYING) for gates in asked.values() for gate in gates}
+    assert set(GATES) >= asked | {TRIPWIRE}

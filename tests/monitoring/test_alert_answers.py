@@ -20,6 +20,7 @@ from monitoring.alerts import outbox, watch
 from monitoring.alerts.answers import AnswerRefused, acknowledge, mute, unmute
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
+from monitoring.metrics import exposition
 from monitoring.models import Verdict
 from tests.monitoring.sink import Sink, sink
 from tests.webhooks.inbox_rows import row
@@ -97,7 +98,8 @@ def test_it_refuses_strangers(client: Client, settings: Settings) -> None:
 def test_the_first_acknowledgement_stays(superadmin: User) -> None:
     alert = fire()
     acknowledge(alert, superadmin)
-    acknowledge(alert, User.objects.create_user("second"))
+    with pytest.raises(AnswerRefused, match="already"):
+        acknowledge(alert, User.objects.create_user("second"))
     assert alert.acknowledged_by == superadmin
 
 
@@ -107,6 +109,8 @@ def test_it_refuses_answers_without_sense(superadmin: User, clock: time_machine.
         mute(alert, superadmin, until=timezone.now(), reason="maintenance")
     with pytest.raises(AnswerRefused):
         mute(alert, superadmin, until=timezone.now() + HOUR, reason="  ")
+    with pytest.raises(AnswerRefused, match="not muted"):
+        unmute(alert)
     cure(clock)
     alert.refresh_from_db()
     with pytest.raises(AnswerRefused):
@@ -115,6 +119,7 @@ def test_it_refuses_answers_without_sense(superadmin: User, clock: time_machine.
 
 def test_a_mute_spares_the_sink_until_it_expires(superadmin: User, clock: time_machine.Traveller, hook: Sink) -> None:
     alert = fire()
+    outbox.deliver()
     mute(alert, superadmin, until=timezone.now() + HOUR, reason="maintenance")
     cure(clock)
     outbox.deliver()
@@ -133,7 +138,9 @@ def test_a_mute_spares_the_sink_until_it_expires(superadmin: User, clock: time_m
 def test_what_is_muted_before_it_was_told_ends_in_silence(
     superadmin: User, clock: time_machine.Traveller, hook: Sink
 ) -> None:
-    mute(fire(), superadmin, until=timezone.now() + timedelta(days=2), reason="known")
+    alert = fire()
+    outbox.deliver()
+    mute(alert, superadmin, until=timezone.now() + timedelta(days=2), reason="known")
     cure(clock)
     fire()
     InboxUpdate.objects.all().delete()
@@ -143,6 +150,36 @@ def test_what_is_muted_before_it_was_told_ends_in_silence(
     outbox.deliver()
     assert not Alert.objects.open().exists()
     assert len(hook.got) == 2
+
+
+def test_what_waits_at_a_dead_sink_is_held_until_the_mute_ends(
+    superadmin: User, clock: time_machine.Traveller, hook: Sink
+) -> None:
+    hook.status = 503
+    alert = fire()
+    outbox.deliver()
+    hook.status = 200
+    mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
+    clock.shift(timedelta(minutes=30))
+    assert (outbox.deliver(), hook.got) == (0, [])
+    # It waits for the mute, not for the sink.
+    assert 'alert_deliveries_waiting{channel="webhook"} 0.0' in exposition().decode()
+    clock.shift(HOUR)
+    assert outbox.deliver() == 1
+
+
+def test_what_is_over_before_its_mute_ends_is_not_told_to_a_sink_that_was_dead(
+    superadmin: User, clock: time_machine.Traveller, hook: Sink
+) -> None:
+    hook.status = 503
+    alert = fire()
+    outbox.deliver()
+    hook.status = 200
+    mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
+    cure(clock)
+    clock.shift(2 * HOUR)
+    outbox.deliver()
+    assert (hook.got, alert.deliveries.get().error) == ([], "muted until it was over")
 
 
 def test_phase_4_waits_for_what_is_open_and_not_muted(superadmin: User, clock: time_machine.Traveller) -> None:

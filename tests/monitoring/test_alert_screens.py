@@ -52,6 +52,14 @@ def test_it_works(admin: Client, superadmin: User) -> None:
     assert list(texts) == ["Acknowledge", "Mute: known <b>", "Unmute"]
 
 
+def test_the_same_answer_twice_says_so_and_is_recorded_once(admin: Client) -> None:
+    found = alert()
+    answer(admin, found, "acknowledge")
+    assert "The alert is acknowledged already" in answer(admin, found, "acknowledge")
+    assert "The alert is not muted" in answer(admin, found, "unmute")
+    assert LogEntry.objects.count() == 1
+
+
 def test_the_list_is_filtered_by_how_they_stand(admin: Client) -> None:
     wanted = {
         "open": alert(),

@@ -21,11 +21,13 @@ from monitoring.models import KeptFigure
 from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers
+from tests.webhooks.inbox_rows import row
 
 PATHS = {
     "/monitoring/profiles/coverage": "total_users",
     "/monitoring/profiles/quality": "total_profiles",
     "/monitoring/webhook/stats?period=hour": "total_events",
+    "/monitoring/rollout": "percents",
 }
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
@@ -89,12 +91,12 @@ def test_it_works_while_postgres_is_silent(
     assert report(client, path)["degraded"] is False
 
 
-def test_metrics_and_the_rollout_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
+def test_metrics_answer_in_time_and_alerts_refuse_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
     client.get("/metrics")
     paused_postgres.pause()
     started = time.monotonic()
     assert "cache_connection_status 1" in client.get("/metrics").content.decode()
-    assert client.get("/monitoring/rollout").status_code == 503
+    assert client.get("/monitoring/alerts").status_code == 503
     assert time.monotonic() - started < 6
 
 
@@ -127,6 +129,17 @@ def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_p
     paused_postgres.pause()
     told = report(client, "/monitoring/profiles/coverage")
     assert (told["degraded"], told["total_users"]) == (True, 1)
+
+
+def test_what_the_worker_kept_later_is_told_rather_than_what_this_process_made(
+    client: Client, paused_postgres: SilentPostgres
+) -> None:
+    report(client, "/monitoring/webhook/stats")
+    row()
+    lasting.keep_reports()
+    paused_postgres.pause()
+    told = report(client, "/monitoring/webhook/stats")
+    assert (told["degraded"], told["total_events"]) == (True, 1)
 
 
 def test_where_nobody_ever_knew_nothing_is_made_up(

@@ -12,6 +12,8 @@ from django.test import Client
 from employees import backfill
 from employees.models import BackfillRun, Employee, University
 from monitoring.models import Alert
+from profiles.rollout.models import PHASES, Flag
+from tests.conftest import Phases, client_of
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
@@ -110,6 +112,57 @@ def test_each_action_is_for_whom_it_is_meant(group: str, places: dict[str, Any])
 def test_each_permission_is_held_by_whom_it_is_meant(group: str) -> None:
     user = member(group)
     assert {name: user.has_perm(name) for name in HELD} == {name: group in who for name, who in HELD.items()}
+
+
+STEER = {
+    "set": {"rollout_manager"},
+    "advance": {"rollout_manager"},
+    "pause": {"rollout_manager"},
+    "resume": {"rollout_manager"},
+    "emergency": OPERATORS,
+}
+
+
+@pytest.mark.parametrize("group", [*GROUPS, ""])
+def test_over_http_the_rollout_is_steered_by_whom_the_admin_lets(group: str, phases: Phases) -> None:
+    client = client_of(member(group) if group else User.objects.create_user("nobody", is_staff=True))
+    body = {"phase": 1, "percent": "100", "reason": "r", "dry_run": True}
+    let = {
+        action
+        for action in STEER
+        # 400 is a gate's word: who is told it was let in.
+        if client.post(f"/monitoring/rollout/{action}", body, format="json").status_code in (200, 400)
+    }
+    assert let == {action for action, who in STEER.items() if group in who}
+
+
+@pytest.fixture
+def unforced(phases: Phases) -> User:
+    """One who may operate the rollout and change its flags, but not past a gate."""
+    phases(100, 100)
+    user = User.objects.create_user("careful", is_staff=True)
+    user.user_permissions.set(Permission.objects.filter(codename__in=("operate_rollout", "change_flag", "view_flag")))
+    return user
+
+
+def test_over_http_force_takes_a_permission_of_its_own(unforced: User, superadmin: User) -> None:
+    path, body = "/monitoring/rollout/set", {"phase": 3, "percent": "5", "reason": "r", "force": True}
+    refused = client_of(unforced).post(path, body, format="json")
+    assert (refused.status_code, refused.json()["error"]["code"]) == (403, "FORBIDDEN")
+    assert "go past gates" in refused.json()["error"]["message"]
+    assert Flag.objects.get(name=PHASES[2]).percent == 0
+    assert client_of(superadmin).post(path, body, format="json").status_code == 200
+
+
+def test_in_the_admin_force_takes_the_same(unforced: User, superadmin: User) -> None:
+    flag = Flag.objects.get(name=PHASES[2])
+    path, form = f"/admin/rollout/flag/{flag.pk}/change/", {"percent": "5", "reason": "r", "force": "on", "note": ""}
+    client = Client()
+    client.force_login(unforced)
+    assert client.post(path, form).status_code == 200
+    assert Flag.objects.get(pk=flag.pk).percent == 0
+    client.force_login(superadmin)
+    assert client.post(path, form).status_code == 302
 
 
 def test_staff_without_a_group_may_nothing(places: dict[str, Any]) -> None:

@@ -1,5 +1,6 @@
 """A poison update: tried again later and later, then a dead letter; it holds up nobody."""
 
+import json
 from datetime import timedelta
 from typing import Any
 
@@ -76,6 +77,27 @@ def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> 
             process_inbox()
     assert InboxUpdate.objects.get().tries == 0
     assert process_inbox() == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "reason"),
+    [
+        (b"[]", "the body is not an object"),
+        (b"[1]", "the body is not an object"),
+        (b"null", "the body is not an object"),
+        (b'{"updates": "x"}', "“updates” is not a list of objects"),
+        (json.dumps({"updates": [{"update_type": "bot_started"}] * 101}).encode(), "the envelope holds more than 100"),
+        (b"{", "the body is not JSON"),
+    ],
+    ids=("nothing in it", "a number in it", "null", "a word", "101 updates", "no JSON"),
+)
+def test_a_replay_of_what_is_no_update_ends_where_it_was(body: bytes, reason: str) -> None:
+    send(body)
+    InboxUpdate.objects.all().replay(by="root", reason="tried", selection="all")
+    assert process_inbox() == 1
+    update = InboxUpdate.objects.get()
+    assert (update.state, update.tries) == (State.QUARANTINED, 0)
+    assert update.reason.startswith(reason)
 
 
 def test_it_does_not_go_on_for_ever_without_an_update_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,6 +14,7 @@ from django.utils import translation
 from tests.webhooks.inbox_rows import row
 from webhooks.life import life_of
 from webhooks.models import InboxUpdate, RawLook, Replay, State
+from webhooks.processing import interpret
 
 pytestmark = pytest.mark.django_db
 SCRIPT = "<script>alert(1)</script>"
@@ -43,6 +44,15 @@ def test_it_works() -> None:
     for words in ("Received", "6 failed tries", "KeyError: &#x27;x&#x27;", "Trace of it", "dead letter", "No effect"):
         assert words in page, words
     assert "alert(1)" not in page
+
+
+def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> None:
+    body = b'{"update_type": "bot_started", "user": {"user_id": 0}}'
+    deep, strange = row(State.QUARANTINED, reason="the body is nested too deeply"), row(State.PENDING, body=body)
+    with translation.override("ru"):
+        assert life_of(deep)[1].text == "тело вложено слишком глубоко"
+        interpret(strange)
+    assert strange.reason == "the user’s id is none of MAX"
 
 
 @pytest.mark.parametrize(

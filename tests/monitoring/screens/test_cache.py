@@ -1,0 +1,36 @@
+from datetime import timedelta
+
+import pytest
+from django.test import Client
+from django.utils import timezone
+
+from monitoring.history import start_of
+from monitoring.models import Snapshot, Span
+from monitoring.screens import past
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+MEGABYTE = 1024 * 1024
+
+
+@pytest.fixture(autouse=True)
+def _noted() -> None:
+    hour = start_of(timezone.now(), Span.HOUR)
+    for back in (1, 2):
+        at = hour - timedelta(hours=back)
+        Snapshot.objects.create(span=Span.HOUR, at=at, metric="cache.memory_bytes", value=3 * MEGABYTE)
+
+
+def test_memory_is_drawn_under_its_limit(operator: Client) -> None:
+    drawn = past.memory(256 * MEGABYTE)
+    assert drawn is not None
+    taken, limit = drawn["series"]
+    assert (set(taken["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
+    assert len(limit["data"]) == len(drawn["labels"])
+    assert operator.get("/admin/cache/").context["memory"]["series"]
+
+
+@pytest.mark.parametrize("limit", [None, 0])
+def test_without_a_limit_there_is_no_line(limit: int | None) -> None:
+    drawn = past.memory(limit)
+    assert drawn is not None
+    assert len(drawn["series"]) == 1

@@ -1,0 +1,22 @@
+"""The first page's numbers are those of the reports and alerts."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+import time_machine
+from django.test import Client
+
+from tests.webhooks.inbox_rows import row
+from webhooks.models import State
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def test_errors_are_a_share_of_what_is_finished_within_24_hours(operator: Client) -> None:
+    with time_machine.travel(datetime(2026, 11, 25, 9, 10, tzinfo=UTC), tick=False):
+        row(State.DEAD, age=timedelta(hours=23, minutes=50))
+        row(State.DEAD, age=timedelta(hours=24, minutes=10))
+        for state in [State.DONE, State.SKIPPED, State.SKIPPED, *[State.PENDING] * 6]:
+            row(state)
+        told = operator.get("/admin/live/home/").context["traffic"]
+    assert (told["received"], told["failed"], told["share"], told["is_bad"]) == (10, 1, 25.0, True)
