@@ -83,7 +83,7 @@ def test_the_number_of_queries_is_that_of_the_tables(admin: Client) -> None:
     assert counts[0] == counts[1] <= len(SOURCES) + 3
 
 
-@pytest.mark.parametrize("query", [{"before": "yesterday"}, {"before": "2026-13-01"}, {"kind": "x"}, {"by": "\0"}])
+@pytest.mark.parametrize("query", [{"before": "yesterday"}, {"before": "2026-13-01"}, {"kind": "x"}])
 def test_a_wrong_filter_is_none(admin: Client, query: dict[str, str]) -> None:
     assert admin.get(PAGE, query).status_code == HTTPStatus.OK
 

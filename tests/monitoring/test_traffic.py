@@ -212,7 +212,7 @@ def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queri
 def test_a_new_process_makes_up_for_a_release_without_the_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     put(timezone.now() - 20 * DAY, processing_ms=3.0)
     traffic.fold()
-    six_hours = Traffic.objects.filter(span=Span.SIX_HOURS)
+    six_hours = Traffic.objects.filter(span=Span.SIX_HOURS).order_by("kind")
     before = list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms"))
     assert len(before) == 2
     six_hours.delete()
