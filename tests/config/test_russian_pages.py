@@ -30,7 +30,7 @@ NAMES = set(
     webhook cache first primary infrastructure collection employee chat monitoring other esc Docker Compose LDAP Single
     Sign On CONFIG root curator operator superadmin viewer manager
     Axes Token Control Command Mac gates rollout waiting comparisons traffic traffics deltas
-    seed migrate save switch Saved by code without reason""".split()  # noqa: SIM905 (words, not a list of quotes)
+    migrate save switch Saved by code without reason""".split()  # noqa: SIM905 (words, not a list of quotes)
 )
 _HIDDEN = {"script", "style", "code", "pre"}
 _SHOWN_ATTRIBUTES = {"aria-label", "placeholder", "title", "alt"}
