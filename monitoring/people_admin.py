@@ -1,18 +1,24 @@
-"""Users and groups in the theme's dress, with permissions in the reader's language."""
+"""Users and groups in the theme's dress, with permissions in the reader's language; profiles within one's scope."""
 
 from typing import Any
 
 from django.contrib import admin
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission, User
+from django.db.models import QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from employees.admin import admin_scope
+from profiles.admin import ProfileAdmin
+from profiles.models import Profile
+
 admin.site.unregister(User)
 admin.site.unregister(Group)
+admin.site.unregister(Profile)
 
 
 _VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
@@ -55,3 +61,13 @@ class PeopleAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
 class PeopleGroupAdmin(GroupAdmin, ModelAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return _worded(super().formfield_for_manytomany(db_field, request, **kwargs))
+
+
+@admin.register(Profile)
+class ScopedProfileAdmin(ProfileAdmin):
+    """Who looks after one university sees the profiles of its employees."""
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Profile]:
+        profiles: QuerySet[Profile] = super().get_queryset(request)
+        scope = admin_scope(request)
+        return profiles.filter(pk__in=scope.profiles().values("pk")) if scope else profiles

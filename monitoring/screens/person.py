@@ -10,6 +10,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from employees.access import Scope
+from employees.admin import admin_scope
 from employees.models import Employee
 from monitoring import preview
 from monitoring.screens.access import LOOK_UP, page, screen
@@ -55,19 +57,21 @@ def look_up(request: HttpRequest) -> HttpResponse:
     asked = request.POST.get("who", "").strip()[:100]
     context: dict[str, Any] = {"asked": asked}
     if asked:
-        found = find(asked, asks_api="ask_api" in request.POST)
+        found = find(asked, asks_api="ask_api" in request.POST, scope=admin_scope(request))
         context |= {"found": found, "told": told(found)} if found else {"is_unknown": True}
     return page(request, "person.html", _("Look a person up"), **context)
 
 
-def find(asked: str, *, asks_api: bool = False) -> Found | None:
-    """Return who has this phone or this MAX id; None when nobody does and it is no phone."""
+def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> Found | None:
+    """Return who has this phone or this MAX id; None when nobody does and it is no phone, or the scope hides them."""
     try:
         phone = phones.normalize(asked)
     except ValueError:
         phone = _phone_of(asked)
     employees = Employee.objects.select_related("university")
     employee = employees.filter(phone=phone).first() if phone else employees.filter(max_id=asked).first()
+    if scope and not (employee and scope.employees().filter(pk=employee.pk).exists()):
+        return None
     known = preview.explain(phone, asks_api=asks_api) if phone else None
     max_id = known["max_id"] if known else asked
     profile = Profile.objects.filter(user_id=max_id).first() if max_id else None

@@ -6,10 +6,10 @@ from datetime import timedelta
 
 import pytest
 from django.conf import settings
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
-from employees.models import Employee, University
+from employees.models import Employee, Membership, University
 from monitoring.screens import person
 from tests.conftest import Phases
 from tests.profiles.people import know
@@ -77,3 +77,19 @@ def test_a_look_up_needs_its_own_permission(client: Client) -> None:
     viewer.user_permissions.add(Permission.objects.get(codename="view_screens"))
     client.force_login(viewer)
     assert client.post("/admin/person/", {"who": PHONE}).status_code == 403
+
+
+def test_who_looks_after_one_university_finds_its_people_alone(client: Client, employee: Employee) -> None:
+    know("7")
+    know("8")
+    Employee.objects.create(phone="+79160000001", max_id="8", university=University.objects.create(name="Другой"))
+    own = User.objects.create_user("own", is_staff=True)
+    own.groups.add(Group.objects.get(name="operator"))
+    Membership.objects.create(user=own, university=employee.university)
+    client.force_login(own)
+    for theirs, foreign in ((PHONE, "+79160000001"), ("7", "8"), (PHONE, "+79160000002")):
+        assert "found" in client.post("/admin/person/", {"who": theirs}).context
+        assert client.post("/admin/person/", {"who": foreign}).context["is_unknown"]
+    assert [profile.pk for profile in client.get("/admin/profiles/profile/").context["cl"].result_list] == ["7"]
+    assert client.get("/admin/profiles/profile/7/change/").status_code == 200
+    assert client.get("/admin/profiles/profile/8/change/").status_code == 302
