@@ -79,7 +79,7 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
     if last is not None and name == steering.turn():
         same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
         bad = same.exclude(verdict=Verdict.PASS)
-        reasons = "; ".join(check.message for check in bad.order_by("pk"))
+        reasons = "; ".join(dict.fromkeys(check.message for check in bad.order_by("pk")))
         waiting += f": held, {reasons}" if reasons else ": every gate passed"
     if controls.held_for:
         return "Paused", waiting
