@@ -37,12 +37,16 @@ def stored_bodies(system: System) -> set[bytes]:
         return {body for (body,) in database.cursor(binary=True).execute("SELECT body FROM webhook_inbox")}
 
 
+_STORING = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND query LIKE '%INTO webhook_inbox%'"
+
+
 def wait_for_the_lock(database: psycopg.Connection) -> None:
-    """Return once both web processes have a statement that waits, the others had time to queue."""
+    """Return once both web processes wait to store what came, whoever else waits; the others had time to queue."""
     deadline = time.monotonic() + 2
-    while database.execute("SELECT count(*) FROM pg_locks WHERE NOT granted").fetchone() != (2,):
+    while database.execute(_STORING).fetchone() != (2,):
         assert time.monotonic() < deadline
         time.sleep(0.02)
+        database.execute("SELECT pg_stat_clear_snapshot()")
     time.sleep(0.2)
 
 
