@@ -20,7 +20,7 @@ _VOLATILE = [
     (r'("(?:latency_ms|average_processing_time_ms|average_age_days|age_seconds)":) ?[\d.]+', r"\1N"),
     (r"((?:used_memory|maxmemory|total_operations|cache_hit_rate|p\d\d_processing|latency)\w*\W+)[\d.]+", r"\1N"),
     # The conductor sends a synthetic update when it is due.
-    (r'("(?:total_events|successful_events|profiles_extracted|other)":)\d+|\bn = \d+', r"\1N"),
+    (r'("(?:total_events|successful_events|other)":)\d+|\bn = \d+', r"\1N"),
     (r"\d+ (can be replayed|updates put back)", r"N \1"),
     (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
     (r"/\S*/\.data\b", ".data"),
