@@ -6,6 +6,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -20,15 +21,8 @@ from monitoring import way_back
 from profiles.rollout.decision import forget_state, is_processing
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
 from tests.conftest import Phases
+from tests.forked import Forked, forked, live_as
 from tests.servers import FaultyServer
-
-WORKER = """
-import sys, threading, django
-django.setup()
-from profiles.rollout.heartbeat import pulse
-pulse.start("worker")
-threading.Event().wait()
-"""
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -47,14 +41,12 @@ def shell_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def worker() -> Iterator[subprocess.Popen[bytes]]:
-    process = subprocess.Popen([sys.executable, "-c", WORKER], env=shell_environment())  # noqa: S603
-    deadline = time.monotonic() + 30
-    while not Heartbeat.objects.exists() and time.monotonic() < deadline:
-        time.sleep(0.05)
-    yield process
-    process.kill()
-    process.wait()
+def worker(transactional_db: None) -> Iterator[Forked]:
+    with forked(partial(live_as, "worker")) as process:
+        deadline = time.monotonic() + 30
+        while not Heartbeat.objects.exists() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        yield process
 
 
 @pytest.mark.alone
@@ -63,7 +55,7 @@ def test_emergency_with_redis_down_and_the_worker_dead(
     phases: Phases,
     redis_server: FaultyServer,
     broker_server: FaultyServer,
-    worker: subprocess.Popen[bytes],
+    worker: Forked,
 ) -> None:
     phases(100, 100, 50, 25)
     redis_server.kill()

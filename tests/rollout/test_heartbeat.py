@@ -6,6 +6,8 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,16 +18,10 @@ from profiles.rollout.heartbeat import Convergence, convergence, pulse
 from profiles.rollout.models import Heartbeat, Rollout
 from profiles.rollout.rules import Order
 from tests.conftest import Phases
+from tests.forked import Forked, forked, live_as
 from tests.servers import FaultyServer
 
 PROCESSES = ["web", "web", "web", "web", "worker"]
-PROCESS = """
-import sys, threading, django
-django.setup()
-from profiles.rollout.heartbeat import pulse
-pulse.start(sys.argv[1])
-threading.Event().wait()
-"""
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.xdist_group("slow")]
 
@@ -45,20 +41,12 @@ def shell_environment() -> dict[str, str]:
 
 
 @pytest.fixture
-def processes(phases: Phases) -> Iterator[list[subprocess.Popen[bytes]]]:
+def processes(phases: Phases) -> Iterator[list[Forked]]:
     phases(100, 100, 25)
-    env = shell_environment()
-    running = [
-        subprocess.Popen([sys.executable, "-c", PROCESS, kind], env=env, stdout=subprocess.DEVNULL)  # noqa: S603
-        for kind in PROCESSES
-    ]
-    try:
+    with ExitStack() as stack:
+        running = [stack.enter_context(forked(partial(live_as, kind))) for kind in PROCESSES]
         wait_for(lambda: convergence().living == len(PROCESSES), 30)
         yield running
-    finally:
-        for process in running:
-            process.kill()
-            process.wait()
 
 
 def spread() -> Convergence:
@@ -68,9 +56,7 @@ def spread() -> Convergence:
 
 @pytest.mark.alone
 @pytest.mark.timeout(90)
-def test_a_change_is_everywhere_within_two_seconds(
-    processes: list[subprocess.Popen[bytes]], redis_server: FaultyServer
-) -> None:
+def test_a_change_is_everywhere_within_two_seconds(processes: list[Forked], redis_server: FaultyServer) -> None:
     for number, fault in enumerate([lambda: None, redis_server.pause, redis_server.kill]):
         fault()
         changes.set_percent(3, 30 + number, Order("test", "spreading"))
@@ -78,6 +64,9 @@ def test_a_change_is_everywhere_within_two_seconds(
         assert (len(after.reached), after.behind, after.silent) == (len(PROCESSES), [], [])
         assert after.seconds is not None
         assert after.seconds < 2
+
+
+def test_who_was_killed_is_silent_and_not_waited_for(processes: list[Forked]) -> None:
     processes[-1].kill()
     wait_for(lambda: len(convergence().silent) == 1)
     left = convergence()
@@ -122,13 +111,5 @@ def test_every_pool_and_the_scheduler_tell(celery: Callable[[str], None], tmp_pa
 def test_a_child_that_is_forked_tells_for_itself(phases: Phases) -> None:
     pulse.start("web")
     wait_for(lambda: convergence().living == 1)
-    child = os.fork()
-    if not child:
-        pulse.start("worker")
-        time.sleep(30)
-        os._exit(0)
-    try:
+    with forked(partial(live_as, "worker")):
         wait_for(lambda: convergence().living == 2)
-    finally:
-        os.kill(child, signal.SIGKILL)
-        os.waitpid(child, 0)

@@ -4,6 +4,7 @@ import io
 import signal
 import threading
 import time
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -55,6 +56,15 @@ def test_what_was_read_before_is_a_repeat(platform: FakePlatform) -> None:
     assert (InboxUpdate.objects.count(), Repeat.objects.count()) == (2, 2)
 
 
+@pytest.fixture
+def _ctrl_c() -> Iterator[None]:
+    """Have Ctrl-C interrupt: what a shell starts in the background ignores it."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("_ctrl_c")
 def test_ctrl_c_ends_it_cleanly(platform: FakePlatform) -> None:
     platform.updates = [started(1)]
 
