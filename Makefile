@@ -65,7 +65,7 @@ test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 00
 	@WALKTHROUGH=full STORY=docs/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
 test-chaos: development ## ten minutes of kill -9 while updates and employees arrive (ARGS='--seed N --seconds N')
-	@exec $(PY) -m tests.chaos --seconds 480 $(ARGS)
+	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
