@@ -124,7 +124,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None
     decision = decide(phone, university)
-    max_id = (employee.max_id if employee else None) or _linked(phone)
+    max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
     profile = Profile.objects.filter(user_id=max_id).first() if max_id else None
     return {
         "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
@@ -139,10 +139,6 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
         "age": timezone.now() - profile.last_updated if profile else None,
         "api": _by_api(phone) if asks_api else None,
     }
-
-
-def _linked(phone: str) -> str | None:
-    return PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
 
 
 def _in_redis(max_id: str | None) -> str:

@@ -135,16 +135,12 @@ def _ask_both(waiting: WaitingComparison) -> Answers:
         api_name = f"{user.first_name} {user.last_name}".strip() if user else ""
         max_id = max_id or (user.user_id if user else "")
     try:
-        return Answers(_cached(max_id or _linked(waiting.phone)), api_name)
+        return Answers(_cached(max_id or PhoneLink.objects.user_of(waiting.phone)), api_name)
     except CacheError:
         return Answers(None, api_name, ComparisonOutcome.CACHE_ERROR)
 
 
-def _linked(phone: str) -> str:
-    return PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first() or ""
-
-
-def _cached(max_id: str) -> CachedProfile | None:
+def _cached(max_id: str | None) -> CachedProfile | None:
     """Read Redis, else the record behind it; CacheError when Redis does not answer."""
     if not max_id:
         return None

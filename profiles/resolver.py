@@ -89,7 +89,7 @@ def _answered(phone: str, max_id: str | None, university_id: int | None) -> Reso
 
 
 def _look_up(phone: str, max_id: str | None) -> Resolution:
-    max_id = max_id or PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
+    max_id = max_id or PhoneLink.objects.user_of(phone)
     cached = _from_cache(max_id) if max_id else None
     if cached and _is_complete(cached):
         return _named(cached)
@@ -106,7 +106,7 @@ def _look_up(phone: str, max_id: str | None) -> Resolution:
 
 def _look_up_stores(phone: str, max_id: str | None) -> Resolution:
     """Ask the direct API only for a person whom no store knows; age, gaps and faults of the cache are no reason."""
-    max_id = max_id or PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
+    max_id = max_id or PhoneLink.objects.user_of(phone)
     known = _cached(max_id) if max_id else None
     if known and known.display_name:
         return _named(known)
@@ -120,7 +120,7 @@ def _look_up_stores(phone: str, max_id: str | None) -> Resolution:
 
 def known(phone: str, max_id: str | None) -> Resolution | None:
     """Return the name that the stores have for a person, by the rule of phase 3; nobody outside is asked."""
-    max_id = max_id or PhoneLink.objects.filter(phone=phone).values_list("user_id", flat=True).first()
+    max_id = max_id or PhoneLink.objects.user_of(phone)
     cached = _from_cache(max_id) if max_id else None
     return _named(cached) if cached else None
 

@@ -28,6 +28,10 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
             rows = [latest[phone] for phone in sorted(latest)]
             statements.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")])
 
+    def user_of(self, phone: str) -> str | None:
+        """Return the MAX id of whoever shared this canonical phone as their own, None when nobody did."""
+        return self.filter(phone=phone).values_list("user_id", flat=True).first()
+
 
 class PhoneLink(models.Model):
     """The MAX user who shared a phone as their own, verified by the messenger's hash."""
