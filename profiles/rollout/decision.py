@@ -20,8 +20,8 @@ from profiles.rollout.models import EMERGENCY_STOP, PHASES
 BUCKETS = 10_000
 MEMO_SECONDS = 1.0
 
-# One statement is one snapshot: no decision mixes two revisions.
-_READ = """
+# One statement is one snapshot: no decision mixes two revisions. The heartbeat asks it on a connection of its own.
+STATE_QUERY = """
 SELECT coalesce((SELECT revision FROM rollout_rollout WHERE id = 1), 0),
        (SELECT json_agg(json_build_array(name, percent, everyone, salt)) FROM rollout_flag)::text,
        (SELECT json_agg(json_build_array(name, active)) FROM waffle_switch)::text,
@@ -170,7 +170,7 @@ class _Memo:
 
 def _read_state() -> RolloutState:
     with connection.cursor() as cursor:
-        cursor.execute(_READ)
+        cursor.execute(STATE_QUERY)
         return RolloutState.of(cursor.fetchone())
 
 
@@ -192,9 +192,6 @@ def remember_state(row: Sequence[Any]) -> RolloutState:
     state = RolloutState.of(row)
     _memo.put(state)
     return state
-
-
-STATE_QUERY = _READ
 
 
 def decide(phone: str | None, university_id: int | None = None) -> Decision:
