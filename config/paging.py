@@ -8,6 +8,7 @@ from typing import Any
 
 from django.core.paginator import Page, Paginator
 
+# Where counts end and estimates begin, and the pages of the admin: in the API too (contract §3).
 EXACT = 10_000
 
 

@@ -10,12 +10,11 @@ from django.db.models.functions import Cast, Substr
 from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 
-from config.paging import expected
+from config.paging import EXACT, expected
 from profiles import names, phones
 from profiles.models import ProfileSource
 
 UNNAMED = "Неизвестный вуз"
-EXACT_COUNT = 10_000
 # From so many expected rows on, counting the first 10 001 of a search would cost more than the page itself.
 FAR_ABOVE = 50_000
 # The planner judges one word by a large sample; of several conditions it only supposes that they are independent.
@@ -119,10 +118,10 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         planned = expected(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
         if planned is None or planned < (FAR_ABOVE_BY_ONE_WORD if is_one_word else FAR_ABOVE):
-            counted = rows[: EXACT_COUNT + 1].count()
-            if counted <= EXACT_COUNT:
+            counted = rows[: EXACT + 1].count()
+            if counted <= EXACT:
                 return counted
-        return max(expected(rows) if planned is None else planned, EXACT_COUNT + 1)
+        return max(expected(rows) if planned is None else planned, EXACT + 1)
 
     def gathered_first(self) -> EmployeeQuerySet:
         """Order by id where PostgreSQL cannot tell: else it walks the table by id rather than gather a few matches."""
