@@ -1,4 +1,4 @@
-"""Pages of tables too large to be counted for each of them."""
+"""Pages of lists: those of the API, and those of tables too large to be counted for each page."""
 
 from __future__ import annotations
 
@@ -7,9 +7,17 @@ from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Page, Paginator
+from rest_framework.pagination import LimitOffsetPagination
 
 # Where counts end and estimates begin, and the pages of the admin: in the API too (contract §3).
 EXACT = 10_000
+
+
+class Pages(LimitOffsetPagination):
+    """``limit`` and ``offset``: 50 rows by default, 100 at most (contract §3)."""
+
+    default_limit = 50
+    max_limit = 100
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]

@@ -8,13 +8,13 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from config.errors import JobRunning
+from config.paging import Pages
 from employees.access import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, scope_of
 from employees.idempotency import answered_once
 from employees.models import Employee, MaxIdJob, University
@@ -26,11 +26,6 @@ from profiles.phones import masked
 from profiles.views import ProfileViewSet, checked_id
 
 logger = logging.getLogger(__name__)
-
-
-class Pages(LimitOffsetPagination):
-    default_limit = 50
-    max_limit = 100
 
 
 class RoughPages(Pages):

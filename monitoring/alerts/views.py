@@ -3,10 +3,10 @@ from typing import Any
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
-from rest_framework.pagination import LimitOffsetPagination
 from rest_framework.request import Request
 from rest_framework.response import Response
 
+from config.paging import Pages
 from monitoring.alerts.models import Alert
 from monitoring.views import ReportView
 
@@ -49,11 +49,6 @@ class AlertPageSerializer(serializers.Serializer[Any]):
     results = AlertSerializer(many=True)
 
 
-class AlertPagination(LimitOffsetPagination):
-    default_limit = 50
-    max_limit = 100
-
-
 class AlertsView(ReportView):
     @extend_schema(
         parameters=[
@@ -70,6 +65,6 @@ class AlertsView(ReportView):
             if state not in _STATES:
                 raise serializers.ValidationError({"state": [_("one of %s") % ", ".join(_STATES)]})
             alerts = alerts.filter(resolved_at__isnull=state == "open")
-        pagination = AlertPagination()
+        pagination = Pages()
         page = pagination.paginate_queryset(alerts, request, self) or []
         return pagination.get_paginated_response(AlertSerializer(page, many=True).data)
