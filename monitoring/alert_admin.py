@@ -13,11 +13,11 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
+from config.read_only import ReadOnlyAdmin
 from monitoring.alerts import answers
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
@@ -85,7 +85,7 @@ ANSWERS: dict[str, tuple[Any, type[forms.Form], Answer]] = {
 
 
 @admin.register(Alert)
-class AlertAdmin(ModelAdmin):
+class AlertAdmin(ReadOnlyAdmin):
     list_display = (
         "shown_severity",
         "told",
@@ -109,15 +109,6 @@ class AlertAdmin(ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
         alerts: QuerySet[Alert] = super().get_queryset(request)
         return alerts.select_related("acknowledged_by", "muted_by")
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Alert | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Alert | None = None) -> bool:
-        return False
 
     def may_answer(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("monitoring.change_alert") and self.has_view_permission(request))

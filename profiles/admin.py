@@ -13,6 +13,7 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 
 from config.paging import BoundedPaginator
+from config.read_only import ReadOnlyAdmin
 from profiles import cache, names
 from profiles.erasure import erase
 from profiles.identity import user_id_of
@@ -123,24 +124,18 @@ class ProfileAdmin(ModelAdmin):
             self.delete_model(request, profile)
 
 
-class Unwritten(ModelAdmin):
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
-
 @admin.register(PhoneLink)
-class PhoneLinkAdmin(Unwritten):
+class PhoneLinkAdmin(ReadOnlyAdmin):
+    """A link may be taken away: the person shares the phone anew, or the direct API is asked."""
+
     list_display = ("user_id", "said_at")
     search_fields = ("user_id",)
     exclude = ("phone",)
 
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return bool(ModelAdmin.has_delete_permission(self, request, obj))
+
 
 @admin.register(Erasure)
-class ErasureAdmin(Unwritten):
+class ErasureAdmin(ReadOnlyAdmin):
     list_display = ("at", "by", "reason", "counts")
-
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False

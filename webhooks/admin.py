@@ -10,11 +10,11 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
-from unfold.admin import ModelAdmin
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.paging import BoundedPaginator
+from config.read_only import ReadOnlyAdmin
 from webhooks.filters import ReceivedFilter, TypeFilter
 from webhooks.life import dead_letter_groups, life_of, looks_at, readable
 from webhooks.models import InboxQuerySet, InboxUpdate, RawLook, Repeat, Replay, State
@@ -33,24 +33,15 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(label=_("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
 
 
-class ReadOnlyAdmin(ModelAdmin):
+class LargeTableAdmin(ReadOnlyAdmin):
     show_full_result_count = False
     paginator = BoundedPaginator
     # Half of Django's hundred: the theme draws each badge by a template.
     list_per_page = 50
 
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: object = None) -> bool:
-        return False
-
 
 @admin.register(InboxUpdate)
-class InboxUpdateAdmin(ReadOnlyAdmin):
+class InboxUpdateAdmin(LargeTableAdmin):
     list_display = (
         "id",
         "update_type",
@@ -208,19 +199,19 @@ def _replay_url(query: str) -> str:
 
 
 @admin.register(Repeat)
-class RepeatAdmin(ReadOnlyAdmin):
+class RepeatAdmin(LargeTableAdmin):
     list_display = ("update_type", "is_conflict", "received_at")
     list_filter = (TypeFilter, "is_conflict")
     exclude = ("dedup_key",)
 
 
 @admin.register(Replay)
-class ReplayAdmin(ReadOnlyAdmin):
+class ReplayAdmin(LargeTableAdmin):
     list_display = ("at", "by", "count", "selection", "reason")
     search_fields = ("by", "reason", "selection")
 
 
 @admin.register(RawLook)
-class RawLookAdmin(ReadOnlyAdmin):
+class RawLookAdmin(LargeTableAdmin):
     list_display = ("at", "by", "inbox_update_id", "update_type", "reason")
     search_fields = ("by", "reason")
