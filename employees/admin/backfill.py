@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -10,6 +11,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
@@ -21,6 +23,7 @@ from employees import backfill
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
 
+STEER, UNDO = "employees.change_backfillrun", "employees.delete_backfillrun"
 _STATUS_COLOURS = {
     RunStatus.RUNNING: "info",
     RunStatus.PAUSED: "warning",
@@ -54,19 +57,18 @@ class BatchInline(TabularInline):
         return False
 
 
+@dataclass(frozen=True, slots=True)
 class Deed:
-    """Something that is done to a run, after it was confirmed: what it says, when it may be, who may do it."""
+    """Something that is done to a run, after it was confirmed: what it says, when it may be, who may do it.
 
-    def __init__(
-        self,
-        title: Any,
-        warning: Any,
-        statuses: list[RunStatus],
-        permission: str,
-        act: Callable[[BackfillRun, str], str],
-    ) -> None:
-        self.title, self.warning, self.statuses = title, warning, statuses
-        self.permission, self.act = f"employees.{permission}_backfillrun", act
+    ``act`` takes the run and the reason, and returns what it did in words.
+    """
+
+    title: Promise
+    warning: Promise
+    statuses: list[RunStatus]
+    permission: str
+    act: Callable[[BackfillRun, str], str]
 
 
 def _pause(run: BackfillRun, reason: str) -> str:
@@ -94,24 +96,24 @@ DEEDS = {
         gettext_lazy("Pause"),
         gettext_lazy("It stops before its next batch; nothing is lost, and it can be resumed."),
         [RunStatus.RUNNING],
-        "change",
+        STEER,
         _pause,
     ),
     "resume": Deed(
-        gettext_lazy("Resume"), gettext_lazy("It goes on where it stopped."), [RunStatus.PAUSED], "change", _resume
+        gettext_lazy("Resume"), gettext_lazy("It goes on where it stopped."), [RunStatus.PAUSED], STEER, _resume
     ),
     "retry": Deed(
         gettext_lazy("Retry failed batches"),
         gettext_lazy("The batches that failed are done once more, now."),
         [RunStatus.PAUSED, RunStatus.DONE],
-        "change",
+        STEER,
         _retry,
     ),
     "undo": Deed(
         gettext_lazy("Undo"),
         gettext_lazy("Employees whom this run renamed get their old names back, unless they were changed since."),
         [RunStatus.PAUSED, RunStatus.DONE],
-        "delete",
+        UNDO,
         _undo,
     ),
 }
