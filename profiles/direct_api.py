@@ -55,9 +55,9 @@ class Throttled(DirectApiError):
         self.retry_after = retry_after
 
 
-def find_user(phone: str, *, deadline: float | None = None) -> DirectUser | None:
+def find_user(phone: str) -> DirectUser | None:
     """Return the MAX user of a canonical phone, None when MAX says that there is none; else as find_users."""
-    return find_users([phone], deadline=deadline).get(phone)
+    return find_users([phone]).get(phone)
 
 
 def find_users(phones: list[str], *, deadline: float | None = None) -> dict[str, DirectUser]:
