@@ -257,8 +257,6 @@ AXES_VERBOSE = False
 API_RATE_LIMIT = whole(env, "API_RATE_LIMIT", 0 if DEBUG else 100)
 # Versions are shown; going back to one would overwrite what came since unseen.
 SIMPLE_HISTORY_REVERT_DISABLED = True
-IMPORT_EXPORT_USE_TRANSACTIONS = True
-IMPORT_EXPORT_SKIP_ADMIN_LOG = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
 STORAGES = {

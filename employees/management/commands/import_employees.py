@@ -36,9 +36,7 @@ class Command(BaseCommand):
         with Progress(console=console, transient=True) as progress:
             task = progress.add_task(file.name, total=len(rows))
             resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
-            result = resource.import_data(
-                rows, dry_run=dry_run, use_transactions=True, rollback_on_validation_errors=True
-            )
+            result = resource.import_data(rows, dry_run=dry_run, rollback_on_validation_errors=True)
         self._report(result, dry_run)
 
     def _report(self, result: Result, dry_run: bool) -> None:
