@@ -27,7 +27,7 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
     update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
     body = json.dumps(update).encode()
     started = time.perf_counter()
-    status = post(body, settings.WEBHOOK_SECRETS[0].decode() if settings.WEBHOOK_SECRETS else None)
+    status = post(body, secret())
     trip = RoundTrip(at=now, error="" if status == 200 else f"the webhook answered {status}"[:200])
     key, _ = repeat_keys(update, body, now)
     while not trip.error and trip.took_ms is None:
@@ -41,6 +41,11 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
             time.sleep(0.02)
     trip.save()
     return trip
+
+
+def secret() -> str | None:
+    """Return what the messenger would send with an update, None where no secret is set."""
+    return settings.WEBHOOK_SECRETS[0].decode() if settings.WEBHOOK_SECRETS else None
 
 
 def post(body: bytes, secret: str | None) -> int:

@@ -2,6 +2,7 @@
 
 import json
 from argparse import ArgumentParser
+from dataclasses import asdict
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -35,7 +36,7 @@ class Command(BaseCommand):
                 self.stdout.flush()
         failed = [outcome for outcome in outcomes if outcome.status == "failed"]
         if options["json"]:
-            told = {"ok": not failed, "steps": [outcome.as_json() for outcome in outcomes]}
+            told = {"ok": not failed, "steps": [asdict(outcome) for outcome in outcomes]}
             self.stdout.write(json.dumps(told, ensure_ascii=False))
         if failed:
             raise CommandError(f"{failed[0].step}: {failed[0].message}")
