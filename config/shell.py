@@ -4,9 +4,14 @@ import getpass
 import os
 
 
-def user() -> str:
-    """Return the user of this shell, for the audit."""
+def login() -> str:
+    """Return the login of this shell's user; the number where it has no name, as in many a container."""
     try:
-        return f"{getpass.getuser()} (manage.py)"
-    except (KeyError, OSError):  # a container whose user has no name
-        return f"uid {os.getuid()} (manage.py)"
+        return getpass.getuser()
+    except (KeyError, OSError):
+        return f"uid {os.getuid()}"
+
+
+def user() -> str:
+    """Return the user of this shell, for an audit whose other rows are of people at the admin and the API."""
+    return f"{login()} (manage.py)"

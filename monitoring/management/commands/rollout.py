@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
-import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable
 from datetime import UTC, datetime, timedelta
@@ -14,6 +12,7 @@ from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 
+from config import shell
 from config.env import parse_duration
 from employees.models import BackfillRun, RunStatus, University
 from monitoring import conductor, console, evidence, preview, probe, steering
@@ -210,15 +209,8 @@ def order_of(
     **_: Any,
 ) -> Order:
     # A shell passes on bytes that are no UTF-8.
-    by = (by or _user()).encode(errors="replace").decode()
+    by = (by or shell.login()).encode(errors="replace").decode()
     return Order(by, reason, expect_revision, dry_run, force)
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):
-        return f"uid of {sys.argv[0]}"
 
 
 def moment(text: str) -> datetime:

@@ -1,0 +1,24 @@
+"""Who types a command is recorded with what it did."""
+
+import getpass
+import os
+
+import pytest
+
+from config import shell
+
+
+def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(getpass, "getuser", lambda: "maria")
+    assert (shell.login(), shell.user()) == ("maria", "maria (manage.py)")
+
+
+@pytest.mark.parametrize("error", [KeyError, OSError])
+def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch, error: type[Exception]) -> None:
+    """Python raises one or the other, by its version."""
+
+    def nobody() -> str:
+        raise error
+
+    monkeypatch.setattr(getpass, "getuser", nobody)
+    assert shell.login() == f"uid {os.getuid()}"
