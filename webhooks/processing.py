@@ -120,30 +120,26 @@ def interpret(update: InboxUpdate) -> updates.Reading:
 
 def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Count a failed try: the next one comes later each time, with jitter; after the last the update is dead."""
+    tries = update.tries + 1
     logger.error(
         "webhook update failed",
         extra={
             "event": "update_failed",
             "update": update.pk,
             "error": type(error).__name__,
-            "tries": update.tries + 1,
+            "tries": tries,
             "request_id": update.request_id,
         },
     )
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
     trace = "".join(traceback.format_exception(error))[-_TRACEBACK_LENGTH:].replace("\0", "")
-    tries = update.tries + 1
     if update.tries < len(RETRY_SECONDS):
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
     else:
         counting.count_arrivals([update.update_type], "failed")
         same_try.update(
-            state=State.DEAD,
-            reason=type(error).__name__,
-            error=trace,
-            tries=update.tries + 1,
-            finished_at=timezone.now(),
+            state=State.DEAD, reason=type(error).__name__, error=trace, tries=tries, finished_at=timezone.now()
         )
 
 

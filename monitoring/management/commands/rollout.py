@@ -84,14 +84,15 @@ class Command(BaseCommand):
 
     def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
         order = order_of(**options)
-        if rule != "clear" and not University.objects.filter(pk=id).exists():
-            raise CommandError(f"There is no university {id}")
-        found = Scope.objects.filter(university_id=id, phase=phase, is_allowed=rule == "allow").first()
         if rule == "clear":
             scopes = list(Scope.objects.filter(university_id=id, phase=phase))
         else:
-            scopes = [found or Scope(university_id=id, phase=phase, is_allowed=rule == "allow")]
-            scopes[0].reason, scopes[0].expires_at = order.reason, moment(until) if until else None
+            if not University.objects.filter(pk=id).exists():
+                raise CommandError(f"There is no university {id}")
+            key = {"university_id": id, "phase": phase, "is_allowed": rule == "allow"}
+            scope = Scope.objects.filter(**key).first() or Scope(**key)
+            scope.reason, scope.expires_at = order.reason, moment(until) if until else None
+            scopes = [scope]
         rules.refuse_unreasoned(order.reason)
         for scope in () if order.is_dry_run else scopes:
             changes.set_scope(scope, order, is_removal=rule == "clear")
@@ -127,15 +128,11 @@ class Command(BaseCommand):
     def on_checklist(self, **_: Any) -> Iterable[Any]:
         return console.checklist()
 
-    def on_gates(self, phase: str | None, probe: bool, dry_run: bool, **_: Any) -> Iterable[Any]:
-        if probe:
-            yield f"synthetic update: {send_probe()}"
+    def on_gates(self, phase: str | None, dry_run: bool, **options: Any) -> Iterable[Any]:
+        if options["probe"]:
+            yield f"synthetic update: {probe.round_trip()}"
         number = rules.phase_number(rules.phase_name(phase)) if phase else None
         yield from console.gates_of(number, is_kept=not dry_run)
-
-
-def send_probe() -> str:
-    return str(probe.round_trip())
 
 
 def _lines(text: str) -> int:
