@@ -46,7 +46,7 @@ def status(url: str, launch: Launch, path: str) -> str:
     """Ask a path of the web server; return its status, and the word in its JSON, or why there is none."""
     request = urllib.request.Request(url + path, headers={"Host": launch.host_header})  # noqa: S310 (http)
     try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310
+        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 (http)
             return f"{answer.status} {json.load(answer).get('status', '')}".rstrip()
     except urllib.error.HTTPError as error:
         return f"{error.code}"

@@ -123,7 +123,7 @@ def _way_out_of_root(folder: Path) -> tuple[tuple[str, ...], int]:
     probe = ["sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(postgres_binaries() / "postgres")]
     for prefix, owner in _AS_NOBODY:
         if shutil.which(prefix[0]):
-            tried = subprocess.run([*prefix, *probe], check=False, capture_output=True)  # noqa: S603
+            tried = subprocess.run([*prefix, *probe], check=False, capture_output=True)  # noqa: S603 (ours)
             if tried.returncode == 0:
                 return prefix, owner
     raise Unavailable(
@@ -136,7 +136,7 @@ def _initialise(prefix: tuple[str, ...], data: Path, env: Mapping[str, str]) -> 
     # In two steps, because an interrupted initdb leaves a folder that neither it nor PostgreSQL accepts.
     unfinished = data.with_name(f"{data.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
-    done = subprocess.run(  # noqa: S603
+    done = subprocess.run(  # noqa: S603 (argv is ours)
         [*prefix, *initdb_argv(unfinished)],
         env=env,
         check=False,

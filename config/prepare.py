@@ -23,8 +23,7 @@ def _superuser(username: str, password: str) -> bool:
 
 
 def _token(username: str) -> str:
-    # Importable only after django.setup(), as every module that imports models is.
-    from rest_framework_simplejwt.tokens import AccessToken  # noqa: PLC0415
+    from rest_framework_simplejwt.tokens import AccessToken  # noqa: PLC0415 (models can be imported only now)
 
     token = AccessToken.for_user(apps.get_model("auth", "User").objects.get(username=username))
     token.set_exp(lifetime=_TOKEN_LIFETIME)

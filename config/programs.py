@@ -40,7 +40,7 @@ def main(name: str) -> None:
         sys.exit(str(refusal))
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     workers = int(os.environ.get("WEB_WORKERS") or os.cpu_count() or 1)
-    argv = commands("0.0.0.0", int(os.environ.get("PORT") or 8095), workers, settings.DATA_DIR)[name]  # noqa: S104
+    argv = commands("0.0.0.0", int(os.environ.get("PORT") or 8095), workers, settings.DATA_DIR)[name]  # noqa: S104 (in a container)
     os.execv(sys.executable, [sys.executable, *argv])  # noqa: S606 (our own command)
 
 

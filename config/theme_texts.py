@@ -64,7 +64,7 @@ TEXTS = (
     gettext_noop("Change History"),
     gettext_noop("Select action to run"),
     gettext_noop(
-        'Raw passwords are not stored, so there is no way to see this user’s password, but you can change the password using <a href="{}" class="text-primary-600 dark:text-primary-500">this form</a>.'  # noqa: E501
+        'Raw passwords are not stored, so there is no way to see this user’s password, but you can change the password using <a href="{}" class="text-primary-600 dark:text-primary-500">this form</a>.'  # noqa: E501 (the theme's)
     ),
     gettext_noop("Select value"),
     gettext_noop("Dataset not found. No action performed."),

@@ -79,8 +79,10 @@ def go_back() -> None:
 
 def has_columns() -> bool:
     with connection.cursor() as cursor:
-        cursor.execute("SELECT count(*) FROM information_schema.columns WHERE table_name = 'employees'"
-                       " AND table_schema = current_schema() AND column_name = 'profile_source'")  # fmt: skip
+        cursor.execute(
+            "SELECT count(*) FROM information_schema.columns WHERE table_name = 'employees'"
+            " AND table_schema = current_schema() AND column_name = 'profile_source'"
+        )
         return bool(cursor.fetchone()[0])
 
 

@@ -65,7 +65,7 @@ def _insist(schema_editor: Any, app_label: str, steps: list[Any]) -> None:
     for _, *states in steps:
         for state in states:
             # Made on first use, which takes as long as a lock may be held.
-            state.apps  # noqa: B018
+            state.apps  # noqa: B018 (a property that works)
     for attempt in range(1, _TRIES + 1):
         try:
             # An editor of its own: deferred statements, such as foreign keys, belong to the same try.

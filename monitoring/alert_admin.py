@@ -136,9 +136,8 @@ class AlertAdmin(ReadOnlyAdmin):
         if form.is_valid():
             self._act(request, alert, title, form.cleaned_data, act)
             return HttpResponseRedirect(page)
-        context = self.admin_site.each_context(request) | {
-            "title": title, "opts": self.opts, "form": form, "alert": alert, "page": page,
-        }  # fmt: skip
+        frame = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+        context = {**frame, "form": form, "alert": alert, "page": page}
         return TemplateResponse(request, "admin/alert_answer.html", context)
 
     def _act(self, request: HttpRequest, alert: Alert, title: Any, cleaned: dict[str, Any], act: Answer) -> None:

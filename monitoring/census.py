@@ -47,7 +47,7 @@ SELECT e.university_id AS university, count(*) AS users,
     count(*) FILTER (WHERE e.profile_source = 'default') AS unnamed,
     count(*) FILTER (WHERE e.profile_source = 'default' AND p.first_name <> '') AS to_backfill
 FROM employees e FULL JOIN profile_cache p ON p.user_id = e.max_id GROUP BY e.university_id
-"""  # noqa: S608
+"""  # noqa: S608 (constants of this module)
 _EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees GROUP BY profile_source"
 
 

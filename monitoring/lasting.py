@@ -88,6 +88,6 @@ def keep_reports() -> None:
 
 def forget() -> None:
     """Start as a new process does."""
-    global _refuses_until  # noqa: PLW0603
+    global _refuses_until  # noqa: PLW0603 (as above)
     _kept.clear()
     _refuses_until = 0.0

@@ -39,7 +39,7 @@ GROUP BY 1, 2 ORDER BY 3 DESC, 1
 """  # noqa: S608 (built of constants)
 _PEOPLE = f"""
 SELECT e.id FROM ({_BUCKETED}) e WHERE e.bucket >= %(low)s AND e.bucket < %(high)s ORDER BY e.id LIMIT %(limit)s
-"""  # noqa: S608
+"""  # noqa: S608 (built of constants)
 
 
 @dataclass(frozen=True, slots=True)

@@ -52,7 +52,7 @@ _STORE_MANY = f"""
 SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[],
                      %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[])
 {_ONCE}
-"""  # noqa: S608
+"""  # noqa: S608 (constants of this module)
 _TYPES = [
     psycopg.adapters.types[name].oid
     for name in ("bytea", "bytea", "text", "text", "text", "timestamptz", "timestamptz", "text")

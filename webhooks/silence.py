@@ -45,12 +45,11 @@ def working_time(start: datetime, end: datetime) -> timedelta:
 
 def _last_arrival() -> datetime | None:
     """Return when something last arrived, a repeat included; where MAX was told to send, else the installation."""
-    latest = (model.objects.order_by("-id").values_list("received_at", flat=True).first()
-              for model in (InboxUpdate, Repeat))  # fmt: skip
+    tables = (InboxUpdate.objects, Repeat.objects)
+    latest = [rows.order_by("-id").values_list("received_at", flat=True).first() for rows in tables]
     arrivals = [moment for moment in latest if moment]
     if arrivals or not settings.WEBHOOK_PUBLIC_URL:
         return max(arrivals, default=None)
-    installed_at: datetime | None = MigrationRecorder.Migration.objects.filter(app="webhooks").aggregate(
-        at=Min("applied")
-    )["at"]
+    own_migrations = MigrationRecorder.Migration.objects.filter(app="webhooks")
+    installed_at: datetime | None = own_migrations.aggregate(at=Min("applied"))["at"]
     return installed_at

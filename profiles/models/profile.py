@@ -125,14 +125,14 @@ class Profile(models.Model):
     """
 
     user_id = models.CharField(_("MAX id"), max_length=64, primary_key=True)
-    first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001
+    first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     first_name_set_at = models.DateTimeField(null=True)
     is_first_name_real = models.BooleanField(
         default=False, help_text=_("false when it was guessed from the deprecated field “name”")
     )
-    last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001
+    last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     last_name_set_at = models.DateTimeField(null=True)
-    user_provided_name = models.CharField(_("own name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001
+    user_provided_name = models.CharField(_("own name"), max_length=names.NAME_LENGTH, null=True, blank=True)  # noqa: DJ001 (NULL: unknown)
     user_provided_name_set_at = models.DateTimeField(null=True)
     last_updated = models.DateTimeField(_("last updated"))
     source = models.GeneratedField(
