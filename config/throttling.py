@@ -44,10 +44,6 @@ class TokenBuckets:
                 del self._buckets[next(iter(self._buckets))]
         return wait
 
-    def forget(self) -> None:
-        with self._lock:
-            self._buckets.clear()
-
 
 class UserRate(BaseThrottle):
     """API_RATE_LIMIT requests a second of one user, ten seconds' worth at once."""

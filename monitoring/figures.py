@@ -165,11 +165,6 @@ def refresh_due() -> list[str]:
     return due
 
 
-def refresh_all() -> None:
-    for name in FIGURES:
-        refresh(name)
-
-
 def rows_expected(table: str) -> int:
     """Return how many rows the planner takes a table to have; a small one is counted."""
     expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)", table=table)[0][0])

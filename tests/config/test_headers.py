@@ -13,7 +13,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from config.processes import BASE_DIR
-from config.throttling import LogInRate
+from config.throttling import LogInRate, TokenBuckets
 from tests.servers import FaultyServer
 
 pytestmark = pytest.mark.django_db
@@ -24,9 +24,9 @@ def _quick_passwords_and_no_time(settings: Settings, monkeypatch: pytest.MonkeyP
     # On a busy machine thirty requests take long enough for more.
     monkeypatch.setattr("config.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    LogInRate.buckets.forget()
+    LogInRate.buckets = TokenBuckets()
     yield
-    LogInRate.buckets.forget()
+    LogInRate.buckets = TokenBuckets()
 
 
 def test_it_works(client: Client) -> None:
@@ -96,7 +96,7 @@ def test_the_limits_need_no_redis(
     token = client.post("/api/token", {"username": "root", "password": "right"}, "application/json").json()["access"]
     assert client.get("/employees", headers={"authorization": f"Bearer {token}"}).status_code == 200
     assert statuses(client, 30)[-1] == 429
-    LogInRate.buckets.forget()
+    LogInRate.buckets = TokenBuckets()
     for _ in range(5):
         answer = client.post("/api/token", {"username": "root", "password": "wrong"}, "application/json")
     assert answer.status_code == 429

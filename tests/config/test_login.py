@@ -24,11 +24,11 @@ pytestmark = pytest.mark.django_db
 @pytest.fixture(autouse=True)
 def _full_buckets(settings: Settings) -> Iterator[None]:
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-    LogInRate.buckets.forget()
-    UserRate.buckets.forget()
+    LogInRate.buckets = TokenBuckets()
+    UserRate.buckets = TokenBuckets()
     yield
-    LogInRate.buckets.forget()
-    UserRate.buckets.forget()
+    LogInRate.buckets = TokenBuckets()
+    UserRate.buckets = TokenBuckets()
 
 
 @pytest.fixture

@@ -162,7 +162,7 @@ def test_what_took_long_is_not_counted_again_soon() -> None:
 
 
 def test_what_a_screen_shows_is_counted_by_the_task_and_rests_as_well() -> None:
-    figures.refresh_all()
+    figures.figures(*figures.FIGURES)
     hour_ago = timezone.now() - timedelta(hours=1)
     KeptFigure.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
     KeptFigure.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
