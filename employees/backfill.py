@@ -89,12 +89,13 @@ WHERE e.id = (c.v->>0)::bigint AND
 
 
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
-    """Begin a run over all employees there are now; IntegrityError while another one is open."""
+    """Begin a run over the employees there are now, with fields of BackfillRun; IntegrityError while one is open."""
     return begin(BackfillRun(university=university, **options))
 
 
 @transaction.atomic
 def begin(run: BackfillRun) -> BackfillRun:
+    """Count what is to be looked at and save the run, which the worker takes up; IntegrityError as for start()."""
     employees = Employee.objects.filter(university=run.university) if run.university else Employee.objects.all()
     run.until_id = employees.aggregate(last=Max("pk"))["last"] or 0
     run.rows_total = employees.count()

@@ -78,6 +78,7 @@ def go_back() -> None:
 
 
 def has_columns() -> bool:
+    """Tell whether the provenance is there; the migrations' records are no proof after a crash."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_name = 'employees'"
@@ -87,6 +88,7 @@ def has_columns() -> bool:
 
 
 def rows() -> int:
+    """Count the employees by SQL: their model names columns that may be gone."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT count(*) FROM employees")
         return int(cursor.fetchone()[0])

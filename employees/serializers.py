@@ -2,7 +2,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -197,5 +197,5 @@ def _unique(constraint: str, details: dict[str, list[str]]) -> Iterator[None]:
         raise AlreadyExists(details) from None
 
 
-def _unique_phone() -> Any:
+def _unique_phone() -> AbstractContextManager[None]:
     return _unique("employees_phone_unique", {"phone": [_("an employee with this phone already exists")]})

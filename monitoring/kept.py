@@ -20,6 +20,7 @@ _LOCK = 0x636F756E74  # "count"
 
 
 def keep(name: str, look: Callable[[], Any]) -> KeptFigure:
+    """Look, and keep what was found with how long that took; return it as it would be read back."""
     at, started = timezone.now(), time.perf_counter()
     value = look()
     took_ms = (time.perf_counter() - started) * 1000
@@ -28,6 +29,7 @@ def keep(name: str, look: Callable[[], Any]) -> KeptFigure:
 
 
 def is_due(row: KeptFigure | None, *, after: timedelta, rest: int) -> bool:
+    """Tell whether a figure is older than ``after``, and has rested for ``rest`` times as long as it took."""
     return row is None or timezone.now() - row.at >= max(after, timedelta(milliseconds=rest * row.took_ms))
 
 

@@ -26,6 +26,7 @@ _LEVEL, _FLOW = "inbox.pending", "webhook.events"
 
 
 def take() -> None:
+    """Write the points that are due at this moment, and forget those that are past their time."""
     now = timezone.now()
     for span in STEPS:
         at = start_of(now, span)

@@ -45,6 +45,7 @@ class Latched(Busy):
 
 
 def roll_back(part: str, order: Order) -> Outcome:
+    """Turn off one of “emergency”, “webhook”, “cache” and “monitoring”; each is in force with its commit."""
     if part == "emergency":
         return emergency(order)
     return changes.set_switch(_SWITCHES[part], False, order)

@@ -29,6 +29,7 @@ class Pruned(NamedTuple):
 
 
 def prune() -> Pruned:
+    """Forget what is due by the INBOX_ retentions, for RUN_SECONDS at most; return how many rows of each kind."""
     deadline = time.monotonic() + RUN_SECONDS
     event_limit = _ago(settings.INBOX_EVENT_RETENTION)
     return Pruned(

@@ -150,6 +150,7 @@ def subscription_findings() -> list[Finding]:
 
 
 def subscriptions() -> list[Subscription]:
+    """Return what MAX lists for this bot; like all below, raise PlatformError when it cannot be asked."""
     _, answer = _call("GET", "/subscriptions")
     try:
         return [

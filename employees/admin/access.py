@@ -1,6 +1,6 @@
 from django.http import HttpRequest
 
-from employees.access import Scope, scope_of
+from employees.access import Group, Scope, scope_of
 
 EXPORT = "monitoring.export_employees"
 
@@ -11,5 +11,5 @@ def admin_scope(request: HttpRequest) -> Scope | None:
     The admin's operators are of the same group: without a university of their own they look after the whole system.
     """
     scope = scope_of(request.user)
-    is_of_system = scope.group is None or (scope.group == "operator" and scope.university_id is None)
+    is_of_system = scope.group is None or (scope.group == Group.OPERATOR and scope.university_id is None)
     return None if scope.sees_all or is_of_system else scope

@@ -77,6 +77,7 @@ SENDERS: dict[str, Callable[[Delivery], None]] = {
 
 
 def configured() -> list[Channel]:
+    """Return the channels whose address is set."""
     wanted = {
         Channel.WEBHOOK: settings.ALERT_WEBHOOK_URL,
         Channel.SLACK: settings.ALERT_SLACK_WEBHOOK,

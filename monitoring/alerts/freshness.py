@@ -15,6 +15,7 @@ _AT_LEAST = timedelta(minutes=2)
 
 
 def checked_at() -> datetime | None:
+    """Return when all checks were last gone through, None when they never were, or not within a day."""
     return Sample.objects.filter(name=LAST_CHECK).values_list("at", flat=True).first()
 
 
