@@ -3,7 +3,14 @@ from typing import Any
 
 from celery import Celery
 from celery.concurrency import prefork
-from celery.signals import beat_embedded_init, beat_init, task_prerun, worker_process_init, worker_ready
+from celery.signals import (
+    beat_embedded_init,
+    beat_init,
+    task_prerun,
+    worker_process_init,
+    worker_process_shutdown,
+    worker_ready,
+)
 
 from config import request_id
 
@@ -23,6 +30,14 @@ def name_task(task_id: str = "", **_: object) -> None:
 def tell_of_child(**_: object) -> None:
     """Beat in the process that runs the tasks; a thread of its parent would not survive the fork."""
     _tell("worker")
+
+
+@worker_process_shutdown.connect
+def take_leave_of_child(**_: object) -> None:
+    """Say goodbye here: Celery's children end without anything that Python would do at an exit."""
+    from profiles.rollout.heartbeat import pulse  # noqa: PLC0415 (models can be imported only now)
+
+    pulse.stop()
 
 
 @worker_ready.connect

@@ -5,13 +5,13 @@ A change is in force everywhere when every living process has told its revision.
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import socket
 import threading
 from dataclasses import dataclass
 from datetime import timedelta
+from multiprocessing.util import Finalize
 from typing import Any
 
 import psycopg
@@ -62,8 +62,9 @@ class Pulse:
                 process = f"{kind}-{socket.gethostname()[:_HOST_LENGTH]}-{os.getpid()}"
                 self._thread = threading.Thread(target=self._run, args=[process], name="heartbeat", daemon=True)
                 self._thread.start()
-                # A process that ends in order is no silent one.
-                atexit.register(self.stop)
+                # A process that ends in order is no silent one. By atexit a child of multiprocessing, as the web
+                # server's workers are, would not leave.
+                Finalize(None, self.stop, exitpriority=0)
 
     def stop(self) -> None:
         with self._changing:

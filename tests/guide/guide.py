@@ -25,7 +25,7 @@ _VOLATILE = [
     (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
     (r"/\S*/\.data\b", ".data"),
     (r"\d+/\d+ at revision", "N/N at revision"),
-    # A reload leaves the rows of the processes before it for a while.
+    # A process that was killed leaves its row for a while.
     (r"; silent, not counted: .*|(?<=silent processes).*", ""),
     (r"^date: .*|Makefile:\d+", ""),
     (r"[━─┏┓┗┛┡┩┳┻╇┃│└┘┴┼├┤╭╮╰╯╺╸]+", " "),

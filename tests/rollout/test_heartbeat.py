@@ -1,14 +1,16 @@
 """A change is in force in every process within two seconds, and each tells that it is; Redis has no part in it."""
 
+import multiprocessing
 import os
 import signal
 import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import pytest
 from django.db import connection
@@ -85,27 +87,55 @@ def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
 
 
 @pytest.fixture
-def celery(phases: Phases, broker_server: FaultyServer) -> Iterator[Callable[[str], None]]:
+def celery(phases: Phases, broker_server: FaultyServer) -> Iterator[Callable[[str], subprocess.Popen[bytes]]]:
     running = []
 
-    def start(words: str) -> None:
+    def start(words: str) -> subprocess.Popen[bytes]:
         command = [sys.executable, "-m", "celery", "--app", "config.celery", "--quiet", *words.split()]
         running.append(subprocess.Popen(command, env=shell_environment(), start_new_session=True))  # noqa: S603
+        return running[-1]
 
     yield start
     for process in running:
-        os.killpg(process.pid, signal.SIGKILL)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
         process.wait()
 
 
 @pytest.mark.timeout(90)
-def test_every_pool_and_the_scheduler_tell(celery: Callable[[str], None], tmp_path: Path) -> None:
-    for number, pool in enumerate(("prefork", "solo", "threads")):
+def test_every_pool_and_the_scheduler_tell_and_take_leave(
+    celery: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
+) -> None:
+    running = [
         celery(f"worker --loglevel ERROR --concurrency 1 --without-mingle --pool {pool} --hostname {number}@here")
-    celery(f"beat --loglevel ERROR --schedule {tmp_path / 'schedule'}")
+        for number, pool in enumerate(("prefork", "solo", "threads"))
+    ]
+    running.append(celery(f"beat --loglevel ERROR --schedule {tmp_path / 'schedule'}"))
     wait_for(lambda: convergence().living == 4, 60)
     kinds = sorted(process.partition("-")[0] for process in convergence().reached)
     assert kinds == ["beat", "worker", "worker", "worker"]
+    for process in running:
+        process.terminate()
+    assert [process.wait(20) for process in running] == [0, 0, 0, 0]
+    assert not Heartbeat.objects.exists()
+
+
+def live_until(end: Any) -> None:
+    pulse.start("web")
+    end.wait()
+
+
+def test_a_child_of_multiprocessing_takes_leave(phases: Phases) -> None:
+    """As the web server's workers are: they end without what atexit would do."""
+    connection.close()
+    context = multiprocessing.get_context("fork")
+    end = context.Event()
+    child = context.Process(target=live_until, args=[end])
+    child.start()
+    wait_for(lambda: convergence().living == 1)
+    end.set()
+    child.join(10)
+    assert (child.exitcode, Heartbeat.objects.count()) == (0, 0)
 
 
 def test_a_child_that_is_forked_tells_for_itself(phases: Phases) -> None:
