@@ -16,7 +16,7 @@ class AnswerRefused(Exception):
     """The answer makes no sense; the text says why, for people."""
 
 
-def acknowledge(alert: Alert, user: AbstractBaseUser | None) -> None:
+def acknowledge(alert: Alert, user: AbstractBaseUser) -> None:
     """Note who takes care of an open alert; the first one stays."""
     if not alert.is_open:
         raise AnswerRefused(_("The alert is resolved: there is nothing to acknowledge"))
@@ -27,7 +27,7 @@ def acknowledge(alert: Alert, user: AbstractBaseUser | None) -> None:
         raise AnswerRefused(_("The alert is acknowledged already"))
 
 
-def mute(alert: Alert, user: AbstractBaseUser | None, *, until: datetime, reason: str) -> None:
+def mute(alert: Alert, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
     """Deliver nothing of this kind and key until a moment, also if it resolves and fires again meanwhile."""
     if until <= timezone.now():
         raise AnswerRefused(_("An alert is muted until a moment that is to come"))

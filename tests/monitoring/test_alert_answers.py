@@ -15,6 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from config import shell
 from monitoring import gates, transition
 from monitoring.alerts import outbox, watch
 from monitoring.alerts.answers import AnswerRefused, acknowledge, mute, unmute
@@ -209,11 +210,22 @@ def test_the_commands(superadmin: User) -> None:
     assert "1 alerts open, 0 changes" in run("check_alerts")
     alert = Alert.objects.get()
     assert "inbox_lag_high" in run("alerts", "list")
-    assert "Dry run" in run("alerts", "mute", str(alert.pk), "--for", "2h", "--reason", "known", "--dry-run")
+    mute_it = ("alerts", "mute", str(alert.pk), "--for", "2h", "--reason", "known", "--by", "root")
+    assert "Dry run" in run(*mute_it, "--dry-run")
     assert "acknowledged by root" in run("alerts", "acknowledge", str(alert.pk), "--by", "root")
-    assert "muted until" in run("alerts", "mute", str(alert.pk), "--for", "2h", "--reason", "known", "--by", "root")
+    assert "muted until" in run(*mute_it)
     assert json.loads(run("alerts", "list", "--json"))[0]["mute_reason"] == "known"
     assert "muted" not in run("alerts", "unmute", str(alert.pk))
+
+
+def test_who_answers_is_the_shells_user_where_we_know_it(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    alert = fire()
+    monkeypatch.setattr(shell, "login", lambda: "uid 10001")
+    with pytest.raises(CommandError, match="There is no user uid 10001: say by --by LOGIN who answers"):
+        run("alerts", "acknowledge", str(alert.pk))
+    assert not Alert.objects.exclude(acknowledged_at=None).exists()
+    monkeypatch.setattr(shell, "login", lambda: "root")
+    assert "acknowledged by root" in run("alerts", "acknowledge", str(alert.pk))
 
 
 @pytest.mark.parametrize("words", [("acknowledge", "77"), ("mute", "77", "--for", "2h", "--reason", "x")])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import getpass
 import json
 from argparse import ArgumentParser
 from typing import Any
@@ -12,6 +11,7 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
+from config import shell
 from config.env import parse_duration
 from monitoring import console
 from monitoring.alerts import answers
@@ -30,8 +30,9 @@ class Command(BaseCommand):
         for name, text in _ANSWERS.items():
             answer = commands.add_parser(name, help=text)
             answer.add_argument("id", type=int, help="as in the list")
-            answer.add_argument("--by", default=None, help="login of who answers [the user of this shell]")
             answer.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
+            if name != "unmute":
+                answer.add_argument("--by", help="login of who answers [that of this shell, where we know it]")
             if name == "mute":
                 answer.add_argument("--for", dest="length", required=True, help="for how long: 2h, 30m")
                 answer.add_argument("--reason", required=True)
@@ -48,15 +49,15 @@ class Command(BaseCommand):
         except (answers.AnswerRefused, ValueError) as refused:
             raise CommandError(str(refused)) from None
 
-    def _answer(self, subcommand: str, alert: Alert, *, by: str | None, dry_run: bool, **options: Any) -> None:
-        user = _user(by)
+    def _answer(self, subcommand: str, alert: Alert, *, dry_run: bool, by: str | None = None, **options: Any) -> None:
+        user = None if subcommand == "unmute" else _user(by)
         if dry_run:
             self.stdout.write(f"Dry run: would {subcommand} {alert.pk}: {alert.message}")
             return
-        if subcommand == "acknowledge":
-            answers.acknowledge(alert, user)
-        elif subcommand == "unmute":
+        if user is None:
             answers.unmute(alert)
+        elif subcommand == "acknowledge":
+            answers.acknowledge(alert, user)
         else:
             until = timezone.now() + parse_duration(options["length"])
             answers.mute(alert, user, until=until, reason=options["reason"])
@@ -88,11 +89,12 @@ def _as_json(alerts: Any) -> str:
     return json.dumps(AlertSerializer(alerts, many=True).data, ensure_ascii=False, default=str)
 
 
-def _user(login: str | None) -> AbstractBaseUser | None:
-    """Return the named user; the shell's need not be one of ours."""
-    user = get_user_model().objects.filter(username=login or getpass.getuser()).first()
-    if login and user is None:
-        raise CommandError(f"There is no user {login}")
+def _user(login: str | None) -> AbstractBaseUser:
+    """Return the user of this login, without one the shell's: who answers is asked about it later."""
+    login, hint = (login, "") if login else (shell.login(), ": say by --by LOGIN who answers")
+    user = get_user_model().objects.filter(username=login).first()
+    if user is None:
+        raise CommandError(f"There is no user {login}{hint}")
     return user
 
 
