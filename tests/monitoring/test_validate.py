@@ -137,3 +137,13 @@ def test_it_names_redis(redis_server: FaultyServer) -> None:
     redis_server.kill()
     assert validate()["error"].startswith("redis: ")
     assert traces() == 0
+
+
+@pytest.mark.parametrize(
+    "url", ["nonsense", "", "127.0.0.1:8095", "ftp://host", "http://", "http://[::1", "http://a:b"]
+)
+def test_it_refuses_what_is_no_address(url: str) -> None:
+    with pytest.raises(CommandError, match=r"^--url is an address such as http://127\.0\.0\.1:8095, not “") as refused:
+        call_command("validate", "--url", url)
+    assert url in str(refused.value)
+    assert not InboxUpdate.objects.exists()

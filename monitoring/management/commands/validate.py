@@ -4,6 +4,7 @@ import json
 from argparse import ArgumentParser
 from dataclasses import asdict
 from typing import Any
+from urllib.parse import urlsplit
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
@@ -22,6 +23,8 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, url: str | None, patience: float, **options: Any) -> None:
+        if url is not None and not _is_address(url):
+            raise CommandError(f"--url is an address such as http://127.0.0.1:8095, not “{url[:100]}”")
         try:
             self._validate(url, patience, **options)
         except OperationalError as error:
@@ -40,3 +43,11 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(told, ensure_ascii=False))
         if failed:
             raise CommandError(f"{failed[0].step}: {failed[0].message}")
+
+
+def _is_address(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that is none
+        return False
