@@ -232,12 +232,17 @@ def _body(response: requests.Response) -> bytes:
 def _explained(error: Exception) -> str:
     """Say what went wrong without the error's own text, which may quote the token."""
     if isinstance(error, requests.exceptions.SSLError):
-        return "the platform's certificate is not trusted: set MAX_API_CA_BUNDLE to a file with its root"
+        return f"the certificate of {_host()} is not trusted: set MAX_API_CA_BUNDLE to a file with its root"
     if isinstance(error, requests.Timeout):
-        return "the platform did not answer in time"
+        return f"the platform at {_host()} did not answer in time"
     if isinstance(error, requests.ConnectionError):
-        return "the platform cannot be reached"
+        return f"the platform at {_host()} cannot be reached"
     return f"the platform cannot be asked: {type(error).__name__}; see MAX_API_URL, MAX_BOT_TOKEN, MAX_API_CA_BUNDLE"
+
+
+def _host() -> str:
+    """Return the host and port of an address that was just asked, without a password that may stand before it."""
+    return urlsplit(settings.MAX_API_URL).netloc.rpartition("@")[2]
 
 
 def _checked(status: int, body: bytes) -> dict[str, Any]:

@@ -140,8 +140,8 @@ def test_it_gives_up_in_time(platform: FakePlatform, settings: Settings) -> None
 
 
 def test_an_unreachable_platform_is_an_error(platform: FakePlatform, settings: Settings) -> None:
-    settings.MAX_API_URL = "http://127.0.0.1:1"
-    with pytest.raises(PlatformError, match="cannot be reached"):
+    settings.MAX_API_URL = "http://user:password@127.0.0.1:1"
+    with pytest.raises(PlatformError, match=r"^the platform at 127\.0\.0\.1:1 cannot be reached$"):
         subscriptions()
 
 
