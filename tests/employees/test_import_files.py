@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from employees.models import Employee, University
@@ -115,3 +115,13 @@ def test_the_command_reads_the_same_files(tmp_path: Path) -> None:
     file.write_bytes(TEXT.replace(",", ";").encode("cp1251"))
     call_command("import_employees", str(file), stdout=StringIO())
     assert Employee.objects.get().last_name == "Ёлкина"
+
+
+@pytest.mark.parametrize(("name", "why"), [("nosuch.csv", "No such file or directory"), ("", "Is a directory")])
+def test_the_command_says_why_a_file_cannot_be_read(tmp_path: Path, name: str, why: str) -> None:
+    file = tmp_path / "e.csv" / name
+    if not name:
+        file.mkdir()
+    with pytest.raises(CommandError) as refused:
+        call_command("import_employees", str(file))
+    assert str(refused.value) == f"{file} cannot be read: {why}"

@@ -58,7 +58,9 @@ def _read(file: Path) -> Dataset:
         raise CommandError("The file has to be .csv or .xlsx")
     try:
         return read(file.read_bytes())
-    except (OSError, Unreadable) as error:
+    except OSError as error:
+        raise CommandError(f"{file} cannot be read: {error.strerror}") from None
+    except Unreadable as error:
         raise CommandError(f"{file} cannot be read: {error}") from None
 
 
