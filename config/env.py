@@ -42,6 +42,16 @@ def parse_duration(text: str) -> timedelta:
     return sum((float(amount) * _UNITS[unit] for amount, unit in parts), timedelta())
 
 
+def in_words(length: timedelta) -> str:
+    """Write a duration for people: ``30 days``, ``1 hour 30 minutes``, ``0.5 seconds``."""
+    left, words = length.total_seconds(), list[tuple[float, str]]()
+    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        number, left = divmod(left, seconds)
+        words += [(number, unit)] if number else []
+    words += [(round(left, 6), "second")] if left or not words else []
+    return " ".join(f"{number:g} {unit}{'' if number == 1 else 's'}" for number, unit in words)
+
+
 def duration(env: Env, name: str, default: str) -> timedelta:
     try:
         return parse_duration(env.str(name, default) or default)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -9,6 +10,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Q
 
+from config.env import in_words
 from employees.models import Employee, University
 from profiles import cache, names
 from profiles.models import Profile
@@ -43,7 +45,7 @@ def assess() -> dict[str, Any]:
     return {
         "totals": totals,
         "by_source": dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")).order_by("-n")),
-        "configuration": {name: str(getattr(settings, name)) for name in REVIEWED}
+        "configuration": {name: _shown(getattr(settings, name)) for name in REVIEWED}
         | {name: "set" if getattr(settings, name) else "not set" for name in SECRETS},
         "cache": {
             "projected_bytes": people * BYTES_A_PROFILE,
@@ -53,6 +55,10 @@ def assess() -> dict[str, Any]:
         },
         "blockers": _blockers(health, people * BYTES_A_PROFILE),
     }
+
+
+def _shown(value: object) -> str:
+    return in_words(value) if isinstance(value, timedelta) else str(value)
 
 
 def _totals() -> dict[str, int]:

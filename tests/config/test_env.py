@@ -16,6 +16,7 @@ from config.env import (
     database,
     email,
     hours,
+    in_words,
     number,
     parse_duration,
     refuse_weak_production,
@@ -31,6 +32,21 @@ KEY, SECRET, HOSTS = "k" * 50, "s" * 16, ["example.org"]
 )
 def test_it_reads_gos_durations(text: str, hours: float) -> None:
     assert parse_duration(text) == timedelta(hours=hours)
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("720h", "30 days"),
+        ("24h", "1 day"),
+        ("1h30m", "1 hour 30 minutes"),
+        ("61s", "1 minute 1 second"),
+        ("500ms", "0.5 seconds"),
+        ("0s", "0 seconds"),
+    ],
+)
+def test_it_writes_durations_in_words(text: str, words: str) -> None:
+    assert in_words(parse_duration(text)) == words
 
 
 @pytest.mark.parametrize("text", ["", "720", "h", "-1h", "1d", "1h ", "1h30"])

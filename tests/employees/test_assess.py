@@ -33,6 +33,7 @@ def test_it_works(university: University, settings: Settings) -> None:
     }
     assert report["by_source"] == {"manual": 1, "default": 1}
     assert report["configuration"]["WEBHOOK_SECRET"] == "set"
+    assert [report["configuration"][name] for name in ("PROFILE_TTL", "MAX_API_TIMEOUT")] == ["30 days", "5 seconds"]
     assert report["cache"]["projected_bytes"] == 325
     assert report["blockers"] == []
     text = assess()
