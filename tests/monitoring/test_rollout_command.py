@@ -12,6 +12,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
+from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.checklist import ITEMS, TO_SIGN, standings
@@ -19,7 +20,7 @@ from monitoring.models import Signature
 from monitoring.preview import preview
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import PHASES, Plan, Rollout, Scope
+from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
@@ -150,12 +151,29 @@ def test_waffle_commands_are_ours(phases: Phases) -> None:
     assert "phase3_cache_first\t5 %" in run("waffle_flag", "--list")
     with pytest.raises(CommandError, match="--superusers does not decide"):
         run("waffle_flag", PHASES[2], "--percent", 1, "--superusers")
-    run("waffle_flag", "new_page", "--create", "--percent", "12.5")
+    run("waffle_flag", "new_page", "--create", "--percent", "12.5", "--reason", "a page of another app")
     assert "profile_cache: on → off" in run("waffle_switch", "profile_cache", "off", "--reason", "r")
-    run("waffle_switch", "emergency_stop", "on")
+    run("waffle_switch", "emergency_stop", "on", "--reason", "r")
     with pytest.raises(CommandError, match="latched"):
-        run("waffle_switch", "emergency_stop", "off")
+        run("waffle_switch", "emergency_stop", "off", "--reason", "r")
     assert decide(None).reason == "KILLED"
+
+
+@pytest.mark.parametrize(
+    ("words", "ours"),
+    [
+        (("waffle_flag", PHASES[2], "--percent", "1"), "rollout set --phase 3"),
+        (("waffle_flag", SHADOW, "--deactivate", "--reason", " "), "rollout set --phase 3"),
+        (("waffle_switch", "profile_cache", "off"), "rollback cache --reason"),
+    ],
+)
+def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: tuple[str, ...], ours: str) -> None:
+    phases(100, 100, 5)
+    recorded = Change.objects.count()
+    with pytest.raises(CommandError, match=f"^A reason is required: .*{ours}"):
+        run(*words)
+    assert Change.objects.count() == recorded
+    assert (Flag.objects.get(name=PHASES[2]).percent, Switch.objects.get(name="profile_cache").active) == (5, True)
 
 
 def test_the_checklist_is_seen_or_signed(phases: Phases, superadmin: User, client: Client) -> None:

@@ -74,7 +74,7 @@ def test_emergency_with_redis_down_and_the_worker_dead(
     assert "Nothing to change" in run("rollback", "emergency", "--reason", "again")
     assert Rollout.current().revision == revision
     with pytest.raises(CommandError, match="latched"):
-        run("waffle_flag", PHASES[2], "--percent", "10")
+        run("waffle_flag", PHASES[2], "--percent", "10", "--reason", "by the old script")
     assert Switch.objects.get(name="emergency_stop").active
     assert "phase3_cache_first: 0 % → 1 %" in run("rollout", "resume", "--reason", "names are right")
 

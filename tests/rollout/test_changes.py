@@ -47,7 +47,7 @@ def by_command(phase: int, percent: str) -> None:
 
 
 def by_waffle_flag(phase: int, percent: str) -> None:
-    command("waffle_flag", PHASES[phase - 1], f"--percent={percent}", "--force")
+    command("waffle_flag", PHASES[phase - 1], f"--percent={percent}", "--reason", "r", "--force")
 
 
 def by_save(phase: int, percent: str) -> None:

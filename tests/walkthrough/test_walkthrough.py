@@ -225,7 +225,10 @@ def stop_and_resume(story: Story) -> None:
     story.chapter("Emergency, and a new start")
     story.run("rollback emergency --by pavel --reason 'old names on new passes'")
     story.run("rollback emergency --by olga --reason 'me too'")
-    story.run("waffle_flag phase3_cache_first --percent 10", refused="only “rollout resume --reason …” clears it")
+    story.run(
+        "waffle_flag phase3_cache_first --percent 10 --reason 'back to work'",
+        refused="only “rollout resume --reason …” clears it",
+    )
     story.traffic.write(range(50))
     waiting = InboxUpdate.objects.filter(state=State.PENDING).count()
     assert waiting == 50

@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--everyone", action="store_true", help="the same as --percent 100")
         parser.add_argument("--deactivate", action="store_true", help="the same as --percent 0")
         parser.add_argument("--create", action="store_true", help="create the flag if there is none")
-        parser.add_argument("--reason", default="set by waffle_flag", help="why; recorded for good")
+        parser.add_argument("--reason", default="", help="why; recorded for good")
         parser.add_argument("--force", action="store_true", help="past gates that do not pass; recorded with them")
         parser.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
         for name in _UNUSED:
@@ -40,6 +40,10 @@ class Command(BaseCommand):
             return
         if unused := [option for option in _UNUSED if options[option]]:
             raise CommandError(f"--{unused[0]} does not decide a flag here: only the percentage does")
+        if not options["reason"].strip():
+            raise CommandError(
+                "A reason is required: --reason “…”, as for “rollout set --phase 3 --percent 5 --reason …”"
+            )
         wanted = "100" if options["everyone"] else "0" if options["deactivate"] else options["percent"]
         try:
             self._set(name, wanted, **options)

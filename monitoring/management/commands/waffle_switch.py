@@ -22,7 +22,7 @@ class Command(BaseCommand):
         parser.add_argument("state", nargs="?", choices=["on", "off"])
         parser.add_argument("-l", "--list", action="store_true", help="list the switches")
         parser.add_argument("--create", action="store_true", help="create the switch if there is none")
-        parser.add_argument("--reason", default="set by waffle_switch", help="why; recorded for good")
+        parser.add_argument("--reason", default="", help="why; recorded for good")
         parser.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
 
     def handle(self, *args: Any, name: str | None, state: str | None, **options: Any) -> None:
@@ -33,14 +33,19 @@ class Command(BaseCommand):
         if state is None:
             raise CommandError("Say on or off")
         if name in (*SWITCHES, EMERGENCY_STOP):
-            try:
-                outcome = way_back.set_switch(name, state == "on", order_of(**options))
-            except ChangeRefused as refused:
-                raise CommandError(str(refused)) from None
-            self.stdout.write("\n".join(console.outcome(outcome)))
+            self._turn(name, state == "on", **options)
             return
         if not options["create"] and not Switch.objects.filter(name=name).exists():
             raise CommandError(f"There is no switch “{name}”: --create makes it")
         if not options["dry_run"]:
             Switch.objects.update_or_create(name=name, defaults={"active": state == "on"})
         self.stdout.write(f"{name}: {state}")
+
+    def _turn(self, name: str, is_active: bool, **options: Any) -> None:
+        if not options["reason"].strip():
+            raise CommandError("A reason is required: --reason “…”, as for “rollback cache --reason …”")
+        try:
+            outcome = way_back.set_switch(name, is_active, order_of(**options))
+        except ChangeRefused as refused:
+            raise CommandError(str(refused)) from None
+        self.stdout.write("\n".join(console.outcome(outcome)))
