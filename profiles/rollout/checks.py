@@ -6,6 +6,7 @@ from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A
 from django.db import DatabaseError
 
 from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.rules import shown
 
 
 @register
@@ -26,7 +27,7 @@ def phases_are_as_they_look(app_configs: Sequence[Any] | None, **kwargs: Any) ->
     overridden = [
         Warning(
             f"{flag.name} is overridden: {'on' if flag.everyone else 'off'} for everyone, whatever its percentage.",
-            hint=f"manage.py waffle_flag {flag.name} --everyone=unknown gives the percentage its say again.",
+            hint=f"manage.py rollout set --phase {flag.name} --percent {shown(flag.percent)} --reason … undoes it.",
             id="rollout.W001",
         )
         for flag in flags

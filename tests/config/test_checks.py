@@ -2,13 +2,16 @@
 
 import os
 import secrets
+import shlex
 import subprocess
 import sys
 from collections.abc import Callable
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.core.checks import run_checks
+from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
 from config.processes import BASE_DIR
@@ -73,8 +76,14 @@ def test_waffles_override_is_refused(settings: Settings) -> None:
 @pytest.mark.django_db
 @pytest.mark.parametrize("everyone", [True, False])
 def test_an_overridden_phase_is_told(phases: Phases, everyone: bool) -> None:
+    phases(100, 100, 12.5)
     Flag.objects.filter(name=PHASES[2]).update(everyone=everyone)
     assert ids() == ["rollout.W001"]
+    (told,) = [message for message in run_checks(include_deployment_checks=True) if message.id == "rollout.W001"]
+    words = shlex.split(str(told.hint).partition(" undoes ")[0])
+    call_command(*words[1:-1], "as the check says", stdout=StringIO())
+    assert ids() == []
+    assert Flag.objects.get(name=PHASES[2]).percent == 12.5
 
 
 @pytest.mark.django_db
