@@ -2,6 +2,7 @@ from typing import Any
 
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
@@ -28,9 +29,7 @@ class LogInSerializer(TokenObtainPairSerializer):
             tokens = dict(super().validate(attrs))
         except AuthenticationFailed:
             if getattr(self.context["request"], "axes_locked_out", False):
-                raise Throttled(
-                    wait=settings.AXES_COOLOFF_TIME.total_seconds(), detail="too many wrong passwords"
-                ) from None
+                raise Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), _("Too many wrong passwords.")) from None
             raise
         # Forgives the wrong passwords before it, and notes the time.
         user_logged_in.send(sender=type(self.user), request=self.context["request"], user=self.user)
