@@ -53,6 +53,14 @@ def tell_of_scheduler(**_: object) -> None:
     _tell("beat")
 
 
+@beat_init.connect
+@beat_embedded_init.connect
+def check_alerts_at_once(**_: object) -> None:
+    """Have the alerts checked at the start: beat's first round comes an interval later, and till then nobody knows."""
+    check = app.conf.beat_schedule["monitoring.tasks.check_alerts"]
+    app.send_task(check["task"], retry=False, **check["options"])
+
+
 def _tell(kind: str) -> None:
     from profiles.rollout.heartbeat import pulse  # noqa: PLC0415 (models can be imported only now)
 
