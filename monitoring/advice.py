@@ -55,22 +55,22 @@ def _actions(counts: Mapping[str, int], score: float) -> Iterator[str]:
         words = {"score": f"{score:g}", "limit": f"{limit:g}"}
         yield _("The quality score %(score)s is below its threshold of %(limit)s: see the data issues.") % words
     if number := counts["to_backfill"]:
-        yield _("Give %d employees the name that the cache has: manage.py backfill start --dry-run") % number
+        yield _("Employees to give the name that the cache has: %d (manage.py backfill start --dry-run).") % number
     if number := counts["stale"]:
         yield (
             _(
-                "%d stale profiles are not served: have these people write to the bot, or raise PROFILE_TTL as far as"
-                " names of that age still agree (manage.py rollout gates)."
+                "Stale profiles, which are not served: %d. Have these people write to the bot, or raise PROFILE_TTL as"
+                " far as names of that age still agree (manage.py rollout gates)."
             )
             % number
         )
     if number := counts["empty"]:
-        yield _("%d profiles have no name: replay what came for them (manage.py replay_updates --help).") % number
+        yield _("Profiles without a name: %d. Replay what came for them (manage.py replay_updates --help).") % number
     if number := counts["unnamed"] - counts["to_backfill"]:
         yield (
             _(
-                "%d employees are unnamed and unknown to the cache: have them write to the bot, or look for MAX ids"
-                " (POST /employees/batch-update-max-id)."
+                "Employees without a name whom the cache does not know: %d. Have them write to the bot, or look for MAX"
+                " ids (POST /employees/batch-update-max-id)."
             )
             % number
         )

@@ -200,7 +200,7 @@ class Validation:
         if not covered["users_with_profiles"] or not stats["total_events"]:
             raise Failed(_("the reports do not see the synthetic person"))
         words = {"coverage": covered["coverage_percentage"], "events": stats["total_events"]}
-        return _("the reports answer: coverage %(coverage)s %%, %(events)d updates in the last hour") % words
+        return _("the reports answer: coverage %(coverage)s %%, updates in the last hour: %(events)d") % words
 
     def no_trace(self) -> str:
         left = self._rows()
@@ -208,7 +208,7 @@ class Validation:
             left += int(cache.read(self.user_id) is not None)
         if left:
             raise Failed(
-                _("%(count)d rows of the synthetic person %(id)s are left") % {"count": left, "id": self.user_id}
+                _("rows of the synthetic person %(id)s are left: %(count)d") % {"count": left, "id": self.user_id}
             )
         return _("nothing of the synthetic person is left")
 

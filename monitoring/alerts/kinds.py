@@ -31,12 +31,14 @@ TEXTS = {
     Kind.WEBHOOK_ERROR_RATE_HIGH: _("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
     Kind.CACHE_CONNECTION_FAILED: _("The profile cache cannot be reached: %(error)s"),
     Kind.CACHE_EVICTIONS_HIGH: _("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s)"),
-    Kind.INBOX_LAG_HIGH: _("%(pending)s updates wait, the oldest for %(lag)s s (threshold: %(limit)s s)"),
-    Kind.DEAD_LETTERS: _("%(count)s updates of the last day ended as dead letters"),
-    Kind.WEBHOOK_SILENT: _("No update for %(hours)s working hours (threshold: %(limit)s)"),
+    Kind.INBOX_LAG_HIGH: _("Updates wait: %(pending)s, the oldest for %(lag)s s (threshold: %(limit)s s)"),
+    Kind.DEAD_LETTERS: _("Dead letters of the last day: %(count)s"),
+    Kind.WEBHOOK_SILENT: _("No update for %(hours)s h of working time (threshold: %(limit)s h)"),
     Kind.SUBSCRIPTION_LOST: _("The subscription at MAX is lost: %(found)s"),
     Kind.SUBSCRIPTION_WRONG: _("The subscription at MAX differs: %(found)s"),
-    Kind.SECRET_FAILURES: _("%(count)s requests of the last hour had a wrong secret, %(accepted)s updates a right one"),
+    Kind.SECRET_FAILURES: _(
+        "Requests of the last hour with a wrong secret: %(count)s, updates with a right one: %(accepted)s"
+    ),
     Kind.ROLLOUT_HELD: _("The rollout is held: %(why)s"),
-    Kind.BACKFILL_FAILED: _("%(failed)s batches of backfill %(run)s failed"),
+    Kind.BACKFILL_FAILED: _("Failed batches of backfill %(run)s: %(failed)s"),
 }

@@ -204,7 +204,7 @@ def _evidence(luck: random.Random) -> None:
     Alert.objects.create(
         kind=Kind.DEAD_LETTERS,
         severity=Severity.WARNING,
-        message="10 updates of the last day ended as dead letters",
+        message="Dead letters of the last day: 10",
         words={"count": "10"},
         fired_at=timezone.now() - timedelta(minutes=42),
     )

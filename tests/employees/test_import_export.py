@@ -45,7 +45,7 @@ def test_it_works(tmp_path: Path, kind: str, university: University) -> None:
         [79161234568, "", "", "", "", "", "", "", "СПбГУ"],
     )
     text = load(file)
-    assert "2 were created" in text
+    assert "created: 2" in text
     first, second = Employee.objects.order_by("phone")
     assert (first.phone, first.last_name, first.max_id, first.profile_source) == (
         "+79161234567",
@@ -56,12 +56,12 @@ def test_it_works(tmp_path: Path, kind: str, university: University) -> None:
     assert (first.university.inn, first.role) == ("7701234567", "operator")
     assert (second.phone, second.first_name, second.profile_source) == ("+79161234568", "Неизвестно", "default")
     assert UnresolvedName.objects.get().employee == second
-    assert "2 are as they were" in load(file)
+    assert "as they were: 2" in load(file)
 
 
 def test_a_dry_run_imports_nothing(tmp_path: Path, university: University) -> None:
     file = written(tmp_path, "csv", ["8 916 123 45 67"])
-    assert "1 would be created" in load(file, "--dry-run", "--university-id", str(university.pk))
+    assert "would be created: 1" in load(file, "--dry-run", "--university-id", str(university.pk))
     assert not Employee.objects.exists()
 
 
@@ -89,7 +89,7 @@ def test_errors_are_told_in_words_and_nothing_is_imported(tmp_path: Path, univer
         ["89161234562", "", "", "", "", "", "7701234567", "12", "МГУ"],
     )
     out = StringIO()
-    with pytest.raises(CommandError, match="6 rows have errors"):
+    with pytest.raises(CommandError, match="rows with errors: 6"):
         call_command("import_employees", str(file), stdout=out, stderr=out)
     text = out.getvalue()
     for words in (

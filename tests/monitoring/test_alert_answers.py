@@ -206,8 +206,8 @@ def run(*words: str) -> str:
 
 def test_the_commands(superadmin: User) -> None:
     row(State.PENDING, timedelta(minutes=10))
-    assert "firing: critical 1 updates wait" in run("check_alerts")
-    assert "1 alerts open, 0 changes" in run("check_alerts")
+    assert "firing: critical Updates wait: 1" in run("check_alerts")
+    assert "open alerts: 1, changes: 0" in run("check_alerts")
     alert = Alert.objects.get()
     assert "inbox_lag_high" in run("alerts", "list")
     mute_it = ("alerts", "mute", str(alert.pk), "--for", "2h", "--reason", "known", "--by", "root")

@@ -35,7 +35,7 @@ def answer(client: Client, of: Alert, name: str, **data: object) -> str:
 
 def test_it_works(admin: Client, superadmin: User) -> None:
     found = alert()
-    assert "3 updates of the last day ended as dead letters" in admin.get(LIST).content.decode()
+    assert "Dead letters of the last day: 3" in admin.get(LIST).content.decode()
     assert "The alert is acknowledged." in answer(admin, found, "acknowledge")
     assert "The alert is muted." in answer(admin, found, "mute", hours=4, reason="known <b>")
     found.refresh_from_db()

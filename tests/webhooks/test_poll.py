@@ -34,7 +34,7 @@ def poll(*args: Any) -> tuple[str, str]:
 @pytest.mark.usefixtures("cache_first")
 def test_it_works(platform: FakePlatform) -> None:
     platform.updates = [started(user_id) for user_id in range(1, 251)]
-    assert poll("--once", "--marker", "0") == ("250 updates read; --marker 250 goes on\n", "")
+    assert poll("--once", "--marker", "0") == ("updates read: 250; --marker 250 goes on\n", "")
     assert [one.query.get("marker") for one in platform.asked[1:]] == ["0", "100", "200", "250"]
     assert process_inbox() == 250
     assert Profile.objects.count() == 250
@@ -42,11 +42,11 @@ def test_it_works(platform: FakePlatform) -> None:
 
 def test_without_a_marker_it_begins_at_the_newest(platform: FakePlatform) -> None:
     platform.updates = [started(1), started(2)]
-    assert poll("--once")[0] == "1 updates read; --marker 2 goes on\n"
+    assert poll("--once")[0] == "updates read: 1; --marker 2 goes on\n"
 
 
 def test_nothing_there_is_fine(platform: FakePlatform) -> None:
-    assert poll("--once")[0] == "0 updates read\n"
+    assert poll("--once")[0] == "updates read: 0\n"
 
 
 def test_what_was_read_before_is_a_repeat(platform: FakePlatform) -> None:
@@ -76,7 +76,7 @@ def test_ctrl_c_ends_it_cleanly(platform: FakePlatform) -> None:
     thread = threading.Thread(target=press)
     thread.start()
     begun = time.monotonic()
-    assert poll()[0] == "1 updates read; --marker 1 goes on\n"
+    assert poll()[0] == "updates read: 1; --marker 1 goes on\n"
     thread.join()
     assert time.monotonic() - begun < 5
     assert InboxUpdate.objects.count() == 1

@@ -29,7 +29,7 @@ def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     dead, other = row(State.DEAD, tries=6, error="Traceback", reason="KeyError"), row()
     row(State.DEAD, body=None)
     said = replay("--state", "dead")
-    assert said == ("1 can be replayed, 1 have no body any more, 0 wait anyway\n1 updates put back into the queue\n")
+    assert said == "can be replayed: 1, without a body: 1, waiting anyway: 0\nput back into the queue: 1\n"
     assert pending() == {dead.pk}
     dead.refresh_from_db()
     assert (dead.tries, dead.error, dead.reason, dead.finished_at) == (0, "", "", None)
@@ -42,7 +42,7 @@ def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_twice_is_once() -> None:
     update = row(State.SKIPPED)
     replay("--id", update.pk)
-    assert replay("--id", update.pk) == "0 can be replayed, 0 have no body any more, 1 wait anyway\n"
+    assert replay("--id", update.pk) == "can be replayed: 0, without a body: 0, waiting anyway: 1\n"
     assert Replay.objects.count() == 1
 
 
@@ -78,7 +78,7 @@ def test_a_date_without_an_offset_is_utc() -> None:
 
 def test_a_dry_run_touches_nothing() -> None:
     row(State.DEAD)
-    assert replay("--state", "dead", "--dry-run").startswith("1 can be replayed")
+    assert replay("--state", "dead", "--dry-run").startswith("can be replayed: 1")
     assert not pending()
     assert not Replay.objects.exists()
 

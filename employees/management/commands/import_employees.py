@@ -44,11 +44,11 @@ class Command(BaseCommand):
         for problem in problems[:MOST_ERRORS_SHOWN]:
             self.stderr.write(problem)
         if problems:
-            raise CommandError(f"Nothing was imported: {len(problems)} rows have errors")
+            raise CommandError(f"Nothing was imported; rows with errors: {len(problems)}")
         totals = result.totals
-        verb = "would be" if dry_run else "were"
+        would_be = "would be " if dry_run else ""
         self.stdout.write(
-            f"{totals['new']} {verb} created, {totals['update']} {verb} changed, {totals['skip']} are as they were"
+            f"{would_be}created: {totals['new']}, {would_be}changed: {totals['update']}, as they were: {totals['skip']}"
         )
 
 

@@ -23,4 +23,4 @@ class Command(BaseCommand):
             raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         for line in lines:
             self.stdout.write(line)
-        self.stdout.write(f"{count} alerts open, {len(lines)} changes, {sent} messages delivered")
+        self.stdout.write(f"open alerts: {count}, changes: {len(lines)}, messages delivered: {sent}")

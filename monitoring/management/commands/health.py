@@ -70,7 +70,7 @@ def _redis() -> Standing:
         return False, str(health["last_error"])
     used, limit = ((health[name] or 0) / 2**20 for name in ("used_memory_bytes", "maxmemory_bytes"))
     memory = f"{used:.1f} of {limit:.0f} MB" if limit else f"{used:.1f} MB"
-    return True, f"{health['cached_profiles']} profiles, {memory}, {health['latency_ms']:.1f} ms"
+    return True, f"profiles: {health['cached_profiles']}, {memory}, {health['latency_ms']:.1f} ms"
 
 
 def _broker() -> Standing:
@@ -79,7 +79,7 @@ def _broker() -> Standing:
     url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
     client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     try:
-        return True, f"{client.llen('celery')} tasks wait"
+        return True, f"tasks that wait: {client.llen('celery')}"
     except redis.RedisError as error:
         return False, type(error).__name__
 
@@ -97,13 +97,13 @@ def _beat() -> Standing:
 
 def _inbox_lag() -> Standing:
     backlog = InboxUpdate.objects.backlog()
-    words = f"{backlog.size} updates wait, the oldest for {backlog.age.total_seconds():.0f} s"
+    words = f"updates that wait: {backlog.size}, the oldest for {backlog.age.total_seconds():.0f} s"
     return backlog.age <= settings.INBOX_LAG_ALERT, words if is_processing() else f"{words}; processing is off"
 
 
 def _rollout() -> Standing:
     spread = convergence()
-    words = f"revision {spread.revision}, followed by {len(spread.reached)} of {spread.living} processes"
+    words = f"processes at revision {spread.revision}: {len(spread.reached)} of {spread.living}"
     return spread.is_complete, words
 
 

@@ -96,7 +96,7 @@ class Command(BaseCommand):
             return
         count = provenance.rows()
         yield "1. drop the index idx_employees_profile_source, concurrently"
-        yield f"2. archive profile_source and profile_last_updated of {count} employees to a file in DATA_DIR/archives"
+        yield f"2. archive profile_source and profile_last_updated to a file in DATA_DIR/archives (employees: {count})"
         yield "3. drop both columns; code of this release needs them: deploy the one before first"
         if order.is_dry_run:
             yield "Dry run: nothing was done"

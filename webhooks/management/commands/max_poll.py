@@ -38,14 +38,14 @@ class Command(BaseCommand):
                     store(inbox, arrivals_in(polled.body, timezone.now()))
                     waker.announce()
                     count, next_marker = count + polled.total, polled.marker
-                    status.update(f"{count} updates, the last at {timezone.localtime():%T}; Ctrl-C ends")
+                    status.update(f"updates: {count}, the last at {timezone.localtime():%T}; Ctrl-C ends")
         except KeyboardInterrupt:
             pass  # The usual end: what was read is committed, and the rest comes again.
         except subscription.PlatformError as error:
             raise CommandError(str(error)) from error
         except psycopg.Error as error:
             raise CommandError(f"the inbox cannot be written: {type(error).__name__}") from error
-        self.stdout.write(f"{count} updates read" + (f"; --marker {next_marker} goes on" if next_marker else ""))
+        self.stdout.write(f"updates read: {count}" + (f"; --marker {next_marker} goes on" if next_marker else ""))
 
     def warn_of_subscriptions(self) -> None:
         for item in subscription.subscriptions():

@@ -24,7 +24,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         if once:
             connection.ensure_connection()
-            self.stdout.write(f"{process_inbox()} updates processed")
+            self.stdout.write(f"updates processed: {process_inbox()}")
             return
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):

@@ -43,14 +43,14 @@ class Command(BaseCommand):
         selected = InboxUpdate.objects.filter(**{_LOOKUPS[name]: value for name, value in given.items()})
         expected = outlook(selected)
         self.stdout.write(
-            f"{expected.replayable} can be replayed, {expected.without_body} have no body any more, "
-            f"{expected.pending} wait anyway"
+            f"can be replayed: {expected.replayable}, without a body: {expected.without_body}, "
+            f"waiting anyway: {expected.pending}"
         )
         if dry_run or not expected.replayable:
             return
         with transaction.atomic():
             count = selected.replay(by=shell.user(), reason=reason[:500], selection=_written(given)[:500])
-        self.stdout.write(f"{count} updates put back into the queue")
+        self.stdout.write(f"put back into the queue: {count}")
 
 
 def _moment(text: str) -> datetime:
