@@ -140,9 +140,7 @@ def test_the_list_asks_as_often_for_a_hundred_as_for_one(admin: Client, universi
     for numbers in (range(1), range(1, 110)):
         for number in numbers:
             made(University.objects.create(name=f"В{number}"), number, last_name="Петров", profile_source="default")
-        with CaptureQueriesContext(
-            connection,
-        ) as queries:
+        with CaptureQueriesContext(connection) as queries:
             assert admin.get(LIST + query).status_code == HTTPStatus.OK
         counts.append(len(queries))
     assert counts[0] == counts[1] <= 12

@@ -187,9 +187,7 @@ def test_advice_follows_from_the_numbers() -> None:
     assert [issue["type"] for issue in judged["data_issues"]] == [
         "partial_profiles", "stale_profiles", "guessed_first_names", "unnamed_employees", "names_to_backfill",
     ]  # fmt: skip
-    commands = ["data issues", "backfill start", "PROFILE_TTL", "batch-update-max-id"]
-    assert [
-        word for word, action in zip(commands, judged["recommended_actions"], strict=True) if word in action
-    ] == commands
+    for words, action in zip(ACTIONS, judged["recommended_actions"], strict=True):
+        assert words in action
     (university,) = judged["university_breakdown"]
     assert (university["employees"], university["with_profile"], university["unnamed"]) == (2, 1, 2)

@@ -81,7 +81,7 @@ BAD_LINES = [
     ("rollback", "emergency", "--rehearse", "--university", "99999999999999999999", *REASON),
     ("rollback", "schema", *REASON),
     ("waffle_flag", PHASES[2], "--percent", "1", "--reason", " "),
-    ("waffle_flag", "no_such_flag", "--percent", "1"),
+    ("waffle_flag", "no_such_flag", "--percent", "1", *REASON),
     ("waffle_switch", "emergency_stopp", "on"),
     ("waffle_delete", "--flags", PHASES[2]),
     ("waffle_delete", "--switches", "emergency_stop"),
