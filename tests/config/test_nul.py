@@ -12,7 +12,7 @@ REFUSED = (400, "A NUL character is no text.")
         "employees/employee/?profile_source__exact=%00",
         "employees/employee/?%00=1",
         "employees/employee/?q=%D0%B0%00",
-        "webhooks/rawupdate/?update_type=%00",
+        "webhooks/inboxupdate/?update_type=%00",
         "autocomplete/?term=%00&app_label=employees&model_name=employee&field_name=university",
         "profiles/profile/%00/change/",
         "profiles/profile/%00/history/",
