@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from profiles.models import Profile
@@ -70,6 +70,7 @@ def stored() -> list[tuple[object, ...]]:
 
 
 @pytest.mark.django_db
+@settings(deadline=None)  # PostgreSQL takes its time when others use the machine
 @given(st.lists(some_sightings, max_size=4))
 def test_the_statement_follows_the_same_rule(batches: list[list[Sighting]]) -> None:
     Profile.objects.all().delete()
