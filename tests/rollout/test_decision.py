@@ -13,24 +13,9 @@ PHONES = [f"+7916{number:07d}" for number in range(4000)]
 pytestmark = pytest.mark.django_db
 
 
-def cohort(stage: int = 3) -> set[str]:
-    return {phone for phone in PHONES if decide(phone).stage >= stage}
-
-
 def test_the_bucket_is_the_documented_hash() -> None:
     # sha256("v1:migration:+79161234567") begins with 04e8936a.
     assert bucket("migration", "+79161234567") == int("04e8936a", 16) % 10_000
-
-
-def test_a_share_is_a_share_and_nested(phases: Phases) -> None:
-    phases(100, 100, 25)
-    quarter = cohort()
-    assert 0.22 < len(quarter) / len(PHONES) < 0.28
-    assert cohort() == quarter
-    phases(100, 100, 50)
-    assert quarter < cohort()
-    phases(100, 100, 1)
-    assert cohort() < quarter
 
 
 def test_the_deepest_phase_decides(phases: Phases) -> None:

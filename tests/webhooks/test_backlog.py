@@ -21,7 +21,7 @@ def arrive(age: timedelta, state: State = State.PENDING) -> None:
     )
 
 
-def test_it_works(caplog: pytest.LogCaptureFixture, settings: Settings) -> None:
+def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
     arrive(timedelta(hours=1))
     arrive(timedelta(seconds=1))
     arrive(timedelta(days=1), State.DONE)
