@@ -15,11 +15,12 @@ _QUEUE, _RUNNING = Path(__file__), Path(__file__).with_name("conftest.py")
 
 @contextmanager
 def _open(path: Path) -> Iterator[int]:
-    """Open a file to be locked; closing it, or the end of the process, unlocks it."""
+    """Open a file to be locked, and unlock it: a child that was forked meanwhile has it open still."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor
     finally:
+        fcntl.flock(descriptor, fcntl.LOCK_UN)
         os.close(descriptor)
 
 
