@@ -10,6 +10,8 @@ from django.contrib import admin, messages
 from django.db.models import Model
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from waffle.models import Switch
@@ -17,12 +19,15 @@ from waffle.models import Switch
 from config import headings
 from employees.models import University
 from monitoring import alert_admin, checklist, people_admin, steering, way_back
-from monitoring.models import GateCheck, RoundTrip, Signature
+from monitoring.findings import Finding
+from monitoring.gate_titles import GATES
+from monitoring.models import GateCheck, RoundTrip, Signature, Verdict
 from monitoring.screens.access import FORCE
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Sentence
 
 __all__ = ["alert_admin", "people_admin"]
 headings.make_once()
@@ -194,7 +199,7 @@ class ScopeAdmin(SteeredAdmin):
         changes.set_scope(obj, form.order())
 
     def delete_model(self, request: HttpRequest, obj: Scope) -> None:
-        changes.set_scope(obj, Order(request.user.get_username(), str(_("Removed in the admin"))), is_removal=True)
+        changes.set_scope(obj, Order(request.user.get_username(), Sentence("Removed in the admin")), is_removal=True)
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for scope in queryset:
@@ -203,15 +208,32 @@ class ScopeAdmin(SteeredAdmin):
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("revision", "at", "by", "action", "reason", "is_forced")
+    list_display = ("revision", "at", "by", "action", "told", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
+    fields = ("revision", "at", "by", "action", "told", "is_forced", "before", "after", "judged")
+    readonly_fields: ClassVar = ["told", "judged"]
+
+    @admin.display(description=_("reason"), ordering="reason")
+    def told(self, change: Change) -> str:
+        return change.text
+
+    @admin.display(description=_("evidence"))
+    def judged(self, change: Change) -> str:
+        told = ((GATES[item["gate"]], Verdict(item["verdict"]).label, Finding.told(item)) for item in change.evidence)
+        return format_html_join(mark_safe("<br>"), "{}: {} — {}", told)
 
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
-    list_display = ("due_at", "phase", "percent", "state", "by", "reason", "outcome")
+    list_display = ("due_at", "phase", "percent", "state", "by", "reason", "told")
     list_filter = ("state",)
+    fields = ("due_at", "phase", "percent", "state", "by", "reason", "told", "revision")
+    readonly_fields: ClassVar = ["told"]
+
+    @admin.display(description=_("outcome"))
+    def told(self, plan: Plan) -> str:
+        return plan.text
 
 
 @admin.register(Heartbeat)
@@ -221,8 +243,14 @@ class HeartbeatAdmin(ReadOnlyAdmin):
 
 @admin.register(GateCheck)
 class GateCheckAdmin(ReadOnlyAdmin):
-    list_display = ("at", "phase", "gate", "verdict", "message")
+    list_display = ("at", "phase", "gate", "verdict", "told")
     list_filter = ("verdict", "gate", "phase")
+    fields = ("at", "phase", "gate", "verdict", "told", "value")
+    readonly_fields: ClassVar = ["told"]
+
+    @admin.display(description=_("message"))
+    def told(self, check: GateCheck) -> str:
+        return check.text
 
 
 @admin.register(RoundTrip)

@@ -7,17 +7,17 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from monitoring import gates, probe, steering
 from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
-from monitoring.models import GateCheck, RoundTrip, Verdict
+from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import OnBreach, Rollout
 from profiles.rollout.rules import Order
+from profiles.rollout.sentences import Sentence, to_columns
 
 CONDUCTOR = "conductor"
 KEPT = timedelta(days=30)
@@ -46,7 +46,8 @@ def look() -> list[str]:
     lines = []
     if step is not None:
         judgement = gates.check(rules.phase_number(name), step)
-        lines.append(judgement.held() if judgement.failing else _("Phase %d may go on") % judgement.step.phase)
+        may_go_on = Sentence("Phase %(phase)d may go on", {"phase": judgement.step.phase})
+        lines.append(str(judgement.held() if judgement.failing else may_go_on))
     lines += _watch(deepest)
     for model in (GateCheck, RoundTrip, Comparison):
         model.objects.filter(at__lt=timezone.now() - KEPT).delete()
@@ -66,24 +67,24 @@ def _watch(deepest: int | None) -> list[str]:
     step = gates.step_of(deepest, rules.percentage(100))
     found = [gates.ask(gate, step) for gate in gates.STAYING[deepest]]
     judgement = gates.Judgement(step, [finding for finding in found if finding.verdict == Verdict.FAIL])
-    verdict = Verdict.FAIL if judgement.failing else Verdict.PASS
-    message = judgement.held() if judgement.failing else ""
-    GateCheck.objects.create(phase=deepest, gate=TRIPWIRE, verdict=verdict, message=message[:500])
+    verdict, held = (Verdict.FAIL, judgement.held()) if judgement.failing else (Verdict.PASS, "")
+    message, sentence = to_columns(held, MESSAGE_LENGTH)
+    GateCheck.objects.create(phase=deepest, gate=TRIPWIRE, verdict=verdict, message=message, sentence=sentence)
     latest = GateCheck.objects.filter(gate=TRIPWIRE).values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
     if list(latest) != [(deepest, Verdict.FAIL)] * CHECKS_IN_A_ROW:
-        return [message] if message else []
+        return [str(held)] if held else []
     return [_pull(deepest, judgement)]
 
 
 def _pull(phase: int, judgement: gates.Judgement) -> str:
-    message = judgement.held()
+    held = judgement.held()
     rollout = Rollout.current()
     if rollout.is_paused:
-        return message
-    order = Order(CONDUCTOR, message[: rules.REASON_LENGTH], evidence=judgement.as_json())
+        return str(held)
+    order = Order(CONDUCTOR, held, evidence=judgement.as_json())
     if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3:
         changes.roll_back_step(phase, order)
     else:
-        changes.pause(order, why=message[:300])
+        changes.pause(order)
     logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
-    return message
+    return str(held)

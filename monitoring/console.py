@@ -79,7 +79,7 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
     if last is not None and name == steering.turn():
         same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
         bad = same.exclude(verdict=Verdict.PASS)
-        reasons = "; ".join(dict.fromkeys(check.message for check in bad.order_by("pk")))
+        reasons = "; ".join(dict.fromkeys(check.text for check in bad.order_by("pk")))
         waiting += f": held, {reasons}" if reasons else ": every gate passed"
     if controls.held_for:
         return "Paused", waiting
@@ -129,7 +129,7 @@ def judgement(judged: Judgement) -> Iterable[Any]:
     for finding in judged.findings:
         rows.add_row(finding.gate, f"[{_COLOURS[finding.verdict]}]{finding.verdict}[/]", finding.message)
     yield rows
-    yield judged.held() if judged.failing else f"Every gate passes: phase {step.phase} may go on"
+    yield str(judged.held()) if judged.failing else f"Every gate passes: phase {step.phase} may go on"
 
 
 def history(limit: int) -> Table:
@@ -139,7 +139,7 @@ def history(limit: int) -> Table:
         if change.is_forced:
             bad = [item["gate"] for item in change.evidence if item["verdict"] != Verdict.PASS]
             what += f" [red](forced past {', '.join(bad)})[/]"
-        rows.add_row(str(change.revision), f"{change.at:%F %H:%M:%S}", change.by, what, change.reason)
+        rows.add_row(str(change.revision), f"{change.at:%F %H:%M:%S}", change.by, what, change.text)
     return rows
 
 

@@ -11,11 +11,11 @@ from django.conf import settings
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from monitoring import reports
-from monitoring.models import GateCheck, RoundTrip, Verdict
+from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
 from profiles import cache
+from profiles.rollout.sentences import Sentence, from_columns, to_columns
 from webhooks.models import InboxUpdate
 
 TRIP_FRESH = timedelta(minutes=10)
@@ -40,15 +40,27 @@ class Finding:
 
     gate: str
     verdict: Verdict
-    message: str
+    sentence: Sentence
     value: float | None = None
     raw: Verdict | None = None
 
+    @property
+    def message(self) -> str:
+        """Return the sentence in the language that is active."""
+        return str(self.sentence)
+
     def as_json(self) -> dict[str, Any]:
-        return {"gate": self.gate, "verdict": str(self.verdict), "message": self.message, "value": self.value}
+        message, sentence = to_columns(self.sentence, MESSAGE_LENGTH)
+        told = {"gate": self.gate, "verdict": str(self.verdict), "message": message, "value": self.value}
+        return told | {"sentence": sentence}
+
+    @staticmethod
+    def told(kept: dict[str, Any]) -> str:
+        """Return the message of a finding that was kept, in the language that is active."""
+        return str(from_columns(kept["message"], kept.get("sentence")))
 
 
-def found(gate: str, is_good: bool, good: str, bad: str, value: float | None = None) -> Finding:
+def found(gate: str, is_good: bool, good: Sentence, bad: Sentence, value: float | None = None) -> Finding:
     return Finding(gate, Verdict.PASS if is_good else Verdict.FAIL, good if is_good else bad, value)
 
 
@@ -66,9 +78,8 @@ def percent_of(share: float) -> str:
 def migrated(step: Step) -> Finding:
     executor = MigrationExecutor(connection)
     missing = len(executor.migration_plan(executor.loader.graph.leaf_nodes()))
-    return found(
-        "migrated", not missing, _("all migrations are applied"), _("%d migrations are missing") % missing, missing
-    )
+    good, bad = Sentence("all migrations are applied"), Sentence("migrations missing: %(n)d", {"n": missing})
+    return found("migrated", not missing, good, bad, missing)
 
 
 def index_valid(step: Step) -> Finding:
@@ -77,26 +88,23 @@ def index_valid(step: Step) -> Finding:
             "SELECT bool_and(indisvalid) FROM pg_index WHERE indexrelid = to_regclass('idx_employees_profile_source')"
         )
         is_valid = bool(cursor.fetchone()[0])
-    bad = _("the index of profile_source is missing or invalid: run migrate")
-    return found("index_valid", is_valid, _("the index of profile_source is valid"), bad)
+    bad = Sentence("the index of profile_source is missing or invalid: run migrate")
+    return found("index_valid", is_valid, Sentence("the index of profile_source is valid"), bad)
 
 
 def redis_answers(step: Step) -> Finding:
     health = cache.health()
-    good = _("Redis answers")
-    return found(
-        "redis_answers", health["redis_connected"], good, _("Redis does not answer: %s") % health["last_error"]
-    )
+    bad = Sentence("Redis does not answer: %(error)s", {"error": health["last_error"]})
+    return found("redis_answers", health["redis_connected"], Sentence("Redis answers"), bad)
 
 
 def secret_set(step: Step) -> Finding:
-    return found(
-        "secret_set", bool(settings.WEBHOOK_SECRETS), _("the webhook has a secret"), _("WEBHOOK_SECRET is not set")
-    )
+    good, bad = Sentence("the webhook has a secret"), Sentence("WEBHOOK_SECRET is not set")
+    return found("secret_set", bool(settings.WEBHOOK_SECRETS), good, bad)
 
 
 def monitoring_on(step: Step) -> Finding:
-    return Finding("monitoring_on", Verdict.PASS, _("monitoring is on"))
+    return Finding("monitoring_on", Verdict.PASS, Sentence("monitoring is on"))
 
 
 # Phase 2
@@ -105,10 +113,12 @@ def monitoring_on(step: Step) -> Finding:
 def round_trip(step: Step) -> Finding:
     trip = RoundTrip.objects.filter(at__gt=timezone.now() - TRIP_FRESH).first()
     if trip is None:
-        return Finding("round_trip", Verdict.INCONCLUSIVE, _("no synthetic update lately: rollout gates --probe"))
+        why = Sentence("no synthetic update lately: rollout gates --probe")
+        return Finding("round_trip", Verdict.INCONCLUSIVE, why)
     took = trip.took_ms or 0.0
-    good = _("a synthetic update came through in %d ms") % took
-    return found("round_trip", not trip.error, good, _("the synthetic update failed: %s") % trip.error, took)
+    good = Sentence("a synthetic update came through in %(took)d ms", {"took": took})
+    bad = Sentence("the synthetic update failed: %(error)s", {"error": trip.error})
+    return found("round_trip", not trip.error, good, bad, took)
 
 
 def inbox_lag(step: Step) -> Finding:
@@ -120,32 +130,34 @@ def inbox_lag(step: Step) -> Finding:
         )
         p95 = cursor.fetchone()[0]
     if p95 is None:
-        return Finding("inbox_lag", Verdict.INCONCLUSIVE, _("no updates to measure the inbox by"))
+        return Finding("inbox_lag", Verdict.INCONCLUSIVE, Sentence("no updates to measure the inbox by"))
     words = {"lag": f"{max(float(p95), 0):.1f}", "limit": f"{LAG_LIMIT_SECONDS:g}"}
-    good, bad = _("inbox lag %(lag)s s (p95)"), _("inbox lag %(lag)s s > %(limit)s s (p95)")
-    return found("inbox_lag", p95 <= LAG_LIMIT_SECONDS, good % words, bad % words, float(p95))
+    good = Sentence("inbox lag %(lag)s s (p95)", words)
+    bad = Sentence("inbox lag %(lag)s s > %(limit)s s (p95)", words)
+    return found("inbox_lag", p95 <= LAG_LIMIT_SECONDS, good, bad, float(p95))
 
 
 def webhook_errors(step: Step) -> Finding:
     stats = reports.webhook_stats("day")
     failed, finished = stats["failed_events"], stats["failed_events"] + stats["successful_events"]
     if not finished:
-        return Finding("webhook_errors", Verdict.INCONCLUSIVE, _("no updates in the last day"))
+        return Finding("webhook_errors", Verdict.INCONCLUSIVE, Sentence("no updates in the last day"))
     limit = settings.WEBHOOK_ERROR_ALERT_THRESHOLD
     words = {"rate": percent_of(failed / finished), "limit": percent_of(limit), "n": thousands(finished)}
-    good = _("webhook errors %(rate)s (n = %(n)s)") % words
-    bad = _("webhook errors %(rate)s > %(limit)s (n = %(n)s)") % words
+    good = Sentence("webhook errors %(rate)s (n = %(n)s)", words)
+    bad = Sentence("webhook errors %(rate)s > %(limit)s (n = %(n)s)", words)
     return found("webhook_errors", failed / finished <= limit, good, bad, failed / finished)
 
 
 def updates_arrive(step: Step) -> Finding:
     last = InboxUpdate.objects.exclude(update_type="other").order_by("-pk").only("received_at").first()
     if last is None:
-        return Finding("updates_arrive", Verdict.INCONCLUSIVE, _("no update has ever arrived"))
+        return Finding("updates_arrive", Verdict.INCONCLUSIVE, Sentence("no update has ever arrived"))
     silence = timezone.now() - last.received_at
     minutes = int(silence / timedelta(minutes=1))
-    good = _("updates are arriving, the last one %d min ago") % minutes
-    return found("updates_arrive", silence <= SILENCE_LIMIT, good, _("no updates for %d min") % minutes, minutes)
+    good = Sentence("updates are arriving, the last one %(minutes)d min ago", {"minutes": minutes})
+    bad = Sentence("no updates for %(minutes)d min", {"minutes": minutes})
+    return found("updates_arrive", silence <= SILENCE_LIMIT, good, bad, minutes)
 
 
 def few_evictions(step: Step) -> Finding:
@@ -156,9 +168,10 @@ def few_evictions(step: Step) -> Finding:
     day_ago = timezone.now() - timedelta(days=1)
     earlier = GateCheck.objects.filter(gate="few_evictions", at__gt=day_ago, value__gte=0).order_by("at").first()
     if earlier is None:
-        return Finding("few_evictions", Verdict.INCONCLUSIVE, _("evictions: the first look"), evicted)
+        return Finding("few_evictions", Verdict.INCONCLUSIVE, Sentence("evictions: the first look"), evicted)
     # A server that was started anew counts from zero.
     lost = max(evicted - int(earlier.value or 0), 0)
     share = lost / max(cached, 1)
-    bad = _("Redis evicted %(share)s of the profiles in a day") % {"share": percent_of(share)}
-    return found("few_evictions", share < EVICTIONS_ALLOWED or not lost, _("no notable evictions"), bad, evicted)
+    good = Sentence("no notable evictions")
+    bad = Sentence("Redis evicted %(share)s of the profiles in a day", {"share": percent_of(share)})
+    return found("few_evictions", share < EVICTIONS_ALLOWED or not lost, good, bad, evicted)

@@ -4,21 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django.db import DatabaseError, transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from monitoring import findings, transition
 from monitoring.findings import Finding, Step
-from monitoring.models import GateCheck, Verdict
+from monitoring.models import MESSAGE_LENGTH, GateCheck, Verdict
 from profiles.cache import CacheError
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Flag
 from profiles.rollout.rules import phase_name, shown
+from profiles.rollout.sentences import Sentence, to_columns
 
 TRIPWIRE = "tripwire"
 CHECKS_IN_A_ROW = 3
@@ -59,14 +59,11 @@ class Judgement:
     def failing(self) -> list[Finding]:
         return [finding for finding in self.findings if finding.verdict != Verdict.PASS]
 
-    def held(self) -> str:
+    def held(self) -> Sentence:
         """Return why the phase is held, as an operator reads it; one line."""
-        reasons = "; ".join(dict.fromkeys(finding.message for finding in self.failing))
-        return _("Held phase %(phase)d at %(percent)s %%: %(reasons)s") % {
-            "phase": self.step.phase,
-            "percent": shown(self.step.current),
-            "reasons": reasons,
-        }
+        words = {"phase": self.step.phase, "percent": shown(self.step.current)}
+        reasons = [finding.sentence for finding in self.failing]
+        return Sentence("Held phase %(phase)d at %(percent)s %%: %(reasons)s", {**words, "reasons": reasons})
 
     def as_json(self) -> list[dict[str, Any]]:
         return [finding.as_json() for finding in self.findings]
@@ -89,30 +86,34 @@ def check(phase: int, target: Decimal) -> Judgement:
     """Ask every gate and keep what each said: checks in a row are counted by these rows."""
     judgement = judge(phase, target)
     now = timezone.now()
-    GateCheck.objects.bulk_create(
-        GateCheck(
-            at=now,
-            phase=phase,
-            gate=finding.gate,
-            verdict=finding.raw or finding.verdict,
-            message=finding.message[:500],
-            value=finding.value,
-        )
-        for finding in judgement.findings
-    )
+    GateCheck.objects.bulk_create(_kept(finding, at=now, phase=phase) for finding in judgement.findings)
     return judgement
+
+
+def _kept(finding: Finding, *, at: datetime, phase: int) -> GateCheck:
+    message, sentence = to_columns(finding.sentence, MESSAGE_LENGTH)
+    return GateCheck(
+        at=at,
+        phase=phase,
+        gate=finding.gate,
+        verdict=finding.raw or finding.verdict,
+        message=message,
+        sentence=sentence,
+        value=finding.value,
+    )
 
 
 def ask(gate: Gate, step: Step) -> Finding:
     """Return what the gate finds; one that cannot look is an error, and without monitoring nobody looks."""
     name = gate.__name__
     if not is_monitored():
-        return Finding(name, Verdict.INCONCLUSIVE, _("monitoring is off"))
+        return Finding(name, Verdict.INCONCLUSIVE, Sentence("monitoring is off"))
     try:
         with transaction.atomic():
             return gate(step)
     except (DatabaseError, CacheError) as error:
-        return Finding(name, Verdict.ERROR, f"{name}: {type(error).__name__}")
+        why = Sentence("%(gate)s could not look: %(error)s", {"gate": name, "error": type(error).__name__})
+        return Finding(name, Verdict.ERROR, why)
 
 
 def passes_before(phase: int, gate: str, wanted: int) -> int:
@@ -134,6 +135,6 @@ def _in_a_row(step: Step, finding: Finding) -> Finding:
     passed = 1 + passes_before(step.phase, finding.gate, CHECKS_IN_A_ROW - 1)
     if passed >= CHECKS_IN_A_ROW:
         return finding
-    message = _("%(message)s, in %(passed)d of %(wanted)d checks in a row")
-    words = {"message": finding.message, "passed": passed, "wanted": CHECKS_IN_A_ROW}
-    return Finding(finding.gate, Verdict.INCONCLUSIVE, message % words, finding.value, raw=Verdict.PASS)
+    words = {"message": finding.sentence, "passed": passed, "wanted": CHECKS_IN_A_ROW}
+    sentence = Sentence("%(message)s, in %(passed)d of %(wanted)d checks in a row", words)
+    return Finding(finding.gate, Verdict.INCONCLUSIVE, sentence, finding.value, raw=Verdict.PASS)

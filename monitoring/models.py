@@ -11,8 +11,11 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.models import Alert, Delivery, Sample
 from monitoring.gate_titles import GATES
+from profiles.rollout.sentences import from_columns
 
 __all__ = ["Alert", "Delivery", "GateCheck", "KeptFigure", "RoundTrip", "Sample", "Signature", "Verdict"]
+
+MESSAGE_LENGTH = 500
 
 
 class Verdict(models.TextChoices):
@@ -25,13 +28,17 @@ class Verdict(models.TextChoices):
 
 
 class GateCheck(models.Model):
-    """What one gate said at one moment: three in a row are asked for, and some compare with yesterday."""
+    """What one gate said at one moment: three in a row are asked for, and some compare with yesterday.
+
+    ``message`` is in the site's language; ``text`` is for people.
+    """
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     phase = models.PositiveSmallIntegerField(_("phase"))
     gate = models.CharField(_("gate"), max_length=30, choices=[*GATES.items()])
     verdict = models.CharField(_("verdict"), max_length=12, choices=Verdict)
-    message = models.CharField(_("message"), max_length=500)
+    message = models.CharField(_("message"), max_length=MESSAGE_LENGTH)
+    sentence = models.JSONField(null=True, editable=False)
     value = models.FloatField(_("value"), null=True)
 
     class Meta:
@@ -43,6 +50,11 @@ class GateCheck(models.Model):
     def __str__(self) -> str:
         told = _("Phase %(n)d, %(title)s") % {"n": self.phase, "title": self.get_gate_display()}
         return f"{told}: {self.get_verdict_display()}"
+
+    @property
+    def text(self) -> str:
+        """Return the message in the language that is active."""
+        return str(from_columns(self.message, self.sentence))
 
 
 class RoundTrip(models.Model):

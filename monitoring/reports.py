@@ -177,7 +177,7 @@ def rollout() -> dict[str, Any]:
         "percents": {name: float(controls.percents[name]) for name in PHASES},
         "switches": controls.switches,
         "is_paused": bool(controls.held_for),
-        "held_for": controls.held_for,
+        "held_for": str(controls.held_for),
         "is_stopped": controls.is_latched,
         "processes": asdict(convergence()),
         "generated_at": timezone.now(),

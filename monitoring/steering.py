@@ -7,7 +7,6 @@ from decimal import Decimal
 
 from django.db import transaction
 from django.utils import timezone
-from django.utils.translation import gettext as _
 
 from monitoring import gates
 from monitoring.findings import Finding
@@ -15,8 +14,9 @@ from monitoring.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.controls import Outcome
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import PHASES, Flag, Plan, PlanState, Rollout
+from profiles.rollout.models import PHASES, REASON_LENGTH, Flag, Plan, PlanState, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Said, Sentence, to_columns
 
 
 class Held(ChangeRefused):
@@ -44,7 +44,7 @@ def advance(phase: object, order: Order) -> Outcome:
     flag = Flag.objects.filter(name=name).first()
     step = step_after(name, flag.percent if flag else Decimal(0))
     if step is None:
-        raise ChangeRefused(_("Phase %d is at 100 %% already") % rules.phase_number(name))
+        raise ChangeRefused(Sentence("Phase %(phase)d is at 100 %% already", {"phase": rules.phase_number(name)}))
     expected = seen if order.expected_revision is None else order.expected_revision
     return set_percent(name, step, replace(order, expected_revision=expected), action="advance")
 
@@ -67,9 +67,9 @@ def _judged(name: str, current: Decimal, target: Decimal, order: Order) -> Order
     evidence = judgement.as_json()
     step = step_after(name, current)
     if step is not None and target > step:
-        why = _("one step at a time: after %(current)s %% comes %(step)s %%")
         words = {"current": rules.shown(current), "step": rules.shown(step)}
-        jump = Finding("step", Verdict.FAIL, why % words)
+        why = Sentence("one step at a time: after %(current)s %% comes %(step)s %%", words)
+        jump = Finding("step", Verdict.FAIL, why)
         judgement.findings.insert(0, jump)
         evidence.insert(0, jump.as_json())
     if judgement.failing and not order.is_forced:
@@ -79,23 +79,27 @@ def _judged(name: str, current: Decimal, target: Decimal, order: Order) -> Order
 
 def fire(plan: Plan) -> str:
     """Carry out a planned step that is due, unless the rollout has changed or a gate holds it; return what became."""
+    plan.state, outcome = _fired(plan)
+    plan.outcome, plan.sentence = to_columns(outcome, REASON_LENGTH)
+    plan.save()
+    return plan.text
+
+
+def _fired(plan: Plan) -> tuple[PlanState, Said]:
     revision = Rollout.current().revision
     if plan.revision != revision:
         words = {"then": plan.revision, "now": revision}
-        plan.state = PlanState.DROPPED
-        plan.outcome = _("Dropped: planned at revision %(then)d, the rollout is at %(now)d") % words
-    else:
-        order = Order(plan.by, plan.reason, expected_revision=plan.revision)
-        try:
-            set_percent(plan.phase, plan.percent, order, action="schedule")
-            plan.state, plan.outcome = PlanState.DONE, _("Done")
-        except Busy as busy:
-            # Nothing speaks against the step: the next look takes it.
-            plan.outcome = str(busy)[:500]
-        except ChangeRefused as refused:
-            plan.state, plan.outcome = PlanState.DROPPED, str(refused)[:500]
-    plan.save()
-    return plan.outcome
+        why = Sentence("Dropped: planned at revision %(then)d, the rollout is at %(now)d", words)
+        return PlanState.DROPPED, why
+    order = Order(plan.by, plan.reason, expected_revision=plan.revision)
+    try:
+        set_percent(plan.phase, plan.percent, order, action="schedule")
+    except Busy as busy:
+        # Nothing speaks against the step: the next look takes it.
+        return PlanState.PLANNED, busy.said
+    except ChangeRefused as refused:
+        return PlanState.DROPPED, refused.said
+    return PlanState.DONE, Sentence("Done")
 
 
 def fire_due() -> int:

@@ -27,6 +27,7 @@ from profiles.rollout.heartbeat import convergence
 from profiles.rollout.lock import Busy, patient_transaction
 from profiles.rollout.models import EMERGENCY_STOP, Scope
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Said, Sentence
 
 VERIFIED_WITHIN = 4.5
 PROBE_SECONDS = 1.5
@@ -67,7 +68,7 @@ def emergency(order: Order) -> Outcome:
     return outcome
 
 
-def _pause_backfill(reason: str) -> None:
+def _pause_backfill(reason: Said) -> None:
     # A batch that keeps the run's row is not waited for: it is the last one, the next would see the latch. And where
     # the schema has gone back there is nothing to pause.
     with suppress(OperationalError, ProgrammingError), patient_transaction(_BACKFILL_PATIENCE_MS):
@@ -175,10 +176,11 @@ _CHECKS: dict[str, Callable[[], str]] = {
 def rehearse(university_id: int, order: Order) -> dict[str, Any]:
     """Take one university out of the cache and back, timed; the success is a gate of phase 3."""
     if Scope.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
-        raise ChangeRefused(_("University %d is kept out already: rehearse with another one") % university_id)
+        words = {"id": university_id}
+        raise ChangeRefused(Sentence("University %(id)d is kept out already: rehearse with another one", words))
     started = time.perf_counter()
     until = timezone.now() + REHEARSAL_LIMIT
-    scope = Scope(university_id=university_id, phase=3, reason=order.reason, expires_at=until)
+    scope = Scope(university_id=university_id, phase=3, reason=str(order.reason), expires_at=until)
     changes.set_scope(scope, order)
     try:
         forget_state()

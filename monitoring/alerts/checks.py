@@ -13,17 +13,18 @@ from itertools import pairwise
 from typing import Any
 
 from django.conf import settings
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
 from monitoring import reports
 from monitoring.alerts.kinds import Kind, Severity
-from monitoring.alerts.models import Sample
+from monitoring.alerts.models import SENTENCES, Sample
 from monitoring.counters import counted
 from profiles import cache
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
+from profiles.rollout.sentences import Sentence
 from webhooks import silence, subscription
 from webhooks.models import InboxUpdate, State
 
@@ -41,7 +42,7 @@ class Found:
     """``data`` are the documented fields of the kind, rates from 0 to 1; ``words`` fill in the kind's sentence."""
 
     severity: Severity
-    words: dict[str, str]
+    words: dict[str, Any]
     data: dict[str, Any] = field(default_factory=dict)
     key: str = ""
 
@@ -210,7 +211,12 @@ def rollout_held(look: Look) -> Found | None:
     rollout = Rollout.current()
     if not rollout.held_for:
         return None
-    return Found(Severity.WARNING, {"why": rollout.held_for}, {"reason": rollout.held_for})
+    words: dict[str, Any] = {"why": rollout.held_for}
+    if isinstance(rollout.held, Sentence):
+        words[SENTENCES] = {"why": rollout.held.as_json()}
+    # Like the message, for other systems.
+    with translation.override("en"):
+        return Found(Severity.WARNING, words, {"reason": str(rollout.held)})
 
 
 def backfill_failed(look: Look) -> Found | None:

@@ -1,9 +1,10 @@
-"""The kinds of alerts, and the sentence of each; its numbers are filled in from ``Alert.words``."""
+"""The kinds of alerts, and the sentence of each; its words are filled in from ``Alert.words``."""
 
 from __future__ import annotations
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext_noop
 
 
 class Severity(models.TextChoices):
@@ -26,19 +27,20 @@ class Kind(models.TextChoices):
     BACKFILL_FAILED = "backfill_failed", _("backfill failed")
 
 
+T = gettext_noop
 TEXTS = {
-    Kind.PROFILE_QUALITY_LOW: _("Profile quality dropped to %(rate)s (threshold: %(limit)s)"),
-    Kind.WEBHOOK_ERROR_RATE_HIGH: _("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
-    Kind.CACHE_CONNECTION_FAILED: _("The profile cache cannot be reached: %(error)s"),
-    Kind.CACHE_EVICTIONS_HIGH: _("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s)"),
-    Kind.INBOX_LAG_HIGH: _("Updates wait: %(pending)s, the oldest for %(lag)s s (threshold: %(limit)s s)"),
-    Kind.DEAD_LETTERS: _("Dead letters of the last day: %(count)s"),
-    Kind.WEBHOOK_SILENT: _("No update for %(hours)s h of working time (threshold: %(limit)s h)"),
-    Kind.SUBSCRIPTION_LOST: _("The subscription at MAX is lost: %(found)s"),
-    Kind.SUBSCRIPTION_WRONG: _("The subscription at MAX differs: %(found)s"),
-    Kind.SECRET_FAILURES: _(
+    Kind.PROFILE_QUALITY_LOW: T("Profile quality dropped to %(rate)s (threshold: %(limit)s)"),
+    Kind.WEBHOOK_ERROR_RATE_HIGH: T("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
+    Kind.CACHE_CONNECTION_FAILED: T("The profile cache cannot be reached: %(error)s"),
+    Kind.CACHE_EVICTIONS_HIGH: T("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s)"),
+    Kind.INBOX_LAG_HIGH: T("Updates wait: %(pending)s, the oldest for %(lag)s s (threshold: %(limit)s s)"),
+    Kind.DEAD_LETTERS: T("Dead letters of the last day: %(count)s"),
+    Kind.WEBHOOK_SILENT: T("No update for %(hours)s h of working time (threshold: %(limit)s h)"),
+    Kind.SUBSCRIPTION_LOST: T("The subscription at MAX is lost: %(found)s"),
+    Kind.SUBSCRIPTION_WRONG: T("The subscription at MAX differs: %(found)s"),
+    Kind.SECRET_FAILURES: T(
         "Requests of the last hour with a wrong secret: %(count)s, updates with a right one: %(accepted)s"
     ),
-    Kind.ROLLOUT_HELD: _("The rollout is held: %(why)s"),
-    Kind.BACKFILL_FAILED: _("Failed batches of backfill %(run)s: %(failed)s"),
+    Kind.ROLLOUT_HELD: T("The rollout is held: %(why)s"),
+    Kind.BACKFILL_FAILED: T("Failed batches of backfill %(run)s: %(failed)s"),
 }

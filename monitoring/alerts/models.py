@@ -10,8 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.kinds import TEXTS, Kind, Severity
+from profiles.rollout.sentences import Sentence
 
 RECENT = timedelta(days=30)
+SENTENCES = "sentences"
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
@@ -35,7 +37,8 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 class Alert(models.Model):
     """Something that is wrong, from the check that found it to the one that was sure that it is over.
 
-    One row is open for a kind and key. ``message`` is English, as other systems read it; ``text`` is for people.
+    One row is open for a kind and key. ``message`` is English, as other systems read it; ``text`` is for people. A word
+    that is a sentence stands in ``words`` twice: as a text, for the release before, and under SENTENCES.
     """
 
     kind = models.CharField(_("kind"), max_length=40, choices=Kind)
@@ -99,8 +102,13 @@ class Alert(models.Model):
     @property
     def text(self) -> str:
         """Return the message in the language that is active."""
-        text: str = str(TEXTS[Kind(self.kind)]) % self.words
-        return text
+        return str(self.sentence)
+
+    @property
+    def sentence(self) -> Sentence:
+        words = dict(self.words)
+        sentences = {name: Sentence.from_json(kept) for name, kept in words.pop(SENTENCES, {}).items()}
+        return Sentence(TEXTS[Kind(self.kind)], words | sentences)
 
     def as_json(self) -> dict[str, Any]:
         """Return the documented form (contract §8); a resolved one says so, and when."""

@@ -17,6 +17,7 @@ from profiles.rollout import changes
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Sentence
 
 PART = "emergency"
 
@@ -42,7 +43,7 @@ def stop(request: HttpRequest) -> HttpResponse:
 def _stopped(request: HttpRequest) -> dict[str, Any]:
     """Stop, prove it and tell how long that took."""
     if request.POST.get("word", "").strip().casefold() != confirmation().casefold():
-        raise ChangeRefused(_("Type the word to confirm"))
+        raise ChangeRefused(Sentence("Type the word to confirm"))
     started = time.perf_counter()
     outcome = way_back.roll_back(PART, order_of(request))
     took = time.perf_counter() - started

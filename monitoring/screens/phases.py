@@ -142,7 +142,7 @@ class Latest:
         if last is None:
             return cls(phase, [], None)
         rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
-        told = [Told.of(row.gate, row.verdict, row.message, row.value) for row in rows]
+        told = [Told.of(row.gate, row.verdict, row.text, row.value) for row in rows]
         return cls(phase, sorted(told, key=lambda one: _ORDER.index(one.tone)), last)
 
 

@@ -26,6 +26,7 @@ from profiles.rollout.lock import locked_rollout, patient_transaction
 from profiles.rollout.models import (
     EMERGENCY_STOP,
     PHASES,
+    REASON_LENGTH,
     SHADOW,
     SWITCHES,
     Change,
@@ -37,6 +38,7 @@ from profiles.rollout.models import (
     Scope,
 )
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Sentence, to_columns
 
 RESUMED_SHARE = Decimal(1)
 _LATCH_PATIENCE_MS = 500
@@ -70,7 +72,7 @@ def _write(rollout: Rollout, before: Controls, after: Controls) -> None:
     for name, is_active in after.switches.items():
         if is_active != before.switches.get(name):
             Switch.objects.update_or_create(name=name, defaults={"active": is_active})
-    rollout.is_paused, rollout.held_for = bool(after.held_for), after.held_for[:300]
+    rollout.is_paused, rollout.held = bool(after.held_for), after.held_for
     rollout.on_breach, rollout.remembered = after.on_breach, after.remembered
 
 
@@ -79,19 +81,23 @@ def record(rollout: Rollout, action: str, order: Order, before: dict[str, Any], 
     rollout.revision += 1
     rollout.revised_at = Now()
     rollout.save()
-    Change.objects.create(
-        by=order.by[:150],
-        action=action,
-        reason=order.reason.strip(),
+    _leave_row(
+        action,
+        order,
         revision=rollout.revision,
         before=before,
         after=after,
         evidence=order.evidence,
         is_forced=order.is_forced,
     )
-    transaction.on_commit(forget_state)
     # Within this transaction too: whoever decides next in it, decides by what was just written.
     forget_state()
+
+
+def _leave_row(action: str, order: Order, **told: Any) -> None:
+    reason, sentence = to_columns(order.reason, REASON_LENGTH)
+    Change.objects.create(by=order.by[:150], action=action, reason=reason, sentence=sentence, **told)
+    transaction.on_commit(forget_state)
 
 
 def set_percent(phase: object, percent: object, order: Order, *, action: str = "set") -> Outcome:
@@ -110,7 +116,7 @@ def set_switch(name: str, is_active: bool, order: Order) -> Outcome:
     if name == EMERGENCY_STOP:
         return emergency(order) if is_active else _refuse_unlatching(order)
     if name not in SWITCHES:
-        raise ChangeRefused(_("There is no switch “%(name)s”") % {"name": name[:50]})
+        raise ChangeRefused(Sentence("There is no switch “%(name)s”", {"name": name[:50]}))
 
     def edit(controls: Controls) -> None:
         if is_active and name == "webhook_processing" and controls.is_latched:
@@ -128,11 +134,11 @@ def _refuse_unlatching(order: Order) -> Outcome:
     return _change("switch", order, edit)
 
 
-def pause(order: Order, *, why: str = "") -> Outcome:
+def pause(order: Order) -> Outcome:
     """Stop advances, schedules and automatic steps; the percentages stay."""
 
     def edit(controls: Controls) -> None:
-        controls.held_for = controls.held_for or why or order.reason
+        controls.held_for = controls.held_for or order.reason
 
     return _change("pause", order, edit)
 
@@ -148,7 +154,7 @@ def roll_back_step(phase: object, order: Order) -> Outcome:
 
     def edit(controls: Controls) -> None:
         controls.percents = rules.settled(controls.percents, name, rules.step_before(controls.percents[name]))
-        controls.held_for = order.reason[:300]
+        controls.held_for = order.reason
 
     return _change("roll-back", order, edit)
 
@@ -169,9 +175,9 @@ def emergency(order: Order) -> Outcome:
     with transaction.atomic():
         outcome = _change("emergency", order, edit)
         if not order.is_dry_run:
-            Plan.objects.filter(state=PlanState.PLANNED).update(
-                state=PlanState.DROPPED, outcome=_("Cancelled by an emergency rollback")
-            )
+            told, sentence = to_columns(Sentence("Cancelled by an emergency rollback"), REASON_LENGTH)
+            planned = Plan.objects.filter(state=PlanState.PLANNED)
+            planned.update(state=PlanState.DROPPED, outcome=told, sentence=sentence)
     return outcome
 
 
@@ -182,9 +188,7 @@ def latch(order: Order) -> None:
     """
     with patient_transaction(_LATCH_PATIENCE_MS):
         Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
-        revision = Rollout.current().revision
-        Change.objects.create(by=order.by[:150], action="latch", reason=order.reason.strip(), revision=revision)
-        transaction.on_commit(forget_state)
+        _leave_row("latch", order, revision=Rollout.current().revision)
 
 
 def resume(order: Order) -> Outcome:
@@ -223,7 +227,7 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
             due_at=due_at,
             revision=rollout.revision,
             by=order.by[:150],
-            reason=order.reason,
+            reason=str(order.reason),
         )
         if not order.is_dry_run:
             planned.save()
@@ -238,11 +242,11 @@ def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
     with locked_rollout() as rollout:
         rules.refuse_stale(order.expected_revision, rollout.revision)
         if scope.expires_at and scope.expires_at <= timezone.now() and not is_removal:
-            raise ChangeRefused(_("The rule would be over before it begins"))
+            raise ChangeRefused(Sentence("The rule would be over before it begins"))
         if is_removal:
             scope.delete()
         else:
-            scope.reason = scope.reason or order.reason
+            scope.reason = scope.reason or str(order.reason)
             scope.save()
         record(rollout, "scope", order, rule if is_removal else {}, {} if is_removal else rule)
 
@@ -250,7 +254,7 @@ def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
 @contextmanager
 def saving(flag: Flag) -> Iterator[None]:
     """Keep the rules around ``Flag.save()``: they hold for code, forms and shells that know nothing of this module."""
-    order = Order(flag.change_by or _("code"), flag.change_reason or _("Saved by code, without a reason"))
+    order = Order(flag.change_by or _("code"), flag.change_reason or Sentence("Saved by code, without a reason"))
     with (_saving_phase if flag.name in PHASES else _saving_other)(flag, order):
         yield
 

@@ -7,12 +7,12 @@ from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
-from django.utils.translation import gettext as _
 from waffle.models import Switch
 
 from profiles.rollout import rules
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag, Rollout
+from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Rollout
 from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.sentences import Said, Sentence, to_columns
 
 
 def is_latched() -> bool:
@@ -27,7 +27,7 @@ class Controls:
     percents: dict[str, Decimal]
     everyone: dict[str, bool]
     switches: dict[str, bool]
-    held_for: str
+    held_for: Said
     on_breach: str
     remembered: dict[str, str]
 
@@ -38,7 +38,7 @@ class Controls:
             percents=dict.fromkeys(PHASES, Decimal(0)) | {flag.name: flag.percent for flag in flags},
             everyone={flag.name: flag.everyone for flag in flags if flag.everyone is not None},
             switches=dict(Switch.objects.filter(name__in=[*SWITCHES, EMERGENCY_STOP]).values_list("name", "active")),
-            held_for=rollout.held_for or _("by an operator") if rollout.is_paused else "",
+            held_for=rollout.held or Sentence("by an operator") if rollout.is_paused else "",
             on_breach=rollout.on_breach,
             remembered=rollout.remembered,
         )
@@ -56,13 +56,16 @@ class Controls:
     def refuse_raise(self) -> None:
         """Let nothing go up under the emergency stop or while the rollout is paused."""
         if self.is_latched:
-            raise ChangeRefused(_("The emergency stop is latched: only “rollout resume --reason …” clears it"))
+            why = Sentence("The emergency stop is latched: only “rollout resume --reason …” clears it")
+            raise ChangeRefused(why)
         if self.held_for:
             words = {"why": self.held_for}
-            raise ChangeRefused(_("The rollout is paused (%(why)s): “rollout resume --reason …” goes on") % words)
+            raise ChangeRefused(Sentence("The rollout is paused (%(why)s): “rollout resume --reason …” goes on", words))
 
     def as_json(self) -> dict[str, Any]:
-        return vars(self) | {"percents": {name: rules.shown(percent) for name, percent in self.percents.items()}}
+        percents = {name: rules.shown(percent) for name, percent in self.percents.items()}
+        held_for, _sentence = to_columns(self.held_for, HELD_LENGTH)
+        return vars(self) | {"percents": percents, "held_for": held_for}
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +83,7 @@ class Outcome:
 
     def differences(self) -> Iterator[tuple[str, Any, Any]]:
         """Yield name, old and new value of what differs, percentages and switches one by one."""
-        before, after = self.before.as_json(), self.after.as_json()
+        before, after = (one.as_json() | {"held_for": str(one.held_for)} for one in (self.before, self.after))
         for name in [name for name in before if name != "remembered"]:
             if isinstance(before[name], dict):
                 for key in sorted({**before[name], **after[name]}):

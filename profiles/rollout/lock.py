@@ -6,11 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 from django.db import OperationalError, connection, transaction
-from django.utils.translation import gettext as _
 from psycopg.errors import LockNotAvailable
 
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.sentences import Sentence
 
 PATIENCE_MS = 1_500
 
@@ -49,17 +49,15 @@ def patient_transaction(patience_ms: int) -> Iterator[None]:
         yield
 
 
-def _held_by() -> str:
+def _held_by() -> Sentence:
     with connection.cursor() as cursor:
         cursor.execute(_HOLDER)
         holder = cursor.fetchone()
     if holder is None:
-        return _("Somebody else was changing the rollout just now: try again")
+        return Sentence("Somebody else was changing the rollout just now: try again")
     words = dict(zip(("pid", "name", "state", "seconds"), holder, strict=True))
-    return (
-        _(
-            "Somebody else is changing the rollout: PostgreSQL's process %(pid)d (%(name)s, %(state)s) has held it for"
-            " %(seconds)d s; “SELECT pg_terminate_backend(%(pid)d)” ends that"
-        )
-        % words
+    return Sentence(
+        "Somebody else is changing the rollout: PostgreSQL's process %(pid)d (%(name)s, %(state)s) has held it for"
+        " %(seconds)d s; “SELECT pg_terminate_backend(%(pid)d)” ends that",
+        words,
     )

@@ -14,10 +14,14 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
+from profiles.rollout.sentences import Said, from_columns, to_columns
+
 PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
 EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"
+REASON_LENGTH = 500
+HELD_LENGTH = 300
 
 
 class Flag(AbstractUserFlag):
@@ -94,7 +98,8 @@ class Rollout(models.Model):
     revision = models.BigIntegerField(_("revision"), default=0)
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
     is_paused = models.BooleanField(_("paused"), default=False)
-    held_for = models.CharField(_("held for"), max_length=300, blank=True, default="")
+    held_for = models.CharField(_("held for"), max_length=HELD_LENGTH, blank=True, default="")
+    held_sentence = models.JSONField(null=True, editable=False)
     on_breach = models.CharField(_("on a breach"), max_length=10, choices=OnBreach, default=OnBreach.HOLD)
     remembered = models.JSONField(_("percentages before the emergency"), default=dict, blank=True)
 
@@ -110,6 +115,15 @@ class Rollout(models.Model):
 
     def __str__(self) -> str:
         return f"r{self.revision}"
+
+    @property
+    def held(self) -> Said:
+        """What it is held for; ``str()`` of it is for people, ``held_for`` is in the site's language."""
+        return from_columns(self.held_for, self.held_sentence)
+
+    @held.setter
+    def held(self, said: Said) -> None:
+        self.held_for, self.held_sentence = to_columns(said, HELD_LENGTH)
 
     @classmethod
     def current(cls) -> Rollout:
@@ -141,12 +155,16 @@ class Action(models.TextChoices):
 
 
 class Change(models.Model):
-    """What was changed, by whom and why, on what evidence. A trigger refuses to edit or delete a row."""
+    """What was changed, by whom and why, on what evidence. A trigger refuses to edit or delete a row.
+
+    ``reason`` is in the site's language where code gave it; ``text`` is for people.
+    """
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
     action = models.CharField(_("action"), max_length=20, choices=Action)
-    reason = models.CharField(_("reason"), max_length=500)
+    reason = models.CharField(_("reason"), max_length=REASON_LENGTH)
+    sentence = models.JSONField(null=True, editable=False)
     revision = models.BigIntegerField(_("revision"), db_index=True)
     before = models.JSONField(_("from"), default=dict)
     after = models.JSONField(_("to"), default=dict)
@@ -161,6 +179,11 @@ class Change(models.Model):
 
     def __str__(self) -> str:
         return f"r{self.revision} {self.get_action_display()}"
+
+    @property
+    def text(self) -> str:
+        """Return the reason in the language that is active."""
+        return str(from_columns(self.reason, self.sentence))
 
 
 class ScopeQuerySet(models.QuerySet["Scope"]):
@@ -203,7 +226,10 @@ class PlanState(models.TextChoices):
 
 
 class Plan(models.Model):
-    """A step for later: judged again when it is due, and dropped when the rollout has changed meanwhile."""
+    """A step for later: judged again when it is due, and dropped when the rollout has changed meanwhile.
+
+    ``outcome`` is in the site's language; ``text`` is for people.
+    """
 
     phase = models.PositiveSmallIntegerField(_("phase"))
     percent = models.DecimalField(_("percent"), max_digits=5, decimal_places=2)
@@ -212,7 +238,8 @@ class Plan(models.Model):
     by = models.CharField(_("by"), max_length=150)
     reason = models.CharField(_("reason"), max_length=500)
     state = models.CharField(_("state"), max_length=10, choices=PlanState, default=PlanState.PLANNED)
-    outcome = models.CharField(_("outcome"), max_length=500, blank=True, default="")
+    outcome = models.CharField(_("outcome"), max_length=REASON_LENGTH, blank=True, default="")
+    sentence = models.JSONField(null=True, editable=False)
 
     class Meta:
         ordering: ClassVar = ["due_at"]
@@ -221,6 +248,11 @@ class Plan(models.Model):
 
     def __str__(self) -> str:
         return f"{self.phase}: {self.percent} %"
+
+    @property
+    def text(self) -> str:
+        """Return the outcome in the language that is active."""
+        return str(from_columns(self.outcome, self.sentence))
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):

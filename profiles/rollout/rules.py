@@ -8,12 +8,11 @@ from decimal import Decimal, InvalidOperation
 from typing import Any
 
 from django.core.exceptions import ValidationError
-from django.utils.translation import gettext as _
 
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import PHASES, REASON_LENGTH, Flag
+from profiles.rollout.sentences import Said, Sentence
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
-REASON_LENGTH = 500
 
 Percents = dict[str, Decimal]
 
@@ -21,8 +20,12 @@ Percents = dict[str, Decimal]
 class ChangeRefused(ValidationError):
     """A change that must not be; the message is the same for an operator at the shell, in the admin and at the API."""
 
+    def __init__(self, said: Said) -> None:
+        super().__init__(str(said))
+        self.said = said
+
     def __str__(self) -> str:
-        return str(self.message)
+        return str(self.said)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +33,22 @@ class Order:
     """Who wants a change and why, and on what terms. ``evidence`` is what the gates said of it."""
 
     by: str
-    reason: str
+    reason: Said
     expected_revision: int | None = None
     is_dry_run: bool = False
     is_forced: bool = False
     evidence: list[dict[str, Any]] = field(default_factory=list)
 
 
-def refuse_unreasoned(reason: str) -> None:
+def refuse_unreasoned(reason: Said) -> None:
+    """Ask people for a reason; one that code gives is cut where it is too long."""
+    if isinstance(reason, Sentence):
+        return
     if not reason.strip():
-        raise ChangeRefused(_("A reason is required"))
+        raise ChangeRefused(Sentence("A reason is required"))
     if len(reason) > REASON_LENGTH or not _is_text(reason):
-        raise ChangeRefused(_("A reason is text of at most %(limit)d characters") % {"limit": REASON_LENGTH})
+        limit = {"limit": REASON_LENGTH}
+        raise ChangeRefused(Sentence("A reason is text of at most %(limit)d characters", limit))
 
 
 def _is_text(words: str) -> bool:
@@ -53,14 +60,14 @@ def refuse_own_salt(flag: Flag) -> None:
     """Keep the phases' cohorts nested: they are counted with one salt."""
     others = Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt)
     if flag.name in PHASES and others.exists():
-        raise ChangeRefused(_("The phases have one salt: another one would deal the employees anew"))
+        raise ChangeRefused(Sentence("The phases have one salt: another one would deal the employees anew"))
 
 
 def refuse_stale(expected: int | None, revision: int) -> None:
     if expected is not None and expected != revision:
+        words = {"now": revision, "expected": expected}
         raise ChangeRefused(
-            _("Somebody else changed the rollout: it is at revision %(now)d, not %(expected)d")
-            % {"now": revision, "expected": expected}
+            Sentence("Somebody else changed the rollout: it is at revision %(now)d, not %(expected)d", words)
         )
 
 
@@ -70,7 +77,7 @@ def phase_name(phase: object) -> str:
     for number, name in enumerate(PHASES, start=1):
         if text in (str(number), name, name.partition("_")[0]):
             return name
-    raise ChangeRefused(_("There is no phase “%(phase)s”: it is 1, 2, 3 or 4") % {"phase": text[:50]})
+    raise ChangeRefused(Sentence("There is no phase “%(phase)s”: it is 1, 2, 3 or 4", {"phase": text[:50]}))
 
 
 def phase_number(name: str) -> int:
@@ -84,7 +91,7 @@ def percentage(value: object) -> Decimal:
     except InvalidOperation:
         percent = Decimal("NaN")
     if isinstance(value, bool) or not percent.is_finite() or not 0 <= percent <= 100 or percent != round(percent, 2):
-        raise ChangeRefused(_("A percentage is a number from 0 to 100 with at most two decimals"))
+        raise ChangeRefused(Sentence("A percentage is a number from 0 to 100 with at most two decimals"))
     return round(percent, 2)
 
 
@@ -97,17 +104,13 @@ def settled(before: Mapping[str, Decimal], name: str, value: object) -> Percents
     """Return all percentages after setting one: deeper phases come down with it, shallower ones bound it."""
     percent, number = percentage(value), phase_number(name)
     if number <= 2 and percent not in (0, 100):
-        raise ChangeRefused(_("Phase %(phase)d is all or nothing: 0 or 100") % {"phase": number})
+        raise ChangeRefused(Sentence("Phase %(phase)d is all or nothing: 0 or 100", {"phase": number}))
     for shallower in PHASES[: number - 1]:
         if percent > before[shallower]:
+            words = {"phase": number, "percent": shown(percent)}
+            words |= {"shallower": phase_number(shallower), "bound": shown(before[shallower])}
             raise ChangeRefused(
-                _("Phase %(phase)d cannot be at %(percent)s %%: phase %(shallower)d is at %(bound)s %%")
-                % {
-                    "phase": number,
-                    "percent": shown(percent),
-                    "shallower": phase_number(shallower),
-                    "bound": shown(before[shallower]),
-                }
+                Sentence("Phase %(phase)d cannot be at %(percent)s %%: phase %(shallower)d is at %(bound)s %%", words)
             )
     deeper = {other: min(before[other], percent) for other in PHASES[number:]}
     return dict(before) | {name: percent} | deeper

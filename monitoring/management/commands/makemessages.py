@@ -2,6 +2,6 @@ from django.core.management.commands import makemessages
 
 
 class Command(makemessages.Command):
-    """Django's own, which knows T() for a text too: tables of texts are shorter by it."""
+    """Django's own, which knows T() and Sentence() for a text too."""
 
-    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=T"]
+    xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=T", "--keyword=Sentence"]

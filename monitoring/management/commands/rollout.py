@@ -91,7 +91,7 @@ class Command(BaseCommand):
                 raise CommandError(f"There is no university {id}")
             key = {"university_id": id, "phase": phase, "is_allowed": rule == "allow"}
             scope = Scope.objects.filter(**key).first() or Scope(**key)
-            scope.reason, scope.expires_at = order.reason, moment(until) if until else None
+            scope.reason, scope.expires_at = str(order.reason), moment(until) if until else None
             scopes = [scope]
         rules.refuse_unreasoned(order.reason)
         for scope in () if order.is_dry_run else scopes:

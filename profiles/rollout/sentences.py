@@ -1,0 +1,75 @@
+"""What code tells people: its text and the words in it are kept apart, and read in the language of whoever reads."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+from django.conf import settings
+from django.utils import translation
+
+Kept: TypeAlias = dict[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Sentence:
+    """A text of the catalogue (``make messages`` finds it by this name); ``str()`` is in the language that is active.
+
+    A word is a string, a number, another sentence, or a list of sentences, which are read one after the other.
+    """
+
+    msgid: str
+    words: Mapping[str, Any] = field(default_factory=dict)
+
+    def __str__(self) -> str:
+        return translation.gettext(self.msgid) % {name: _read(word) for name, word in self.words.items()}
+
+    def as_json(self) -> Kept:
+        return {"msgid": self.msgid, "words": {name: _kept(word) for name, word in self.words.items()}}
+
+    @classmethod
+    def from_json(cls, kept: Kept) -> Sentence:
+        return cls(kept["msgid"], {name: _found(word) for name, word in kept["words"].items()})
+
+
+# An operator's own words are a string, in whatever language.
+Said: TypeAlias = Sentence | str
+
+_LIST = "%(sentences)s"
+
+
+def listed(sentences: Iterable[Sentence]) -> Sentence:
+    """Return a sentence that is nothing but others; each is read once."""
+    return Sentence(_LIST, {"sentences": list(sentences)})
+
+
+def to_columns(said: Said, limit: int) -> tuple[str, Kept | None]:
+    """Return what the column of text keeps, for searches and for the release before, and the column beside it."""
+    with translation.override(settings.LANGUAGE_CODE):
+        text = str(said).strip()[:limit]
+    return text, {**said.as_json(), "text": text} if isinstance(said, Sentence) else None
+
+
+def from_columns(text: str, kept: Kept | None) -> Said:
+    """Return what is kept; the text where there is no sentence, or that of an earlier text.
+
+    The release before writes texts, and leaves the column beside them as it was.
+    """
+    return Sentence.from_json(kept) if kept and kept["text"] == text else text
+
+
+def _read(word: Any) -> Any:
+    return "; ".join(dict.fromkeys(map(str, word))) if isinstance(word, list) else word
+
+
+def _kept(word: Any) -> Any:
+    if isinstance(word, list):
+        return [one.as_json() for one in word]
+    return word.as_json() if isinstance(word, Sentence) else word
+
+
+def _found(word: Any) -> Any:
+    if isinstance(word, list):
+        return [Sentence.from_json(one) for one in word]
+    return Sentence.from_json(word) if isinstance(word, dict) else word
