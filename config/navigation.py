@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
 from django.urls import reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
+from employees.admin import admin_scope
 
-def _entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
-    return {
-        "title": title,
-        "icon": icon,
-        "link": reverse_lazy(url_name),
-        "permission": lambda request: request.user.has_perm(permission),
-    }
+
+def _entry(title: Any, icon: str, url_name: str, permission: str, *, of_everybody: bool = False) -> dict[str, Any]:
+    """``of_everybody``: not for those who look after one university."""
+
+    def may_open(request: HttpRequest) -> bool:
+        is_within = not of_everybody or admin_scope(request) is None
+        return is_within and request.user.has_perm(permission)
+
+    return {"title": title, "icon": icon, "link": reverse_lazy(url_name), "permission": may_open}
+
+
+_entry_of_everybody = partial(_entry, of_everybody=True)
 
 
 _DEAD_LETTERS = "admin:webhooks_inboxupdate_dead_letters"
@@ -25,9 +32,9 @@ _GROUPS = [
         "items": [
             {"title": _("Overview"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
             _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
-            _entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+            _entry_of_everybody(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
             _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
-            _entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
+            _entry_of_everybody(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
         ],
     },
     {
@@ -52,9 +59,11 @@ _GROUPS = [
     {
         "title": _("Webhook"),
         "items": [
-            _entry(_("Inbox"), "inbox", "admin:webhooks_inboxupdate_changelist", "webhooks.view_inboxupdate"),
-            _entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
-            _entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
+            _entry_of_everybody(
+                _("Inbox"), "inbox", "admin:webhooks_inboxupdate_changelist", "webhooks.view_inboxupdate"
+            ),
+            _entry_of_everybody(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
+            _entry_of_everybody(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
         ],
     },
     {
@@ -68,7 +77,7 @@ _GROUPS = [
     {
         "title": _("System"),
         "items": [
-            _entry(_("Audit trail"), "policy", "screens:audit", "monitoring.view_audit"),
+            _entry_of_everybody(_("Audit trail"), "policy", "screens:audit", "monitoring.view_audit"),
             _entry(_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             _entry(_("Groups"), "group", "admin:auth_group_changelist", "auth.view_group"),
             _entry(_("Changes of the rollout"), "history", "admin:rollout_change_changelist", "rollout.view_change"),

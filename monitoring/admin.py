@@ -22,6 +22,7 @@ from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
 from monitoring.models import GateCheck, RoundTrip, Signature, Verdict
+from monitoring.people_admin import OfEverybody
 from monitoring.screens.access import FORCE
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
@@ -259,7 +260,7 @@ class RoundTripAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Comparison)
-class ComparisonAdmin(ReadOnlyAdmin):
+class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
     list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
     list_filter = ("outcome", "pattern", "stage")
 

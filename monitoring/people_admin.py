@@ -1,4 +1,7 @@
-"""Users and groups in the theme's dress, with permissions in the reader's language; profiles within one's scope."""
+"""Users and groups in the theme's dress, with permissions in the reader's language; the scope of people's data.
+
+Neither profiles nor updates know of universities: here they are kept to those whom employees.access lets.
+"""
 
 from typing import Any
 
@@ -13,12 +16,13 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from employees.admin import admin_scope
+from monitoring.screens.access import of_everybody
 from profiles.admin import ProfileAdmin
 from profiles.models import Profile
+from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
+from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
 
-admin.site.unregister(User)
-admin.site.unregister(Group)
-admin.site.unregister(Profile)
+admin.site.unregister([User, Group, Profile, InboxUpdate, RawLook, Repeat, Replay])
 
 
 _VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
@@ -71,3 +75,33 @@ class ScopedProfileAdmin(ProfileAdmin):
         profiles: QuerySet[Profile] = super().get_queryset(request)
         scope = admin_scope(request)
         return profiles.filter(pk__in=scope.profiles().values("pk")) if scope else profiles
+
+
+class OfEverybody(ModelAdmin):
+    """Pages for those who look after the whole system: the university of an update is not known."""
+
+    def get_urls(self) -> list[Any]:
+        urls: list[Any] = super().get_urls()
+        for url in urls:
+            url.callback = of_everybody(url.callback)
+        return urls
+
+
+@admin.register(InboxUpdate)
+class WholeInboxAdmin(OfEverybody, InboxUpdateAdmin):
+    pass
+
+
+@admin.register(Repeat)
+class WholeRepeatAdmin(OfEverybody, RepeatAdmin):
+    pass
+
+
+@admin.register(Replay)
+class WholeReplayAdmin(OfEverybody, ReplayAdmin):
+    pass
+
+
+@admin.register(RawLook)
+class WholeRawLookAdmin(OfEverybody, RawLookAdmin):
+    pass

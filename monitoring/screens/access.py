@@ -4,12 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
+from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.translation import gettext as _
+
+from employees.admin import admin_scope
 
 View = Callable[..., HttpResponse]
 
@@ -36,6 +40,20 @@ def screen(permission: str) -> Callable[[View], View]:
         return admin.site.admin_view(guarded)
 
     return wrap
+
+
+def of_everybody(view: View) -> View:
+    """Refuse a page about the people of all universities to whoever looks after one, and say why."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if admin_scope(request) is None:
+            return view(request, *args, **kwargs)
+        refused = page(request, "refused.html", _("Not for a single university"))
+        refused.status_code = HTTPStatus.FORBIDDEN
+        return refused
+
+    return guarded
 
 
 def page(request: HttpRequest, template: str, title: object, **context: Any) -> HttpResponse:

@@ -8,7 +8,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
-from monitoring.screens.access import page, screen
+from monitoring.screens.access import of_everybody, page, screen
 from monitoring.trail import SOURCES, entries
 
 SEE_AUDIT = "monitoring.view_audit"
@@ -16,6 +16,7 @@ PAGE = 50
 
 
 @screen(SEE_AUDIT)
+@of_everybody
 def trail(request: HttpRequest) -> HttpResponse:
     """All that was recorded, of all who did something; older entries by their moment, so that no page gets slower."""
     kind, by = request.GET.get("kind", ""), request.GET.get("by", "").replace("\0", "").strip()[:150]

@@ -15,7 +15,7 @@ from django.utils.translation import gettext_lazy
 from employees.models import University
 from monitoring import evidence
 from monitoring.evidence import Tally
-from monitoring.screens.access import SEE_COMPARISONS, page, screen
+from monitoring.screens.access import SEE_COMPARISONS, of_everybody, page, screen
 from profiles.models import Comparison, ComparisonOutcome
 
 ROWS_SHOWN = 25
@@ -52,6 +52,7 @@ class Choice(forms.Form):
 
 
 @screen(SEE_COMPARISONS)
+@of_everybody
 def explorer(request: HttpRequest) -> HttpResponse:
     choice = Choice(request.GET or {"days": "7"})
     rows = choice.rows()

@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 
 from monitoring.figures import figure, figures
 from monitoring.screens import charts, past
-from monitoring.screens.access import SEE, page, screen
+from monitoring.screens.access import SEE, of_everybody, page, screen
 from monitoring.screens.home import shares, source_counts
 from profiles.models import ProfileSource
 
@@ -23,6 +23,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @screen(SEE)
+@of_everybody
 def distribution(request: HttpRequest) -> HttpResponse:
     kept = figures("sources", "sources_by_day", "sources_by_stage")
     rows = by_university(kept["sources"].value)
@@ -59,6 +60,7 @@ def by_stage(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 @screen(SEE)
+@of_everybody
 def export(request: HttpRequest) -> HttpResponse:
     """Send the distribution by university as CSV, in UTF-8 with the mark that spreadsheets look for."""
     kept = figure("sources")

@@ -13,6 +13,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from employees.admin import admin_scope
 from monitoring import gates, preview, steering
 from monitoring.findings import Finding
 from monitoring.screens import words
@@ -86,7 +87,9 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         planned = changes.set_percent(name, target, Order("preview", _("preview"), is_dry_run=True))
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
-    seen = preview.preview(name, phase, target, PEOPLE_SHOWN, is_kept_enough=True)
+    # Names of people are for those who look after all of them.
+    people = 0 if admin_scope(request) else PEOPLE_SHOWN
+    seen = preview.preview(name, phase, target, people, is_kept_enough=True)
     judged = gates.judge(phase, target) if target > seen.current else None
     told = list(map(_told, judged.findings)) if judged else []
     context = {

@@ -1,0 +1,91 @@
+"""Whoever looks after one university is refused the pages about everybody, and told why; others are not."""
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+from django.urls import reverse
+
+from employees.models import Employee, Membership, University
+from tests.conftest import Phases
+from tests.monitoring.evidence_rows import compared
+from tests.webhooks.inbox_rows import row
+from webhooks.models import State
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+PAGES = [
+    "audit/",
+    "sources/",
+    "sources.csv",
+    "comparisons/",
+    "webhooks/inboxupdate/",
+    "webhooks/inboxupdate/{update}/change/",
+    "webhooks/inboxupdate/{update}/history/",
+    "webhooks/inboxupdate/dead-letters/",
+    "webhooks/inboxupdate/replay/?state__exact=dead",
+    "webhooks/inboxupdate/{update}/replay-one/",
+    "webhooks/repeat/",
+    "webhooks/replay/",
+    "profiles/comparison/",
+]
+WHY = "You look after one university"
+
+
+def operator(name: str, *groups: str) -> Client:
+    user = User.objects.create_user(name, is_staff=True)
+    user.groups.add(*Group.objects.filter(name__in=("operator", *groups)))
+    client = Client()
+    client.force_login(user)
+    client.cookies["django_language"] = "en"
+    return client
+
+
+@pytest.fixture
+def own(university: University) -> Client:
+    client = operator("own")
+    Membership.objects.create(user=User.objects.get(username="own"), university=university)
+    return client
+
+
+@pytest.mark.parametrize("path", PAGES)
+def test_it_works(own: Client, path: str) -> None:
+    update, whole = row(State.DEAD), operator("whole")
+    path = f"/admin/{path.format(update=update.pk)}"
+    refused = own.get(path)
+    assert refused.status_code == 403
+    assert WHY in refused.content.decode()
+    assert whole.get(path).status_code in (200, 302)
+
+
+def test_nothing_is_replayed_or_looked_at(own: Client) -> None:
+    user = User.objects.get(username="own")
+    user.groups.add(Group.objects.get(name="data_protection_officer"))
+    update = row(State.DEAD)
+    for path in ("replay/?state__exact=dead", f"{update.pk}/raw-body/"):
+        assert own.post(f"/admin/webhooks/inboxupdate/{path}", {"reason": "r"}).status_code == 403
+    assert own.post("/admin/webhooks/inboxupdate/", {"action": "replay_selected"}).status_code == 403
+    update.refresh_from_db()
+    assert update.state == State.DEAD
+
+
+def test_the_menu_does_not_offer_them(own: Client) -> None:
+    named = ("screens:audit", "screens:sources", "screens:comparisons", "admin:webhooks_inboxupdate_dead_letters")
+    for client, is_offered in ((own, False), (operator("whole"), True)):
+        page = client.get("/admin/rollout/").content.decode()
+        for name in named:
+            assert (f'href="{reverse(name)}"' in page) is is_offered, name
+
+
+def test_a_preview_names_nobody_to_them(own: Client, phases: Phases, university: University) -> None:
+    phases(100, 100)
+    compared(1)
+    Employee.objects.create(phone="+79160000001", last_name="Петров", university=university)
+    path = "/admin/steer/3/preview/?percent=100"
+    assert "Петров" not in own.get(path).content.decode()
+    assert "Петров" in operator("whole").get(path).content.decode()
+
+
+def test_somebody_unknown_is_asked_to_log_in() -> None:
+    for path in PAGES:
+        answer = Client().get(f"/admin/{path.format(update=1)}")
+        assert answer["Location"].startswith("/admin/login/")
