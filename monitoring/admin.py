@@ -278,8 +278,12 @@ class SignatureAdmin(ModelAdmin):
     """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
 
     form = SignatureForm
-    list_display = ("item", "by", "note", "signed_at", "expires_at")
+    list_display = ("told", "by", "note", "signed_at", "expires_at")
     list_select_related = ("by",)
+
+    @admin.display(description=_("item"), ordering="item")
+    def told(self, signature: Signature) -> str:
+        return str(signature)
 
     def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
         obj.by = request.user  # type: ignore[assignment]

@@ -103,7 +103,9 @@ class Signature(models.Model):
         ]
 
     def __str__(self) -> str:
-        return self.item
+        from monitoring.checklist import TO_SIGN  # noqa: PLC0415 (it reads this module)
+
+        return str(dict(TO_SIGN).get(self.item, self.item))
 
 
 class KeptFigure(models.Model):

@@ -62,7 +62,7 @@ def _erasure(row: Erasure) -> Entry:
 
 
 def _signature(row: Signature) -> Entry:
-    return Entry(row.signed_at, str(row.by), "signature", row.item, row.note)
+    return Entry(row.signed_at, str(row.by), "signature", str(row), row.note)
 
 
 def _log(row: LogEntry) -> Entry:

@@ -78,7 +78,7 @@ class SourceFilter(DropdownFilter):
 @admin.register(Profile)
 class ProfileAdmin(ModelAdmin):
     form = ProfileForm
-    list_display = ("user_id", *_NAMES, "source", "last_updated")
+    list_display = ("user_id", *_NAMES, "shown_source", "last_updated")
     sortable_by = ("user_id",)
     list_filter = (SourceFilter,)
     list_filter_submit = True
@@ -93,7 +93,12 @@ class ProfileAdmin(ModelAdmin):
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Sequence[str]:
-        return ("user_id", "source", "last_updated", "is_behind") if obj else ()
+        return ("user_id", "shown_source", "last_updated", "is_behind") if obj else ()
+
+    @admin.display(description=_("source"), ordering="source")
+    def shown_source(self, profile: Profile) -> str:
+        # A computed column has the choices of its output, and Django shows none of them.
+        return str(ProfileSource(profile.source).label)
 
     @admin.display(description=_("behind in Redis"), boolean=True)
     def is_behind(self, profile: Profile) -> bool:

@@ -20,7 +20,15 @@ from prometheus_client import Counter
 
 from profiles import cache, direct_api, names
 from profiles.cache import CachedProfile, CacheError
-from profiles.models import Comparison, ComparisonOutcome, PhoneLink, Profile, ProfileSource, WaitingComparison
+from profiles.models import (
+    Comparison,
+    ComparisonOutcome,
+    Pattern,
+    PhoneLink,
+    Profile,
+    ProfileSource,
+    WaitingComparison,
+)
 from profiles.rollout.decision import bucket, current_state
 from profiles.rollout.models import PHASES, SHADOW
 
@@ -190,14 +198,13 @@ def _words(name: str) -> frozenset[str]:
     return frozenset(words) - {names.UNKNOWN.casefold()}
 
 
-def pattern_of(cache_name: str, api_name: str) -> str:
-    """Tell how two names differ, in a word to group by."""
+def pattern_of(cache_name: str, api_name: str) -> Pattern:
     if cache_name.isascii() != api_name.isascii():
-        return "script"
+        return Pattern.SCRIPT
     mine, theirs = cache_name.casefold().split(), api_name.casefold().split()
     if mine[0] == theirs[0]:
-        return "last_name"
-    return "first_name" if mine[-1] == theirs[-1] else "both_names"
+        return Pattern.LAST_NAME
+    return Pattern.FIRST_NAME if mine[-1] == theirs[-1] else Pattern.BOTH_NAMES
 
 
 def masked(name: str) -> str:

@@ -16,7 +16,7 @@ from employees.models import University
 from monitoring import evidence
 from monitoring.evidence import Tally
 from monitoring.screens.access import SEE_COMPARISONS, of_everybody, page, screen
-from profiles.models import Comparison, ComparisonOutcome
+from profiles.models import Comparison, ComparisonOutcome, Pattern
 
 ROWS_SHOWN = 25
 UNIVERSITIES_SHOWN = 15
@@ -28,6 +28,8 @@ _TONES = {
     ComparisonOutcome.CONFLICT: "bad",
     ComparisonOutcome.API_RICHER: "wait",
 }
+
+_PATTERNS = dict(Pattern.choices)
 
 
 class Choice(forms.Form):
@@ -66,7 +68,7 @@ def explorer(request: HttpRequest) -> HttpResponse:
         "universities": _universities(rows),
         "ages": [(None if math.isinf(edge) else edge, told(seen)) for edge, seen in ages.items()],
         "ttl": evidence.recommended_ttl(ages),
-        "patterns": evidence.conflict_patterns(rows),
+        "patterns": [(_PATTERNS.get(name, name), n) for name, n in evidence.conflict_patterns(rows).items()],
         "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
     }
     return page(request, "comparisons.html", _("Comparisons"), **context)

@@ -7,7 +7,7 @@ from typing import Any
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
+from django.utils.translation import gettext_lazy, pgettext
 
 from monitoring.screens.phases import TITLES
 from profiles.rollout.controls import Outcome
@@ -53,7 +53,7 @@ def _value(name: str, value: Any) -> str:
     if name == "on_breach" and value in OnBreach.values:
         return str(OnBreach(value).label)
     if isinstance(value, bool):
-        return _("on") if value else _("off")
+        return pgettext("switch", "on") if value else pgettext("switch", "off")
     return str(value or "—")
 
 

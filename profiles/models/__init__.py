@@ -1,4 +1,4 @@
-from profiles.models.comparison import Comparison, ComparisonOutcome, WaitingComparison
+from profiles.models.comparison import Comparison, ComparisonOutcome, Pattern, WaitingComparison
 from profiles.models.direct import DirectAnswer, DirectApiPace
 from profiles.models.links import PhoneLink
 from profiles.models.profile import Profile, ProfileQuerySet, ProfileSource
@@ -8,6 +8,7 @@ __all__ = [
     "ComparisonOutcome",
     "DirectAnswer",
     "DirectApiPace",
+    "Pattern",
     "PhoneLink",
     "Profile",
     "ProfileQuerySet",

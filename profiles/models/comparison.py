@@ -26,6 +26,15 @@ class ComparisonOutcome(models.TextChoices):
     BOTH_EMPTY = "both_empty", _("nobody knows the person")
 
 
+class Pattern(models.TextChoices):
+    """How two names of one person differ that are in conflict."""
+
+    SCRIPT = "script", _("another alphabet")
+    LAST_NAME = "last_name", _("another last name")
+    FIRST_NAME = "first_name", _("another first name")
+    BOTH_NAMES = "both_names", _("both names differ")
+
+
 class WaitingComparison(models.Model):
     """A lookup that was answered and is still to be compared; deleted, phone and all, when the worker takes it."""
 
@@ -58,6 +67,7 @@ class Comparison(models.Model):
     pattern = models.CharField(
         _("pattern"),
         max_length=20,
+        choices=[*Pattern.choices, *ComparisonOutcome.choices],
         blank=True,
         default="",
         help_text=_("how a conflict differs; for a stale name the outcome that it would have had"),

@@ -196,7 +196,7 @@ def _evidence(luck: random.Random) -> None:
         compared(9, ago=timedelta(days=day, minutes=2), **served)
         compared(1 + day % 3, ago=timedelta(days=day, minutes=3), **served | {"served_source": "api"})
     compared(
-        1, "conflict", pattern="surname", cache_name="А*** П***", api_name="А*** С***", university_id=universities[0]
+        1, "conflict", pattern="last_name", cache_name="А*** П***", api_name="А*** С***", university_id=universities[0]
     )
     RoundTrip.objects.create(took_ms=38)
     gates.check(3, Decimal(50))

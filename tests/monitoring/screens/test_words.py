@@ -1,0 +1,70 @@
+"""Codes are read as words, in the language of the reader."""
+
+from datetime import timedelta
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+from django.utils import timezone
+from waffle.models import Switch
+
+from monitoring.models import Signature
+from profiles.models import Pattern
+from tests.config.test_russian_pages import Visible
+from tests.monitoring.evidence_rows import compared
+from tests.profiles.people import know
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def read(client: Client, path: str) -> dict[str, str]:
+    return {
+        language: client.get(path, headers={"Accept-Language": language}).content.decode() for language in ("en", "ru")
+    }
+
+
+@pytest.mark.parametrize("path", ["/admin/comparisons/", "/admin/profiles/comparison/"])
+def test_how_names_differ(operator: Client, path: str) -> None:
+    for pattern in Pattern:
+        compared(1, "conflict", pattern=pattern)
+    compared(1, "cache_stale", pattern="cache_richer")
+    pages = read(operator, path)
+    for words in ("another alphabet", "another last name", "both names differ", "the cache knows more"):
+        assert words in pages["en"]
+    for words in ("другой алфавит", "другая фамилия", "другие имя и фамилия", "кэш знает больше"):
+        assert words in pages["ru"]
+    assert not any(f">{pattern}" in page for pattern in Pattern for page in pages.values())
+
+
+@pytest.mark.parametrize("path", ["/admin/audit/", "/admin/monitoring/signature/"])
+def test_what_was_signed_for(operator: Client, superadmin: User, path: str) -> None:
+    until = timezone.now() + timedelta(days=1)
+    Signature.objects.create(item="backup_database", by=superadmin, note="n", expires_at=until)
+    Signature.objects.create(item="of_an_older_release", by=superadmin, note="n", expires_at=until)
+    pages = read(operator, path)
+    assert "Backup database" in pages["en"]
+    assert "Сделать копию базы данных" in pages["ru"]
+    assert all("backup_database" not in page and "of_an_older_release" in page for page in pages.values())
+
+
+def test_whether_a_part_is_on(operator: Client) -> None:
+    Switch.objects.filter(name="profile_cache").update(active=False)
+    pages = read(operator, "/admin/live/rollout/")
+    assert (pages["en"].count("<b>off</b>"), pages["en"].count("<b>on</b>")) == (1, 4)
+    assert (pages["ru"].count("<b>выкл.</b>"), pages["ru"].count("<b>вкл.</b>")) == (1, 4)
+
+
+def texts(client: Client, path: str, language: str) -> list[str]:
+    reader = Visible()
+    reader.feed(client.get(path, headers={"Accept-Language": language}).content.decode())
+    return [text.strip() for text in reader.texts]
+
+
+@pytest.mark.parametrize(("language", "word"), [("en", "named by the person"), ("ru", "назвался сам")])
+def test_where_a_profile_is_from(operator: Client, language: str, word: str) -> None:
+    path = "/admin/profiles/profile/"
+    # The filter names it too.
+    before = texts(operator, path, language).count(word)
+    know("8", own_name="Мария")
+    assert texts(operator, path, language).count(word) == before + 1
+    assert word in texts(operator, f"{path}8/change/", language)
