@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from import_export.fields import Field
 from import_export.resources import ModelResource
+from import_export.results import Result
 from import_export.widgets import Widget
 
 from employees.models import Employee, Role, University
@@ -123,3 +124,15 @@ class EmployeeResource(ModelResource):
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         if self.on_row is not None:
             self.on_row()
+
+
+def problems(result: Result) -> list[str]:
+    """Say each row's errors; the heading is row 1, as a spreadsheet counts."""
+    rows = [
+        (row.number, f"{field}: {' '.join(texts)}")
+        for row in result.invalid_rows
+        for field, texts in row.error_dict.items()
+    ]
+    rows += [(row.number, str(error.error)) for row in result.error_rows for error in row.errors]
+    told = [_("Row %(row)s: %(error)s") % {"row": number + 1, "error": words} for number, words in sorted(rows)]
+    return told + [str(error.error) for error in result.base_errors]

@@ -26,19 +26,20 @@ from unfold.decorators import display
 
 from config.paging import BoundedPaginator
 from employees.admin.access import EXPORT, admin_scope
-from employees.admin.formats import CSV, XLSX
+from employees.admin.formats import FORMATS, ConfirmForm
 from employees.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled
 from employees.models import Employee, University
 from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
-from employees.resources import COLUMNS, EmployeeResource
+from employees.resources import COLUMNS, EmployeeResource, problems
 from employees.spreadsheets import Unreadable
 from profiles.models import ProfileSource
 from profiles.resolver import resolve
 
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000
+MOST_PROBLEMS_SHOWN = 10
 _ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
@@ -112,8 +113,9 @@ class UniversityAdmin(VersionedAdmin):
 class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     form = EmployeeForm
     resource_classes = [EmployeeResource]
-    formats = [CSV, XLSX]
+    formats = FORMATS
     import_form_class = ImportForm
+    confirm_form_class = ConfirmForm
     export_form_class = ExportForm
     paginator = EmployeePaginator
     # Half of Django's hundred: the theme draws each badge by a template.
@@ -229,10 +231,26 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
         try:
             return super().process_import(request, **kwargs)
-        except FileNotFoundError:
+        except Unreadable as unreadable:
+            self.message_user(request, str(unreadable), messages.ERROR)
+            return redirect("admin:employees_employee_import")
+        except (FileNotFoundError, IsADirectoryError):
             # It is kept until it is imported: a second press of the button finds none.
             self.message_user(request, _("This file was imported already."), messages.WARNING)
             return redirect("admin:employees_employee_changelist")
+
+    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
+
+    def process_result(self, result: Any, request: HttpRequest) -> Any:
+        """Say which rows failed since the preview, where the directory has changed meanwhile: nothing is imported."""
+        found = problems(result)
+        if not found:
+            return super().process_result(result, request)
+        text = _("Nothing was imported: the directory has changed since the preview. Rows with errors: %d.")
+        for told in (text % len(found), *found[:MOST_PROBLEMS_SHOWN]):
+            self.message_user(request, told, messages.ERROR)
+        return redirect("admin:employees_employee_import")
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""

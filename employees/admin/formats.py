@@ -1,6 +1,9 @@
 from typing import Any
 
+from django import forms
+from django.utils.translation import gettext as _
 from import_export.formats import base_formats
+from import_export.forms import ConfirmImportForm
 from tablib import Dataset
 
 from employees import spreadsheets
@@ -27,3 +30,20 @@ class CSV(base_formats.CSV):
 class XLSX(base_formats.XLSX):
     def create_dataset(self, in_stream: Any) -> Dataset:
         return spreadsheets.read_xlsx(in_stream)
+
+
+FORMATS = [CSV, XLSX]
+
+
+class ConfirmForm(ConfirmImportForm):
+    """What the preview left in hidden fields, and anybody may have altered since."""
+
+    def clean_format(self) -> str:
+        number: str = self.cleaned_data["format"]
+        if number not in map(str, range(len(FORMATS))):
+            raise forms.ValidationError(_("there is no such format: choose the file once more"))
+        return number
+
+    def clean_resource(self) -> str:
+        """Return the number of the only resource, whatever came."""
+        return "0"

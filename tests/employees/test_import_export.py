@@ -93,12 +93,12 @@ def test_errors_are_told_in_words_and_nothing_is_imported(tmp_path: Path, univer
         call_command("import_employees", str(file), stdout=out, stderr=out)
     text = out.getvalue()
     for words in (
-        "row 3: a phone is",
-        "row 4: max_id: a user id",
-        "row 5: role:",
-        "row 6:",
-        "row 7:",
-        "row 8: a KPP has 9",
+        "Row 3: a phone is",
+        "Row 4: max_id: a user id",
+        "Row 5: role:",
+        "Row 6:",
+        "Row 7:",
+        "Row 8: a KPP has 9",
     ):
         assert words in text, text
     assert "Traceback" not in text

@@ -4,6 +4,7 @@ from io import StringIO
 from pathlib import Path
 
 import pytest
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
@@ -125,3 +126,57 @@ def test_the_command_says_why_a_file_cannot_be_read(tmp_path: Path, name: str, w
     with pytest.raises(CommandError) as refused:
         call_command("import_employees", str(file))
     assert str(refused.value) == f"{file} cannot be read: {why}"
+
+
+def previewed(admin: Client, text: str) -> dict[str, str]:
+    answer = admin.post(IMPORT, {"import_file": SimpleUploadedFile("e.csv", text.encode()), "format": "0"})
+    confirmed: dict[str, str] = answer.context["confirm_form"].initial
+    return confirmed
+
+
+@pytest.mark.parametrize("number", ["9", "-1", "x", "²", ""])
+def test_a_format_that_was_altered_is_the_forms_error(admin: Client, number: str) -> None:
+    answer = admin.post(PROCESS, previewed(admin, TEXT) | {"format": number})
+    assert answer.status_code == 200
+    assert list(answer.context["confirm_form"].errors) == ["format"]
+    assert not Employee.objects.exists()
+
+
+def test_a_file_that_is_of_another_format_is_told_so(admin: Client) -> None:
+    answer = admin.post(PROCESS, previewed(admin, TEXT) | {"format": "1"}, follow=True)
+    assert answer.redirect_chain == [(IMPORT, 302)]
+    assert "the file is no XLSX table" in answer.content.decode()
+
+
+@pytest.mark.parametrize("name", [".", "..", "no-such-file"])
+def test_a_name_that_was_altered_is_no_file(admin: Client, name: str) -> None:
+    answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": name}, follow=True)
+    assert "This file was imported already." in answer.content.decode()
+
+
+def test_any_other_resource_is_the_only_one(admin: Client) -> None:
+    assert admin.post(PROCESS, previewed(admin, TEXT) | {"resource": "9"}).status_code == 302
+    assert Employee.objects.count() == 1
+
+
+def test_what_fails_after_the_preview_is_told_and_nothing_is_imported(admin: Client, university: University) -> None:
+    Employee.objects.create(phone="+79007771001", university=university)
+    Employee.objects.create(phone="+79007771002", university=university)
+    confirmed = previewed(
+        admin, "phone,last_name,university_name\n89007771000,Ли,МГУ\n89007771001,Ким,\n89007771002,Пак,\n"
+    )
+    Employee.objects.filter(phone="+79007771002").delete()
+    answer = admin.post(PROCESS, confirmed, follow=True)
+    assert answer.redirect_chain == [(IMPORT, 302)]
+    page = answer.content.decode()
+    assert "Nothing was imported: the directory has changed since the preview. Rows with errors: 1." in page
+    assert "Row 4: a new employee needs an INN or the name of a university" in page
+    assert "Import finished" not in page
+    assert [str(employee.last_name) for employee in Employee.objects.all()] == ["Неизвестно"]
+    assert not LogEntry.objects.exists()
+
+
+def test_rows_are_counted_with_those_that_change_nothing(admin: Client, university: University) -> None:
+    Employee.objects.create(phone="+79007771001", last_name="Ли", university=university)
+    page = uploaded(admin, "phone,last_name\n89007771001,Ли\n12,Ким\n".encode())
+    assert "Row 3: a phone is a Russian number" in page

@@ -9,7 +9,7 @@ from rich.progress import Progress
 from tablib import Dataset
 
 from employees.models import University
-from employees.resources import EmployeeResource
+from employees.resources import EmployeeResource, problems
 from employees.spreadsheets import Unreadable, read_csv, read_xlsx
 
 MOST_ERRORS_SHOWN = 20
@@ -40,11 +40,11 @@ class Command(BaseCommand):
         self._report(result, dry_run)
 
     def _report(self, result: Result, dry_run: bool) -> None:
-        problems = _problems(result)
-        for problem in problems[:MOST_ERRORS_SHOWN]:
+        found = problems(result)
+        for problem in found[:MOST_ERRORS_SHOWN]:
             self.stderr.write(problem)
-        if problems:
-            raise CommandError(f"Nothing was imported; rows with errors: {len(problems)}")
+        if found:
+            raise CommandError(f"Nothing was imported; rows with errors: {len(found)}")
         totals = result.totals
         would_be = "would be " if dry_run else ""
         self.stdout.write(
@@ -62,15 +62,3 @@ def _read(file: Path) -> Dataset:
         raise CommandError(f"{file} cannot be read: {error.strerror}") from None
     except Unreadable as error:
         raise CommandError(f"{file} cannot be read: {error}") from None
-
-
-def _problems(result: Result) -> list[str]:
-    """Say each row's errors; the heading is row 1, as a spreadsheet counts."""
-    rows = [
-        (row.number, f"{field}: {' '.join(texts)}")
-        for row in result.invalid_rows
-        for field, texts in row.error_dict.items()
-    ]
-    rows += [(number, str(error.error)) for number, errors in result.row_errors() for error in errors]
-    problems = [f"row {number + 1}: {words}" for number, words in sorted(rows)]
-    return problems + [str(error.error) for error in result.base_errors]
