@@ -69,3 +69,14 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
             return kpp_of(self.cleaned_data["kpp"])
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
+
+    def clean(self) -> dict[str, Any]:
+        """Say of a university that exists what the database's constraints say by their names."""
+        given: dict[str, Any] = super().clean() or self.cleaned_data
+        others = University.objects.exclude(pk=self.instance.pk)
+        inn, kpp = given.get("inn"), given.get("kpp")
+        if inn and kpp is not None and others.filter(inn=inn, kpp=kpp).exists():
+            self.add_error("inn", _("a university with this INN and KPP exists already"))
+        if inn == "" and others.filter(inn="", name=given.get("name")).exists():
+            self.add_error("name", _("a university with this name and without an INN exists already"))
+        return given

@@ -1,0 +1,61 @@
+"""A university in the admin: one that exists already is told so in words, whatever the language."""
+
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.test import Client
+
+from employees.models import University
+
+pytestmark = pytest.mark.django_db
+ADD = "/admin/employees/university/add/"
+MGU = {"name": "МГУ", "inn": "7701234567", "kpp": "770101001"}
+NAMED = {"name": "СПбГУ", "inn": "", "kpp": ""}
+
+
+@pytest.fixture
+def admin(client: Client, superadmin: User) -> Client:
+    client.force_login(superadmin)
+    University.objects.create(**MGU)
+    University.objects.create(**NAMED)
+    return client
+
+
+@pytest.mark.parametrize("form", [MGU | {"kpp": "770101002"}, MGU | {"kpp": ""}, {"name": "МГУ", "inn": "", "kpp": ""}])
+def test_it_works(admin: Client, form: dict[str, str]) -> None:
+    assert admin.post(ADD, form).status_code == 302
+    assert University.objects.count() == 3
+
+
+SAME: list[tuple[dict[str, str], str, dict[str, str]]] = [
+    (
+        MGU | {"name": "Другой"},
+        "inn",
+        {"en": "a university with this INN and KPP exists already", "ru": "вуз с такими ИНН и КПП уже есть"},
+    ),
+    (
+        NAMED,
+        "name",
+        {
+            "en": "a university with this name and without an INN exists already",
+            "ru": "вуз с таким названием и без ИНН уже есть",
+        },
+    ),
+]
+
+
+@pytest.mark.parametrize("language", ["en", "ru"])
+@pytest.mark.parametrize(("form", "field", "words"), SAME, ids=["inn", "name"])
+def test_one_that_exists_is_refused_in_words(
+    admin: Client, form: dict[str, Any], field: str, words: dict[str, str], language: str
+) -> None:
+    answer = admin.post(ADD, form, headers={"Accept-Language": language})
+    assert answer.context["adminform"].form.errors == {field: [words[language]]}
+    assert "universities_" not in answer.content.decode()
+
+
+def test_one_is_not_another_of_itself(admin: Client) -> None:
+    for given in (MGU, NAMED):
+        university = University.objects.get(name=given["name"])
+        assert admin.post(f"/admin/employees/university/{university.pk}/change/", given).status_code == 302
