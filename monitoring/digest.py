@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.models import Count, Model, Q
+from django.db.models import Count, Model
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
 from employees.models import Employee
-from monitoring import census, reports
+from monitoring import census, reports, traffic
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 from webhooks.models import InboxUpdate, State
@@ -120,23 +120,35 @@ def _rows(figures: dict[str, Any], *names: str) -> list[tuple[str, Any]]:
 
 
 def _series(days: int) -> list[Chart]:
-    failed = Q(state__in=(State.QUARANTINED, State.DEAD))
+    wanted = _days(days)
+    updates = traffic.by_day(wanted[0])
+    received = {day: states.total() for day, states in updates.items()}
+    failed = {day: sum(states[state] for state in traffic.FAILED) for day, states in updates.items()}
     return [
-        Chart("Updates a day", _a_day(InboxUpdate, "received_at", days)),
-        Chart("Failed updates a day", _a_day(InboxUpdate, "received_at", days, failed)),
+        Chart("Updates a day", _points(wanted, received)),
+        Chart("Failed updates a day", _points(wanted, failed)),
         Chart("New employees a day", _a_day(Employee, "created_at", days)),
         Chart("Profiles renewed a day", _a_day(Profile, "last_updated", days)),
     ]
 
 
-def _a_day(model: type[Model], moment: str, days: int, only: Q | None = None) -> list[tuple[str, float]]:
-    """Count rows by the day of a moment, in UTC; days without any are 0."""
-    today = timezone.now().date()
+def _a_day(model: type[Model], moment: str, days: int) -> list[tuple[str, float]]:
+    """Count rows by the day of a moment, in UTC."""
     since = timezone.now() - timedelta(days=days)
-    rows = model._default_manager.filter(only or Q(), **{f"{moment}__gt": since})  # noqa: SLF001 (Django's own name)
+    rows = model._default_manager.filter(**{f"{moment}__gt": since})  # noqa: SLF001 (Django's own name)
     found = dict(rows.values_list(TruncDate(moment)).annotate(n=Count("*")).order_by())
-    wanted = [today - timedelta(days=days - 1 - number) for number in range(days)]
-    return [(day.isoformat(), float(found.get(day, 0))) for day in wanted]
+    return _points(_days(days), found)
+
+
+def _days(count: int) -> list[date]:
+    """Return the last days, the oldest first, in UTC."""
+    today = timezone.now().date()
+    return [today - timedelta(days=count - 1 - number) for number in range(count)]
+
+
+def _points(days: list[date], found: Mapping[date, int]) -> list[tuple[str, float]]:
+    """Return a point a day; one without anything is 0."""
+    return [(day.isoformat(), float(found.get(day, 0))) for day in days]
 
 
 def _sizes() -> list[tuple[str, Any]]:

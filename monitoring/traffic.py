@@ -8,10 +8,10 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
@@ -77,6 +77,16 @@ SELECT kind, update_type, reason, bucket, sum(n)::bigint, sum(extracted)::bigint
 FROM pieces GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0
 """
 
+_BY_DAY = """
+SELECT (at AT TIME ZONE 'UTC')::date, kind, sum(n)::bigint FROM (
+    SELECT at, kind, n FROM monitoring_traffic WHERE span = 'day' AND at >= %(since)s
+    UNION ALL
+    SELECT at, kind, n FROM monitoring_trafficdelta WHERE at >= %(since)s
+    UNION ALL
+    SELECT received_at, state, 1 FROM webhook_inbox WHERE state = 'pending' AND received_at >= %(since)s
+) AS pieces
+WHERE kind NOT IN ('repeat', 'time') GROUP BY 1, 2
+"""
 _FOLD = """
 WITH moved AS (DELETE FROM monitoring_trafficdelta RETURNING *),
 split AS (
@@ -186,6 +196,16 @@ def _pieces(since: datetime, first: datetime, until: datetime) -> list[tuple[str
         cursor.execute(_COUNTS, {**window, "spans": spans, "starts": starts, "stops": stops})
         rows: list[tuple[str, str, str, int, int, int, int, float]] = cursor.fetchall()
     return rows
+
+
+def by_day(since: date) -> dict[date, Counter[str]]:
+    """Count what was received on each day (UTC), by its state now; what was pruned since is counted."""
+    found: dict[date, Counter[str]] = defaultdict(Counter)
+    with connection.cursor() as cursor:
+        cursor.execute(_BY_DAY, {"since": datetime.combine(since, time.min, tzinfo=UTC)})
+        for day, state, n in cursor.fetchall():
+            found[day][state] = n
+    return found
 
 
 def _largest(reasons: Counter[str]) -> Counter[str]:

@@ -11,13 +11,17 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import time_machine
 from django.core.management import CommandError, call_command
 from django.utils import timezone
+from pytest_django.fixtures import Settings
 
 from employees.models import Employee, University
-from monitoring import digest
+from monitoring import digest, traffic
 from monitoring.digest_page import page
 from tests.webhooks.inbox_rows import row
+from webhooks import pruning
+from webhooks.models import InboxUpdate, State
 
 pytestmark = pytest.mark.django_db
 
@@ -49,6 +53,34 @@ def test_json_says_the_same(redis: object, university: University) -> None:
     charts = {chart["title"]: chart["points"] for chart in made["charts"]}
     assert len(charts["New employees a day"]) == 30
     assert charts["New employees a day"][-1] == [timezone.now().date().isoformat(), 1.0]
+
+
+def updates_a_day() -> dict[str, list[float]]:
+    charts = {chart.title: chart.points for chart in digest.weekly().charts}
+    return {title: [n for _day, n in charts[title]] for title in ("Updates a day", "Failed updates a day")}
+
+
+@time_machine.travel("2026-11-25T09:00Z", tick=False)
+def test_pruning_changes_nothing(redis: object, settings: Settings) -> None:
+    for days, state in (
+        (6, State.DONE),
+        (6, State.DEAD),
+        (5, State.SKIPPED),
+        (5, State.QUARANTINED),
+        (0, State.PENDING),
+    ):
+        row(state, age=timedelta(days=days))
+    row(State.DONE, age=timedelta(days=7))
+    expected = {"Updates a day": [2, 2, 0, 0, 0, 0, 1], "Failed updates a day": [1, 1, 0, 0, 0, 0, 0]}
+    assert updates_a_day() == expected
+    traffic.fold()
+    assert updates_a_day() == expected
+    settings.INBOX_EVENT_RETENTION = settings.INBOX_DEAD_LETTER_RETENTION = timedelta(days=1)
+    pruning.prune()
+    assert InboxUpdate.objects.count() == 1
+    assert updates_a_day() == expected
+    traffic.fold()
+    assert updates_a_day() == expected
 
 
 def test_days_without_anything_are_shown(redis: object) -> None:
