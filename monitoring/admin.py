@@ -23,6 +23,7 @@ from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
 from monitoring.models import GateCheck, RoundTrip, Signature, Verdict
 from monitoring.people_admin import OfEverybody
+from monitoring.screens import words
 from monitoring.screens.access import FORCE
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
@@ -212,8 +213,12 @@ class ChangeAdmin(ReadOnlyAdmin):
     list_display = ("revision", "at", "by", "action", "told", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
-    fields = ("revision", "at", "by", "action", "told", "is_forced", "before", "after", "judged")
-    readonly_fields: ClassVar = ["told", "judged"]
+    fields = ("revision", "at", "by", "what", "told", "is_forced", "judged", "before", "after")
+    readonly_fields: ClassVar = ["what", "told", "judged"]
+
+    @admin.display(description=_("action"))
+    def what(self, change: Change) -> str:
+        return words.change(change)
 
     @admin.display(description=_("reason"), ordering="reason")
     def told(self, change: Change) -> str:
