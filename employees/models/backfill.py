@@ -22,6 +22,7 @@ class RunStatus(models.TextChoices):
 
 # So long the prior values are kept, which are names; a run can be undone no later.
 UNDO_FOR = timedelta(days=30)
+ONE_AT_A_TIME = "backfill_runs_one_at_a_time"
 OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 
@@ -65,7 +66,7 @@ class BackfillRun(models.Model):
         verbose_name = _("backfill")
         verbose_name_plural = _("backfills")
         constraints: ClassVar = [
-            models.UniqueConstraint(Value(1), name="backfill_runs_one_at_a_time", condition=Q(status__in=OPEN)),
+            models.UniqueConstraint(Value(1), name=ONE_AT_A_TIME, condition=Q(status__in=OPEN)),
         ]
 
     def __str__(self) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 from django.core.management import CommandError, call_command
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, IntegrityError, connection
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
@@ -121,6 +121,18 @@ def test_only_one_is_open_and_it_can_be_paused_and_resumed(university: Universit
     assert "6 of 6 looked at, 6 changed" in command("resume")
     with pytest.raises(CommandError):
         command("pause")
+
+
+@pytest.mark.parametrize("option", ["--batch-ms=0", "--batch-ms=-5", "--pause-ms=-1", "--pause-ms=99999999999"])
+def test_it_refuses_a_time_that_is_none(option: str) -> None:
+    with pytest.raises(CommandError, match=r"argument --\w+-ms: [01] to 60000 ms"):
+        command("start", option)
+    assert not BackfillRun.objects.exists()
+
+
+def test_another_rule_of_the_data_is_not_taken_for_an_open_backfill() -> None:
+    with pytest.raises(IntegrityError, match="batch_target_ms"):
+        call_command("backfill", "start", batch_ms=-5)
 
 
 def test_the_worker_goes_on_with_an_open_run(university: University) -> None:

@@ -1,5 +1,6 @@
 import time
-from argparse import ArgumentParser
+from argparse import ArgumentParser, ArgumentTypeError
+from collections.abc import Callable
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
@@ -10,12 +11,22 @@ from rich.table import Table
 
 from employees import backfill
 from employees.models import BackfillRun, BatchStatus, RunStatus, University
-from employees.models.backfill import OPEN, UNDO_FOR
+from employees.models.backfill import ONE_AT_A_TIME, OPEN, UNDO_FOR
 from profiles.rollout.controls import is_latched
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
 # Measured on two cores with clients beside it; the progress bar tells the real one.
 ROWS_A_SECOND = 3_000
+LONGEST_MS = 60_000
+
+
+def _milliseconds(least: int) -> Callable[[str], int]:
+    def read(text: str) -> int:
+        if not (text.isdecimal() and least <= int(text) <= LONGEST_MS):
+            raise ArgumentTypeError(f"{least} to {LONGEST_MS} ms")
+        return int(text)
+
+    return read
 
 
 class Command(BaseCommand):
@@ -25,8 +36,8 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=ACTIONS)
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
         parser.add_argument("--university-id", type=int, help="start: only this university")
-        parser.add_argument("--batch-ms", type=int, default=30, help="start: time target of a batch [30]")
-        parser.add_argument("--pause-ms", type=int, default=20, help="start: pause between batches [20]")
+        parser.add_argument("--batch-ms", type=_milliseconds(1), default=30, help="start: time target of a batch [30]")
+        parser.add_argument("--pause-ms", type=_milliseconds(0), default=20, help="start: pause between batches [20]")
         parser.add_argument("--reason", default="by command", help="pause: why")
         parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave the work to the worker")
 
@@ -51,7 +62,9 @@ class Command(BaseCommand):
             run = backfill.start(
                 university=university, batch_target_ms=options["batch_ms"], pause_ms=options["pause_ms"]
             )
-        except IntegrityError:
+        except IntegrityError as error:
+            if ONE_AT_A_TIME not in str(error):
+                raise
             raise CommandError("Another backfill is open: see `backfill status`") from None
         self._work(run)
 
