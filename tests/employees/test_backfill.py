@@ -135,6 +135,10 @@ def test_another_rule_of_the_data_is_not_taken_for_an_open_backfill() -> None:
         call_command("backfill", "start", batch_ms=-5)
 
 
+def test_before_the_first_there_is_no_status() -> None:
+    assert command("status") == "No backfill has been started\n"
+
+
 def test_the_worker_goes_on_with_an_open_run(university: University) -> None:
     know("1", is_cached=False)
     employee = employ(university, 1, "1")

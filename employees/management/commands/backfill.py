@@ -69,7 +69,10 @@ class Command(BaseCommand):
         self._work(run)
 
     def status(self, options: dict[str, Any]) -> None:
-        run = self._latest()
+        run = BackfillRun.objects.first()
+        if run is None:
+            self.stdout.write("No backfill has been started")
+            return
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         because = f" ({run.paused_because})" if run.status == RunStatus.PAUSED else ""
         self.stdout.write(
