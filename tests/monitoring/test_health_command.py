@@ -32,7 +32,7 @@ def health(url: str) -> tuple[dict[str, str], str]:
 def test_it_works(live_server: LiveServer, all_living: None) -> None:
     lines, error = health(live_server.url)
     assert list(lines) == [
-        "web", "postgresql", "redis", "broker", "inbox", "worker", "beat", "inbox lag", "rollout", "alerts",
+        "web", "postgresql", "schema", "redis", "broker", "inbox", "worker", "beat", "inbox lag", "rollout", "alerts",
     ]  # fmt: skip
     assert error == ""
     assert all(line.startswith("ok") for line in lines.values())

@@ -119,6 +119,16 @@ def test_only_the_provenance_goes(named: list[Employee], superadmin: User, unive
     assert Employee.objects.get(phone="+79169999999").profile_source == "manual"
 
 
+def test_commands_of_this_release_say_that_the_schema_is_another(named: list[Employee]) -> None:
+    by_rollback()
+    out = io.StringIO()
+    with pytest.raises(CommandError, match=r"Not healthy: .*schema"):
+        call_command("health", stdout=out)
+    assert "schema      DOWN  migrations that are missing: 3; run migrate" in out.getvalue()
+    with pytest.raises(CommandError, match=r"PostgreSQL: column .*profile_source"):
+        call_command("assess", stdout=out)
+
+
 def test_what_is_written_during_the_copy_is_archived(
     named: list[Employee], university: University, monkeypatch: pytest.MonkeyPatch
 ) -> None:

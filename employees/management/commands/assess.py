@@ -3,7 +3,7 @@ from argparse import ArgumentParser
 from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import OperationalError
+from django.db import DatabaseError
 from rich.console import Console
 from rich.table import Table
 
@@ -19,7 +19,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, **options: Any) -> None:
         try:
             report = assess()
-        except OperationalError as error:
+        except DatabaseError as error:
             raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         if options["json"]:
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))

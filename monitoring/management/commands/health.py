@@ -14,6 +14,7 @@ from django.db import DatabaseError, connection
 
 from config import console
 from config.launch import Launch
+from employees.assessment import unapplied
 from monitoring.alerts.freshness import is_fresh
 from monitoring.alerts.models import Alert
 from profiles import cache
@@ -26,7 +27,7 @@ Standing = tuple[bool, str]
 
 
 class Command(BaseCommand):
-    help = "Tell how each component is: web, PostgreSQL, Redis, broker, worker, scheduler, inbox, rollout, alerts."
+    help = "Tell how each component is: web server, stores, schema, processes, inbox, rollout, alerts."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("--url", help="where the web server is [that of DATA_DIR's `make run`]")
@@ -62,6 +63,11 @@ def _postgresql() -> Standing:
         cursor.execute("SHOW server_version")
         version = cursor.fetchone()[0]
     return True, f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
+
+
+def _schema() -> Standing:
+    count = len(unapplied())
+    return not count, f"migrations that are missing: {count}; run migrate" if count else "all migrations are applied"
 
 
 def _redis() -> Standing:
@@ -114,6 +120,7 @@ def _alerts() -> Standing:
 
 _LOOKS: dict[str, Callable[[], Standing]] = {
     "postgresql": _postgresql,
+    "schema": _schema,
     "redis": _redis,
     "broker": _broker,
     "inbox": lambda: _processes("inbox"),
