@@ -8,7 +8,9 @@ from urllib.parse import urlsplit
 import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env as DjangoEnv
+from kombu.transport import TRANSPORT_ALIASES
 from psycopg.conninfo import conninfo_to_dict
+from redis.connection import parse_url
 
 _UNITS = {
     "h": timedelta(hours=1),
@@ -109,6 +111,21 @@ def database(url: str) -> dict[str, Any]:
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }
+
+
+def redis_url(name: str, url: str) -> str:
+    try:
+        parse_url(url.replace("redis+socket://", "unix://"))  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise ImproperlyConfigured(f"{name} is not a Redis URL (redis://host:6379/1)") from None
+    return url
+
+
+def broker_url(name: str, url: str) -> str:
+    """Return the URL of a queue: that of a Redis, or of another server that Celery knows."""
+    scheme, is_url, _ = url.partition("://")
+    is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith("redis")
+    return url if is_other else redis_url(name, url)
 
 
 def email(name: str, url: str) -> dict[str, Any]:

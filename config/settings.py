@@ -11,12 +11,14 @@ from config import counters
 from config.env import (
     Env,
     boolean,
+    broker_url,
     comma_list,
     database,
     duration,
     email,
     hours,
     number,
+    redis_url,
     refuse_plain_http,
     refuse_weak_production,
     whole,
@@ -124,9 +126,9 @@ PROFILE_CACHE_TIMEOUT = duration(env, "PROFILE_CACHE_TIMEOUT", "3s")
 REDIS_ADDR = env.str("REDIS_ADDR", "localhost:6379")
 REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
 REDIS_DB = whole(env, "REDIS_DB", 1)
-REDIS_URL = env.str("REDIS_URL", "") or "redis://{}{}/{}".format(
-    f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else "", REDIS_ADDR, REDIS_DB
-)
+_given = env.str("REDIS_URL", "")
+_login = f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else ""
+REDIS_URL = redis_url("REDIS_URL" if _given else "REDIS_ADDR", _given or f"redis://{_login}{REDIS_ADDR}/{REDIS_DB}")
 # A third of the budget: after a silent Redis there must be time to ask PostgreSQL.
 REDIS_TIMEOUT = min(timedelta(milliseconds=500), PROFILE_CACHE_TIMEOUT / 3)
 CACHES = {
@@ -151,7 +153,7 @@ WAFFLE_FLAG_MODEL = "rollout.Flag"
 # monitoring.admin has pages for them that ask the rules, the gates and for a reason.
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
-CELERY_BROKER_URL = env.str("CELERY_BROKER_URL", "") or REDIS_URL
+CELERY_BROKER_URL = broker_url("CELERY_BROKER_URL", env.str("CELERY_BROKER_URL", "") or REDIS_URL)
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True

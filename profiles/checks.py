@@ -26,6 +26,8 @@ def durations_are_positive(app_configs: Sequence[Any] | None, **kwargs: Any) -> 
 @register(deploy=True)
 def queue_is_not_forgotten(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """A server that evicts what it has no room for evicts tasks too; one that does not, refuses profiles instead."""
+    if not _plain(settings.CELERY_BROKER_URL).startswith(("redis", "unix")):
+        return []
     policy = _policy_of(settings.CELERY_BROKER_URL)
     hint = "Give CELERY_BROKER_URL a server of its own with maxmemory-policy noeviction."
     if policy.startswith("allkeys"):
@@ -40,7 +42,7 @@ def _policy_of(url: str) -> str:
     try:
         with redis.Redis.from_url(_plain(url), socket_timeout=2, socket_connect_timeout=2) as client:
             return str(client.info("memory").get("maxmemory_policy", ""))
-    except (redis.RedisError, ValueError):
+    except redis.RedisError:
         return ""
 
 

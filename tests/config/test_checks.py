@@ -69,6 +69,12 @@ def test_a_queue_that_does_not_answer_is_not_judged(settings: Settings, broker_s
 
 
 @pytest.mark.django_db
+def test_a_queue_that_is_no_redis_is_not_judged(settings: Settings) -> None:
+    settings.CELERY_BROKER_URL = "amqp://localhost"
+    assert ids() == []
+
+
+@pytest.mark.django_db
 def test_waffles_override_is_refused(settings: Settings) -> None:
     settings.WAFFLE_OVERRIDE = True
     assert ids() == ["rollout.E001"]

@@ -13,12 +13,14 @@ from config.env import (
     GUIDE_SECRET,
     Env,
     boolean,
+    broker_url,
     database,
     email,
     hours,
     in_words,
     number,
     parse_duration,
+    redis_url,
     refuse_weak_production,
     whole,
 )
@@ -89,6 +91,10 @@ def test_true_and_false(monkeypatch: pytest.MonkeyPatch, word: str, value: bool)
         (partial(number, default=0.8, most=1), "80"),
         (partial(number, default=0.8, most=1), "nan"),
         (lambda env, name: email(name, env.str(name)), "nonsense"),
+        (lambda env, name: redis_url(name, env.str(name)), "foo"),
+        (lambda env, name: redis_url(name, env.str(name)), "redis://host:port/1"),
+        (lambda env, name: broker_url(name, env.str(name)), "foo"),
+        (lambda env, name: broker_url(name, env.str(name)), "redis+socket://["),
     ],
 )
 def test_a_wrong_value_is_refused_by_its_name(
@@ -97,6 +103,11 @@ def test_a_wrong_value_is_refused_by_its_name(
     monkeypatch.setenv("SOME_VARIABLE", text)
     with pytest.raises(ImproperlyConfigured, match="SOME_VARIABLE"):
         reader(Env(), "SOME_VARIABLE")
+
+
+@pytest.mark.parametrize("url", ["redis://host/1", "redis+socket:///a?virtual_host=1", "amqp://host"])
+def test_a_queue_is_a_server_that_celery_knows(url: str) -> None:
+    assert broker_url("X", url) == url
 
 
 def test_hours_of_a_day() -> None:
