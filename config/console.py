@@ -8,6 +8,7 @@ import sys
 import urllib.error
 import urllib.request
 from collections.abc import Callable
+from http.client import HTTPException
 
 import redis
 from django.core.exceptions import ImproperlyConfigured
@@ -52,6 +53,8 @@ def status(url: str, launch: Launch, path: str) -> str:
             return f"{answer.status} {json.load(answer).get('status', '')}".rstrip()
     except urllib.error.HTTPError as error:
         return f"{error.code}"
+    except HTTPException:
+        return "no answer (not by HTTP)"
     except (OSError, ValueError) as error:
         return f"no answer ({getattr(error, 'reason', error)})"
 

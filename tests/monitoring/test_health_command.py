@@ -1,5 +1,7 @@
 """A line a component, and an exit code that says whether all of them are up."""
 
+import socket
+import threading
 from io import StringIO
 
 import pytest
@@ -48,3 +50,20 @@ def test_it_tells_what_is_down(all_living: None, redis_server: FaultyServer, bro
     assert error == "Not healthy: web, redis, broker, worker"
     assert "no answer" in lines["web"]
     assert lines["alerts"].endswith("dead_letters")
+
+
+@pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:port", "http://[::1", "ftp://host"])
+def test_it_refuses_what_is_no_address(url: str) -> None:
+    assert health(url) == ({}, f"--url is an address such as http://127.0.0.1:8095, not “{url}”")
+
+
+def test_what_does_not_speak_http_does_not_answer(all_living: None) -> None:
+    def greet() -> None:
+        for _ in range(2):
+            with server.accept()[0] as client:
+                client.sendall(b"SSH-2.0-x\r\n")
+
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        threading.Thread(target=greet).start()
+        lines, _ = health(f"http://127.0.0.1:{server.getsockname()[1]}")
+    assert lines["web"].endswith("/ready no answer (not by HTTP)")

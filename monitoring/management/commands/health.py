@@ -17,6 +17,7 @@ from config.launch import Launch
 from employees.assessment import unapplied
 from monitoring.alerts.freshness import is_fresh
 from monitoring.alerts.models import Alert
+from monitoring.management.commands.validate import refuse_no_address
 from profiles import cache
 from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
@@ -33,6 +34,7 @@ class Command(BaseCommand):
         parser.add_argument("--url", help="where the web server is [that of DATA_DIR's `make run`]")
 
     def handle(self, *args: Any, url: str | None, **options: Any) -> None:
+        refuse_no_address(url)
         down = []
         for name, (is_up, words) in self._lines(url):
             self.stdout.write(f"{name:<12}{'ok' if is_up else 'DOWN':<6}{words}")

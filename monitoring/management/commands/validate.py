@@ -23,8 +23,7 @@ class Command(BaseCommand):
         parser.add_argument("--json", action="store_true")
 
     def handle(self, *args: Any, url: str | None, patience: float, **options: Any) -> None:
-        if url is not None and not _is_address(url):
-            raise CommandError(f"--url is an address such as http://127.0.0.1:8095, not “{url[:100]}”")
+        refuse_no_address(url)
         try:
             self._validate(url, patience, **options)
         except OperationalError as error:
@@ -43,6 +42,11 @@ class Command(BaseCommand):
             self.stdout.write(json.dumps(told, ensure_ascii=False))
         if failed:
             raise CommandError(f"{failed[0].step}: {failed[0].message}")
+
+
+def refuse_no_address(url: str | None) -> None:
+    if url is not None and not _is_address(url):
+        raise CommandError(f"--url is an address such as http://127.0.0.1:8095, not “{url[:100]}”")
 
 
 def _is_address(url: str) -> bool:
