@@ -24,6 +24,13 @@ if __name__ == "__main__":
     # Commands speak one language, whole; Russian is the admin's and, by Accept-Language, the API's.
     translation.activate("en")
     try:
-        execute_from_command_line(sys.argv)
+        try:
+            execute_from_command_line(sys.argv)
+        finally:
+            sys.stdout.flush()
+    except BrokenPipeError:
+        # `manage.py health | head -1`: whoever read has read enough; the interpreter's own flush would complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(1)
     except OperationalError as error:
         sys.exit(f"PostgreSQL: {str(error).splitlines()[0]}")

@@ -30,3 +30,14 @@ def test_it_refuses_in_one_line(tmp_path: Path, environment: dict[str, str], lin
     done = subprocess.run(argv, cwd=BASE_DIR, env=told, capture_output=True, text=True, check=False)  # noqa: S603
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (1, "", 1)
     assert done.stderr.startswith(line)
+
+
+@pytest.mark.parametrize("word", ["help", "health"])
+def test_a_reader_that_leaves_is_no_error(word: str) -> None:
+    """By help the text is written at the end, by health line by line."""
+    closed, pipe = os.pipe()
+    os.close(closed)
+    argv = [sys.executable, "manage.py", word]
+    done = subprocess.run(argv, cwd=BASE_DIR, stdout=pipe, stderr=subprocess.PIPE, check=False)  # noqa: S603
+    os.close(pipe)
+    assert (done.returncode, done.stderr) == (1, b"")
