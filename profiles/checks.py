@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import redis
@@ -21,6 +22,14 @@ def durations_are_positive(app_configs: Sequence[Any] | None, **kwargs: Any) -> 
         for name in _POSITIVE
         if getattr(settings, name) <= timedelta(0)
     ]
+
+
+@register(deploy=True)
+def authorities_are_there(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    path = settings.MAX_API_CA_BUNDLE
+    if not path or Path(path).exists():
+        return []
+    return [Error("MAX_API_CA_BUNDLE is no file: MAX would never be asked.", hint=path, id="profiles.E003")]
 
 
 @register(deploy=True)

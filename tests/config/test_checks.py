@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 from datetime import timedelta
 from io import StringIO
+from pathlib import Path
 
 import pytest
 from django.core.checks import run_checks
@@ -52,6 +53,14 @@ def test_durations_have_to_be_positive(settings: Settings, name: str) -> None:
     assert ids() == []
     setattr(settings, name, timedelta(0))
     assert ids() == ["profiles.E001"]
+
+
+@pytest.mark.django_db
+def test_the_bundle_of_authorities_has_to_be_there(settings: Settings, tmp_path: Path) -> None:
+    settings.MAX_API_CA_BUNDLE = str(tmp_path / "ca.pem")
+    assert ids() == ["profiles.E003"]
+    (tmp_path / "ca.pem").touch()
+    assert ids() == []
 
 
 @pytest.mark.django_db
