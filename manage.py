@@ -16,11 +16,15 @@ if __name__ == "__main__":
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
     # Beside a running `make run` its development mode and its port hold for commands too; the web processes never read
     # this file.
-    Env.read_env(Path(os.environ.get("DATA_DIR") or Path(__file__).parent / ".data") / "development.env")
+    here = Path(__file__).parent
+    data_dir = Path(os.environ.get("DATA_DIR") or here / ".data")
+    Env.read_env(data_dir / "development.env")
     try:
         django.setup()
     except ImproperlyConfigured as error:
-        sys.exit(f"manage.py: {error}")
+        files = (Path(os.environ.get("ENV_FILE", here / ".env")), data_dir / "services.env")
+        is_stopped = "SECRET_KEY" in str(error) and "DEBUG" not in os.environ and not any(map(Path.is_file, files))
+        sys.exit(f"manage.py: {error}" + f" (nothing runs with {data_dir}: start `make run`)" * is_stopped)
     # Commands speak one language, whole; Russian is the admin's and, by Accept-Language, the API's.
     translation.activate("en")
     try:

@@ -32,6 +32,22 @@ def test_it_refuses_in_one_line(tmp_path: Path, environment: dict[str, str], lin
     assert done.stderr.startswith(line)
 
 
+def said_without_a_key(folder: Path, **environment: str) -> str:
+    told = {"PATH": os.environ["PATH"], "ENV_FILE": str(folder / ".env"), "DATA_DIR": str(folder)} | environment
+    argv = [sys.executable, "manage.py", "health"]
+    done = subprocess.run(argv, cwd=BASE_DIR, env=told, capture_output=True, text=True, check=False)  # noqa: S603
+    assert "SECRET_KEY must be set" in done.stderr
+    return done.stderr
+
+
+def test_it_says_that_nothing_runs(tmp_path: Path) -> None:
+    hint = f" (nothing runs with {tmp_path}: start `make run`)\n"
+    assert said_without_a_key(tmp_path).endswith(hint)
+    assert hint not in said_without_a_key(tmp_path, DEBUG="false")
+    (tmp_path / "services.env").touch()
+    assert hint not in said_without_a_key(tmp_path), "production runs, with secrets of its own environment"
+
+
 @pytest.mark.parametrize("word", ["help", "health"])
 def test_a_reader_that_leaves_is_no_error(word: str) -> None:
     """By help the text is written at the end, by health line by line."""
