@@ -8,6 +8,7 @@ from datetime import timedelta
 import django
 from django.apps import apps
 from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 
 _TOKEN_LIFETIME = timedelta(days=30)
@@ -20,6 +21,16 @@ def _superuser(username: str, password: str) -> bool:
         return False
     users.create_superuser(username=username, password=password)
     return True
+
+
+def _refuse_known_passwords(given: str) -> None:
+    from monitoring.checks import KNOWN, with_known_password  # noqa: PLC0415 (models can be imported only now)
+
+    if given == KNOWN:
+        raise ImproperlyConfigured(f"DJANGO_SUPERUSER_PASSWORD is {KNOWN}: anybody knows it")
+    for name in with_known_password():
+        cure = f"`manage.py changepassword {name}` beside `DEBUG=true make run`"
+        raise ImproperlyConfigured(f"The superuser {name} has the password {KNOWN}: {cure}")
 
 
 def _token(username: str) -> str:
@@ -42,6 +53,8 @@ def main() -> None:
     call_command("migrate", interactive=False, stdout=sys.stderr)
     username = os.environ.get("DJANGO_SUPERUSER_USERNAME") or "admin"
     password = os.environ.get("DJANGO_SUPERUSER_PASSWORD") or ("admin" if settings.DEBUG else "")
+    if not settings.DEBUG:
+        _refuse_known_passwords(password)
     found: dict[str, str | bool] = {"username": username}
     if password:
         found["is_new"] = _superuser(username, password)

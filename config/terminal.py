@@ -62,9 +62,11 @@ def _secret(launch: Launch) -> str:
 def _login(launch: Launch, prepared: dict[str, Any]) -> str:
     if "is_new" not in prepared:
         return "manage.py createsuperuser, or set DJANGO_SUPERUSER_PASSWORD"
-    has_own_password = "DJANGO_SUPERUSER_PASSWORD" in launch.environment
-    password = "the password in DJANGO_SUPERUSER_PASSWORD" if has_own_password else "admin"
-    return f"{prepared['username']} / {password}{'' if prepared['is_new'] else ' (unless changed since)'}"
+    if "DJANGO_SUPERUSER_PASSWORD" in launch.environment:
+        password = "the password in DJANGO_SUPERUSER_PASSWORD" if prepared["is_new"] else "the password it had"
+    else:
+        password = "admin" if prepared["is_new"] else "admin (unless changed since)"
+    return f"{prepared['username']} / {password}"
 
 
 class Terminal:

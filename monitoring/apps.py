@@ -5,3 +5,6 @@ from django.utils.translation import gettext_lazy as _
 class MonitoringConfig(AppConfig):
     name = "monitoring"
     verbose_name = _("monitoring")
+
+    def ready(self) -> None:
+        from monitoring import checks  # noqa: F401, PLC0415 (registers itself)

@@ -24,3 +24,20 @@ def test_it_works(capsys: pytest.CaptureFixture[str]) -> None:
 def test_a_secret_that_is_set_is_given(capsys: pytest.CaptureFixture[str]) -> None:
     update, _ = pasted(capsys, WEBHOOK_SECRET=",it's new , old")
     assert "X-Max-Bot-Api-Secret: it's new" in update
+
+
+@pytest.mark.parametrize(
+    ("environment", "is_new", "login"),
+    [
+        ({}, True, "admin / admin"),
+        ({}, False, "admin / admin (unless changed since)"),
+        ({"DJANGO_SUPERUSER_PASSWORD": "x"}, True, "admin / the password in DJANGO_SUPERUSER_PASSWORD"),
+        ({"DJANGO_SUPERUSER_PASSWORD": "x"}, False, "admin / the password it had"),
+    ],
+)
+def test_it_tells_how_to_log_in(
+    capsys: pytest.CaptureFixture[str], environment: dict[str, str], is_new: bool, login: str
+) -> None:
+    launch = Launch(environment, Path("/data"), "127.0.0.1", 8095, 1, is_development=True)
+    show_ready(launch, {"username": "admin", "is_new": is_new})
+    assert f"  login           {login}\n" in capsys.readouterr().out

@@ -1,0 +1,63 @@
+"""What `make run` does to the database before it serves: the superuser, and whose password anybody knows."""
+
+import json
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.checks import run_checks
+from django.core.exceptions import ImproperlyConfigured
+from pytest_django.fixtures import Settings
+
+from config import prepare
+
+pytestmark = pytest.mark.django_db
+
+
+@pytest.fixture(autouse=True)
+def _static_files_aside(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings.STATIC_ROOT = tmp_path
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a-password-of-its-own")
+
+
+def prepared(capsys: pytest.CaptureFixture[str]) -> object:
+    prepare.main()
+    return json.loads(capsys.readouterr().out.splitlines()[-1])
+
+
+def ids() -> list[str]:
+    return [message.id or "" for message in run_checks(include_deployment_checks=True)]
+
+
+def test_it_works(capsys: pytest.CaptureFixture[str]) -> None:
+    assert prepared(capsys) == {"username": "admin", "is_new": True}
+    assert prepared(capsys) == {"username": "admin", "is_new": False}
+    assert User.objects.get().check_password("a-password-of-its-own")
+
+
+@pytest.mark.parametrize("name", ["admin", "olga"])
+def test_production_refuses_the_password_of_development(
+    name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_USERNAME", name)
+    user = User.objects.create_superuser(name, password="admin")
+    with pytest.raises(ImproperlyConfigured, match=f"The superuser {name} has .* `manage.py changepassword {name}`"):
+        prepare.main()
+    assert "monitoring.E001" in ids()
+    user.set_password("a-password-of-its-own")
+    user.save()
+    assert prepared(capsys) == {"username": name, "is_new": False}
+    assert "monitoring.E001" not in ids()
+
+
+def test_production_makes_nobody_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "admin")
+    with pytest.raises(ImproperlyConfigured, match="DJANGO_SUPERUSER_PASSWORD is admin"):
+        prepare.main()
+    assert not User.objects.exists()
+
+
+def test_in_development_it_is_the_login(settings: Settings) -> None:
+    settings.DEBUG = True
+    User.objects.create_superuser("admin", password="admin")
+    assert "monitoring.E001" not in ids()
