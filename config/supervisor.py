@@ -273,6 +273,9 @@ def main() -> int:
         die_with_parent(signal.SIGTERM)
     try:
         launch = Launch.from_environment()
+        if not launch.data_dir.exists():
+            # No earlier run of it, which start() waits for, can hold the port.
+            refuse_taken_port(launch)
         launch.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = claim(launch.data_dir)
     except StartError as error:

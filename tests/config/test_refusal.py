@@ -112,3 +112,13 @@ def test_what_production_wants_is_enough(tmp_path: Path) -> None:
     done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode != 0
     assert "MAX_API_URL must begin with https://" in done.stderr
+
+
+def test_a_taken_port_leaves_no_folder_behind(tmp_path: Path) -> None:
+    environment = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "DATA_DIR": str(tmp_path / "data")}
+    command = [sys.executable, "-m", "config.supervisor"]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        environment["PORT"] = port = str(taken.getsockname()[1])
+        done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603
+    assert (done.returncode, done.stdout) == (1, f"Port {port} on 127.0.0.1 is taken: set PORT to another one\n")
+    assert not (tmp_path / "data").exists()
