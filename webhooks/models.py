@@ -73,8 +73,12 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         return count
 
     def backlog(self) -> Backlog:
-        """Return how many updates wait, those between two tries included, and for how long the oldest has."""
-        found = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min("received_at"))
+        """Return how many updates wait, those between two tries included, and for how long the oldest has.
+
+        A replay sets ``tries`` to 0 and ``next_try_at`` to its own moment; without one that is the moment of receipt.
+        """
+        since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
+        found = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min(since))
         age = timezone.now() - found["oldest"] if found["oldest"] else timedelta()
         return Backlog(found["size"], max(age, timedelta()))
 

@@ -41,6 +41,15 @@ def test_it_is_silent_while_the_inbox_is_worked_off(caplog: pytest.LogCaptureFix
     assert not caplog.records
 
 
+def test_a_replayed_update_waits_since_its_replay() -> None:
+    arrive(timedelta(days=1), State.DONE)
+    InboxUpdate.objects.update(body=b"{}")
+    InboxUpdate.objects.all().replay(by="t", reason="r", selection="all")
+    assert InboxUpdate.objects.backlog().age < timedelta(minutes=1)
+    InboxUpdate.objects.update(tries=1)
+    assert InboxUpdate.objects.backlog().age > timedelta(hours=23), "failed since: as late as it came"
+
+
 def test_metrics_show_it(client: Client, settings: Settings) -> None:
     settings.DEBUG = True
     arrive(timedelta(hours=1))
