@@ -168,10 +168,10 @@ def few_evictions(step: Step) -> Finding:
     evicted, cached = health["evicted_keys"] or 0, health["cached_profiles"] or 0
     day_ago = timezone.now() - timedelta(days=1)
     earlier = GateCheck.objects.filter(gate="few_evictions", at__gt=day_ago, value__gte=0).order_by("at").first()
-    if earlier is None:
+    if earlier is None and evicted:
         return Finding("few_evictions", Verdict.INCONCLUSIVE, Sentence("evictions: the first look"), evicted)
     # A server that was started anew counts from zero.
-    lost = max(evicted - int(earlier.value or 0), 0)
+    lost = max(evicted - int(earlier.value or 0), 0) if earlier else 0
     share = lost / max(cached, 1)
     good = Sentence("no notable evictions")
     bad = Sentence("Redis evicted %(share)s of the profiles in a day", {"share": percent_of(share)})

@@ -1,5 +1,6 @@
 """Each gate of rollout.md alone: what it asks for, and what is enough to hold it."""
 
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from decimal import Decimal
@@ -10,10 +11,11 @@ from django.db import connection
 from django.db.models import F
 from django.utils import timezone
 from pytest_django.fixtures import Settings
+from redis import Redis
 
 from monitoring import conductor, gates, transition
 from monitoring.findings import LAG_LIMIT_SECONDS
-from monitoring.models import RoundTrip, Verdict
+from monitoring.models import GateCheck, RoundTrip, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes
 from profiles.rollout.models import Rollout
@@ -121,6 +123,28 @@ def test_phase_2_is_held_where_no_updates_arrive(
     assert not Rollout.current().is_paused
     conductor.look()
     assert Rollout.current().held_for == "Held phase 2 at 100 %: no updates for 18 min"
+
+
+def evict(redis: Redis) -> None:
+    """Have Redis give up a key for want of memory."""
+    redis.set("a key", "a value")
+    enough = redis.config_get("maxmemory")["maxmemory"] or 0
+    redis.config_set("maxmemory", 1)
+    while not redis.info("stats")["evicted_keys"]:
+        time.sleep(0.01)
+    redis.config_set("maxmemory", enough)
+
+
+def test_evictions_are_counted_from_the_first_look(installed: Settings, phases: Phases, redis: Redis) -> None:
+    phases(100, 100)
+    redis.config_resetstat()
+    assert said(3, "few_evictions") == (Verdict.PASS, "no notable evictions")
+    evict(redis)
+    assert said(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: the first look")
+    GateCheck.objects.create(gate="few_evictions", phase=3, verdict=Verdict.PASS, value=0)
+    assert said(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0 % of the profiles in a day")
+    redis.config_resetstat()
+    assert said(3, "few_evictions")[0] == Verdict.PASS
 
 
 @pytest.fixture
