@@ -26,8 +26,10 @@ _FORGOTTEN_AFTER = "1 hour"
 # A database that hangs must not keep the thread from trying a new connection.
 _LIMITS = "-c statement_timeout=2000 -c lock_timeout=2000"
 
+# A process that starts has seen the revision with everybody else: it must not make its spreading look slow.
 _TELL = """
-INSERT INTO rollout_heartbeat AS h (process, revision) VALUES (%s, %s)
+INSERT INTO rollout_heartbeat AS h (process, revision, revision_seen_at)
+VALUES (%s, %s, coalesce((SELECT least(revised_at, now()) FROM rollout_rollout WHERE id = 1), now()))
 ON CONFLICT (process) DO UPDATE SET
     seen_at = now(), revision = EXCLUDED.revision,
     revision_seen_at = CASE WHEN h.revision = EXCLUDED.revision THEN h.revision_seen_at ELSE now() END

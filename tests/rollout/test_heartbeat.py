@@ -8,12 +8,14 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, suppress
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 from django.db import connection
+from django.utils import timezone
 
 from profiles.rollout import changes
 from profiles.rollout.heartbeat import Convergence, convergence, pulse
@@ -84,6 +86,16 @@ def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
     assert Heartbeat.objects.get().revision == Rollout.current().revision
     pulse.stop()
     assert not Heartbeat.objects.exists()
+
+
+def test_a_process_that_starts_later_does_not_make_a_revision_slow(phases: Phases) -> None:
+    changes.set_percent(1, 100, Order("test", "r"))
+    Rollout.objects.update(revised_at=timezone.now() - timedelta(hours=1))
+    pulse.start("inbox")
+    wait_for(lambda: convergence().living == 1)
+    assert convergence().seconds == 0
+    changes.set_percent(2, 100, Order("test", "r"))
+    assert 0 < (spread().seconds or 0) < 5
 
 
 @pytest.fixture
