@@ -8,6 +8,7 @@ import shutil
 from collections.abc import Callable, Iterable
 from typing import Any
 
+from django.conf import settings
 from django.utils import timezone
 from rich.console import Console
 from rich.table import Table
@@ -81,6 +82,8 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
         bad = same.exclude(verdict=Verdict.PASS)
         reasons = "; ".join(dict.fromkeys(check.text for check in bad.order_by("pk")))
         waiting += f": held, {reasons}" if reasons else ": every gate passed"
+        if timezone.now() - last.at > 2 * settings.MONITORING_CHECK_INTERVAL:
+            waiting += f" (as of {_ago(last.at)} ago)"
     if controls.held_for:
         return "Paused", waiting
     return ("Progressing" if percent else "Initialized"), waiting

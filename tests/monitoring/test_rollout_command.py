@@ -16,7 +16,7 @@ from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.checklist import ITEMS, TO_SIGN, standings
-from monitoring.models import Signature
+from monitoring.models import GateCheck, Signature, Verdict
 from monitoring.preview import preview
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
@@ -48,6 +48,14 @@ def test_status_is_a_line_a_phase(phases: Phases) -> None:
     assert "25 %  Progressing" in told[3]
     assert told[5].startswith("revision ")
     assert told[6].startswith("processes 0/0")
+
+
+def test_status_says_how_old_an_old_check_is(phases: Phases) -> None:
+    phases(100, 100, 25)
+    check = GateCheck.objects.create(phase=3, gate="quality", verdict=Verdict.PASS)
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
+    GateCheck.objects.filter(pk=check.pk).update(at=timezone.now() - timedelta(minutes=12))
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed (as of 12 min ago)")
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
