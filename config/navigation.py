@@ -47,6 +47,12 @@ _GROUPS = [
                 "admin:employees_university_changelist",
                 "employees.view_university",
             ),
+            _entry(
+                _("Unresolved names"),
+                "person_off",
+                "admin:employees_unresolvedname_changelist",
+                "employees.view_unresolvedname",
+            ),
             _entry(_("Look a person up"), "person_search", "screens:person", "monitoring.look_up_person"),
             _entry(
                 _("Backfill"),

@@ -1,10 +1,14 @@
 from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
+from config.paging import BoundedPaginator
 from config.read_only import ReadOnlyAdmin
-from employees.models import JobStatus, MaxIdJob, Membership
+from employees.admin.access import admin_scope
+from employees.models import JobStatus, MaxIdJob, Membership, UnresolvedName
 
 _STATUS_COLOURS = {
     JobStatus.PENDING: "default",
@@ -29,3 +33,17 @@ class MaxIdJobAdmin(ReadOnlyAdmin):
     @display(description=_("status"), ordering="status", label=_STATUS_COLOURS)
     def shown_status(self, job: MaxIdJob) -> tuple[str, str]:
         return job.status, job.get_status_display()
+
+
+@admin.register(UnresolvedName)
+class UnresolvedNameAdmin(ReadOnlyAdmin):
+    list_display = ("employee__phone", "employee__university", "attempts", "next_try_at")
+    list_select_related = ("employee__university",)
+    ordering = ("next_try_at",)
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UnresolvedName]:
+        rows: QuerySet[UnresolvedName] = super().get_queryset(request)
+        scope = admin_scope(request)
+        return rows if scope is None else rows.filter(employee__in=scope.employees().values("pk"))

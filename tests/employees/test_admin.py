@@ -1,5 +1,6 @@
 """The admin's pages of the directory."""
 
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -40,6 +41,19 @@ def test_the_pages_open(admin: Client, university: University, superadmin: User)
     ):  # fmt: skip
         assert admin.get(f"/admin/employees/{path}").status_code == 200, path
     assert admin.get("/admin/employees/backfillrun/add/").status_code == 403
+
+
+def test_unresolved_names_are_listed_in_few_queries(
+    admin: Client, university: University, django_assert_max_num_queries: Callable[[int], Any]
+) -> None:
+    employees = [Employee.objects.create(phone=f"+1202555010{number}", university=university) for number in range(9)]
+    UnresolvedName.objects.bulk_create(
+        UnresolvedName(employee=employee, next_try_at=timezone.now()) for employee in employees
+    )
+    with django_assert_max_num_queries(5):
+        page = admin.get("/admin/employees/unresolvedname/").content.decode()
+    assert all(employee.phone in page for employee in employees)
+    assert 'href="/admin/employees/unresolvedname/"' in admin.get("/admin/employees/employee/").content.decode()
 
 
 def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university: University) -> None:
@@ -195,3 +209,9 @@ def test_a_curator_of_the_staff_sees_their_own(client: Client, university: Unive
     assert "Чужак" not in page
     assert client.get(f"/admin/employees/employee/{foreign.pk}/change/").status_code == 302
     assert client.get("/admin/employees/employee/import/").status_code == 403
+    for employee in Employee.objects.all():
+        UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now())
+    page = client.get("/admin/employees/unresolvedname/").content.decode()
+    assert "+12025550100" in page
+    assert "+12025550101" not in page
+    assert client.get(f"/admin/employees/unresolvedname/{foreign.pk}/change/").status_code == 302

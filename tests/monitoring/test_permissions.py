@@ -8,9 +8,10 @@ import pytest
 from django.apps import apps
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from employees import backfill
-from employees.models import BackfillRun, Employee, University
+from employees.models import BackfillRun, Employee, University, UnresolvedName
 from monitoring.models import Alert
 from profiles.rollout.models import PHASES, Flag
 from tests.conftest import Phases, client_of
@@ -19,6 +20,7 @@ from webhooks.models import State
 
 pytestmark = pytest.mark.django_db
 MIGRATION = import_module("monitoring.migrations.0009_permission_groups")
+LATER = import_module("monitoring.migrations.0014_show_unresolved_names")
 GROUPS = ("viewer", "operator", "rollout_manager", "data_protection_officer")
 EVERYBODY = set(GROUPS)
 OPERATORS = {"operator", "rollout_manager"}
@@ -27,6 +29,7 @@ OPERATORS = {"operator", "rollout_manager"}
 @pytest.fixture
 def places(university: University, superadmin: User) -> dict[str, Any]:
     employee = Employee.objects.create(phone="+12025550100", university=university)
+    UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now())
     update = row(State.DEAD)
     alert = Alert.objects.create(kind="dead_letters", severity="warning", message="m", words={"count": 1})
     return {
@@ -55,6 +58,9 @@ ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "see its progress": (GET, "employees/backfillrun/{run}/progress/", {}, EVERYBODY),
     "pause a backfill": (GET, "employees/backfillrun/{run}/do/pause/", {}, OPERATORS),
     "undo a backfill": (GET, "employees/backfillrun/{done}/do/undo/", {}, OPERATORS),
+    "see unresolved names": (GET, "employees/unresolvedname/", {}, EVERYBODY),
+    "see an unresolved name": (GET, "employees/unresolvedname/{employee}/change/", {}, EVERYBODY),
+    "forget an unresolved name": (GET, "employees/unresolvedname/{employee}/delete/", {}, set()),
     "see the inbox": (GET, "webhooks/inboxupdate/", {}, EVERYBODY),
     "see an update": (GET, "webhooks/inboxupdate/{update}/change/", {}, EVERYBODY),
     "see dead letters": (GET, "webhooks/inboxupdate/dead-letters/", {}, EVERYBODY),
@@ -187,7 +193,9 @@ def test_the_migration_can_be_repeated_and_taken_back() -> None:
     held = {group.name: group.permissions.count() for group in Group.objects.filter(name__in=GROUPS)}
     total = Permission.objects.count()
     MIGRATION.create_groups(apps, None)
+    LATER.give(apps, None)
     assert {group.name: group.permissions.count() for group in Group.objects.filter(name__in=GROUPS)} == held
+    LATER.take(apps, None)
     MIGRATION.take_permissions(apps, None)
     assert not Permission.objects.filter(group__name__in=GROUPS).exists()
     assert Permission.objects.count() == total
