@@ -205,6 +205,8 @@ def run(*words: str) -> str:
 
 
 def test_the_commands(superadmin: User) -> None:
+    assert run("alerts", "list") == "No alert is open\n"
+    assert run("alerts", "list", "--all") == "No alert in the last 30 days\n"
     row(State.PENDING, timedelta(minutes=10))
     assert "firing: critical Updates wait: 1" in run("check_alerts")
     assert "open alerts: 1, changes: 0" in run("check_alerts")

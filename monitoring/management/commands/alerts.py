@@ -15,7 +15,7 @@ from config import shell
 from config.env import parse_duration
 from monitoring import console
 from monitoring.alerts import answers
-from monitoring.alerts.models import Alert
+from monitoring.alerts.models import RECENT, Alert
 from monitoring.alerts.views import AlertSerializer
 
 
@@ -74,7 +74,8 @@ class Command(BaseCommand):
         for alert in alerts:
             state = _standing(alert)
             rows.add_row(str(alert.pk), alert.severity, f"{alert.fired_at:%F %H:%M}", alert.kind, alert.text, state)
-        parts: list[Any] = [rows] if rows.row_count else ["No alert is open"]
+        nothing = f"No alert in the last {RECENT.days} days" if options["all"] else "No alert is open"
+        parts: list[Any] = [rows] if rows.row_count else [nothing]
         self.stdout.write(console.rendered(parts, has_colour=self.stdout.isatty()))
 
 
