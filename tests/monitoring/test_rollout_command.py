@@ -152,6 +152,7 @@ def test_history_shows_what_was_forced(phases: Phases) -> None:
     told = run("rollout", "history", "--limit", 1)
     assert "olga" in told
     assert "forced past" in told
+    assert "olga" not in run("rollout", "history", "--limit", 0)
 
 
 def test_waffle_commands_are_ours(phases: Phases) -> None:

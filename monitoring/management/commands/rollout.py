@@ -123,7 +123,7 @@ class Command(BaseCommand):
         yield rows
 
     def on_history(self, limit: int, **_: Any) -> Iterable[Any]:
-        return [console.history(max(limit, 1))]
+        return [console.history(limit)]
 
     def on_checklist(self, **_: Any) -> Iterable[Any]:
         return console.checklist()
