@@ -1,5 +1,6 @@
 """Who may erase a person, by which way, and what is recorded of it."""
 
+import logging
 from io import StringIO
 
 import pytest
@@ -76,6 +77,16 @@ def test_the_command_counts_first(employee: Employee, redis: Redis) -> None:
     assert run("--user-id", ID, "--reason", "asked to").splitlines()[:-1] == told.splitlines()[:-1]
     assert places(redis, FIRST, LAST, OWN) == set()
     assert Erasure.objects.get().reason == "asked to"
+
+
+def test_the_command_prints_straight_columns_and_nothing_else(
+    employee: Employee, redis: Redis, caplog: pytest.LogCaptureFixture
+) -> None:
+    with caplog.at_level(logging.INFO):
+        *rows, last = run("--user-id", ID, "--reason", "asked to").splitlines()
+    assert last.startswith("Erased")
+    assert {len(row) for row in rows} == {max(len(row.split()[0]) for row in rows) + 8}
+    assert not caplog.records
 
 
 def test_a_version_from_before_another_phone_forgets_the_name(api: APIClient, employee: Employee) -> None:

@@ -1,4 +1,7 @@
+import logging
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -6,6 +9,15 @@ from django.core.management.base import BaseCommand, CommandError
 from config import shell
 from profiles import erasure
 from profiles.identity import user_id_of
+
+
+@contextmanager
+def _without_events() -> Iterator[None]:
+    logging.disable(logging.INFO)
+    try:
+        yield
+    finally:
+        logging.disable(logging.NOTSET)
 
 
 class Command(BaseCommand):
@@ -26,9 +38,12 @@ class Command(BaseCommand):
         if dry_run:
             counts = erasure.preview(user_id)
         else:
-            counts = erasure.erase(user_id, by=shell.user(), reason=reason.strip()[:500])
+            # The table tells what the log's line would, amid it.
+            with _without_events():
+                counts = erasure.erase(user_id, by=shell.user(), reason=reason.strip()[:500])
+        width = max(map(len, counts), default=0)
         for table, count in sorted(counts.items()):
-            self.stdout.write(f"{table:24}{count:>6}")
+            self.stdout.write(f"{table:{width}}{count:>8}")
         self.stdout.write(
             "Dry run: nothing was erased" if dry_run else "Erased, and what comes late with the next task"
         )
