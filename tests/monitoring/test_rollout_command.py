@@ -155,6 +155,13 @@ def test_history_shows_what_was_forced(phases: Phases) -> None:
     assert "olga" not in run("rollout", "history", "--limit", 0)
 
 
+def test_waffle_delete_deletes_what_is_named(phases: Phases) -> None:
+    with pytest.raises(CommandError, match="Say what to delete"):
+        run("waffle_delete")
+    Switch.objects.create(name="of_another_app")
+    assert run("waffle_delete", "--switches", "of_another_app") == "Deleted 1 Switches\n"
+
+
 def test_waffle_commands_are_ours(phases: Phases) -> None:
     phases(100, 100, 5)
     assert "phase3_cache_first\t5 %" in run("waffle_flag", "--list")

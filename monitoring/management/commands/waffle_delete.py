@@ -14,6 +14,8 @@ _OURS = {*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP}
 
 class Command(waffle_delete.Command):
     def handle(self, *args: Any, **options: Any) -> None:
+        if not any(options[f"{kind}_names"] for kind in ("flag", "sample", "switch")):
+            raise CommandError("Say what to delete: --flags, --samples or --switches, each with names")
         for kind in ("flag_names", "switch_names"):
             if ours := sorted(_OURS & set(options[kind] or ())):
                 raise CommandError(f"{ours[0]} steers the rollout and is not deleted: set it to 0, or turn it off")
