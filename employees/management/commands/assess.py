@@ -28,7 +28,7 @@ class Command(BaseCommand):
         for title in ("totals", "by_source", "configuration", "cache"):
             table = Table(title.replace("_", " "), "")
             for name, value in report[title].items():
-                table.add_row(name, str(value))
+                table.add_row(name, "—" if value is None else str(value))
             console.print(table)
         blockers = report["blockers"]
         self.stdout.write("Phase 1 is blocked by:" if blockers else "Nothing blocks phase 1.")
