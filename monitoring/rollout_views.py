@@ -82,6 +82,8 @@ class RolloutChangeView(APIView):
         asked = ChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         given = asked.validated_data
+        if self.action == "set" and given["phase"] is None:
+            raise serializers.ValidationError({"phase": [asked.fields["phase"].error_messages["required"]]})
         if given["force"] and not request.user.has_perm(FORCE):
             raise PermissionDenied(_("To go past gates that do not pass takes a permission of its own"))
         order = Order(

@@ -272,6 +272,13 @@ def test_a_rule_for_no_university_is_refused(
     assert client.post(f"/admin/rollout/scope/{lost.pk}/change/", form | {"university_id": 999}).status_code == 302
 
 
+def test_the_api_says_that_the_phase_is_missing(phases: Phases, api: APIClient) -> None:
+    answer = api.post("/monitoring/rollout/set", {"percent": "5", "reason": "x"}, format="json")
+    assert answer.status_code == 400
+    assert answer.json()["error"]["details"] == {"phase": ["This field is required."]}
+    assert api.post("/monitoring/rollout/pause", {"reason": "x"}, format="json").status_code == 200
+
+
 def test_the_api_is_for_staff(phases: Phases, api: APIClient) -> None:
     reader = APIClient()
     reader.force_authenticate(User.objects.create_user("reader"))
