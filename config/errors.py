@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
-from django.http import HttpRequest, HttpResponse, JsonResponse
+from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
@@ -76,6 +76,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if why := _unavailable(error):
         set_rollback()
         return Response(body(503, why), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+    if isinstance(error, Http404):
+        # Django's text is English and names the model.
+        error = exceptions.NotFound(_("there is nothing at this path"))
     response = exception_handler(error, context)
     if response is not None:
         message, details = _told(response.data)

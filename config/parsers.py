@@ -1,6 +1,7 @@
 import re
 from typing import Any
 
+from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
@@ -17,7 +18,12 @@ class BoundedJSONParser(JSONParser):
         try:
             return _whole(super().parse(stream, media_type, parser_context))
         except RecursionError:
-            raise ParseError("JSON parse error - nested too deeply") from None
+            raise ParseError(_("the body is nested too deeply")) from None
+        except ParseError as error:
+            # REST framework's text is English, and so is Python's behind it.
+            if at := getattr(error.__context__, "pos", None):
+                raise ParseError(_("the body is not JSON: see its character %(at)d") % {"at": at + 1}) from None
+            raise ParseError(_("the body is not JSON")) from None
 
 
 def _whole(value: Any) -> Any:

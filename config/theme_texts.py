@@ -156,4 +156,7 @@ TEXTS = (
     gettext_noop("Deleted %(type_name)s"),
     gettext_noop("View %s"),
     gettext_noop("Choose a date from the list below to revert to a previous version of this object."),
+    # REST framework's: a number is filled in before it is translated.
+    gettext_noop("Expected available in {wait} second."),
+    gettext_noop("Expected available in {wait} seconds."),
 )
