@@ -97,7 +97,7 @@ bench-directory: development ## measure creates, searches and the backfill of a 
 	$(PY) -m tests.servers $(PY) -m tests.bench.backfill
 
 messages: development ## collect the texts into the Russian catalogue and compile it (needs gettext)
-	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py makemessages --locale ru --no-location --no-obsolete \
+	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py makemessages --locale ru --no-location --no-obsolete --no-wrap \
 		--ignore tests --ignore staticfiles --ignore .data --ignore .venv
 	msgattrib --only-fuzzy --no-wrap locale/ru/LC_MESSAGES/django.po
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
