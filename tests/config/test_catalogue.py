@@ -13,6 +13,7 @@ import simple_history
 import unfold
 from django.test import Client
 from django.utils import translation
+from rest_framework.exceptions import Throttled
 
 from tests.config.catalogue import CATALOGUE, messages, missing
 
@@ -81,3 +82,8 @@ def test_the_api_answers_in_the_language_that_is_asked_for(client: Client, setti
     assert {answer["code"] for answer in answers.values()} == {"NOT_FOUND"}
     assert answers["en"]["message"] == "there is nothing at this path"
     assert answers[""]["message"] == answers["ru"]["message"] == answers["de"]["message"] == "по этому пути ничего нет"
+
+
+def test_the_packages_behind_the_api_do_too() -> None:
+    with translation.override("ru"):
+        assert Throttled(900, "Постойте.").detail == "Постойте. Повторите через 900 с."
