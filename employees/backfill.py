@@ -14,13 +14,15 @@ from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Max
 from django.utils import timezone
+from django.utils.translation import gettext_noop
 
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 from employees.models.backfill import UNDO_FOR
 from profiles import names
 from profiles.rollout.controls import is_latched
 
-STOPPED = "the emergency stop is latched"
+STOPPED = gettext_noop("the emergency stop is latched")
+MOSTLY_FAILED = gettext_noop("more than half of the last 50 batches failed")
 SETTLED = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
 SMALLEST, LARGEST = 100, 20_000
 JUDGED_BATCHES = 50
@@ -221,7 +223,7 @@ def _failed(run: BackfillRun, error: DatabaseError) -> bool:
     _advance(run, until_id, seen)
     lately = list(run.batches.order_by("-id").values_list("status", flat=True)[:JUDGED_BATCHES])
     if len(lately) == JUDGED_BATCHES and lately.count(BatchStatus.FAILED) * 2 > JUDGED_BATCHES:
-        BackfillRun.objects.filter(pk=run.pk).pause("more than half of the last 50 batches failed")
+        BackfillRun.objects.filter(pk=run.pk).pause(MOSTLY_FAILED)
         return False
     return True
 

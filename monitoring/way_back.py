@@ -72,7 +72,7 @@ def _pause_backfill(reason: Said) -> None:
     # A batch that keeps the run's row is not waited for: it is the last one, the next would see the latch. And where
     # the schema has gone back there is nothing to pause.
     with suppress(OperationalError, ProgrammingError), patient_transaction(_BACKFILL_PATIENCE_MS):
-        BackfillRun.objects.pause(_("emergency: %s") % reason)
+        BackfillRun.objects.pause(str(reason))
 
 
 def set_switch(name: str, is_active: bool, order: Order) -> Outcome:

@@ -123,7 +123,7 @@ DEEDS = {
 class BackfillRunAdmin(ModelAdmin):
     """Runs are begun by adding one; the worker does the rest, and the deeds steer it."""
 
-    list_display = ("id", "shown_status", "university", "progress", "rows_changed", "paused_because", "seen_at")
+    list_display = ("id", "shown_status", "university", "progress", "rows_changed", "shown_pause", "seen_at")
     list_select_related = ("university",)
     choices = ("university", "batch_target_ms", "pause_ms")
     autocomplete_fields = ("university",)
@@ -231,6 +231,10 @@ class BackfillRunAdmin(ModelAdmin):
     @display(description=gettext_lazy("status"), ordering="status", label=_STATUS_COLOURS)
     def shown_status(self, run: BackfillRun) -> tuple[str, str]:
         return run.status, run.get_status_display()
+
+    @display(description=gettext_lazy("paused because"))
+    def shown_pause(self, run: BackfillRun) -> str:
+        return run.pause_reason
 
     @display(description=gettext_lazy("progress"))
     def progress(self, run: BackfillRun) -> str:

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q, Value
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from employees.models.directory import University
@@ -78,6 +79,11 @@ class BackfillRun(models.Model):
             status=RunStatus.RUNNING, paused_because=""
         )
         self.refresh_from_db()
+
+    @property
+    def pause_reason(self) -> str:
+        """Return why it is paused; a reason that code gave is a text of the catalogue, read in the active language."""
+        return gettext(self.paused_because) if self.paused_because else ""
 
     @property
     def is_forgotten(self) -> bool:

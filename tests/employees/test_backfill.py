@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
-from django.utils import timezone
+from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 
 from employees import backfill
@@ -179,6 +179,10 @@ def test_it_stops_when_most_batches_fail(university: University, monkeypatch: py
     with pytest.raises(CommandError, match="more than half"):
         command("start", "--pause-ms", "0")
     assert BackfillBatch.objects.count() == 4
+    run = BackfillRun.objects.get()
+    assert run.pause_reason == "more than half of the last 50 batches failed"
+    with translation.override("ru"):
+        assert run.pause_reason == "из последних 50 пакетов не удалось больше половины"
 
 
 @pytest.mark.parametrize(("took", "size"), [(50, 2000), (100, 1000), (400, 500), (1, 2000), (10_000, 500)])

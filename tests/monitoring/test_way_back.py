@@ -132,7 +132,7 @@ def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: 
     assert BackfillRun.objects.get().status == "running"
     assert f"backfill {started.pk} is paused" in run("rollback", "emergency", "--reason", "wrong names")
     paused = BackfillRun.objects.get()
-    assert (paused.status, paused.paused_because) == ("paused", "emergency: wrong names")
+    assert (paused.status, paused.paused_because) == ("paused", "wrong names")
     with pytest.raises(CommandError, match="Paused: the emergency stop is latched"):
         run("backfill", "resume")
     assert "stays paused (the emergency stop is latched)" in run("rollout", "resume", "--reason", "right names")

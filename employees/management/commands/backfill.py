@@ -74,7 +74,7 @@ class Command(BaseCommand):
             self.stdout.write("No backfill has been started")
             return
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
-        because = f" ({run.paused_because})" if run.status == RunStatus.PAUSED else ""
+        because = f" ({run.pause_reason})" if run.status == RunStatus.PAUSED else ""
         self.stdout.write(
             f"Backfill {run.pk}: {run.status}{because}, {run.rows_seen} of {run.rows_total} looked at, "
             f"{run.rows_changed} changed, {failed} batches failed, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
@@ -146,7 +146,7 @@ class Command(BaseCommand):
         run.refresh_from_db()
         self.status({})
         if run.status == RunStatus.PAUSED and not self.is_detached:
-            raise CommandError(f"Paused: {run.paused_because}")
+            raise CommandError(f"Paused: {run.pause_reason}")
 
     def _progressed(self, run: BackfillRun) -> int:
         if run.status == RunStatus.UNDOING:

@@ -80,7 +80,7 @@ class Command(BaseCommand):
     def on_resume(self, **options: Any) -> Iterable[Any]:
         yield from console.outcome(changes.resume(order_of(**options)))
         for run in BackfillRun.objects.filter(status=RunStatus.PAUSED):
-            yield f"Backfill {run.pk} stays paused ({run.paused_because}): “backfill resume” goes on with it"
+            yield f"Backfill {run.pk} stays paused ({run.pause_reason}): “backfill resume” goes on with it"
 
     def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
         order = order_of(**options)
