@@ -15,8 +15,9 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def _static_files_aside(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    settings.STATIC_ROOT = tmp_path
+def _aside(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Write static files elsewhere, and leave the handlers of the log to later tests."""
+    settings.STATIC_ROOT, settings.LOGGING_CONFIG = tmp_path, None
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a-password-of-its-own")
 
 
