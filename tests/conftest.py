@@ -30,7 +30,6 @@ Phases = Callable[..., None]
 def pytest_collection_finish() -> None:
     """Spare the collector what the imports made: it lives as long as the tests, a tenth of which would look at it."""
     gc.freeze()
-    gc.set_threshold(20_000)
 
 
 @pytest.fixture(scope="session")
