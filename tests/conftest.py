@@ -41,6 +41,12 @@ def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.Djan
 
 
 @pytest.fixture(autouse=True)
+def _fast_passwords(settings: Settings) -> None:
+    """Hash passwords as no attacker is to be held up here: the real way takes a third of a second each."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
+@pytest.fixture(autouse=True)
 def _in_english(settings: Settings) -> Iterator[None]:
     """Tests read the English texts; those about Russian choose it."""
     settings.LANGUAGE_CODE = "en"
