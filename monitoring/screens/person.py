@@ -50,6 +50,10 @@ class Found:
     employee: Employee | None
     known: dict[str, Any] | None
 
+    @property
+    def max_id(self) -> str:
+        return (self.known and self.known["max_id"]) or (self.profile.user_id if self.profile else "")
+
 
 @screen(LOOK_UP)
 def look_up(request: HttpRequest) -> HttpResponse:

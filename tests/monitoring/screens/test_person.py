@@ -11,6 +11,7 @@ from django.test import Client
 
 from employees.models import Employee, Membership, University
 from monitoring.screens import person
+from profiles.erasure import erase
 from tests.conftest import Phases
 from tests.profiles.people import know
 
@@ -66,6 +67,30 @@ def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:
     found = person.find("7")
     assert found
     assert found.employee == employee
+
+
+@pytest.mark.parametrize("max_id", [None, "7"])
+def test_the_page_shows_an_employee_without_a_profile(
+    operator: Client, university: University, max_id: str | None
+) -> None:
+    Employee.objects.create(phone=PHONE, max_id=max_id, last_name="Петров", university=university)
+    content = operator.post("/admin/person/", {"who": PHONE}).content.decode()
+    assert "Петров" in content
+    assert f"<dd>{max_id or '—'}</dd>" in content
+
+
+def test_the_page_shows_a_phone_that_nobody_has(operator: Client) -> None:
+    answer = operator.post("/admin/person/", {"who": PHONE})
+    assert answer.status_code == 200
+    assert answer.context["found"].max_id == ""
+
+
+def test_the_page_shows_the_phone_of_an_erased_person(operator: Client, employee: Employee) -> None:
+    know("7", "Мария", "Кузнецова")
+    erase("7", by="tester", reason="they asked")
+    answer = operator.post("/admin/person/", {"who": PHONE})
+    assert answer.status_code == 200
+    assert "Мария" not in answer.content.decode()
 
 
 def test_it_finds_nobody() -> None:
