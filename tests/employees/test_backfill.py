@@ -162,7 +162,7 @@ def test_a_failed_batch_is_noted_passed_and_retried(university: University, monk
 
     monkeypatch.setattr(backfill, "_fill", failing)
     assert "4 changed, 1 batches failed" in command("start", "--pause-ms", "0")
-    assert BackfillBatch.objects.get(status="failed").error == "DatabaseError: deadlock"
+    assert BackfillBatch.objects.get(status="failed").error == "DatabaseError", "the text of one may quote a row"
     assert "1 of 1" in command("retry-failed")
     assert Employee.objects.filter(profile_source="webhook").count() == 6
 

@@ -1,14 +1,16 @@
 """A poison update: tried again later and later, then a dead letter; it holds up nobody."""
 
 import json
+import re
 from datetime import timedelta
 from typing import Any
 
 import pytest
 import time_machine
-from django.db import OperationalError, ProgrammingError
+from django.db import DataError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
+from config import tracebacks
 from profiles.models import Profile
 from tests.webhooks.sending import send
 from webhooks import updates
@@ -64,6 +66,31 @@ def test_it_ends_as_a_dead_letter_with_its_traceback() -> None:
     assert update.finished_at
     assert update.body
     assert len(update.error) <= 8 * 1024
+
+
+def test_it_keeps_nothing_of_the_row_that_the_database_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL tells the whole row: “Failing row contains (30005, Бум, …)”."""
+
+    row: dict[str, Any] = {"user_id": "30005", "first_name": "Бум", "last_updated": timezone.now()}
+
+    def without_clock(*args: object) -> None:
+        Profile.objects.create(**row)
+
+    arrive(7)
+    monkeypatch.setattr("profiles.models.ProfileQuerySet.absorb", without_clock)
+    process_inbox()
+    kept = InboxUpdate.objects.get().error
+    assert "profile_cache_first_name_has_clock" in kept.splitlines()[-1]
+    assert "in without_clock" in kept
+    assert not [word for word in ("30005", "Бум", "DETAIL") if word in kept]
+
+
+@pytest.mark.parametrize("statement", ["SELECT 'Бум'::bigint", "SELECT repeat('x', 3)::date -- Бум"])
+def test_it_keeps_no_value_that_the_database_could_not_read(statement: str) -> None:
+    with pytest.raises(DataError) as refused, connection.cursor() as cursor:
+        cursor.execute(statement)
+    assert re.fullmatch("DataError: 22...", tracebacks.line_of(refused.value))
+    assert "Бум" not in tracebacks.text_of(refused.value)
 
 
 def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
