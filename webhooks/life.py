@@ -27,14 +27,15 @@ class Step:
 
 
 def life_of(update: InboxUpdate) -> list[Step]:
-    """Return the steps of an update's life in their order: received, tried, finished, and with what effect."""
+    """Return the steps of an update's life in their order: received, tried, finished, and what came of it."""
     steps = [Step(_("Received"), update.received_at, update.update_type)]
     if update.tries:
         failed = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
         steps.append(Step(failed, None, last_line(update.error), "wait"))
     if update.state == State.PENDING:
         return [*steps, Step(_("Next try"), update.next_try_at)]
-    return [*steps, _end(update), _effect(update)]
+    # What was not read has no effect of its own: why is told by its end.
+    return [*steps, _end(update), _effect(update)] if update.state == State.DONE else [*steps, _end(update)]
 
 
 _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
