@@ -5,6 +5,7 @@ from http import HTTPStatus
 from typing import Any
 
 import pytest
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Permission, User
 from django.db import IntegrityError, transaction
 from django.test import Client
@@ -45,6 +46,11 @@ def test_it_works() -> None:
         assert words in page, words
     assert "alert(1)" not in page
     assert "No effect" not in page, "it was not even read"
+
+
+def test_the_person_is_linked_whatever_their_id() -> None:
+    page = client_with("view_inboxupdate", "view_profile").get(page_of(row(user_id="u_2Fx"))).content.decode()
+    assert f'href="{reverse("admin:profiles_profile_change", args=[quote("u_2Fx")])}"' in page
 
 
 def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> None:
