@@ -18,9 +18,11 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.read_only import ReadOnlyAdmin
+from employees.admin import admin_scope
 from monitoring.alerts import answers
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
+from monitoring.screens.access import of_everybody
 
 HOURS = [
     (1, gettext_lazy("1 hour")),
@@ -103,7 +105,7 @@ class AlertAdmin(ReadOnlyAdmin):
     show_full_result_count = False
 
     def get_urls(self) -> list[Any]:
-        answer = self.admin_site.admin_view(self.answer)
+        answer = self.admin_site.admin_view(of_everybody(self.answer))
         return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
@@ -119,7 +121,8 @@ class AlertAdmin(ReadOnlyAdmin):
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             alert = response.context_data["original"]
-            possible = self._possible(alert) if self.may_answer(request) else []
+            may_answer = self.may_answer(request) and admin_scope(request) is None
+            possible = self._possible(alert) if may_answer else []
             urls = [
                 (reverse("admin:monitoring_alert_answer", args=[alert.pk, name]), ANSWERS[name][0]) for name in possible
             ]

@@ -20,6 +20,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from employees import backfill
+from employees.admin.access import admin_scope
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
 
@@ -153,6 +154,22 @@ class BackfillRunAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
         return False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillRun]:
+        """Return the runs over the universities that the user looks after; every view of a run finds it here."""
+        runs: QuerySet[BackfillRun] = super().get_queryset(request)
+        scope = admin_scope(request)
+        return runs if scope is None else runs.filter(university__in=scope.universities())
+
+    def get_form(
+        self, request: HttpRequest, obj: BackfillRun | None = None, change: bool = False, **kwargs: Any
+    ) -> Any:
+        """Have those whom one university is left begin runs over that one: an empty choice is all of them."""
+        form = super().get_form(request, obj, change, **kwargs)
+        scope = admin_scope(request)
+        if scope is not None and (field := form.base_fields.get("university")):
+            field.queryset, field.required, field.help_text = scope.universities(), True, ""
+        return form
 
     def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:
         obj.requested_by_id = request.user.pk

@@ -5,7 +5,9 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 from django.urls import reverse
 
-from employees.models import Employee, Membership, University
+from employees.models import BackfillRun, Employee, Membership, RunStatus, University
+from monitoring.alerts.kinds import Kind
+from monitoring.alerts.models import Alert
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.webhooks.inbox_rows import row
@@ -66,6 +68,50 @@ def test_nothing_is_replayed_or_looked_at(own: Client) -> None:
     assert own.post("/admin/webhooks/inboxupdate/", {"action": "replay_selected"}).status_code == 403
     update.refresh_from_db()
     assert update.state == State.DEAD
+
+
+def test_backfills_are_those_of_the_university(own: Client, university: University) -> None:
+    other = University.objects.create(name="Другой")
+    done = {"status": RunStatus.DONE, "until_id": 0}
+    theirs = BackfillRun.objects.create(university=university, **done)
+    foreign = [BackfillRun.objects.create(university=one, **done) for one in (None, other)]
+    runs = "/admin/employees/backfillrun/"
+    assert list(own.get(runs).context["cl"].result_list) == [theirs]
+    assert own.get(f"{runs}{theirs.pk}/progress/").status_code == 200
+    for run in foreign:
+        assert own.get(f"{runs}{run.pk}/progress/").status_code == 404
+        assert own.post(f"{runs}{run.pk}/do/undo/", {"reason": "r"}).status_code == 404
+    own.post(f"{runs}{theirs.pk}/do/undo/", {"reason": "r"})
+    assert list(BackfillRun.objects.filter(status=RunStatus.UNDOING)) == [theirs]
+
+
+def test_a_backfill_is_begun_over_the_university_alone(own: Client, university: University) -> None:
+    other = University.objects.create(name="Другой")
+    given = {"batch_target_ms": 100, "pause_ms": 0}
+    for refused in ({}, {"university": other.pk}):
+        page = own.post("/admin/employees/backfillrun/add/", given | refused)
+        assert "university" in page.context["adminform"].errors
+    assert not BackfillRun.objects.exists()
+    own.post("/admin/employees/backfillrun/add/", given | {"university": university.pk})
+    assert BackfillRun.objects.get().university == university
+
+
+@pytest.mark.parametrize("answer", ["acknowledge", "mute", "unmute"])
+def test_the_systems_alerts_are_answered_by_others(own: Client, answer: str) -> None:
+    alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
+    page = f"/admin/monitoring/alert/{alert.pk}/"
+    assert f"{page}answer/" not in own.get(f"{page}change/").content.decode()
+    refused = own.post(f"{page}answer/{answer}/", {"hours": 1, "reason": "r"})
+    assert refused.status_code == 403
+    assert WHY in refused.content.decode()
+    alert.refresh_from_db()
+    assert (alert.acknowledged_at, alert.muted_until) == (None, None)
+    assert operator("whole").get(f"{page}answer/{answer}/").status_code == 200
+
+
+def test_an_emergency_is_stopped_by_them_too(own: Client, phases: Phases) -> None:
+    phases(100, 100)
+    assert own.get("/admin/emergency/").status_code == 200
 
 
 def test_the_menu_does_not_offer_them(own: Client) -> None:
