@@ -7,6 +7,8 @@ from unfold.admin import ModelAdmin
 class ReadOnlyAdmin(ModelAdmin):
     """Rows that the system writes: the admin shows them, and neither adds, changes nor deletes any."""
 
+    show_full_result_count = False
+
     def has_add_permission(self, request: HttpRequest) -> bool:
         return False
 

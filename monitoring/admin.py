@@ -17,6 +17,7 @@ from unfold.admin import ModelAdmin
 from waffle.models import Switch
 
 from config import headings
+from config.read_only import ReadOnlyAdmin
 from employees.models import University
 from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.findings import Finding
@@ -33,19 +34,6 @@ from profiles.rollout.sentences import Sentence
 
 __all__ = ["alert_admin", "people_admin"]
 headings.make_once()
-
-
-class ReadOnlyAdmin(ModelAdmin):
-    show_full_result_count = False
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
 
 
 class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -102,7 +102,6 @@ class AlertAdmin(ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")
     change_form_template = "admin/alert.html"
-    show_full_result_count = False
 
     def get_urls(self) -> list[Any]:
         answer = self.admin_site.admin_view(of_everybody(self.answer))

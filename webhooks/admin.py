@@ -36,7 +36,6 @@ class ReasonForm(forms.Form):
 class LargeTableAdmin(ReadOnlyAdmin):
     """Lists of millions of rows, which no page may count or sort."""
 
-    show_full_result_count = False
     paginator = BoundedPaginator
     # Half of Django's hundred: the theme draws each badge by a template.
     list_per_page = 50

@@ -41,7 +41,6 @@ class UnresolvedNameAdmin(ReadOnlyAdmin):
     list_select_related = ("employee__university",)
     ordering = ("next_try_at",)
     paginator = BoundedPaginator
-    show_full_result_count = False
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UnresolvedName]:
         rows: QuerySet[UnresolvedName] = super().get_queryset(request)
