@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.html import format_html_join
@@ -18,6 +18,7 @@ from waffle.models import Switch
 
 from config import headings
 from config.read_only import ReadOnlyAdmin
+from employees.admin import admin_scope
 from employees.models import University
 from monitoring import alert_admin, checklist, people_admin, steering, way_back
 from monitoring.findings import Finding
@@ -177,6 +178,11 @@ class ScopeAdmin(SteeredAdmin):
     form = ScopeForm
     list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
     fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Scope]:
+        rules_of_all: QuerySet[Scope] = super().get_queryset(request)
+        limits = admin_scope(request)
+        return rules_of_all.filter(university_id__in=limits.universities()) if limits else rules_of_all
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return bool(ModelAdmin.has_add_permission(self, request))

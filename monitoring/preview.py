@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Collection
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from operator import add
@@ -74,6 +75,12 @@ class Preview:
     @property
     def without_profile(self) -> int:
         return sum(share.without_profile for share in self.universities)
+
+    def only_of(self, universities: Collection[int]) -> Preview:
+        """Return the same for these universities alone, people aside."""
+        return replace(
+            self, universities=[share for share in self.universities if share.university_id in universities], people=[]
+        )
 
     @property
     def api_calls_per_day(self) -> float:

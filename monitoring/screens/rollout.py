@@ -13,6 +13,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from waffle.models import Switch
 
+from employees.access import Scope as Limits
+from employees.admin import admin_scope
 from employees.models import University
 from monitoring.evidence import Tally
 from monitoring.figures import DAYS, figure
@@ -31,7 +33,10 @@ _INCIDENTS = ("emergency", "roll-back")
 
 @screen(SEE_ROLLOUT)
 def overview(request: HttpRequest) -> HttpResponse:
-    context = standing() | {"scopes": scopes(), "plans": Plan.objects.filter(state=PlanState.PLANNED)}
+    context = standing() | {
+        "scopes": scopes(admin_scope(request)),
+        "plans": Plan.objects.filter(state=PlanState.PLANNED),
+    }
     return page(
         request, "rollout.html", _("Rollout"), may=may(request), changes=latest(), timeline=timeline(), **context
     )
@@ -55,9 +60,10 @@ def standing() -> dict[str, Any]:
     }
 
 
-def scopes() -> list[Scope]:
-    """Return the universities' rules in force, each with its university's name."""
-    found = list(Scope.objects.in_force().order_by("phase", "university_id"))
+def scopes(limits: Limits | None) -> list[Scope]:
+    """Return the universities' rules in force, or those of a reader's own, each with its university's name."""
+    rules = Scope.objects.in_force().order_by("phase", "university_id")
+    found = list(rules.filter(university_id__in=limits.universities()) if limits else rules)
     names = dict(University.objects.filter(pk__in=[scope.university_id for scope in found]).values_list("pk", "name"))
     for scope in found:
         scope.university_name = names.get(scope.university_id, f"#{scope.university_id}")  # type: ignore[attr-defined]

@@ -87,9 +87,11 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         planned = changes.set_percent(name, target, Order("preview", _("preview"), is_dry_run=True))
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
-    # Names of people are for those who look after all of them.
-    people = 0 if admin_scope(request) else PEOPLE_SHOWN
-    seen = preview.preview(name, phase, target, people, is_kept_enough=True)
+    # Names of people, and other universities, are for those who look after all of them.
+    scope = admin_scope(request)
+    seen = preview.preview(name, phase, target, 0 if scope else PEOPLE_SHOWN, is_kept_enough=True)
+    if scope:
+        seen = seen.only_of(set(scope.universities().values_list("pk", flat=True)))
     judged = gates.judge(phase, target) if target > seen.current else None
     told = list(map(_told, judged.findings)) if judged else []
     context = {

@@ -8,6 +8,7 @@ from django.urls import reverse
 from employees.models import BackfillRun, Employee, Membership, RunStatus, University
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
+from profiles.rollout.models import Scope
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.webhooks.inbox_rows import row
@@ -129,6 +130,30 @@ def test_a_preview_names_nobody_to_them(own: Client, phases: Phases, university:
     path = "/admin/steer/3/preview/?percent=100"
     assert "Петров" not in own.get(path).content.decode()
     assert "Петров" in operator("whole").get(path).content.decode()
+
+
+def test_a_preview_counts_no_other_university(own: Client, phases: Phases, university: University) -> None:
+    phases(100, 100)
+    other = University.objects.create(name="Другой")
+    for number, one in enumerate((university, other, other)):
+        Employee.objects.create(phone=f"+7916000000{number}", university=one)
+    path = "/admin/steer/3/preview/?percent=100"
+    seen, whole = (client.get(path) for client in (own, operator("whole")))
+    assert [share.name for share in seen.context["seen"].universities] == [university.name]
+    assert (seen.context["seen"].total, whole.context["seen"].total) == (1, 3)
+    assert "Другой" not in seen.content.decode()
+    assert "Другой" in whole.content.decode()
+
+
+def test_rules_of_other_universities_are_not_listed(own: Client, university: University) -> None:
+    other = University.objects.create(name="Другой")
+    for one in (university, other):
+        Scope.objects.create(university_id=one.pk, reason=f"because of {one.pk}")
+    for path in ("/admin/rollout/", "/admin/rollout/scope/"):
+        page = own.get(path).content.decode()
+        assert f"because of {university.pk}" in page
+        assert f"because of {other.pk}" not in page
+    assert f"because of {other.pk}" in operator("whole").get("/admin/rollout/").content.decode()
 
 
 def test_somebody_unknown_is_asked_to_log_in() -> None:
