@@ -62,7 +62,9 @@ def status(rollout: Rollout, controls: Controls, spread: Convergence) -> Iterabl
         yield f"[yellow]paused: {controls.held_for}[/]"
     yield converged(spread)
     for plan in Plan.objects.filter(state=PlanState.PLANNED):
-        yield f"planned: phase {plan.phase} to {rules.shown(plan.percent)} % at {plan.due_at:%F %H:%M} by {plan.by}"
+        void = "" if plan.revision == rollout.revision else ", void: the rollout has changed since"
+        step = f"phase {plan.phase} to {rules.shown(plan.percent)} %"
+        yield f"planned: {step} at {plan.due_at:%F %H:%M} by {plan.by}{void}"
 
 
 def _condition(name: str, controls: Controls) -> tuple[str, str]:

@@ -16,9 +16,10 @@ from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from django.views.decorators.http import require_POST
 
 from employees.models import University
-from monitoring import way_back
+from monitoring import steering, way_back
 from monitoring.screens.access import OPERATE, page, screen
 from monitoring.screens.phases import TITLES
 from monitoring.screens.steer import order_of
@@ -131,3 +132,13 @@ def deed(request: HttpRequest, name: str) -> HttpResponse:
         field.widget.attrs["class"] = "s-input"
     context = {"deed": chosen, "form": form, "reason": request.POST.get("reason", ""), "rollout": Rollout.current()}
     return page(request, "deed.html", chosen.title, **context)
+
+
+@screen(OPERATE)
+@require_POST
+def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
+    if steering.cancel(pk, request.user.get_username()):
+        messages.success(request, _("The planned step is cancelled."))
+    else:
+        messages.error(request, _("This step is not planned any more."))
+    return HttpResponseRedirect(reverse("screens:rollout"))

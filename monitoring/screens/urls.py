@@ -23,6 +23,7 @@ urlpatterns = [
     path("steer/<int:phase>/", steer.step, name="step"),
     path("steer/<int:phase>/preview/", steer.step_preview, name="step-preview"),
     *(path(f"steer/{name}/", deeds.deed, {"name": name}, name=name) for name in deeds.DEEDS),
+    path("steer/plan/<int:pk>/cancel/", deeds.cancel_plan, name="plan-cancel"),
     path("steer/<slug:action>/", steer.act, name="steer"),
     path("emergency/", emergency.stop, name="emergency"),
     path("comparisons/", comparisons.explorer, name="comparisons"),

@@ -3,15 +3,20 @@
 from __future__ import annotations
 
 from datetime import timedelta
+from io import StringIO
 
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from employees.models import University
+from monitoring import steering
 from monitoring.screens.deeds import DEEDS
-from profiles.rollout.models import Change, OnBreach, Plan, Rollout
+from profiles.rollout import changes
+from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
+from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.screens.test_steering import given
 
@@ -29,6 +34,43 @@ def test_it_works(operator: Client, phases: Phases) -> None:
     plan = Plan.objects.get()
     assert (plan.phase, int(plan.percent), plan.by, plan.reason) == (3, 50, "root", "проверено")
     assert "проверено" in operator.get("/admin/rollout/").content.decode()
+
+
+def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    planned = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    void = "Void: the rollout has changed since"
+    assert void not in operator.get("/admin/rollout/").content.decode()
+    changes.set_percent(3, 5, Order("boris", "too fast"))
+    assert void in operator.get("/admin/rollout/").content.decode()
+    out = StringIO()
+    call_command("rollout", "status", stdout=out)
+    assert "by anna, void: the rollout has changed since" in " ".join(out.getvalue().split())
+    assert steering.fire(planned).startswith("Dropped")
+
+
+def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    plan = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    cancel = f"/admin/steer/plan/{plan.pk}/cancel/"
+    assert cancel in operator.get("/admin/rollout/").content.decode()
+    assert operator.get(cancel).status_code == 405
+    assert "The planned step is cancelled." in operator.post(cancel, follow=True).content.decode()
+    plan.refresh_from_db()
+    assert (plan.state, plan.text) == (PlanState.DROPPED, "Cancelled by root")
+    assert "This step is not planned any more." in operator.post(cancel, follow=True).content.decode()
+
+
+def test_who_may_only_look_cancels_nothing(client: Client, phases: Phases) -> None:
+    plan = changes.plan(1, 100, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
+    client.force_login(viewer)
+    cancel = f"/admin/steer/plan/{plan.pk}/cancel/"
+    assert cancel not in client.get("/admin/rollout/").content.decode()
+    assert client.post(cancel).status_code == 403
+    plan.refresh_from_db()
+    assert plan.state == PlanState.PLANNED
 
 
 @pytest.mark.parametrize("wrong", [{"due_at": in_hours(-1)}, {"percent": "101"}, {"reason": " "}, {"phase": "7"}])
