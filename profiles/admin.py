@@ -4,20 +4,24 @@ from collections.abc import Sequence
 from typing import Any
 
 from django import forms
-from django.contrib import admin
+from django.contrib import admin, messages
+from django.contrib.admin.actions import delete_selected
+from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
-from django.http import HttpRequest
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
+from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.paging import BoundedPaginator
 from config.read_only import ReadOnlyAdmin
-from profiles import cache, names
+from profiles import admin_log, cache, names
 from profiles.erasure import erase
 from profiles.identity import user_id_of
 from profiles.models import PhoneLink, Profile, ProfileSource
+from profiles.rollout.sentences import Sentence
 from profiles.sightings import Claim, Sighting
 from profiles.tombstones import Erasure
 
@@ -75,9 +79,21 @@ class SourceFilter(DropdownFilter):
         return queryset.filter(source=self.value()) if self.value() else queryset
 
 
+class ErasureForm(forms.Form):
+    reason = forms.CharField(
+        label=_("reason"),
+        help_text=_("kept for good: no names"),
+        max_length=500,
+        widget=UnfoldAdminTextInputWidget,
+        error_messages={"required": _("Nobody is erased without a reason.")},
+    )
+
+
 @admin.register(Profile)
 class ProfileAdmin(ModelAdmin):
     form = ProfileForm
+    actions = ("delete_selected",)
+    delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"
     list_display = ("user_id", *_NAMES, "shown_source", "last_updated")
     sortable_by = ("user_id",)
     list_filter = (SourceFilter,)
@@ -121,8 +137,38 @@ class ProfileAdmin(ModelAdmin):
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return [*people, words], {self.opts.verbose_name_plural: len(people)}, refused, []
 
+    def delete_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        if request.method == "POST" and not self._has_reason(request):
+            return HttpResponseRedirect(request.get_full_path())
+        context = {"form": ErasureForm()} | (extra_context or {})
+        response: HttpResponse = super().delete_view(request, object_id, context)
+        return response
+
+    @admin.action(description=_("Erase the selected people"), permissions=["delete"])
+    def delete_selected(self, request: HttpRequest, queryset: QuerySet[Profile]) -> HttpResponse | None:
+        if "post" in request.POST and not self._has_reason(request):
+            return None
+        response = delete_selected(self, request, queryset)
+        if response is not None and response.context_data is not None:
+            response.context_data["form"] = ErasureForm()
+        return response
+
+    def _has_reason(self, request: HttpRequest) -> bool:
+        form = ErasureForm(request.POST)
+        if not form.is_valid():
+            self.message_user(request, " ".join(map(str, form.errors["reason"])), messages.ERROR)
+        return form.is_valid()
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
+        """Leave the record to the erasure's own: Django's would keep the MAX id."""
+        return []
+
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
-        erase(obj.user_id, by=request.user.get_username(), reason="in the admin")
+        form = ErasureForm(request.POST)
+        form.full_clean()
+        erase(obj.user_id, by=request.user.get_username(), reason=form.cleaned_data["reason"])
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
         for profile in queryset:
@@ -139,6 +185,12 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return bool(ModelAdmin.has_delete_permission(self, request, obj))
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
+        """Record that links went, and not whose: Django would keep the MAX id."""
+        for _link in queryset:
+            admin_log.record(request, Sentence("A person's link to a phone was taken away"), PhoneLink)
+        return []
 
 
 @admin.register(Erasure)

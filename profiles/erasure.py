@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
+from django.contrib.admin.models import LogEntry
 from django.db import transaction
 from django.db.models import Q
 from django.dispatch import Signal
@@ -19,7 +20,7 @@ from django.utils import timezone
 from profiles import cache
 from profiles.comparison import hash_of as hash_of_phone
 from profiles.models import Comparison, DirectAnswer, PhoneLink, Profile, WaitingComparison
-from profiles.tombstones import Erasure, Tombstone
+from profiles.tombstones import Erasure, Tombstone, hash_of
 
 # Longer than a request may take that has read the profile before it was gone.
 ONCE_MORE_AFTER = timedelta(minutes=1)
@@ -96,6 +97,10 @@ def _erase(person: Person) -> Person:
         person.erased["phone_links"] += links.delete()[0]
     theirs = Q(phone__in=person.phones)
     person.erased["direct_answers"] += DirectAnswer.objects.filter(theirs | Q(user_id=person.user_id)).delete()[0]
+    logged = LogEntry.objects.filter(content_type__app_label="profiles").filter(
+        Q(object_id=person.user_id) | Q(object_repr=person.user_id)
+    )
+    person.erased["django_admin_log"] += logged.update(object_id=None, object_repr=hash_of(person.user_id)[:12])
     waiting = WaitingComparison.objects.filter(theirs | Q(max_id=person.user_id))
     person.erased["comparisons_waiting"] += waiting.delete()[0]
     compared = Comparison.objects.filter(key_hash__in=map(hash_of_phone, person.phones))

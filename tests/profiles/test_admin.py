@@ -67,6 +67,6 @@ def test_names_by_hand_are_cleaned(operator: Client, redis: Redis) -> None:
 
 def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> None:
     know("7")
-    operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes"})
+    operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes", "reason": "asked to"})
     assert not Profile.objects.exists()
     assert not redis.exists("profile:user:7")

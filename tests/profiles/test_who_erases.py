@@ -4,6 +4,8 @@ import logging
 from io import StringIO
 
 import pytest
+from django.contrib.admin.models import LogEntry
+from django.contrib.admin.utils import quote
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.db import IntegrityError, transaction
@@ -14,9 +16,11 @@ from rest_framework.test import APIClient
 
 from employees.history.models import EmployeeVersion
 from employees.models import Employee, University
+from profiles.models import PhoneLink, Profile
 from profiles.tombstones import Erasure, Tombstone
 from tests.conftest import client_of
 from tests.profiles.everywhere import EVERYWHERE, FIRST, ID, LAST, OWN, TOKEN, person_everywhere, places
+from tests.profiles.people import know
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 
@@ -58,9 +62,55 @@ def test_it_refuses_what_is_no_id(api: APIClient, user_id: str) -> None:
 
 def test_the_admin_erases_as_well(client: Client, employee: Employee, superadmin: User, redis: Redis) -> None:
     client.force_login(superadmin)
-    assert client.post(f"/admin/profiles/profile/{ID}/delete/", {"post": "yes"}).status_code == 302
+    assert (
+        client.post(f"/admin/profiles/profile/{ID}/delete/", {"post": "yes", "reason": "asked to"}).status_code == 302
+    )
     assert places(redis, FIRST, LAST, OWN) == set()
     assert client.get("/admin/profiles/erasure/").status_code == 200
+
+
+def test_the_admin_keeps_a_reason_and_no_id(client: Client, employee: Employee, superadmin: User) -> None:
+    client.force_login(superadmin)
+    page = f"/admin/profiles/profile/{ID}/"
+    client.post(f"{page}change/", {"first_name": FIRST, "last_name": "", "user_provided_name": ""})
+    assert LogEntry.objects.filter(object_id=ID).exists()
+    client.post(f"{page}delete/", {"post": "yes", "reason": "asked to"})
+    assert (Erasure.objects.get().by, Erasure.objects.get().reason) == ("root", "asked to")
+    kept = LogEntry.objects.values_list("object_id", "object_repr", "change_message")
+    assert not [row for row in kept if ID in "".join(map(str, row))]
+
+
+@pytest.mark.parametrize("reason", [{}, {"reason": " "}, {"reason": "x" * 501}])
+def test_the_admin_refuses_without_a_reason(
+    client: Client, employee: Employee, superadmin: User, reason: dict[str, str]
+) -> None:
+    client.force_login(superadmin)
+    chosen = {"action": "delete_selected", "_selected_action": ID, "post": "yes"}
+    for path, given in ((f"{ID}/delete/", {"post": "yes"}), ("", chosen)):
+        page = client.post(f"/admin/profiles/profile/{path}", given | reason, follow=True)
+        assert [message.level_tag for message in page.context["messages"]] == ["error"]
+    assert Profile.objects.filter(pk=ID).exists()
+    assert not Erasure.objects.exists()
+
+
+def test_several_are_erased_for_one_reason(client: Client, employee: Employee, superadmin: User) -> None:
+    client.force_login(superadmin)
+    know("8")
+    chosen = {"action": "delete_selected", "_selected_action": [ID, "8"]}
+    confirm = client.post("/admin/profiles/profile/", chosen).content.decode()
+    assert all(f'name="{name}"' in confirm for name in ("_selected_action", "reason", "post"))
+    client.post("/admin/profiles/profile/", chosen | {"post": "yes", "reason": "asked to"})
+    assert list(Erasure.objects.values_list("reason", flat=True)) == ["asked to"] * 2
+    assert not LogEntry.objects.filter(content_type__app_label="profiles").exists()
+
+
+def test_a_link_that_is_taken_away_leaves_no_id(client: Client, employee: Employee, superadmin: User) -> None:
+    client.force_login(superadmin)
+    link = PhoneLink.objects.filter(user_id=ID)[0]
+    client.post(f"/admin/profiles/phonelink/{quote(link.pk)}/delete/", {"post": "yes"})
+    assert not PhoneLink.objects.filter(pk=link.pk).exists()
+    row = LogEntry.objects.get(content_type__app_label="profiles")
+    assert (row.object_id, row.object_repr) == (None, "A person's link to a phone was taken away")
 
 
 def run(*arguments: str) -> str:

@@ -1,0 +1,71 @@
+"""Django's log of the admin, told in the language of whoever reads it and without ids of people."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from django.conf import settings
+from django.contrib.admin.models import CHANGE, LogEntry
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import translation
+from django.utils.functional import Promise
+from unfold.admin import ModelAdmin
+
+from profiles.rollout.sentences import Sentence, to_columns
+
+_SAID = "said"
+_LENGTH = 200
+_DEED = "%(deed)s: %(reason)s"
+
+
+def deed(title: Promise, reason: str = "") -> Sentence:
+    """Return the sentence of something done for a reason, which stays in its operator's words."""
+    with translation.override(None):
+        name = Sentence(str(title))
+    return Sentence(_DEED, {"deed": name, "reason": reason}) if reason else name
+
+
+def record(request: HttpRequest, said: Sentence, about: Model | type[Model] | None = None) -> None:
+    """Leave a row about an object, a table or neither; the release before reads the text, as a change."""
+    text, kept = to_columns(said, _LENGTH)
+    row = about if isinstance(about, Model) else None
+    with translation.override(settings.LANGUAGE_CODE):
+        name = str(row)[:_LENGTH] if row else text
+    LogEntry.objects.create(
+        user_id=int(request.user.pk or 0),
+        content_type=ContentType.objects.get_for_model(about) if about else None,
+        object_id=row.pk if row else None,
+        object_repr=name,
+        action_flag=CHANGE,
+        change_message=json.dumps([{"changed": {"fields": [text]}, _SAID: kept}], ensure_ascii=False),
+    )
+
+
+def sentence_of(row: LogEntry) -> Sentence | None:
+    """Return what was recorded as a sentence; None for rows that are Django's own, or of a release before."""
+    if f'"{_SAID}"' not in row.change_message:
+        return None
+    try:
+        kept: Any = json.loads(row.change_message)[0][_SAID]
+    except (ValueError, LookupError, TypeError):
+        return None
+    return Sentence.from_json(kept)
+
+
+class ToldAdmin(ModelAdmin):
+    """Shows in an object's history what was recorded of it as sentences."""
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            rows = response.context_data["action_list"]
+            rows.object_list = list(rows.object_list)
+            for row in rows.object_list:
+                row.change_message = str(sentence_of(row) or row.change_message)
+        return response
