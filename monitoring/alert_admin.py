@@ -23,6 +23,8 @@ from monitoring.alerts import answers
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.screens.access import of_everybody
+from profiles import admin_log
+from profiles.admin_log import ToldAdmin
 
 HOURS = [
     (1, gettext_lazy("1 hour")),
@@ -87,7 +89,7 @@ ANSWERS: dict[str, tuple[Any, type[forms.Form], Answer]] = {
 
 
 @admin.register(Alert)
-class AlertAdmin(ReadOnlyAdmin):
+class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
     list_display = (
         "shown_severity",
         "told",
@@ -148,7 +150,7 @@ class AlertAdmin(ReadOnlyAdmin):
         except answers.AnswerRefused as refusal:
             messages.error(request, str(refusal))
             return
-        self.log_change(request, alert, f"{title}: {cleaned['reason']}" if cleaned.get("reason") else str(title))
+        admin_log.record(request, admin_log.deed(title, cleaned.get("reason", "")), alert)
         messages.success(request, text)
 
     def _possible(self, alert: Alert) -> list[str]:

@@ -15,6 +15,7 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.models import Signature
 from monitoring.screens import words
+from profiles import admin_log
 from profiles.rollout.models import Change
 from profiles.tombstones import Erasure
 from webhooks.models import RawLook, Replay
@@ -66,6 +67,12 @@ def _signature(row: Signature) -> Entry:
 
 
 def _log(row: LogEntry) -> Entry:
+    """Tell in the reader's language what was recorded as a sentence; the object's name is in that of who acted."""
+    said = admin_log.sentence_of(row)
+    if said:
+        about = f"{row.content_type} {row.object_id}" if row.object_id else str(said)
+        reason = str(said) if row.object_id else ""
+        return Entry(row.action_time, str(row.user), "admin", about, reason, row.get_admin_url() or "")
     what = f"{row.content_type or ''}: {row.object_repr}" if row.object_id else row.object_repr
     reason = row.get_change_message()
     return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")

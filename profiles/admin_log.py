@@ -50,10 +50,10 @@ def sentence_of(row: LogEntry) -> Sentence | None:
     if f'"{_SAID}"' not in row.change_message:
         return None
     try:
-        kept: Any = json.loads(row.change_message)[0][_SAID]
+        return Sentence.from_json(json.loads(row.change_message)[0][_SAID])
     except (ValueError, LookupError, TypeError):
+        # Somebody's own words, which happen to hold ours.
         return None
-    return Sentence.from_json(kept)
 
 
 class ToldAdmin(ModelAdmin):

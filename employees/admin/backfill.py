@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
-from unfold.admin import ModelAdmin, TabularInline
+from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -23,6 +23,8 @@ from employees import backfill
 from employees.admin.access import admin_scope
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
+from profiles import admin_log
+from profiles.admin_log import ToldAdmin
 
 STEER, UNDO = "employees.change_backfillrun", "employees.delete_backfillrun"
 _STATUS_COLOURS = {
@@ -121,7 +123,7 @@ DEEDS = {
 
 
 @admin.register(BackfillRun)
-class BackfillRunAdmin(ModelAdmin):
+class BackfillRunAdmin(ToldAdmin):
     """Runs are begun by adding one; the worker does the rest, and the deeds steer it."""
 
     list_display = ("id", "shown_status", "university", "progress", "rows_changed", "shown_pause", "seen_at")
@@ -220,7 +222,7 @@ class BackfillRunAdmin(ModelAdmin):
         except DatabaseError as error:
             messages.error(request, _("It failed again: %s") % type(error).__name__)
             return
-        self.log_change(request, run, f"{deed.title}: {reason}")
+        admin_log.record(request, admin_log.deed(deed.title, reason), run)
         messages.success(request, text)
 
     def _may(self, request: HttpRequest, deed: Deed) -> bool:

@@ -6,8 +6,6 @@ from functools import cached_property
 from typing import Any
 
 from django.contrib import admin, messages
-from django.contrib.admin.models import CHANGE, LogEntry
-from django.contrib.contenttypes.models import ContentType
 from django.db import transaction
 from django.db.models import Exists, F, OuterRef, QuerySet
 from django.http import Http404, HttpRequest
@@ -34,8 +32,10 @@ from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
 from employees.resources import COLUMNS, EmployeeResource, problems
 from employees.spreadsheets import Unreadable
+from profiles import admin_log
 from profiles.models import ProfileSource
 from profiles.resolver import resolve
+from profiles.rollout.sentences import Sentence
 
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000
@@ -255,18 +255,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""
         numbers = {"new": result.totals["new"], "updated": result.totals["update"]}
-        self._record(request, _("Import: %(new)d new, %(updated)d updated") % numbers)
+        admin_log.record(request, Sentence("Import: %(new)d new, %(updated)d updated", numbers), Employee)
 
     def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
         data = super().get_export_data(file_format, request, queryset, **kwargs)
-        self._record(request, _("Export of %d employees") % queryset.count())
+        admin_log.record(request, Sentence("Export of %(count)d employees", {"count": queryset.count()}), Employee)
         return data
-
-    def _record(self, request: HttpRequest, text: str) -> None:
-        LogEntry.objects.create(
-            user_id=int(request.user.pk or 0),
-            content_type=ContentType.objects.get_for_model(Employee),
-            object_repr=text[:200],
-            action_flag=CHANGE,
-            change_message=text,
-        )

@@ -11,6 +11,7 @@ from django.utils import timezone
 
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.models import Alert
+from profiles.admin_log import sentence_of
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/monitoring/alert/"
@@ -48,8 +49,10 @@ def test_it_works(admin: Client, superadmin: User) -> None:
     answer(admin, found, "unmute")
     found.refresh_from_db()
     assert not found.is_muted
-    texts = LogEntry.objects.order_by("pk").values_list("change_message", flat=True)
-    assert list(texts) == ["Acknowledge", "Mute: known <b>", "Unmute"]
+    texts = [str(sentence_of(row)) for row in LogEntry.objects.order_by("pk")]
+    assert texts == ["Acknowledge", "Mute: known <b>", "Unmute"]
+    history = admin.get(f"{LIST}{found.pk}/history/").content.decode()
+    assert "Mute: known &lt;b&gt;" in history
 
 
 def test_the_same_answer_twice_says_so_and_is_recorded_once(admin: Client) -> None:

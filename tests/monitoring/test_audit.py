@@ -10,8 +10,9 @@ from django.contrib.auth.models import Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
-from django.utils import timezone
+from django.utils import timezone, translation
 
+from employees.models import BackfillRun, University
 from monitoring.models import Signature
 from monitoring.trail import SOURCES, entries
 from profiles.rollout import changes
@@ -51,6 +52,30 @@ def test_it_works(admin: Client) -> None:
     assert {entry.kind for entry in entries()} == set(SOURCES)
     moments = [entry.at for entry in entries()]
     assert moments == sorted(moments, reverse=True)
+
+
+def test_the_admins_log_is_read_in_the_readers_language(admin: Client, university: University) -> None:
+    run = BackfillRun.objects.create(university=university, until_id=0)
+    admin.cookies["django_language"] = "ru"
+    admin.post(f"/admin/employees/backfillrun/{run.pk}/do/pause/", {"reason": "measure <b>"})
+    with translation.override("en"):
+        [english] = entries(kind="admin")
+        assert (english.reason, english.what) == ("Pause: measure <b>", f"directory | backfill {run.pk}")
+    assert english.url == f"/admin/employees/backfillrun/{run.pk}/change/"
+    with translation.override("ru"):
+        [russian] = entries(kind="admin")
+    assert russian.reason == "Приостановить: measure <b>"
+    assert "Pause: measure" in LogEntry.objects.get().get_change_message(), "as the release before reads it"
+    admin.cookies["django_language"] = "en"
+    assert "Pause: measure &lt;b&gt;" in admin.get(f"/admin/employees/backfillrun/{run.pk}/history/").content.decode()
+
+
+@pytest.mark.parametrize(
+    "message", ['"said"', '["said"]', '[{"added": {}, "x": "said"}]', '{"said": 1}', '[{"said": 1}']
+)
+def test_a_row_of_another_make_shows_as_it_is(superadmin: User, message: str) -> None:
+    LogEntry.objects.create(user=superadmin, action_flag=2, object_repr="Import", change_message=message)
+    assert [entry.what for entry in entries(kind="admin")] == ["Import"]
 
 
 @pytest.mark.usefixtures("_recorded")
