@@ -67,7 +67,7 @@ def _signature(row: Signature) -> Entry:
 
 
 def _log(row: LogEntry) -> Entry:
-    """Tell in the reader's language what was recorded as a sentence; the object's name is in that of who acted."""
+    """Tell in the reader's language what was recorded as a sentence; Django's own rows quote names in the actor's."""
     said = admin_log.sentence_of(row)
     if said:
         about = f"{row.content_type} {row.object_id}" if row.object_id else str(said)

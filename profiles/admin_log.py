@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from django.conf import settings
 from django.contrib.admin.models import CHANGE, LogEntry
 from django.contrib.contenttypes.models import ContentType
 from django.db.models import Model
@@ -30,16 +29,13 @@ def deed(title: Promise, reason: str = "") -> Sentence:
 
 
 def record(request: HttpRequest, said: Sentence, about: Model | type[Model] | None = None) -> None:
-    """Leave a row about an object, a table or neither; the release before reads the text, as a change."""
+    """Leave a row about an object, by its number alone, a table or neither; the release before reads the text."""
     text, kept = to_columns(said, _LENGTH)
-    row = about if isinstance(about, Model) else None
-    with translation.override(settings.LANGUAGE_CODE):
-        name = str(row)[:_LENGTH] if row else text
     LogEntry.objects.create(
         user_id=int(request.user.pk or 0),
         content_type=ContentType.objects.get_for_model(about) if about else None,
-        object_id=row.pk if row else None,
-        object_repr=name,
+        object_id=about.pk if isinstance(about, Model) else None,
+        object_repr=text,
         action_flag=CHANGE,
         change_message=json.dumps([{"changed": {"fields": [text]}, _SAID: kept}], ensure_ascii=False),
     )

@@ -197,6 +197,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             self.message_user(request, text, messages.ERROR)
             return
         changed = sum(map(refresh, ids))
+        words = {"changed": changed, "count": len(ids)}
+        said = Sentence("Names refreshed from the cache: %(changed)d of %(count)d", words)
+        admin_log.record(request, said, Employee)
         text = ngettext("%(n)d name was refreshed", "%(n)d names were refreshed", changed) % {"n": changed}
         kept = ngettext("%(n)d stays as it is", "%(n)d stay as they are", len(ids) - changed) % {
             "n": len(ids) - changed

@@ -15,11 +15,12 @@ from employees.admin import admin_scope
 from employees.models import Employee
 from monitoring import preview
 from monitoring.screens.access import LOOK_UP, page, screen
-from profiles import phones
+from profiles import admin_log, phones
 from profiles.cache import CachedProfile
 from profiles.models import PhoneLink, Profile
 from profiles.resolver import CACHE_FIRST
 from profiles.rollout.decision import Reason
+from profiles.rollout.sentences import Sentence
 
 T = gettext_lazy
 REASONS: dict[Reason, Promise] = {
@@ -62,8 +63,19 @@ def look_up(request: HttpRequest) -> HttpResponse:
     context: dict[str, Any] = {"asked": asked}
     if asked:
         found = find(asked, asks_api="ask_api" in request.POST, scope=admin_scope(request))
+        _record(request, found)
         context |= {"found": found, "told": told(found)} if found else {"is_unknown": True}
     return page(request, "person.html", _("Look a person up"), **context)
+
+
+def _record(request: HttpRequest, found: Found | None) -> None:
+    """Record who was looked up by the number of the employee, which outlives an erasure and names nobody."""
+    if found and found.employee:
+        admin_log.record(request, Sentence("A person was looked up"), found.employee)
+    elif found and found.profile:
+        admin_log.record(request, Sentence("A person who is no employee was looked up"))
+    else:
+        admin_log.record(request, Sentence("A person was looked up whom nothing is known of"))
 
 
 def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> Found | None:

@@ -12,12 +12,13 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
 
-from employees.models import BackfillRun, University
+from employees.models import BackfillRun, Employee, University
 from monitoring.models import Signature
 from monitoring.trail import SOURCES, entries
 from profiles.rollout import changes
 from profiles.rollout.rules import Order
 from profiles.tombstones import Erasure
+from tests.profiles.people import know
 from webhooks.models import RawLook, Replay
 
 pytestmark = pytest.mark.django_db
@@ -68,6 +69,27 @@ def test_the_admins_log_is_read_in_the_readers_language(admin: Client, universit
     assert "Pause: measure" in LogEntry.objects.get().get_change_message(), "as the release before reads it"
     admin.cookies["django_language"] = "en"
     assert "Pause: measure &lt;b&gt;" in admin.get(f"/admin/employees/backfillrun/{run.pk}/history/").content.decode()
+
+
+@pytest.mark.usefixtures("redis", "phases")
+def test_what_was_looked_at_is_recorded_and_names_nobody(admin: Client, university: University) -> None:
+    employee = Employee.objects.create(phone="+79160000000", max_id="30005", last_name="Бум", university=university)
+    know("30006")
+    for who in ("+79160000000", "30005", "30006", "+79160000001"):
+        admin.post("/admin/person/", {"who": who})
+    admin.get("/admin/sources.csv")
+    chosen = {"action": "refresh_from_cache", "_selected_action": employee.pk}
+    admin.post("/admin/employees/employee/", chosen)
+    assert [(entry.what, entry.reason) for entry in reversed(entries(kind="admin"))] == [
+        (f"directory | employee {employee.pk}", "A person was looked up"),
+        (f"directory | employee {employee.pk}", "A person was looked up"),
+        ("A person who is no employee was looked up", ""),
+        ("A person was looked up whom nothing is known of", ""),
+        ("Export of the name sources", ""),
+        ("Names refreshed from the cache: 0 of 1", ""),
+    ]
+    rows = LogEntry.objects.values_list("object_id", "object_repr", "change_message")
+    assert not [row for row in rows for word in ("Бум", "3000", "7916") if word in "".join(map(str, row))]
 
 
 @pytest.mark.parametrize(
