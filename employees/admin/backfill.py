@@ -266,5 +266,10 @@ class BackfillRunAdmin(ToldAdmin):
 
 
 def _percent(run: BackfillRun) -> int:
-    """Rows that came since the run was counted do not make it more than done."""
-    return 100 if run.status == RunStatus.DONE else min(100, 100 * run.rows_seen // max(run.rows_total, 1))
+    """Return how much is done, of an undo how much is given back; rows that came since do not make it more than all."""
+    if run.status in (RunStatus.DONE, RunStatus.UNDONE):
+        return 100
+    if run.status == RunStatus.UNDOING:
+        batches = run.batches.exclude(status=BatchStatus.FAILED)
+        return 100 * batches.filter(status=BatchStatus.UNDONE).count() // max(batches.count(), 1)
+    return min(100, 100 * run.rows_seen // max(run.rows_total, 1))

@@ -93,7 +93,7 @@ class BackfillRun(models.Model):
         """Begin to take it back; what is running has to be paused first, what is forgotten stays as it is."""
         if not self.is_forgotten:
             BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
-                status=RunStatus.UNDOING, finished_at=None
+                status=RunStatus.UNDOING, finished_at=None, paused_because=""
             )
         self.refresh_from_db()
 

@@ -194,6 +194,24 @@ def test_progress_is_live_while_the_run_moves(admin: Client, university: Univers
     assert "hx-trigger" not in done
 
 
+def test_an_undo_shows_how_much_is_given_back(admin: Client, university: University) -> None:
+    run = BackfillRun.objects.create(
+        status=RunStatus.PAUSED, paused_because="too slow", until_id=9, rows_seen=3, rows_total=100
+    )
+    for number in range(4):
+        run.batches.create(after_id=number, until_id=number + 1, rows_seen=1)
+    admin.post(f"/admin/employees/backfillrun/{run.pk}/do/undo/", {"reason": "wrong names"})
+    live = f"/admin/employees/backfillrun/{run.pk}/progress/"
+    for percent in (0, 25, 50, 75, 100):
+        page = admin.get(live)
+        assert page.context["percent"] == percent
+        assert "too slow" not in page.content.decode()
+        run.refresh_from_db()
+        backfill.step(run)
+    run.refresh_from_db()
+    assert (run.status, admin.get(live).context["percent"]) == (RunStatus.UNDONE, 100)
+
+
 def test_failed_batches_are_tried_again(admin: Client, university: University) -> None:
     know("7", is_cached=False)
     employee = made(university, max_id="7", profile_source="default")
