@@ -14,6 +14,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
 from config import headings
@@ -42,7 +43,7 @@ class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
 
     request: ClassVar[HttpRequest]
 
-    reason = forms.CharField(label=_("reason"), required=False, max_length=500)
+    reason = forms.CharField(label=_("reason"), required=False, max_length=500, widget=UnfoldAdminTextInputWidget)
     expect_revision = forms.IntegerField(label=_("revision"), required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -69,8 +70,8 @@ class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
 
 class FlagForm(ReasonedForm):
     # Free text: the rules say what a percentage is, in their own words.
-    percent = forms.CharField(label=_("percent"))
-    force = forms.BooleanField(label=_("past gates that do not pass"), required=False)
+    percent = forms.CharField(label=_("percent"), widget=UnfoldAdminTextInputWidget)
+    force = forms.BooleanField(label=_("past gates that do not pass"), required=False, widget=UnfoldBooleanWidget)
 
     class Meta:
         model = Flag
@@ -265,7 +266,7 @@ class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
 
 
 class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
-    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN)
+    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN, widget=UnfoldAdminSelectWidget)
 
     class Meta:
         model = Signature

@@ -4,12 +4,14 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
+from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.gate_titles import GATES
 from monitoring.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
 from monitoring.models import GateCheck, Verdict
-from profiles.rollout.models import Change
+from profiles.rollout.models import Change, Flag
+from tests.conftest import Phases
 from tests.profiles.people import know
 from webhooks.models import InboxUpdate, State
 
@@ -67,3 +69,21 @@ def test_changes_are_called_by_what_was_done(operator: Client) -> None:
 def test_each_gate_has_a_title() -> None:
     asked = {gate.__name__ for asked in (ENTERING, WIDENING, STAYING) for gates in asked.values() for gate in gates}
     assert set(GATES) >= asked | {TRIPWIRE}
+
+
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        ("waffle/switch/{switch}/change/", "reason"),
+        ("rollout/scope/add/", "reason"),
+        ("rollout/flag/{flag}/change/", "reason"),
+        ("rollout/flag/{flag}/change/", "percent"),
+        ("monitoring/signature/add/", "item"),
+    ],
+)
+def test_a_field_of_ours_is_framed_as_the_theme_frames_its_own(
+    operator: Client, phases: Phases, path: str, name: str
+) -> None:
+    ids = {"switch": Switch.objects.earliest("pk").pk, "flag": Flag.objects.earliest("pk").pk}
+    form = operator.get(f"/admin/{path.format(**ids)}").context["adminform"].form
+    assert "border" in form.fields[name].widget.attrs.get("class", "").split()
