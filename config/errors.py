@@ -112,6 +112,10 @@ def not_found(request: HttpRequest) -> HttpResponse:
     return JsonResponse(body(404, _("there is nothing at this path")), status=404)
 
 
+def forbidden(request: HttpRequest) -> HttpResponse:
+    return JsonResponse(body(403, _("this is not permitted")), status=403)
+
+
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     if isinstance(exception, RequestDataTooBig):
         return JsonResponse(body(413, _("the body is too large")), status=413)

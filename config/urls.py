@@ -31,5 +31,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     re_path("", errors.not_found),
 ]
-handler400 = "config.errors.bad_request"
-handler500 = "config.errors.server_error"
+handler400 = "config.error_pages.bad_request"
+handler403 = "config.error_pages.forbidden"
+handler404 = "config.error_pages.not_found"
+handler500 = "config.error_pages.server_error"

@@ -10,7 +10,8 @@ from concurrent.futures import ThreadPoolExecutor
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING
 
-from config import wsgi
+from config import error_pages, wsgi
+from config.error_pages import LARGEST_BODY
 from profiles.rollout.heartbeat import pulse
 from webhooks import receiver
 
@@ -19,8 +20,6 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-# Nobody sends more than an administrator who imports a file.
-LARGEST_BODY = 16 * 1024 * 1024
 _TOO_LARGE = receiver.refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
 # Django would take what came for the whole: half of a form is a form, with a number that lacks its last digits.
 _CUT_OFF = receiver.refusal("400 Bad Request", "the body is shorter than announced")
@@ -53,13 +52,19 @@ def _take_in(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | Non
     """Read the whole body into a file, which takes its place; return the answer to one that is too large or cut off."""
     announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
     if announced > LARGEST_BODY:
-        return _TOO_LARGE
+        return _too_large(environ)
     while chunk := environ["wsgi.input"].read(_CHUNK):
         length += body.write(chunk)
         if length > LARGEST_BODY:
-            return _TOO_LARGE
+            return _too_large(environ)
     if length < announced:
         return _CUT_OFF
     body.seek(0)
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(length)
     return None
+
+
+def _too_large(environ: WSGIEnvironment) -> receiver.Answer:
+    if not error_pages.is_for_people(environ["PATH_INFO"]):
+        return _TOO_LARGE
+    return receiver.Answer(_TOO_LARGE.status, error_pages.too_large(environ), content_type="text/html; charset=utf-8")

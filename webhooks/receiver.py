@@ -40,11 +40,13 @@ empty_envelopes = Counter("webhook_empty_envelopes", "Polling envelopes without 
 class Answer:
     """A response that never changes, made once."""
 
-    def __init__(self, status: str, body: bytes, *headers: tuple[str, str]) -> None:
+    def __init__(
+        self, status: str, body: bytes, *headers: tuple[str, str], content_type: str = "application/json"
+    ) -> None:
         self.code = status[:3]
         self.status = status
         self.body = [body]
-        self.headers = [("Content-Type", "application/json"), ("Content-Length", str(len(body))), *headers]
+        self.headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]
 
 
 def refusal(status: str, message: str, *headers: tuple[str, str]) -> Answer:

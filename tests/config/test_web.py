@@ -28,9 +28,9 @@ def web(monkeypatch: pytest.MonkeyPatch) -> Any:
     return module
 
 
-def post(web: Any, body: bytes, **announced: str) -> tuple[str, bytes]:
+def post(web: Any, body: bytes, path: str = "/employees", **announced: str) -> tuple[str, bytes]:
     statuses: list[str] = []
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/employees", "wsgi.input": io.BytesIO(body), **announced}
+    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "wsgi.input": io.BytesIO(body), **announced}
     answer = b"".join(web.application(environ, lambda status, headers: statuses.append(status)))
     return statuses[0], answer
 
@@ -53,3 +53,13 @@ def test_it_refuses_a_body_over_the_limit(web: Any, monkeypatch: pytest.MonkeyPa
     assert post(web, b"12345", CONTENT_LENGTH="5")[0].startswith("413")
     assert post(web, b"12345", HTTP_TRANSFER_ENCODING="chunked")[0].startswith("413")
     assert not PASSED_ON
+
+
+def test_people_read_in_their_language_that_a_file_is_too_large(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "LARGEST_BODY", 4)
+    path = "/admin/employees/employee/import/"
+    english = post(web, b"12345", path, CONTENT_LENGTH="5", HTTP_ACCEPT_LANGUAGE="en")
+    russian = post(web, b"12345", path, CONTENT_LENGTH="5", HTTP_COOKIE="django_language=ru")
+    assert english[0] == russian[0] == "413 Content Too Large"
+    assert b"No more than 16 MB are taken at once" in english[1]
+    assert b'<html lang="ru">' in russian[1]

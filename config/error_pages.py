@@ -1,0 +1,66 @@
+"""What people see in the admin where something is refused or breaks; programs read config.errors' JSON."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.core.exceptions import RequestDataTooBig
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpRequest, HttpResponse
+from django.template.loader import render_to_string
+from django.utils import translation
+
+from config import errors
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import WSGIEnvironment
+
+# Nobody sends more than an administrator who imports a file.
+LARGEST_BODY = 16 * 1024 * 1024
+_MB = 1024 * 1024
+
+
+def is_for_people(path: str) -> bool:
+    return path.startswith("/admin/")
+
+
+def page(name: str) -> str:
+    """Return a page that needs neither the database nor the request, which may be what broke."""
+    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB})
+
+
+def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
+    if not is_for_people(request.path_info):
+        return errors.bad_request(request, exception)
+    is_too_large = isinstance(exception, RequestDataTooBig)
+    return HttpResponse(page("413.html" if is_too_large else "400.html"), status=413 if is_too_large else 400)
+
+
+def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if not is_for_people(request.path_info):
+        return errors.forbidden(request)
+    return HttpResponse(page("403.html"), status=403)
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    if not is_for_people(request.path_info):
+        return errors.not_found(request)
+    return HttpResponse(page("404.html"), status=404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    if not is_for_people(request.path_info):
+        return errors.server_error(request)
+    return HttpResponse(page("500.html"), status=500)
+
+
+def without_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
+    if not is_for_people(request.path_info):
+        return errors.forbidden(request)
+    return HttpResponse(page("403_csrf.html"), status=403)
+
+
+def too_large(environ: WSGIEnvironment) -> bytes:
+    """Return the page to a body that no middleware has seen, in the language that its sender reads."""
+    with translation.override(translation.get_language_from_request(WSGIRequest(environ))):
+        return page("413.html").encode()

@@ -1,0 +1,68 @@
+"""What people see where something is refused or breaks: a page in their language, with a way out; programs see JSON."""
+
+import re
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.test import Client
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+
+
+def shown(answer: Any, status: int) -> str:
+    """Return the heading of a page, after a look at its rest."""
+    text = answer.content.decode()
+    assert (answer.status_code, answer["Content-Type"]) == (status, "text/html; charset=utf-8")
+    assert 'href="/admin/"' in text
+    assert "<script" not in text
+    return str(re.findall(r"<h1>(.*)</h1>", text)[0])
+
+
+@pytest.fixture
+def viewer() -> Client:
+    user = User.objects.create_user("viewer", is_staff=True)
+    user.groups.add(Group.objects.get(name="viewer"))
+    client = Client(headers={"accept-language": "en"})
+    client.force_login(user)
+    return client
+
+
+def test_it_works(viewer: Client) -> None:
+    assert shown(viewer.get("/admin/emergency/"), 403) == "This is not for you"
+    assert shown(viewer.get("/admin/nothing/"), 404) == "There is no such page"
+    assert shown(viewer.get("/admin/steer/nothing/"), 403) == "This is not for you"
+
+
+def test_a_form_without_its_token_gets_a_page(superadmin: User) -> None:
+    client = Client(enforce_csrf_checks=True, headers={"accept-language": "en"})
+    client.force_login(superadmin)
+    assert shown(client.post("/admin/person/", {"who": "1"}), 403) == "The form is too old"
+
+
+@pytest.fixture
+def breaking(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
+    def broken(*args: object, **kwargs: object) -> None:
+        raise ZeroDivisionError
+
+    monkeypatch.setattr("monitoring.screens.cache.page", broken)
+    client = Client(raise_request_exception=False, headers={"accept-language": "en"})
+    client.force_login(superadmin)
+    return client
+
+
+def test_what_breaks_gets_a_page(breaking: Client) -> None:
+    assert shown(breaking.get("/admin/cache/"), 500) == "Something broke here"
+
+
+def test_a_form_that_is_too_large_gets_a_page(viewer: Client) -> None:
+    fields = "&".join(f"a{n}=1" for n in range(2000))
+    answer = viewer.post("/admin/person/", fields, content_type="application/x-www-form-urlencoded")
+    assert shown(answer, 400) == "The request makes no sense"
+    answer = viewer.post("/admin/person/", f"who={'1' * 3_000_000}", content_type="application/x-www-form-urlencoded")
+    assert shown(answer, 413) == "The file is too large"
+
+
+def test_programs_get_json(client: Client) -> None:
+    answer = client.get("/nothing")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
