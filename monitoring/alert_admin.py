@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
@@ -132,8 +133,10 @@ class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
 
     def answer(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
         alert = self.get_object(request, str(pk))
-        if alert is None or name not in ANSWERS or not self.may_answer(request):
+        if alert is None or name not in ANSWERS:
             raise Http404
+        if not self.may_answer(request):
+            raise PermissionDenied
         title, form_class, act = ANSWERS[name]
         page = reverse("admin:monitoring_alert_change", args=[pk])
         form = form_class(request.POST if request.method == "POST" else None)

@@ -6,6 +6,7 @@ from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import DatabaseError
 from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
@@ -195,8 +196,10 @@ class BackfillRunAdmin(ToldAdmin):
     def do(self, request: HttpRequest, pk: int, deed: str) -> HttpResponse:
         run = self.get_object(request, str(pk))
         chosen = DEEDS.get(deed)
-        if run is None or chosen is None or not self._may(request, chosen):
+        if run is None or chosen is None:
             raise Http404
+        if not self._may(request, chosen):
+            raise PermissionDenied
         page = reverse("admin:employees_backfillrun_change", args=[run.pk])
         if run.status not in chosen.statuses:
             messages.error(request, _("The backfill is in another state now: %s.") % run.get_status_display())

@@ -7,6 +7,10 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from employees.models import BackfillRun
+from monitoring.alerts.kinds import Kind, Severity
+from monitoring.alerts.models import Alert
+
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
@@ -66,3 +70,14 @@ def test_a_form_that_is_too_large_gets_a_page(viewer: Client) -> None:
 def test_programs_get_json(client: Client) -> None:
     answer = client.get("/nothing")
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
+
+
+@pytest.mark.parametrize("path", ["monitoring/alert/{alert}/answer/mute/", "employees/backfillrun/{run}/do/undo/"])
+def test_who_may_see_but_not_do_is_told_so(viewer: Client, superadmin: User, path: str) -> None:
+    ids = {
+        "alert": Alert.objects.create(
+            kind=Kind.DEAD_LETTERS, severity=Severity.WARNING, message="m", words={"count": 3}
+        ).pk,
+        "run": BackfillRun.objects.create(requested_by=superadmin, status="paused", until_id=1).pk,
+    }
+    assert shown(viewer.get(f"/admin/{path.format(**ids)}"), 403) == "This is not for you"

@@ -235,7 +235,7 @@ def test_a_deed_is_refused_without_reason_permission_or_in_another_state(admin: 
     reader.user_permissions.set(Permission.objects.filter(codename__in=["view_backfillrun", "add_backfillrun"]))
     client = Client()
     client.force_login(reader)
-    assert client.post(pause, {"reason": "x"}).status_code == HTTPStatus.NOT_FOUND
+    assert client.post(pause, {"reason": "x"}).status_code == HTTPStatus.FORBIDDEN
     assert client.get(f"/admin/employees/backfillrun/{run.pk}/do/explode/").status_code == HTTPStatus.NOT_FOUND
     run.refresh_from_db()
     assert run.status == RunStatus.RUNNING

@@ -97,6 +97,6 @@ def test_it_refuses_who_may_only_look() -> None:
     client = Client()
     client.force_login(reader)
     assert "answer" not in client.get(f"{LIST}{found.pk}/change/").content.decode()
-    assert client.post(f"{LIST}{found.pk}/answer/acknowledge/").status_code == HTTPStatus.NOT_FOUND
+    assert client.post(f"{LIST}{found.pk}/answer/acknowledge/").status_code == HTTPStatus.FORBIDDEN
     found.refresh_from_db()
     assert found.acknowledged_at is None
