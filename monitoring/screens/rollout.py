@@ -85,8 +85,8 @@ def timeline() -> dict[str, Any]:
     return charts.chart(
         "line",
         [charts.day_label(day) for day in days],
-        charts.series(_("Phase 3"), _percents(changes, PHASES[2], days), "webhook", is_stepped=True),
-        charts.series(_("Phase 4"), _percents(changes, PHASES[3], days), "own", is_stepped=True),
+        charts.series(_("Phase 3"), percents_by_day(changes, PHASES[2], days), "webhook", is_stepped=True),
+        charts.series(_("Phase 4"), percents_by_day(changes, PHASES[3], days), "own", is_stepped=True),
         charts.series(_("Agreement, lower bound"), lower, "good", is_band=True, is_hidden_in_legend=True),
         charts.series(_("Agreement, upper bound"), upper, "good", fills_to="-1", is_hidden_in_legend=True),
         charts.series(_("Agreement"), agreement, "good"),
@@ -120,12 +120,12 @@ def _share(whole: int, part: int) -> float | None:
     return round(100 * part / whole, 2) if whole else None
 
 
-def _percents(changes: list[Change], phase: str, days: Sequence[str]) -> list[float]:
-    """Return the phase's percentage at the end of each day."""
+def percents_by_day(changes: list[Change], phase: str, days: Sequence[str]) -> list[float | None]:
+    """Return the phase's percentage at the end of each day; None before the rollout was seeded."""
     moves = [
-        (f"{change.at:%Y-%m-%d}", change.before["percents"].get(phase, "0"), change.after["percents"].get(phase, "0"))
+        (f"{change.at:%Y-%m-%d}", _percent_in(change.before, phase), _percent_in(change.after, phase))
         for change in changes
-        if "percents" in change.before and "percents" in change.after
+        if _percent_in(change.after, phase) is not None
     ]
     if not moves:
         current = Controls.read(Rollout.current()).percents[phase]
@@ -133,5 +133,11 @@ def _percents(changes: list[Change], phase: str, days: Sequence[str]) -> list[fl
     value, at_end = moves[0][1], []
     for day in days:
         value = next((after for moved, _before, after in reversed(moves) if moved == day), value)
-        at_end.append(float(value))
+        at_end.append(value)
     return at_end
+
+
+def _percent_in(controls: dict[str, Any], phase: str) -> float | None:
+    """Return None where a change does not tell of the phase: a seed's before, the comparison's share."""
+    told = controls.get("percents", {}).get(phase)
+    return None if told is None else float(told)

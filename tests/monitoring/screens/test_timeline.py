@@ -1,0 +1,45 @@
+"""The rollout's chart of thirty days: what the audit tells, and nothing where it tells nothing."""
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.utils import timezone
+
+from monitoring.screens import charts
+from monitoring.screens.rollout import percents_by_day, timeline
+from profiles.rollout.models import PHASES, SHADOW, Change
+
+
+def changed(
+    days_ago: int, revision: int, before: dict[str, Any], after: dict[str, Any], action: str = "step"
+) -> Change:
+    at = timezone.now() - timedelta(days=days_ago)
+    return Change(at=at, by="root", action=action, reason="r", revision=revision, before=before, after=after)
+
+
+def share(percent: str) -> dict[str, Any]:
+    return {"percents": dict.fromkeys(PHASES, percent)}
+
+
+def phase3(*changes: Change) -> list[float | None]:
+    return percents_by_day(list(changes), PHASES[2], charts.last_days())
+
+
+def test_it_works() -> None:
+    assert phase3(changed(10, 2, share("5"), share("25"))) == [5.0] * 19 + [25.0] * 11
+
+
+def test_before_the_seed_there_is_no_line() -> None:
+    assert phase3(changed(0, 1, {}, share("100"), "seed")) == [None] * 29 + [100.0]
+
+
+def test_the_share_of_the_comparison_moves_no_phase() -> None:
+    step = changed(10, 2, share("5"), share("25"))
+    save = changed(5, 2, {"percents": {SHADOW: "0"}}, {"percents": {SHADOW: "10"}}, "save")
+    assert phase3(step, save) == [5.0] * 19 + [25.0] * 11
+
+
+@pytest.mark.django_db
+def test_a_system_that_was_seeded_today_has_no_past(redis: object) -> None:
+    assert timeline()["series"][0]["data"][:29] == [None] * 29
