@@ -64,7 +64,7 @@ def status(rollout: Rollout, controls: Controls, spread: Convergence) -> Iterabl
     for plan in Plan.objects.filter(state=PlanState.PLANNED):
         void = "" if plan.revision == rollout.revision else ", void: the rollout has changed since"
         step = f"phase {plan.phase} to {rules.shown(plan.percent)} %"
-        yield f"planned: {step} at {plan.due_at:%F %H:%M} by {plan.by}{void}"
+        yield f"planned: {step} at {plan.due_at:%F %H:%M %Z} by {plan.by}{void}"
 
 
 def _condition(name: str, controls: Controls) -> tuple[str, str]:

@@ -36,11 +36,14 @@ FARTHEST = timedelta(days=366)
 class PlanForm(forms.Form):
     phase = forms.TypedChoiceField(label=T("Phase"), coerce=int)
     percent = forms.CharField(label=T("To, percent"), max_length=6, widget=forms.TextInput({"inputmode": "decimal"}))
-    due_at = forms.DateTimeField(label=T("When"), widget=forms.DateTimeInput({"type": "datetime-local"}))
+    due_at = forms.DateTimeField(widget=forms.DateTimeInput({"type": "datetime-local"}))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["phase"].choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]  # type: ignore[attr-defined]
+        # The browser's field names no zone.
+        now = date_format(timezone.localtime(), "H:i T")
+        self.fields["due_at"].label = _("When, by the clock of the system: it is %(now)s now") % {"now": now}
 
     def clean_due_at(self) -> Any:
         due_at, now = self.cleaned_data["due_at"], timezone.now()
@@ -68,7 +71,7 @@ def _plan(given: dict[str, Any], order: Order) -> str:
     words = {
         "phase": plan.phase,
         "percent": rules.shown(plan.percent),
-        "at": date_format(timezone.localtime(plan.due_at), "j E Y, H:i"),
+        "at": date_format(timezone.localtime(plan.due_at), "j E Y, H:i T"),
     }
     return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import timedelta
 from io import StringIO
 
@@ -71,6 +72,16 @@ def test_who_may_only_look_cancels_nothing(client: Client, phases: Phases) -> No
     assert client.post(cancel).status_code == 403
     plan.refresh_from_db()
     assert plan.state == PlanState.PLANNED
+
+
+def test_each_moment_of_a_plan_names_its_zone(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    operator.cookies["django_language"] = "en"
+    form = operator.get("/admin/steer/plan/").content.decode()
+    assert re.search(r"When, by the clock of the system: it is \d\d:\d\d UTC now", form)
+    due_at = in_hours(12)
+    page = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at), follow=True)
+    assert page.content.decode().count(f"{due_at[-5:]} UTC") == 2
 
 
 @pytest.mark.parametrize("wrong", [{"due_at": in_hours(-1)}, {"percent": "101"}, {"reason": " "}, {"phase": "7"}])
