@@ -73,6 +73,7 @@ class Deed:
     statuses: list[RunStatus]
     permission: str
     act: Callable[[BackfillRun, str], str]
+    button: Promise | None = None
 
 
 def _pause(run: BackfillRun, reason: str) -> str:
@@ -119,6 +120,8 @@ DEEDS = {
         [RunStatus.PAUSED, RunStatus.DONE],
         UNDO,
         _undo,
+        # In Russian “Undo” and “Cancel” are one word, side by side.
+        gettext_lazy("Give the earlier names back"),
     ),
 }
 
@@ -177,6 +180,21 @@ class BackfillRunAdmin(ToldAdmin):
     def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:
         obj.requested_by_id = request.user.pk
         backfill.begin(obj)
+
+    def add_view(
+        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Offer no second run: while the first is open there may be none."""
+        extra = {"show_save_and_add_another": False, "show_save_and_continue": False} | (extra_context or {})
+        response: HttpResponse = super().add_view(request, form_url, extra)
+        return response
+
+    def response_add(
+        self, request: HttpRequest, obj: BackfillRun, post_url_continue: str | None = None
+    ) -> HttpResponse:
+        """Go where the run is watched, whatever button was pressed."""
+        messages.success(request, _("Backfill %d has begun.") % obj.pk)
+        return HttpResponseRedirect(reverse("admin:employees_backfillrun_change", args=[obj.pk]))
 
     def change_view(
         self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None

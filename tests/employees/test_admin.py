@@ -79,6 +79,26 @@ def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university
     assert (employee.first_name, run.status) == ("Неизвестно", "undone")
 
 
+def test_a_backfill_is_begun_by_one_button_and_watched(admin: Client, university: University) -> None:
+    admin.cookies["django_language"] = "en"
+    add = "/admin/employees/backfillrun/add/"
+    page = admin.get(add).content.decode()
+    assert [f'name="{name}"' in page for name in ("_save", "_addanother", "_continue")] == [True, False, False]
+    choices = {"batch_target_ms": 100, "pause_ms": 0, "_addanother": "1"}
+    page = admin.post(add, choices, follow=True).content.decode()
+    assert f"Backfill {BackfillRun.objects.get().pk} has begun." in page
+
+
+def test_undoing_names_the_run_and_what_each_button_does(admin: Client, university: University) -> None:
+    admin.cookies["django_language"] = "en"
+    Employee.objects.create(phone="+12025550100", university=university)
+    run = backfill.start()
+    BackfillRun.objects.filter(pk=run.pk).update(status="paused")
+    page = admin.get(f"/admin/employees/backfillrun/{run.pk}/do/undo/").content.decode()
+    shown = [text in page for text in (f"Backfill {run.pk}", "Give the earlier names back", "Leave the names")]
+    assert (shown, ">Cancel<" in page) == ([True] * 3, False)
+
+
 def form(university: University, **fields: str) -> dict[str, Any]:
     blank = {"last_name": "", "first_name": "", "middle_name": "", "max_id": "", "role": ""}
     return blank | {"phone": "8 916 555-01-42", "university": university.pk} | fields
