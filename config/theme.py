@@ -2,6 +2,7 @@
 
 from csp.constants import NONE, SELF, UNSAFE_INLINE
 from django.templatetags.static import static
+from django.utils.translation import gettext_lazy as _
 
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
@@ -18,9 +19,10 @@ CONTENT_SECURITY_POLICY = {
 }
 
 UNFOLD = {
-    "SITE_TITLE": "MAX · каталог сотрудников",
-    "SITE_HEADER": "Каталог сотрудников",
+    "SITE_TITLE": _("MAX · employee directory"),
+    "SITE_HEADER": _("Employee directory"),
     "SITE_SYMBOL": "badge",
+    "SHOW_LANGUAGES": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],
     "BORDER_RADIUS": "8px",
     "COLORS": {

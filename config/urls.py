@@ -1,6 +1,7 @@
 from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
+from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
@@ -18,6 +19,7 @@ router.register("profiles", SeenProfileViewSet, basename="profile")
 # Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
 urlpatterns = [
     path("admin/login/", as_log_in(admin.site.login)),
+    path("admin/language/", set_language, name="set_language"),
     path("admin/", include("monitoring.screens.urls")),
     path("admin/", admin.site.urls),
     path("api/token", LogInView.as_view()),

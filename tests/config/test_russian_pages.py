@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 NAMES = set(
     """MAX Redis PostgreSQL API CSV XLSX csv xlsx ID URL JSON JWT HTTP TTL Slack English RU EN IP User Agent Accept
     webhook cache first primary infrastructure collection employee chat monitoring other esc Docker Compose LDAP Single
-    Sign On CONFIG root curator operator superadmin viewer manager
+    Sign On en ru UTC CONFIG root curator operator superadmin viewer manager
     Axes Token Control Command Mac gates rollout waiting comparisons traffic traffics deltas
     migrate save switch Saved by code without reason""".split()  # noqa: SIM905 (words, not a list of quotes)
 )
