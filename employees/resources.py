@@ -136,3 +136,15 @@ def problems(result: Result) -> list[str]:
     rows += [(row.number, str(error.error)) for row in result.error_rows for error in row.errors]
     told = [_("Row %(row)s: %(error)s") % {"row": number + 1, "error": words} for number, words in sorted(rows)]
     return told + [str(error.error) for error in result.base_errors]
+
+
+def shorten(result: Result, most: int) -> int:
+    """Leave ``most`` rows to be shown, of those with errors where there are any; return how many were dropped."""
+    if result.has_errors():
+        shown, result.error_rows = result.error_rows, result.error_rows[:most]
+    elif result.has_validation_errors():
+        shown, result.invalid_rows = result.invalid_rows, result.invalid_rows[:most]
+    else:
+        shown = result.valid_rows()
+        result.rows = shown[:most]
+    return max(0, len(shown) - most)

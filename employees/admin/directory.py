@@ -19,18 +19,18 @@ from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
-from unfold.contrib.import_export.forms import ExportForm, ImportForm
+from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.paging import BoundedPaginator
 from employees.admin.access import EXPORT, admin_scope
-from employees.admin.formats import FORMATS, ConfirmForm
+from employees.admin.formats import FORMATS, ConfirmForm, FileForm, Previews
 from employees.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled
 from employees.models import Employee, University
 from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
-from employees.resources import COLUMNS, EmployeeResource, problems
+from employees.resources import COLUMNS, EmployeeResource, problems, shorten
 from employees.spreadsheets import Unreadable
 from profiles import admin_log
 from profiles.models import ProfileSource
@@ -40,6 +40,7 @@ from profiles.rollout.sentences import Sentence
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000
 MOST_PROBLEMS_SHOWN = 10
+MOST_PREVIEWED = 100
 _ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
@@ -114,7 +115,8 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     form = EmployeeForm
     resource_classes = [EmployeeResource]
     formats = FORMATS
-    import_form_class = ImportForm
+    import_form_class = FileForm
+    tmp_storage_class = Previews
     confirm_form_class = ConfirmForm
     export_form_class = ExportForm
     paginator = EmployeePaginator
@@ -225,6 +227,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         """Name the columns that are read: the library names those that are only written, and none after a refusal."""
         page = super().import_action(request, **kwargs)
         page.context_data["fields_list"] = [("", COLUMNS)]
+        if (result := page.context_data.get("result")) and (left := shorten(result, MOST_PREVIEWED)):
+            text = _("The first %(shown)d rows are shown; there are %(left)d more.")
+            self.message_user(request, text % {"shown": MOST_PREVIEWED, "left": left}, messages.INFO)
         return page
 
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:

@@ -1,5 +1,7 @@
 """Files as spreadsheets write them, and what is told of those that cannot be read."""
 
+import os
+import time
 from io import StringIO
 from pathlib import Path
 
@@ -9,6 +11,7 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from employees.models import Employee, University
 from employees.spreadsheets import Unreadable, read_csv, read_xlsx
@@ -180,3 +183,58 @@ def test_rows_are_counted_with_those_that_change_nothing(admin: Client, universi
     Employee.objects.create(phone="+79007771001", last_name="Ли", university=university)
     page = uploaded(admin, "phone,last_name\n89007771001,Ли\n12,Ким\n".encode())
     assert "Row 3: a phone is a Russian number" in page
+
+
+def many(rows: int, university: str = "МГУ") -> bytes:
+    lines = [f"+7900{number:07d},{university}" for number in range(rows)]
+    return "\n".join(["phone,university_name", *lines]).encode()
+
+
+def test_a_long_preview_is_cut_and_says_so(admin: Client) -> None:
+    page = uploaded(admin, many(103))
+    assert page.count('class="new ') == 100
+    assert "The first 100 rows are shown; there are 3 more." in page
+    assert "rows are shown" not in uploaded(admin, many(100))
+
+
+def test_errors_are_cut_and_counted_too(admin: Client) -> None:
+    page = uploaded(admin, many(103, ""))
+    assert page.count("a new employee needs an INN") == 100
+    assert "The first 100 rows are shown; there are 3 more." in page
+
+
+def test_a_cut_preview_imports_every_row(admin: Client) -> None:
+    file = SimpleUploadedFile("e.csv", many(103))
+    confirmed = admin.post(IMPORT, {"import_file": file, "format": "0"}).context["confirm_form"].initial
+    admin.post(PROCESS, confirmed)
+    assert Employee.objects.count() == 103
+
+
+def test_it_refuses_more_rows_than_a_browser_waits_for(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("employees.admin.formats.MOST_ROWS", 3)
+    assert "the file has 4 rows, more than 3" in uploaded(admin, many(4))
+    assert "Confirm import" in uploaded(admin, many(3))
+
+
+def test_the_limits_are_named(admin: Client) -> None:
+    assert "at most 10000 rows, and 16 MB" in admin.get(IMPORT).content.decode()
+
+
+def test_a_file_that_nobody_imports_is_kept_for_an_hour(admin: Client, settings: Settings, tmp_path: Path) -> None:
+    settings.DATA_DIR = tmp_path
+    uploaded(admin, many(1))
+    (kept,) = (tmp_path / "imports").iterdir()
+    assert (tmp_path / "imports").stat().st_mode & 0o777 == 0o700
+    uploaded(admin, many(1))
+    assert kept.exists()
+    os.utime(kept, (time.time() - 3601,) * 2)
+    uploaded(admin, many(1))
+    assert not kept.exists()
+
+
+def test_a_name_of_another_file_reads_and_removes_nothing(admin: Client, tmp_path: Path) -> None:
+    other = tmp_path / "other.csv"
+    other.write_bytes(many(1))
+    answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": str(other)}, follow=True)
+    assert "This file was imported already." in answer.content.decode()
+    assert (other.exists(), Employee.objects.count()) == (True, 0)
