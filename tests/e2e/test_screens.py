@@ -50,6 +50,29 @@ def test_axe_would_find_a_fault(watched: Watched) -> None:
     assert len(watched.faults()) == 1
 
 
+@pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/", "/admin/cache/"])
+def test_a_page_that_is_not_answered_says_how_old_its_numbers_are(watched: Watched, path: str) -> None:
+    page = watched.open(path)
+    banner = page.locator("[data-stale]")
+    assert not banner.is_visible()
+    page.route("**/admin/live/**", lambda route: route.abort())
+    banner.wait_for(timeout=9000)
+    assert re.search(r"\d\d:\d\d:\d\d (UTC|GMT)", banner.inner_text())
+    assert watched.faults() == []
+    page.unroute("**/admin/live/**")
+    banner.wait_for(state="hidden", timeout=9000)
+    # What htmx and the browser say of the requests that were cut off.
+    watched.complaints.clear()
+
+
+def test_a_page_that_waits_for_its_answer_does_so_too(watched: Watched) -> None:
+    watched.page.clock.install()
+    page = watched.open("/admin/")
+    page.route("**/admin/live/**", lambda route: None)
+    page.clock.fast_forward(20_000)
+    page.locator("[data-stale]").wait_for(timeout=3000)
+
+
 def test_the_home_page_fits_and_stays_live(watched: Watched) -> None:
     page = watched.open("/admin/")
     assert page.evaluate("document.documentElement.scrollHeight") <= 900

@@ -111,10 +111,38 @@
         }
     }
 
+    // A page that asks for itself, and is not answered, says of when its numbers are: three answers may be missing.
+    const POLLS = "[hx-trigger^='every']";
+    const PATIENCE_MS = 15000;
+
+    function watchAge() {
+        const told = document.querySelector("[data-stale]");
+        if (!told) return;
+        let answeredAt = new Date();
+        const show = (isStale) => {
+            if (isStale && told.hidden) {
+                const format = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
+                told.querySelector("time").textContent = answeredAt.toLocaleTimeString(document.documentElement.lang, format);
+            }
+            told.hidden = !isStale;
+        };
+        document.body.addEventListener("htmx:afterRequest", ({ detail }) => {
+            if (!detail.elt.matches(POLLS)) return;
+            // Whoever is logged out gets the page of the log-in, with 200.
+            const isAnswered = detail.successful && !detail.xhr.responseURL.includes("/login/");
+            if (isAnswered) answeredAt = new Date();
+            show(!isAnswered);
+        });
+        setInterval(() => {
+            if (document.querySelector(POLLS) && new Date() - answeredAt > PATIENCE_MS) show(true);
+        }, 1000);
+    }
+
     document.addEventListener("DOMContentLoaded", () => {
         drawAll();
         release();
         watchWords();
+        watchAge();
         new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
         document.body.addEventListener("htmx:afterSettle", () => { drawAll(); release(); });
         document.body.addEventListener("htmx:oobAfterSwap", drawAll);
