@@ -20,3 +20,13 @@ def test_errors_are_a_share_of_what_is_finished_within_24_hours(operator: Client
             row(state)
         told = operator.get("/admin/live/home/").context["traffic"]
     assert (told["received"], told["failed"], told["share"], told["is_bad"]) == (10, 1, 25.0, True)
+
+
+@pytest.mark.parametrize(
+    ("card", "path"),
+    [("webhook", "/admin/webhooks/inboxupdate/"), ("alerts", "/admin/monitoring/alert/")],
+)
+def test_each_card_leads_to_its_list(operator: Client, card: str, path: str) -> None:
+    page = operator.get("/admin/").content.decode()
+    title = page.partition(f'<h2 id="home-{card}-title"')[2].partition("</div>")[0]
+    assert f'href="{path}"' in title
