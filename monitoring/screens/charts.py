@@ -8,6 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
 from monitoring.figures import DAYS
@@ -37,8 +38,13 @@ def last_days(count: int = DAYS) -> list[str]:
     return [(today - timedelta(days=back)).isoformat() for back in range(count - 1, -1, -1)]
 
 
+def day_format() -> str:
+    """Return the format of a day and its month in three letters, which begin with a capital in English alone."""
+    return "j M" if get_language() == "en" else "j b"
+
+
 def day_label(iso: str) -> str:
-    return date_format(date.fromisoformat(iso), "j b")
+    return date_format(date.fromisoformat(iso), day_format())
 
 
 def by_source(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[dict[str, Any]]:

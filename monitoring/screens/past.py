@@ -73,4 +73,4 @@ def _day(point: tuple[Any, Any]) -> str:
 
 
 def _hour(point: tuple[Any, Any]) -> str:
-    return date_format(point[0], "j b H:i")
+    return date_format(point[0], f"{charts.day_format()} H:i")

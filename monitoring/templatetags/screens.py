@@ -7,10 +7,11 @@ from decimal import Decimal
 
 from django import template
 from django.utils import timezone
-from django.utils.formats import number_format
+from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from monitoring.screens.charts import day_format
 from profiles.rollout import rules
 
 register = template.Library()
@@ -24,6 +25,11 @@ _BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open"
 def grouped(number: float | None) -> str:
     """Write a whole number with its thousands apart."""
     return "—" if number is None else f"{int(number):,}".replace(",", "\u202f")
+
+
+@register.filter
+def day(moment: datetime) -> str:
+    return date_format(timezone.localtime(moment), day_format())
 
 
 @register.filter

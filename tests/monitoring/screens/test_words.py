@@ -1,14 +1,16 @@
 """Codes are read as words, in the language of the reader."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from django.contrib.auth.models import User
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 from waffle.models import Switch
 
 from monitoring.models import Signature
+from monitoring.screens import charts
+from monitoring.templatetags.screens import day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
 from tests.monitoring.evidence_rows import compared
@@ -68,3 +70,10 @@ def test_where_a_profile_is_from(operator: Client, language: str, word: str) -> 
     know("8", own_name="Мария")
     assert texts(operator, path, language).count(word) == before + 1
     assert word in texts(operator, f"{path}8/change/", language)
+
+
+@pytest.mark.parametrize(("language", "month"), [("en", "Oct"), ("ru", "окт")])
+def test_months_are_written_as_their_language_does(language: str, month: str) -> None:
+    with translation.override(language):
+        assert charts.day_label("2026-10-28") == f"28 {month}"
+        assert day(datetime(2026, 10, 28, 12, tzinfo=UTC)) == f"28 {month}"
