@@ -50,6 +50,14 @@ def test_axe_would_find_a_fault(watched: Watched) -> None:
     assert len(watched.faults()) == 1
 
 
+def test_what_the_preview_refuses_cannot_be_confirmed(watched: Watched) -> None:
+    page = watched.open("/admin/steer/3/?percent=abc")
+    page.locator("#preview [role=alert]").wait_for()
+    assert not page.locator("#confirm").is_visible()
+    page = watched.open("/admin/steer/3/?percent=50")
+    page.locator("#confirm:enabled").wait_for()
+
+
 @pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/", "/admin/cache/"])
 def test_a_page_that_is_not_answered_says_how_old_its_numbers_are(watched: Watched, path: str) -> None:
     page = watched.open(path)

@@ -90,12 +90,13 @@
 
     const drawAll = () => document.querySelectorAll("canvas[data-chart]").forEach(draw);
 
-    // A form that confirms what is still being counted waits for it.
+    // A form that confirms what is still being counted waits for it, and goes where that is refused.
     function release() {
         for (const form of document.querySelectorAll("form[data-after]")) {
             const shown = document.getElementById(form.dataset.after);
             const isBusy = shown && shown.querySelector(".s-busy");
             form.querySelectorAll("button").forEach((button) => { button.disabled = Boolean(isBusy); });
+            form.hidden = Boolean(shown && shown.querySelector("[data-refused]"));
         }
     }
 
