@@ -12,7 +12,7 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -83,7 +83,11 @@ def _choose(given: dict[str, Any], order: Order) -> str:
 
 def _rehearse(given: dict[str, Any], order: Order) -> str:
     told = way_back.rehearse(given["university"].pk, order)
-    words = {"university": given["university"], "out": f"{told['out_s']:.1f}", "total": f"{told['total_s']:.1f}"}
+    words = {
+        "university": given["university"],
+        "out": number_format(told["out_s"], 1),
+        "total": number_format(told["total_s"], 1),
+    }
     return _("%(university)s was out of the cache after %(out)s s, and back after %(total)s s") % words
 
 

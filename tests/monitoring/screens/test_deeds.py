@@ -116,7 +116,9 @@ def test_what_a_breach_does_is_chosen(operator: Client, phases: Phases) -> None:
 def test_the_way_back_is_rehearsed(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     university = University.objects.create(name="Вуз")
-    operator.post("/admin/steer/rehearsal/", given(university=str(university.pk)))
+    operator.cookies["django_language"] = "ru"
+    page = operator.post("/admin/steer/rehearsal/", given(university=str(university.pk)), follow=True)
+    assert re.search(r"\d,\d с", page.content.decode())
     change = Change.objects.first()
     assert change is not None
     assert change.action == "rehearsal"
