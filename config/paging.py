@@ -30,6 +30,10 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         counted = rows[: EXACT + 1].count()
         return counted if counted <= EXACT else max(expected(rows), EXACT + 1)
 
+    @property
+    def is_estimate(self) -> bool:
+        return self.count > EXACT
+
     @cached_property
     def num_pages(self) -> int:
         return max(1, -(-min(self.count, EXACT) // self.per_page))

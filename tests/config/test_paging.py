@@ -2,7 +2,9 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from django.contrib.auth.models import User
 from django.db import connection
+from django.test import Client
 
 from config import paging
 from config.paging import BoundedPaginator
@@ -37,3 +39,16 @@ def test_it_estimates_many(monkeypatch: pytest.MonkeyPatch, django_assert_num_qu
 def test_nothing_is_expected_of_a_condition_that_nothing_fulfils() -> None:
     assert paging.expected(University.objects.filter(pk=10**20)) == 0
     assert BoundedPaginator(University.objects.none(), 10).count == 0
+
+
+@pytest.mark.django_db
+def test_a_list_says_that_its_number_is_an_estimate(
+    client: Client, superadmin: User, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    universities(500)
+    path = "/admin/employees/university/"
+    assert "Total: 500" in client.get(path).content.decode()
+    monkeypatch.setattr(paging, "EXACT", 20)
+    assert "Total: about " in client.get(path).content.decode()
