@@ -10,7 +10,11 @@ from concurrent.futures import ThreadPoolExecutor
 from tempfile import SpooledTemporaryFile
 from typing import IO, TYPE_CHECKING
 
-from config import error_pages, wsgi
+from config import wsgi
+
+# That has set Django up, which the next ones need.
+# isort: split
+from config import error_pages
 from config.error_pages import LARGEST_BODY
 from profiles.rollout.heartbeat import pulse
 from webhooks import receiver

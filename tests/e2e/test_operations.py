@@ -104,7 +104,8 @@ def test_a_person_is_erased_from_the_page_of_the_person(watched: Watched) -> Non
     page.locator("input[name=who]").fill(stage.KNOWN_PHONE)
     page.locator("input[name=who]").press("Enter")
     page.locator("a.s-button-danger").click()
-    page.locator("form:has(input[name=post]) [type=submit]").click()
+    page.locator("[name=reason]").fill("has asked for it")
+    page.locator("form .s-button-danger").click()
     page.wait_for_url("**/profiles/profile/")
     assert Employee.objects.get(phone=stage.KNOWN_PHONE).last_name != "Кузнецова"
     assert not Profile.objects.filter(user_id=stage.KNOWN_ID).exists()
