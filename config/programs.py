@@ -17,8 +17,8 @@ _HEADERS_TAKE_MS = 10_000
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
     """Return the arguments of Python for each process, in the order in which they start."""
-    web = f"granian --interface wsgi --http 1 --no-ws --blocking-threads {_RECEIVING_THREADS} --respawn-failed-workers"
-    web += f" --http1-header-read-timeout {_HEADERS_TAKE_MS}"
+    web = f"config.web_server --interface wsgi --http 1 --no-ws --blocking-threads {_RECEIVING_THREADS}"
+    web += f" --respawn-failed-workers --http1-header-read-timeout {_HEADERS_TAKE_MS}"
     # The time that a new worker has to import before a reload ends the old one.
     web += " --respawn-interval 2 --workers-kill-timeout 8"
     web += f" --host {host} --port {port} --workers {web_workers} config.web:application"

@@ -84,7 +84,7 @@ class Stage:
 
     def web_flags(self) -> str:
         words = list(self.process("web").argv)
-        return " ".join(words[words.index("granian") + 1 : -1])
+        return " ".join(words[words.index("config.web_server") + 1 : -1])
 
     def database(self) -> psycopg.Connection:
         return psycopg.connect(self.urls["DATABASE_URL"], autocommit=True)

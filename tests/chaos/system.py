@@ -25,7 +25,7 @@ _STOP = 20.0
 _WORDS = {
     "cache": "valkey-server --dir {data_dir}/cache",
     "broker": "valkey-server --dir {data_dir}/broker",
-    "web": "-m granian ",
+    "web": "-m config.web_server ",
     "inbox": "manage.py process_inbox",
     "worker": "config.celery --quiet worker",
     "beat": "config.celery --quiet beat",

@@ -7,6 +7,7 @@ import threading
 import time
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
+from dataclasses import dataclass
 
 import psycopg
 import pytest
@@ -17,6 +18,9 @@ from tests.chaos.system import System, is_alive
 
 _EXIT_SECONDS = 15
 _CONNECTIONS = 16
+_WORKERS = 2
+# What does not end by itself is killed, see config.programs.
+_KILLED_AFTER_SECONDS = 8
 
 pytestmark = pytest.mark.xdist_group("slow")
 
@@ -69,12 +73,16 @@ def test_requests_under_way_are_answered(system: System) -> None:
     assert set(bodies) <= stored_bodies(system)
 
 
-@pytest.mark.parametrize("time_", range(int(os.environ.get("SIGTERM_TIMES", "1"))))
-def test_load_loses_nothing_that_was_taken_in(system: System, time_: int) -> None:
-    """What was broken off was never taken in: a connection that was idle may be closed under a request.
+@dataclass(frozen=True)
+class Load:
+    """What became of the requests of sixteen senders while the web server ended."""
 
-    ``make test-sigterm`` does it twenty times.
-    """
+    acknowledged: set[bytes]
+    broken_off: set[bytes]
+    exit_seconds: float
+
+
+def terminate_under_load(system: System, *, after: float) -> Load:
     outcomes: dict[bytes, Outcome] = {}
     bodies = iter(tell(random.Random(), 50_000).bodies)
     taking, has_ended = threading.Lock(), threading.Event()
@@ -91,17 +99,40 @@ def test_load_loses_nothing_that_was_taken_in(system: System, time_: int) -> Non
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
         for _ in range(_CONNECTIONS):
             pool.submit(send)
-        time.sleep(1.5)
+        time.sleep(after)
         exit_seconds = terminate_web(system)
         has_ended.set()
-    stored = stored_bodies(system)
     acknowledged = {body for body, outcome in outcomes.items() if outcome.answer == 200}
     broken_off = {body for body, outcome in outcomes.items() if isinstance(outcome.answer, str)}
-    assert len(acknowledged) > 100
-    assert acknowledged - stored == set()
-    assert broken_off & stored == set()
     assert acknowledged | broken_off == outcomes.keys()
+    return Load(acknowledged, broken_off, exit_seconds)
+
+
+@pytest.mark.parametrize("time_", range(int(os.environ.get("SIGTERM_TIMES", "1"))))
+def test_load_loses_nothing_that_was_taken_in(system: System, time_: int) -> None:
+    """What was broken off was never taken in: a connection that was idle may be closed under a request.
+
+    ``make test-sigterm`` does it twenty times.
+    """
+    load = terminate_under_load(system, after=1.5)
+    stored = stored_bodies(system)
+    assert len(load.acknowledged) > 100
+    assert load.acknowledged - stored == set()
+    assert load.broken_off & stored == set()
     print(  # noqa: T201 (what `make test-sigterm` is run for)
-        f"\nSIGTERM {time_ + 1}: ended in {exit_seconds:.1f} s; {len(acknowledged)} acknowledged,"
-        f" {len(acknowledged - stored)} of them lost; {len(broken_off & stored)} taken in and reset"
+        f"\nSIGTERM {time_ + 1}: ended in {load.exit_seconds:.1f} s; {len(load.acknowledged)} acknowledged,"
+        f" {len(load.acknowledged - stored)} of them lost; {len(load.broken_off & stored)} taken in and reset"
     )
+
+
+def test_a_worker_that_starts_ends_with_the_others(system: System) -> None:
+    """It does not begin to serve after the signal, to be killed among its requests."""
+    worker = system.pids("web")[1]
+    os.kill(worker, signal.SIGKILL)
+    deadline = time.monotonic() + 5
+    while worker in (workers := system.pids("web")[1:]) or len(workers) < _WORKERS:
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+    load = terminate_under_load(system, after=0.1)
+    assert load.exit_seconds < _KILLED_AFTER_SECONDS
+    assert load.broken_off & stored_bodies(system) == set()
