@@ -160,6 +160,10 @@ class TrafficDelta(models.Model):
     stored = models.BigIntegerField()
     ms = models.FloatField()
 
+    class Meta:
+        verbose_name = _("change of the traffic's counts")
+        verbose_name_plural = _("changes of the traffic's counts")
+
     def __str__(self) -> str:
         return f"{self.kind} {self.n:+d}"
 
@@ -182,6 +186,8 @@ class Traffic(models.Model):
     ms = models.FloatField()
 
     class Meta:
+        verbose_name = _("count of the traffic")
+        verbose_name_plural = _("counts of the traffic")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["span", "at", "kind", "update_type", "reason", "bucket"], name="monitoring_traffic_once"
