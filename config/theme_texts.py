@@ -114,7 +114,8 @@ TEXTS = (
     gettext_noop("Add row"),
     gettext_noop("Date"),
     gettext_noop("Select currency"),
-    # Of the log-in guard, the tokens and the history.
+    # Of the switches, the log-in guard, the tokens and the history.
+    gettext_noop("Switch"),
     gettext_noop("Locked Out"),
     gettext_noop("Clean up expired attempts"),
     gettext_noop("Not set"),
@@ -125,7 +126,6 @@ TEXTS = (
     gettext_noop("access attempt expiration"),
     gettext_noop("access attempt expirations"),
     gettext_noop("Session key hash (sha256)"),
-    gettext_noop("Axes"),
     gettext_noop("Authorization header must contain two space-delimited values"),
     gettext_noop("Given token not valid for any token type"),
     gettext_noop("Token contained no recognizable user identification"),
