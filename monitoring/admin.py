@@ -9,22 +9,21 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
 from config import headings
 from config.read_only import ReadOnlyAdmin
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring import alert_admin, checklist, people_admin, steering, way_back
+from monitoring import alert_admin, people_admin, signature_admin, steering, way_back
 from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
-from monitoring.models import GateCheck, RoundTrip, Signature, Verdict
+from monitoring.models import GateCheck, RoundTrip, Verdict
 from monitoring.people_admin import OfEverybody
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
@@ -34,7 +33,7 @@ from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollo
 from profiles.rollout.rules import ChangeRefused, Order
 from profiles.rollout.sentences import Sentence
 
-__all__ = ["alert_admin", "people_admin"]
+__all__ = ["alert_admin", "people_admin", "signature_admin"]
 headings.make_once()
 
 
@@ -263,32 +262,3 @@ class RoundTripAdmin(ReadOnlyAdmin):
 class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
     list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
     list_filter = ("outcome", "pattern", "stage")
-
-
-class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
-    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN, widget=UnfoldAdminSelectWidget)
-
-    class Meta:
-        model = Signature
-        fields = ("item", "note")
-
-
-@admin.register(Signature)
-class SignatureAdmin(ModelAdmin):
-    """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
-
-    form = SignatureForm
-    list_display = ("told", "by", "note", "signed_at", "expires_at")
-    list_select_related = ("by",)
-
-    @admin.display(description=_("item"), ordering="item")
-    def told(self, signature: Signature) -> str:
-        return str(signature)
-
-    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
-        obj.by = request.user  # type: ignore[assignment]
-        obj.expires_at = timezone.now() + checklist.SIGNED_FOR
-        obj.save()
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
