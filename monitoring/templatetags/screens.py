@@ -15,6 +15,7 @@ from monitoring.screens.charts import day_format
 from profiles.rollout import rules
 
 register = template.Library()
+from profiles.rollout.sentences import number
 T = gettext_lazy
 _UNITS = (T("B"), T("KB"), T("MB"), T("GB"), T("TB"))
 _K = 1024
@@ -74,8 +75,8 @@ def ago(at: datetime | None) -> str:
 
 @register.filter
 def exact(percent_of_all: Decimal) -> str:
-    """Write a percentage of the rollout as people do: 25, 12.5."""
-    return rules.shown(percent_of_all)
+    """Write a percentage of the rollout as people do: 25, 12.5, in Russian 12,5."""
+    return number(rules.shown(percent_of_all))
 
 
 @register.filter

@@ -213,6 +213,27 @@ def test_a_sentence_is_the_same_after_it_was_kept() -> None:
     assert text == "Held phase 3 at 12.5 %: no updates for 18 min"
 
 
+@pytest.mark.parametrize(
+    ("kept", "russian"),
+    [
+        ("98.5 %", "98,5 %"),
+        ("-0.7", "-0,7"),
+        ("12.5", "12,5"),
+        ("25", "25"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("в 2.5 раза", "в 2.5 раза"),
+    ],
+)
+def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> None:
+    """Older rows, too: what they keep is the same text with a point."""
+    sentence = Sentence.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
+    with translation.override("ru"):
+        assert str(sentence) == f"качество {russian} ≥ 80,0"
+    with translation.override("en"):
+        assert str(sentence) == f"quality {kept} ≥ 80.0"
+    assert sentence.as_json()["words"]["score"] == kept
+
+
 def test_a_long_one_is_cut_in_the_text_alone() -> None:
     sentence = Sentence("Redis does not answer: %(error)s", {"error": "x" * 500})
     text, kept = to_columns(sentence, 300)
