@@ -21,7 +21,7 @@ from monitoring import reports
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import SENTENCES, Sample
 from monitoring.counters import counted
-from profiles import cache
+from profiles import cache, failures
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
 from profiles.rollout.sentences import Sentence
@@ -124,7 +124,8 @@ def cache_connection(look: Look) -> Found | None:
     if look.redis["redis_connected"]:
         return None
     error = look.redis["last_error"]
-    return Found(Severity.CRITICAL, {"error": error}, {"error": error})
+    words = {"error": error, SENTENCES: {"error": failures.told(error).as_json()}}
+    return Found(Severity.CRITICAL, words, {"error": error})
 
 
 def evictions(look: Look) -> Found | None:

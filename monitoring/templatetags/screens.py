@@ -12,10 +12,11 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from monitoring.screens.charts import day_format
+from profiles import failures
 from profiles.rollout import rules
+from profiles.rollout.sentences import number
 
 register = template.Library()
-from profiles.rollout.sentences import number
 T = gettext_lazy
 _UNITS = (T("B"), T("KB"), T("MB"), T("GB"), T("TB"))
 _K = 1024
@@ -88,3 +89,9 @@ def signed(number: int) -> str:
 @register.filter
 def breaker(state: str) -> object:
     return _BREAKER.get(state, state)
+
+
+@register.filter
+def failure(error: str) -> str:
+    """Say in words what went wrong; the class of the error beside it is for whoever reads the logs."""
+    return str(failures.told(error))

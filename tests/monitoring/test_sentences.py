@@ -22,6 +22,7 @@ from monitoring.findings import Finding
 from monitoring.gates import ENTERING, STAYING, WIDENING
 from monitoring.models import GateCheck
 from monitoring.trail import entries
+from profiles.cache import CacheError
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import Change, Flag, Plan, Rollout
@@ -232,6 +233,14 @@ def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> Non
     with translation.override("en"):
         assert str(sentence) == f"quality {kept} ≥ 80.0"
     assert sentence.as_json()["words"]["score"] == kept
+
+
+def test_a_gate_that_cannot_look_says_why_in_words(phases: Phases, language: str) -> None:
+    def redis_answers(step: gates.Step) -> Finding:
+        raise CacheError("get: TimeoutError")
+
+    told = {"en": "Redis could not look: no answer in time", "ru": "Redis: проверить не удалось (нет ответа вовремя)"}
+    assert gates.ask(redis_answers, gates.step_of(3, Decimal(1))).message == told[language]
 
 
 def test_a_long_one_is_cut_in_the_text_alone() -> None:
