@@ -255,7 +255,13 @@ class GateCheckAdmin(ReadOnlyAdmin):
 
 @admin.register(RoundTrip)
 class RoundTripAdmin(ReadOnlyAdmin):
-    list_display = ("at", "took_ms", "error")
+    list_display = ("at", "took_ms", "told_error")
+    fields = ("at", "took_ms", "told_error")
+    readonly_fields: ClassVar = ["told_error"]
+
+    @admin.display(description=_("error"))
+    def told_error(self, trip: RoundTrip) -> str:
+        return trip.told_error
 
 
 @admin.register(Comparison)

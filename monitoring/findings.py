@@ -117,7 +117,7 @@ def round_trip(step: Step) -> Finding:
         return Finding("round_trip", Verdict.INCONCLUSIVE, why)
     took = trip.took_ms or 0.0
     good = Sentence("a synthetic update came through in %(took)d ms", {"took": took})
-    bad = Sentence("the synthetic update failed: %(error)s", {"error": trip.error})
+    bad = Sentence("the synthetic update failed: %(error)s", {"error": Sentence(trip.error)})
     return found("round_trip", not trip.error, good, bad, took)
 
 
