@@ -10,4 +10,4 @@ class LogInGuardConfig(AxesConfig):
 
 
 class SwitchesConfig(WaffleConfig):
-    verbose_name = _("switches")
+    verbose_name = _("switches")  # type: ignore[assignment]

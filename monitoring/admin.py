@@ -9,7 +9,7 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
@@ -27,6 +27,7 @@ from monitoring.models import GateCheck, RoundTrip, Verdict
 from monitoring.people_admin import OfEverybody
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
+from profiles.admin_log import LoggedByCode
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
@@ -114,8 +115,12 @@ class ScopeForm(ReasonedForm):
         rules.refuse_stale(order.expected_revision, Rollout.current().revision)
 
 
-class SteeredAdmin(ModelAdmin):
+class SteeredAdmin(LoggedByCode):
     """Saves by the change functions; a form class a request, because the form asks who it is."""
+
+    @admin.display(description=_("name"), ordering="name")
+    def named(self, steered: Flag | Switch) -> str:
+        return words.with_code(steered.name)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
@@ -150,9 +155,13 @@ class SteeredAdmin(ModelAdmin):
 @admin.register(Flag)
 class FlagAdmin(SteeredAdmin):
     form = FlagForm
-    list_display = ("name", "percent", "everyone", "moved_at")
-    fields = ("name", "percent", "reason", "force", "note", "salt", "expect_revision")
-    readonly_fields: ClassVar = ["name", "salt"]
+    list_display = ("named", "percent", "everyone", "moved_at")
+    fields = ("named", "percent", "reason", "force", "note", "shown_salt", "expect_revision")
+    readonly_fields: ClassVar = ["named", "shown_salt"]
+
+    @admin.display(description=_("salt"))
+    def shown_salt(self, flag: Flag) -> str:
+        return format_html("<code>{}</code>", flag.salt)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
         Flag.objects.filter(pk=obj.pk).update(note=obj.note)
@@ -165,9 +174,9 @@ class FlagAdmin(SteeredAdmin):
 @admin.register(Switch)
 class SwitchAdmin(SteeredAdmin):
     form = SwitchForm
-    list_display = ("name", "active", "modified")
-    fields = ("name", "active", "reason", "expect_revision")
-    readonly_fields: ClassVar = ["name"]
+    list_display = ("named", "active", "modified")
+    fields = ("named", "active", "reason", "expect_revision")
+    readonly_fields: ClassVar = ["named"]
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         form.attempt(form.order())
