@@ -213,11 +213,15 @@ class ScopeAdmin(SteeredAdmin):
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("revision", "at", "by", "action", "told", "is_forced")
+    list_display = ("revision", "at", "who", "action", "told", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
-    fields = ("revision", "at", "by", "what", "told", "is_forced", "judged", "before", "after")
-    readonly_fields: ClassVar = ["what", "told", "judged"]
+    fields = ("revision", "at", "who", "what", "told", "is_forced", "judged", "before", "after")
+    readonly_fields: ClassVar = ["who", "what", "told", "judged"]
+
+    @admin.display(description=_("by"), ordering="by")
+    def who(self, change: Change) -> str:
+        return words.actor(change.by)
 
     @admin.display(description=_("action"))
     def what(self, change: Change) -> str:

@@ -46,7 +46,7 @@ class Source:
 
 def _change(row: Change) -> Entry:
     url = reverse("admin:rollout_change_change", args=[row.pk])
-    return Entry(row.at, row.by, "rollout", words.change(row), row.text, url)
+    return Entry(row.at, words.actor(row.by), "rollout", words.change(row), row.text, url)
 
 
 def _replay(row: Replay) -> Entry:

@@ -108,6 +108,18 @@ def _scope(row: Change) -> str:
     return _("University %(university)d is kept out of phase %(phase)d") % words
 
 
+ACTORS: dict[str, Promise] = {
+    "migrate": T("installation"),
+    "conductor": T("conductor"),
+    "code": T("code"),
+}
+
+
+def actor(by: str) -> str:
+    """Return who changed something: a person by their login, what is no person by what it is."""
+    return str(ACTORS.get(by, by))
+
+
 def spread(found: Convergence) -> str:
     words = {"reached": len(found.reached), "all": found.living, "revision": found.revision}
     return _("%(reached)d of %(all)d processes are at revision %(revision)d") % words

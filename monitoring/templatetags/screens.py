@@ -11,6 +11,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from monitoring.screens import words
 from monitoring.screens.charts import day_format
 from profiles import failures
 from profiles.rollout import rules
@@ -95,3 +96,8 @@ def breaker(state: str) -> object:
 def failure(error: str) -> str:
     """Say in words what went wrong; the class of the error beside it is for whoever reads the logs."""
     return str(failures.told(error))
+
+
+@register.filter
+def actor(by: str) -> str:
+    return words.actor(by)
