@@ -24,7 +24,7 @@ from monitoring.counters import counted
 from profiles import cache, failures
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
-from profiles.rollout.sentences import Sentence
+from profiles.rollout.sentences import Sentence, listed
 from webhooks import silence, subscription
 from webhooks.models import InboxUpdate, State
 
@@ -191,7 +191,8 @@ def _subscription(severity: Severity, findings: list[subscription.Finding]) -> F
     if not findings:
         return None
     messages = [finding.message for finding in findings]
-    return Found(severity, {"found": "; ".join(messages)}, {"findings": messages})
+    sentences = {"found": listed(finding.sentence for finding in findings).as_json()}
+    return Found(severity, {"found": "; ".join(messages), SENTENCES: sentences}, {"findings": messages})
 
 
 def secret_failures(look: Look) -> Found | None:
