@@ -18,7 +18,7 @@ from rest_framework.test import APIClient
 from monitoring import conductor, gates, steering
 from monitoring.alerts import watch
 from monitoring.alerts.models import Alert
-from monitoring.findings import Finding
+from monitoring.findings import Finding, Step
 from monitoring.gates import ENTERING, STAYING, WIDENING
 from monitoring.models import GateCheck
 from monitoring.trail import entries
@@ -236,7 +236,7 @@ def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> Non
 
 
 def test_a_gate_that_cannot_look_says_why_in_words(phases: Phases, language: str) -> None:
-    def redis_answers(step: gates.Step) -> Finding:
+    def redis_answers(step: Step) -> Finding:
         raise CacheError("get: TimeoutError")
 
     told = {"en": "Redis could not look: no answer in time", "ru": "Redis: проверить не удалось (нет ответа вовремя)"}
