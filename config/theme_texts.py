@@ -114,7 +114,14 @@ TEXTS = (
     gettext_noop("Add row"),
     gettext_noop("Date"),
     gettext_noop("Select currency"),
-    # Of the log-in guard, the tokens and the history.
+    # Of the switches, the log-in guard, the tokens and the history.
+    gettext_noop("Switch"),
+    gettext_noop("Is this switch active?"),
+    gettext_noop("User Agent"),
+    gettext_noop("HTTP Accept"),
+    gettext_noop("id"),
+    gettext_noop("token"),
+    gettext_noop("blacklisted at"),
     gettext_noop("Locked Out"),
     gettext_noop("Clean up expired attempts"),
     gettext_noop("Not set"),
@@ -125,7 +132,6 @@ TEXTS = (
     gettext_noop("access attempt expiration"),
     gettext_noop("access attempt expirations"),
     gettext_noop("Session key hash (sha256)"),
-    gettext_noop("Axes"),
     gettext_noop("Authorization header must contain two space-delimited values"),
     gettext_noop("Given token not valid for any token type"),
     gettext_noop("Token contained no recognizable user identification"),
@@ -156,6 +162,10 @@ TEXTS = (
     gettext_noop("Deleted %(type_name)s"),
     gettext_noop("View %s"),
     gettext_noop("Choose a date from the list below to revert to a previous version of this object."),
+    # Django's Russian one leaves names of things in English.
+    gettext_noop(
+        "Whether the user will be able to authenticate using a password or not. If disabled, they may still be able to authenticate using other backends, such as Single Sign-On or LDAP."  # noqa: E501 (Django's)
+    ),
     # REST framework's: a number is filled in before it is translated.
     gettext_noop("Expected available in {wait} second."),
     gettext_noop("Expected available in {wait} seconds."),

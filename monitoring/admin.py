@@ -9,32 +9,32 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils import timezone
-from django.utils.html import format_html_join
+from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
 from config import headings
 from config.read_only import ReadOnlyAdmin
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring import alert_admin, checklist, people_admin, steering, way_back
+from monitoring import alert_admin, people_admin, signature_admin, steering, way_back
 from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
-from monitoring.models import GateCheck, RoundTrip, Signature, Verdict
+from monitoring.models import GateCheck, RoundTrip, Verdict
 from monitoring.people_admin import OfEverybody
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
+from profiles.admin_log import LoggedByCode
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 from profiles.rollout.sentences import Sentence
 
-__all__ = ["alert_admin", "people_admin"]
+__all__ = ["alert_admin", "people_admin", "signature_admin"]
 headings.make_once()
 
 
@@ -115,8 +115,12 @@ class ScopeForm(ReasonedForm):
         rules.refuse_stale(order.expected_revision, Rollout.current().revision)
 
 
-class SteeredAdmin(ModelAdmin):
+class SteeredAdmin(LoggedByCode):
     """Saves by the change functions; a form class a request, because the form asks who it is."""
+
+    @admin.display(description=_("name"), ordering="name")
+    def named(self, steered: Flag | Switch) -> str:
+        return words.with_code(steered.name)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
@@ -151,9 +155,13 @@ class SteeredAdmin(ModelAdmin):
 @admin.register(Flag)
 class FlagAdmin(SteeredAdmin):
     form = FlagForm
-    list_display = ("name", "percent", "everyone", "moved_at")
-    fields = ("name", "percent", "reason", "force", "note", "salt", "expect_revision")
-    readonly_fields: ClassVar = ["name", "salt"]
+    list_display = ("named", "percent", "everyone", "moved_at")
+    fields = ("named", "percent", "reason", "force", "note", "shown_salt", "expect_revision")
+    readonly_fields: ClassVar = ["named", "shown_salt"]
+
+    @admin.display(description=_("salt"))
+    def shown_salt(self, flag: Flag) -> str:
+        return format_html("<code>{}</code>", flag.salt)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
         Flag.objects.filter(pk=obj.pk).update(note=obj.note)
@@ -166,9 +174,9 @@ class FlagAdmin(SteeredAdmin):
 @admin.register(Switch)
 class SwitchAdmin(SteeredAdmin):
     form = SwitchForm
-    list_display = ("name", "active", "modified")
-    fields = ("name", "active", "reason", "expect_revision")
-    readonly_fields: ClassVar = ["name"]
+    list_display = ("named", "active", "modified")
+    fields = ("named", "active", "reason", "expect_revision")
+    readonly_fields: ClassVar = ["named"]
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
         form.attempt(form.order())
@@ -205,11 +213,15 @@ class ScopeAdmin(SteeredAdmin):
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("revision", "at", "by", "action", "told", "is_forced")
+    list_display = ("revision", "at", "who", "action", "told", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
-    fields = ("revision", "at", "by", "what", "told", "is_forced", "judged", "before", "after")
-    readonly_fields: ClassVar = ["what", "told", "judged"]
+    fields = ("revision", "at", "who", "what", "told", "is_forced", "judged", "before", "after")
+    readonly_fields: ClassVar = ["who", "what", "told", "judged"]
+
+    @admin.display(description=_("by"), ordering="by")
+    def who(self, change: Change) -> str:
+        return words.actor(change.by)
 
     @admin.display(description=_("action"))
     def what(self, change: Change) -> str:
@@ -256,39 +268,16 @@ class GateCheckAdmin(ReadOnlyAdmin):
 
 @admin.register(RoundTrip)
 class RoundTripAdmin(ReadOnlyAdmin):
-    list_display = ("at", "took_ms", "error")
+    list_display = ("at", "took_ms", "told_error")
+    fields = ("at", "took_ms", "told_error")
+    readonly_fields: ClassVar = ["told_error"]
+
+    @admin.display(description=_("error"))
+    def told_error(self, trip: RoundTrip) -> str:
+        return trip.told_error
 
 
 @admin.register(Comparison)
 class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
     list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
     list_filter = ("outcome", "pattern", "stage")
-
-
-class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
-    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN, widget=UnfoldAdminSelectWidget)
-
-    class Meta:
-        model = Signature
-        fields = ("item", "note")
-
-
-@admin.register(Signature)
-class SignatureAdmin(ModelAdmin):
-    """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
-
-    form = SignatureForm
-    list_display = ("told", "by", "note", "signed_at", "expires_at")
-    list_select_related = ("by",)
-
-    @admin.display(description=_("item"), ordering="item")
-    def told(self, signature: Signature) -> str:
-        return str(signature)
-
-    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
-        obj.by = request.user  # type: ignore[assignment]
-        obj.expires_at = timezone.now() + checklist.SIGNED_FOR
-        obj.save()
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False

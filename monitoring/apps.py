@@ -7,4 +7,6 @@ class MonitoringConfig(AppConfig):
     verbose_name = _("monitoring")
 
     def ready(self) -> None:
-        from monitoring import checks  # noqa: F401, PLC0415 (registers itself)
+        from monitoring import checks, titles  # noqa: F401, PLC0415 (checks registers itself)
+
+        titles.use_words()

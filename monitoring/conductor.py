@@ -7,6 +7,7 @@ from datetime import timedelta
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import ngettext
 
 from monitoring import gates, probe, steering
 from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
@@ -27,7 +28,8 @@ logger = logging.getLogger(__name__)
 
 def conduct() -> list[str]:
     """Do what is due; return what happened, one line each."""
-    lines = [f"{steering.fire_due()} planned steps"]
+    count = steering.fire_due()
+    lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
     last = GateCheck.objects.filter(gate=TRIPWIRE).first()
     # A look in the future was taken by a clock that has been put right since.
     if is_monitored() and (last is None or abs(timezone.now() - last.at) >= settings.MONITORING_CHECK_INTERVAL):

@@ -10,6 +10,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import ngettext
 from rich.console import Console
 from rich.table import Table
 
@@ -180,18 +181,32 @@ def preview(seen: Preview) -> Iterable[Any]:
     shares = table("UNIVERSITY", ">PEOPLE", ">WITHOUT PROFILE", ">LOOKUPS/WEEK")
     for share in seen.universities:
         shares.add_row(share.name, thousands(share.people), thousands(share.without_profile), thousands(share.lookups))
-    way = "from the direct API to the cache" if seen.target > seen.current else "back to the direct API"
-    yield (
-        f"Phase {seen.phase} {rules.shown(seen.current)} % → {rules.shown(seen.target)} %: "
-        f"{thousands(seen.total)} employees go {way}, {thousands(seen.without_profile)} have no cached profile; "
-        f"{round(seen.api_calls_per_day):+d} calls of the direct API a day"
-    )
+    yield f"Phase {seen.phase} {rules.shown(seen.current)} % → {rules.shown(seen.target)} %: {_who_goes(seen)}"
     yield shares
     if seen.people:
         people = table("EMPLOYEE", "PHONE", "UNIVERSITY", "NAMED BY")
         for person in seen.people:
             people.add_row(str(person), masked(person.phone), person.university.name, person.profile_source)
         yield people
+
+
+def _who_goes(seen: Preview) -> str:
+    total, strangers, calls = seen.total, seen.without_profile, round(seen.api_calls_per_day)
+    if seen.target > seen.current:
+        people = ngettext(
+            "%(n)s employee goes from the direct API to the cache",
+            "%(n)s employees go from the direct API to the cache",
+            total,
+        )
+    else:
+        people = ngettext(
+            "%(n)s employee goes back to the direct API", "%(n)s employees go back to the direct API", total
+        )
+    unknown = ngettext("%(n)s has no cached profile", "%(n)s have no cached profile", strangers)
+    asked = ngettext("%(n)s call of the direct API a day", "%(n)s calls of the direct API a day", abs(calls))
+    return (
+        f"{people % {'n': thousands(total)}}, {unknown % {'n': thousands(strangers)}}; {asked % {'n': f'{calls:+d}'}}"
+    )
 
 
 def tallied(seen: Tally) -> str:

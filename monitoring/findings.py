@@ -14,7 +14,7 @@ from django.utils import timezone
 
 from monitoring import reports
 from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
-from profiles import cache
+from profiles import cache, failures
 from profiles.rollout.sentences import Sentence, from_columns, to_columns
 from webhooks.models import InboxUpdate
 
@@ -94,7 +94,7 @@ def index_valid(step: Step) -> Finding:
 
 def redis_answers(step: Step) -> Finding:
     health = cache.health()
-    bad = Sentence("Redis does not answer: %(error)s", {"error": health["last_error"]})
+    bad = Sentence("Redis does not answer: %(error)s", {"error": failures.told(health["last_error"] or "")})
     return found("redis_answers", health["redis_connected"], Sentence("Redis answers"), bad)
 
 
@@ -117,7 +117,7 @@ def round_trip(step: Step) -> Finding:
         return Finding("round_trip", Verdict.INCONCLUSIVE, why)
     took = trip.took_ms or 0.0
     good = Sentence("a synthetic update came through in %(took)d ms", {"took": took})
-    bad = Sentence("the synthetic update failed: %(error)s", {"error": trip.error})
+    bad = Sentence("the synthetic update failed: %(error)s", {"error": Sentence(trip.error)})
     return found("round_trip", not trip.error, good, bad, took)
 
 

@@ -1,7 +1,10 @@
 """What each gate is called for people; in the database, in JSON and at the terminal it has its function's name."""
 
+from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
+
+from profiles.rollout.sentences import Sentence
 
 GATES: dict[str, Promise] = {
     "migrated": _("Migrations"),
@@ -29,3 +32,9 @@ GATES: dict[str, Promise] = {
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
+
+
+def title(gate: str) -> Sentence:
+    """Return a gate's title as a word of a sentence that is kept, and read in any language."""
+    with translation.override(None):
+        return Sentence(str(GATES.get(gate, gate)))

@@ -13,7 +13,9 @@ from django.utils import timezone
 
 from monitoring import findings, transition
 from monitoring.findings import Finding, Step
+from monitoring.gate_titles import title
 from monitoring.models import MESSAGE_LENGTH, GateCheck, Verdict
+from profiles import failures
 from profiles.cache import CacheError
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Flag
@@ -112,7 +114,8 @@ def ask(gate: Gate, step: Step) -> Finding:
         with transaction.atomic():
             return gate(step)
     except (DatabaseError, CacheError) as error:
-        why = Sentence("%(gate)s could not look: %(error)s", {"gate": name, "error": type(error).__name__})
+        what = str(error) if isinstance(error, CacheError) else type(error).__name__
+        why = Sentence("%(gate)s could not look: %(error)s", {"gate": title(name), "error": failures.told(what)})
         return Finding(name, Verdict.ERROR, why)
 
 

@@ -7,6 +7,7 @@ from django.conf import settings
 from django.db import models
 from django.db.models import Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.models import Alert, Delivery, Sample
@@ -70,7 +71,12 @@ class RoundTrip(models.Model):
         verbose_name_plural = _("synthetic round trips")
 
     def __str__(self) -> str:
-        return self.error or f"{self.took_ms:.0f} ms"
+        return self.told_error or gettext("%(n)s ms") % {"n": f"{self.took_ms or 0:.0f}"}
+
+    @property
+    def told_error(self) -> str:
+        """Return the error in the reader's language; it is kept in English, whatever the worker's is."""
+        return gettext(self.error) if self.error else ""
 
 
 class SignatureQuerySet(models.QuerySet["Signature"]):
@@ -160,6 +166,10 @@ class TrafficDelta(models.Model):
     stored = models.BigIntegerField()
     ms = models.FloatField()
 
+    class Meta:
+        verbose_name = _("change of the traffic's counts")
+        verbose_name_plural = _("changes of the traffic's counts")
+
     def __str__(self) -> str:
         return f"{self.kind} {self.n:+d}"
 
@@ -182,6 +192,8 @@ class Traffic(models.Model):
     ms = models.FloatField()
 
     class Meta:
+        verbose_name = _("count of the traffic")
+        verbose_name_plural = _("counts of the traffic")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["span", "at", "kind", "update_type", "reason", "bucket"], name="monitoring_traffic_once"

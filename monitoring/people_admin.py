@@ -11,13 +11,16 @@ from django.contrib.auth.models import Group, Permission, User
 from django.db.models import QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from employees.admin import admin_scope
+from monitoring.screens import words
 from monitoring.screens.access import of_everybody
 from profiles.admin import ProfileAdmin
+from profiles.admin_log import LoggedByCode
 from profiles.models import Profile
 from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
@@ -49,8 +52,26 @@ def _worded(field: Any) -> Any:
     return field
 
 
+class WithoutJoins(ModelAdmin):
+    """Says what goes with a user or a group, without the rows of the tables between: Django words them at the start."""
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        objects, counts, refused, protected = super().get_deleted_objects(objs, request)
+        joins = [field.remote_field.through for field in self.opts.many_to_many]
+        joins += [relation.through for relation in self.opts.related_objects if relation.many_to_many]
+        beginnings = tuple(f"{capfirst(join._meta.verbose_name)}: " for join in joins)  # noqa: SLF001 (documented)
+        for join in joins:
+            counts.pop(join._meta.verbose_name_plural, None)  # noqa: SLF001 (documented)
+        return _without(objects, beginnings), counts, refused, protected
+
+
+def _without(rows: list[Any], beginnings: tuple[str, ...]) -> list[Any]:
+    kept = [row if isinstance(row, str) else _without(row, beginnings) for row in rows]
+    return [row for row in kept if row and not (isinstance(row, str) and row.startswith(beginnings))]
+
+
 @admin.register(User)
-class PeopleAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class PeopleAdmin(WithoutJoins, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -62,7 +83,13 @@ class PeopleAdmin(UserAdmin, ModelAdmin):  # type: ignore[type-arg]
 
 
 @admin.register(Group)
-class PeopleGroupAdmin(GroupAdmin, ModelAdmin):
+class PeopleGroupAdmin(WithoutJoins, LoggedByCode, GroupAdmin, ModelAdmin):
+    list_display = ("named",)
+
+    @admin.display(description=_("name"), ordering="name")
+    def named(self, group: Group) -> str:
+        return words.with_code(group.name)
+
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return _worded(super().formfield_for_manytomany(db_field, request, **kwargs))
 

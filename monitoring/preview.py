@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 
 from employees.models import Employee
 from monitoring.figures import LOOKED_UP_WITHIN, RUNGS, figure
-from profiles import cache, direct_api
+from profiles import cache, direct_api, failures
 from profiles.cache import CachedProfile, CacheError
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
@@ -154,7 +154,7 @@ def _in_redis(max_id: str | None) -> str:
     try:
         cached = cache.read(max_id)
     except CacheError as error:
-        return str(error)
+        return str(failures.told(str(error)))
     return _told(cached) if cached else "—"
 
 
@@ -167,5 +167,5 @@ def _by_api(phone: str) -> str:
     try:
         user = direct_api.find_user(phone)
     except direct_api.DirectApiError as error:
-        return str(error)
+        return str(failures.told(str(error)))
     return f"{user.first_name} {user.last_name}".strip() if user else "—"

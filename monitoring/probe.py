@@ -9,6 +9,7 @@ from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from monitoring.models import RoundTrip
 from profiles.rollout.decision import is_processing
@@ -19,6 +20,14 @@ from webhooks.updates import repeat_keys
 PATIENCE_SECONDS = 5.0
 # A type that MAX does not have: it names nobody, so nothing of it ends in the cache.
 PROBE_TYPE = "rollout_probe"
+# Kept in English and read in the reader's language, so without numbers.
+_NOT_WORKED = _("not processed in time: is the inbox worker running?")
+_SWITCHED_OFF = _("not processed in time: processing is off")
+_REFUSALS = {
+    401: _("the webhook refused our own secret (401)"),
+    503: _("the webhook could not store it (503)"),
+}
+_REFUSED = _("the webhook did not answer 200")
 
 
 def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
@@ -28,15 +37,14 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
     body = json.dumps(update).encode()
     started = time.perf_counter()
     status = post(body, secret())
-    trip = RoundTrip(at=now, error="" if status == 200 else f"the webhook answered {status}"[:200])
-    key, _ = repeat_keys(update, body, now)
+    trip = RoundTrip(at=now, error="" if status == 200 else _REFUSALS.get(status, _REFUSED))
+    key, _earlier = repeat_keys(update, body, now)
     while not trip.error and trip.took_ms is None:
         took = time.perf_counter() - started
         if InboxUpdate.objects.filter(dedup_key=key).exclude(state=State.PENDING).exists():
             trip.took_ms = took * 1000
         elif took > patience:
-            why = "is the inbox worker running?" if is_processing() else "processing is off"
-            trip.error = f"not processed within {patience:g} s: {why}"
+            trip.error = _NOT_WORKED if is_processing() else _SWITCHED_OFF
         else:
             time.sleep(0.02)
     trip.save()

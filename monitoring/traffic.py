@@ -20,7 +20,7 @@ from django.utils import timezone
 from monitoring.history import start_of
 from monitoring.models import Span, Traffic
 from webhooks import updates
-from webhooks.models import State
+from webhooks.models import OTHER, State
 
 MINUTE = timedelta(minutes=1)
 LENGTHS = {
@@ -211,7 +211,7 @@ def by_day(since: date) -> dict[date, Counter[str]]:
 def _largest(reasons: Counter[str]) -> Counter[str]:
     kept = Counter(dict(reasons.most_common(LARGEST_REASONS)))
     if rest := reasons.total() - kept.total():
-        kept[updates.OTHER] += rest
+        kept[OTHER] += rest
     return kept
 
 

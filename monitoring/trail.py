@@ -13,6 +13,7 @@ from django.db.models import Q, QuerySet
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
+from monitoring import titles
 from monitoring.models import Signature
 from monitoring.screens import words
 from profiles import admin_log
@@ -45,7 +46,7 @@ class Source:
 
 def _change(row: Change) -> Entry:
     url = reverse("admin:rollout_change_change", args=[row.pk])
-    return Entry(row.at, row.by, "rollout", words.change(row), row.text, url)
+    return Entry(row.at, words.actor(row.by), "rollout", words.change(row), row.text, url)
 
 
 def _replay(row: Replay) -> Entry:
@@ -66,14 +67,23 @@ def _signature(row: Signature) -> Entry:
     return Entry(row.signed_at, str(row.by), "signature", str(row), row.note)
 
 
+def _name(row: LogEntry) -> str:
+    """Return what Django's log calls an object: by its title, by its number where its text is of the actor's words."""
+    about: Any = row.content_type
+    model = about and about.model_class()
+    if model in titles.CODED:
+        return words.name_of(row.object_repr)
+    return str(row.object_id) if model in titles.WORDED else row.object_repr
+
+
 def _log(row: LogEntry) -> Entry:
-    """Tell in the reader's language what was recorded as a sentence; Django's own rows quote names in the actor's."""
+    """Tell in the reader's language what was recorded as a sentence, and what Django's log keeps a code of."""
     said = admin_log.sentence_of(row)
     if said:
         about = f"{row.content_type} {row.object_id}" if row.object_id else str(said)
         reason = str(said) if row.object_id else ""
         return Entry(row.action_time, str(row.user), "admin", about, reason, row.get_admin_url() or "")
-    what = f"{row.content_type or ''}: {row.object_repr}" if row.object_id else row.object_repr
+    what = f"{row.content_type or ''}: {_name(row)}" if row.object_id else row.object_repr
     reason = row.get_change_message()
     return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")
 

@@ -27,7 +27,7 @@ from monitoring.findings import Step as RolloutStep
 from monitoring.findings import migrated, redis_answers
 from monitoring.gates import step_of
 from monitoring.models import Verdict
-from profiles import cache
+from profiles import cache, failures
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.resolver import resolve
 from profiles.rollout.decision import decide, is_collecting, is_monitored, is_processing
@@ -119,7 +119,8 @@ class Validation:
             return requests.post(url, data=body, headers=headers, timeout=10, allow_redirects=False).status_code
         except requests.RequestException as error:
             raise Failed(
-                _("%(url)s does not answer: %(error)s") % {"url": self.url, "error": type(error).__name__}
+                _("%(url)s does not answer: %(error)s")
+                % {"url": self.url, "error": failures.told(type(error).__name__)}
             ) from None
 
     def webhook(self) -> str:
@@ -172,7 +173,7 @@ class Validation:
         try:
             found = cache.read(self.user_id)
         except cache.CacheError as error:
-            raise Failed(_("Redis does not answer: %s") % error) from None
+            raise Failed(_("Redis does not answer: %s") % failures.told(str(error))) from None
         if found is None or found.display_name != f"{FIRST_NAME} {LAST_NAME}":
             raise Failed(_("Redis does not have the profile"))
         return _("Redis has the profile")
@@ -247,5 +248,5 @@ def _try(step: Callable[[], str]) -> Outcome:
     except Failed as reason:
         status, message = "failed", str(reason)
     except DatabaseError as error:
-        status, message = "failed", f"PostgreSQL: {type(error).__name__}"
+        status, message = "failed", f"PostgreSQL: {failures.told(type(error).__name__)}"
     return Outcome(step.__name__, status, message, round(1000 * (time.perf_counter() - started), 1))

@@ -41,6 +41,10 @@ class NotVerified(Exception):
     """What was changed is written, but not proven to be in force."""
 
 
+class Behind(NotVerified):
+    """Some process has not seen the change; the text is the commands', a page tells the same by words.spread()."""
+
+
 class Latched(Busy):
     """The emergency stop is in force, and no more than that: somebody keeps the rollout locked."""
 
@@ -106,7 +110,7 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
     deadline = time.monotonic() + seconds
     while not (spread := convergence()).is_complete:
         if time.monotonic() > deadline:
-            raise NotVerified(converged(spread))
+            raise Behind(converged(spread))
         time.sleep(0.05)
     return converged(spread)
 
@@ -114,7 +118,7 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
 def _emergency_holds() -> str:
     decision = decide(PROBE_PHONE)
     if decision.stage or decision.reason not in (Reason.KILLED, Reason.HARD_OFF):
-        raise NotVerified(_("a lookup would still be decided as %(reason)s") % {"reason": decision.reason})
+        raise NotVerified(_("a lookup would still go to the cache: %(reason)s") % {"reason": decision.reason.label})
     if is_collecting() or is_processing():
         raise NotVerified(_("updates would still be processed"))
     return _("probe lookup: %s") % _probe()
@@ -123,7 +127,7 @@ def _emergency_holds() -> str:
 def _cache_is_out() -> str:
     decision = decide(PROBE_PHONE)
     if decision.stage:
-        raise NotVerified(_("a lookup would still be decided as %(reason)s") % {"reason": decision.reason})
+        raise NotVerified(_("a lookup would still go to the cache: %(reason)s") % {"reason": decision.reason.label})
     return _("probe lookup: %s") % _probe()
 
 
@@ -154,11 +158,16 @@ def _probe() -> str:
     thread.join(PROBE_SECONDS)
     if thread.is_alive():
         return _("the direct API is asked, and has not answered yet")
-    if not found or found[0].source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT):
+    if not found or found[0].source not in _ANSWERS:
         raise NotVerified(_("the probe lookup was answered by the cache, or not at all"))
-    return _("answered by %s, not by the cache") % found[0].source
+    return str(_ANSWERS[ProfileSource(found[0].source)])
 
 
+# Who may answer for the probe. The documents record what the commands say of nobody.
+_ANSWERS = {
+    ProfileSource.API: gettext_lazy("answered by the direct API, not by the cache"),
+    ProfileSource.DEFAULT: gettext_lazy("answered by default, not by the cache"),
+}
 _OPEN_RUNS = {
     RunStatus.RUNNING: gettext_lazy("backfill %d ends with the batch that it is at"),
     RunStatus.PAUSED: gettext_lazy("backfill %d is paused"),

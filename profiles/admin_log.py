@@ -52,6 +52,25 @@ def sentence_of(row: LogEntry) -> Sentence | None:
         return None
 
 
+class LoggedByCode(ModelAdmin):
+    """Has Django's log keep a row's code, and no words in the language of whoever changed it."""
+
+    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
+        with translation.override(None):
+            row: LogEntry = super().log_addition(request, obj, message)
+        return row
+
+    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
+        with translation.override(None):
+            row: LogEntry = super().log_change(request, obj, message)
+        return row
+
+    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
+        with translation.override(None):
+            rows: list[LogEntry] = super().log_deletions(request, queryset)
+        return rows
+
+
 class ToldAdmin(ModelAdmin):
     """Shows in an object's history what was recorded of it as sentences."""
 

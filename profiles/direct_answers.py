@@ -14,6 +14,7 @@ import stamina
 from django.conf import settings
 from django.db import connection
 from django.utils import timezone
+from django.utils.translation import gettext_noop as _
 
 from profiles import direct_api
 from profiles.direct_api import DirectApiError, DirectUser, Throttled
@@ -90,7 +91,7 @@ def _take_turn(deadline: float) -> None:
     patience = max(deadline - time.monotonic(), 0)
     row = _execute(_SLOT, spacing=SPACING, patience=timedelta(seconds=patience))
     if row is None:
-        raise DirectApiError("its turn would come too late")
+        raise DirectApiError(_("its turn would come too late"))
     time.sleep(max(float(row[0]), 0))
 
 
@@ -104,13 +105,13 @@ def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
     while True:
         answer = DirectAnswer.objects.filter(phone=phone).first()
         if answer is None or answer.outcome == _OUTCOME.FAILED:
-            raise DirectApiError("the one who asked got no answer")
+            raise DirectApiError(_("the one who asked got no answer"))
         if answer.outcome == _OUTCOME.ABSENT:
             return None
         if answer.outcome == _OUTCOME.FOUND:
             return DirectUser(answer.user_id, answer.first_name, answer.last_name)
         if time.monotonic() + pause > deadline:
-            raise DirectApiError("the one who asked has no answer yet")
+            raise DirectApiError(_("the one who asked has no answer yet"))
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 

@@ -14,6 +14,7 @@ import requests
 import stamina
 import urllib3
 from django.conf import settings
+from django.utils.translation import gettext_noop as _
 from prometheus_client import Counter, Histogram
 
 from profiles import names
@@ -35,7 +36,10 @@ _session = requests.Session()
 
 
 class DirectApiError(Exception):
-    """The direct API gave no usable answer: nothing is known about the person, not even that there is none."""
+    """The direct API gave no usable answer: nothing is known about the person, not even that there is none.
+
+    Its text is a class, “status 429” or a sentence; profiles.failures reads it to people.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +76,7 @@ def find_users(phones: list[str], *, deadline: float | None = None) -> dict[str,
             users = _users_in(_ask(phones, deadline), phones)
     except BreakerOpen:
         calls.labels("skipped").inc()
-        raise DirectApiError("the direct API is taken to be down") from None
+        raise DirectApiError(_("the direct API is taken to be down")) from None
     except DirectApiError:
         calls.labels("error").inc()
         raise
@@ -99,7 +103,7 @@ def _was_dropped(error: Exception) -> bool:
 def _ask_once(phones: list[str], deadline: float) -> Any:
     left = deadline - time.monotonic()
     if left <= 0:
-        raise DirectApiError("no time is left to ask")
+        raise DirectApiError(_("no time is left to ask"))
     response = _session.post(
         settings.MAX_API_URL.rstrip("/") + settings.MAX_API_USERS_PATH,
         json={"phone_numbers": phones},
@@ -130,16 +134,16 @@ def _body(response: requests.Response, deadline: float) -> bytes:
     while chunk := response.raw.read1(16 * 1024):
         body += chunk
         if len(body) > _LARGEST_ANSWER:
-            raise DirectApiError("the answer is larger than 1 MiB")
+            raise DirectApiError(_("the answer is larger than 1 MiB"))
         if time.monotonic() > deadline:
-            raise DirectApiError("the answer took too long")
+            raise DirectApiError(_("the answer took too long"))
     return body
 
 
 def _users_in(answer: Any, phones: list[str]) -> dict[str, DirectUser]:
     users = answer.get("users") if isinstance(answer, dict) else None
     if not isinstance(users, list):
-        raise DirectApiError("the answer has no list of users")
+        raise DirectApiError(_("the answer has no list of users"))
     asked = {_digits(phone): phone for phone in phones}
     found: dict[str, DirectUser] = {}
     for user in users:
@@ -157,7 +161,7 @@ def _id_in(user: dict[str, Any]) -> str:
     try:
         return user_id_of(user.get("user_id"))
     except ValueError as error:
-        raise DirectApiError("the answer has a user without an id") from error
+        raise DirectApiError(_("the answer has a user without an id")) from error
 
 
 def _name_in(user: dict[str, Any], field: str) -> str:

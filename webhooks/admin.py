@@ -45,7 +45,7 @@ class LargeTableAdmin(ReadOnlyAdmin):
 class InboxUpdateAdmin(LargeTableAdmin):
     list_display = (
         "id",
-        "update_type",
+        "shown_type",
         "shown_state",
         "user_id",
         "received_at",
@@ -85,6 +85,10 @@ class InboxUpdateAdmin(LargeTableAdmin):
         if term.isdecimal() and len(term) <= 18 and not of_person.exists():
             return queryset.filter(pk=int(term)), False
         return of_person, False
+
+    @display(description=_("type"), ordering="update_type")
+    def shown_type(self, update: InboxUpdate) -> str:
+        return update.told_type
 
     @display(description=_("state"), ordering="state", label=_STATE_COLOURS)
     def shown_state(self, update: InboxUpdate) -> tuple[str, str]:
@@ -201,9 +205,14 @@ def _replay_url(query: str) -> str:
 
 @admin.register(Repeat)
 class RepeatAdmin(LargeTableAdmin):
-    list_display = ("update_type", "is_conflict", "received_at")
+    list_display = ("shown_type", "is_conflict", "received_at")
     list_filter = (TypeFilter, "is_conflict")
-    exclude = ("dedup_key",)
+    exclude = ("dedup_key", "update_type")
+    readonly_fields = ("shown_type",)
+
+    @display(description=_("type"), ordering="update_type")
+    def shown_type(self, repeat: Repeat) -> str:
+        return repeat.told_type
 
 
 @admin.register(Replay)

@@ -8,7 +8,7 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 
-from webhooks.models import InboxUpdate
+from webhooks.models import InboxUpdate, type_for_people
 from webhooks.updates import TYPES
 
 
@@ -17,7 +17,7 @@ class TypeFilter(DropdownFilter):
     parameter_name = "update_type"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
-        return [(name, name) for name in TYPES]
+        return [(name, type_for_people(name)) for name in TYPES]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
         return queryset.filter(update_type=self.value()) if self.value() else queryset

@@ -8,10 +8,12 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
-from webhooks.models import InboxUpdate, RawLook, State
+from profiles import failures
+from webhooks.models import InboxUpdate, RawLook, State, type_for_people
 from webhooks.updates import MalformedUpdate, parse
 
 MOST_GROUPS = 100
@@ -24,14 +26,16 @@ class Step:
     text: str = ""
     # As the screens colour it: good, wait, bad, info.
     tone: str = "info"
+    # The text is an error's own, which nobody translates.
+    is_code: bool = False
 
 
 def life_of(update: InboxUpdate) -> list[Step]:
     """Return the steps of an update's life in their order: received, tried, finished, and what came of it."""
-    steps = [Step(_("Received"), update.received_at, update.update_type)]
+    steps = [Step(_("Received"), update.received_at, update.told_type)]
     if update.tries:
         failed = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
-        steps.append(Step(failed, None, last_line(update.error), "wait"))
+        steps.append(Step(failed, None, last_line(update.error), "wait", is_code=True))
     if update.state == State.PENDING:
         return [*steps, Step(_("Next try"), update.next_try_at)]
     # What was not read has no effect of its own: why is told by its end.
@@ -42,7 +46,7 @@ _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 
 
 def _end(update: InboxUpdate) -> Step:
-    took = "" if update.processing_ms is None else _("took %.1f ms") % update.processing_ms
+    took = "" if update.processing_ms is None else _("took %s ms") % number_format(update.processing_ms, 1)
     text = " · ".join(part for part in (update.told_reason, took) if part)
     return Step(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
 
@@ -85,4 +89,7 @@ def dead_letter_groups() -> list[dict[str, Any]]:
         last=Max("finished_at"),
         example=Max(_LAST_LINE),
     )
-    return list(groups.order_by("-count", "reason", "update_type")[:MOST_GROUPS])
+    return [
+        group | {"told": failures.told(group["reason"]), "told_type": type_for_people(group["update_type"])}
+        for group in groups.order_by("-count", "reason", "update_type")[:MOST_GROUPS]
+    ]

@@ -12,6 +12,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from config import statements
+from profiles import failures
 
 
 class State(models.TextChoices):
@@ -39,6 +40,15 @@ FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::boolean[], %b:
     AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
 WHERE i.id = w.id
 """
+
+
+# What an update's type is kept as that MAX does not document.
+OTHER = "other"
+
+
+def type_for_people(name: str) -> str:
+    """Return a type as MAX calls it; what we do not know is no code of MAX's, and is told in words."""
+    return gettext("of another type") if name == OTHER else name
 
 
 class Backlog(NamedTuple):
@@ -144,12 +154,16 @@ class InboxUpdate(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {self.update_type}"
+        return f"{self.pk}: {self.told_type}"
+
+    @property
+    def told_type(self) -> str:
+        return type_for_people(self.update_type)
 
     @property
     def told_reason(self) -> str:
-        """Return the reason in the reader's language; it is kept in English, whatever the worker's is."""
-        return gettext(self.reason) if self.reason else ""
+        """Return the reason in the reader's language; it is kept in English, of a dead letter as the error's class."""
+        return str(failures.told(self.reason)) if self.reason else ""
 
 
 class Repeat(models.Model):
@@ -166,7 +180,11 @@ class Repeat(models.Model):
         verbose_name_plural = _("repeated deliveries")
 
     def __str__(self) -> str:
-        return f"{self.update_type} {self.received_at:%F %T}"
+        return f"{self.told_type} {self.received_at:%F %T}"
+
+    @property
+    def told_type(self) -> str:
+        return type_for_people(self.update_type)
 
 
 class Replay(models.Model):

@@ -15,9 +15,11 @@ from urllib.parse import urlsplit
 import requests
 import urllib3
 from django.conf import settings
+from django.utils import translation
 from django.utils.http import is_same_domain
 from requests.adapters import HTTPAdapter
 
+from profiles.rollout.sentences import Sentence
 from webhooks.receiver import PATHS
 from webhooks.updates import LARGEST_ENVELOPE
 
@@ -62,7 +64,13 @@ class Finding(NamedTuple):
     """What is wrong with the subscriptions: the event to log, and a line for people."""
 
     event: str
-    message: str
+    sentence: Sentence
+
+    @property
+    def message(self) -> str:
+        """Return the line in English, as logs, commands and other systems read it."""
+        with translation.override("en"):
+            return str(self.sentence)
 
 
 class Polled(NamedTuple):
@@ -121,15 +129,18 @@ def findings_in(existing: Sequence[Subscription], url: str, hosts: Collection[st
     findings = []
     wanted = [subscription for subscription in existing if _is(subscription, url)]
     if not wanted:
-        findings.append(Finding("subscription_lost", f"MAX sends no updates to {url}"))
+        findings.append(Finding("subscription_lost", Sentence("MAX sends no updates to %(url)s", {"url": url})))
     for subscription in wanted:
         missing = set(UPDATE_TYPES) - subscription.update_types if subscription.update_types else ()
         if missing:
-            findings.append(Finding("subscription_incomplete", f"MAX does not send {', '.join(sorted(missing))}"))
+            why = Sentence("MAX does not send %(types)s", {"types": ", ".join(sorted(missing))})
+            findings.append(Finding("subscription_incomplete", why))
     if len(wanted) > 1:
-        findings.append(Finding("subscription_doubled", f"MAX sends every update {len(wanted)} times to {url}"))
+        words = {"url": url, "times": len(wanted)}
+        why = Sentence("MAX sends every update %(times)d times to %(url)s", words)
+        findings.append(Finding("subscription_doubled", why))
     findings += [
-        Finding("subscription_stale", f"MAX sends every update to {subscription.url} too")
+        Finding("subscription_stale", Sentence("MAX sends every update to %(url)s too", {"url": subscription.url}))
         for subscription in stale_in(existing, url, hosts)
     ]
     return findings

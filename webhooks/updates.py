@@ -23,9 +23,9 @@ from profiles.sightings import Claim, Sighting
 from webhooks import contacts
 from webhooks.commands import name_given_in
 from webhooks.inbox import REPEAT_WINDOW
+from webhooks.models import OTHER
 
 LARGEST_ENVELOPE = 100
-OTHER = "other"
 _FUTURE_ALLOWED = timedelta(minutes=5)
 
 Json = dict[str, Any]

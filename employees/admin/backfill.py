@@ -24,7 +24,7 @@ from employees import backfill
 from employees.admin.access import admin_scope
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
-from profiles import admin_log
+from profiles import admin_log, failures
 from profiles.admin_log import ToldAdmin
 
 STEER, UNDO = "employees.change_backfillrun", "employees.delete_backfillrun"
@@ -45,7 +45,7 @@ class ReasonForm(forms.Form):
 class BatchInline(TabularInline):
     model = BackfillBatch
     verbose_name_plural = gettext_lazy("batches that are not done")
-    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "error")
+    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "shown_error")
     readonly_fields = fields
     extra = 0
     can_delete = False
@@ -56,6 +56,10 @@ class BatchInline(TabularInline):
         # The prior values are large, and names: not for a list.
         batches: QuerySet[BackfillBatch] = super().get_queryset(request)
         return batches.defer("changes").exclude(status="done")
+
+    @admin.display(description=gettext_lazy("error"))
+    def shown_error(self, batch: BackfillBatch) -> str:
+        return format_html("<code>{}</code>", batch.error) if batch.error else "—"
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
@@ -241,7 +245,7 @@ class BackfillRunAdmin(ToldAdmin):
         try:
             text = deed.act(run, reason)
         except DatabaseError as error:
-            messages.error(request, _("It failed again: %s") % type(error).__name__)
+            messages.error(request, _("It failed again: %s") % failures.told(type(error).__name__))
             return
         admin_log.record(request, admin_log.deed(deed.title, reason), run)
         messages.success(request, text)

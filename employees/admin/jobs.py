@@ -8,7 +8,7 @@ from unfold.decorators import display
 from config.paging import BoundedPaginator
 from config.read_only import ReadOnlyAdmin
 from employees.admin.access import admin_scope
-from employees.models import JobStatus, MaxIdJob, Membership, UnresolvedName
+from employees.models import JobStatus, MaxIdJob, Membership, University, UnresolvedName
 
 _STATUS_COLOURS = {
     JobStatus.PENDING: "default",
@@ -29,6 +29,8 @@ class MembershipAdmin(ModelAdmin):
 class MaxIdJobAdmin(ReadOnlyAdmin):
     list_display = ("id", "shown_status", "done", "failed", "total", "created_at", "finished_at")
     list_select_related = ("requested_by",)
+    # How far it has come is for the job itself.
+    exclude = ("last_id",)
 
     @display(description=_("status"), ordering="status", label=_STATUS_COLOURS)
     def shown_status(self, job: MaxIdJob) -> tuple[str, str]:
@@ -37,7 +39,7 @@ class MaxIdJobAdmin(ReadOnlyAdmin):
 
 @admin.register(UnresolvedName)
 class UnresolvedNameAdmin(ReadOnlyAdmin):
-    list_display = ("employee__phone", "employee__university", "attempts", "next_try_at")
+    list_display = ("phone", "university", "attempts", "next_try_at")
     list_select_related = ("employee__university",)
     ordering = ("next_try_at",)
     paginator = BoundedPaginator
@@ -46,3 +48,11 @@ class UnresolvedNameAdmin(ReadOnlyAdmin):
         rows: QuerySet[UnresolvedName] = super().get_queryset(request)
         scope = admin_scope(request)
         return rows if scope is None else rows.filter(employee__in=scope.employees().values("pk"))
+
+    @display(description=_("phone"), ordering="employee__phone")
+    def phone(self, unresolved: UnresolvedName) -> str:
+        return unresolved.employee.phone
+
+    @display(description=_("university"), ordering="employee__university")
+    def university(self, unresolved: UnresolvedName) -> University:
+        return unresolved.employee.university

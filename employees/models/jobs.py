@@ -51,7 +51,7 @@ class MaxIdJob(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {self.status}"
+        return f"{self.pk}: {self.get_status_display()}"
 
     def finish(self, status: JobStatus) -> None:
         self.status, self.finished_at = status, timezone.now()

@@ -21,10 +21,10 @@ from monitoring import reports
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import SENTENCES, Sample
 from monitoring.counters import counted
-from profiles import cache
+from profiles import cache, failures
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
-from profiles.rollout.sentences import Sentence
+from profiles.rollout.sentences import Sentence, listed
 from webhooks import silence, subscription
 from webhooks.models import InboxUpdate, State
 
@@ -124,7 +124,8 @@ def cache_connection(look: Look) -> Found | None:
     if look.redis["redis_connected"]:
         return None
     error = look.redis["last_error"]
-    return Found(Severity.CRITICAL, {"error": error}, {"error": error})
+    words = {"error": error, SENTENCES: {"error": failures.told(error).as_json()}}
+    return Found(Severity.CRITICAL, words, {"error": error})
 
 
 def evictions(look: Look) -> Found | None:
@@ -190,7 +191,8 @@ def _subscription(severity: Severity, findings: list[subscription.Finding]) -> F
     if not findings:
         return None
     messages = [finding.message for finding in findings]
-    return Found(severity, {"found": "; ".join(messages)}, {"findings": messages})
+    sentences = {"found": listed(finding.sentence for finding in findings).as_json()}
+    return Found(severity, {"found": "; ".join(messages), SENTENCES: sentences}, {"findings": messages})
 
 
 def secret_failures(look: Look) -> Found | None:

@@ -12,7 +12,7 @@ from monitoring import way_back
 from monitoring.screens import words
 from monitoring.screens.access import STOP, page, screen
 from monitoring.screens.steer import order_of
-from monitoring.way_back import NotVerified
+from monitoring.way_back import Behind, NotVerified
 from profiles.rollout import changes
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
@@ -51,6 +51,8 @@ def _stopped(request: HttpRequest) -> dict[str, Any]:
     try:
         # The last proof says the processes, which are told here in the reader's language.
         proof, *_rest = way_back.verify(PART)
+    except Behind:
+        doubt = _("Not every process has followed yet.")
     except NotVerified as unproven:
         doubt = str(unproven)
     return {

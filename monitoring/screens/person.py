@@ -23,16 +23,6 @@ from profiles.rollout.decision import Reason
 from profiles.rollout.sentences import Sentence
 
 T = gettext_lazy
-REASONS: dict[Reason, Promise] = {
-    Reason.KILLED: T("the emergency stop is latched"),
-    Reason.HARD_OFF: T("a variable of the environment turns the cache off"),
-    Reason.SWITCH_OFF: T("the cache is switched off"),
-    Reason.SERVICE_OFF: T("the service is switched off"),
-    Reason.DENIED: T("a rule keeps the university out"),
-    Reason.ALLOWED: T("a rule lets the university in"),
-    Reason.SPLIT: T("the percentage admits this phone"),
-    Reason.DEFAULT: T("no phase admits this phone yet"),
-}
 ORDERS: tuple[Promise, ...] = (
     T("the direct API answers"),
     T("the direct API answers"),
@@ -107,7 +97,7 @@ def told(found: Found) -> dict[str, Any]:
     return {
         "stage": stage,
         "order": ORDERS[stage],
-        "reason": REASONS[reason],
+        "reason": reason.label,
         "bucket": found.known["bucket"],
         "served": _served(stage, found.profile),
     }

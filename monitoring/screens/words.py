@@ -6,13 +6,15 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from django.utils.functional import Promise
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
 from monitoring.screens.phases import TITLES
 from profiles.rollout.controls import Outcome
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, Action, Change, OnBreach
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, Action, Change, OnBreach
+from profiles.rollout.sentences import number
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -23,7 +25,19 @@ SWITCHES: dict[str, Promise] = {
     "service_chat": T("Chat service"),
     EMERGENCY_STOP: T("Emergency stop"),
 }
-_OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
+_OTHERS: dict[str, Promise] = {
+    "held_for": T("Paused"),
+    "on_breach": T("On a breach"),
+    SHADOW: T("Comparison in the shadow"),
+}
+ROLES: dict[str, Promise] = {
+    "superadmin": T("superadmin"),
+    "curator": T("curator"),
+    "operator": T("operator"),
+    "viewer": T("viewer"),
+    "rollout_manager": T("rollout manager"),
+    "data_protection_officer": T("data protection officer"),
+}
 # What moved does not say of these what it was.
 _TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
 
@@ -44,12 +58,17 @@ def name_of(name: str) -> str:
     if name in PHASES:
         number = PHASES.index(name)
         return _("Phase %(n)d, %(title)s") % {"n": number + 1, "title": TITLES[number]}
-    return str(SWITCHES.get(name) or _OTHERS.get(name) or name)
+    return str(SWITCHES.get(name) or _OTHERS.get(name) or ROLES.get(name) or name)
+
+
+def with_code(name: str) -> str:
+    """Return a flag, a switch or a group by its title, and the code that commands and the API know it by."""
+    return format_html('{}<br><code class="s-note">{}</code>', name_of(name), name)
 
 
 def _value(name: str, value: Any) -> str:
     if name in PHASES:
-        return f"{value}\u00a0%"
+        return f"{number(str(value))}\u00a0%"
     if name == "on_breach" and value in OnBreach.values:
         return str(OnBreach(value).label)
     if isinstance(value, bool):
@@ -87,6 +106,18 @@ def _scope(row: Change) -> str:
     if rule["allowed"]:
         return _("University %(university)d is let into phase %(phase)d") % words
     return _("University %(university)d is kept out of phase %(phase)d") % words
+
+
+ACTORS: dict[str, Promise] = {
+    "migrate": T("installation"),
+    "conductor": T("conductor"),
+    "code": T("code"),
+}
+
+
+def actor(by: str) -> str:
+    """Return who changed something: a person by their login, what is no person by what it is."""
+    return str(ACTORS.get(by, by))
 
 
 def spread(found: Convergence) -> str:

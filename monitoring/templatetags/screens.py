@@ -11,8 +11,11 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from monitoring.screens import words
 from monitoring.screens.charts import day_format
+from profiles import failures
 from profiles.rollout import rules
+from profiles.rollout.sentences import number
 
 register = template.Library()
 T = gettext_lazy
@@ -74,8 +77,8 @@ def ago(at: datetime | None) -> str:
 
 @register.filter
 def exact(percent_of_all: Decimal) -> str:
-    """Write a percentage of the rollout as people do: 25, 12.5."""
-    return rules.shown(percent_of_all)
+    """Write a percentage of the rollout as people do: 25, 12.5, in Russian 12,5."""
+    return number(rules.shown(percent_of_all))
 
 
 @register.filter
@@ -87,3 +90,14 @@ def signed(number: int) -> str:
 @register.filter
 def breaker(state: str) -> object:
     return _BREAKER.get(state, state)
+
+
+@register.filter
+def failure(error: str) -> str:
+    """Say in words what went wrong; the class of the error beside it is for whoever reads the logs."""
+    return str(failures.told(error))
+
+
+@register.filter
+def actor(by: str) -> str:
+    return words.actor(by)

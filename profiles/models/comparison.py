@@ -50,6 +50,8 @@ class WaitingComparison(models.Model):
 
     class Meta:
         db_table = "comparisons_waiting"
+        verbose_name = _("waiting comparison")
+        verbose_name_plural = _("waiting comparisons")
 
     def __str__(self) -> str:
         return str(self.pk)

@@ -16,7 +16,6 @@ from typing import Any
 from django.db import connection, transaction
 from django.db.models.functions import Now
 from django.utils import timezone
-from django.utils.translation import gettext as _
 from waffle.models import Switch
 
 from profiles.rollout import rules
@@ -254,7 +253,7 @@ def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
 @contextmanager
 def saving(flag: Flag) -> Iterator[None]:
     """Keep the rules around ``Flag.save()``: they hold for code, forms and shells that know nothing of this module."""
-    order = Order(flag.change_by or _("code"), flag.change_reason or Sentence("Saved by code, without a reason"))
+    order = Order(flag.change_by or "code", flag.change_reason or Sentence("Saved by code, without a reason"))
     with (_saving_phase if flag.name in PHASES else _saving_other)(flag, order):
         yield
 

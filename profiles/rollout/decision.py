@@ -8,11 +8,12 @@ import threading
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from enum import StrEnum
 from typing import Any
 
 from django.conf import settings
 from django.db import DatabaseError, connection
+from django.db.models import TextChoices
+from django.utils.translation import gettext_lazy as _
 from prometheus_client import Counter
 
 from profiles.rollout.models import EMERGENCY_STOP, PHASES
@@ -32,15 +33,15 @@ SELECT coalesce((SELECT revision FROM rollout_rollout WHERE id = 1), 0),
 decisions = Counter("rollout_decisions", "Decisions for employees, by reason and stage", ["reason", "stage"])
 
 
-class Reason(StrEnum):
-    KILLED = "KILLED"
-    HARD_OFF = "HARD_OFF"
-    SWITCH_OFF = "SWITCH_OFF"
-    SERVICE_OFF = "SERVICE_OFF"
-    DENIED = "DENIED"
-    ALLOWED = "ALLOWED"
-    SPLIT = "SPLIT"
-    DEFAULT = "DEFAULT"
+class Reason(TextChoices):
+    KILLED = "KILLED", _("the emergency stop is latched")
+    HARD_OFF = "HARD_OFF", _("a variable of the environment turns the cache off")
+    SWITCH_OFF = "SWITCH_OFF", _("the cache is switched off")
+    SERVICE_OFF = "SERVICE_OFF", _("the service is switched off")
+    DENIED = "DENIED", _("a rule keeps the university out")
+    ALLOWED = "ALLOWED", _("a rule lets the university in")
+    SPLIT = "SPLIT", _("the percentage admits this phone")
+    DEFAULT = "DEFAULT", _("no phase admits this phone yet")
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, TypeAlias
 
 from django.conf import settings
-from django.utils import translation
+from django.utils import formats, translation
 
 Kept: TypeAlias = dict[str, Any]
 
@@ -16,7 +17,8 @@ Kept: TypeAlias = dict[str, Any]
 class Sentence:
     """A text of the catalogue (``make messages`` finds it by this name); ``str()`` is in the language that is active.
 
-    A word is a string, a number, another sentence, or a list of sentences, which are read one after the other.
+    A word is a string, a number, another sentence, or a list of sentences, which are read one after the other. A number
+    with a fraction is kept with a point, as text, and gets the reader's decimal mark here.
     """
 
     msgid: str
@@ -37,6 +39,8 @@ class Sentence:
 Said: TypeAlias = Sentence | str
 
 _LIST = "%(sentences)s"
+# As code writes a number or a percentage into a word: “98.5”, “98.5 %”.
+_FRACTION = re.compile(r"([+-]?\d+)\.(\d+)(\s?%)?")
 
 
 def listed(sentences: Iterable[Sentence]) -> Sentence:
@@ -59,8 +63,16 @@ def from_columns(text: str, kept: Kept | None) -> Said:
     return Sentence.from_json(kept) if kept and kept["text"] == text else text
 
 
+def number(text: str) -> str:
+    """Return a number, or a percentage, with the reader's decimal mark; any other text as it is."""
+    mark = formats.get_format("DECIMAL_SEPARATOR")
+    return _FRACTION.sub(rf"\g<1>{mark}\g<2>\g<3>", text) if _FRACTION.fullmatch(text) else text
+
+
 def _read(word: Any) -> Any:
-    return "; ".join(dict.fromkeys(map(str, word))) if isinstance(word, list) else word
+    if isinstance(word, list):
+        return "; ".join(dict.fromkeys(map(str, word)))
+    return number(word) if isinstance(word, str) else word
 
 
 def _kept(word: Any) -> Any:

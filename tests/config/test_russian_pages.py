@@ -3,34 +3,26 @@
 import re
 from html.parser import HTMLParser
 from http import HTTPStatus
+from typing import Any
 
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client
-from django.urls import reverse
+from django.utils import translation
 from pytest_django.fixtures import Settings
 
-from employees import backfill
-from employees.models import BackfillRun, Employee, Membership, University
-from employees.naming import rename
-from monitoring.models import Alert
-from monitoring.screens import urls as screens
-from profiles.rollout import changes
-from profiles.rollout.rules import Order
-from tests.profiles.people import know
-from tests.webhooks.inbox_rows import row
-from webhooks.models import RawLook, Replay, State
+from config import error_pages
+from monitoring import way_back
+from profiles.rollout.models import Heartbeat
+from tests.config.every_page import make_rows, paths
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 
-# Names of things, which are the same in every language.
+# Names of things, which are the same in every language; the last line: of keys, and the codes of the two languages.
 NAMES = set(
-    """MAX Redis PostgreSQL API CSV XLSX csv xlsx ID URL JSON JWT HTTP TTL Slack English RU EN IP User Agent Accept
-    webhook cache first primary infrastructure collection employee chat monitoring other esc Docker Compose LDAP Single
-    Sign On en ru UTC CONFIG root curator operator superadmin viewer manager
-    Axes Token Control Command Mac gates rollout waiting comparisons traffic traffics deltas
-    migrate save switch Saved by code without reason""".split()  # noqa: SIM905 (words, not a list of quotes)
+    """MAX Redis PostgreSQL API CSV XLSX csv xlsx ID URL JSON JWT HTTP TTL Slack English IP UTC LDAP Docker Compose Mac
+    Control Command cookie esc en ru""".split()  # noqa: SIM905 (words, not a list of quotes)
 )
 _HIDDEN = {"script", "style", "code", "pre"}
 _SHOWN_ATTRIBUTES = {"aria-label", "placeholder", "title", "alt"}
@@ -72,63 +64,75 @@ def latin_in(page: str) -> set[str]:
 
 
 @pytest.fixture
-def operator(client: Client, superadmin: User, settings: Settings) -> Client:
+def operator(client: Client, settings: Settings) -> Client:
     settings.LANGUAGE_CODE = "ru"
-    client.force_login(superadmin)
+    client.force_login(User.objects.create_superuser("анна-старшая"))
     return client
 
 
 @pytest.fixture
-def rows(superadmin: User) -> dict[str, str]:
-    """A row of what the pages show, with data in Cyrillic."""
-    university = University.objects.create(name="Вуз")
-    know("7")
-    employee = Employee.objects.create(
-        phone="+79160000001", last_name="Петров", first_name="Иван", max_id="7", university=university,
-        profile_source="default",
-    )  # fmt: skip
-    rename(employee, {"last_name": "Сидоров"})
-    Membership.objects.create(user=User.objects.create_user("анна"), university=university)
-    update = row(State.DEAD, update_type="bot_started", tries=6, error="Ошибка", reason="")
-    for state in State:
-        row(state)
-    Replay.objects.create(by="анна", selection="всё", reason="сбой", count=1)
-    RawLook.objects.create(by="анна", inbox_update_id=update.pk, update_type="bot_started", reason="жалоба")
-    alert = Alert.objects.create(kind="dead_letters", severity="warning", message="", words={"count": 3})
-    changes.set_switch("profile_cache", False, Order("анна", "замер"))
-    BackfillRun.objects.create(status="done", until_id=0)
-    return {
-        "employee": str(employee.pk),
-        "update": str(update.pk),
-        "alert": str(alert.pk),
-        "run": str(backfill.start().pk),
-        "university": str(university.pk),
-    }
+def rows(operator: Client) -> dict[str, Any]:
+    return make_rows(User.objects.get(is_superuser=True))
 
 
-def pages(rows: dict[str, str]) -> list[str]:
-    lists = [f"/admin/{m._meta.app_label}/{m._meta.model_name}/" for m in admin.site._registry]
-    own = [
-        "employees/employee/{employee}/change/", "employees/employee/{employee}/history/",
-        "employees/employee/{employee}/delete/", "employees/employee/import/", "employees/employee/export/",
-        "employees/university/{university}/change/", "employees/backfillrun/{run}/change/",
-        "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/change/",
-        "webhooks/inboxupdate/{update}/raw-body/", "webhooks/inboxupdate/dead-letters/",
-        "webhooks/inboxupdate/replay/?state__exact=dead", "monitoring/alert/{alert}/change/",
-        "monitoring/alert/{alert}/answer/mute/", "profiles/profile/7/change/", "", "password_change/",
-    ]  # fmt: skip
-    plain = [reverse(f"screens:{page.name}") for page in screens.urlpatterns if "<" not in str(page.pattern)]
-    return [*lists, *(f"{path}add/" for path in lists), *(f"/admin/{path.format(**rows)}" for path in own), *plain]
+def read(operator: Client, path: str) -> str:
+    """Return a page, or nothing where there is none for people."""
+    answer = operator.get(path)
+    assert answer.status_code in (HTTPStatus.OK, HTTPStatus.FORBIDDEN, HTTPStatus.FOUND), (path, answer.status_code)
+    is_page = "text/html" in answer.headers["Content-Type"] and answer.status_code != HTTPStatus.FOUND
+    return answer.content.decode() if is_page else ""
 
 
-def test_no_page_has_english_left(operator: Client, rows: dict[str, str]) -> None:
-    left = {}
-    for path in pages(rows):
-        answer = operator.get(path)
-        assert answer.status_code in (HTTPStatus.OK, HTTPStatus.FORBIDDEN, HTTPStatus.FOUND), path
-        is_page = answer.status_code == HTTPStatus.OK and "text/html" in answer.headers["Content-Type"]
-        left[path] = sorted(latin_in(answer.content.decode())) if is_page else []
+def test_no_page_has_english_left(operator: Client, rows: dict[str, Any]) -> None:
+    left = {path: sorted(latin_in(read(operator, path))) for path in paths(rows)}
     assert not any(left.values()), "\n".join(f"{path}: {' '.join(words)}" for path, words in left.items() if words)
+
+
+def test_every_table_has_a_row(operator: Client, rows: dict[str, Any]) -> None:
+    """A page without data shows none of the words that come with it."""
+    assert [model for model in admin.site._registry if not model._default_manager.exists()] == []
+
+
+@pytest.mark.parametrize("is_followed", [True, False])
+def test_the_emergency_stop_is_told_in_russian(
+    operator: Client, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_followed: bool
+) -> None:
+    if is_followed:
+        Heartbeat.objects.all().delete()
+    monkeypatch.setattr(way_back.await_convergence, "__defaults__", (0.1,))
+    page = operator.post("/admin/emergency/", {"word": "стоп", "reason": "имена не те"}).content.decode()
+    assert latin_in(page) == set()
+    told = "имя никому не известно, кэш не отвечал" if is_followed else "Ещё не все процессы увидели изменение"
+    assert told in page
+
+
+@pytest.mark.parametrize(
+    ("path", "data"),
+    [
+        ("person/", {"who": "+79160000001", "ask_api": "1"}),
+        ("person/", {"who": "нет"}),
+        ("steer/3/", {"percent": "много", "reason": ""}),
+        ("steer/pause/", {"reason": ""}),
+        ("rollout/flag/", {"action": "delete_selected", "_selected_action": "1"}),
+        ("auth/group/", {"action": "delete_selected", "_selected_action": ["1", "2", "3"]}),
+        ("auth/user/add/", {"username": "", "usable_password": "true"}),
+        ("webhooks/inboxupdate/{update}/raw-body/", {"reason": "жалоба"}),
+        ("waffle/switch/1/change/", {"active": "on", "reason": ""}),
+        ("rollout/scope/add/", {"university_id": "0", "phase": "3", "reason": ""}),
+    ],
+)
+def test_what_is_answered_is_in_russian(
+    operator: Client, rows: dict[str, Any], path: str, data: dict[str, Any]
+) -> None:
+    answer = operator.post(f"/admin/{path.format(**rows)}", data, follow=True)
+    assert answer.status_code == HTTPStatus.OK
+    assert latin_in(answer.content.decode()) == set()
+
+
+@pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "413", "500"])
+def test_what_refuses_or_breaks_is_told_in_russian(name: str) -> None:
+    with translation.override("ru"):
+        assert latin_in(error_pages.page(f"{name}.html")) == set()
 
 
 def test_the_login_is_in_russian(client: Client, settings: Settings) -> None:
@@ -138,18 +142,16 @@ def test_the_login_is_in_russian(client: Client, settings: Settings) -> None:
     assert "Войти" in page
 
 
-def test_english_is_complete_where_it_is_chosen(operator: Client, rows: dict[str, str]) -> None:
+def test_english_is_complete_where_it_is_chosen(operator: Client, rows: dict[str, Any]) -> None:
     """The other way round: no Cyrillic but the data's and the site's name."""
     operator.cookies["django_language"] = "en"
-    data = {"Вуз", "Петров", "Сидоров", "Иван", "анна", "сбой", "всё", "жалоба", "Ошибка", "замер", "Русский"}
-    data |= {"каталог", "Каталог", "сотрудников", "Неизвестно"}
-    for path in pages(rows):
-        answer = operator.get(path)
-        if answer.status_code == HTTPStatus.OK and "text/html" in answer.headers["Content-Type"]:
-            reader = Visible()
-            reader.feed(answer.content.decode())
-            words = {word for text in reader.texts for word in re.findall(r"[А-Яа-яёЁ]{2,}", text)}
-            assert words <= data, path
+    data = {"вуз", "петров", "сидоров", "иван", "анна", "старшая", "сбой", "всё", "жалоба", "ошибка", "замер", "готово"}
+    data |= {"итог", "просьба", "нет", "русский", "каталог", "сотрудников", "неизвестно"}
+    for path in paths(rows):
+        reader = Visible()
+        reader.feed(read(operator, path))
+        words = {word for text in reader.texts for word in re.findall(r"[А-Яа-яёЁ]{2,}", text)}
+        assert {word.casefold() for word in words} <= data, path
 
 
 def test_the_reader_of_pages_sees_what_is_left() -> None:

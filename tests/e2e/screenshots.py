@@ -20,6 +20,15 @@ from profiles.rollout.heartbeat import pulse
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 
+
+def open_menu(page: Page) -> None:
+    """Open the user's menu where there is room for the sidebar that it is in."""
+    opener = page.locator("[x-on\\:click='openUserLinks = !openUserLinks']").first
+    if opener.is_visible():
+        opener.click()
+        page.wait_for_timeout(300)
+
+
 # Name and path, and what is done before the picture is taken. Others add their own screens here.
 SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("home", "/admin/", None),
@@ -53,6 +62,11 @@ SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("alert", "/admin/monitoring/alert/1/change/", None),
     ("mute", "/admin/monitoring/alert/1/answer/mute/", None),
     ("audit", "/admin/audit/", None),
+    ("groups", "/admin/auth/group/", None),
+    ("group", "/admin/auth/group/2/change/", None),
+    ("switches", "/admin/waffle/switch/", None),
+    ("switch", "/admin/waffle/switch/1/change/", None),
+    ("menu", "/admin/cache/", open_menu),
     ("erase", f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/", None),
 ]
 SIZES = {"wide": (1400, 900), "narrow": (390, 844)}

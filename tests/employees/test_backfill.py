@@ -102,7 +102,7 @@ def test_a_dry_run_counts_and_changes_nothing(university: University) -> None:
     before = snapshot()
     text = command("start", "--dry-run")
     assert "Университет" in text
-    assert "1 rows would change" in text
+    assert "1 row would change" in text
     assert snapshot() == before
     assert not BackfillRun.objects.exists()
 
@@ -161,7 +161,7 @@ def test_a_failed_batch_is_noted_passed_and_retried(university: University, monk
         return fill(*args)
 
     monkeypatch.setattr(backfill, "_fill", failing)
-    assert "4 changed, 1 batches failed" in command("start", "--pause-ms", "0")
+    assert "4 changed, 1 batch failed" in command("start", "--pause-ms", "0")
     assert BackfillBatch.objects.get(status="failed").error == "DatabaseError", "the text of one may quote a row"
     assert "1 of 1" in command("retry-failed")
     assert Employee.objects.filter(profile_source="webhook").count() == 6

@@ -6,16 +6,18 @@ from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
-from django.contrib.auth.models import Permission, User
+from django.contrib.auth.models import Group, Permission, User
 from django.db import connection
 from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from django.utils import timezone, translation
+from waffle.models import Switch
 
 from employees.models import BackfillRun, Employee, University
 from monitoring.models import Signature
 from monitoring.trail import SOURCES, entries
 from profiles.rollout import changes
+from profiles.rollout.models import Scope
 from profiles.rollout.rules import Order
 from profiles.tombstones import Erasure
 from tests.profiles.people import know
@@ -69,6 +71,31 @@ def test_the_admins_log_is_read_in_the_readers_language(admin: Client, universit
     assert "Pause: measure" in LogEntry.objects.get().get_change_message(), "as the release before reads it"
     admin.cookies["django_language"] = "en"
     assert "Pause: measure &lt;b&gt;" in admin.get(f"/admin/employees/backfillrun/{run.pk}/history/").content.decode()
+
+
+@pytest.mark.parametrize(("language", "other"), [("en", "ru"), ("ru", "en")])
+def test_what_djangos_log_names_is_read_in_the_readers_language(
+    admin: Client, university: University, phases: Any, language: str, other: str
+) -> None:
+    """Whoever changed it speaks another language."""
+    admin.cookies["django_language"] = other
+    switch, group = Switch.objects.get(name="profile_cache"), Group.objects.get(name="curator")
+    admin.post(f"/admin/waffle/switch/{switch.pk}/change/", {"reason": "measure"})
+    admin.post(f"/admin/auth/group/{group.pk}/change/", {"name": "curator"})
+    admin.post("/admin/rollout/scope/add/", {"university_id": university.pk, "phase": 3, "reason": "measure"})
+    with translation.override(language):
+        told = {entry.what for entry in entries(kind="admin")}
+    scope = Scope.objects.get().pk
+    assert told == {
+        "en": {
+            "switches | Switch: Profile cache", "Authentication and Authorization | group: curator",
+            f"rollout | university rule: {scope}",
+        },
+        "ru": {
+            "переключатели | Переключатель: Кэш профилей", "Пользователи и группы | группа: куратор",
+            f"переход | правило для вуза: {scope}",
+        },
+    }[language]  # fmt: skip
 
 
 @pytest.mark.usefixtures("redis", "phases")

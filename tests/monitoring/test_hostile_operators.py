@@ -279,7 +279,7 @@ def test_a_planned_step_fires_on_the_edge_and_not_before(phases: Phases, univers
     with time_machine.travel(due - timedelta(milliseconds=1), tick=False):
         assert conductor.conduct()[0] == "0 planned steps"
     with time_machine.travel(due, tick=False):
-        assert conductor.conduct()[0] == "1 planned steps"
+        assert conductor.conduct()[0] == "1 planned step"
     assert Flag.objects.get(name=PHASES[2]).percent == 1
 
 

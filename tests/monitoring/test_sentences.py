@@ -18,10 +18,11 @@ from rest_framework.test import APIClient
 from monitoring import conductor, gates, steering
 from monitoring.alerts import watch
 from monitoring.alerts.models import Alert
-from monitoring.findings import Finding
+from monitoring.findings import Finding, Step
 from monitoring.gates import ENTERING, STAYING, WIDENING
 from monitoring.models import GateCheck
 from monitoring.trail import entries
+from profiles.cache import CacheError
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import Change, Flag, Plan, Rollout
@@ -211,6 +212,35 @@ def test_a_sentence_is_the_same_after_it_was_kept() -> None:
     text, kept = to_columns(sentence, 500)
     assert from_columns(text, json.loads(json.dumps(kept))) == sentence
     assert text == "Held phase 3 at 12.5 %: no updates for 18 min"
+
+
+@pytest.mark.parametrize(
+    ("kept", "russian"),
+    [
+        ("98.5 %", "98,5 %"),
+        ("-0.7", "-0,7"),
+        ("12.5", "12,5"),
+        ("25", "25"),
+        ("10.0.0.1", "10.0.0.1"),
+        ("в 2.5 раза", "в 2.5 раза"),
+    ],
+)
+def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> None:
+    """Older rows, too: what they keep is the same text with a point."""
+    sentence = Sentence.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
+    with translation.override("ru"):
+        assert str(sentence) == f"качество {russian} ≥ 80,0"
+    with translation.override("en"):
+        assert str(sentence) == f"quality {kept} ≥ 80.0"
+    assert sentence.as_json()["words"]["score"] == kept
+
+
+def test_a_gate_that_cannot_look_says_why_in_words(phases: Phases, language: str) -> None:
+    def redis_answers(step: Step) -> Finding:
+        raise CacheError("get: TimeoutError")
+
+    told = {"en": "Redis could not look: no answer in time", "ru": "Redis: проверить не удалось (нет ответа вовремя)"}
+    assert gates.ask(redis_answers, gates.step_of(3, Decimal(1))).message == told[language]
 
 
 def test_a_long_one_is_cut_in_the_text_alone() -> None:

@@ -5,6 +5,7 @@ from typing import IO, Any, cast
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import IntegrityError
+from django.utils.translation import ngettext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
@@ -75,9 +76,10 @@ class Command(BaseCommand):
             return
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         because = f" ({run.pause_reason})" if run.status == RunStatus.PAUSED else ""
+        bad = ngettext("%(n)d batch failed", "%(n)d batches failed", failed) % {"n": failed}
         self.stdout.write(
             f"Backfill {run.pk}: {run.status}{because}, {run.rows_seen} of {run.rows_total} looked at, "
-            f"{run.rows_changed} changed, {failed} batches failed, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
+            f"{run.rows_changed} changed, {bad}, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
         )
 
     def pause(self, options: dict[str, Any]) -> None:
@@ -98,7 +100,8 @@ class Command(BaseCommand):
         run = self._latest()
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         done = 0 if self.is_dry else backfill.retry_failed(run)
-        self.stdout.write(f"Backfill {run.pk}: {done} of {failed} failed batches done now")
+        text = ngettext("%(done)d of %(n)d failed batch done now", "%(done)d of %(n)d failed batches done now", failed)
+        self.stdout.write(f"Backfill {run.pk}: {text % {'done': done, 'n': failed}}")
         if done < failed and not self.is_dry and is_latched():
             raise CommandError(f"Stopped: {backfill.STOPPED}")
 
@@ -107,7 +110,11 @@ class Command(BaseCommand):
         if run.is_forgotten:
             raise CommandError(f"Backfill {run.pk} is older than {UNDO_FOR.days} days: its prior values are forgotten")
         if self.is_dry:
-            self.stdout.write(f"Backfill {run.pk}: up to {run.rows_changed} rows would get their names back")
+            count = run.rows_changed
+            text = ngettext(
+                "up to %(n)d row would get its name back", "up to %(n)d rows would get their names back", count
+            )
+            self.stdout.write(f"Backfill {run.pk}: {text % {'n': count}}")
             return
         run.undo()
         self._work(run)
@@ -134,7 +141,12 @@ class Command(BaseCommand):
             table.add_row(name, now, then, str(count))
         self.console.print(table)
         total = sum(row[3] for row in rows)
-        self.stdout.write(f"{total} rows would change, in about {total / ROWS_A_SECOND:.0f} s. Nothing was changed.")
+        text = ngettext(
+            "%(n)d row would change, in about %(seconds)d s. Nothing was changed.",
+            "%(n)d rows would change, in about %(seconds)d s. Nothing was changed.",
+            total,
+        )
+        self.stdout.write(text % {"n": total, "seconds": round(total / ROWS_A_SECOND)})
 
     def _work(self, run: BackfillRun) -> None:
         if not self.is_detached:

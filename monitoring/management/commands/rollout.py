@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
+from django.utils.translation import ngettext
 
 from config import shell
 from config.env import parse_duration
@@ -113,7 +114,8 @@ class Command(BaseCommand):
             raise CommandError(f"Comparisons are kept for {conductor.KEPT.days} days: --days is 1 to that")
         seen = evidence.replay(share, timedelta(days=days))
         universities = seen.pop("by_university")
-        yield f"Had phase 3 been at {rules.shown(share)} % in the last {days} days:"
+        within = ngettext("in the last day", "in the last %(n)d days", days) % {"n": days}
+        yield f"Had phase 3 been at {rules.shown(share)} % {within}:"
         for name, value in seen.items():
             shown = f"{value:.3f}" if isinstance(value, float) else value
             yield f"  {name:<18}{'—' if shown is None or shown == {} else shown}"

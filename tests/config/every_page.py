@@ -1,0 +1,140 @@
+"""Every page of the admin, over a row of every table that it shows; the data is in Cyrillic, its codes are not."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+from decimal import Decimal
+from typing import Any
+
+from axes.models import AccessAttempt, AccessFailureLog, AccessLog
+from django.contrib import admin
+from django.contrib.auth.models import User
+from django.db.models import Model
+from django.urls import reverse
+from django.utils import timezone
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+
+from employees import backfill
+from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
+from employees.naming import rename
+from monitoring.alerts.models import Delivery
+from monitoring.models import Alert, GateCheck, RoundTrip, Signature
+from monitoring.screens import urls as screens
+from profiles.models import PhoneLink
+from profiles.rollout import changes
+from profiles.rollout.models import Heartbeat, Plan, Scope
+from profiles.rollout.rules import Order
+from profiles.rollout.sentences import Sentence, to_columns
+from profiles.tombstones import Erasure
+from tests.monitoring.evidence_rows import compared
+from tests.profiles.people import know
+from tests.webhooks.inbox_rows import row
+from webhooks.models import RawLook, Repeat, Replay, State
+
+# With arguments, or of what was just done.
+_MORE = (
+    "employees/employee/import/", "employees/employee/export/", "employees/employee/?q=нет",
+    "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/raw-body/",
+    "webhooks/inboxupdate/dead-letters/", "webhooks/inboxupdate/replay/?state__exact=dead",
+    "monitoring/alert/{alert}/answer/mute/", "auth/user/{user}/password/", "steer/pause/", "steer/resume/",
+    "steer/3/?percent=50", "steer/3/preview/?percent=50", "steer/4/preview/?percent=1",
+    "steer/1/preview/?percent=x", "employees/", "waffle/", "axes/", "token_blacklist/", "auth/", "profiles/",
+    "webhooks/", "search/?s=а", "", "password_change/", "password_change/done/",
+)  # fmt: skip
+
+
+_ROWS_VISITED = 8
+
+
+def make_rows(by: User) -> dict[str, Any]:
+    """Make a row of each table; return what the addresses of some pages need."""
+    university = University.objects.create(name="Вуз")
+    know("7")
+    employee = Employee.objects.create(
+        phone="+79160000001", last_name="Петров", first_name="Иван", max_id="7", university=university,
+        profile_source="default",
+    )  # fmt: skip
+    rename(employee, {"last_name": "Сидоров"})
+    UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now())
+    Membership.objects.create(user=User.objects.create_user("анна"), university=university)
+    PhoneLink.objects.create(phone="+79160000001", user_id="7", said_at=timezone.now())
+    MaxIdJob.objects.create(requested_by=by)
+    BackfillRun.objects.create(status="done", until_id=0)
+    run = backfill.start()
+    BackfillBatch.objects.create(run=run, status="failed", after_id=0, until_id=1, rows_seen=1, error="Ошибка")
+    return {
+        "employee": employee.pk,
+        "run": run.pk,
+        "user": by.pk,
+        **_of_the_webhook(),
+        **_of_the_rollout(by, university),
+        **_of_people(by),
+    }
+
+
+def _of_the_webhook() -> dict[str, Any]:
+    update = row(State.DEAD, update_type="bot_started", tries=6, error="Ошибка", reason="ZeroDivisionError")
+    for state in State:
+        row(state, processing_ms=1.5, update_type="other")
+    now = timezone.now()
+    Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=now)
+    Replay.objects.create(by="анна", selection="всё", reason="сбой", count=1)
+    RawLook.objects.create(by="анна", inbox_update_id=update.pk, update_type="bot_started", reason="жалоба")
+    return {"update": update.pk}
+
+
+def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
+    alert = Alert.objects.create(kind="dead_letters", severity="warning", message="", words={"count": "3"})
+    Delivery.objects.create(alert=alert, channel="webhook", event="firing", payload={}, error="ConnectTimeout", tries=1)
+    changes.set_switch("profile_cache", False, Order("анна", "замер"))
+    changes.set_switch("profile_cache", True, Order("анна", "замер"))
+    Scope.objects.create(university_id=university.pk, phase=3, reason="замер")
+    Heartbeat.objects.create(process="web-1", revision=1)
+    said = Sentence("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
+    message, sentence = to_columns(said, 500)
+    GateCheck.objects.create(phase=3, gate="quality", verdict="PASS", message=message, sentence=sentence, value=98.5)
+    RoundTrip.objects.create(took_ms=1.5)
+    RoundTrip.objects.create(error="not processed in time: processing is off")
+    until = timezone.now() + timedelta(days=1)
+    Signature.objects.create(item="backup_database", by=by, note="готово", expires_at=until)
+    compared(40, served_ms=1.5)
+    compared(3, "conflict", pattern="script")
+    Plan.objects.create(
+        phase=3, percent=Decimal("12.5"), due_at=until, revision=1, by="анна", reason="замер", outcome="итог"
+    )
+    return {"alert": alert.pk}
+
+
+def _of_people(by: User) -> dict[str, Any]:
+    Erasure.objects.create(person="0" * 64, by="анна", reason="просьба")
+    now = timezone.now()
+    token = OutstandingToken.objects.create(user=by, jti="1", token="1", created_at=now, expires_at=now)
+    BlacklistedToken.objects.create(token=token)
+    seen = {
+        "username": "анна",
+        "ip_address": "127.0.0.1",
+        "path_info": "/admin/login/",
+        "user_agent": "",
+        "http_accept": "",
+    }
+    AccessAttempt.objects.create(**seen, get_data="", post_data="", failures_since_start=1)
+    AccessLog.objects.create(**seen)
+    AccessFailureLog.objects.create(**seen)
+    return {}
+
+
+def _of_model(model: type[Model]) -> Iterator[str]:
+    name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
+    yield reverse(f"{name}_changelist")
+    yield reverse(f"{name}_add")
+    for pk in model._default_manager.values_list("pk", flat=True)[:_ROWS_VISITED]:
+        for page in ("change", "history", "delete"):
+            yield reverse(f"{name}_{page}", args=[pk])
+
+
+def paths(rows: dict[str, Any]) -> list[str]:
+    """Return the addresses of all pages that can be asked for."""
+    models = [path for model in admin.site._registry for path in _of_model(model)]
+    plain = [reverse(f"screens:{page.name}") for page in screens.urlpatterns if "<" not in str(page.pattern)]
+    return [*models, *plain, *(f"/admin/{path}".format(**rows) for path in _MORE)]
