@@ -9,32 +9,29 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
 from config import headings
 from config.read_only import ReadOnlyAdmin
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring import alert_admin, checklist, people_admin, steering, way_back
+from monitoring import alert_admin, evidence_admin, people_admin, steering, way_back
 from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
-from monitoring.models import GateCheck, RoundTrip, Signature, Verdict
-from monitoring.people_admin import OfEverybody
+from monitoring.models import Verdict
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
-from profiles.models import Comparison
 from profiles.rollout import changes, rules
-from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
+from profiles.rollout.models import PHASES, Change, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 from profiles.rollout.sentences import Sentence
 
-__all__ = ["alert_admin", "people_admin"]
+__all__ = ["alert_admin", "evidence_admin", "people_admin"]
 headings.make_once()
 
 
@@ -235,60 +232,3 @@ class PlanAdmin(ReadOnlyAdmin):
     @admin.display(description=_("outcome"))
     def told(self, plan: Plan) -> str:
         return plan.text
-
-
-@admin.register(Heartbeat)
-class HeartbeatAdmin(ReadOnlyAdmin):
-    list_display = ("process", "revision", "revision_seen_at", "seen_at")
-
-
-@admin.register(GateCheck)
-class GateCheckAdmin(ReadOnlyAdmin):
-    list_display = ("at", "phase", "gate", "verdict", "told")
-    list_filter = ("verdict", "gate", "phase")
-    fields = ("at", "phase", "gate", "verdict", "told", "value")
-    readonly_fields: ClassVar = ["told"]
-
-    @admin.display(description=_("message"))
-    def told(self, check: GateCheck) -> str:
-        return check.text
-
-
-@admin.register(RoundTrip)
-class RoundTripAdmin(ReadOnlyAdmin):
-    list_display = ("at", "took_ms", "error")
-
-
-@admin.register(Comparison)
-class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
-    list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
-    list_filter = ("outcome", "pattern", "stage")
-
-
-class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
-    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN, widget=UnfoldAdminSelectWidget)
-
-    class Meta:
-        model = Signature
-        fields = ("item", "note")
-
-
-@admin.register(Signature)
-class SignatureAdmin(ModelAdmin):
-    """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
-
-    form = SignatureForm
-    list_display = ("told", "by", "note", "signed_at", "expires_at")
-    list_select_related = ("by",)
-
-    @admin.display(description=_("item"), ordering="item")
-    def told(self, signature: Signature) -> str:
-        return str(signature)
-
-    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
-        obj.by = request.user  # type: ignore[assignment]
-        obj.expires_at = timezone.now() + checklist.SIGNED_FOR
-        obj.save()
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
