@@ -116,10 +116,20 @@ class BackfillRunAdmin(ToldAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Offer no second run: while the first is open there may be none."""
+        """Offer no second run: while the first is open there may be none, and whoever asks for one is told so."""
+        if super().has_add_permission(request) and not self.has_add_permission(request):
+            return self._busy(request)
         extra = {"show_save_and_add_another": False, "show_save_and_continue": False} | (extra_context or {})
         response: HttpResponse = super().add_view(request, form_url, extra)
         return response
+
+    def _busy(self, request: HttpRequest) -> HttpResponse:
+        """Lead to the open run, or to the list where its university hides it."""
+        told = _("One backfill at a time: another one is not over yet. Begin yours when it is done or undone.")
+        messages.error(request, told)
+        run = self.get_queryset(request).filter(status__in=OPEN).first()
+        name, ids = ("change", [run.pk]) if run else ("changelist", [])
+        return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{name}", args=ids))
 
     def response_add(
         self, request: HttpRequest, obj: BackfillRun, post_url_continue: str | None = None

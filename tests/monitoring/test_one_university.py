@@ -97,6 +97,13 @@ def test_a_backfill_is_begun_over_the_university_alone(own: Client, university: 
     assert BackfillRun.objects.get().university == university
 
 
+def test_a_backfill_of_others_is_waited_for(own: Client) -> None:
+    BackfillRun.objects.create(until_id=0)
+    answer = own.get("/admin/employees/backfillrun/add/", follow=True)
+    assert answer.redirect_chain == [("/admin/employees/backfillrun/", 302)]
+    assert "One backfill at a time" in answer.content.decode()
+
+
 @pytest.mark.parametrize("answer", ["acknowledge", "mute", "unmute"])
 def test_the_systems_alerts_are_answered_by_others(own: Client, answer: str) -> None:
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
