@@ -27,7 +27,7 @@ from monitoring.models import Verdict
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
 from profiles.rollout import changes, rules
-from profiles.rollout.models import PHASES, Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import PHASES, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 from profiles.rollout.sentences import Sentence
 
@@ -207,6 +207,11 @@ class ChangeAdmin(ReadOnlyAdmin):
     search_fields = ("by", "reason")
     fields = ("revision", "at", "by", "what", "told", "is_forced", "judged", "before", "after")
     readonly_fields: ClassVar = ["what", "told", "judged"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
+        found: ChangeQuerySet = super().get_queryset(request)
+        limits = admin_scope(request)
+        return found.of_universities(limits.universities().values_list("pk", flat=True)) if limits else found
 
     @admin.display(description=_("action"))
     def what(self, change: Change) -> str:

@@ -8,7 +8,9 @@ from django.urls import reverse
 from employees.models import BackfillRun, Employee, Membership, RunStatus, University
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
-from profiles.rollout.models import Scope
+from profiles.rollout import changes
+from profiles.rollout.models import Change, Scope
+from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.webhooks.inbox_rows import row
@@ -161,6 +163,24 @@ def test_rules_of_other_universities_are_not_listed(own: Client, university: Uni
         assert f"because of {university.pk}" in page
         assert f"because of {other.pk}" not in page
     assert f"because of {other.pk}" in operator("whole").get("/admin/rollout/").content.decode()
+
+
+def test_changes_of_other_universities_rules_are_not_told(own: Client, university: University, phases: Phases) -> None:
+    phases(100, 100)
+    other = University.objects.create(name="Другой")
+    for one in (university, other):
+        order = Order("anna", f"because of {one.pk}")
+        changes.set_scope(scope := Scope(university_id=one.pk, reason="r"), order)
+        changes.set_scope(scope, order, is_removal=True)
+        changes.note("rehearsal", order, {"university": one.pk})
+    changes.pause(Order("anna", "for everybody"))
+    for path in ("/admin/rollout/", "/admin/rollout/change/"):
+        page, whole = (client.get(path).content.decode() for client in (own, operator(path)))
+        assert [page.count(f"because of {one.pk}") for one in (university, other)] == [3, 0]
+        assert [whole.count(f"because of {one.pk}") for one in (university, other)] == [3, 3]
+        assert "for everybody" in page
+    foreign = Change.objects.filter(reason=f"because of {other.pk}").latest("pk")
+    assert own.get(f"/admin/rollout/change/{foreign.pk}/change/").status_code == 302
 
 
 def test_somebody_unknown_is_asked_to_log_in() -> None:
