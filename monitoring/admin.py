@@ -83,6 +83,7 @@ class FlagForm(ReasonedForm):
         if self.instance.name in PHASES:
             steering.set_percent(self.instance.name, self.cleaned_data.get("percent"), order)
         else:
+            rules.refuse_unreasoned(order.reason)
             self.instance.percent = rules.percentage(self.cleaned_data.get("percent"))
 
 
@@ -157,6 +158,8 @@ class FlagAdmin(SteeredAdmin):
         if obj.name in PHASES:
             form.attempt(form.order())
         else:
+            order = form.order()
+            obj.change_by, obj.change_reason = order.by, order.reason
             obj.save()
 
 

@@ -12,7 +12,7 @@ from django.utils.translation import gettext_lazy, pgettext
 from monitoring.screens.phases import TITLES
 from profiles.rollout.controls import Outcome
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, Action, Change, OnBreach
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, Action, Change, OnBreach
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -24,6 +24,7 @@ SWITCHES: dict[str, Promise] = {
     EMERGENCY_STOP: T("Emergency stop"),
 }
 _OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
+_FLAGS: dict[str, Promise] = {SHADOW: T("Share of lookups that are compared")}
 # What moved does not say of these what it was.
 _TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
 
@@ -44,17 +45,18 @@ def name_of(name: str) -> str:
     if name in PHASES:
         number = PHASES.index(name)
         return _("Phase %(n)d, %(title)s") % {"n": number + 1, "title": TITLES[number]}
-    return str(SWITCHES.get(name) or _OTHERS.get(name) or name)
+    return str((SWITCHES | _OTHERS | _FLAGS).get(name, name))
 
 
 def _value(name: str, value: Any) -> str:
-    if name in PHASES:
-        return f"{value}\u00a0%"
-    if name == "on_breach" and value in OnBreach.values:
-        return str(OnBreach(value).label)
     if isinstance(value, bool):
         return pgettext("switch", "on") if value else pgettext("switch", "off")
-    return str(value or "—")
+    if name == "on_breach" and value in OnBreach.values:
+        return str(OnBreach(value).label)
+    if value is None or name in _OTHERS:
+        return str(value or "—")
+    # What else has a name is a phase, or a flag of another app.
+    return f"{value}\u00a0%"
 
 
 def change(row: Change) -> str:
@@ -62,7 +64,8 @@ def change(row: Change) -> str:
     if row.action == "scope":
         return _scope(row)
     moved = [*_moves(row.before.get("percents", {}), row.after.get("percents", {}))]
-    moved += _moves(row.before.get("switches", {}), row.after.get("switches", {}))
+    for kind in ("switches", "everyone"):
+        moved += _moves(row.before.get(kind, {}), row.after.get(kind, {}))
     if row.before.get("held_for") != row.after.get("held_for"):
         moved.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
     if row.before.get("on_breach") != row.after.get("on_breach"):
