@@ -33,6 +33,8 @@ from profiles.rollout.sentences import Sentence
 
 __all__ = ["alert_admin", "evidence_admin", "people_admin"]
 headings.make_once()
+# As the screens write that nothing is known.
+admin.site.empty_value_display = "—"
 
 
 class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
