@@ -106,7 +106,8 @@ class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
         "acknowledged_by",
         "muted_until",
     )
-    list_display_links = ("told",)
+    # The theme names the first cell of a phone's card by its heading only where it is a link.
+    list_display_links = ("shown_severity", "told")
     list_filter = (StandFilter, "severity", "kind")
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")

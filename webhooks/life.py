@@ -8,6 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
@@ -42,7 +43,7 @@ _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 
 
 def _end(update: InboxUpdate) -> Step:
-    took = "" if update.processing_ms is None else _("took %.1f ms") % update.processing_ms
+    took = "" if update.processing_ms is None else _("took %s ms") % number_format(update.processing_ms, 1)
     text = " · ".join(part for part in (update.told_reason, took) if part)
     return Step(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
 
