@@ -10,7 +10,7 @@ from waffle.models import Switch
 
 from monitoring.models import Signature
 from monitoring.screens import charts
-from monitoring.templatetags.screens import day
+from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
 from tests.monitoring.evidence_rows import compared
@@ -77,3 +77,10 @@ def test_months_are_written_as_their_language_does(language: str, month: str) ->
     with translation.override(language):
         assert charts.day_label("2026-10-28") == f"28 {month}"
         assert day(datetime(2026, 10, 28, 12, tzinfo=UTC)) == f"28 {month}"
+
+
+def test_what_has_just_happened_is_not_told_in_seconds() -> None:
+    now = timezone.now()
+    with translation.override("en"):
+        assert [ago(now), ago(now - timedelta(seconds=7))] == ["just now", "7\u00a0s ago"]
+        assert ago(now + timedelta(seconds=2)) == "just now", "by another machine's clock"
