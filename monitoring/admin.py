@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -13,7 +13,7 @@ from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
 from config import headings
@@ -78,7 +78,7 @@ class FlagForm(ReasonedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["percent"].initial = rules.shown(self.instance.percent)
+        self.initial["percent"] = rules.shown(self.instance.percent)
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def attempt(self, order: Order) -> None:
@@ -99,16 +99,26 @@ class SwitchForm(ReasonedForm):
 
 
 class ScopeForm(ReasonedForm):
+    university_id = forms.TypedChoiceField(
+        label=_("university"),
+        coerce=int,
+        widget=UnfoldAdminSelectWidget,
+        error_messages={"invalid_choice": _("there is no such university")},
+    )
+
     class Meta:
         model = Scope
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
-    def clean_university_id(self) -> int:
-        """Refuse a number that no university has; one that lost its university since may still be changed."""
-        pk = int(self.cleaned_data["university_id"])
-        if "university_id" in self.changed_data and not University.objects.filter(pk=pk).exists():
-            raise forms.ValidationError(_("there is no such university"))
-        return pk
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Offer the universities by name; a rule that lost its university since may still be changed."""
+        super().__init__(*args, **kwargs)
+        limits = admin_scope(self.request)
+        known = limits.universities() if limits else University.objects.all()
+        names = dict(known.order_by("name").values_list("pk", "name"))
+        if self.instance.pk:
+            names.setdefault(self.instance.university_id, f"#{self.instance.university_id}")
+        self.fields["university_id"].choices = [("", _("Choose a university")), *names.items()]  # type: ignore[attr-defined]
 
     def attempt(self, order: Order) -> None:
         rules.refuse_unreasoned(order.reason)
@@ -210,8 +220,8 @@ class ChangeAdmin(ReadOnlyAdmin):
     list_display = ("revision", "at", "by", "action", "told", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
-    fields = ("revision", "at", "by", "what", "told", "is_forced", "judged", "before", "after")
-    readonly_fields: ClassVar = ["what", "told", "judged"]
+    fields = ("revision", "at", "by", "what", "told", "is_forced", "judged", "stood", "stands")
+    readonly_fields: ClassVar = ["what", "told", "judged", "stood", "stands"]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
         found: ChangeQuerySet = super().get_queryset(request)
@@ -230,6 +240,18 @@ class ChangeAdmin(ReadOnlyAdmin):
     def judged(self, change: Change) -> str:
         told = ((GATES[item["gate"]], Verdict(item["verdict"]).label, Finding.told(item)) for item in change.evidence)
         return format_html_join(mark_safe("<br>"), "{}: {} — {}", told)
+
+    @admin.display(description=_("from"))
+    def stood(self, change: Change) -> str:
+        return _lines(words.standing(change.before))
+
+    @admin.display(description=_("to"))
+    def stands(self, change: Change) -> str:
+        return _lines(words.standing(change.after))
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return format_html_join(mark_safe("<br>"), "{}", ((text,) for text in texts)) or "—"
 
 
 @admin.register(Plan)

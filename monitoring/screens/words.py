@@ -25,6 +25,18 @@ SWITCHES: dict[str, Promise] = {
 }
 _OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
 _FLAGS: dict[str, Promise] = {SHADOW: T("Share of lookups that are compared")}
+# Of the rule for a university, and of a rehearsal.
+_KEPT: dict[str, Promise] = {
+    "university": T("university id"),
+    "phase": T("phase"),
+    "allowed": T("allowed"),
+    "expires_at": T("expires at"),
+    "out_s": T("out of the cache after, s"),
+    "total_s": T("back after, s"),
+    "out": T("out of the cache"),
+    "back": T("back"),
+    "remembered": T("before the emergency"),
+}
 # What moved does not say of these what it was.
 _TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
 
@@ -90,6 +102,19 @@ def _scope(row: Change) -> str:
     if rule["allowed"]:
         return _("University %(university)d is let into phase %(phase)d") % words
     return _("University %(university)d is kept out of phase %(phase)d") % words
+
+
+def standing(told: Mapping[str, Any]) -> Iterator[str]:
+    """Return what an audit row kept of one side, a line a thing; what has no words of ours by its own name."""
+    for name, value in told.items():
+        if isinstance(value, dict):
+            before = f"{_KEPT[name]}: " if name == "remembered" else ""
+            yield from (f"{before}{name_of(key)}: {_value(key, one)}" for key, one in sorted(value.items()))
+        elif name in _OTHERS:
+            yield f"{name_of(name)}: {_value(name, value)}"
+        else:
+            text = _value("", value) if isinstance(value, bool) else value
+            yield f"{_KEPT.get(name, name)}: {'—' if text is None else text}"
 
 
 def spread(found: Convergence) -> str:

@@ -183,6 +183,16 @@ def test_changes_of_other_universities_rules_are_not_told(own: Client, universit
     assert own.get(f"/admin/rollout/change/{foreign.pk}/change/").status_code == 302
 
 
+def test_a_rule_is_made_for_ones_own_university(own: Client, university: University) -> None:
+    User.objects.get(username="own").groups.add(Group.objects.get(name="rollout_manager"))
+    other = University.objects.create(name="Другой")
+    form = {"phase": 3, "is_allowed": "on", "reason": "pilot"}
+    refused = own.post("/admin/rollout/scope/add/", form | {"university_id": other.pk})
+    assert "university_id" in refused.context["adminform"].form.errors
+    assert "Другой" not in own.get("/admin/rollout/scope/add/").content.decode()
+    assert own.post("/admin/rollout/scope/add/", form | {"university_id": university.pk}).status_code == 302
+
+
 def test_somebody_unknown_is_asked_to_log_in() -> None:
     for path in PAGES:
         answer = Client().get(f"/admin/{path.format(update=1)}")
