@@ -113,8 +113,13 @@ def standing(told: Mapping[str, Any]) -> Iterator[str]:
         elif name in _OTHERS:
             yield f"{name_of(name)}: {_value(name, value)}"
         else:
-            text = _value("", value) if isinstance(value, bool) else value
-            yield f"{_KEPT.get(name, name)}: {'—' if text is None else text}"
+            yield f"{_KEPT.get(name, name)}: {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return "—" if value is None else str(value)
 
 
 def spread(found: Convergence) -> str:

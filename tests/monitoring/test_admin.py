@@ -84,7 +84,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
     changes.set_scope(Scope(university_id=7, reason="r"), Order("root", "r"))
     shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
-    for words in ("university id: 7", "phase: 3", "allowed: off", "expires at: —"):
+    for words in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
         assert words in shown, words
 
 
