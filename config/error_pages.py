@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+import math
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Any
 
+from django.conf import settings
 from django.core.exceptions import RequestDataTooBig
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpRequest, HttpResponse
@@ -24,9 +27,9 @@ def is_for_people(path: str) -> bool:
     return path.startswith("/admin/")
 
 
-def page(name: str) -> str:
+def page(name: str, **told: Any) -> str:
     """Return a page that needs neither the database nor the request, which may be what broke."""
-    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB})
+    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB, **told})
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
@@ -58,6 +61,19 @@ def without_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
     if not is_for_people(request.path_info):
         return errors.forbidden(request)
     return HttpResponse(page("403_csrf.html"), status=403)
+
+
+def too_many_log_ins(seconds: float) -> HttpResponse:
+    wait = math.ceil(seconds)
+    told = page("429.html", minutes=math.ceil(wait / 60))
+    return HttpResponse(told, status=HTTPStatus.TOO_MANY_REQUESTS, headers={"Retry-After": str(wait)})
+
+
+def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
+    """Answer for axes: programs have been told by config.login."""
+    if response is not None and not is_for_people(request.path_info):
+        return response
+    return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())
 
 
 def too_large(environ: WSGIEnvironment) -> bytes:

@@ -6,7 +6,7 @@ from functools import partial
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse_lazy
+from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
 from employees.admin import admin_scope
@@ -25,7 +25,15 @@ def _entry(title: Any, icon: str, url_name: str, permission: str, *, of_everybod
 _entry_of_everybody = partial(_entry, of_everybody=True)
 
 
-_DEAD_LETTERS = "admin:webhooks_inboxupdate_dead_letters"
+_INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks_inboxupdate_dead_letters"
+
+
+def _is_in_inbox(request: HttpRequest) -> bool:
+    """Tell whether the page is the inbox's own: the theme would mark it for the dead letters below it, too."""
+    path = request.path
+    return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
+
+
 _GROUPS = [
     {
         "title": _("Migration"),
@@ -65,9 +73,7 @@ _GROUPS = [
     {
         "title": _("Webhook"),
         "items": [
-            _entry_of_everybody(
-                _("Inbox"), "inbox", "admin:webhooks_inboxupdate_changelist", "webhooks.view_inboxupdate"
-            ),
+            _entry_of_everybody(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
             _entry_of_everybody(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
             _entry_of_everybody(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
         ],

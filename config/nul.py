@@ -1,7 +1,8 @@
 from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, QueryDict
-from django.utils.translation import gettext as _
+
+from config import error_pages
 
 
 class NoNulMiddleware:
@@ -15,7 +16,7 @@ class NoNulMiddleware:
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
         if request.path_info.startswith("/admin") and _has_nul(request):
-            return HttpResponseBadRequest(_("A NUL character is no text."), content_type="text/plain; charset=utf-8")
+            return HttpResponseBadRequest(error_pages.page("400_nul.html"))
         return self.get_response(request)
 
 

@@ -255,6 +255,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
+AXES_LOCKOUT_CALLABLE = "config.error_pages.locked_out"
 # Requests a second of one user to one process; 0: no limit.
 API_RATE_LIMIT = whole(env, "API_RATE_LIMIT", 0 if DEBUG else 100)
 # Versions are shown; going back to one would overwrite what came since unseen.

@@ -22,6 +22,8 @@ UNFOLD = {
     "SITE_TITLE": _("MAX · employee directory"),
     "SITE_HEADER": _("Employee directory"),
     "SITE_SYMBOL": "badge",
+    # The way to the site leads back here.
+    "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],
     "BORDER_RADIUS": "8px",

@@ -9,9 +9,9 @@ from functools import wraps
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
-from django.http import HttpResponse
-from django.utils.translation import gettext as _
 from rest_framework.throttling import BaseThrottle
+
+from config.error_pages import too_many_log_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -87,8 +87,7 @@ def as_log_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpRespon
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         wait = LogInRate.take(request.META["REMOTE_ADDR"]) if request.method == "POST" else 0.0
         if wait:
-            headers = {"Retry-After": str(math.ceil(wait))}
-            return HttpResponse(_("Too many log-ins from this address: wait a minute."), status=429, headers=headers)
+            return too_many_log_ins(wait)
         return view(request, *args, **kwargs)
 
     return limited

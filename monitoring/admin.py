@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 
 from django import forms
@@ -13,29 +13,29 @@ from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
-from unfold.widgets import UnfoldAdminTextInputWidget, UnfoldBooleanWidget
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
 from config import headings
 from config.read_only import ReadOnlyAdmin
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring import alert_admin, people_admin, signature_admin, steering, way_back
+from monitoring import alert_admin, evidence_admin, people_admin, signature_admin, steering, way_back
 from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
-from monitoring.models import GateCheck, RoundTrip, Verdict
-from monitoring.people_admin import OfEverybody
+from monitoring.models import Verdict
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
 from profiles.admin_log import LoggedByCode
-from profiles.models import Comparison
 from profiles.rollout import changes, rules
-from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Plan, Rollout, Scope
+from profiles.rollout.models import PHASES, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused, Order
 from profiles.rollout.sentences import Sentence
 
-__all__ = ["alert_admin", "people_admin", "signature_admin"]
+__all__ = ["alert_admin", "evidence_admin", "people_admin", "signature_admin"]
 headings.make_once()
+# As the screens write that nothing is known.
+admin.site.empty_value_display = "—"
 
 
 class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -79,13 +79,14 @@ class FlagForm(ReasonedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["percent"].initial = rules.shown(self.instance.percent)
+        self.initial["percent"] = rules.shown(self.instance.percent)
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def attempt(self, order: Order) -> None:
         if self.instance.name in PHASES:
             steering.set_percent(self.instance.name, self.cleaned_data.get("percent"), order)
         else:
+            rules.refuse_unreasoned(order.reason)
             self.instance.percent = rules.percentage(self.cleaned_data.get("percent"))
 
 
@@ -99,16 +100,26 @@ class SwitchForm(ReasonedForm):
 
 
 class ScopeForm(ReasonedForm):
+    university_id = forms.TypedChoiceField(
+        label=_("university"),
+        coerce=int,
+        widget=UnfoldAdminSelectWidget,
+        error_messages={"invalid_choice": _("there is no such university")},
+    )
+
     class Meta:
         model = Scope
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
-    def clean_university_id(self) -> int:
-        """Refuse a number that no university has; one that lost its university since may still be changed."""
-        pk = int(self.cleaned_data["university_id"])
-        if "university_id" in self.changed_data and not University.objects.filter(pk=pk).exists():
-            raise forms.ValidationError(_("there is no such university"))
-        return pk
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Offer the universities by name; a rule that lost its university since may still be changed."""
+        super().__init__(*args, **kwargs)
+        limits = admin_scope(self.request)
+        known = limits.universities() if limits else University.objects.all()
+        names = dict(known.order_by("name").values_list("pk", "name"))
+        if self.instance.pk:
+            names.setdefault(self.instance.university_id, f"#{self.instance.university_id}")
+        self.fields["university_id"].choices = [("", _("Choose a university")), *names.items()]  # type: ignore[attr-defined]
 
     def attempt(self, order: Order) -> None:
         rules.refuse_unreasoned(order.reason)
@@ -168,6 +179,8 @@ class FlagAdmin(SteeredAdmin):
         if obj.name in PHASES:
             form.attempt(form.order())
         else:
+            order = form.order()
+            obj.change_by, obj.change_reason = order.by, order.reason
             obj.save()
 
 
@@ -216,8 +229,13 @@ class ChangeAdmin(ReadOnlyAdmin):
     list_display = ("revision", "at", "who", "action", "told", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
-    fields = ("revision", "at", "who", "what", "told", "is_forced", "judged", "before", "after")
-    readonly_fields: ClassVar = ["who", "what", "told", "judged"]
+    fields = ("revision", "at", "who", "what", "told", "is_forced", "judged", "stood", "stands")
+    readonly_fields: ClassVar = ["who", "what", "told", "judged", "stood", "stands"]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
+        found: ChangeQuerySet = super().get_queryset(request)
+        limits = admin_scope(request)
+        return found.of_universities(limits.universities().values_list("pk", flat=True)) if limits else found
 
     @admin.display(description=_("by"), ordering="by")
     def who(self, change: Change) -> str:
@@ -236,6 +254,18 @@ class ChangeAdmin(ReadOnlyAdmin):
         told = ((GATES[item["gate"]], Verdict(item["verdict"]).label, Finding.told(item)) for item in change.evidence)
         return format_html_join(mark_safe("<br>"), "{}: {} — {}", told)
 
+    @admin.display(description=_("from"))
+    def stood(self, change: Change) -> str:
+        return _lines(words.standing(change.before))
+
+    @admin.display(description=_("to"))
+    def stands(self, change: Change) -> str:
+        return _lines(words.standing(change.after))
+
+
+def _lines(texts: Iterable[str]) -> str:
+    return format_html_join(mark_safe("<br>"), "{}", ((text,) for text in texts)) or "—"
+
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
@@ -247,37 +277,3 @@ class PlanAdmin(ReadOnlyAdmin):
     @admin.display(description=_("outcome"))
     def told(self, plan: Plan) -> str:
         return plan.text
-
-
-@admin.register(Heartbeat)
-class HeartbeatAdmin(ReadOnlyAdmin):
-    list_display = ("process", "revision", "revision_seen_at", "seen_at")
-
-
-@admin.register(GateCheck)
-class GateCheckAdmin(ReadOnlyAdmin):
-    list_display = ("at", "phase", "gate", "verdict", "told")
-    list_filter = ("verdict", "gate", "phase")
-    fields = ("at", "phase", "gate", "verdict", "told", "value")
-    readonly_fields: ClassVar = ["told"]
-
-    @admin.display(description=_("message"))
-    def told(self, check: GateCheck) -> str:
-        return check.text
-
-
-@admin.register(RoundTrip)
-class RoundTripAdmin(ReadOnlyAdmin):
-    list_display = ("at", "took_ms", "told_error")
-    fields = ("at", "took_ms", "told_error")
-    readonly_fields: ClassVar = ["told_error"]
-
-    @admin.display(description=_("error"))
-    def told_error(self, trip: RoundTrip) -> str:
-        return trip.told_error
-
-
-@admin.register(Comparison)
-class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
-    list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
-    list_filter = ("outcome", "pattern", "stage")

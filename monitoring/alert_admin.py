@@ -35,6 +35,12 @@ HOURS = [
 ]
 
 
+_OF_SYSTEM = gettext_lazy(
+    "You look after one university, and an alert is about the whole system: who answers it takes it off everybody's "
+    "hands. Tell somebody who looks after the whole system."
+)
+
+
 class MuteForm(forms.Form):
     hours = forms.TypedChoiceField(
         label=gettext_lazy("for how long"), choices=HOURS, coerce=int, initial=4, widget=UnfoldAdminSelectWidget
@@ -100,14 +106,15 @@ class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
         "acknowledged_by",
         "muted_until",
     )
-    list_display_links = ("told",)
+    # The theme names the first cell of a phone's card by its heading only where it is a link.
+    list_display_links = ("shown_severity", "told")
     list_filter = (StandFilter, "severity", "kind")
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")
     change_form_template = "admin/alert.html"
 
     def get_urls(self) -> list[Any]:
-        answer = self.admin_site.admin_view(of_everybody(self.answer))
+        answer = self.admin_site.admin_view(of_everybody(self.answer, _OF_SYSTEM))
         return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:

@@ -11,7 +11,8 @@ from typing import Any
 from django.contrib.admin.models import LogEntry
 from django.db.models import Q, QuerySet
 from django.urls import reverse
-from django.utils.translation import gettext_lazy as _
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from monitoring import titles
 from monitoring.models import Signature
@@ -50,7 +51,8 @@ def _change(row: Change) -> Entry:
 
 
 def _replay(row: Replay) -> Entry:
-    return Entry(row.at, row.by, "replay", f"{row.selection} · {row.count}", row.reason)
+    told = {"count": row.count, "selection": row.selection}
+    return Entry(row.at, row.by, "replay", _("Updates replayed: %(count)d, of %(selection)s") % told, row.reason)
 
 
 def _look(row: RawLook) -> Entry:
@@ -79,22 +81,24 @@ def _name(row: LogEntry) -> str:
 def _log(row: LogEntry) -> Entry:
     """Tell in the reader's language what was recorded as a sentence, and what Django's log keeps a code of."""
     said = admin_log.sentence_of(row)
+    # The type's own text names its app too.
+    kind = str(row.content_type.name) if row.content_type else ""  # type: ignore[attr-defined]
     if said:
-        about = f"{row.content_type} {row.object_id}" if row.object_id else str(said)
+        about = f"{kind} {row.object_id}" if row.object_id else str(said)
         reason = str(said) if row.object_id else ""
         return Entry(row.action_time, str(row.user), "admin", about, reason, row.get_admin_url() or "")
-    what = f"{row.content_type or ''}: {_name(row)}" if row.object_id else row.object_repr
+    what = f"{kind}: {_name(row)}" if row.object_id else row.object_repr
     reason = row.get_change_message()
     return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")
 
 
 SOURCES = {
-    "rollout": Source(_("rollout"), "stairs", Change.objects.all, "at", "by", _change),
-    "replay": Source(_("replays"), "replay", Replay.objects.all, "at", "by", _replay),
-    "look": Source(_("looks at bodies"), "visibility", RawLook.objects.all, "at", "by", _look),
-    "erasure": Source(_("erasures"), "person_remove", Erasure.objects.all, "at", "by", _erasure),
+    "rollout": Source(gettext_lazy("rollout"), "stairs", Change.objects.all, "at", "by", _change),
+    "replay": Source(gettext_lazy("replays"), "replay", Replay.objects.all, "at", "by", _replay),
+    "look": Source(gettext_lazy("looks at bodies"), "visibility", RawLook.objects.all, "at", "by", _look),
+    "erasure": Source(gettext_lazy("erasures"), "person_remove", Erasure.objects.all, "at", "by", _erasure),
     "signature": Source(
-        _("signatures"),
+        gettext_lazy("signatures"),
         "signature",
         lambda: Signature.objects.select_related("by"),
         "signed_at",
@@ -102,7 +106,7 @@ SOURCES = {
         _signature,
     ),
     "admin": Source(
-        _("changes in the admin"),
+        gettext_lazy("changes in the admin"),
         "edit",
         lambda: LogEntry.objects.select_related("user", "content_type"),
         "action_time",

@@ -133,7 +133,7 @@ class ProfileAdmin(ModelAdmin):
             _("The names in the directory become “Неизвестно”; the employee stays"),
             _("A tombstone keeps the moment and a hash of the id: only a later update makes a profile anew"),
         ]
-        people = [str(profile) for profile in objs]
+        people = [f"{_('MAX id')} {profile}" for profile in objs]
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
         return [*people, words], {self.opts.verbose_name_plural: len(people)}, refused, []
 

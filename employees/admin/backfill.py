@@ -1,7 +1,5 @@
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -12,22 +10,21 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
-from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from employees import backfill
 from employees.admin.access import admin_scope
+from employees.admin.backfill_deeds import DEEDS, Deed
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
 from profiles import admin_log, failures
 from profiles.admin_log import ToldAdmin
 
-STEER, UNDO = "employees.change_backfillrun", "employees.delete_backfillrun"
 _STATUS_COLOURS = {
     RunStatus.RUNNING: "info",
     RunStatus.PAUSED: "warning",
@@ -63,71 +60,6 @@ class BatchInline(TabularInline):
 
     def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
-
-
-@dataclass(frozen=True, slots=True)
-class Deed:
-    """Something that is done to a run, after it was confirmed: what it says, when it may be, who may do it.
-
-    ``act`` takes the run and the reason, and returns what it did in words.
-    """
-
-    title: Promise
-    warning: Promise
-    statuses: list[RunStatus]
-    permission: str
-    act: Callable[[BackfillRun, str], str]
-    button: Promise | None = None
-
-
-def _pause(run: BackfillRun, reason: str) -> str:
-    BackfillRun.objects.filter(pk=run.pk).pause(reason)
-    return _("Backfill %d is paused.") % run.pk
-
-
-def _resume(run: BackfillRun, reason: str) -> str:
-    run.resume()
-    return _("Backfill %d goes on.") % run.pk
-
-
-def _retry(run: BackfillRun, reason: str) -> str:
-    done = backfill.retry_failed(run)
-    return ngettext("%d failed batch is done now.", "%d failed batches are done now.", done) % done
-
-
-def _undo(run: BackfillRun, reason: str) -> str:
-    run.undo()
-    return _("Backfill %d: the names are being given back.") % run.pk
-
-
-DEEDS = {
-    "pause": Deed(
-        gettext_lazy("Pause"),
-        gettext_lazy("It stops before its next batch; nothing is lost, and it can be resumed."),
-        [RunStatus.RUNNING],
-        STEER,
-        _pause,
-    ),
-    "resume": Deed(
-        gettext_lazy("Resume"), gettext_lazy("It goes on where it stopped."), [RunStatus.PAUSED], STEER, _resume
-    ),
-    "retry": Deed(
-        gettext_lazy("Retry failed batches"),
-        gettext_lazy("The batches that failed are done once more, now."),
-        [RunStatus.PAUSED, RunStatus.DONE],
-        STEER,
-        _retry,
-    ),
-    "undo": Deed(
-        gettext_lazy("Undo"),
-        gettext_lazy("Employees whom this run renamed get their old names back, unless they were changed since."),
-        [RunStatus.PAUSED, RunStatus.DONE],
-        UNDO,
-        _undo,
-        # In Russian “Undo” and “Cancel” are one word, side by side.
-        gettext_lazy("Give the earlier names back"),
-    ),
-}
 
 
 @admin.register(BackfillRun)
@@ -188,10 +120,20 @@ class BackfillRunAdmin(ToldAdmin):
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        """Offer no second run: while the first is open there may be none."""
+        """Offer no second run: while the first is open there may be none, and whoever asks for one is told so."""
+        if super().has_add_permission(request) and not self.has_add_permission(request):
+            return self._busy(request)
         extra = {"show_save_and_add_another": False, "show_save_and_continue": False} | (extra_context or {})
         response: HttpResponse = super().add_view(request, form_url, extra)
         return response
+
+    def _busy(self, request: HttpRequest) -> HttpResponse:
+        """Lead to the open run, or to the list where its university hides it."""
+        told = _("One backfill at a time: another one is not over yet. Begin yours when it is done or undone.")
+        messages.error(request, told)
+        run = self.get_queryset(request).filter(status__in=OPEN).first()
+        name, ids = ("change", [run.pk]) if run else ("changelist", [])
+        return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{name}", args=ids))
 
     def response_add(
         self, request: HttpRequest, obj: BackfillRun, post_url_continue: str | None = None

@@ -9,6 +9,7 @@ from django.db.models import F, Q, Value
 from django.db.models.functions import Cast, Substr
 from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import pgettext_lazy
 
 from config.paging import EXACT, expected
 from profiles import names, phones
@@ -38,7 +39,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
 
 
 class University(models.Model):
-    name = models.CharField(_("name"), max_length=500)
+    name = models.CharField(pgettext_lazy("of a university", "name"), max_length=500)
     inn = models.CharField(_("INN"), max_length=12, blank=True, default="")
     kpp = models.CharField(_("KPP"), max_length=9, blank=True, default="")
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)

@@ -11,7 +11,9 @@ from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from employees.admin import admin_scope
 
@@ -25,6 +27,11 @@ FORCE = "rollout.force_rollout"
 STOP = "rollout.stop_rollout"
 SEE_COMPARISONS = "profiles.view_comparison"
 SIGN = "monitoring.add_signature"
+
+OF_PEOPLE = gettext_lazy(
+    "You look after one university, and this page tells of the people of all of them: ask somebody who looks after the "
+    "whole system."
+)
 
 
 def screen(permission: str) -> Callable[[View], View]:
@@ -42,14 +49,14 @@ def screen(permission: str) -> Callable[[View], View]:
     return wrap
 
 
-def of_everybody(view: View) -> View:
-    """Refuse a page about the people of all universities to whoever looks after one, and say why."""
+def of_everybody(view: View, why: Promise = OF_PEOPLE) -> View:
+    """Refuse a page about all universities to whoever looks after one, and say why."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if admin_scope(request) is None:
             return view(request, *args, **kwargs)
-        refused = page(request, "refused.html", _("Not for a single university"))
+        refused = page(request, "refused.html", _("Not for a single university"), why=why)
         refused.status_code = HTTPStatus.FORBIDDEN
         return refused
 

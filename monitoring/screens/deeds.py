@@ -16,7 +16,6 @@ from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from django.views.decorators.http import require_POST
 
 from employees.models import University
 from monitoring import steering, way_back
@@ -41,6 +40,7 @@ class PlanForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["phase"].choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]  # type: ignore[attr-defined]
+        self.initial["phase"] = rules.phase_number(steering.turn())
         # The browser's field names no zone.
         now = date_format(timezone.localtime(), "H:i T")
         self.fields["due_at"].label = _("When, by the clock of the system: it is %(now)s now") % {"now": now}
@@ -63,7 +63,9 @@ class BreachForm(forms.Form):
 
 
 class RehearsalForm(forms.Form):
-    university = forms.ModelChoiceField(University.objects.order_by("name"), label=T("University"))
+    university = forms.ModelChoiceField(
+        University.objects.order_by("name"), label=T("University"), empty_label=T("Choose a university")
+    )
 
 
 def _plan(given: dict[str, Any], order: Order) -> str:
@@ -142,8 +144,10 @@ def deed(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @screen(OPERATE)
-@require_POST
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
+    """Cancel by POST alone; who comes by a link, as after a log-in, sees the steps and their buttons."""
+    if request.method != "POST":
+        return HttpResponseRedirect(reverse("screens:rollout"))
     if steering.cancel(pk, request.user.get_username()):
         messages.success(request, _("The planned step is cancelled."))
     else:

@@ -96,7 +96,8 @@ class Told:
 
 
 def _shown(number: float, unit: str) -> str:
-    text = localize(int(number) if number == int(number) else round(number, 1 if number >= 10 else 2))
+    rounded = round(number, 1 if number >= 10 else 2)
+    text = localize(int(rounded) if rounded == int(rounded) else rounded)
     return f"{text}\u00a0{_UNITS.get(unit, unit)}" if unit else str(text)
 
 

@@ -33,13 +33,13 @@ _INCIDENTS = ("emergency", "roll-back")
 
 @screen(SEE_ROLLOUT)
 def overview(request: HttpRequest) -> HttpResponse:
+    limits = admin_scope(request)
     context = standing() | {
-        "scopes": scopes(admin_scope(request)),
+        "scopes": scopes(limits),
+        "changes": latest(limits),
         "plans": Plan.objects.filter(state=PlanState.PLANNED),
     }
-    return page(
-        request, "rollout.html", _("Rollout"), may=may(request), changes=latest(), timeline=timeline(), **context
-    )
+    return page(request, "rollout.html", _("Rollout"), may=may(request), timeline=timeline(), **context)
 
 
 @screen(SEE_ROLLOUT)
@@ -70,8 +70,14 @@ def scopes(limits: Limits | None) -> list[Scope]:
     return found
 
 
-def latest() -> list[dict[str, Any]]:
-    return [{"change": change, "what": words.change(change)} for change in Change.objects.all()[:CHANGES_SHOWN]]
+def latest(limits: Limits | None) -> list[dict[str, Any]]:
+    """Return the latest changes, without those of other universities for who looks after one."""
+    changes = Change.objects.of_universities(_ids(limits)) if limits else Change.objects.all()
+    return [{"change": change, "what": words.change(change)} for change in changes[:CHANGES_SHOWN]]
+
+
+def _ids(limits: Limits) -> list[int]:
+    return list(limits.universities().values_list("pk", flat=True))
 
 
 def timeline() -> dict[str, Any]:

@@ -25,11 +25,8 @@ SWITCHES: dict[str, Promise] = {
     "service_chat": T("Chat service"),
     EMERGENCY_STOP: T("Emergency stop"),
 }
-_OTHERS: dict[str, Promise] = {
-    "held_for": T("Paused"),
-    "on_breach": T("On a breach"),
-    SHADOW: T("Comparison in the shadow"),
-}
+_OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
+_FLAGS: dict[str, Promise] = {SHADOW: T("Share of lookups that are compared")}
 ROLES: dict[str, Promise] = {
     "superadmin": T("superadmin"),
     "curator": T("curator"),
@@ -37,6 +34,18 @@ ROLES: dict[str, Promise] = {
     "viewer": T("viewer"),
     "rollout_manager": T("rollout manager"),
     "data_protection_officer": T("data protection officer"),
+}
+# Of the rule for a university, and of a rehearsal.
+_KEPT: dict[str, Promise] = {
+    "university": T("university id"),
+    "phase": T("phase"),
+    "allowed": T("allowed"),
+    "expires_at": T("expires at"),
+    "out_s": T("out of the cache after, s"),
+    "total_s": T("back after, s"),
+    "out": T("out of the cache"),
+    "back": T("back"),
+    "remembered": T("before the emergency"),
 }
 # What moved does not say of these what it was.
 _TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
@@ -58,7 +67,7 @@ def name_of(name: str) -> str:
     if name in PHASES:
         number = PHASES.index(name)
         return _("Phase %(n)d, %(title)s") % {"n": number + 1, "title": TITLES[number]}
-    return str(SWITCHES.get(name) or _OTHERS.get(name) or ROLES.get(name) or name)
+    return str((SWITCHES | _OTHERS | _FLAGS | ROLES).get(name, name))
 
 
 def with_code(name: str) -> str:
@@ -67,13 +76,14 @@ def with_code(name: str) -> str:
 
 
 def _value(name: str, value: Any) -> str:
-    if name in PHASES:
-        return f"{number(str(value))}\u00a0%"
-    if name == "on_breach" and value in OnBreach.values:
-        return str(OnBreach(value).label)
     if isinstance(value, bool):
         return pgettext("switch", "on") if value else pgettext("switch", "off")
-    return str(value or "—")
+    if name == "on_breach" and value in OnBreach.values:
+        return str(OnBreach(value).label)
+    if value is None or name in _OTHERS:
+        return str(value or "—")
+    # What else has a name is a phase, or a flag of another app.
+    return f"{number(str(value))}\u00a0%"
 
 
 def change(row: Change) -> str:
@@ -81,7 +91,8 @@ def change(row: Change) -> str:
     if row.action == "scope":
         return _scope(row)
     moved = [*_moves(row.before.get("percents", {}), row.after.get("percents", {}))]
-    moved += _moves(row.before.get("switches", {}), row.after.get("switches", {}))
+    for kind in ("switches", "everyone"):
+        moved += _moves(row.before.get(kind, {}), row.after.get(kind, {}))
     if row.before.get("held_for") != row.after.get("held_for"):
         moved.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
     if row.before.get("on_breach") != row.after.get("on_breach"):
@@ -118,6 +129,24 @@ ACTORS: dict[str, Promise] = {
 def actor(by: str) -> str:
     """Return who changed something: a person by their login, what is no person by what it is."""
     return str(ACTORS.get(by, by))
+
+
+def standing(told: Mapping[str, Any]) -> Iterator[str]:
+    """Return what an audit row kept of one side, a line a thing; what has no words of ours by its own name."""
+    for name, value in told.items():
+        if isinstance(value, dict):
+            before = f"{_KEPT[name]}: " if name == "remembered" else ""
+            yield from (f"{before}{name_of(key)}: {_value(key, one)}" for key, one in sorted(value.items()))
+        elif name in _OTHERS:
+            yield f"{name_of(name)}: {_value(name, value)}"
+        else:
+            yield f"{_KEPT.get(name, name)}: {_plain(value)}"
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return "—" if value is None else str(value)
 
 
 def spread(found: Convergence) -> str:

@@ -72,7 +72,10 @@ def lasting(duration: timedelta | None) -> str:
 
 @register.filter
 def ago(at: datetime | None) -> str:
-    return "—" if at is None else _("%(length)s ago") % {"length": lasting(timezone.now() - at)}
+    if at is None:
+        return "—"
+    passed = timezone.now() - at
+    return _("%(length)s ago") % {"length": lasting(passed)} if passed >= timedelta(seconds=1) else _("just now")
 
 
 @register.filter

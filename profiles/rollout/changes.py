@@ -19,7 +19,7 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from profiles.rollout import rules
-from profiles.rollout.controls import Controls, Outcome
+from profiles.rollout.controls import Controls, Outcome, flag_as_json
 from profiles.rollout.decision import forget_state
 from profiles.rollout.lock import locked_rollout, patient_transaction
 from profiles.rollout.models import (
@@ -80,15 +80,8 @@ def record(rollout: Rollout, action: str, order: Order, before: dict[str, Any], 
     rollout.revision += 1
     rollout.revised_at = Now()
     rollout.save()
-    _leave_row(
-        action,
-        order,
-        revision=rollout.revision,
-        before=before,
-        after=after,
-        evidence=order.evidence,
-        is_forced=order.is_forced,
-    )
+    told = {"before": before, "after": after, "evidence": order.evidence, "is_forced": order.is_forced}
+    _leave_row(action, order, revision=rollout.revision, **told)
     # Within this transaction too: whoever decides next in it, decides by what was just written.
     forget_state()
 
@@ -261,11 +254,14 @@ def saving(flag: Flag) -> Iterator[None]:
 @contextmanager
 def _saving_other(flag: Flag, order: Order) -> Iterator[None]:
     flag.percent = rules.percentage(flag.percent)
-    was = Flag.objects.filter(pk=flag.pk).values_list("percent", flat=True).first()
+    was = Flag.objects.filter(pk=flag.pk).first()
+    before, after = flag_as_json(was) if was else {}, flag_as_json(flag)
     with transaction.atomic():
         yield
-        if flag.name == SHADOW and was is not None and was != flag.percent:
-            before, after = ({"percents": {SHADOW: rules.shown(percent)}} for percent in (was, flag.percent))
+        if before != after and flag.name != SHADOW:
+            # A flag of another app decides nothing of the rollout: it makes no planned step void.
+            _leave_row("save", order, revision=Rollout.current().revision, before=before, after=after)
+        elif before and before != after:
             note("save", order, after, before=before)
     transaction.on_commit(forget_state)
 

@@ -68,6 +68,12 @@ class Controls:
         return vars(self) | {"percents": percents, "held_for": held_for}
 
 
+def flag_as_json(flag: Flag) -> dict[str, Any]:
+    """Return one flag as the audit keeps it; those of other apps are in no Controls."""
+    told: dict[str, Any] = {"percents": {flag.name: rules.shown(flag.percent)}}
+    return told if flag.everyone is None else told | {"everyone": {flag.name: flag.everyone}}
+
+
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a change did, or would do when it was a dry run."""

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any, ClassVar
 
@@ -154,6 +155,14 @@ class Action(models.TextChoices):
     SCHEMA = "schema", _("Schema taken back")
 
 
+class ChangeQuerySet(models.QuerySet["Change"]):
+    def of_universities(self, ids: Iterable[int]) -> ChangeQuerySet:
+        """Leave out what concerns other universities alone: their rules, and rehearsals with them."""
+        known = list(ids)
+        is_theirs = Q(before__university__in=known) | Q(after__university__in=known)
+        return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))
+
+
 class Change(models.Model):
     """What was changed, by whom and why, on what evidence. A trigger refuses to edit or delete a row.
 
@@ -170,6 +179,8 @@ class Change(models.Model):
     after = models.JSONField(_("to"), default=dict)
     evidence = models.JSONField(_("evidence"), default=list)
     is_forced = models.BooleanField(_("forced"), default=False)
+
+    objects: ClassVar[ChangeQuerySet] = ChangeQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         ordering: ClassVar = ["-pk"]

@@ -17,6 +17,7 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
 from config.throttling import LogInRate, TokenBuckets, UserRate
+from tests.config.test_error_pages import shown
 
 pytestmark = pytest.mark.django_db
 
@@ -117,8 +118,19 @@ def test_log_ins_are_limited_by_address(user: User) -> None:
 def test_the_admins_log_in_locks_out_too(user: User, client: Client) -> None:
     wrong = {"username": "anna", "password": "wrong"}
     for _ in range(5):
-        answer = client.post("/admin/login/", wrong)
-    assert answer.status_code == 429
+        answer = client.post("/admin/login/", wrong, headers={"accept-language": "en"})
+    page = answer.content.decode()
+    assert shown(answer, 429) == "Too many attempts to log in"
+    assert ("for the next 15 minutes" in page, answer["Retry-After"]) == (True, "900")
+    assert client.post("/admin/login/", wrong | {"password": "right"}).status_code == 429
+
+
+@pytest.mark.usefixtures("_no_time_passes")
+def test_the_admins_log_ins_are_limited_by_address_too(client: Client) -> None:
+    for _ in range(31):
+        answer = client.post("/admin/login/", headers={"accept-language": "en"})
+    assert shown(answer, 429) == "Too many attempts to log in"
+    assert ("for the next 1 minute." in answer.content.decode(), answer["Retry-After"]) == (True, "2")
 
 
 @pytest.mark.usefixtures("_no_time_passes")

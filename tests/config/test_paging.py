@@ -1,3 +1,4 @@
+import re
 from collections.abc import Callable
 from typing import Any
 
@@ -50,5 +51,8 @@ def test_a_list_says_that_its_number_is_an_estimate(
     universities(500)
     path = "/admin/employees/university/"
     assert "Total: 500" in client.get(path).content.decode()
+    assert not re.search(r"\d results?\b", client.get(path).content.decode()), "the whole list has its total below"
+    assert re.search(r"\n +176 results", client.get(f"{path}?q=1").content.decode())
     monkeypatch.setattr(paging, "EXACT", 20)
     assert "Total: about " in client.get(path).content.decode()
+    assert re.search(r"about \d+ results", client.get(f"{path}?q=1").content.decode())

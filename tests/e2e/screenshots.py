@@ -1,4 +1,4 @@
-"""Every screen, 1400 and 390 wide, light and dark: ``make screenshots`` (ARGS='--into DIR --only NAME')."""
+"""Each screen, 1400 and 390 wide, light and dark; ``make screenshots``, ARGS='--into DIR --only NAME --language en'."""
 
 from tests.bench.rows import migrate  # sets Django up
 
@@ -7,6 +7,8 @@ import argparse
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from itertools import product
 from pathlib import Path
 from typing import Any
 from wsgiref.simple_server import make_server
@@ -14,14 +16,38 @@ from wsgiref.simple_server import make_server
 from django.conf import settings
 from django.core.servers.basehttp import ThreadedWSGIServer, WSGIRequestHandler
 from django.core.wsgi import get_wsgi_application
+from django.utils import timezone, translation
+from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
+from config import error_pages
+from profiles.rollout import changes
+from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import pulse
+from profiles.rollout.models import Plan, Rollout
+from profiles.rollout.rules import Order
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 
+Screens = list[tuple[str, str, Callable[[Page], object] | None]]
+
+
+def look_up(page: Page, who: str) -> None:
+    page.locator("input[name=who]").fill(who)
+    page.locator("input[name=who]").press("Enter")
+    page.wait_for_load_state("networkidle")
+
+
+def show_error(page: Page, name: str, **told: int) -> None:
+    """Show what is hard to bring about as its view would."""
+    page.set_content(error_pages.page(name, **told))
+
 
 def open_menu(page: Page) -> None:
+    page.get_by_label(gettext("Show or hide the menu")).locator("visible=true").click()
+
+
+def open_user_menu(page: Page) -> None:
     """Open the user's menu where there is room for the sidebar that it is in."""
     opener = page.locator("[x-on\\:click='openUserLinks = !openUserLinks']").first
     if opener.is_visible():
@@ -29,8 +55,46 @@ def open_menu(page: Page) -> None:
         page.wait_for_timeout(300)
 
 
+def preview_import(page: Page) -> None:
+    rows = "".join(f"+7917{number:07d},Пётр,Сидоров{number},МГУ\n" for number in range(120))
+    file = f"phone,first_name,last_name,university_name\n{rows}".encode()
+    page.locator("input[type=file]").set_input_files({"name": "new.csv", "mimeType": "text/csv", "buffer": file})
+    page.locator("select[name=format]").select_option("0")
+    page.locator("form [type=submit]").last.click()
+    page.wait_for_load_state("networkidle")
+
+
+def outdate(page: Page) -> None:
+    for revision in (1, Rollout.current().revision):
+        due_at = timezone.now() + timedelta(hours=revision)
+        Plan.objects.create(
+            phase=3, percent=50, due_at=due_at, revision=revision, by="m.orlova", reason="После зачисления"
+        )
+    page.reload(wait_until="networkidle")
+
+
+def stop(page: Page) -> None:
+    page.locator("textarea[name=reason]").fill("Имена перепутаны")
+    word = page.locator("input[name=word]")
+    word.fill(word.get_attribute("data-word") or "")
+    word.press("Enter")
+    page.locator("[role=status] .s-badge").wait_for()
+
+
+def log_out(page: Page) -> None:
+    page.context.clear_cookies()
+    page.reload(wait_until="networkidle")
+
+
+def start_again() -> None:
+    order = Order("m.orlova", "Ошибка исправлена")
+    changes.resume(order)
+    for percent in (5, 25):
+        changes.set_percent(3, percent, order)
+
+
 # Name and path, and what is done before the picture is taken. Others add their own screens here.
-SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
+SCREENS: Screens = [
     ("home", "/admin/", None),
     ("rollout", "/admin/rollout/", None),
     ("step", "/admin/steer/3/?percent=50", None),
@@ -43,11 +107,22 @@ SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("checklist", "/admin/checklist/", None),
     ("sources", "/admin/sources/", None),
     ("cache", "/admin/cache/", None),
+    ("rule", "/admin/rollout/scope/add/", None),
+    ("flag", "/admin/rollout/flag/3/change/", None),
+    ("changes", "/admin/rollout/change/", None),
+    ("change", "/admin/rollout/change/7/change/", None),
+    ("gate-checks", "/admin/monitoring/gatecheck/", None),
     ("person", "/admin/person/", lambda page: look_up(page, stage.KNOWN_PHONE)),
+    ("person-without-profile", "/admin/person/", lambda page: look_up(page, "+79260000000")),
+    ("person-of-nobody", "/admin/person/", lambda page: look_up(page, "никто")),
     ("employees", "/admin/employees/employee/", None),
     ("employee", "/admin/employees/employee/1/change/", None),
     ("history", "/admin/employees/employee/1/history/", None),
+    ("found", "/admin/employees/employee/?q=иванова1", None),
+    ("filters", "/admin/employees/employee/", lambda page: page.get_by_text(gettext("Filters")).first.click()),
+    ("unresolved", "/admin/employees/unresolvedname/", None),
     ("import", "/admin/employees/employee/import/", None),
+    ("import-preview", "/admin/employees/employee/import/", preview_import),
     ("export", "/admin/employees/employee/export/", None),
     ("universities", "/admin/employees/university/", None),
     ("backfills", "/admin/employees/backfillrun/", None),
@@ -62,21 +137,38 @@ SCREENS: list[tuple[str, str, Callable[[Page], None] | None]] = [
     ("alert", "/admin/monitoring/alert/1/change/", None),
     ("mute", "/admin/monitoring/alert/1/answer/mute/", None),
     ("audit", "/admin/audit/", None),
+    ("users", "/admin/auth/user/", None),
     ("groups", "/admin/auth/group/", None),
     ("group", "/admin/auth/group/2/change/", None),
     ("switches", "/admin/waffle/switch/", None),
     ("switch", "/admin/waffle/switch/1/change/", None),
-    ("menu", "/admin/cache/", open_menu),
+    ("user-menu", "/admin/cache/", open_user_menu),
+    ("profiles", "/admin/profiles/profile/", None),
+    ("profile", f"/admin/profiles/profile/{stage.KNOWN_ID}/change/", None),
     ("erase", f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/", None),
+    (
+        "menu",
+        "/admin/",
+        open_menu,
+    ),
+    ("error-400", "/admin/employees/employee/?q=%00", None),
+    ("error-404", "/admin/", lambda page: show_error(page, "404.html")),
+    ("error-403", "/admin/", lambda page: show_error(page, "403.html")),
+    ("error-csrf", "/admin/", lambda page: show_error(page, "403_csrf.html")),
+    ("error-413", "/admin/", lambda page: show_error(page, "413.html")),
+    ("error-429", "/admin/", lambda page: show_error(page, "429.html", minutes=15)),
+    ("error-500", "/admin/", lambda page: show_error(page, "500.html")),
+]
+# They move the rollout, or log out: after all others, and each time from where the stage stood.
+LAST: Screens = [
+    ("void", "/admin/rollout/", outdate),
+    ("stopped", "/admin/emergency/", stop),
+    ("latched", "/admin/rollout/", None),
+    ("resume", "/admin/steer/resume/", None),
+    ("log-in", "/admin/", log_out),
 ]
 SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")
-
-
-def look_up(page: Page, who: str) -> None:
-    page.locator("input[name=who]").fill(who)
-    page.locator("input[name=who]").press("Enter")
-    page.wait_for_load_state("networkidle")
 
 
 class _Quiet(WSGIRequestHandler):
@@ -96,14 +188,14 @@ def tell_error(message: ConsoleMessage) -> None:
         sys.stderr.write(f"{message.location['url']}: {message.text}\n")
 
 
-def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only: str) -> None:
+def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only: str, screens: Screens) -> None:
     width, height = SIZES[size]
-    options: dict[str, Any] = {"color_scheme": theme, "locale": "ru-RU"}
+    options: dict[str, Any] = {"color_scheme": theme, "locale": get_language()}
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
     page.on("console", tell_error)
     log_in(page, url)
-    for name, path, prepare in SCREENS:
+    for name, path, prepare in screens:
         if only and name not in only.split(","):
             continue
         page.goto(url + path, wait_until="networkidle")
@@ -120,7 +212,9 @@ def main() -> None:
     arguments = argparse.ArgumentParser(description=__doc__)
     arguments.add_argument("--into", type=Path, default=settings.DATA_DIR / "screenshots")
     arguments.add_argument("--only", default="", help="names of screens, comma-separated")
+    arguments.add_argument("--language", default="ru", choices=("ru", "en"))
     chosen = arguments.parse_args()
+    translation.activate(chosen.language)
     chosen.into.mkdir(parents=True, exist_ok=True)
     migrate()
     stage.operator()
@@ -128,9 +222,12 @@ def main() -> None:
     url = serve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
-        for size in SIZES:
-            for theme in THEMES:
-                shoot(browser, url, chosen.into, size, theme, chosen.only)
+        for size, theme in product(SIZES, THEMES):
+            shoot(browser, url, chosen.into, size, theme, chosen.only, SCREENS)
+        for size, theme in product(SIZES, THEMES):
+            shoot(browser, url, chosen.into, size, theme, chosen.only, LAST)
+            if Controls.read(Rollout.current()).is_latched:
+                start_again()
         browser.close()
     sys.stdout.write(f"{len(list(chosen.into.glob('*.png')))} pictures in {chosen.into}\n")
 

@@ -10,7 +10,9 @@ from employees.models import Employee, University
 from monitoring.gate_titles import GATES
 from monitoring.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
 from monitoring.models import GateCheck, Verdict
-from profiles.rollout.models import Change, Flag
+from profiles.rollout import changes
+from profiles.rollout.models import PHASES, Change, Flag, Scope
+from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.profiles.people import know
 from webhooks.models import InboxUpdate, State
@@ -64,6 +66,37 @@ def test_changes_are_called_by_what_was_done(operator: Client) -> None:
     assert ("Seeded by the environment" in page, ">seed<" in page) == (True, False)
     page = operator.get(f"/admin/rollout/change/{found.pk}/change/").content.decode()
     assert "r7 Seeded by the environment" in page
+
+
+def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> None:
+    operator.cookies["django_language"] = "en"
+    phases(100, 100, 5)
+    changes.emergency(Order("root", "names are mixed up"))
+    page = f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/"
+    shown = operator.get(page).content.decode()
+    for words in (
+        "Phase 3, Gradual transition: 5\u00a0%<br>",
+        "Processing of updates: on<br>",
+        "Processing of updates: off<br>",
+        "before the emergency: Phase 3, Gradual transition: 5\u00a0%",
+    ):
+        assert words in shown, words
+    assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
+    changes.set_scope(Scope(university_id=7, reason="r"), Order("root", "r"))
+    shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
+    for words in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
+        assert words in shown, words
+
+
+def test_a_percentage_is_filled_in_as_people_write_it(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 12.5)
+    page = operator.get(f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/").content.decode()
+    assert 'value="12.5"' in page
+
+
+def test_a_rules_university_is_chosen_by_its_name(operator: Client, university: University) -> None:
+    page = operator.get("/admin/rollout/scope/add/").content.decode()
+    assert f'<option value="{university.pk}">{university.name}</option>' in page
 
 
 def test_each_gate_has_a_title() -> None:

@@ -63,7 +63,7 @@ def test_the_admins_log_is_read_in_the_readers_language(admin: Client, universit
     admin.post(f"/admin/employees/backfillrun/{run.pk}/do/pause/", {"reason": "measure <b>"})
     with translation.override("en"):
         [english] = entries(kind="admin")
-        assert (english.reason, english.what) == ("Pause: measure <b>", f"directory | backfill {run.pk}")
+        assert (english.reason, english.what) == ("Pause: measure <b>", f"backfill {run.pk}")
     assert english.url == f"/admin/employees/backfillrun/{run.pk}/change/"
     with translation.override("ru"):
         [russian] = entries(kind="admin")
@@ -108,8 +108,8 @@ def test_what_was_looked_at_is_recorded_and_names_nobody(admin: Client, universi
     chosen = {"action": "refresh_from_cache", "_selected_action": employee.pk}
     admin.post("/admin/employees/employee/", chosen)
     assert [(entry.what, entry.reason) for entry in reversed(entries(kind="admin"))] == [
-        (f"directory | employee {employee.pk}", "A person was looked up"),
-        (f"directory | employee {employee.pk}", "A person was looked up"),
+        (f"employee {employee.pk}", "A person was looked up"),
+        (f"employee {employee.pk}", "A person was looked up"),
         ("A person who is no employee was looked up", ""),
         ("A person was looked up whom nothing is known of", ""),
         ("Export of the name sources", ""),

@@ -8,7 +8,9 @@ from django.urls import reverse
 from employees.models import BackfillRun, Employee, Membership, RunStatus, University
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
-from profiles.rollout.models import Scope
+from profiles.rollout import changes
+from profiles.rollout.models import Change, Scope
+from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.webhooks.inbox_rows import row
@@ -97,6 +99,13 @@ def test_a_backfill_is_begun_over_the_university_alone(own: Client, university: 
     assert BackfillRun.objects.get().university == university
 
 
+def test_a_backfill_of_others_is_waited_for(own: Client) -> None:
+    BackfillRun.objects.create(until_id=0)
+    answer = own.get("/admin/employees/backfillrun/add/", follow=True)
+    assert answer.redirect_chain == [("/admin/employees/backfillrun/", 302)]
+    assert "One backfill at a time" in answer.content.decode()
+
+
 @pytest.mark.parametrize("answer", ["acknowledge", "mute", "unmute"])
 def test_the_systems_alerts_are_answered_by_others(own: Client, answer: str) -> None:
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
@@ -104,7 +113,7 @@ def test_the_systems_alerts_are_answered_by_others(own: Client, answer: str) -> 
     assert f"{page}answer/" not in own.get(f"{page}change/").content.decode()
     refused = own.post(f"{page}answer/{answer}/", {"hours": 1, "reason": "r"})
     assert refused.status_code == 403
-    assert WHY in refused.content.decode()
+    assert f"{WHY}, and an alert is about the whole system" in refused.content.decode()
     alert.refresh_from_db()
     assert (alert.acknowledged_at, alert.muted_until) == (None, None)
     assert operator("whole").get(f"{page}answer/{answer}/").status_code == 200
@@ -154,6 +163,34 @@ def test_rules_of_other_universities_are_not_listed(own: Client, university: Uni
         assert f"because of {university.pk}" in page
         assert f"because of {other.pk}" not in page
     assert f"because of {other.pk}" in operator("whole").get("/admin/rollout/").content.decode()
+
+
+def test_changes_of_other_universities_rules_are_not_told(own: Client, university: University, phases: Phases) -> None:
+    phases(100, 100)
+    other = University.objects.create(name="Другой")
+    for one in (university, other):
+        order = Order("anna", f"because of {one.pk}")
+        changes.set_scope(scope := Scope(university_id=one.pk, reason="r"), order)
+        changes.set_scope(scope, order, is_removal=True)
+        changes.note("rehearsal", order, {"university": one.pk})
+    changes.pause(Order("anna", "for everybody"))
+    for path in ("/admin/rollout/", "/admin/rollout/change/"):
+        page, whole = (client.get(path).content.decode() for client in (own, operator(path)))
+        assert [page.count(f"because of {one.pk}") for one in (university, other)] == [3, 0]
+        assert [whole.count(f"because of {one.pk}") for one in (university, other)] == [3, 3]
+        assert "for everybody" in page
+    foreign = Change.objects.filter(reason=f"because of {other.pk}").latest("pk")
+    assert own.get(f"/admin/rollout/change/{foreign.pk}/change/").status_code == 302
+
+
+def test_a_rule_is_made_for_ones_own_university(own: Client, university: University) -> None:
+    User.objects.get(username="own").groups.add(Group.objects.get(name="rollout_manager"))
+    other = University.objects.create(name="Другой")
+    form = {"phase": 3, "is_allowed": "on", "reason": "pilot"}
+    refused = own.post("/admin/rollout/scope/add/", form | {"university_id": other.pk})
+    assert "university_id" in refused.context["adminform"].form.errors
+    assert "Другой" not in own.get("/admin/rollout/scope/add/").content.decode()
+    assert own.post("/admin/rollout/scope/add/", form | {"university_id": university.pk}).status_code == 302
 
 
 def test_somebody_unknown_is_asked_to_log_in() -> None:

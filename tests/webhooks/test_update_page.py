@@ -53,6 +53,15 @@ def test_the_person_is_linked_whatever_their_id() -> None:
     assert f'href="{reverse("admin:profiles_profile_change", args=[quote("u_2Fx")])}"' in page
 
 
+def test_the_time_it_took_has_the_readers_decimal_sign() -> None:
+    update = row(State.DONE, processing_ms=1.44)
+    told = {}
+    for language in ("en", "ru"):
+        with translation.override(language):
+            told[language] = next(step.text for step in life_of(update) if "1" in step.text)
+    assert told == {"en": "took 1.4 ms", "ru": "заняло 1,4 мс"}
+
+
 def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> None:
     body = b'{"update_type": "bot_started", "user": {"user_id": 0}}'
     deep, strange = row(State.QUARANTINED, reason="the body is nested too deeply"), row(State.PENDING, body=body)

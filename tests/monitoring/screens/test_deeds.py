@@ -37,6 +37,11 @@ def test_it_works(operator: Client, phases: Phases) -> None:
     assert "проверено" in operator.get("/admin/rollout/").content.decode()
 
 
+def test_the_phase_whose_turn_it_is_is_offered(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    assert re.search(r'<option value="3" selected', operator.get("/admin/steer/plan/").content.decode())
+
+
 def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     planned = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
@@ -55,7 +60,8 @@ def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
     plan = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
     cancel = f"/admin/steer/plan/{plan.pk}/cancel/"
     assert cancel in operator.get("/admin/rollout/").content.decode()
-    assert operator.get(cancel).status_code == 405
+    assert operator.get(cancel)["Location"] == "/admin/rollout/", "a link cancels nothing"
+    assert Plan.objects.get().state == PlanState.PLANNED
     assert "The planned step is cancelled." in operator.post(cancel, follow=True).content.decode()
     plan.refresh_from_db()
     assert (plan.state, plan.text) == (PlanState.DROPPED, "Cancelled by root")

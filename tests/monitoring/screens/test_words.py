@@ -8,9 +8,10 @@ from django.test import Client
 from django.utils import timezone, translation
 from waffle.models import Switch
 
-from monitoring.models import Signature
+from monitoring.models import Signature, Verdict
 from monitoring.screens import charts
-from monitoring.templatetags.screens import day
+from monitoring.screens.phases import Told
+from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
 from tests.monitoring.evidence_rows import compared
@@ -77,3 +78,16 @@ def test_months_are_written_as_their_language_does(language: str, month: str) ->
     with translation.override(language):
         assert charts.day_label("2026-10-28") == f"28 {month}"
         assert day(datetime(2026, 10, 28, 12, tzinfo=UTC)) == f"28 {month}"
+
+
+def test_a_gates_number_has_no_idle_zero() -> None:
+    with translation.override("ru"):
+        numbers = [Told.of("dwell", Verdict.PASS, "", hours * 3600).number for hours in (71.98, 12.34, 0.5, 3)]
+    assert numbers == ["72\u00a0ч", "12,3\u00a0ч", "0,5\u00a0ч", "3\u00a0ч"]
+
+
+def test_what_has_just_happened_is_not_told_in_seconds() -> None:
+    now = timezone.now()
+    with translation.override("en"):
+        assert [ago(now), ago(now - timedelta(seconds=7))] == ["just now", "7\u00a0s ago"]
+        assert ago(now + timedelta(seconds=2)) == "just now", "by another machine's clock"

@@ -1,0 +1,69 @@
+"""Flags of other apps: who changed one, and why, is on record; the rollout does not move by it."""
+
+from decimal import Decimal
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from django.utils import translation
+
+from monitoring.screens import words
+from profiles.rollout.models import Change, Flag, Rollout
+from tests.conftest import Phases
+
+pytestmark = pytest.mark.django_db
+NAME = "new_page"
+
+
+@pytest.fixture
+def flag() -> Flag:
+    flag = Flag(name=NAME, salt=NAME, percent=Decimal(5))
+    flag.save()
+    return flag
+
+
+def told(change: Change) -> tuple[str, str, dict[str, object], dict[str, object]]:
+    return change.by, change.reason, change.before, change.after
+
+
+def test_it_works(flag: Flag, phases: Phases) -> None:
+    revision = Rollout.current().revision
+    call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
+    change = Change.objects.latest("pk")
+    assert told(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
+    assert words.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
+    assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
+
+
+def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
+    assert told(Change.objects.latest("pk"))[2:] == ({}, {"percents": {NAME: "5"}})
+    flag.everyone = False
+    flag.save()
+    change = Change.objects.latest("pk")
+    assert change.after == {"percents": {NAME: "5"}, "everyone": {NAME: False}}
+    with translation.override("en"):
+        assert words.change(change) == f"{NAME}: — → off"
+
+
+def test_what_changes_nothing_leaves_no_row(flag: Flag) -> None:
+    count = Change.objects.count()
+    flag.note = "of the other app"
+    flag.save()
+    assert Change.objects.count() == count
+
+
+def test_the_admin_asks_for_a_reason_and_names_the_operator(flag: Flag, client: Client, superadmin: User) -> None:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    page = f"/admin/rollout/flag/{flag.pk}/change/"
+    count = Change.objects.count()
+    refused = client.post(page, {"percent": "7", "reason": " ", "note": ""})
+    assert (refused.status_code, Change.objects.count()) == (200, count)
+    assert client.post(page, {"percent": "7", "reason": "less load", "note": ""}).status_code == 302
+    assert told(Change.objects.latest("pk")) == (
+        superadmin.username,
+        "less load",
+        {"percents": {NAME: "5"}},
+        {"percents": {NAME: "7"}},
+    )
