@@ -67,9 +67,12 @@ def find_user(phone: str) -> DirectUser | None:
 def find_users(phones: list[str], *, deadline: float | None = None) -> dict[str, DirectUser]:
     """Return the MAX users of at most 100 canonical phones, those without one left out.
 
-    Raises DirectApiError on an outage, a refusal or an answer that makes no sense, at the latest at ``deadline``
-    (monotonic seconds; MAX_API_TIMEOUT from now where none is given).
+    Raises DirectApiError without a token, on an outage, a refusal or an answer that makes no sense, at the latest at
+    ``deadline`` (monotonic seconds; MAX_API_TIMEOUT from now where none is given).
     """
+    if not settings.MAX_BOT_TOKEN:
+        # Nobody would answer, and the phones would have left all the same.
+        raise DirectApiError(_("the direct API is not asked: MAX_BOT_TOKEN is not set"))
     deadline = deadline or time.monotonic() + settings.MAX_API_TIMEOUT.total_seconds()
     try:
         with breaker.guard(DirectApiError), durations.time():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
+from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -111,4 +112,6 @@ def _served(stage: int, profile: Profile | None) -> str:
         name = cached.user_provided_name
     if name:
         return _("A new employee would be named %s.") % name
+    if not settings.MAX_BOT_TOKEN:
+        return _("Nobody would know the name: without MAX_BOT_TOKEN the direct API is not asked.")
     return _("The direct API would be asked for the name.")

@@ -20,6 +20,13 @@ def test_it_works(direct: FakeMax) -> None:
     assert direct.requests == [("/internal/users", "bot-token", {"phone_numbers": [PHONE]})]
 
 
+def test_without_a_token_no_phone_leaves(direct: FakeMax, settings: Settings) -> None:
+    settings.MAX_BOT_TOKEN = ""
+    with pytest.raises(DirectApiError, match="MAX_BOT_TOKEN is not set"):
+        find_user(PHONE)
+    assert direct.requests == []
+
+
 def test_nobody_is_not_an_error(direct: FakeMax) -> None:
     assert find_user(PHONE) is None
 
@@ -65,7 +72,7 @@ def test_it_gives_up_in_time(direct: FakeMax, settings: Settings, fault: str) ->
 
 @responses.activate
 def test_an_unreachable_api_opens_the_breaker(settings: Settings) -> None:
-    settings.MAX_API_URL = "http://max.test"
+    settings.MAX_API_URL, settings.MAX_BOT_TOKEN = "http://max.test", "bot-token"
     call = responses.post("http://max.test/internal/users", body=requests.ConnectionError())
     for _ in range(8):
         with pytest.raises(DirectApiError):

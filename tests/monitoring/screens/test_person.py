@@ -5,9 +5,10 @@ from __future__ import annotations
 from datetime import timedelta
 
 import pytest
-from django.conf import settings
+from django.conf import settings as django_settings
 from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
+from pytest_django.fixtures import Settings
 
 from employees.models import Employee, Membership, University
 from monitoring.screens import person
@@ -59,8 +60,18 @@ def test_it_says_what_would_be_served(
 ) -> None:
     """``age`` counts in lives of a name."""
     phases(*percents)
-    know("7", *names, age=age * settings.PROFILE_TTL + timedelta(minutes=1))
+    know("7", *names, age=age * django_settings.PROFILE_TTL + timedelta(minutes=1))
     assert ("Мария" in served()) is expected
+
+
+def test_without_a_token_it_does_not_promise_the_direct_api(
+    phases: Phases, employee: Employee, settings: Settings
+) -> None:
+    phases(100, 100, 0)
+    settings.MAX_BOT_TOKEN = "token"
+    assert served() == "The direct API would be asked for the name."
+    settings.MAX_BOT_TOKEN = ""
+    assert served().startswith("Nobody would know the name")
 
 
 def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:
