@@ -25,8 +25,6 @@ from config.terminal import Terminal, say, show_ready
 
 # Seconds: the whole stop stays under 15.
 _STOP_APPLICATION = 12.0
-# Granian's workers lose a SIGTERM that comes while they import; nobody has sent them a request yet.
-_STOP_UNREADY = 1.5
 _STOP_VALKEY = 1.0
 _STOP_POSTGRES = 1.5
 _SETTINGS_TAKE = 30.0
@@ -55,7 +53,6 @@ class Supervisor:
         self.is_stop_asked = False
         self.interrupts = 0
         self.is_reload_asked = False
-        self.is_ready = False
         # Handlers only take a note: an exception in the middle of a start would lose the child being started.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.note)
@@ -72,7 +69,6 @@ class Supervisor:
         code = 0
         try:
             prepared = self.start()
-            self.is_ready = True
             show_ready(self.launch, prepared)
             self.watch()
         except Stopped:
@@ -198,13 +194,13 @@ class Supervisor:
         def must_hurry() -> bool:
             return self.interrupts > 1
 
-        stop(self.application, _STOP_APPLICATION if self.is_ready else _STOP_UNREADY, must_hurry)
+        stop(self.application, _STOP_APPLICATION, must_hurry)
         stop([child for child in self.servers if child.name != "postgres"], _STOP_VALKEY, must_hurry)
         stop([child for child in self.servers if child.name == "postgres"], _STOP_POSTGRES, must_hurry)
         outlast(partial(marked, self.launch.data_dir), patience=0)
         # Its children overwrite their environment, and end after it when the disk is slow.
         outlast(partial(postgres_of, self.launch.data_dir / "postgres"), patience=0)
-        for name in ("services.env", "development.env", "supervisor.pid"):
+        for name in ("services.env", "running.env", "supervisor.pid"):
             (self.launch.data_dir / name).unlink(missing_ok=True)
         shutil.rmtree(socket_path(self.launch.data_dir), ignore_errors=True)
 
