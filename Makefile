@@ -4,7 +4,7 @@ PY := .venv/bin/python
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input $(if $(HOME),,--no-cache-dir)
 
 # Beside a `make run` in development, manage.py is in development too.
-MODE = test ! -f "$${DATA_DIR:-.data}/development.env" || export DEBUG="$${DEBUG:-true}";
+MODE = ! grep -qs ^DEBUG "$${DATA_DIR:-.data}/running.env" || export DEBUG="$${DEBUG:-true}";
 COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
@@ -131,6 +131,8 @@ health: runtime ## one line a component: web, stores, processes, inbox, rollout,
 	@$(MODE) $(PY) manage.py health
 
 logs: ## follow the logs of DATA_DIR
+	@test -d "$${DATA_DIR:-.data}/logs" || { \
+		echo "Nothing was logged in $${DATA_DIR:-.data}: start \`make run\`, or set DATA_DIR" >&2; exit 1; }
 	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log
 
 redis-cli: runtime ## a Redis command: make redis-cli ARGS='GET profile:user:test'

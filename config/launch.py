@@ -113,13 +113,12 @@ class Launch:
 
 
 def tell_commands(launch: Launch, urls: Mapping[str, str]) -> None:
-    """Write down for commands beside us where the services are and, in development, where we answer ourselves."""
+    """Write down for commands beside us where the services are, where we answer ourselves, and in which mode."""
     services = launch.data_dir / "services.env"
     services.touch(mode=0o600)
     services.write_text("".join(f"{name}={urls[name]}\n" for name in SERVICES))
-    if launch.is_development:
-        here = f"DEBUG=true\nHOST={launch.host}\nPORT={launch.port}\n"
-        (launch.data_dir / "development.env").write_text(here)
+    mode = "DEBUG=true\n" if launch.is_development else ""
+    (launch.data_dir / "running.env").write_text(f"{mode}HOST={launch.host}\nPORT={launch.port}\n")
 
 
 def _number(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:

@@ -23,6 +23,6 @@ def test_it_works(tmp_path: Path) -> None:
     assert answer_of(ask, **told) == "http://127.0.0.1:8196\n"
 
 
-def test_in_production_it_tells_nothing_but_the_services(tmp_path: Path) -> None:
+def test_in_production_commands_learn_the_address_and_no_mode(tmp_path: Path) -> None:
     tell_commands(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=False), dict.fromkeys(SERVICES, "x"))
-    assert [path.name for path in tmp_path.iterdir()] == ["services.env"]
+    assert (tmp_path / "running.env").read_text() == "HOST=127.0.0.1\nPORT=8196\n"

@@ -48,6 +48,19 @@ def test_it_says_that_nothing_runs(tmp_path: Path) -> None:
     assert hint not in said_without_a_key(tmp_path), "production runs, with secrets of its own environment"
 
 
+@pytest.mark.parametrize(("command", "ends"), [("alerts list", ")\n"), ("rollout status", "\n")])
+def test_it_says_so_beside_a_file_of_settings_too(tmp_path: Path, command: str, ends: str) -> None:
+    """PostgreSQL's own error alone would send people to a port that nobody told them of."""
+    (tmp_path / ".env").write_text(f"DEBUG=true\nPORT={free_port()}\n")
+    told = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / ".env"), "DATA_DIR": str(tmp_path)}
+    argv = [sys.executable, "manage.py", *command.split()]
+    done = subprocess.run(argv, cwd=BASE_DIR, env=told, capture_output=True, text=True, check=False)  # noqa: S603
+    assert done.returncode == 1
+    assert "PostgreSQL: " in done.stderr
+    hint = f"nothing runs with {tmp_path}: start `make run`, or set its DATA_DIR or a DATABASE_URL{ends}"
+    assert done.stderr.endswith(hint)
+
+
 @pytest.mark.parametrize("word", ["help", "health"])
 def test_a_reader_that_leaves_is_no_error(word: str) -> None:
     """By help the text is written at the end, by health line by line."""
