@@ -149,7 +149,8 @@ def refuse_plain_http(name: str, url: str) -> None:
 def refuse_weak_production(secret_key: str, webhook_secret: str, allowed_hosts: list[str]) -> None:
     """Raise ImproperlyConfigured, naming the variable and never its value, unless production is safe to start."""
     secret_key = secret_key.strip()
-    if len(secret_key) < 50 or secret_key.startswith("django-insecure-"):
+    # As Django's own check judges it (security.W009), which does not stop a start.
+    if len(secret_key) < 50 or len(set(secret_key)) < 5 or secret_key.startswith("django-insecure-"):
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters when DEBUG is off")
     secrets = comma_list(webhook_secret)
     if not secrets or not all(_WEBHOOK_SECRET.fullmatch(item) for item in secrets):

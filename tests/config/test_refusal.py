@@ -28,6 +28,7 @@ CASES: list[tuple[str, str | None]] = [
     ("SECRET_KEY", None),
     ("SECRET_KEY", ""),
     ("SECRET_KEY", " " * 60),
+    ("SECRET_KEY", "a" * 60),
     ("SECRET_KEY", "a-key-of-forty-nine-characters-which-is-one-short"),
     ("SECRET_KEY", f"django-insecure-{'x' * 50}"),
     ("WEBHOOK_SECRET", None),
@@ -40,7 +41,7 @@ CASES: list[tuple[str, str | None]] = [
 ]
 LAUNCHERS = {"make run": "config.supervisor", "a container": "config.programs"}
 # Both read the same settings: the second is to show that it refuses as well, one variable after the other.
-RUNS = [*(("make run", number) for number in range(len(CASES))), *(("a container", number) for number in (2, 9, 11))]
+RUNS = [*(("make run", number) for number in range(len(CASES))), *(("a container", number) for number in (2, 10, 12))]
 
 
 @dataclass(frozen=True)
