@@ -14,6 +14,7 @@ from psycopg.errors import UndefinedColumn, UndefinedTable
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
+from rest_framework_simplejwt.exceptions import InvalidToken
 
 RETRY_AFTER_SECONDS = 5
 
@@ -82,6 +83,8 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     response = exception_handler(error, context)
     if response is not None:
         message, details = _told(response.data)
+        if isinstance(error, InvalidToken):
+            message = _("the token is wrong or has expired: log in again")
         code = error.default_code if isinstance(error, _OWN_CODES) else None
         response.data = body(response.status_code, message, details, code)
     return response

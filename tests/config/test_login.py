@@ -87,7 +87,9 @@ def test_it_takes_no_other_algorithm(user: User, algorithm: str, sign: bool) -> 
 def test_a_refresh_token_opens_nothing(user: User) -> None:
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {log_in().json()['refresh']}")
-    assert client.get("/employees").status_code == 401
+    answer = client.get("/employees", headers={"Accept-Language": "en"})
+    assert answer.status_code == 401
+    assert answer.json()["error"]["message"] == "the token is wrong or has expired: log in again"
 
 
 def test_five_wrong_passwords_lock_out(user: User) -> None:
