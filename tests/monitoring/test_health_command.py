@@ -49,7 +49,13 @@ def test_it_tells_what_is_down(all_living: None, redis_server: FaultyServer, bro
     lines, error = health("http://127.0.0.1:1")
     assert error == "Not healthy: web, redis, broker, worker"
     assert "no answer" in lines["web"]
-    assert lines["alerts"].endswith("dead_letters")
+    assert lines["alerts"] == "ok    dead_letters (warning)"
+
+
+def test_a_critical_alert_is_no_health(live_server: LiveServer, all_living: None) -> None:
+    Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="critical", message="m", words={"count": "1"})
+    lines, error = health(live_server.url)
+    assert (lines["alerts"], error) == ("OPEN  dead_letters (critical)", "Not healthy: alerts")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:port", "http://[::1", "ftp://host"])

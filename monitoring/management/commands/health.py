@@ -16,6 +16,7 @@ from config import console
 from config.launch import Launch
 from employees.assessment import unapplied
 from monitoring.alerts.freshness import is_fresh
+from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.management.commands.validate import refuse_no_address
 from profiles import cache
@@ -25,6 +26,7 @@ from webhooks.models import InboxUpdate
 
 # Up or down, and a few words.
 Standing = tuple[bool, str]
+_WRONG = {"alerts": "OPEN"}
 
 
 class Command(BaseCommand):
@@ -37,7 +39,7 @@ class Command(BaseCommand):
         refuse_no_address(url)
         down = []
         for name, (is_up, words) in self._lines(url):
-            self.stdout.write(f"{name:<12}{'ok' if is_up else 'DOWN':<6}{words}")
+            self.stdout.write(f"{name:<12}{'ok' if is_up else _WRONG.get(name, 'DOWN'):<6}{words}")
             self.stdout.flush()
             if not is_up:
                 down.append(name)
@@ -116,8 +118,10 @@ def _rollout() -> Standing:
 
 
 def _alerts() -> Standing:
-    kinds = Alert.objects.open().values_list("kind", flat=True)
-    return True, ", ".join(sorted(kinds)) if kinds else "none open"
+    """An alert that is critical is no health, whatever else is up."""
+    found = Alert.objects.open().order_by("kind")
+    words = ", ".join(f"{alert.kind} ({alert.severity})" for alert in found)
+    return all(alert.severity != Severity.CRITICAL for alert in found), words or "none open"
 
 
 _LOOKS: dict[str, Callable[[], Standing]] = {
