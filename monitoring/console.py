@@ -17,7 +17,7 @@ from rich.table import Table
 from monitoring import evidence, gates, steering
 from monitoring.checklist import standings
 from monitoring.evidence import Tally
-from monitoring.findings import percent_of, thousands
+from monitoring.findings import Step, percent_of, thousands
 from monitoring.gates import TRIPWIRE, Judgement
 from monitoring.models import GateCheck, Verdict
 from monitoring.preview import Preview
@@ -26,6 +26,7 @@ from profiles.rollout import rules
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
+from profiles.rollout.rules import ChangeRefused
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.INCONCLUSIVE: "yellow", Verdict.ERROR: "magenta"}
 
@@ -135,7 +136,16 @@ def judgement(judged: Judgement) -> Iterable[Any]:
     for finding in judged.findings:
         rows.add_row(finding.gate, f"[{_COLOURS[finding.verdict]}]{finding.verdict}[/]", finding.message)
     yield rows
-    yield str(judged.held()) if judged.failing else f"Every gate passes: phase {step.phase} may go on"
+    yield str(judged.held()) if judged.failing else _passed(step)
+
+
+def _passed(step: Step) -> str:
+    """Say too what no gate asks: whether a phase before comes first, and whether anything may go up now."""
+    try:
+        Controls.read(Rollout.current()).moved(PHASES[step.phase - 1], step.target)
+    except ChangeRefused as refusal:
+        return f"Every gate passes, but not yet: {refusal}"
+    return f"Every gate passes: phase {step.phase} may go on"
 
 
 def history(limit: int) -> Table:

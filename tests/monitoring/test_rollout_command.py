@@ -136,6 +136,14 @@ def test_a_replay_and_the_comparisons(phases: Phases) -> None:
     assert "conflicts: script 10" in told
 
 
+def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    phases(0, 0)
+    monkeypatch.setattr("monitoring.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
+    told = run("rollout", "gates", "--phase", 2, "--dry-run")
+    assert "Every gate passes, but not yet: Phase 2 cannot be at 100 %: phase 1 is at 0 %" in told
+    assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")
+
+
 def test_a_schedule_takes_a_moment_or_a_duration(phases: Phases) -> None:
     phases(100, 100, 5)
     for at in ("12h", "2031-01-01T09:00+03:00"):
