@@ -13,6 +13,7 @@ from django.db.models import Count, Model
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
+from config.env import in_words
 from employees.models import Employee
 from monitoring import census, reports, traffic
 from profiles.models import Profile
@@ -94,7 +95,7 @@ def monthly() -> Digest:
         timezone.now(),
         [
             Table("Who named the employees", shares or [("—", "0")]),
-            Table("Cache", [("PROFILE_TTL", str(settings.PROFILE_TTL)), *_rows(reports.cache_health(), *_CACHE)]),
+            Table("Cache", [("PROFILE_TTL", in_words(settings.PROFILE_TTL)), *_rows(reports.cache_health(), *_CACHE)]),
             Table("Size of the tables, bytes", _sizes()),
             _traffic(reports.webhook_stats("month")),
         ],

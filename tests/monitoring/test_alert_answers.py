@@ -223,7 +223,7 @@ def test_the_commands(superadmin: User) -> None:
 def test_who_answers_is_the_shells_user_where_we_know_it(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     alert = fire()
     monkeypatch.setattr(shell, "login", lambda: "uid 10001")
-    with pytest.raises(CommandError, match="There is no user uid 10001: say by --by LOGIN who answers"):
+    with pytest.raises(CommandError, match="There is no user uid 10001: name who answers by --by LOGIN"):
         run("alerts", "acknowledge", str(alert.pk))
     assert not Alert.objects.exclude(acknowledged_at=None).exists()
     monkeypatch.setattr(shell, "login", lambda: "root")

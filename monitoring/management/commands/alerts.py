@@ -92,7 +92,7 @@ def _as_json(alerts: Any) -> str:
 
 def _user(login: str | None) -> AbstractBaseUser:
     """Return the user of this login, without one the shell's: who answers is asked about it later."""
-    login, hint = (login, "") if login else (shell.login(), ": say by --by LOGIN who answers")
+    login, hint = (login, "") if login else (shell.login(), ": name who answers by --by LOGIN")
     user = get_user_model().objects.filter(username=login).first()
     if user is None:
         raise CommandError(f"There is no user {login}{hint}")
