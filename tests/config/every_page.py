@@ -44,9 +44,6 @@ _MORE = (
 )  # fmt: skip
 
 
-_ROWS_VISITED = 8
-
-
 def make_rows(by: User) -> dict[str, Any]:
     """Make a row of each table; return what the addresses of some pages need."""
     university = University.objects.create(name="Вуз")
@@ -124,17 +121,17 @@ def _of_people(by: User) -> dict[str, Any]:
     return {}
 
 
-def _of_model(model: type[Model]) -> Iterator[str]:
+def _of_model(model: type[Model], most: int) -> Iterator[str]:
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     yield reverse(f"{name}_changelist")
     yield reverse(f"{name}_add")
-    for pk in model._default_manager.values_list("pk", flat=True)[:_ROWS_VISITED]:
+    for pk in model._default_manager.values_list("pk", flat=True)[:most]:
         for page in ("change", "history", "delete"):
             yield reverse(f"{name}_{page}", args=[pk])
 
 
-def paths(rows: dict[str, Any]) -> list[str]:
-    """Return the addresses of all pages that can be asked for."""
-    models = [path for model in admin.site._registry for path in _of_model(model)]
+def paths(rows: dict[str, Any], *, most: int) -> list[str]:
+    """Return the addresses of all pages that can be asked for, of at most so many rows a table."""
+    models = [path for model in admin.site._registry for path in _of_model(model, most)]
     plain = [reverse(f"screens:{page.name}") for page in screens.urlpatterns if "<" not in str(page.pattern)]
     return [*models, *plain, *(f"/admin/{path}".format(**rows) for path in _MORE)]
