@@ -6,10 +6,12 @@ import re
 from collections.abc import Callable
 from typing import Any
 
+from django.contrib.admin.utils import label_for_field
 from django.utils import timezone
+from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from import_export.fields import Field
-from import_export.resources import ModelResource
+from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 from import_export.widgets import Widget
 
@@ -61,6 +63,32 @@ class RoleWidget(Widget):
         return role
 
 
+def heading(field: Field) -> str:
+    """Return what a column of a file is called by people."""
+    relation, _separator, name = field.attribute.rpartition("__")
+    if name == "name":
+        relation, name = "", relation
+    return capfirst(str(label_for_field(name, University if relation else Employee)))
+
+
+class ToldDiff(Diff):
+    """What a row changes, in the words of the screens: files have codes."""
+
+    def __init__(self, resource: EmployeeResource, instance: Employee, new: bool) -> None:
+        self.left, self.right, self.new = _told(resource, instance), list[str](), new
+
+    def compare_with(self, resource: EmployeeResource, instance: Employee) -> None:
+        self.right = _told(resource, instance)
+
+
+def _told(resource: EmployeeResource, instance: Employee) -> list[str]:
+    labels = {"role": instance.get_role_display, "profile_source": instance.get_profile_source_display}
+    return [
+        str(labels[field.column_name]()) if field.column_name in labels else str(field.export(instance) or "")
+        for field in resource.get_import_fields()
+    ]
+
+
 class EmployeeResource(ModelResource):
     phone = Field(column_name="phone", attribute="phone", widget=PhoneWidget())
     last_name = Field(column_name="last_name", attribute="last_name", widget=NameWidget())
@@ -87,6 +115,12 @@ class EmployeeResource(ModelResource):
         super().__init__(**kwargs)
         self.university = university
         self.on_row = on_row
+
+    def get_diff_class(self) -> type[Diff]:
+        return ToldDiff
+
+    def get_diff_headers(self) -> list[str]:
+        return [heading(field) for field in self.get_import_fields()]
 
     def get_queryset(self) -> Any:
         return Employee.objects.select_related("university")

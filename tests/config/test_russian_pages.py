@@ -8,11 +8,13 @@ from typing import Any
 import pytest
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
 from config import error_pages
+from employees.models import University
 from monitoring import way_back
 from profiles.rollout.models import Heartbeat
 from tests.config.every_page import make_rows, paths
@@ -127,6 +129,15 @@ def test_what_is_answered_is_in_russian(
     answer = operator.post(f"/admin/{path.format(**rows)}", data, follow=True)
     assert answer.status_code == HTTPStatus.OK
     assert latin_in(answer.content.decode()) == set()
+
+
+def test_an_import_is_previewed_in_russian(operator: Client) -> None:
+    University.objects.create(name="Вуз")
+    rows = "phone,first_name,role,university_name\n+79160000099,Пётр,curator,Вуз\n"
+    file = SimpleUploadedFile("new.csv", rows.encode())
+    page = operator.post("/admin/employees/employee/import/", {"import_file": file, "format": "0"}).content.decode()
+    assert latin_in(page) == set()
+    assert all(word in page for word in ("Телефон", "Роль", "куратор", "вручную"))
 
 
 @pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "413", "500"])
