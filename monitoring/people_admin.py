@@ -20,7 +20,7 @@ from employees.admin import admin_scope
 from monitoring.screens import words
 from monitoring.screens.access import of_everybody
 from profiles.admin import ProfileAdmin
-from profiles.admin_log import LoggedByCode
+from profiles.admin_log import LoggedByCode, ToldAdmin
 from profiles.models import Profile
 from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
@@ -71,7 +71,7 @@ def _without(rows: list[Any], beginnings: tuple[str, ...]) -> list[Any]:
 
 
 @admin.register(User)
-class PeopleAdmin(WithoutJoins, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class PeopleAdmin(WithoutJoins, ToldAdmin, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm

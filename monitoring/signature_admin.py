@@ -8,11 +8,11 @@ from django.db.models import Model
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from monitoring import checklist
 from monitoring.models import Signature
+from profiles.admin_log import ToldAdmin
 
 
 class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -24,7 +24,7 @@ class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Signature)
-class SignatureAdmin(ModelAdmin):
+class SignatureAdmin(ToldAdmin):
     """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
 
     form = SignatureForm

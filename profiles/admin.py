@@ -18,6 +18,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.paging import BoundedPaginator
 from config.read_only import ReadOnlyAdmin
 from profiles import admin_log, cache, names
+from profiles.admin_log import ToldAdmin
 from profiles.erasure import erase
 from profiles.identity import user_id_of
 from profiles.models import PhoneLink, Profile, ProfileSource
@@ -90,7 +91,7 @@ class ErasureForm(forms.Form):
 
 
 @admin.register(Profile)
-class ProfileAdmin(ModelAdmin):
+class ProfileAdmin(ToldAdmin):
     form = ProfileForm
     actions = ("delete_selected",)
     delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"

@@ -12,6 +12,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import translation
 from django.utils.functional import Promise
+from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
 from profiles.rollout.sentences import Sentence, to_columns
@@ -52,7 +53,49 @@ def sentence_of(row: LogEntry) -> Sentence | None:
         return None
 
 
-class LoggedByCode(ModelAdmin):
+def change_told(row: LogEntry) -> str:
+    """Return what a row tells, in the reader's language: Django keeps the English labels of the fields of a form."""
+    if said := sentence_of(row):
+        return str(said)
+    try:
+        changes = json.loads(row.change_message)
+        for change in changes:
+            (said_of,) = change.values()
+            if "fields" in said_of:
+                said_of["fields"] = [_label(field, row) for field in said_of["fields"]]
+    except (ValueError, TypeError, AttributeError):
+        # A plain text, of a release before or of somebody's own.
+        return row.get_change_message()
+    return LogEntry(change_message=json.dumps(changes)).get_change_message()
+
+
+def _label(field: str, row: LogEntry) -> str:
+    about: Any = row.content_type
+    model = about and about.model_class()
+    options = model._meta if model else None  # noqa: SLF001 (documented)
+    fields = [*options.fields, *options.many_to_many] if options else []
+    with translation.override(None):
+        names = {capfirst(str(one.verbose_name)): one.verbose_name for one in fields}
+    translated = str(names.get(field) or translation.gettext(field))
+    return translation.gettext(field[:1].lower() + field[1:]) if translated == field else translated
+
+
+class ToldAdmin(ModelAdmin):
+    """Shows in an object's history what was recorded of it, in the reader's language."""
+
+    def history_view(
+        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().history_view(request, object_id, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            rows = response.context_data["action_list"]
+            rows.object_list = list(rows.object_list)
+            for row in rows.object_list:
+                row.change_message = change_told(row)
+        return response
+
+
+class LoggedByCode(ToldAdmin):
     """Has Django's log keep a row's code, and no words in the language of whoever changed it."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
@@ -69,18 +112,3 @@ class LoggedByCode(ModelAdmin):
         with translation.override(None):
             rows: list[LogEntry] = super().log_deletions(request, queryset)
         return rows
-
-
-class ToldAdmin(ModelAdmin):
-    """Shows in an object's history what was recorded of it as sentences."""
-
-    def history_view(
-        self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response: HttpResponse = super().history_view(request, object_id, extra_context)
-        if isinstance(response, TemplateResponse) and response.context_data:
-            rows = response.context_data["action_list"]
-            rows.object_list = list(rows.object_list)
-            for row in rows.object_list:
-                row.change_message = str(sentence_of(row) or row.change_message)
-        return response

@@ -2,13 +2,13 @@ from django.contrib import admin
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 
 from config.paging import BoundedPaginator
 from config.read_only import ReadOnlyAdmin
 from employees.admin.access import admin_scope
 from employees.models import JobStatus, MaxIdJob, Membership, University, UnresolvedName
+from profiles.admin_log import ToldAdmin
 
 _STATUS_COLOURS = {
     JobStatus.PENDING: "default",
@@ -19,7 +19,7 @@ _STATUS_COLOURS = {
 
 
 @admin.register(Membership)
-class MembershipAdmin(ModelAdmin):
+class MembershipAdmin(ToldAdmin):
     list_display = ("user", "university")
     list_select_related = ("user", "university")
     autocomplete_fields = ("user", "university")

@@ -165,3 +165,19 @@ def test_it_refuses_without_the_permission() -> None:
     client = Client()
     client.force_login(reader)
     assert client.get(PAGE).status_code == HTTPStatus.FORBIDDEN
+
+
+@pytest.mark.parametrize(("language", "fields"), [("en", "first name, staff status"), ("ru", "имя, статус персонала")])
+def test_the_fields_of_a_form_are_named_in_the_readers_language(
+    admin: Client, phases: Any, language: str, fields: str
+) -> None:
+    """Django keeps the labels of the form, which begin with a capital, and has words for the others."""
+    user = User.objects.create_user("анна")
+    data = {"username": user.username, "first_name": "Анна", "is_staff": "on", "is_active": "on"}
+    data |= {"date_joined_0": "2026-01-01", "date_joined_1": "00:00"}
+    assert admin.post(f"/admin/auth/user/{user.pk}/change/", data).status_code == HTTPStatus.FOUND
+    admin.cookies["django_language"] = language
+    history = admin.get(f"/admin/auth/user/{user.pk}/history/").content.decode()
+    with translation.override(language):
+        assert fields in entries(kind="admin")[0].reason.lower()
+    assert fields in history.lower()
