@@ -24,7 +24,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 # Names of things, which are the same in every language; the last line: of keys, and the codes of the two languages.
 NAMES = set(
     """MAX Redis PostgreSQL API CSV XLSX csv xlsx ID URL JSON JWT HTTP TTL Slack English IP UTC LDAP Docker Compose Mac
-    Control Command cookie esc en ru""".split()  # noqa: SIM905 (words, not a list of quotes)
+    Control Command JavaScript cookie esc en ru""".split()  # noqa: SIM905 (words, not a list of quotes)
 )
 _HIDDEN = {"script", "style", "code", "pre"}
 _SHOWN_ATTRIBUTES = {"aria-label", "placeholder", "title", "alt"}

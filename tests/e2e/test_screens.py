@@ -5,9 +5,11 @@ from __future__ import annotations
 import re
 
 import pytest
+from playwright.sync_api import Browser
 
 from profiles.rollout.models import PHASES, Change, Flag
 from tests.e2e import stage
+from tests.e2e.browser import log_in
 from tests.e2e.conftest import Watched
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -170,3 +172,29 @@ def test_nobody_is_found(watched: Watched) -> None:
 def test_swagger_works_under_the_policy(watched: Watched) -> None:
     page = watched.open("/swagger")
     page.wait_for_selector(".opblock")
+
+
+def test_without_javascript_the_emergency_stop_is_in_reach(watched: Watched, chromium: Browser) -> None:
+    """The theme hides every page until its script runs."""
+    with chromium.new_context(java_script_enabled=False, locale="ru-RU") as plain:
+        page = plain.new_page()
+        log_in(page, watched.url)
+        assert page.locator(".s-noscript").is_visible()
+        page.goto(f"{watched.url}/admin/emergency/")
+        page.locator("textarea[name=reason]").fill("имена не те")
+        page.locator("input[name=word]").fill("стоп")
+        page.locator("input[name=word]").press("Enter")
+        page.locator("text=Остановлено").first.wait_for()
+    assert not Flag.objects.filter(percent__gt=0, name__in=PHASES).exists()
+
+
+def test_the_users_menu_opens_by_the_keyboard(watched: Watched) -> None:
+    page = watched.open("/admin/cache/")
+    page.keyboard.press("Tab")
+    assert page.locator(".s-skip").evaluate("link => link === document.activeElement")
+    menu = page.locator("button.s-user").locator("visible=true")
+    menu.focus()
+    page.keyboard.press("Enter")
+    assert menu.get_attribute("aria-expanded") == "true"
+    page.get_by_text("Выйти").locator("visible=true").first.wait_for()
+    assert watched.faults() == []

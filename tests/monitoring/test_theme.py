@@ -44,3 +44,19 @@ def test_the_menu_marks_one_entry(superadmin: User, path: str, marked: str) -> N
     request.user = superadmin
     items = [item for group in admin.site.get_sidebar_list(request) for item in group["items"]]  # type: ignore[attr-defined]
     assert [item["title"] for item in items if item["active"]] == [marked]
+
+
+def test_without_javascript_the_page_is_there_and_says_so(reader: Client) -> None:
+    """The theme hides all of it until a script has run."""
+    for visitor, path in ((reader, "/admin/"), (reader, LIST), (Client(), "/admin/login/")):
+        page = visitor.get(path).content.decode()
+        [words] = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
+        assert "screens/noscript.css" in words
+        assert "rollback emergency" in words
+
+
+def test_the_users_menu_is_a_button_and_the_content_has_a_way_to_it(reader: Client) -> None:
+    page = reader.get(LIST).content.decode()
+    assert re.search(r'<button type="button"[^>]*openUserLinks = !openUserLinks', page)
+    assert page.index('href="#content"') < page.index('<a href="/admin/"')
+    assert 'id="content"' in page
