@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
@@ -13,10 +13,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from profiles import failures
-from webhooks.models import InboxUpdate, RawLook, State, type_for_people
+from webhooks.models import InboxUpdate, RawLook, Replay, State, type_for_people
 from webhooks.updates import MalformedUpdate, parse
 
 MOST_GROUPS = 100
+# A replay of many updates is one statement; its record comes after it.
+_WRITES_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,7 +34,7 @@ class Step:
 
 def life_of(update: InboxUpdate) -> list[Step]:
     """Return the steps of an update's life in their order: received, tried, finished, and what came of it."""
-    steps = [Step(_("Received"), update.received_at, update.told_type)]
+    steps = [Step(_("Received"), update.received_at, update.told_type), *_replays(update)]
     if update.tries:
         failed = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
         steps.append(Step(failed, None, last_line(update.error), "wait", is_code=True))
@@ -40,6 +42,15 @@ def life_of(update: InboxUpdate) -> list[Step]:
         return [*steps, Step(_("Next try"), update.next_try_at)]
     # What was not read has no effect of its own: why is told by its end.
     return [*steps, _end(update), _effect(update)] if update.state == State.DONE else [*steps, _end(update)]
+
+
+def _replays(update: InboxUpdate) -> list[Step]:
+    """Return the last replay: it sets ``next_try_at`` to its moment, where a receipt sets it to its own (models)."""
+    at = update.next_try_at
+    if update.tries or at <= update.received_at:
+        return []
+    replay = Replay.objects.filter(at__gte=at, at__lt=at + _WRITES_WITHIN).order_by("at").first()
+    return [Step(_("Replayed"), at, f"{replay.by}: {replay.reason}" if replay else "")]
 
 
 _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}

@@ -48,6 +48,18 @@ def test_it_works() -> None:
     assert "No effect" not in page, "it was not even read"
 
 
+def test_a_replay_is_part_of_its_life() -> None:
+    update = row(State.DEAD, body=BODY, tries=6, reason="KeyError")
+    InboxUpdate.objects.filter(pk=update.pk).replay(by="anna", reason="mended", selection="id__in=1")
+    update.refresh_from_db()
+    received, replayed, *_ = life_of(update)
+    assert (replayed.title, replayed.text) == ("Replayed", "anna: mended")
+    assert received.at
+    assert replayed.at
+    assert replayed.at > received.at
+    assert [step.title for step in life_of(row(State.PENDING))] == ["Received", "Next try"]
+
+
 def test_the_person_is_linked_whatever_their_id() -> None:
     page = client_with("view_inboxupdate", "view_profile").get(page_of(row(user_id="u_2Fx"))).content.decode()
     assert f'href="{reverse("admin:profiles_profile_change", args=[quote("u_2Fx")])}"' in page
