@@ -27,7 +27,7 @@ from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
 from webhooks.models import InboxUpdate
 
-ALERTS_SHOWN = 4
+ALERTS_SHOWN = 3
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +72,8 @@ def told() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = Controls.read(rollout)
     kept = figures("sources", "sources_by_day", "traffic")
-    open_alerts = list(Alert.objects.open().order_by("-severity", "-fired_at")[: ALERTS_SHOWN + 1])
+    # “critical” comes before “warning” in the alphabet too.
+    open_alerts = list(Alert.objects.open().order_by("severity", "-fired_at")[: ALERTS_SHOWN + 1])
     return {
         "controls": controls,
         "rollout": rollout,

@@ -1,11 +1,14 @@
 """The first page's numbers are those of the reports and alerts."""
 
+import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from django.test import Client
 
+from monitoring.alerts.kinds import TEXTS, Kind
+from monitoring.alerts.models import Alert
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
@@ -30,3 +33,12 @@ def test_each_card_leads_to_its_list(operator: Client, card: str, path: str) -> 
     page = operator.get("/admin/").content.decode()
     title = page.partition(f'<h2 id="home-{card}-title"')[2].partition("</div>")[0]
     assert f'href="{path}"' in title
+
+
+def test_what_is_critical_comes_first(operator: Client) -> None:
+    for kind, severity in zip(Kind, ["critical", "warning", "warning", "warning"], strict=False):
+        words = dict.fromkeys(re.findall(r"%\((\w+)\)", str(TEXTS[kind])), "1")
+        Alert.objects.create(kind=kind, severity=severity, message="m", words=words)
+    told = operator.get("/admin/live/home/").context
+    assert [alert.severity for alert in told["alerts"]] == ["critical", "warning", "warning"]
+    assert told["has_more_alerts"]
