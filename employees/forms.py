@@ -6,6 +6,7 @@ from django import forms
 from django.forms import model_to_dict
 from django.utils.translation import gettext_lazy as _
 
+from employees.access import Scope
 from employees.models import Employee, University
 from employees.naming import NAMES
 from employees.tax_numbers import inn_of, kpp_of
@@ -15,6 +16,8 @@ from profiles.identity import user_id_of
 
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     """An employee as the admin edits one: spelled as the API spells it. Who answers for the name follows from it."""
+
+    scope: ClassVar[Scope] = Scope(None)
 
     class Meta:
         model = Employee
@@ -54,6 +57,12 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
             return user_id_of(self.cleaned_data["max_id"])
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
+
+    def clean_role(self) -> str:
+        role: str = self.cleaned_data["role"]
+        if "role" in self.changed_data and role != self.instance.role and not self.scope.may_grant(role):
+            raise forms.ValidationError(_("only a superadmin makes curators"))
+        return role
 
     def clean(self) -> dict[str, Any]:
         given: dict[str, Any] = super().clean() or self.cleaned_data

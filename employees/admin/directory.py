@@ -16,6 +16,7 @@ from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.paging import BoundedPaginator
+from employees.access import scope_of
 from employees.admin.access import EXPORT, admin_scope
 from employees.admin.formats import FORMATS, ConfirmForm, FileForm, Previews
 from employees.admin.versions import VersionedAdmin
@@ -88,6 +89,11 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return a form class a request: the form asks whose roles may be given."""
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"scope": scope_of(request.user)})
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "phone":
@@ -187,6 +193,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             # It is kept until it is imported: a second press of the button finds none.
             self.message_user(request, _("This file was imported already."), messages.WARNING)
             return redirect("admin:employees_employee_changelist")
+
+    def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_resource_kwargs(request, **kwargs), "scope": scope_of(request.user)}
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}

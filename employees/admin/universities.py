@@ -26,6 +26,16 @@ class UniversityAdmin(VersionedAdmin):
         scope = admin_scope(request)
         return super().get_queryset(request) if scope is None else scope.universities()
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return admin_scope(request) is None and bool(super().has_add_permission(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
+        """Leave the universities to whoever looks after all of them, as the API does; others see their own."""
+        return admin_scope(request) is None and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
+        return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name the universities that have employees, and none of those: they may be fifty thousand."""
         held = University.objects.filter(

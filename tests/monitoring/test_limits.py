@@ -2,6 +2,7 @@
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
 
 from employees.models import Employee, Membership, University
@@ -10,7 +11,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def member(university: University | None, *groups: str) -> Client:
-    user = User.objects.create_user("-".join(("member", *groups)), is_staff=True)
+    user = User.objects.create_user("-".join(("own" if university else "whole", *groups)), is_staff=True)
     user.groups.add(*(Group.objects.get_or_create(name=name)[0] for name in groups))
     if university:
         Membership.objects.create(user=user, university=university)
@@ -56,3 +57,48 @@ def test_it_does_not_limit_a_superuser(university: University, superadmin: User,
     Membership.objects.create(user=superadmin, university=university)
     client.force_login(superadmin)
     assert "Чужак" in client.get("/admin/employees/employee/").content.decode()
+
+
+ROLE = "only a superadmin makes curators"
+
+
+def test_universities_are_added_and_renamed_by_who_sees_all(university: University) -> None:
+    own, whole = member(university, "operator"), member(None, "operator", "viewer")
+    page = f"/admin/employees/university/{university.pk}/"
+    form = {"name": "Новое имя", "inn": "", "kpp": ""}
+    for path in ("/admin/employees/university/add/", f"{page}change/", f"{page}delete/"):
+        assert own.post(path, form).status_code == 403, path
+    assert own.get(f"{page}change/").status_code == 200
+    university.refresh_from_db()
+    assert (University.objects.count(), university.name == "Новое имя") == (1, False)
+    assert whole.post(f"{page}change/", form).status_code == 302
+
+
+@pytest.mark.parametrize("is_limited", [True, False])
+def test_only_a_superadmin_makes_curators(university: University, is_limited: bool) -> None:
+    operator = member(university if is_limited else None, "operator")
+    form = {"phone": "+79160000003", "last_name": "Ким", "first_name": "Анна", "university": university.pk}
+    add = "/admin/employees/employee/add/"
+    page = operator.post(add, form | {"role": "curator"})
+    assert page.context["adminform"].form.errors == {"role": [ROLE]}
+    assert operator.post(add, form | {"role": "operator"}).status_code == 302
+    employee = Employee.objects.get()
+    change = f"/admin/employees/employee/{employee.pk}/change/"
+    page = operator.post(change, form | {"role": "curator"})
+    assert page.context["adminform"].form.errors == {"role": [ROLE]}
+    # One that is a curator already is changed in other fields.
+    Employee.objects.update(role="curator")
+    assert operator.post(change, form | {"role": "curator", "first_name": "Яна"}).status_code == 302
+    employee.refresh_from_db()
+    assert (employee.role, employee.first_name) == ("curator", "Яна")
+
+
+@pytest.mark.parametrize(("is_superuser", "told"), [(False, 1), (True, 0)])
+def test_no_file_makes_curators_either(university: University, is_superuser: bool, told: int) -> None:
+    Employee.objects.create(phone="+79160000004", role="curator", university=university)
+    client = member(None, "operator")
+    User.objects.update(is_superuser=is_superuser)
+    text = f"phone,role,university_name\n+79160000003,curator,{university}\n+79160000004,curator,{university}\n"
+    file = SimpleUploadedFile("f.csv", text.encode())
+    page = client.post("/admin/employees/employee/import/", {"import_file": file, "format": "0", "resource": "0"})
+    assert (len(page.context["result"].error_rows), page.content.decode().count(ROLE)) == (told, told)
