@@ -20,13 +20,14 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from employees.admin import admin_scope
 from monitoring.screens import words
 from monitoring.screens.access import of_everybody
-from profiles.admin import ProfileAdmin
+from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.admin_log import LoggedByCode
-from profiles.models import Profile
+from profiles.models import PhoneLink, Profile
+from profiles.tombstones import Erasure
 from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
 
-admin.site.unregister([User, Group, Profile, InboxUpdate, RawLook, Repeat, Replay])
+admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, RawLook, Repeat, Replay])
 
 
 _VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
@@ -129,7 +130,7 @@ class ScopedProfileAdmin(ProfileAdmin):
 
 
 class OfEverybody(ModelAdmin):
-    """Pages for those who look after the whole system: the university of an update is not known."""
+    """Pages for those who look after the whole system: the university of an update or a MAX id is not known."""
 
     def get_urls(self) -> list[Any]:
         urls: list[Any] = super().get_urls()
@@ -155,4 +156,14 @@ class WholeReplayAdmin(OfEverybody, ReplayAdmin):
 
 @admin.register(RawLook)
 class WholeRawLookAdmin(OfEverybody, RawLookAdmin):
+    pass
+
+
+@admin.register(PhoneLink)
+class WholePhoneLinkAdmin(OfEverybody, PhoneLinkAdmin):
+    pass
+
+
+@admin.register(Erasure)
+class WholeErasureAdmin(OfEverybody, ErasureAdmin):
     pass

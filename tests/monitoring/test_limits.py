@@ -4,8 +4,10 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.test import Client
+from django.urls import reverse
 
 from employees.models import Employee, Membership, University
+from tests.conftest import Phases
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -102,3 +104,44 @@ def test_no_file_makes_curators_either(university: University, is_superuser: boo
     file = SimpleUploadedFile("f.csv", text.encode())
     page = client.post("/admin/employees/employee/import/", {"import_file": file, "format": "0", "resource": "0"})
     assert (len(page.context["result"].error_rows), page.content.decode().count(ROLE)) == (told, told)
+
+
+@pytest.mark.parametrize("path", ["phonelink/", "erasure/"])
+def test_max_ids_and_erasures_of_others_are_not_listed(university: University, path: str) -> None:
+    groups = ("operator", "data_protection_officer")
+    refused = member(university, *groups).get(f"/admin/profiles/{path}")
+    assert refused.status_code == 403
+    assert "You look after one university" in refused.content.decode()
+    assert member(None, *groups).get(f"/admin/profiles/{path}").status_code == 200
+
+
+def test_the_way_back_is_rehearsed_with_ones_own(university: University, other: University) -> None:
+    own, whole = member(university, "rollout_manager"), member(None, "operator", "rollout_manager")
+    path = reverse("screens:rehearsal")
+    assert other.name not in own.get(path).content.decode()
+    assert other.name in whole.get(path).content.decode()
+    page = own.post(path, {"university": other.pk, "reason": "r"})
+    assert "university" in page.context["form"].errors
+
+
+def test_a_preview_says_whom_it_counts(university: University, other: University, phases: Phases) -> None:
+    phases(100, 100)
+    for number, one in enumerate((university, other)):
+        Employee.objects.create(phone=f"+7916000000{number}", university=one)
+    path, told = "/admin/steer/3/preview/?percent=100", "Only the employees of your university are counted here"
+    assert told in member(university, "operator").get(path).content.decode()
+    assert told not in member(None, "operator").get(path).content.decode()
+
+
+def test_no_link_leads_to_a_refusal(university: University) -> None:
+    for client, is_shown in ((member(university, "operator"), False), (member(None, "operator", "viewer"), True)):
+        for path in ("/admin/", reverse("screens:home-live")):
+            page = client.get(path).content.decode()
+            for name in ("screens:sources", "admin:webhooks_inboxupdate_changelist"):
+                assert (f'class="s-link" href="{reverse(name)}"' in page) is is_shown, (path, name)
+
+
+def test_no_link_leads_to_the_comparisons(university: University, phases: Phases) -> None:
+    phases(100, 100)
+    for client, is_shown in ((member(university, "operator"), False), (member(None, "operator", "viewer"), True)):
+        assert ('id="evidence"' in client.get("/admin/rollout/").content.decode()) is is_shown
