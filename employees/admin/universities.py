@@ -36,11 +36,9 @@ class UniversityAdmin(VersionedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
         return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
 
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+    def kept(self, objs: Any) -> list[str]:
         """Name the universities that have employees, and none of those: they may be fifty thousand."""
         held = University.objects.filter(
             Exists(Employee.objects.filter(university=OuterRef("pk"))), pk__in=[one.pk for one in objs]
         )
-        if names := [_("%s: it has employees") % university for university in held]:
-            return [], {}, set(), names
-        return super().get_deleted_objects(objs, request)
+        return [_("%s: it has employees") % university for university in held]

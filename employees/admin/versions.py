@@ -7,12 +7,14 @@ from typing import Any
 from django.http import Http404, HttpRequest
 from django.utils import timezone
 from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _
 from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
 
 from employees.admin.access import admin_scope
 
+MOST_DELETED = 500
 _ID = re.compile(r"[0-9]{1,18}")
 
 
@@ -41,6 +43,18 @@ class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
     ) -> Any:
         """Offer no form of a version: the library saves what is posted to it by anybody who may view."""
         raise Http404
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Refuse in words what must stay, and so many that the page, which names each, would be too long to be read."""
+        if len(objs[: MOST_DELETED + 1]) > MOST_DELETED:
+            kept = [_("At most %d at once: select fewer, by the filter or the search.") % MOST_DELETED]
+        else:
+            kept = self.kept(objs)
+        return ([], {}, set(), kept) if kept else super().get_deleted_objects(objs, request)
+
+    def kept(self, objs: Any) -> list[str]:
+        """Return why some of them stay, a sentence each."""
+        return []
 
     def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
         return InWords(self.model, historical_record)
