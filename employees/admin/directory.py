@@ -174,10 +174,18 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         """Name the columns that are read: the library names those that are only written, and none after a refusal."""
         page = super().import_action(request, **kwargs)
         page.context_data["fields_list"] = [("", COLUMNS)]
-        if (result := page.context_data.get("result")) and (left := shorten(result, MOST_PREVIEWED)):
+        if result := page.context_data.get("result"):
+            self._tell_of(request, result, page.context_data)
+        return page
+
+    def _tell_of(self, request: HttpRequest, result: Any, context: dict[str, Any]) -> None:
+        """Say what the preview does not show; where it would show nothing, offer nothing to confirm."""
+        if left := shorten(result, MOST_PREVIEWED):
             text = _("The first %(shown)d rows are shown; there are %(left)d more.")
             self.message_user(request, text % {"shown": MOST_PREVIEWED, "left": left}, messages.INFO)
-        return page
+        elif context.get("confirm_form") and not result.valid_rows():
+            context["confirm_form"] = context["result"] = None
+            self.message_user(request, _("Nothing would change: the directory has all of this file."), messages.INFO)
 
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
         words = str(e) if isinstance(e, Unreadable) else _("the file cannot be read in the chosen format")
