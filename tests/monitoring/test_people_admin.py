@@ -1,6 +1,7 @@
 """Users and groups: who left a trace stays, and so do the groups that the code knows by name."""
 
 from collections.abc import Iterable
+from typing import Any
 
 import pytest
 from django.contrib.admin.models import LogEntry
@@ -20,9 +21,11 @@ def admin(client: Client, superadmin: User) -> Client:
     return client
 
 
-def deletions(page: str, pks: Iterable[int]) -> list[tuple[str, dict[str, object]]]:
-    chosen = {"action": "delete_selected", "_selected_action": list(pks), "post": "yes"}
-    return [*((f"{page}{pk}/delete/", {"post": "yes"}) for pk in pks), (page, chosen)]
+def deletions(page: str, pks: Iterable[int]) -> list[tuple[str, dict[str, Any]]]:
+    """Return the posts that confirm a deletion: one by one, and that of a selection last."""
+    chosen: dict[str, Any] = {"action": "delete_selected", "_selected_action": list(pks), "post": "yes"}
+    each: list[tuple[str, dict[str, Any]]] = [(f"{page}{pk}/delete/", {"post": "yes"}) for pk in pks]
+    return [*each, (page, chosen)]
 
 
 def test_it_works(admin: Client) -> None:
