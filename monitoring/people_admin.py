@@ -102,14 +102,15 @@ class PeopleAdmin(WithoutJoins, UserAdmin, ModelAdmin):  # type: ignore[type-arg
 @admin.register(Group)
 class PeopleGroupAdmin(WithoutJoins, LoggedByCode, GroupAdmin, ModelAdmin):
     list_display = ("named",)
+    readonly_fields = ("named",)
 
     @admin.display(description=_("name"), ordering="name")
     def named(self, group: Group) -> str:
         return words.with_code(group.name)
 
-    def get_readonly_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
-        """Show the names that the code knows: a renamed group would take its limits along."""
-        return ("name",) if obj and obj.name in words.ROLES else ()
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        """Only show a name that the code knows: a renamed group would take its limits along."""
+        return ("named" if obj and obj.name in words.ROLES else "name", "permissions")
 
     def kept(self, objs: Any) -> list[str]:
         text = _("%s: the system knows this group by its name; take its users or permissions away instead")
