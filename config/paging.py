@@ -34,6 +34,11 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
     def is_estimate(self) -> bool:
         return self.count > EXACT
 
+    @property
+    def reach(self) -> int:
+        """Return how many rows the pages of a longer list hold."""
+        return EXACT
+
     @cached_property
     def num_pages(self) -> int:
         return max(1, -(-min(self.count, EXACT) // self.per_page))

@@ -52,6 +52,7 @@ class Scope:
         return [] if self.group is None or self.university_id is None else [self.university_id]
 
     def may_grant(self, role: str) -> bool:
+        """Tell whether the user may give an employee this role: a superadmin alone makes curators."""
         return self.sees_all or role in ("", Role.OPERATOR)
 
 

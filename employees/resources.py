@@ -15,6 +15,7 @@ from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 from import_export.widgets import Widget
 
+from employees.access import Scope
 from employees.models import Employee, Role, University
 from employees.naming import NAMES, ask_later, note_source
 from employees.tax_numbers import inn_of, kpp_of
@@ -110,11 +111,18 @@ class EmployeeResource(ModelResource):
         report_skipped = False
 
     def __init__(
-        self, *, university: University | None = None, on_row: Callable[[], None] | None = None, **kwargs: Any
+        self,
+        *,
+        university: University | None = None,
+        on_row: Callable[[], None] | None = None,
+        scope: Scope | None = None,
+        **kwargs: Any,
     ) -> None:
+        """``scope`` is whose roles may be given; without one a command reads the file, and may give any."""
         super().__init__(**kwargs)
         self.university = university
         self.on_row = on_row
+        self.scope = scope
 
     def get_diff_class(self) -> type[Diff]:
         return ToldDiff
@@ -134,8 +142,10 @@ class EmployeeResource(ModelResource):
             super().import_field(field, instance, row, is_m2m, **kwargs)
 
     def import_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        before = {name: getattr(instance, name) for name in (*NAMES, "max_id")}
+        before = {name: getattr(instance, name) for name in (*NAMES, "max_id", "role")}
         super().import_instance(instance, row, **kwargs)
+        if instance.role != before["role"] and self.scope and not self.scope.may_grant(instance.role):
+            raise ValueError(_("only a superadmin makes curators"))
         note_source(instance, is_named=any(getattr(instance, name) != before[name] for name in NAMES))
         if instance.max_id != before["max_id"]:
             instance.max_id_updated_at = timezone.now()

@@ -6,9 +6,10 @@ Neither profiles nor updates know of universities: here they are kept to those w
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.admin.models import LogEntry
 from django.contrib.auth.admin import GroupAdmin, UserAdmin
 from django.contrib.auth.models import Group, Permission, User
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
 from django.utils.text import capfirst
@@ -19,13 +20,14 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from employees.admin import admin_scope
 from monitoring.screens import words
 from monitoring.screens.access import of_everybody
-from profiles.admin import ProfileAdmin
+from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.admin_log import LoggedByCode, ToldAdmin
-from profiles.models import Profile
+from profiles.models import PhoneLink, Profile
+from profiles.tombstones import Erasure
 from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
 
-admin.site.unregister([User, Group, Profile, InboxUpdate, RawLook, Repeat, Replay])
+admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, RawLook, Repeat, Replay])
 
 
 _VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
@@ -55,7 +57,14 @@ def _worded(field: Any) -> Any:
 class WithoutJoins(ModelAdmin):
     """Says what goes with a user or a group, without the rows of the tables between: Django words them at the start."""
 
+    def kept(self, objs: Any) -> list[str]:
+        """Return why some of them stay, a sentence each."""
+        raise NotImplementedError
+
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Refuse what must stay, by sentences that take the place of what would go."""
+        if kept := self.kept(objs):
+            return [], {}, set(), kept
         objects, counts, refused, protected = super().get_deleted_objects(objs, request)
         joins = [field.remote_field.through for field in self.opts.many_to_many]
         joins += [relation.through for relation in self.opts.related_objects if relation.many_to_many]
@@ -77,6 +86,14 @@ class PeopleAdmin(WithoutJoins, ToldAdmin, UserAdmin, ModelAdmin):  # type: igno
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "is_staff", "is_superuser", "last_login")
 
+    def kept(self, objs: Any) -> list[str]:
+        """Keep whoever did something: with the user their rows of the audit trail would go."""
+        acted = User.objects.filter(
+            Exists(LogEntry.objects.filter(user=OuterRef("pk"))), pk__in=[one.pk for one in objs]
+        )
+        text = _("%s: their deeds are in the audit trail, and would go from it; take “active” away instead")
+        return [text % user.get_username() for user in acted.order_by("pk")]
+
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field = super().formfield_for_manytomany(db_field, request, **kwargs)
         return _worded(field) if db_field.name == "user_permissions" else field
@@ -85,10 +102,19 @@ class PeopleAdmin(WithoutJoins, ToldAdmin, UserAdmin, ModelAdmin):  # type: igno
 @admin.register(Group)
 class PeopleGroupAdmin(WithoutJoins, LoggedByCode, GroupAdmin, ModelAdmin):
     list_display = ("named",)
+    readonly_fields = ("named",)
 
     @admin.display(description=_("name"), ordering="name")
     def named(self, group: Group) -> str:
         return words.with_code(group.name)
+
+    def get_fields(self, request: HttpRequest, obj: Group | None = None) -> Any:
+        """Only show a name that the code knows: a renamed group would take its limits along."""
+        return ("named" if obj and obj.name in words.ROLES else "name", "permissions")
+
+    def kept(self, objs: Any) -> list[str]:
+        text = _("%s: the system knows this group by its name; take its users or permissions away instead")
+        return [text % words.name_of(group.name) for group in objs if group.name in words.ROLES]
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return _worded(super().formfield_for_manytomany(db_field, request, **kwargs))
@@ -105,7 +131,7 @@ class ScopedProfileAdmin(ProfileAdmin):
 
 
 class OfEverybody(ModelAdmin):
-    """Pages for those who look after the whole system: the university of an update is not known."""
+    """Pages for those who look after the whole system: the university of an update or a MAX id is not known."""
 
     def get_urls(self) -> list[Any]:
         urls: list[Any] = super().get_urls()
@@ -131,4 +157,14 @@ class WholeReplayAdmin(OfEverybody, ReplayAdmin):
 
 @admin.register(RawLook)
 class WholeRawLookAdmin(OfEverybody, RawLookAdmin):
+    pass
+
+
+@admin.register(PhoneLink)
+class WholePhoneLinkAdmin(OfEverybody, PhoneLinkAdmin):
+    pass
+
+
+@admin.register(Erasure)
+class WholeErasureAdmin(OfEverybody, ErasureAdmin):
     pass

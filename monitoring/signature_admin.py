@@ -31,6 +31,12 @@ class SignatureAdmin(ToldAdmin):
     list_display = ("told", "by", "note", "signed_at", "expires_at")
     list_select_related = ("by",)
 
+    def get_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
+        return ("told", "by", "note", "signed_at", "expires_at") if obj else ("item", "note")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
+        return ("told",) if obj else ()
+
     @admin.display(description=_("item"), ordering="item")
     def told(self, signature: Signature) -> str:
         return str(signature)

@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 from django import forms
+from django.apps import apps
 from django.contrib import admin, messages
 from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
+from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
@@ -196,4 +200,14 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
 
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
-    list_display = ("at", "by", "reason", "counts")
+    list_display = ("at", "by", "reason", "told")
+    fields = ("at", "by", "reason", "person", "told")
+    readonly_fields: ClassVar = ["told"]
+
+    @admin.display(description=_("erased rows by table"))
+    def told(self, erasure: Erasure) -> str:
+        """Say what went by the names of the models; a table that is gone since keeps its own."""
+        models = (model._meta for model in apps.get_models())  # noqa: SLF001 (documented by Django)
+        names_of = {opts.db_table: capfirst(str(opts.verbose_name_plural)) for opts in models}
+        told = ((names_of.get(table, table), count) for table, count in erasure.counts.items() if count)
+        return format_html_join(mark_safe("<br>"), "{}: {}", told) or "—"

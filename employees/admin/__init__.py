@@ -1,7 +1,8 @@
 from employees.admin.access import admin_scope
 from employees.admin.backfill import BackfillRunAdmin
-from employees.admin.directory import EmployeeAdmin, UniversityAdmin
+from employees.admin.directory import EmployeeAdmin
 from employees.admin.jobs import MaxIdJobAdmin, MembershipAdmin, UnresolvedNameAdmin
+from employees.admin.universities import UniversityAdmin
 
 __all__ = [
     "BackfillRunAdmin",

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 from django.http import HttpRequest
 
 from employees.access import Group, Scope, scope_of
@@ -6,10 +8,14 @@ EXPORT = "monitoring.export_employees"
 
 
 def admin_scope(request: HttpRequest) -> Scope | None:
-    """The limits of a curator or operator of a university; None for staff whom Django's own permissions govern.
+    """The limits of whoever looks after one university; None for staff whom Django's own permissions govern.
 
-    The admin's operators are of the same group: without a university of their own they look after the whole system.
+    A membership limits its user whatever their groups: a right that a group adds is one over that university. The
+    admin's operators are of the same group as the API's: without a university they look after the whole system.
     """
     scope = scope_of(request.user)
-    is_of_system = scope.group is None or (scope.group == Group.OPERATOR and scope.university_id is None)
-    return None if scope.sees_all or is_of_system else scope
+    if request.user.is_superuser:
+        return None
+    if scope.university_id is None:
+        return scope if scope.group == Group.CURATOR else None
+    return scope if scope.group in (Group.CURATOR, Group.OPERATOR) else replace(scope, group=Group.OPERATOR)

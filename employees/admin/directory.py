@@ -1,33 +1,28 @@
 from __future__ import annotations
 
-import re
-from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import Exists, F, OuterRef, QuerySet
-from django.http import Http404, HttpRequest
+from django.db.models import F, QuerySet
+from django.http import HttpRequest
 from django.shortcuts import redirect
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
-from simple_history.admin import SimpleHistoryAdmin
-from simple_history.template_utils import HistoricalRecordContextHelper
-from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.paging import BoundedPaginator
+from employees.access import scope_of
 from employees.admin.access import EXPORT, admin_scope
 from employees.admin.formats import FORMATS, ConfirmForm, FileForm, Previews
-from employees.forms import EmployeeForm, UniversityForm
+from employees.admin.versions import VersionedAdmin
+from employees.forms import EmployeeForm
 from employees.history.models import backfilled
-from employees.models import Employee, University
+from employees.models import Employee
 from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
 from employees.resources import COLUMNS, EmployeeResource, problems, shorten
@@ -41,7 +36,6 @@ from profiles.rollout.sentences import Sentence
 MOST_REFRESHED = 1000
 MOST_PROBLEMS_SHOWN = 10
 MOST_PREVIEWED = 100
-_ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
@@ -56,58 +50,6 @@ class EmployeePaginator(BoundedPaginator):
     def count(self) -> int:
         rows: Any = self.object_list
         return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
-
-
-class InWords(HistoricalRecordContextHelper):
-    """Shows a choice by its words, an object by its name, a moment in local time, and nothing as a dash."""
-
-    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
-        choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
-        if isinstance(value, datetime):
-            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
-        return choices.get(value, "—" if value is None else value)
-
-
-class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
-    object_history_list_template = "employees/versions.html"
-
-    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show no versions to those whose limits hide the row: the library asks for the model's permission only."""
-        is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
-        if is_hidden or not _ID.fullmatch(object_id):
-            raise Http404
-        return super().history_view(request, object_id, extra_context)
-
-    def history_form_view(
-        self, request: HttpRequest, object_id: str, version_id: str, extra_context: dict[str, Any] | None = None
-    ) -> Any:
-        """Offer no form of a version: the library saves what is posted to it by anybody who may view."""
-        raise Http404
-
-    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
-        return InWords(self.model, historical_record)
-
-
-@admin.register(University)
-class UniversityAdmin(VersionedAdmin):
-    form = UniversityForm
-    list_display = ("name", "inn", "kpp")
-    search_fields = ("name", "inn")
-    paginator = BoundedPaginator
-    show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[University]:
-        scope = admin_scope(request)
-        return super().get_queryset(request) if scope is None else scope.universities()
-
-    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Name the universities that have employees, and none of those: they may be fifty thousand."""
-        held = University.objects.filter(
-            Exists(Employee.objects.filter(university=OuterRef("pk"))), pk__in=[one.pk for one in objs]
-        )
-        if names := [_("%s: it has employees") % university for university in held]:
-            return [], {}, set(), names
-        return super().get_deleted_objects(objs, request)
 
 
 @admin.register(Employee)
@@ -147,6 +89,11 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return a form class a request: the form asks whose roles may be given."""
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"scope": scope_of(request.user)})
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "phone":
@@ -227,10 +174,18 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         """Name the columns that are read: the library names those that are only written, and none after a refusal."""
         page = super().import_action(request, **kwargs)
         page.context_data["fields_list"] = [("", COLUMNS)]
-        if (result := page.context_data.get("result")) and (left := shorten(result, MOST_PREVIEWED)):
+        if result := page.context_data.get("result"):
+            self._tell_of(request, result, page.context_data)
+        return page
+
+    def _tell_of(self, request: HttpRequest, result: Any, context: dict[str, Any]) -> None:
+        """Say what the preview does not show; where it would show nothing, offer nothing to confirm."""
+        if left := shorten(result, MOST_PREVIEWED):
             text = _("The first %(shown)d rows are shown; there are %(left)d more.")
             self.message_user(request, text % {"shown": MOST_PREVIEWED, "left": left}, messages.INFO)
-        return page
+        elif context.get("confirm_form") and not result.valid_rows():
+            context["confirm_form"] = context["result"] = None
+            self.message_user(request, _("Nothing would change: the directory has all of this file."), messages.INFO)
 
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
         words = str(e) if isinstance(e, Unreadable) else _("the file cannot be read in the chosen format")
@@ -246,6 +201,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             # It is kept until it is imported: a second press of the button finds none.
             self.message_user(request, _("This file was imported already."), messages.WARNING)
             return redirect("admin:employees_employee_changelist")
+
+    def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_resource_kwargs(request, **kwargs), "scope": scope_of(request.user)}
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}

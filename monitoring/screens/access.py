@@ -69,6 +69,7 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 
 def may(request: HttpRequest) -> dict[str, bool]:
-    """Return what the user may do, for templates that hide what they may not."""
+    """Return what the user may do, for templates that hide what they may not; ``all``: see pages of everybody."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
-    return {name: request.user.has_perm(permission) for name, permission in names.items()}
+    allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
+    return allowed | {"all": admin_scope(request) is None}

@@ -17,6 +17,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from employees.access import Scope as Limits
+from employees.admin import admin_scope
 from employees.models import University
 from monitoring import steering, way_back
 from monitoring.screens.access import OPERATE, page, screen
@@ -66,6 +68,9 @@ class RehearsalForm(forms.Form):
     university = forms.ModelChoiceField(
         University.objects.order_by("name"), label=T("University"), empty_label=T("Choose a university")
     )
+
+    def limit(self, limits: Limits) -> None:
+        self.fields["university"].queryset = limits.universities().order_by("name")  # type: ignore[attr-defined]
 
 
 def _plan(given: dict[str, Any], order: Order) -> str:
@@ -131,6 +136,9 @@ DEEDS = {
 def deed(request: HttpRequest, name: str) -> HttpResponse:
     chosen = DEEDS[name]
     form = chosen.form(request.POST or None)
+    limits = admin_scope(request)
+    if limits and isinstance(form, RehearsalForm):
+        form.limit(limits)
     if request.method == "POST" and form.is_valid():
         try:
             messages.success(request, chosen.act(form.cleaned_data, order_of(request)))

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from django.conf import settings
+from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -53,9 +54,10 @@ def look_up(request: HttpRequest) -> HttpResponse:
     asked = request.POST.get("who", "").strip()[:100]
     context: dict[str, Any] = {"asked": asked}
     if asked:
-        found = find(asked, asks_api="ask_api" in request.POST, scope=admin_scope(request))
+        scope = admin_scope(request)
+        found = find(asked, asks_api="ask_api" in request.POST, scope=scope)
         _record(request, found)
-        context |= {"found": found, "told": told(found)} if found else {"is_unknown": True}
+        context |= {"found": found, "told": told(found)} if found else {"is_unknown": True, "is_limited": bool(scope)}
     return page(request, "person.html", _("Look a person up"), **context)
 
 
@@ -70,14 +72,17 @@ def _record(request: HttpRequest, found: Found | None) -> None:
 
 
 def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> Found | None:
-    """Return who has this phone or this MAX id; None when nobody does and it is no phone, or the scope hides them."""
+    """Return who has this phone or this MAX id; None when nobody does and it is no phone, or the scope hides them.
+
+    A MAX id may be that of several employees: the first whom the scope shows is told of.
+    """
+    employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
         phone = phones.normalize(asked)
     except ValueError:
-        phone = _phone_of(asked)
-    employees = Employee.objects.select_related("university")
+        phone = _phone_of(asked, employees)
     employee = employees.filter(phone=phone).first() if phone else employees.filter(max_id=asked).first()
-    if scope and not (employee and scope.employees().filter(pk=employee.pk).exists()):
+    if scope and not employee:
         return None
     known = preview.explain(phone, asks_api=asks_api) if phone else None
     max_id = known["max_id"] if known else asked
@@ -85,8 +90,8 @@ def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> F
     return Found(phone, profile, employee, known) if phone or profile else None
 
 
-def _phone_of(max_id: str) -> str:
-    employee = Employee.objects.filter(max_id=max_id).values_list("phone", flat=True).first()
+def _phone_of(max_id: str, employees: QuerySet[Employee]) -> str:
+    employee = employees.filter(max_id=max_id).values_list("phone", flat=True).first()
     return employee or PhoneLink.objects.filter(user_id=max_id).values_list("phone", flat=True).first() or ""
 
 

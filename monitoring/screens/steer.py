@@ -96,6 +96,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     told = list(map(_told, judged.findings)) if judged else []
     context = {
         "seen": seen,
+        "is_limited": scope is not None,
         "is_up": target > seen.current,
         "is_change": planned.is_change,
         "lines": words.outcome(planned),

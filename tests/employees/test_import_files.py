@@ -238,3 +238,14 @@ def test_a_name_of_another_file_reads_and_removes_nothing(admin: Client, tmp_pat
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": str(other)}, follow=True)
     assert "This file was imported already." in answer.content.decode()
     assert (other.exists(), Employee.objects.count()) == (True, 0)
+
+
+def test_a_file_that_changes_nothing_says_so(admin: Client) -> None:
+    university = University.objects.create(name="МГУ")
+    anna = {"last_name": "Ёлкина", "first_name": "Анна", "profile_source": "manual"}
+    Employee.objects.create(phone="+79007771000", university=university, **anna)
+    page = uploaded(admin, TEXT.encode())
+    assert "Nothing would change: the directory has all of this file." in page
+    assert (PROCESS in page, "import-preview-table" in page, 'name="import_file"' in page) == (False, False, True)
+    page = uploaded(admin, f"{TEXT}8 900 777-10-01,Ли,Ким,МГУ\n".encode())
+    assert ("Nothing would change" in page, PROCESS in page) == (False, True)

@@ -5,6 +5,7 @@ from django.urls import reverse
 from redis import Redis
 
 from profiles.models import Profile
+from profiles.tombstones import Erasure
 from tests.profiles.people import cached, know
 
 pytestmark = pytest.mark.django_db
@@ -70,3 +71,13 @@ def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> Non
     operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes", "reason": "asked to"})
     assert not Profile.objects.exists()
     assert not redis.exists("profile:user:7")
+
+
+def test_an_erasure_says_what_went_in_words(operator: Client) -> None:
+    operator.cookies["django_language"] = "en"
+    counts = {"employees": 1, "phone_links": 2, "comparisons": 0, "of_an_older_release": 3}
+    row = Erasure.objects.create(by="root", reason="asked to", person="x", counts=counts)
+    for name, args in (("changelist", []), ("change", [row.pk])):
+        page = operator.get(reverse(f"admin:profiles_erasure_{name}", args=args)).content.decode()
+        assert "Employees: 1<br>Phone links: 2<br>of_an_older_release: 3" in page, name
+        assert "phone_links" not in page

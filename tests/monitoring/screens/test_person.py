@@ -129,3 +129,18 @@ def test_who_looks_after_one_university_finds_its_people_alone(client: Client, e
     assert [profile.pk for profile in client.get("/admin/profiles/profile/").context["cl"].result_list] == ["7"]
     assert client.get("/admin/profiles/profile/7/change/").status_code == 200
     assert client.get("/admin/profiles/profile/8/change/").status_code == 302
+
+
+def test_who_is_of_another_university_hides_nobody_of_ones_own(client: Client, university: University) -> None:
+    other = University.objects.create(name="Другой")
+    Employee.objects.create(phone="+79160000001", max_id="7", last_name="Чужак", university=other)
+    Employee.objects.create(phone=PHONE, max_id="7", last_name="Свой", university=university)
+    own = User.objects.create_user("own", is_staff=True)
+    own.groups.add(Group.objects.get(name="operator"))
+    Membership.objects.create(user=own, university=university)
+    client.force_login(own)
+    client.cookies["django_language"] = "en"
+    page = client.post("/admin/person/", {"who": "7"}).content.decode()
+    assert ("Свой" in page, "Чужак" in page) == (True, False)
+    page = client.post("/admin/person/", {"who": "+79160000001"}).content.decode()
+    assert ("Nobody of your university has this phone" in page, "This is no phone" in page) == (True, False)

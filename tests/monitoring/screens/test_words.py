@@ -50,6 +50,15 @@ def test_what_was_signed_for(operator: Client, superadmin: User, path: str) -> N
     assert all("backup_database" not in page and "of_an_older_release" in page for page in pages.values())
 
 
+def test_what_one_signature_was_given_for(operator: Client, superadmin: User) -> None:
+    until = timezone.now() + timedelta(days=1)
+    signed = Signature.objects.create(item="backup_database", by=superadmin, note="restored it", expires_at=until)
+    pages = read(operator, f"/admin/monitoring/signature/{signed.pk}/change/")
+    assert "Backup database" in pages["en"]
+    assert "Сделать копию базы данных" in pages["ru"]
+    assert all("backup_database" not in page and "restored it" in page for page in pages.values())
+
+
 def test_whether_a_part_is_on(operator: Client) -> None:
     Switch.objects.filter(name="profile_cache").update(active=False)
     pages = read(operator, "/admin/live/rollout/")
