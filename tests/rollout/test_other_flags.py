@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import translation
 
 from monitoring.screens import words
-from profiles.rollout.models import Change, Flag, Rollout
+from profiles.rollout.models import SHADOW, Change, Flag, Rollout
 from tests.conftest import Phases
 
 pytestmark = pytest.mark.django_db
@@ -67,3 +67,32 @@ def test_the_admin_asks_for_a_reason_and_names_the_operator(flag: Flag, client: 
         {"percents": {NAME: "5"}},
         {"percents": {NAME: "7"}},
     )
+
+
+@pytest.mark.parametrize("name", [NAME, SHADOW])
+def test_a_form_of_an_earlier_revision_is_refused(
+    flag: Flag, phases: Phases, client: Client, superadmin: User, name: str
+) -> None:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    percent = Flag.objects.get(name=name).percent
+    page = f"/admin/rollout/flag/{Flag.objects.get(name=name).pk}/change/"
+    given = {"percent": "7", "reason": "less load", "note": "", "expect_revision": str(Rollout.current().revision - 1)}
+    assert "Somebody else changed the rollout" in client.post(page, given).content.decode()
+    assert Flag.objects.get(name=name).percent == percent
+
+
+def test_a_form_of_an_earlier_percentage_is_refused(
+    flag: Flag, phases: Phases, client: Client, superadmin: User
+) -> None:
+    """The flag of another app moves without the revision."""
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    page = f"/admin/rollout/flag/{flag.pk}/change/"
+    shown = client.get(page).context["adminform"].form
+    given = {"percent": "7", "reason": "less load", "note": ""}
+    given |= {name: str(shown[name].value()) for name in ("expect_revision", "expect_percent")}
+    call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
+    refused = client.post(page, given).content.decode()
+    assert "Somebody else changed the flag: it is at 12.5 %, not 5 %" in refused
+    assert Flag.objects.get(name=NAME).percent == Decimal("12.5")
