@@ -80,9 +80,9 @@ class Flag(AbstractUserFlag):
         return is_flag_active(self.name, None, None)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        from profiles.rollout import changes  # noqa: PLC0415 (it writes the models of this module)
+        from profiles.rollout.saving import saving  # noqa: PLC0415 (it writes the models of this module)
 
-        with changes.saving(self):
+        with saving(self):
             super().save(*args, **kwargs)
 
 
