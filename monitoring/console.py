@@ -178,9 +178,17 @@ def _scope_said(change: Change) -> Iterable[str]:
     yield f"university {rule['university']} {how} phase {rule['phase']}"
 
 
+def _plan_said(change: Change) -> Iterable[str]:
+    plan, deed = change.after or change.before, "planned" if change.after else "cancelled"
+    yield f"{deed}: phase {plan['phase']} to {plan['percent']} % at {plan['due_at']}"
+
+
 _SAID: dict[str, Callable[[Change], Iterable[str]]] = {
     "scope": _scope_said,
     "seed": lambda _: ["seed"],
+    "plan": _plan_said,
+    "cancel": _plan_said,
+    "delete": lambda change: [f"{name} deleted" for name in change.before["percents"]],
     "rehearsal": lambda change: [
         "rehearsal: university {university} out in {out_s} s, back in {total_s} s".format(**change.after)
     ],

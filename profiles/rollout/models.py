@@ -85,6 +85,12 @@ class Flag(AbstractUserFlag):
         with saving(self):
             super().save(*args, **kwargs)
 
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        from profiles.rollout.saving import deleting  # noqa: PLC0415 (it writes the models of this module)
+
+        with deleting(self):
+            return super().delete(*args, **kwargs)
+
 
 class OnBreach(models.TextChoices):
     """What the conductor does after three breaches in a row."""
@@ -151,6 +157,10 @@ class Action(models.TextChoices):
     ON_BREACH = "on-breach", _("On a breach")
     SCOPE = "scope", _("Rule for a university")
     SAVE = "save", _("Saved by code")
+    FLAG = "flag", _("Flag changed")
+    DELETE = "delete", _("Flag deleted")
+    PLAN = "plan", _("Step planned")
+    CANCEL = "cancel", _("Planned step cancelled")
     REHEARSAL = "rehearsal", _("The way back was rehearsed")
     SCHEMA = "schema", _("Schema taken back")
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from copy import deepcopy
+from typing import Any
 
 from django.db import transaction
 from django.utils import timezone
@@ -21,9 +22,31 @@ from profiles.rollout.sentences import Sentence
 @contextmanager
 def saving(flag: Flag) -> Iterator[None]:
     """Surround ``Flag.save()``."""
-    order = Order(flag.change_by or "code", flag.change_reason or Sentence("Saved by code, without a reason"))
+    order = _order_of(flag, Sentence("Saved by code, without a reason"))
     with (_saving_phase if flag.name in PHASES else _saving_other)(flag, order):
         yield
+
+
+@contextmanager
+def deleting(flag: Flag) -> Iterator[None]:
+    """Surround ``Flag.delete()``."""
+    before, order = flag_as_json(flag), _order_of(flag, Sentence("Deleted without a reason"))
+    with transaction.atomic():
+        yield
+        _tell("delete", flag, order, before, {})
+    transaction.on_commit(forget_state)
+
+
+def _order_of(flag: Flag, without_reason: Sentence) -> Order:
+    return Order(flag.change_by or "code", flag.change_reason or without_reason)
+
+
+def _tell(action: str, flag: Flag, order: Order, before: dict[str, Any], after: dict[str, Any]) -> None:
+    """Count the revision for what decides something of the rollout; the flag of another app makes no step void."""
+    if flag.name in (*PHASES, SHADOW):
+        changes.note(action, order, after, before=before)
+    else:
+        changes.leave_row(action, order, revision=Rollout.current().revision, before=before, after=after)
 
 
 @contextmanager
@@ -33,11 +56,9 @@ def _saving_other(flag: Flag, order: Order) -> Iterator[None]:
     before, after = flag_as_json(was) if was else {}, flag_as_json(flag)
     with transaction.atomic():
         yield
-        if before != after and flag.name != SHADOW:
-            # A flag of another app decides nothing of the rollout: it makes no planned step void.
-            changes.leave_row("save", order, revision=Rollout.current().revision, before=before, after=after)
-        elif before and before != after:
-            changes.note("save", order, after, before=before)
+        # The share of comparisons is made by a migration, which has its own row.
+        if before != after and (before or flag.name != SHADOW):
+            _tell("flag" if flag.change_reason else "save", flag, order, before, after)
     transaction.on_commit(forget_state)
 
 

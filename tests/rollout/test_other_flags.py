@@ -34,6 +34,34 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     assert told(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
     assert words.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
+    assert change.action == "flag", "it was no code that changed it"
+
+
+def test_a_share_changed_by_hand_is_called_so(client: Client, phases: Phases, superadmin: User) -> None:
+    client.force_login(superadmin)
+    shadow = Flag.objects.get(name=SHADOW)
+    client.post(f"/admin/rollout/flag/{shadow.pk}/change/", {"percent": "7", "reason": "less load", "note": ""})
+    assert Change.objects.latest("pk").action == "flag"
+    shadow.percent = Decimal(9)
+    shadow.save()
+    assert Change.objects.latest("pk").action == "save"
+
+
+@pytest.mark.parametrize("is_by_command", [True, False])
+def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: bool) -> None:
+    revision = Rollout.current().revision
+    if is_by_command:
+        call_command("waffle_delete", "--flags", NAME)
+    else:
+        flag.change_by, flag.change_reason = "anna", "its page is gone"
+        flag.delete()
+    change = Change.objects.latest("pk")
+    assert told(change)[2:] == ({"percents": {NAME: "5"}}, {})
+    assert told(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
+    assert (change.action, change.revision) == ("delete", revision)
+    with translation.override("en"):
+        assert words.change(change) == f"Flag deleted: {NAME}"
+    assert not Flag.objects.filter(name=NAME).exists()
 
 
 def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
