@@ -102,13 +102,6 @@ def _fired(plan: Plan) -> tuple[PlanState, Said]:
     return PlanState.DONE, Sentence("Done")
 
 
-def cancel(pk: int, by: str) -> bool:
-    """Drop a step that is still planned; tell whether it was. It needs no revision: nothing is changed by it."""
-    outcome, sentence = to_columns(Sentence("Cancelled by %(by)s", {"by": by}), REASON_LENGTH)
-    planned = Plan.objects.filter(pk=pk, state=PlanState.PLANNED)
-    return bool(planned.update(state=PlanState.DROPPED, outcome=outcome, sentence=sentence))
-
-
 def fire_due() -> int:
     """Fire what is due, each plan once even where two conductors run."""
     count = 0

@@ -18,7 +18,7 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from profiles.rollout import rules
-from profiles.rollout.controls import Controls, Outcome
+from profiles.rollout.controls import Controls, Outcome, plan_as_json
 from profiles.rollout.decision import forget_state
 from profiles.rollout.lock import locked_rollout, patient_transaction
 from profiles.rollout.models import (
@@ -211,6 +211,7 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
         rules.refuse_stale(order.expected_revision, rollout.revision)
         controls = Controls.read(rollout)
         controls.moved(name, wanted)
+        _refuse_twice(rules.phase_number(name), wanted, due_at)
         planned = Plan(
             phase=rules.phase_number(name),
             percent=wanted,
@@ -221,7 +222,29 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
         )
         if not order.is_dry_run:
             planned.save()
+            # Without counting the revision, which would make this very step void.
+            leave_row("plan", order, revision=rollout.revision, after=plan_as_json(planned))
     return planned
+
+
+def _refuse_twice(phase: int, percent: Decimal, due_at: datetime) -> None:
+    same = Plan.objects.filter(state=PlanState.PLANNED, phase=phase, percent=percent, due_at=due_at)
+    if same.exists():
+        raise ChangeRefused(Sentence("This step is planned already"))
+
+
+def cancel(pk: int, order: Order) -> bool:
+    """Drop a step that is still planned; tell whether it was. It needs no revision: nothing is changed by it."""
+    rules.refuse_unreasoned(order.reason)
+    with transaction.atomic():
+        planned = Plan.objects.select_for_update().filter(pk=pk, state=PlanState.PLANNED).first()
+        if planned is None:
+            return False
+        planned.state = PlanState.DROPPED
+        planned.outcome, planned.sentence = to_columns(Sentence("Cancelled by %(by)s", {"by": order.by}), REASON_LENGTH)
+        planned.save()
+        leave_row("cancel", order, revision=Rollout.current().revision, before=plan_as_json(planned))
+    return True
 
 
 def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
