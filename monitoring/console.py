@@ -79,7 +79,9 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
     if percent >= 100:
         return "Succeeded", ""
     step = steering.step_after(name, percent)
-    last = GateCheck.objects.filter(phase=rules.phase_number(name)).exclude(gate=TRIPWIRE).first()
+    number = rules.phase_number(name)
+    rounds = GateCheck.objects.filter(phase=number, at__gt=steering.moved_at(number))
+    last = rounds.exclude(gate=TRIPWIRE).first()
     waiting = "" if step is None else f"next {rules.shown(step)} %"
     if last is not None and name == steering.turn():
         same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
