@@ -112,12 +112,12 @@ class Phase:
     number: int
     title: str
     meaning: str
-    percent: str
+    percent: Decimal
     since: datetime | None
     status: str
     tone: str
     is_turn: bool
-    next_percent: str
+    next_percent: Decimal | None
     ladder: list[Rung]
     told: list[Told]
     told_at: datetime | None
@@ -164,12 +164,12 @@ def _phase(number: int, controls: Controls, flag: Flag | None, latest: Latest) -
         number=number,
         title=str(TITLES[number - 1]),
         meaning=str(MEANINGS[number - 1]),
-        percent=rules.shown(percent),
+        percent=percent,
         since=flag.moved_at if flag else None,
         status=status,
         tone=tone,
         is_turn=is_turn,
-        next_percent=rules.shown(step) if step is not None else "",
+        next_percent=step,
         ladder=_ladder(number, percent, step),
         told=latest.told if is_turn else [],
         told_at=latest.at if is_turn else None,

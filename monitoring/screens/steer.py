@@ -23,7 +23,7 @@ from profiles.rollout import changes, rules
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.models import PHASES, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
-from profiles.rollout.sentences import Sentence
+from profiles.rollout.sentences import Sentence, number
 
 PEOPLE_SHOWN = 10
 
@@ -65,8 +65,8 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
             refusal = str(refused)
     rollout = Rollout.current()
     title = _("Phase %(n)d · %(title)s") % {"n": phase, "title": TITLES[phase - 1]}
-    current = rules.shown(Controls.read(rollout).percents[name])
-    context = {"phase": phase, "current": current, "wanted": wanted, "steps": _steps(phase)}
+    current = number(rules.shown(Controls.read(rollout).percents[name]))
+    context = {"phase": phase, "current": current, "wanted": wanted, "told": number(wanted), "steps": _steps(phase)}
     return page(
         request, "step.html", title, refusal=refusal, rollout=rollout, may=may(request), **_given(request), **context
     )

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from profiles.rollout.sentences import Said, from_columns, to_columns
+from profiles.rollout.sentences import Said, from_columns, number, to_columns
 
 PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
@@ -268,7 +268,7 @@ class Plan(models.Model):
         verbose_name_plural = _("planned steps")
 
     def __str__(self) -> str:
-        return f"{self.phase}: {self.percent} %"
+        return f"{self.phase}: {number(str(self.percent))} %"
 
     @property
     def text(self) -> str:
