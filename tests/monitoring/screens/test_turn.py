@@ -10,6 +10,7 @@ from monitoring import gates
 from monitoring.findings import Finding, Step
 from monitoring.models import GateCheck, Verdict
 from profiles.rollout import changes
+from profiles.rollout.controls import Outcome
 from profiles.rollout.models import PHASES, Flag
 from profiles.rollout.rules import Order
 from profiles.rollout.sentences import Sentence
@@ -60,7 +61,7 @@ def test_a_round_that_a_step_overtook_says_nothing_of_the_next(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     GateCheck.objects.all().delete()
-    taken = []
+    taken: list[Outcome] = []
 
     def step_meanwhile(gate: gates.Gate, _step: Step) -> Finding:
         if not taken:
