@@ -101,7 +101,7 @@ class Alert(models.Model):
 
     @property
     def text(self) -> str:
-        """Return the message in the language that is active, or as it was kept when its words are of another release."""
+        """Return the message in the language that is active; as it was kept when another release chose its words."""
         try:
             return str(self.sentence)
         except UNREADABLE:
