@@ -6,6 +6,7 @@ import io
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -182,7 +183,8 @@ def _scope_said(change: Change) -> Iterable[str]:
 
 def _plan_said(change: Change) -> Iterable[str]:
     plan, deed = change.after or change.before, "planned" if change.after else "cancelled"
-    yield f"{deed}: phase {plan['phase']} to {plan['percent']} % at {plan['due_at']}"
+    due_at = datetime.fromisoformat(plan["due_at"]).astimezone(UTC)
+    yield f"{deed}: phase {plan['phase']} to {plan['percent']} % at {due_at:%F %H:%M %Z}"
 
 
 _SAID: dict[str, Callable[[Change], Iterable[str]]] = {
