@@ -72,6 +72,7 @@ class FlagForm(ReasonedForm):
     # Free text: the rules say what a percentage is, in their own words.
     percent = forms.CharField(label=_("percent"), widget=UnfoldAdminTextInputWidget)
     force = forms.BooleanField(label=_("past gates that do not pass"), required=False, widget=UnfoldBooleanWidget)
+    expect_percent = forms.CharField(label=_("percent"), required=False, widget=forms.HiddenInput)
 
     class Meta:
         model = Flag
@@ -79,7 +80,7 @@ class FlagForm(ReasonedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial["percent"] = rules.shown(self.instance.percent)
+        self.initial["percent"] = self.initial["expect_percent"] = rules.shown(self.instance.percent)
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def attempt(self, order: Order) -> None:
@@ -87,7 +88,18 @@ class FlagForm(ReasonedForm):
             steering.set_percent(self.instance.name, self.cleaned_data.get("percent"), order)
         else:
             rules.refuse_unreasoned(order.reason)
+            rules.refuse_stale(order.expected_revision, Rollout.current().revision)
+            self._refuse_moved()
             self.instance.percent = rules.percentage(self.cleaned_data.get("percent"))
+
+    def _refuse_moved(self) -> None:
+        """Compare the percentage too: the flag of another app moves without the revision."""
+        expected, now = self.cleaned_data.get("expect_percent"), rules.shown(self.instance.percent)
+        if expected and expected != now:
+            words = {"now": now, "expected": expected[:10]}
+            raise ChangeRefused(
+                Sentence("Somebody else changed the flag: it is at %(now)s %%, not %(expected)s %%", words)
+            )
 
 
 class SwitchForm(ReasonedForm):
@@ -167,7 +179,7 @@ class SteeredAdmin(LoggedByCode):
 class FlagAdmin(SteeredAdmin):
     form = FlagForm
     list_display = ("named", "percent", "everyone", "moved_at")
-    fields = ("named", "percent", "reason", "force", "note", "shown_salt", "expect_revision")
+    fields = ("named", "percent", "reason", "force", "note", "shown_salt", "expect_revision", "expect_percent")
     readonly_fields: ClassVar = ["named", "shown_salt"]
 
     @admin.display(description=_("salt"))

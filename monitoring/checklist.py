@@ -18,6 +18,7 @@ from monitoring.models import Signature, Verdict
 from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import PHASES, Change, Flag
+from profiles.rollout.sentences import number
 
 SIGNED_FOR = timedelta(days=90)
 
@@ -71,7 +72,7 @@ def _phase_is_on(phase: int) -> Look:
         percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
         return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {
             "phase": phase,
-            "percent": rules.shown(percent),
+            "percent": number(rules.shown(percent)),
         }
 
     return look

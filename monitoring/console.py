@@ -6,6 +6,7 @@ import io
 import math
 import shutil
 from collections.abc import Callable, Iterable
+from datetime import UTC, datetime
 from typing import Any
 
 from django.conf import settings
@@ -79,7 +80,9 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
     if percent >= 100:
         return "Succeeded", ""
     step = steering.step_after(name, percent)
-    last = GateCheck.objects.filter(phase=rules.phase_number(name)).exclude(gate=TRIPWIRE).first()
+    number = rules.phase_number(name)
+    rounds = GateCheck.objects.filter(phase=number, at__gt=steering.moved_at(number))
+    last = rounds.exclude(gate=TRIPWIRE).first()
     waiting = "" if step is None else f"next {rules.shown(step)} %"
     if last is not None and name == steering.turn():
         same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
@@ -178,9 +181,18 @@ def _scope_said(change: Change) -> Iterable[str]:
     yield f"university {rule['university']} {how} phase {rule['phase']}"
 
 
+def _plan_said(change: Change) -> Iterable[str]:
+    plan, deed = change.after or change.before, "planned" if change.after else "cancelled"
+    due_at = datetime.fromisoformat(plan["due_at"]).astimezone(UTC)
+    yield f"{deed}: phase {plan['phase']} to {plan['percent']} % at {due_at:%F %H:%M %Z}"
+
+
 _SAID: dict[str, Callable[[Change], Iterable[str]]] = {
     "scope": _scope_said,
     "seed": lambda _: ["seed"],
+    "plan": _plan_said,
+    "cancel": _plan_said,
+    "delete": lambda change: [f"{name} deleted" for name in change.before["percents"]],
     "rehearsal": lambda change: [
         "rehearsal: university {university} out in {out_s} s, back in {total_s} s".format(**change.after)
     ],

@@ -86,9 +86,10 @@ def judge(phase: int, target: Decimal) -> Judgement:
 
 def check(phase: int, target: Decimal) -> Judgement:
     """Ask every gate and keep what each said: checks in a row are counted by these rows."""
+    # The moment before they look: a step taken while they do is none that they judged.
+    at = timezone.now()
     judgement = judge(phase, target)
-    now = timezone.now()
-    GateCheck.objects.bulk_create(_kept(finding, at=now, phase=phase) for finding in judgement.findings)
+    GateCheck.objects.bulk_create(_kept(finding, at=at, phase=phase) for finding in judgement.findings)
     return judgement
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import transaction
@@ -55,6 +56,12 @@ def turn() -> str:
     return next((name for name in PHASES if percents.get(name, Decimal(0)) < 100), PHASES[-1])
 
 
+def moved_at(phase: int) -> datetime:
+    """Return the last move of a phase or of one that bounds it: a gate asked before it has judged another step."""
+    moves = Flag.objects.filter(name__in=PHASES[:phase]).values_list("moved_at", flat=True)
+    return max(moves, default=datetime.min.replace(tzinfo=UTC))
+
+
 def step_after(name: str, percent: Decimal) -> Decimal | None:
     if rules.phase_number(name) <= 2:
         return Decimal(100) if percent < 100 else None
@@ -100,13 +107,6 @@ def _fired(plan: Plan) -> tuple[PlanState, Said]:
     except ChangeRefused as refused:
         return PlanState.DROPPED, refused.said
     return PlanState.DONE, Sentence("Done")
-
-
-def cancel(pk: int, by: str) -> bool:
-    """Drop a step that is still planned; tell whether it was. It needs no revision: nothing is changed by it."""
-    outcome, sentence = to_columns(Sentence("Cancelled by %(by)s", {"by": by}), REASON_LENGTH)
-    planned = Plan.objects.filter(pk=pk, state=PlanState.PLANNED)
-    return bool(planned.update(state=PlanState.DROPPED, outcome=outcome, sentence=sentence))
 
 
 def fire_due() -> int:

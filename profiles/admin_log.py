@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
-from profiles.rollout.sentences import Sentence, to_columns
+from profiles.rollout.sentences import Sentence, readable, to_columns
 
 _SAID = "said"
 _LENGTH = 200
@@ -47,7 +47,7 @@ def sentence_of(row: LogEntry) -> Sentence | None:
     if f'"{_SAID}"' not in row.change_message:
         return None
     try:
-        return Sentence.from_json(json.loads(row.change_message)[0][_SAID])
+        return readable(json.loads(row.change_message)[0][_SAID])
     except (ValueError, LookupError, TypeError):
         # Somebody's own words, which happen to hold ours.
         return None

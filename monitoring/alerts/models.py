@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.kinds import TEXTS, Kind, Severity
-from profiles.rollout.sentences import Sentence
+from profiles.rollout.sentences import UNREADABLE, Sentence
 
 RECENT = timedelta(days=30)
 SENTENCES = "sentences"
@@ -101,8 +101,11 @@ class Alert(models.Model):
 
     @property
     def text(self) -> str:
-        """Return the message in the language that is active."""
-        return str(self.sentence)
+        """Return the message in the language that is active; as it was kept when another release chose its words."""
+        try:
+            return str(self.sentence)
+        except UNREADABLE:
+            return self.message
 
     @property
     def sentence(self) -> Sentence:

@@ -28,6 +28,7 @@ from monitoring.way_back import NotVerified
 from profiles.rollout import changes, rules
 from profiles.rollout.models import OnBreach, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Sentence, number
 
 T = gettext_lazy
 # A later step is a slip of the pen, and would wait unseen.
@@ -77,7 +78,7 @@ def _plan(given: dict[str, Any], order: Order) -> str:
     plan = changes.plan(given["phase"], given["percent"], given["due_at"], order)
     words = {
         "phase": plan.phase,
-        "percent": rules.shown(plan.percent),
+        "percent": number(rules.shown(plan.percent)),
         "at": date_format(timezone.localtime(plan.due_at), "j E Y, H:i T"),
     }
     return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words
@@ -156,8 +157,13 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel by POST alone; who comes by a link, as after a log-in, sees the steps and their buttons."""
     if request.method != "POST":
         return HttpResponseRedirect(reverse("screens:rollout"))
-    if steering.cancel(pk, request.user.get_username()):
-        messages.success(request, _("The planned step is cancelled."))
-    else:
-        messages.error(request, _("This step is not planned any more."))
+    said = request.POST.get("reason", "").strip()
+    order = Order(request.user.get_username(), said or Sentence("Cancelled without a reason"))
+    try:
+        if changes.cancel(pk, order):
+            messages.success(request, _("The planned step is cancelled."))
+        else:
+            messages.error(request, _("This step is not planned any more."))
+    except ChangeRefused as refused:
+        messages.error(request, str(refused))
     return HttpResponseRedirect(reverse("screens:rollout"))

@@ -72,12 +72,13 @@ def told() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = Controls.read(rollout)
     kept = figures("sources", "sources_by_day", "traffic")
+    spread, backlog = convergence(), InboxUpdate.objects.backlog()
     # “critical” comes before “warning” in the alphabet too.
     open_alerts = list(Alert.objects.open().order_by("severity", "-fired_at")[: ALERTS_SHOWN + 1])
     return {
         "controls": controls,
         "rollout": rollout,
-        "spread": convergence(),
+        "spread": spread,
         "phases": phases(controls),
         "sources": shares(source_counts(kept["sources"].value)),
         "sources_chart": past.sources() or charts.new_employees(kept["sources_by_day"].value),
@@ -85,7 +86,9 @@ def told() -> dict[str, Any]:
         "cache": cache(),
         "alerts": open_alerts[:ALERTS_SHOWN],
         "has_more_alerts": len(open_alerts) > ALERTS_SHOWN,
-        "backlog": InboxUpdate.objects.backlog(),
+        "backlog": backlog,
+        "is_inbox_alive": spread.has_living("inbox"),
+        "lags_over": settings.INBOX_LAG_ALERT if backlog.age > settings.INBOX_LAG_ALERT else None,
         "now": now(),
     }
 

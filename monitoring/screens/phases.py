@@ -112,12 +112,12 @@ class Phase:
     number: int
     title: str
     meaning: str
-    percent: str
+    percent: Decimal
     since: datetime | None
     status: str
     tone: str
     is_turn: bool
-    next_percent: str
+    next_percent: Decimal | None
     ladder: list[Rung]
     told: list[Told]
     told_at: datetime | None
@@ -139,7 +139,8 @@ class Latest:
     def of(cls, phase: int) -> Latest:
         asked = [gate.__name__ for gate in (*gates.ENTERING[phase], *gates.WIDENING.get(phase, ()))]
         # The first gate's index finds the round; a round has one moment.
-        last = GateCheck.objects.filter(gate=asked[0], phase=phase).order_by("-at").values_list("at", flat=True).first()
+        rounds = GateCheck.objects.filter(gate=asked[0], phase=phase, at__gt=steering.moved_at(phase)).order_by("-at")
+        last = rounds.values_list("at", flat=True).first()
         if last is None:
             return cls(phase, [], None)
         rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
@@ -149,8 +150,7 @@ class Latest:
 
 def phases(controls: Controls) -> list[Phase]:
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
-    turn = steering.turn()
-    latest = Latest.of(rules.phase_number(turn))
+    latest = Latest.of(rules.phase_number(steering.turn()))
     return [_phase(number, controls, flags.get(name), latest) for number, name in enumerate(PHASES, start=1)]
 
 
@@ -164,12 +164,12 @@ def _phase(number: int, controls: Controls, flag: Flag | None, latest: Latest) -
         number=number,
         title=str(TITLES[number - 1]),
         meaning=str(MEANINGS[number - 1]),
-        percent=rules.shown(percent),
+        percent=percent,
         since=flag.moved_at if flag else None,
         status=status,
         tone=tone,
         is_turn=is_turn,
-        next_percent=rules.shown(step) if step is not None else "",
+        next_percent=step,
         ladder=_ladder(number, percent, step),
         told=latest.told if is_turn else [],
         told_at=latest.at if is_turn else None,

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import timedelta
+from datetime import UTC, datetime
 from typing import Any
 
+from django.db.models import F, Q
+from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from waffle.models import Switch
 
@@ -17,7 +18,7 @@ from employees.access import Scope as Limits
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.evidence import Tally
-from monitoring.figures import DAYS, figure
+from monitoring.figures import figure
 from monitoring.screens import charts, words
 from monitoring.screens.access import SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import phases
@@ -27,8 +28,12 @@ from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import PHASES, SWITCHES, Change, Plan, PlanState, Rollout, Scope
 
 CHANGES_SHOWN = 8
-CHANGES_DRAWN = 500
+_DAY = TruncDate("at", tzinfo=UTC)
 _INCIDENTS = ("emergency", "roll-back")
+# Of the phases alone: neither a pause nor a switch, nor the flag of another app.
+_MOVES = Q(after__percents__has_key=PHASES[2]) & (
+    ~Q(before__has_key="percents") | ~Q(after__percents=F("before__percents"))
+)
 
 
 @screen(SEE_ROLLOUT)
@@ -83,11 +88,10 @@ def _ids(limits: Limits) -> list[int]:
 def timeline() -> dict[str, Any]:
     """Return 30 days: percentages as steps, agreement with its band, fallbacks, and the days of incidents."""
     days = charts.last_days()
-    since = timezone.now() - timedelta(days=DAYS)
-    changes = list(Change.objects.filter(at__gt=since).order_by("pk")[:CHANGES_DRAWN])
+    changes = moves_of(days)
     compared = figure("comparisons_by_day").value
     lower, upper, agreement, fallback = zip(*_by_day(compared, days), strict=True)
-    incidents = {f"{change.at:%Y-%m-%d}" for change in changes if change.action in _INCIDENTS}
+    incidents = _incidents(days)
     return charts.chart(
         "line",
         [charts.day_label(day) for day in days],
@@ -101,6 +105,26 @@ def timeline() -> dict[str, Any]:
         title=_("The last 30 days, in percent"),
         most=100,
     )
+
+
+def moves_of(days: Sequence[str]) -> list[Change]:
+    """Return what is needed to draw the percentages: the last move of each day, after the last one before them.
+
+    However many rules of universities were changed, and where nothing moved before those days, what moved first.
+    """
+    moves = Change.objects.filter(_MOVES)
+    moved = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")
+    before = moves.filter(at__lt=_start(days)).first() or moves.order_by("pk").first()
+    return [*([before] if before else []), *moved]
+
+
+def _incidents(days: Sequence[str]) -> set[str]:
+    found = Change.objects.filter(at__gte=_start(days), action__in=_INCIDENTS).annotate(day=_DAY)
+    return {day.isoformat() for day in found.order_by().values_list("day", flat=True).distinct()}
+
+
+def _start(days: Sequence[str]) -> datetime:
+    return datetime.fromisoformat(days[0]).replace(tzinfo=UTC)
 
 
 def _by_day(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[tuple[float | None, ...]]:
@@ -136,11 +160,8 @@ def percents_by_day(changes: list[Change], phase: str, days: Sequence[str]) -> l
     if not moves:
         current = Controls.read(Rollout.current()).percents[phase]
         return [float(current)] * len(days)
-    value, at_end = moves[0][1], []
-    for day in days:
-        value = next((after for moved, _before, after in reversed(moves) if moved == day), value)
-        at_end.append(value)
-    return at_end
+    first = moves[0][1]
+    return [next((after for moved, _before, after in reversed(moves) if moved <= day), first) for day in days]
 
 
 def _percent_in(controls: dict[str, Any], phase: str) -> float | None:

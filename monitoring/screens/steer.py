@@ -23,6 +23,7 @@ from profiles.rollout import changes, rules
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.models import PHASES, Rollout
 from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.sentences import Sentence, number
 
 PEOPLE_SHOWN = 10
 
@@ -34,12 +35,19 @@ ACTS: dict[str, tuple[Promise, Act]] = {
 }
 
 
+# As long as the column's longest; whatever is longer no page has filled in, and Python reads no number of any length.
+_REVISION_DIGITS = 19
+
+
 def order_of(request: HttpRequest, *, is_dry_run: bool = False) -> Order:
+    """Return what the form orders; refuse one whose revision no page has filled in."""
     revision = request.POST.get("revision", "")
+    if revision and not (revision.isdecimal() and len(revision) <= _REVISION_DIGITS):
+        raise ChangeRefused(Sentence("The form was altered on its way: open the page anew"))
     return Order(
         request.user.get_username(),
         request.POST.get("reason", ""),
-        int(revision) if revision.isdecimal() else None,
+        int(revision) if revision else None,
         is_dry_run,
         is_forced="force" in request.POST and request.user.has_perm(FORCE),
     )
@@ -57,8 +65,8 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
             refusal = str(refused)
     rollout = Rollout.current()
     title = _("Phase %(n)d · %(title)s") % {"n": phase, "title": TITLES[phase - 1]}
-    current = rules.shown(Controls.read(rollout).percents[name])
-    context = {"phase": phase, "current": current, "wanted": wanted, "steps": _steps(phase)}
+    current = number(rules.shown(Controls.read(rollout).percents[name]))
+    context = {"phase": phase, "current": current, "wanted": wanted, "told": number(wanted), "steps": _steps(phase)}
     return page(
         request, "step.html", title, refusal=refusal, rollout=rollout, may=may(request), **_given(request), **context
     )

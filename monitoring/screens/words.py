@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
 from typing import Any
 
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
@@ -39,6 +42,8 @@ ROLES: dict[str, Promise] = {
 _KEPT: dict[str, Promise] = {
     "university": T("university id"),
     "phase": T("phase"),
+    "percent": T("percent"),
+    "due_at": T("due at"),
     "allowed": T("allowed"),
     "expires_at": T("expires at"),
     "out_s": T("out of the cache after, s"),
@@ -88,8 +93,8 @@ def _value(name: str, value: Any) -> str:
 
 def change(row: Change) -> str:
     """Return what an audit row tells, in a line."""
-    if row.action == "scope":
-        return _scope(row)
+    if row.action in _LINES:
+        return _LINES[row.action](row)
     moved = [*_moves(row.before.get("percents", {}), row.after.get("percents", {}))]
     for kind in ("switches", "everyone"):
         moved += _moves(row.before.get(kind, {}), row.after.get(kind, {}))
@@ -119,6 +124,25 @@ def _scope(row: Change) -> str:
     return _("University %(university)d is kept out of phase %(phase)d") % words
 
 
+def _plan(row: Change) -> str:
+    told = row.after or row.before
+    due_at = timezone.localtime(datetime.fromisoformat(told["due_at"]))
+    words = {"deed": row.get_action_display(), "phase": told["phase"], "percent": number(told["percent"])}
+    words["at"] = date_format(due_at, "j E Y, H:i T")
+    return _("%(deed)s: phase %(phase)d to %(percent)s %% on %(at)s") % words
+
+
+def _deletion(row: Change) -> str:
+    return "; ".join(f"{row.get_action_display()}: {name_of(name)}" for name in row.before["percents"])
+
+
+# What is no change of something that stays.
+_LINES: dict[str, Callable[[Change], str]] = {
+    Action.SCOPE: _scope,
+    Action.PLAN: _plan,
+    Action.CANCEL: _plan,
+    Action.DELETE: _deletion,
+}
 ACTORS: dict[str, Promise] = {
     "migrate": T("installation"),
     "conductor": T("conductor"),

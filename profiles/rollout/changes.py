@@ -5,8 +5,7 @@ Each change locks the one row of the rollout, keeps the rules, counts the revisi
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import replace
 from datetime import datetime
@@ -19,14 +18,13 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from profiles.rollout import rules
-from profiles.rollout.controls import Controls, Outcome, flag_as_json
+from profiles.rollout.controls import Controls, Outcome, plan_as_json
 from profiles.rollout.decision import forget_state
 from profiles.rollout.lock import locked_rollout, patient_transaction
 from profiles.rollout.models import (
     EMERGENCY_STOP,
     PHASES,
     REASON_LENGTH,
-    SHADOW,
     SWITCHES,
     Change,
     Flag,
@@ -52,13 +50,13 @@ def _change(action: str, order: Order, edit: Callable[[Controls], None]) -> Outc
         edit(after)
         outcome = Outcome(before, after, rollout.revision, order.is_dry_run)
         if outcome.is_change and not order.is_dry_run:
-            _write(rollout, before, after)
+            write(rollout, before, after)
             record(rollout, action, order, before.as_json(), after.as_json())
             outcome = replace(outcome, revision=rollout.revision)
     return outcome
 
 
-def _write(rollout: Rollout, before: Controls, after: Controls) -> None:
+def write(rollout: Rollout, before: Controls, after: Controls) -> None:
     for name, percent in after.percents.items():
         if percent != before.percents[name] or name in before.everyone:
             Flag.objects.filter(name=name).update(
@@ -81,12 +79,12 @@ def record(rollout: Rollout, action: str, order: Order, before: dict[str, Any], 
     rollout.revised_at = Now()
     rollout.save()
     told = {"before": before, "after": after, "evidence": order.evidence, "is_forced": order.is_forced}
-    _leave_row(action, order, revision=rollout.revision, **told)
+    leave_row(action, order, revision=rollout.revision, **told)
     # Within this transaction too: whoever decides next in it, decides by what was just written.
     forget_state()
 
 
-def _leave_row(action: str, order: Order, **told: Any) -> None:
+def leave_row(action: str, order: Order, **told: Any) -> None:
     reason, sentence = to_columns(order.reason, REASON_LENGTH)
     Change.objects.create(by=order.by[:150], action=action, reason=reason, sentence=sentence, **told)
     transaction.on_commit(forget_state)
@@ -180,7 +178,7 @@ def latch(order: Order) -> None:
     """
     with patient_transaction(_LATCH_PATIENCE_MS):
         Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
-        _leave_row("latch", order, revision=Rollout.current().revision)
+        leave_row("latch", order, revision=Rollout.current().revision)
 
 
 def resume(order: Order) -> Outcome:
@@ -213,6 +211,7 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
         rules.refuse_stale(order.expected_revision, rollout.revision)
         controls = Controls.read(rollout)
         controls.moved(name, wanted)
+        _refuse_twice(rules.phase_number(name), wanted, due_at)
         planned = Plan(
             phase=rules.phase_number(name),
             percent=wanted,
@@ -223,7 +222,29 @@ def plan(phase: object, percent: object, due_at: datetime, order: Order) -> Plan
         )
         if not order.is_dry_run:
             planned.save()
+            # Without counting the revision, which would make this very step void.
+            leave_row("plan", order, revision=rollout.revision, after=plan_as_json(planned))
     return planned
+
+
+def _refuse_twice(phase: int, percent: Decimal, due_at: datetime) -> None:
+    same = Plan.objects.filter(state=PlanState.PLANNED, phase=phase, percent=percent, due_at=due_at)
+    if same.exists():
+        raise ChangeRefused(Sentence("This step is planned already"))
+
+
+def cancel(pk: int, order: Order) -> bool:
+    """Drop a step that is still planned; tell whether it was. It needs no revision: nothing is changed by it."""
+    rules.refuse_unreasoned(order.reason)
+    with transaction.atomic():
+        planned = Plan.objects.select_for_update().filter(pk=pk, state=PlanState.PLANNED).first()
+        if planned is None:
+            return False
+        planned.state = PlanState.DROPPED
+        planned.outcome, planned.sentence = to_columns(Sentence("Cancelled by %(by)s", {"by": order.by}), REASON_LENGTH)
+        planned.save()
+        leave_row("cancel", order, revision=Rollout.current().revision, before=plan_as_json(planned))
+    return True
 
 
 def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
@@ -241,51 +262,6 @@ def set_scope(scope: Scope, order: Order, *, is_removal: bool = False) -> None:
             scope.reason = scope.reason or str(order.reason)
             scope.save()
         record(rollout, "scope", order, rule if is_removal else {}, {} if is_removal else rule)
-
-
-@contextmanager
-def saving(flag: Flag) -> Iterator[None]:
-    """Keep the rules around ``Flag.save()``: they hold for code, forms and shells that know nothing of this module."""
-    order = Order(flag.change_by or "code", flag.change_reason or Sentence("Saved by code, without a reason"))
-    with (_saving_phase if flag.name in PHASES else _saving_other)(flag, order):
-        yield
-
-
-@contextmanager
-def _saving_other(flag: Flag, order: Order) -> Iterator[None]:
-    flag.percent = rules.percentage(flag.percent)
-    was = Flag.objects.filter(pk=flag.pk).first()
-    before, after = flag_as_json(was) if was else {}, flag_as_json(flag)
-    with transaction.atomic():
-        yield
-        if before != after and flag.name != SHADOW:
-            # A flag of another app decides nothing of the rollout: it makes no planned step void.
-            _leave_row("save", order, revision=Rollout.current().revision, before=before, after=after)
-        elif before and before != after:
-            note("save", order, after, before=before)
-    transaction.on_commit(forget_state)
-
-
-@contextmanager
-def _saving_phase(flag: Flag, order: Order) -> Iterator[None]:
-    with locked_rollout() as rollout:
-        rules.refuse_own_salt(flag)
-        before = Controls.read(rollout)
-        after = deepcopy(before)
-        after.percents = before.moved(flag.name, flag.percent)
-        after.everyone.pop(flag.name, None)
-        if flag.everyone is not None:
-            after.everyone[flag.name] = flag.everyone
-        if flag.everyone and not before.everyone.get(flag.name):
-            before.refuse_raise()
-        flag.percent = after.percents[flag.name]
-        if before == after:
-            yield
-            return
-        flag.moved_at = timezone.now()
-        yield
-        _write(rollout, before, after)
-        record(rollout, "save", order, before.as_json(), after.as_json())
 
 
 def note(action: str, order: Order, told: dict[str, Any], *, before: dict[str, Any] | None = None) -> None:

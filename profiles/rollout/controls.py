@@ -10,7 +10,7 @@ from typing import Any
 from waffle.models import Switch
 
 from profiles.rollout import rules
-from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Rollout
+from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Plan, Rollout
 from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Said, Sentence, to_columns
 
@@ -72,6 +72,10 @@ def flag_as_json(flag: Flag) -> dict[str, Any]:
     """Return one flag as the audit keeps it; those of other apps are in no Controls."""
     told: dict[str, Any] = {"percents": {flag.name: rules.shown(flag.percent)}}
     return told if flag.everyone is None else told | {"everyone": {flag.name: flag.everyone}}
+
+
+def plan_as_json(plan: Plan) -> dict[str, Any]:
+    return {"phase": plan.phase, "percent": rules.shown(plan.percent), "due_at": plan.due_at.isoformat()}
 
 
 @dataclass(frozen=True, slots=True)

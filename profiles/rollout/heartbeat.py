@@ -116,6 +116,10 @@ class Convergence:
     def is_complete(self) -> bool:
         return not self.behind
 
+    def has_living(self, kind: str) -> bool:
+        """Tell whether a process of this kind (web, inbox, worker, beat) is alive."""
+        return any(process.startswith(f"{kind}-") for process in (*self.reached, *self.behind))
+
     @property
     def living(self) -> int:
         return len(self.reached) + len(self.behind)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from profiles.rollout.sentences import Said, from_columns, to_columns
+from profiles.rollout.sentences import Said, from_columns, number, to_columns
 
 PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
@@ -80,10 +80,16 @@ class Flag(AbstractUserFlag):
         return is_flag_active(self.name, None, None)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        from profiles.rollout import changes  # noqa: PLC0415 (it writes the models of this module)
+        from profiles.rollout.saving import saving  # noqa: PLC0415 (it writes the models of this module)
 
-        with changes.saving(self):
+        with saving(self):
             super().save(*args, **kwargs)
+
+    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
+        from profiles.rollout.saving import deleting  # noqa: PLC0415 (it writes the models of this module)
+
+        with deleting(self):
+            return super().delete(*args, **kwargs)
 
 
 class OnBreach(models.TextChoices):
@@ -151,6 +157,10 @@ class Action(models.TextChoices):
     ON_BREACH = "on-breach", _("On a breach")
     SCOPE = "scope", _("Rule for a university")
     SAVE = "save", _("Saved by code")
+    FLAG = "flag", _("Flag changed")
+    DELETE = "delete", _("Flag deleted")
+    PLAN = "plan", _("Step planned")
+    CANCEL = "cancel", _("Planned step cancelled")
     REHEARSAL = "rehearsal", _("The way back was rehearsed")
     SCHEMA = "schema", _("Schema taken back")
 
@@ -258,7 +268,7 @@ class Plan(models.Model):
         verbose_name_plural = _("planned steps")
 
     def __str__(self) -> str:
-        return f"{self.phase}: {self.percent} %"
+        return f"{self.phase}: {number(str(self.percent))} %"
 
     @property
     def text(self) -> str:

@@ -38,6 +38,8 @@ class Sentence:
 # An operator's own words are a string, in whatever language.
 Said: TypeAlias = Sentence | str
 
+# What reading one raises that another release kept: a word that its text asks for is missing, or of another kind.
+UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 _LIST = "%(sentences)s"
 # As code writes a number or a percentage into a word: “98.5”, “98.5 %”.
 _FRACTION = re.compile(r"([+-]?\d+)\.(\d+)(\s?%)?")
@@ -56,11 +58,22 @@ def to_columns(said: Said, limit: int) -> tuple[str, Kept | None]:
 
 
 def from_columns(text: str, kept: Kept | None) -> Said:
-    """Return what is kept; the text where there is no sentence, or that of an earlier text.
+    """Return what is kept; the text where there is no sentence, that of an earlier text, or one that cannot be read.
 
     The release before writes texts, and leaves the column beside them as it was.
     """
-    return Sentence.from_json(kept) if kept and kept["text"] == text else text
+    is_of_text = isinstance(kept, dict) and kept.get("text") == text
+    return (readable(kept) or text) if is_of_text else text
+
+
+def readable(kept: Any) -> Sentence | None:
+    """Return a sentence that ``str()`` can read in the language that is active; None for one that another code kept."""
+    try:
+        sentence = Sentence.from_json(kept)
+        str(sentence)
+    except UNREADABLE:
+        return None
+    return sentence
 
 
 def number(text: str) -> str:

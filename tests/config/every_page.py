@@ -100,6 +100,8 @@ def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     Plan.objects.create(
         phase=3, percent=Decimal("12.5"), due_at=until, revision=1, by="анна", reason="замер", outcome="итог"
     )
+    planned = changes.plan(4, 1, until, Order("анна", "замер"))
+    changes.cancel(planned.pk, Order("анна", "замер"))
     return {"alert": alert.pk}
 
 

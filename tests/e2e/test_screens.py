@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 import pytest
+from django.contrib.sessions.models import Session
 from playwright.sync_api import Browser
 
 from profiles.rollout.models import PHASES, Change, Flag
@@ -73,6 +74,20 @@ def test_a_page_that_is_not_answered_says_how_old_its_numbers_are(watched: Watch
     banner.wait_for(state="hidden", timeout=9000)
     # What htmx and the browser say of the requests that were cut off.
     watched.complaints.clear()
+
+
+@pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/", "/admin/cache/"])
+def test_a_page_whose_reader_is_logged_out_says_so(watched: Watched, path: str) -> None:
+    page = watched.open(path)
+    banner = page.locator("[data-logged-out]")
+    assert not banner.is_visible()
+    Session.objects.all().delete()
+    banner.wait_for(timeout=9000)
+    assert not page.locator("[data-stale]").is_visible(), "the system does answer"
+    assert re.search(r"\d\d:\d\d:\d\d (UTC|GMT)", banner.inner_text())
+    assert watched.faults() == []
+    banner.locator("a").click()
+    page.wait_for_url(f"**/admin/login/?next={path}")
 
 
 def test_a_page_that_waits_for_its_answer_does_so_too(watched: Watched) -> None:

@@ -54,8 +54,16 @@ def test_status_says_how_old_an_old_check_is(phases: Phases) -> None:
     phases(100, 100, 25)
     check = GateCheck.objects.create(phase=3, gate="quality", verdict=Verdict.PASS)
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
+    Flag.objects.update(moved_at=timezone.now() - timedelta(hours=1))
     GateCheck.objects.filter(pk=check.pk).update(at=timezone.now() - timedelta(minutes=12))
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed (as of 12 min ago)")
+
+
+def test_status_tells_no_verdict_of_the_step_before(phases: Phases) -> None:
+    phases(100, 100, 25)
+    GateCheck.objects.create(phase=3, gate="quality", verdict=Verdict.PASS)
+    Flag.objects.filter(name=PHASES[2]).update(moved_at=timezone.now())
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %")
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)

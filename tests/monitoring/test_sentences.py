@@ -101,7 +101,7 @@ def test_every_page_is_in_the_readers_language(operator: Client, language: str, 
 def test_the_evidence_of_a_change_is_too(operator: Client, language: str) -> None:
     change = Change.objects.get(action="pause")
     page = operator.get(f"/admin/rollout/change/{change.pk}/change/", headers={"Accept-Language": language})
-    shown = {"en": "Tripwire: fail — agreement at most", "ru": "Растяжка: не выполнено — согласие не больше"}
+    shown = {"en": "Tripwire: fail — agreement at most", "ru": "Предохранитель: не выполнено — согласие не больше"}
     assert shown[language] in page.content.decode()
 
 

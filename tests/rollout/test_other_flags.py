@@ -9,7 +9,7 @@ from django.test import Client
 from django.utils import translation
 
 from monitoring.screens import words
-from profiles.rollout.models import Change, Flag, Rollout
+from profiles.rollout.models import SHADOW, Change, Flag, Rollout
 from tests.conftest import Phases
 
 pytestmark = pytest.mark.django_db
@@ -34,6 +34,34 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     assert told(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
     assert words.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
+    assert change.action == "flag", "it was no code that changed it"
+
+
+def test_a_share_changed_by_hand_is_called_so(client: Client, phases: Phases, superadmin: User) -> None:
+    client.force_login(superadmin)
+    shadow = Flag.objects.get(name=SHADOW)
+    client.post(f"/admin/rollout/flag/{shadow.pk}/change/", {"percent": "7", "reason": "less load", "note": ""})
+    assert Change.objects.latest("pk").action == "flag"
+    shadow.percent = Decimal(9)
+    shadow.save()
+    assert Change.objects.latest("pk").action == "save"
+
+
+@pytest.mark.parametrize("is_by_command", [True, False])
+def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: bool) -> None:
+    revision = Rollout.current().revision
+    if is_by_command:
+        call_command("waffle_delete", "--flags", NAME)
+    else:
+        flag.change_by, flag.change_reason = "anna", "its page is gone"
+        flag.delete()
+    change = Change.objects.latest("pk")
+    assert told(change)[2:] == ({"percents": {NAME: "5"}}, {})
+    assert told(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
+    assert (change.action, change.revision) == ("delete", revision)
+    with translation.override("en"):
+        assert words.change(change) == f"Flag deleted: {NAME}"
+    assert not Flag.objects.filter(name=NAME).exists()
 
 
 def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
@@ -67,3 +95,32 @@ def test_the_admin_asks_for_a_reason_and_names_the_operator(flag: Flag, client: 
         {"percents": {NAME: "5"}},
         {"percents": {NAME: "7"}},
     )
+
+
+@pytest.mark.parametrize("name", [NAME, SHADOW])
+def test_a_form_of_an_earlier_revision_is_refused(
+    flag: Flag, phases: Phases, client: Client, superadmin: User, name: str
+) -> None:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    percent = Flag.objects.get(name=name).percent
+    page = f"/admin/rollout/flag/{Flag.objects.get(name=name).pk}/change/"
+    given = {"percent": "7", "reason": "less load", "note": "", "expect_revision": str(Rollout.current().revision - 1)}
+    assert "Somebody else changed the rollout" in client.post(page, given).content.decode()
+    assert Flag.objects.get(name=name).percent == percent
+
+
+def test_a_form_of_an_earlier_percentage_is_refused(
+    flag: Flag, phases: Phases, client: Client, superadmin: User
+) -> None:
+    """The flag of another app moves without the revision."""
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    page = f"/admin/rollout/flag/{flag.pk}/change/"
+    shown = client.get(page).context["adminform"].form
+    given = {"percent": "7", "reason": "less load", "note": ""}
+    given |= {name: str(shown[name].value()) for name in ("expect_revision", "expect_percent")}
+    call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
+    refused = client.post(page, given).content.decode()
+    assert "Somebody else changed the flag: it is at 12.5 %, not 5 %" in refused
+    assert Flag.objects.get(name=NAME).percent == Decimal("12.5")

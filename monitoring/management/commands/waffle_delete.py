@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import ExitStack
 from typing import Any
 
 from django.core.management.base import CommandError
 from waffle.management.commands import waffle_delete
 
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
+from config import shell
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Flag
+from profiles.rollout.saving import deleting
 
 _OURS = {*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP}
 
@@ -19,4 +22,8 @@ class Command(waffle_delete.Command):
         for kind in ("flag_names", "switch_names"):
             if ours := sorted(_OURS & set(options[kind] or ())):
                 raise CommandError(f"{ours[0]} steers the rollout and is not deleted: set it to 0, or turn it off")
-        super().handle(*args, **options)
+        with ExitStack() as audited:
+            for flag in Flag.objects.filter(name__in=options["flag_names"] or ()):
+                flag.change_by = shell.login()
+                audited.enter_context(deleting(flag))
+            super().handle(*args, **options)

@@ -115,27 +115,33 @@
     // A page that asks for itself, and is not answered, says of when its numbers are: three answers may be missing.
     const POLLS = "[hx-trigger^='every']";
     const PATIENCE_MS = 15000;
+    const REFUSED = [401, 403];
+
+    // Whoever is logged out gets the page of the log-in, with 200.
+    const isLoggedOut = (xhr) => REFUSED.includes(xhr.status) || xhr.responseURL.includes("/login/");
 
     function watchAge() {
-        const told = document.querySelector("[data-stale]");
-        if (!told) return;
+        const silent = document.querySelector("[data-stale]");
+        const out = document.querySelector("[data-logged-out]");
+        if (!silent || !out) return;
         let answeredAt = new Date();
-        const show = (isStale) => {
-            if (isStale && told.hidden) {
-                const format = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
-                told.querySelector("time").textContent = answeredAt.toLocaleTimeString(document.documentElement.lang, format);
+        const show = (shown) => {
+            for (const told of [silent, out]) {
+                if (told === shown && told.hidden) {
+                    const format = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
+                    told.querySelector("time").textContent = answeredAt.toLocaleTimeString(document.documentElement.lang, format);
+                }
+                told.hidden = told !== shown;
             }
-            told.hidden = !isStale;
         };
         document.body.addEventListener("htmx:afterRequest", ({ detail }) => {
             if (!detail.elt.matches(POLLS)) return;
-            // Whoever is logged out gets the page of the log-in, with 200.
-            const isAnswered = detail.successful && !detail.xhr.responseURL.includes("/login/");
-            if (isAnswered) answeredAt = new Date();
-            show(!isAnswered);
+            if (isLoggedOut(detail.xhr)) return show(out);
+            if (detail.successful) answeredAt = new Date();
+            show(detail.successful ? null : silent);
         });
         setInterval(() => {
-            if (document.querySelector(POLLS) && new Date() - answeredAt > PATIENCE_MS) show(true);
+            if (out.hidden && document.querySelector(POLLS) && new Date() - answeredAt > PATIENCE_MS) show(silent);
         }, 1000);
     }
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from monitoring.history import start_of
 from monitoring.models import Snapshot, Span
-from monitoring.screens import past
+from monitoring.screens import home, past
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 MEGABYTE = 1024 * 1024
@@ -27,6 +27,16 @@ def test_memory_is_drawn_under_its_limit(operator: Client) -> None:
     assert (set(taken["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
     assert len(limit["data"]) == len(drawn["labels"])
     assert operator.get("/admin/cache/").context["memory"]["series"]
+
+
+def test_without_a_connection_nothing_was_answered(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    operator.cookies["django_language"] = "en"
+    assert "answered in" in operator.get("/admin/live/cache/").content.decode()
+    found = home.cache() | {"redis_connected": False, "last_error": "info: ConnectionError", "latency_ms": 501.1}
+    monkeypatch.setattr(home, "cache", lambda: found)
+    page = operator.get("/admin/live/cache/").content.decode()
+    assert "down" in page
+    assert "501" not in page
 
 
 @pytest.mark.parametrize("limit", [None, 0])

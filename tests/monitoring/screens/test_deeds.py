@@ -10,11 +10,13 @@ import pytest
 from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
+from django.utils.formats import date_format
 
 from employees.models import University
 from monitoring import steering
 from monitoring.screens.deeds import DEEDS
+from monitoring.trail import entries
 from profiles.rollout import changes
 from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
 from profiles.rollout.rules import Order
@@ -65,7 +67,49 @@ def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
     assert "The planned step is cancelled." in operator.post(cancel, follow=True).content.decode()
     plan.refresh_from_db()
     assert (plan.state, plan.text) == (PlanState.DROPPED, "Cancelled by root")
+    count = Change.objects.count()
     assert "This step is not planned any more." in operator.post(cancel, follow=True).content.decode()
+    assert Change.objects.count() == count
+
+
+def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_trail(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    revision = Rollout.current().revision
+    due_at = timezone.now().replace(minute=5) + timedelta(days=1)
+    plan = changes.plan(3, "50", due_at, Order("anna", "tonight"))
+    other = changes.plan(3, "50", due_at + timedelta(hours=1), Order("anna", "tonight"))
+    operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "too early"})
+    operator.post(f"/admin/steer/plan/{other.pk}/cancel/")
+    with translation.override("en"):
+        told = [(entry.by, entry.what, entry.reason) for entry in entries(kind="rollout", limit=4)]
+        at = date_format(timezone.localtime(due_at), "j E Y, H:i T")
+    assert told[0][::2] == ("root", "Cancelled without a reason")
+    assert told[1] == ("root", f"Planned step cancelled: phase 3 to 50 % on {at}", "too early")
+    assert told[3] == ("anna", f"Step planned: phase 3 to 50 % on {at}", "tonight")
+    assert Rollout.current().revision == revision, "a step stays in force when another one is planned"
+    out = StringIO()
+    call_command("rollout", "history", stdout=out)
+    assert "cancelled: phase 3 to 50 % at" in " ".join(out.getvalue().split())
+    page = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
+    assert "due_at" not in page
+
+
+def test_a_step_is_not_cancelled_for_a_reason_that_is_no_text(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    plan = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    page = operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "x" * 501}, follow=True)
+    assert "A reason is text of at most 500 characters" in page.content.decode()
+    assert Plan.objects.get().state == PlanState.PLANNED
+
+
+def test_the_same_step_is_planned_once(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 25)
+    form = given(phase="3", percent="50", due_at=in_hours(12))
+    operator.post("/admin/steer/plan/", form)
+    answer = operator.post("/admin/steer/plan/", form)
+    assert "This step is planned already" in answer.content.decode()
+    changes.cancel(Plan.objects.get().pk, Order("root", "later"))
+    assert operator.post("/admin/steer/plan/", form).status_code == 302
 
 
 def test_who_may_only_look_cancels_nothing(client: Client, phases: Phases) -> None:
@@ -87,7 +131,8 @@ def test_each_moment_of_a_plan_names_its_zone(operator: Client, phases: Phases) 
     assert re.search(r"When, by the clock of the system: it is \d\d:\d\d UTC now", form)
     due_at = in_hours(12)
     page = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at), follow=True)
-    assert page.content.decode().count(f"{due_at[-5:]} UTC") == 2
+    # In the message, in the list of steps and among the latest changes.
+    assert page.content.decode().count(f"{due_at[-5:]} UTC") == 3
 
 
 @pytest.mark.parametrize("wrong", [{"due_at": in_hours(-1)}, {"percent": "101"}, {"reason": " "}, {"phase": "7"}])

@@ -6,9 +6,12 @@ from datetime import UTC, datetime, timedelta
 import pytest
 import time_machine
 from django.test import Client
+from django.utils import timezone
 
 from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert
+from profiles.rollout.models import Flag, Heartbeat
+from tests.conftest import Phases
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
@@ -23,6 +26,40 @@ def test_errors_are_a_share_of_what_is_finished_within_24_hours(operator: Client
             row(state)
         told = operator.get("/admin/live/home/").context["traffic"]
     assert (told["received"], told["failed"], told["share"], told["is_bad"]) == (10, 1, 25.0, True)
+
+
+@pytest.mark.parametrize(
+    ("living", "age", "told"),
+    [
+        ("inbox-host-1", timedelta(seconds=45), "The worker is at it."),
+        ("inbox-host-1", timedelta(minutes=6), "It lags: the oldest waits for more than 5"),
+        ("web-host-1", timedelta(seconds=45), "No process of the inbox is alive"),
+    ],
+)
+def test_the_inbox_says_whether_somebody_is_at_it(operator: Client, living: str, age: timedelta, told: str) -> None:
+    operator.cookies["django_language"] = "en"
+    Heartbeat.objects.create(process=living, revision=0)
+    row(State.PENDING, age=age)
+    page = operator.get("/admin/live/home/").content.decode()
+    card = page.partition('<div id="home-inbox">')[2].partition("</section>")[0]
+    assert told in card
+    assert ("The worker is at it." in card) == (told == "The worker is at it.")
+
+
+def test_a_process_that_is_silent_works_on_nothing(operator: Client) -> None:
+    operator.cookies["django_language"] = "en"
+    Heartbeat.objects.create(process="inbox-host-1", revision=0, seen_at=timezone.now() - timedelta(seconds=45))
+    row(State.PENDING, age=timedelta(seconds=45))
+    assert "No process of the inbox is alive" in operator.get("/admin/live/home/").content.decode()
+
+
+def test_each_phase_says_when_it_was_changed(operator: Client, phases: Phases) -> None:
+    operator.cookies["django_language"] = "en"
+    phases(100, 100, 25)
+    Flag.objects.update(moved_at=timezone.now() - timedelta(days=3))
+    page = operator.get("/admin/live/home/").content.decode()
+    cards = [page.partition(f'id="home-phase-{n}"')[2].partition("</a>")[0] for n in (1, 2, 3, 4)]
+    assert [" ".join(card.split()).count("Last change 3 d ago") for card in cards] == [1, 1, 1, 1]
 
 
 @pytest.mark.parametrize(

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.test import Client
+from django.utils import timezone
 
 from monitoring.models import Signature
 from monitoring.screens.emergency import confirmation
 from profiles.rollout.heartbeat import pulse
-from profiles.rollout.models import PHASES, Change, Flag, Rollout
+from profiles.rollout.models import PHASES, Change, Flag, Plan, Rollout
 from tests.conftest import Phases
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -88,6 +91,32 @@ def test_nonsense_is_refused_in_words(operator: Client, phases: Phases, fields: 
     assert answer.status_code == 200
     assert b'role="alert"' in answer.content or not fields.get("percent", "5")
     assert percent(3) == 25
+
+
+@pytest.mark.parametrize("revision", ["9" * 5000, "1e3", "-1"], ids=["long", "float", "negative"])
+@pytest.mark.parametrize(
+    ("path", "fields"),
+    [
+        (STEP, {"percent": "5"}),
+        ("/admin/steer/pause/", {}),
+        ("/admin/steer/resume/", {}),
+        (
+            "/admin/steer/plan/",
+            {"phase": "3", "percent": "50", "due_at": f"{timezone.localtime() + timedelta(days=1):%Y-%m-%dT%H:%M}"},
+        ),
+        ("/admin/steer/on-breach/", {"on_breach": "roll-back"}),
+        ("/admin/emergency/", {}),
+    ],
+)
+def test_an_altered_revision_is_refused_in_words(
+    operator: Client, phases: Phases, path: str, fields: dict[str, str], revision: str
+) -> None:
+    phases(100, 100, 25)
+    before = Rollout.current().revision
+    answer = operator.post(path, given(word=confirmation(), **fields) | {"revision": revision})
+    assert (answer.status_code, Rollout.current().revision) == (200, before)
+    assert "The form was altered on its way" in answer.content.decode()
+    assert not Plan.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["/admin/steer/0/", "/admin/steer/5/", "/admin/steer/nonsense/"])

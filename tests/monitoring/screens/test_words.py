@@ -14,6 +14,7 @@ from monitoring.screens.phases import Told
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
+from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
 
@@ -100,3 +101,37 @@ def test_what_has_just_happened_is_not_told_in_seconds() -> None:
     with translation.override("en"):
         assert [ago(now), ago(now - timedelta(seconds=7))] == ["just now", "7\u00a0s ago"]
         assert ago(now + timedelta(seconds=2)) == "just now", "by another machine's clock"
+
+
+@pytest.mark.parametrize(("language", "mark", "other"), [("ru", ",", "."), ("en", ".", ",")])
+def test_a_percentage_has_the_readers_decimal_mark(
+    operator: Client, phases: Phases, language: str, mark: str, other: str
+) -> None:
+    phases(100, 100, 12.5)
+    told = {
+        "/admin/live/home/": ["12.5"],
+        "/admin/live/rollout/": ["12.5"],
+        "/admin/steer/3/?percent=12.75": ["12.5", "12.75"],
+        "/admin/checklist/items/": ["12.5"],
+    }
+    for path, percents in told.items():
+        shown = " ".join(texts(operator, path, language))
+        for percent in percents:
+            assert percent.replace(".", mark) in shown, path
+            assert percent.replace(".", other) not in shown, path
+    due_at = f"{timezone.localtime() + timedelta(days=1):%Y-%m-%dT%H:%M}"
+    operator.cookies["django_language"] = language
+    form = {"phase": "4", "percent": "0.5", "due_at": due_at, "reason": "r"}
+    page = operator.post("/admin/steer/plan/", form, follow=True).content.decode()
+    assert f"0{mark}5 %" in page
+    assert f"0{other}5 %" not in page
+
+
+def test_what_a_browser_reads_keeps_the_point(operator: Client, phases: Phases) -> None:
+    phases(100, 100, 12.5)
+    page = operator.get("/admin/live/home/", headers={"Accept-Language": "ru"}).content.decode()
+    assert "width: 12.500%" in page
+    form = operator.get("/admin/steer/3/?percent=12.75", headers={"Accept-Language": "ru"}).content.decode()
+    assert form.count('name="percent" value="12.75"') == 2
+    rollout = operator.get("/admin/live/rollout/", headers={"Accept-Language": "ru"}).content.decode()
+    assert "?percent=25" in rollout
