@@ -23,7 +23,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 from config import error_pages
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import Pulse
 from profiles.rollout.models import Plan, Rollout
 from profiles.rollout.rules import Order
 from tests.e2e import stage
@@ -177,7 +177,8 @@ class _Quiet(WSGIRequestHandler):
 
 
 def serve() -> str:
-    pulse.start("web")
+    for kind in ("web", "inbox"):
+        Pulse().start(kind)
     server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
