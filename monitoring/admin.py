@@ -83,6 +83,10 @@ class FlagForm(ReasonedForm):
         self.initial["percent"] = self.initial["expect_percent"] = rules.shown(self.instance.percent)
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
+    def clean_percent(self) -> str:
+        """Take the reader's decimal comma, which the model's own field would refuse."""
+        return str(self.cleaned_data["percent"]).replace(",", ".")
+
     def attempt(self, order: Order) -> None:
         if self.instance.name in PHASES:
             steering.set_percent(self.instance.name, self.cleaned_data.get("percent"), order)

@@ -3,6 +3,8 @@
 Neither profiles nor updates know of universities: here they are kept to those whom employees.access lets.
 """
 
+from functools import reduce
+from operator import or_
 from typing import Any
 
 from django.contrib import admin
@@ -18,11 +20,14 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from employees.admin import admin_scope
+from employees.history.models import EmployeeVersion, UniversityVersion
+from employees.models import BackfillRun, MaxIdJob
 from monitoring.screens import words
 from monitoring.screens.access import of_everybody
 from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.admin_log import LoggedByCode, ToldAdmin
 from profiles.models import PhoneLink, Profile
+from profiles.rollout.models import Change, Plan
 from profiles.tombstones import Erasure
 from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
@@ -79,6 +84,18 @@ def _without(rows: list[Any], beginnings: tuple[str, ...]) -> list[Any]:
     return [row for row in kept if row and not (isinstance(row, str) and row.startswith(beginnings))]
 
 
+# Each with the field that names the user: by number, or by the login alone.
+_TRACES: list[tuple[QuerySet[Any], str, str]] = [
+    (LogEntry.objects.all(), "user", "pk"),
+    (EmployeeVersion.objects.all(), "history_user", "pk"),
+    (UniversityVersion.objects.all(), "history_user", "pk"),
+    (BackfillRun.objects.all(), "requested_by", "pk"),
+    (MaxIdJob.objects.all(), "requested_by", "pk"),
+    *((rows, "by", "username") for rows in (Change.objects.all(), Plan.objects.all(), Replay.objects.all())),
+    *((rows, "by", "username") for rows in (RawLook.objects.all(), Erasure.objects.all())),
+]
+
+
 @admin.register(User)
 class PeopleAdmin(WithoutJoins, ToldAdmin, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
@@ -87,10 +104,9 @@ class PeopleAdmin(WithoutJoins, ToldAdmin, UserAdmin, ModelAdmin):  # type: igno
     list_display = ("username", "email", "is_staff", "is_superuser", "last_login")
 
     def kept(self, objs: Any) -> list[str]:
-        """Keep whoever did something: with the user their rows of the audit trail would go."""
-        acted = User.objects.filter(
-            Exists(LogEntry.objects.filter(user=OuterRef("pk"))), pk__in=[one.pk for one in objs]
-        )
+        """Keep whoever did something: their rows would go, or name nobody, or whoever takes the free name next."""
+        traces = [Exists(rows.filter(**{field: OuterRef(name)})) for rows, field, name in _TRACES]
+        acted = User.objects.filter(reduce(or_, traces), pk__in=[one.pk for one in objs])
         text = _("%s: their deeds are in the audit trail, and would go from it; take “active” away instead")
         return [text % user.get_username() for user in acted.order_by("pk")]
 

@@ -88,7 +88,7 @@ def _log(row: LogEntry) -> Entry:
         reason = str(said) if row.object_id else ""
         return Entry(row.action_time, str(row.user), "admin", about, reason, row.get_admin_url() or "")
     what = f"{kind}: {_name(row)}" if row.object_id else row.object_repr
-    reason = admin_log.change_told(row)
+    reason = _("Deleted") if row.is_deletion() else admin_log.change_told(row)
     return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")
 
 

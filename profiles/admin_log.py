@@ -76,8 +76,11 @@ def _label(field: str, row: LogEntry) -> str:
     fields = [*options.fields, *options.many_to_many] if options else []
     with translation.override(None):
         names = {capfirst(str(one.verbose_name)): one.verbose_name for one in fields}
-    translated = str(names.get(field) or translation.gettext(field))
-    return translation.gettext(field[:1].lower() + field[1:]) if translated == field else translated
+    if field in names:
+        return str(names[field])
+    translated, lower = translation.gettext(field), field[:1].lower() + field[1:]
+    found = translation.gettext(lower)
+    return found if translated == field and found != lower else translated
 
 
 class ToldAdmin(ModelAdmin):

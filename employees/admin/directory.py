@@ -184,6 +184,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             text = _("The first %(shown)d rows are shown; there are %(left)d more.")
             self.message_user(request, text % {"shown": MOST_PREVIEWED, "left": left}, messages.INFO)
         elif context.get("confirm_form") and not result.valid_rows():
+            self.get_tmp_storage_class()(name=context["confirm_form"].initial["import_file_name"]).remove()
             context["confirm_form"] = context["result"] = None
             self.message_user(request, _("Nothing would change: the directory has all of this file."), messages.INFO)
 

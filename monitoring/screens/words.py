@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
 from django.utils import timezone
@@ -164,10 +164,14 @@ def standing(told: Mapping[str, Any]) -> Iterator[str]:
         elif name in _OTHERS:
             yield f"{name_of(name)}: {_value(name, value)}"
         else:
-            yield f"{_KEPT.get(name, name)}: {_plain(value)}"
+            yield f"{_KEPT.get(name, name)}: {_plain(name, value)}"
 
 
-def _plain(value: Any) -> str:
+def _plain(name: str, value: Any) -> str:
+    if name in ("due_at", "expires_at") and value:
+        return date_format(datetime.fromisoformat(value).astimezone(UTC), "SHORT_DATETIME_FORMAT") + " UTC"
+    if name == "percent":
+        return f"{number(str(value))}\u00a0%"
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     return "—" if value is None else str(value)

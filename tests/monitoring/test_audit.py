@@ -181,3 +181,20 @@ def test_the_fields_of_a_form_are_named_in_the_readers_language(
     with translation.override(language):
         assert fields in entries(kind="admin")[0].reason.lower()
     assert fields in history.lower()
+
+
+def test_a_deletion_is_told_and_names_keep_their_letters(admin: Client, university: University) -> None:
+    employee = Employee.objects.create(phone="+79160000000", max_id="7", university=university)
+    data = {
+        "phone": "+79160000000",
+        "first_name": "Анна",
+        "last_name": "Ли",
+        "max_id": "8",
+        "university": university.pk,
+    }
+    assert admin.post(f"/admin/employees/employee/{employee.pk}/change/", data).status_code == HTTPStatus.FOUND
+    admin.post(f"/admin/employees/employee/{employee.pk}/delete/", {"post": "yes"})
+    with translation.override("en"):
+        deleted, changed = entries(kind="admin")[:2]
+    assert deleted.reason == "Deleted"
+    assert "MAX id" in changed.reason

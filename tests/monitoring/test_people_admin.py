@@ -8,7 +8,11 @@ from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Group, User
 from django.test import Client
 
+from employees.models import Employee, University
 from monitoring.screens import words
+from profiles.rollout import changes
+from profiles.rollout.rules import Order
+from webhooks.models import RawLook
 
 pytestmark = pytest.mark.django_db
 USERS, GROUPS = "/admin/auth/user/", "/admin/auth/group/"
@@ -39,6 +43,25 @@ def test_it_works(admin: Client) -> None:
     assert (User.objects.filter(pk=left.pk).exists(), LogEntry.objects.filter(user=left).count()) == (True, 1)
     assert admin.post(f"{USERS}{gone.pk}/delete/", {"post": "yes"}).status_code == 302
     assert not User.objects.filter(pk=gone.pk).exists()
+
+
+@pytest.mark.parametrize("trace", ["version", "change", "look"])
+def test_whoever_left_another_trace_stays(admin: Client, university: University, trace: str) -> None:
+    """Their rows would name the system, or whoever takes the login next."""
+    user = User.objects.create_user("left", is_staff=True)
+    if trace == "version":
+        employee = Employee(phone="+79160000000", university=university)
+        employee._history_user = user  # type: ignore[attr-defined]
+        employee.save()
+    elif trace == "change":
+        changes.set_switch("monitoring", False, Order("left", "a drill"))
+    else:
+        RawLook.objects.create(inbox_update_id=1, update_type="bot_started", by="left", reason="a complaint")
+    assert (
+        "their deeds are in the audit trail"
+        in admin.post(f"{USERS}{user.pk}/delete/", {"post": "yes"}).content.decode()
+    )
+    assert User.objects.filter(pk=user.pk).exists()
 
 
 def test_a_selection_goes_when_none_of_it_left_a_trace(admin: Client) -> None:
