@@ -21,6 +21,7 @@ from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
 from tests.emptying import instead_of_flush, remember_rows
 from tests.profiles.fake_max import FakeMax, fake_max
+from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.wakeup import waker
 from webhooks.writer import writer
 
@@ -129,4 +130,13 @@ def direct(settings: Settings) -> Iterator[FakeMax]:
     with fake_max() as fake:
         settings.MAX_API_URL = fake.url
         settings.MAX_BOT_TOKEN = "bot-token"
+        yield fake
+
+
+@pytest.fixture
+def platform(settings: Settings) -> Iterator[FakePlatform]:
+    """MAX's API, reachable and with a token."""
+    with fake_platform() as fake:
+        settings.MAX_API_URL = fake.url
+        settings.MAX_BOT_TOKEN = TOKEN
         yield fake

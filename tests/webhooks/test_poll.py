@@ -12,7 +12,8 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from profiles.models import Profile
-from tests.webhooks.fake_platform import Answer, FakePlatform
+from tests.loopback import Answer
+from tests.webhooks.fake_platform import FakePlatform
 from webhooks.management.commands import max_poll
 from webhooks.models import InboxUpdate, Repeat
 from webhooks.processing import process_inbox

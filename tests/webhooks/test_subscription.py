@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from pytest_django.fixtures import Settings
 
+from tests.loopback import Answer, Asked
 from tests.webhooks.conftest import SECRETS, URL
-from tests.webhooks.fake_platform import TOKEN, Answer, Asked, FakePlatform, fake_platform
+from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks import updates
 from webhooks.subscription import (
     UPDATE_TYPES,

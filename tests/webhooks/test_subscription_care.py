@@ -5,8 +5,9 @@ import logging
 import pytest
 from pytest_django.fixtures import Settings
 
+from tests.loopback import Answer
 from tests.webhooks.conftest import SECRETS, URL
-from tests.webhooks.fake_platform import Answer, FakePlatform
+from tests.webhooks.fake_platform import FakePlatform
 from webhooks.subscription import UPDATE_TYPES, PlatformError, subscription_findings
 from webhooks.tasks import check_subscription
 
