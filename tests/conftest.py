@@ -15,7 +15,8 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring import lasting
-from profiles import cache, direct_api
+from profiles import cache
+from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
@@ -60,7 +61,7 @@ def _as_a_new_process() -> Iterator[None]:
     """Forget what a process remembers: the flags' memo, the breakers, the last good reports, the waker's thread."""
     forget_state()
     cache.breaker.close()
-    direct_api.breaker.close()
+    users.breaker.close()
     lasting.forget()
     yield
     pulse.stop()
