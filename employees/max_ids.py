@@ -12,8 +12,8 @@ from django.utils import timezone
 
 from employees.history.models import keep_versions
 from employees.models import Employee, JobStatus, MaxIdJob
-from profiles import direct_answers
-from profiles.direct_api import DirectApiError, DirectUser
+from profiles.max_api.client import MaxError
+from profiles.max_api.users import DirectUser, fetch_users
 
 PHONES_A_CALL = 100
 # Some hours of trying, a minute apart at most.
@@ -36,8 +36,8 @@ def _next_call() -> bool:
         return False
     batch = list(Employee.objects.filter(max_id=None, pk__gt=job.last_id).order_by("pk")[:PHONES_A_CALL])
     try:
-        found = _ask([employee.phone for employee in batch]) if batch else {}
-    except DirectApiError as error:
+        found = fetch_users([employee.phone for employee in batch]) if batch else {}
+    except MaxError as error:
         logger.warning("search for MAX ids held up", extra={"event": "max_id_job_held", "error": str(error)})
         _hold(job)
         return False
@@ -74,10 +74,6 @@ def _store(leased: MaxIdJob, batch: list[Employee], found: dict[str, DirectUser]
         job.finish(JobStatus.DONE)
     job.save()
     return bool(batch)
-
-
-def _ask(phones: list[str]) -> dict[str, DirectUser]:
-    return direct_answers.find_users(phones, time.monotonic() + settings.MAX_API_TIMEOUT.total_seconds())
 
 
 def _give(employee: Employee, user: DirectUser | None) -> int:

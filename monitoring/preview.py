@@ -15,8 +15,10 @@ from django.utils.translation import gettext as _
 
 from employees.models import Employee
 from monitoring.figures import LOOKED_UP_WITHIN, RUNGS, figure
-from profiles import cache, direct_api, failures
+from profiles import cache, failures
 from profiles.cache import CachedProfile, CacheError
+from profiles.max_api import users
+from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag, Scope
@@ -165,7 +167,7 @@ def _told(cached: CachedProfile) -> str:
 
 def _by_api(phone: str) -> str:
     try:
-        user = direct_api.find_user(phone)
-    except direct_api.DirectApiError as error:
-        return str(failures.told(str(error)))
+        user = users.fetch_users([phone]).get(phone)
+    except MaxError as error:
+        return str(error.message)
     return f"{user.first_name} {user.last_name}".strip() if user else "—"

@@ -18,8 +18,10 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from prometheus_client import Counter
 
-from profiles import cache, direct_api, names
+from profiles import cache, names
 from profiles.cache import CachedProfile, CacheError
+from profiles.max_api import users
+from profiles.max_api.client import MaxError
 from profiles.models import (
     Comparison,
     ComparisonOutcome,
@@ -133,13 +135,11 @@ def hash_of(phone: str) -> str:
 
 def _ask_both(waiting: WaitingComparison) -> Answers:
     api_name, max_id = waiting.api_name, waiting.max_id
-    started = time.monotonic()
     if not api_name:
         try:
-            user = direct_api.find_user(waiting.phone)
-        except direct_api.DirectApiError:
-            is_slow = time.monotonic() - started > 0.9 * settings.MAX_API_TIMEOUT.total_seconds()
-            return Answers(failure=ComparisonOutcome.TIMEOUT if is_slow else ComparisonOutcome.API_ERROR)
+            user = users.fetch_users([waiting.phone]).get(waiting.phone)
+        except MaxError as error:
+            return Answers(failure=ComparisonOutcome.TIMEOUT if error.is_timeout else ComparisonOutcome.API_ERROR)
         api_name = f"{user.first_name} {user.last_name}".strip() if user else ""
         max_id = max_id or (user.user_id if user else "")
     try:

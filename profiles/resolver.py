@@ -12,9 +12,10 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
-from profiles import cache, comparison, direct_answers, names
+from profiles import cache, comparison, names
 from profiles.cache import CachedProfile, CacheError
-from profiles.direct_api import DirectApiError
+from profiles.max_api import users
+from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.phones import masked
 from profiles.rollout.decision import decide
@@ -205,8 +206,8 @@ def _ask_direct_api(phone: str, max_id: str | None) -> Resolution:
     if not settings.MAX_BOT_TOKEN:
         return unknown
     try:
-        user = direct_answers.find_user(phone)
-    except DirectApiError as error:
+        user = users.lookup_once(phone)
+    except MaxError as error:
         logger.warning(
             "direct API failed", extra={"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
         )

@@ -5,8 +5,9 @@ import logging
 from celery import shared_task
 from django.db import transaction
 
-from profiles import cache, direct_answers, erasure
+from profiles import cache, erasure
 from profiles.comparison import compare_waiting
+from profiles.max_api import users
 from profiles.models import Profile
 
 logger = logging.getLogger(__name__)
@@ -32,7 +33,7 @@ def refill_cache() -> int:
 
 @shared_task(ignore_result=True)
 def forget_direct_answers() -> int:
-    return direct_answers.forget_old()
+    return users.forget_old()
 
 
 @shared_task(ignore_result=True)

@@ -15,12 +15,14 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring import lasting
-from profiles import cache, direct_api
+from profiles import cache
+from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
 from tests.emptying import instead_of_flush, remember_rows
 from tests.profiles.fake_max import FakeMax, fake_max
+from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.wakeup import waker
 from webhooks.writer import writer
 
@@ -59,7 +61,7 @@ def _as_a_new_process() -> Iterator[None]:
     """Forget what a process remembers: the flags' memo, the breakers, the last good reports, the waker's thread."""
     forget_state()
     cache.breaker.close()
-    direct_api.breaker.close()
+    users.breaker.close()
     lasting.forget()
     yield
     pulse.stop()
@@ -129,4 +131,13 @@ def direct(settings: Settings) -> Iterator[FakeMax]:
     with fake_max() as fake:
         settings.MAX_API_URL = fake.url
         settings.MAX_BOT_TOKEN = "bot-token"
+        yield fake
+
+
+@pytest.fixture
+def platform(settings: Settings) -> Iterator[FakePlatform]:
+    """MAX's API, reachable and with a token."""
+    with fake_platform() as fake:
+        settings.MAX_API_URL = fake.url
+        settings.MAX_BOT_TOKEN = TOKEN
         yield fake

@@ -1,27 +1,24 @@
-"""The bot's subscriptions at the messenger and its long polling: the only module that calls this part of MAX's API.
+"""The bot's subscriptions at MAX: what is wrong with them, and the requests that repair it.
 
 A lost subscription means no updates, a stale one every update twice (max-api.md).
 """
 
 from __future__ import annotations
 
-import json
-import time
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
-import requests
-import urllib3
 from django.conf import settings
 from django.utils import translation
 from django.utils.http import is_same_domain
-from requests.adapters import HTTPAdapter
+from django.utils.translation import gettext_noop as _
 
+from profiles.max_api import client
+from profiles.max_api.client import MaxError, printable
 from profiles.rollout.sentences import Sentence
 from webhooks.receiver import PATHS
-from webhooks.updates import LARGEST_ENVELOPE
 
 UPDATE_TYPES = (
     "message_created", "message_edited", "message_removed", "message_callback",
@@ -31,25 +28,7 @@ UPDATE_TYPES = (
     "dialog_cleared", "dialog_muted", "dialog_unmuted", "dialog_removed",
 )  # fmt: skip
 
-_LARGEST_ANSWER = 8 * 1024 * 1024
 _LATEST_MILLISECONDS = 253_402_300_799_999  # the year 9999
-
-# The API allows 30 requests a second and says nothing of Retry-After; where it sends one it is obeyed, up to 10 s.
-_BUSY = urllib3.Retry(
-    3, connect=0, read=0, redirect=0, other=0, allowed_methods=None, status_forcelist=[429], backoff_factor=0.3,
-    retry_after_max=10, raise_on_status=False,
-)  # fmt: skip
-_session = requests.Session()
-for _scheme in ("https://", "http://"):
-    _session.mount(_scheme, HTTPAdapter(max_retries=_BUSY))
-
-
-class PlatformError(Exception):
-    """The platform gave no usable answer; the text is one line without any secret."""
-
-
-class PlatformRefusal(PlatformError):
-    """The platform, or we ourselves, refused: the same request again would be refused again."""
 
 
 class Subscription(NamedTuple):
@@ -71,17 +50,6 @@ class Finding(NamedTuple):
         """Return the line in English, as logs, commands and other systems read it."""
         with translation.override("en"):
             return str(self.sentence)
-
-
-class Polled(NamedTuple):
-    """An answer of long polling: its bytes are an envelope of updates, the marker is where the next one begins."""
-
-    body: bytes
-    total: int
-    marker: int | None
-
-
-# Addresses
 
 
 def canonical(url: str) -> str:
@@ -112,7 +80,7 @@ def _is(subscription: Subscription, url: str) -> bool:
 
 
 def _is_stale(subscription: Subscription, url: str, hosts: Collection[str]) -> bool:
-    """Tell whether a subscription is one of ours, of any scheme and port, but not the one that is wanted."""
+    """Return whether a subscription is one of ours, of any scheme and port, but not the one that is wanted."""
     try:
         parts = urlsplit(subscription.url)
     except ValueError:
@@ -121,11 +89,8 @@ def _is_stale(subscription: Subscription, url: str, hosts: Collection[str]) -> b
     return is_ours and not _is(subscription, url)
 
 
-# What is wrong
-
-
 def findings_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Finding]:
-    """Compare what MAX says with the one subscription that should be there."""
+    """Compare what MAX lists with the one subscription that should be there."""
     findings = []
     wanted = [subscription for subscription in existing if _is(subscription, url)]
     if not wanted:
@@ -157,19 +122,9 @@ def subscription_findings() -> list[Finding]:
     return findings_in(subscriptions(), canonical(settings.WEBHOOK_PUBLIC_URL), our_hosts())
 
 
-# What MAX is asked
-
-
 def subscriptions() -> list[Subscription]:
-    """Return what MAX lists for this bot; like all below, raise PlatformError when it cannot be asked."""
-    _, answer = _call("GET", "/subscriptions")
-    try:
-        return [
-            Subscription(_printable(item["url"]), _moment(item.get("time")), frozenset(item.get("update_types") or ()))
-            for item in answer["subscriptions"]
-        ]
-    except (KeyError, TypeError, AttributeError) as error:
-        raise PlatformError("the platform's list of subscriptions makes no sense") from error
+    """Return what MAX lists for this bot; like all below, raise MaxError when it cannot be asked."""
+    return client.call("GET", "/subscriptions", _listed, deadline=client.new_deadline(), is_safe=True)
 
 
 def subscribe(url: str, *, replacing: Sequence[Subscription]) -> None:
@@ -177,108 +132,25 @@ def subscribe(url: str, *, replacing: Sequence[Subscription]) -> None:
     body = {"url": canonical(url), "update_types": UPDATE_TYPES, "secret": first_secret()}
     for subscription in replacing:
         unsubscribe(subscription.url)
-    _call("POST", "/subscriptions", json=body)
+    # Not safe to repeat: a second POST would be a second subscription, and every update would come twice.
+    client.call("POST", "/subscriptions", bool, deadline=client.new_deadline(), json=body)
 
 
 def unsubscribe(url: str) -> None:
-    _call("DELETE", "/subscriptions", params={"url": url})
-
-
-def poll(marker: int | None, *, wait: timedelta) -> Polled:
-    """Return the updates after a marker, waiting for one; asking with the new marker tells MAX that they were kept."""
-    params = {"limit": LARGEST_ENVELOPE, "timeout": int(wait.total_seconds()), "marker": marker}
-    body, answer = _call("GET", "/updates", patience=wait, params=params)
-    updates, next_marker = answer.get("updates"), answer.get("marker")
-    if not isinstance(updates, list) or not isinstance(next_marker, int | None):
-        raise PlatformError("the platform's answer holds no updates")
-    return Polled(body, len(updates), marker if next_marker is None else next_marker)
+    client.call("DELETE", "/subscriptions", bool, deadline=client.new_deadline(), params={"url": url})
 
 
 def first_secret() -> str:
     if not settings.WEBHOOK_SECRETS:
-        raise PlatformRefusal("WEBHOOK_SECRET is not set: anybody could send updates in MAX's name")
+        raise MaxError(_("WEBHOOK_SECRET is not set: anybody could send updates in MAX's name"), is_refused=True)
     return str(settings.WEBHOOK_SECRETS[0].decode())
 
 
-def _call(method: str, path: str, *, patience: timedelta = timedelta(), **request: Any) -> tuple[bytes, dict[str, Any]]:
-    """Return the bytes and the JSON object of a successful answer; ``patience`` comes on top of MAX_API_TIMEOUT."""
-    if not settings.MAX_BOT_TOKEN:
-        raise PlatformRefusal("MAX_BOT_TOKEN is not set")
-    try:
-        with _session.request(
-            method,
-            settings.MAX_API_URL.rstrip("/") + path,
-            auth=_authorize,
-            headers={"Accept-Encoding": "identity"},
-            timeout=(settings.MAX_API_TIMEOUT + patience).total_seconds(),
-            verify=settings.MAX_API_CA_BUNDLE or True,
-            allow_redirects=False,
-            stream=True,
-            **request,
-        ) as response:
-            body = _body(response)
-    except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
-        raise PlatformError(_explained(error)) from error
-    return body, _checked(response.status_code, body)
-
-
-def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # As a header of the request, ~/.netrc would overwrite it.
-    request.headers["Authorization"] = settings.MAX_BOT_TOKEN
-    return request
-
-
-def _body(response: requests.Response) -> bytes:
-    """Read an answer of bounded length in bounded time: a slow drip never meets the timeout of a single read."""
-    deadline = time.monotonic() + settings.MAX_API_TIMEOUT.total_seconds()
-    parts, length = [], 0
-    while part := response.raw.read1(64 * 1024):
-        parts.append(part)
-        length += len(part)
-        if length > _LARGEST_ANSWER or time.monotonic() > deadline:
-            raise PlatformError("the platform's answer is too long, or took too long")
-    return b"".join(parts)
-
-
-def _explained(error: Exception) -> str:
-    """Say what went wrong without the error's own text, which may quote the token."""
-    if isinstance(error, requests.exceptions.SSLError):
-        return f"the certificate of {_host()} is not trusted: set MAX_API_CA_BUNDLE to a file with its root"
-    if isinstance(error, requests.Timeout):
-        return f"the platform at {_host()} did not answer in time"
-    if isinstance(error, requests.ConnectionError):
-        return f"the platform at {_host()} cannot be reached"
-    return f"the platform cannot be asked: {type(error).__name__}; see MAX_API_URL, MAX_BOT_TOKEN, MAX_API_CA_BUNDLE"
-
-
-def _host() -> str:
-    """Return the host and port of an address that was just asked, without a password that may stand before it."""
-    return urlsplit(settings.MAX_API_URL).netloc.rpartition("@")[2]
-
-
-def _checked(status: int, body: bytes) -> dict[str, Any]:
-    try:
-        answer = json.loads(body)
-    except (ValueError, RecursionError):
-        answer = None
-    message = answer.get("message") if isinstance(answer, dict) else None
-    said = f": {_printable(message)}" if isinstance(message, str) and message else ""
-    if status == requests.codes.too_many_requests or status >= requests.codes.internal_server_error:
-        raise PlatformError(f"the platform answered {status}{said}")
-    if status != requests.codes.ok:
-        raise PlatformRefusal(f"the platform answered {status}{said}")
-    if not isinstance(answer, dict):
-        raise PlatformError("the platform's answer is not a JSON object")
-    if answer.get("success") is False:
-        raise PlatformRefusal(f"the platform refused{said}")
-    return answer
-
-
-def _printable(text: str) -> str:
-    """Return what MAX wrote fit for a terminal, without a secret that it may quote."""
-    for secret in (settings.MAX_BOT_TOKEN, *(secret.decode() for secret in settings.WEBHOOK_SECRETS)):
-        text = text.replace(secret, "***") if secret else text
-    return "".join(filter(str.isprintable, text))[:500]
+def _listed(answer: dict[str, Any]) -> list[Subscription]:
+    return [
+        Subscription(printable(item["url"]), _moment(item.get("time")), frozenset(item.get("update_types") or ()))
+        for item in answer["subscriptions"]
+    ]
 
 
 def _moment(milliseconds: object) -> datetime | None:

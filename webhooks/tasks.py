@@ -3,6 +3,7 @@ import logging
 from celery import shared_task
 from django.conf import settings
 
+from profiles.max_api.client import MaxError
 from webhooks import pruning, subscription
 from webhooks import silence as silences
 from webhooks.models import InboxUpdate
@@ -18,7 +19,7 @@ def prune_inbox() -> None:
 
 
 @shared_task(
-    ignore_result=True, autoretry_for=(subscription.PlatformError,), retry_backoff=60, retry_backoff_max=3600,
+    ignore_result=True, autoretry_for=(MaxError,), retry_backoff=60, retry_backoff_max=3600,
     max_retries=5,
 )  # fmt: skip
 def check_subscription() -> None:

@@ -19,8 +19,8 @@ from monitoring.alerts.freshness import LAST_CHECK
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert, Delivery, Sample
 from profiles.cache import CacheError
+from profiles.max_api.client import MaxError
 from profiles.rollout.decision import is_monitored
-from webhooks.subscription import PlatformError
 
 FLAPS_COUNT_FOR = timedelta(days=1)
 LONGEST_HOLD = timedelta(hours=6)
@@ -53,7 +53,7 @@ def _ask_all() -> dict[Kind, Found | None]:
         try:
             with transaction.atomic():
                 found[kind] = check(look)
-        except (DatabaseError, CacheError, PlatformError) as error:
+        except (DatabaseError, CacheError, MaxError) as error:
             logger.warning("check failed", extra={"event": "check_failed", "kind": kind, "error": type(error).__name__})
     return found
 

@@ -15,7 +15,8 @@ from config.processes import BASE_DIR
 from employees.models import Employee, University
 from monitoring.alerts.kinds import Kind
 from monitoring.metrics import exposition
-from profiles import breaker, cache, comparison, direct_api, resolver
+from profiles import breaker, cache, comparison, resolver
+from profiles.max_api import users
 from profiles.rollout import decision
 from profiles.rollout.models import Heartbeat
 from tests.profiles.people import know
@@ -51,7 +52,7 @@ def asked_by_dashboards() -> Iterator[str]:
 def exported() -> set[str]:
     for metric, labels in (
         (resolver.resolutions, ("webhook", "3")), (resolver.durations, ("3",)), (decision.decisions, ("SPLIT", "3")),
-        (comparison.outcomes, ("agree",)), (direct_api.calls, ("found",)), (cache.operations, ("get", "hit")),
+        (comparison.outcomes, ("agree",)), (users.calls, ("found",)), (cache.operations, ("get", "hit")),
         (counting.events, ("other", "success")), (receiver.refusals, ("401",)), (breaker.opened, ("cache",)),
     ):  # fmt: skip
         metric.labels(*labels)

@@ -11,7 +11,8 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from employees.models import University, UnresolvedName
-from profiles import cache, direct_api
+from profiles import cache
+from profiles.max_api import users
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know
 from tests.servers import FaultyServer
@@ -122,4 +123,4 @@ def test_the_breakers_open_after_five(
     statuses = [create(api, university, number, max_id=str(number + 100))[0] for number in range(8)]
     assert statuses == [201] * 8
     assert len(direct.requests) == 5
-    assert (direct_api.breaker.state, cache.breaker.state) == ("open", "open")
+    assert (users.breaker.state, cache.breaker.state) == ("open", "open")

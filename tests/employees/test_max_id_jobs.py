@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 from employees import max_ids
 from employees.models import Employee, MaxIdJob, University
 from employees.tasks import work_on_jobs
-from profiles import direct_answers, direct_api
+from profiles.max_api import users
 from tests.profiles.fake_max import FakeMax
 
 pytestmark = pytest.mark.django_db
@@ -65,7 +65,7 @@ def test_an_outage_holds_it_where_it_is(api: APIClient, people: None, direct: Fa
     assert (job.status, job.done, job.failed, job.outages) == ("running", 0, 0, 1)
     assert job.next_try_at > timezone.now()
     direct.status = 200
-    direct_api.breaker.close()
+    users.breaker.close()
     MaxIdJob.objects.update(next_try_at=timezone.now() - timedelta(seconds=1))
     work_on_jobs()
     assert MaxIdJob.objects.get().done == 250
@@ -94,7 +94,7 @@ def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: 
         time.sleep(0.01)
     direct.delay = 0
     started = time.monotonic()
-    assert direct_answers.find_user("+12025550100") is None
+    assert users.lookup_once("+12025550100") is None
     assert time.monotonic() - started < 0.5
     working.join()
 

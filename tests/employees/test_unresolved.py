@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from employees.models import Employee, University, UnresolvedName
 from employees.tasks import retry_unresolved
-from profiles import direct_api
+from profiles.max_api import users
 from tests.profiles.fake_max import FakeMax
 
 PHONE = "+79161234567"
@@ -25,7 +25,7 @@ def create(api: APIClient, university: University, **fields: Any) -> Employee:
 
 
 def retry(later: timedelta = timedelta(minutes=2)) -> None:
-    direct_api.breaker.close()
+    users.breaker.close()
     UnresolvedName.objects.update(next_try_at=timezone.now() - later)
     retry_unresolved()
 

@@ -16,10 +16,11 @@ from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert, Delivery, DeliveryState
 from profiles.models import Profile
 from tests.config.test_russian_pages import latin_in
+from tests.loopback import Answer
 from tests.monitoring.sink import Sink, sink
 from tests.monitoring.wrongs import URL, WRONG, Clock, low_quality
 from tests.profiles.people import know
-from tests.webhooks.fake_platform import TOKEN, Answer, FakePlatform, fake_platform
+from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 

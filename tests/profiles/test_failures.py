@@ -12,7 +12,7 @@ from profiles.failures import told
         ("info: TimeoutError", "no answer in time", "нет ответа вовремя"),
         ("ConnectTimeout", "no answer in time", "нет ответа вовремя"),
         ("status 503", "it answered with status 503", "ответ с кодом 503"),
-        ("the answer took too long", "the answer took too long", "ответ шёл слишком долго"),
+        ("the body is not an object", "the body is not an object", "тело не объект"),
         ("ZeroDivisionError", "an unexpected error, see the logs", "неожиданная ошибка, подробности в журнале"),
         ("", "an unexpected error, see the logs", "неожиданная ошибка, подробности в журнале"),
         ("more than 100 % of it", "more than 100 % of it", "more than 100 % of it"),

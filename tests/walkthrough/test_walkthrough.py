@@ -25,7 +25,7 @@ from pytest_django.fixtures import Settings
 from employees.models import Employee
 from monitoring import census, conductor, way_back
 from monitoring.alerts import watch
-from profiles import direct_answers
+from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import PHASES, SHADOW, Flag
@@ -120,7 +120,7 @@ def story(
 ) -> Iterator[Story]:
     settings.WEBHOOK_SECRETS = []
     # A day passes in seconds here: at 29 a second the new employees of one would wait half a minute.
-    monkeypatch.setattr(direct_answers, "SPACING", direct_answers.SPACING / 100)
+    monkeypatch.setattr(users, "SPACING", users.SPACING / 100)
     Flag.objects.update_or_create(name=SHADOW, defaults={"percent": Decimal(100), "salt": "shadow"})
     with time_machine.travel(START, tick=True) as clock:
         Flag.objects.update(moved_at=START)

@@ -1,31 +1,14 @@
-"""The messenger's platform API on loopback: subscriptions and long polling as MAX does them, and what a test sets."""
+"""MAX's API on loopback: subscriptions and long polling as MAX does them, nobody's phones, and what a test sets."""
 
-import json
-import ssl
-import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import Any, NamedTuple
-from urllib.parse import parse_qsl, urlsplit
+from typing import Any
+
+from tests.loopback import Answer, Asked, serving
 
 TOKEN = "bot-token"
-
-
-class Answer(NamedTuple):
-    status: int = 200
-    body: Any = b""
-    headers: dict[str, str] = {}
-    drip: float = 0.0
-
-
-class Asked(NamedTuple):
-    method: str
-    path: str
-    query: dict[str, str]
-    body: Any
 
 
 @dataclass
@@ -52,6 +35,10 @@ class FakePlatform:
         """What was asked for but reading: method and address."""
         return [(one.method, one.query.get("url") or one.body["url"]) for one in self.asked if one.method != "GET"]
 
+    def answer(self, asked: Asked, authorization: str | None) -> Answer:
+        self.asked.append(asked)
+        return self.answers.pop(0) if self.answers else self.honest(asked, authorization)
+
     def honest(self, asked: Asked, authorization: str | None) -> Answer:
         if authorization != TOKEN:
             return Answer(401, {"code": "verify.token", "message": "Invalid access_token"})
@@ -60,7 +47,11 @@ class FakePlatform:
             ("POST", "/subscriptions"): self._subscribe,
             ("DELETE", "/subscriptions"): self._unsubscribe,
             ("GET", "/updates"): self._poll,
+            ("POST", "/internal/users"): self._find_nobody,
         }[asked.method, asked.path](asked)
+
+    def _find_nobody(self, asked: Asked) -> Answer:
+        return Answer(200, {"users": []})
 
     def _list(self, asked: Asked) -> Answer:
         return Answer(200, {"subscriptions": self.subscriptions})
@@ -90,40 +81,6 @@ class FakePlatform:
 def fake_platform(certificate: tuple[str, str] | None = None) -> Iterator[FakePlatform]:
     """Serve over TLS when the paths of a certificate and its key are given."""
     fake = FakePlatform()
-
-    class Handler(BaseHTTPRequestHandler):
-        def handle_any(self) -> None:
-            url = urlsplit(self.path)
-            sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-            asked = Asked(self.command, url.path, dict(parse_qsl(url.query)), json.loads(sent) if sent else None)
-            fake.asked.append(asked)
-            answer = fake.answers.pop(0) if fake.answers else fake.honest(asked, self.headers["Authorization"])
-            self.send_response(answer.status)
-            for name, value in answer.headers.items():
-                self.send_header(name, value)
-            self.end_headers()
-            body = answer.body if isinstance(answer.body, bytes) else json.dumps(answer.body).encode()
-            step = 1 if answer.drip else len(body) or 1
-            try:
-                for start in range(0, len(body), step):
-                    self.wfile.write(body[start : start + step])
-                    time.sleep(answer.drip)
-            except ConnectionError:
-                return  # the client had enough
-
-        do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 (the server's names)
-
-        def log_message(self, *args: object) -> None:
-            pass
-
-    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    server.daemon_threads = True
-    if certificate:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(*certificate)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    threading.Thread(target=server.serve_forever, args=[0.01], daemon=True).start()
-    fake.url = f"http{'s' if certificate else ''}://127.0.0.1:{server.server_port}"
-    yield fake
-    server.shutdown()
-    server.server_close()
+    with serving(fake.answer, certificate=certificate) as server:
+        fake.url = server.url
+        yield fake

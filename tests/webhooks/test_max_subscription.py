@@ -7,8 +7,9 @@ import pytest
 from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
+from tests.loopback import Answer
 from tests.webhooks.conftest import SECRETS, URL
-from tests.webhooks.fake_platform import TOKEN, Answer, FakePlatform
+from tests.webhooks.fake_platform import TOKEN, FakePlatform
 
 OTHERS = "https://crm.example.com/hook"
 STALE = [

@@ -5,9 +5,11 @@ import logging
 import pytest
 from pytest_django.fixtures import Settings
 
+from profiles.max_api.client import MaxError
+from tests.loopback import Answer
 from tests.webhooks.conftest import SECRETS, URL
-from tests.webhooks.fake_platform import Answer, FakePlatform
-from webhooks.subscription import UPDATE_TYPES, PlatformError, subscription_findings
+from tests.webhooks.fake_platform import FakePlatform
+from webhooks.subscription import UPDATE_TYPES, subscription_findings
 from webhooks.tasks import check_subscription
 
 STALE = "https://directory.example.ru/api/v1/webhook/max"
@@ -60,7 +62,7 @@ def test_where_nothing_is_configured_nobody_is_asked(platform: FakePlatform, set
 
 def test_an_outage_is_no_finding(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
     platform.answers = [Answer(500)]
-    with pytest.raises(PlatformError):
+    with pytest.raises(MaxError):
         subscription_findings()
     assert not caplog.records
 

@@ -1,3 +1,4 @@
+import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -10,10 +11,12 @@ from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 from rich.console import Console
 
+from profiles.max_api import client
+from profiles.max_api.client import MaxError
 from webhooks import subscription
 from webhooks.inbox import connect, store
 from webhooks.receiver import arrivals_in
-from webhooks.subscription import Polled
+from webhooks.updates import LARGEST_ENVELOPE
 from webhooks.wakeup import waker
 
 WAIT = timedelta(seconds=30)
@@ -32,38 +35,45 @@ class Command(BaseCommand):
     def handle(self, *args: Any, once: bool, marker: int | None, **options: Any) -> None:
         count, next_marker = 0, marker
         try:
-            self.warn_of_subscriptions()
+            for item in subscription.subscriptions():
+                self.stderr.write(f"MAX sends updates to {item.url}: long polling sees none until it is unsubscribed")
             with Console(stderr=True).status("no updates yet; Ctrl-C ends") as status, closing(connect()) as inbox:
-                for polled in self.rounds(marker, once=once):
-                    store(inbox, arrivals_in(polled.body, timezone.now()))
+                for updates, reached in self.rounds(marker, once=once):
+                    store(inbox, arrivals_in(json.dumps({"updates": updates}).encode(), timezone.now()))
                     waker.announce()
-                    count, next_marker = count + polled.total, polled.marker
+                    count, next_marker = count + len(updates), reached
                     status.update(f"updates: {count}, the last at {timezone.localtime():%T}; Ctrl-C ends")
         except KeyboardInterrupt:
             pass  # The usual end: what was read is committed, and the rest comes again.
-        except subscription.PlatformError as error:
+        except MaxError as error:
             raise CommandError(str(error)) from error
         except psycopg.Error as error:
             raise CommandError(f"the inbox cannot be written: {type(error).__name__}") from error
         self.stdout.write(f"updates read: {count}" + (f"; --marker {next_marker} goes on" if next_marker else ""))
 
-    def warn_of_subscriptions(self) -> None:
-        for item in subscription.subscriptions():
-            self.stderr.write(f"MAX sends updates to {item.url}: long polling sees none until it is unsubscribed")
-
-    def rounds(self, marker: int | None, *, once: bool) -> Iterator[Polled]:
-        """Yield answers that hold updates; what was yielded is acknowledged by the next question."""
+    def rounds(self, marker: int | None, *, once: bool) -> Iterator[tuple[list[Any], int | None]]:
+        """Yield updates with the marker after them; the next request acknowledges them."""
+        wait = timedelta() if once else WAIT
         while True:
+            params = {"limit": LARGEST_ENVELOPE, "timeout": int(wait.total_seconds()), "marker": marker}
+            until = client.new_deadline(wait)
             try:
-                polled = subscription.poll(marker, wait=timedelta() if once else WAIT)
-            except subscription.PlatformError as error:
-                if once or isinstance(error, subscription.PlatformRefusal):
+                updates, after = client.call("GET", "/updates", _batch_in, deadline=until, is_safe=True, params=params)
+            except MaxError as error:
+                if once or error.is_refused:
                     raise
                 self.stderr.write(f"{error}; trying again")
                 time.sleep(PAUSE_SECONDS)
                 continue
-            if polled.total:
-                yield polled
+            marker = marker if after is None else after
+            if updates:
+                yield updates, marker
             elif once:
                 return
-            marker = polled.marker
+
+
+def _batch_in(answer: dict[str, Any]) -> tuple[list[Any], int | None]:
+    updates, marker = answer["updates"], answer.get("marker")
+    if not isinstance(updates, list) or not isinstance(marker, int | None):
+        raise TypeError
+    return updates, marker

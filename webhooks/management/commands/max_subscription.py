@@ -7,8 +7,9 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.table import Column, Table
 
+from profiles.max_api.client import MaxError
 from webhooks import subscription
-from webhooks.subscription import PlatformError, Subscription
+from webhooks.subscription import Subscription
 
 
 class Command(BaseCommand):
@@ -16,7 +17,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("verb", choices=["list", "subscribe", "unsubscribe", "check"])
-        parser.add_argument("--url", help="the receiver's public address (default: WEBHOOK_PUBLIC_URL)")
+        ours = settings.WEBHOOK_PUBLIC_URL
+        parser.add_argument("--url", default=ours, help="the receiver's public address (default: WEBHOOK_PUBLIC_URL)")
         parser.add_argument(
             "--host",
             action="append",
@@ -27,20 +29,22 @@ class Command(BaseCommand):
         )
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, and do nothing")
 
-    def handle(self, *args: Any, verb: str, url: str | None, hosts: list[str], dry_run: bool, **options: Any) -> None:
+    def handle(self, *args: Any, verb: str, url: str, hosts: list[str], dry_run: bool, **options: Any) -> None:
         try:
             if verb == "list":
                 self.show(subscription.subscriptions())
                 return
-            address = subscription.canonical(_given(url))
+            if not url:
+                raise CommandError("give --url, or set WEBHOOK_PUBLIC_URL")
+            address = subscription.canonical(url)
             ours = subscription.our_hosts(*hosts, address.split("/")[2])
             if verb == "check":
                 self.compare(address, ours)
             elif verb == "subscribe":
                 self.subscribe(address, ours, dry_run=dry_run)
             else:
-                self.unsubscribe(_given(url), dry_run=dry_run)
-        except (PlatformError, ValueError) as error:
+                self.unsubscribe(url, dry_run=dry_run)
+        except (MaxError, ValueError) as error:
             raise CommandError(str(error)) from error
 
     def show(self, existing: list[Subscription]) -> None:
@@ -75,9 +79,3 @@ class Command(BaseCommand):
         if not dry_run:
             subscription.unsubscribe(url)
         self.stdout.write(f"{'would unsubscribe' if dry_run else 'unsubscribed'} {url}")
-
-
-def _given(url: str | None) -> str:
-    if not url and not settings.WEBHOOK_PUBLIC_URL:
-        raise CommandError("give --url, or set WEBHOOK_PUBLIC_URL")
-    return url or str(settings.WEBHOOK_PUBLIC_URL)

@@ -1,0 +1,74 @@
+"""The direct API: people by their phones. How a request may fail is tested in test_client.py, for all callers."""
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from prometheus_client import REGISTRY
+from pytest_django.fixtures import Settings
+
+from profiles.max_api import users
+from profiles.max_api.client import MaxError, UnexpectedAnswer
+from profiles.max_api.users import DirectUser, fetch_users
+from profiles.models import DirectApiPace
+from tests.profiles.fake_max import FakeMax
+
+PHONE = "+79161234567"
+
+pytestmark = pytest.mark.django_db
+
+
+def counted(status: str) -> float:
+    return REGISTRY.get_sample_value("direct_api_calls_total", {"status": status}) or 0
+
+
+def test_it_works(direct: FakeMax) -> None:
+    direct.knows(PHONE, 42, " Олег ", "Сидоров")
+    assert fetch_users([PHONE]) == {PHONE: DirectUser("42", "Олег", "Сидоров")}
+    assert direct.requests == [("/internal/users", "bot-token", {"phone_numbers": [PHONE]})]
+
+
+def test_it_leaves_out_who_is_not_in_max(direct: FakeMax) -> None:
+    direct.knows("+79160000000", 42)
+    direct.users.append({"user_id": 7, "phone_number": PHONE, "is_bot": True})
+    assert fetch_users([PHONE, "+79161111111"]) == {}
+
+
+def test_its_path_is_a_setting(direct: FakeMax, settings: Settings) -> None:
+    settings.MAX_API_USERS_PATH = "/v2/users"
+    fetch_users([PHONE])
+    assert direct.requests[0][0] == "/v2/users"
+
+
+@pytest.mark.parametrize("people", [[{"phone_number": PHONE, "user_id": True}], [None], ["x"]], ids=str)
+def test_it_refuses_a_user_without_an_id(direct: FakeMax, people: list[object]) -> None:
+    direct.users = people  # type: ignore[assignment]
+    with pytest.raises(UnexpectedAnswer, match="documented form"):
+        fetch_users([PHONE])
+
+
+@pytest.mark.parametrize("fault", [{"status": 500}, {"status": 404}, {"body": b"[]"}, {"body": b"{}"}], ids=str)
+def test_the_breaker_opens_after_five_failures(direct: FakeMax, fault: dict[str, object]) -> None:
+    vars(direct).update(fault)
+    errors, skipped = counted("error"), counted("skipped")
+    for _ in range(7):
+        with pytest.raises(MaxError):
+            fetch_users([PHONE])
+    assert len(direct.requests) == 5
+    assert users.breaker.state == "open"
+    assert (counted("error") - errors, counted("skipped") - skipped) == (5, 2)
+    # What is not sent does not wait for its turn either.
+    DirectApiPace.objects.update(free_at=timezone.now() + timedelta(seconds=60))
+    with pytest.raises(MaxError, match="several times in a row"):
+        fetch_users([PHONE])
+
+
+def test_the_breaker_does_not_count_a_late_turn(direct: FakeMax) -> None:
+    DirectApiPace.objects.create(id=1, free_at=timezone.now() + timedelta(seconds=60))
+    for _ in range(7):
+        with pytest.raises(MaxError, match="rate limit"):
+            fetch_users([PHONE])
+    assert direct.requests == []
+    assert users.breaker.state == "closed"
+    DirectApiPace.objects.update(free_at=timezone.now())
+    assert fetch_users([PHONE]) == {}
