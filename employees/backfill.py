@@ -8,21 +8,19 @@ from __future__ import annotations
 
 import logging
 import time
+from collections import Counter
 from typing import Any
 
-from django.conf import settings
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Count, Max
-from django.utils import timezone
+from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
-from config import tracebacks
+from config import statements, tracebacks
+from employees.candidates import Terms, choices
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 from employees.models.backfill import UNDO_FOR
-from profiles import names
-from profiles.rollout.controls import is_latched
 
-STOPPED = gettext_noop("the emergency stop is latched")
 MOSTLY_FAILED = gettext_noop("more than half of the last 50 batches failed")
 SETTLED = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
 SMALLEST, LARGEST = 100, 20_000
@@ -30,53 +28,33 @@ JUDGED_BATCHES = 50
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 logger = logging.getLogger(__name__)
 
-# As the resolver names a new employee: the own name at any age, else the MAX name while it is fresh. A name entered by
-# hand stays, and a direct API's full name does not yield to one whose last name is unknown.
-CANDIDATES = """
-    SELECT e.id, e.university_id, e.first_name, e.last_name, e.middle_name, e.profile_source, e.profile_last_updated,
-        e.max_id, n.*, coalesce(e.max_id, l.user_id) AS new_max_id, p.last_updated AS new_updated
-    FROM employees e
-    LEFT JOIN phone_links l ON e.max_id IS NULL AND l.phone = e.phone
-    JOIN profile_cache p ON p.user_id = coalesce(e.max_id, l.user_id)
-    CROSS JOIN LATERAL (
-        SELECT split_part(p.user_provided_name, ' ', 1) AS new_first,
-            split_part(p.user_provided_name, ' ', 2) AS new_last,
-            coalesce(substring(p.user_provided_name FROM '^[^ ]* [^ ]* (.*)$'), e.middle_name) AS new_middle,
-            'user_input' AS new_source
-        WHERE p.user_provided_name > ''
-        UNION ALL
-        SELECT p.first_name, coalesce(p.last_name, ''), e.middle_name, 'webhook'
-        WHERE coalesce(p.user_provided_name, '') = '' AND p.first_name > '' AND p.last_updated > %(fresh_since)s
-            AND (e.profile_source <> 'api' OR e.last_name = '' OR p.last_name IS NOT NULL)
-    ) n
-    WHERE e.id > %(after_id)s AND e.id <= %(until_id)s
-        AND (%(university)s::bigint IS NULL OR e.university_id = %(university)s)
-        AND (e.profile_source <> 'manual' OR (e.first_name = %(unknown)s AND e.last_name IN (%(unknown)s, '')))
-        AND (e.first_name, e.last_name, e.profile_source) IS DISTINCT FROM (n.new_first, n.new_last, n.new_source)
-"""
-
-_FILL = f"""
-WITH chosen AS ({CANDIDATES} FOR UPDATE OF e),
-changed AS (
+# The rows are locked by the statement that chose them: joined to themselves they still show what was there before.
+_FILL = """
+WITH changed AS (
     UPDATE employees e
-    SET first_name = c.new_first, last_name = c.new_last, middle_name = c.new_middle, profile_source = c.new_source,
-        profile_last_updated = c.new_updated, max_id = c.new_max_id, updated_at = clock_timestamp(),
-        max_id_updated_at = CASE WHEN c.max_id IS NULL THEN clock_timestamp() ELSE e.max_id_updated_at END
-    FROM chosen c WHERE e.id = c.id
+    SET first_name = c.first_name, last_name = c.last_name, middle_name = c.middle_name,
+        profile_source = c.profile_source, profile_last_updated = c.updated_at, max_id = c.max_id,
+        updated_at = clock_timestamp(),
+        max_id_updated_at = CASE WHEN b.max_id IS NULL THEN clock_timestamp() ELSE b.max_id_updated_at END
+    FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::text[], %b::timestamptz[], %b::text[])
+        AS c (id, first_name, last_name, middle_name, profile_source, updated_at, max_id)
+    JOIN employees b ON b.id = c.id
+    WHERE e.id = c.id
     RETURNING jsonb_build_array(
         e.id,
-        jsonb_build_array(c.first_name, c.last_name, c.middle_name, c.profile_source, c.profile_last_updated, c.max_id),
-        jsonb_build_array(c.new_first, c.new_last, c.new_middle, c.new_source, c.new_updated, c.new_max_id)) AS change
+        jsonb_build_array(b.first_name, b.last_name, b.middle_name, b.profile_source, b.profile_last_updated, b.max_id),
+        jsonb_build_array(e.first_name, e.last_name, e.middle_name, e.profile_source, e.profile_last_updated, e.max_id)
+    ) AS change
 )
 INSERT INTO backfill_batches (run_id, status, after_id, until_id, rows_seen, rows_changed, duration_ms, error, changes,
     created_at)
-SELECT %(run)s, 'done', %(after_id)s, %(until_id)s, %(seen)s, count(*), 0, '', coalesce(jsonb_agg(change), '[]'),
+SELECT %b::bigint, 'done', %b::bigint, %b::bigint, %b::bigint, count(*), 0, '', coalesce(jsonb_agg(change), '[]'),
     clock_timestamp()
 FROM changed
 ON CONFLICT ON CONSTRAINT backfill_batches_range_once DO UPDATE SET status = 'done', error = '',
     rows_changed = EXCLUDED.rows_changed, changes = EXCLUDED.changes
 RETURNING id, rows_changed
-"""  # noqa: S608 (constants)
+"""
 
 # A row that changed since is somebody's later word and stays.
 _UNDO = """
@@ -106,15 +84,14 @@ def begin(run: BackfillRun) -> BackfillRun:
     return run
 
 
-def preview(university: University | None = None) -> list[tuple[str, str, str, int]]:
+def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
     """Count what a run would change: university, source now, source then, rows."""
-    sql = f"""
-        SELECT u.name, c.profile_source, c.new_source, count(*)
-        FROM ({CANDIDATES}) c JOIN universities u ON u.id = c.university_id GROUP BY 1, 2, 3 ORDER BY 1, 2, 3
-    """  # noqa: S608 (constants)
-    with connection.cursor() as cursor:
-        cursor.execute(sql, _conditions(university.pk if university else None, 0, 2**63 - 1))
-        return [(str(row[0]), str(row[1]), str(row[2]), int(row[3])) for row in cursor.fetchall()]
+    counts: Counter[tuple[int, str, str]] = Counter()
+    terms = Terms.read(replaces_names=replaces_names)
+    for candidate, choice in choices(terms, university_id=university.pk if university else None):
+        counts[candidate.university_id, candidate.profile_source, str(choice.source)] += 1
+    titles = dict(University.objects.filter(pk__in={key[0] for key in counts}).values_list("pk", "name"))
+    return sorted((titles[pk], now, then, rows) for (pk, now, then), rows in counts.items())
 
 
 def work_on_open_run(until: float) -> None:
@@ -129,30 +106,34 @@ def step(run: BackfillRun) -> bool:
     """Do one batch, there or back; refresh ``run`` from its row and tell whether there may be more."""
     try:
         with transaction.atomic():
-            _lock(run)
+            terms = _lock(run)
             if run.status == RunStatus.UNDOING:
                 return _undo_batch(run)
-            return run.status == RunStatus.RUNNING and _fill_next(run)
+            return run.status == RunStatus.RUNNING and _fill_next(run, terms)
     except DatabaseError as error:
         return _failed(run, error)
 
 
-def _lock(run: BackfillRun) -> None:
-    """Read the run under its lock; one that runs under the emergency stop is paused."""
+def _lock(run: BackfillRun) -> Terms:
+    """Read the run under its lock, and the terms of its batch; one that runs while the cache is kept off is paused."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
     run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
-    if run.status == RunStatus.RUNNING and is_latched():
-        BackfillRun.objects.filter(pk=run.pk).pause(STOPPED)
-        run.status, run.paused_because = RunStatus.PAUSED, STOPPED
+    terms = Terms.read(replaces_names=run.replaces_names, is_fresh=True)
+    if run.status == RunStatus.RUNNING and terms.obstacle is not None:
+        with translation.override(None):
+            why = str(terms.obstacle.label)
+        BackfillRun.objects.filter(pk=run.pk).pause(why)
+        run.status, run.paused_because = RunStatus.PAUSED, why
+    return terms
 
 
-def _fill_next(run: BackfillRun) -> bool:
+def _fill_next(run: BackfillRun, terms: Terms) -> bool:
     until_id, seen = _range(run)
     if not seen:
         return _finish(run, RunStatus.DONE)
     began = time.monotonic()
-    batch_id, changed = _fill(run, run.last_id, until_id, seen)
+    batch_id, changed = _fill(run, terms, run.last_id, until_id, seen)
     took_ms = round((time.monotonic() - began) * 1000)
     BackfillBatch.objects.filter(pk=batch_id).update(duration_ms=took_ms)
     run.rows_changed += changed
@@ -170,21 +151,25 @@ def _range(run: BackfillRun) -> tuple[int, int]:
     return found["last"] or 0, found["seen"]
 
 
-def _fill(run: BackfillRun, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
-    with connection.cursor() as cursor:
-        cursor.execute(_FILL, _conditions(run.university_id, after_id, until_id) | {"run": run.pk, "seen": seen})
-        batch_id, changed = cursor.fetchone() or (0, 0)
+def _fill(run: BackfillRun, terms: Terms, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
+    """Name the employees of a range by one UPDATE, which keeps what was there; return the batch's id and the rows."""
+    rows = [
+        (
+            candidate.id,
+            choice.first_name,
+            choice.last_name,
+            choice.middle_name,
+            str(choice.source),
+            choice.updated_at,
+            choice.max_id,
+        )
+        for candidate, choice in choices(
+            terms, after_id=after_id, until_id=until_id, university_id=run.university_id, is_locked=True
+        )
+    ]
+    columns = list(map(list, zip(*rows, strict=True))) or [[]] * 7
+    ((batch_id, changed),) = statements.run(_FILL, [*columns, run.pk, after_id, until_id, seen])
     return batch_id, changed
-
-
-def _conditions(university_id: int | None, after_id: int, until_id: int) -> dict[str, Any]:
-    return {
-        "after_id": after_id,
-        "until_id": until_id,
-        "university": university_id,
-        "unknown": names.UNKNOWN,
-        "fresh_since": timezone.now() - settings.PROFILE_TTL,
-    }
 
 
 def _adapted(size: int, took_ms: int, target_ms: int) -> int:
@@ -233,11 +218,11 @@ def retry_failed(run: BackfillRun) -> int:
     """Do the failed batches once more; return how many are done now."""
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
-        if is_latched():
-            break
         with transaction.atomic():
-            _lock(run)
-            changed = _fill(run, batch.after_id, batch.until_id, batch.rows_seen)[1]
+            terms = _lock(run)
+            if terms.obstacle is not None:
+                break
+            changed = _fill(run, terms, batch.after_id, batch.until_id, batch.rows_seen)[1]
             run.rows_changed += changed
             run.save(update_fields=["rows_changed"])
         done += 1

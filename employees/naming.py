@@ -7,17 +7,18 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from employees.candidates import Terms, choices, middle_name
 from employees.history.models import remember
 from employees.models import Employee, UnresolvedName
 from employees.models.jobs import FIRST_RETRY
 from profiles import names
 from profiles.models import ProfileSource
-from profiles.resolver import Resolution, known
+from profiles.name_rule import NameChoice
 
 NAMES = ("first_name", "last_name", "middle_name")
 
 
-def named_employee(name: Resolution, **fields: Any) -> Employee:
+def named_employee(name: NameChoice, **fields: Any) -> Employee:
     """Insert an employee; remember that nobody could be asked, if so."""
     employee = Employee(
         **fields | {"middle_name": fields.get("middle_name") or name.middle_name},
@@ -73,50 +74,43 @@ def ask_later(employee: Employee) -> None:
 
 
 @transaction.atomic
-def settle(unresolved: UnresolvedName, name: Resolution) -> None:
+def settle(unresolved: UnresolvedName, name: NameChoice) -> None:
     """Give an employee the name that was owed, unless somebody has named them meanwhile, and forget the debt."""
     employee = Employee.objects.select_for_update().filter(pk=unresolved.pk).first()
-    if employee is not None and name.source != ProfileSource.DEFAULT:
-        _fill(employee, name)
+    if employee is not None and name.is_named:
+        if employee.profile_source == ProfileSource.DEFAULT:
+            _take(employee, name)
+        else:
+            # A lone name was given by hand and holds; only what is missing is filled in.
+            for field in ("first_name", "last_name"):
+                if getattr(employee, field) == names.UNKNOWN:
+                    setattr(employee, field, getattr(name, field))
+            _link(employee, name)
+        employee.save()
     unresolved.delete()
 
 
-def _fill(employee: Employee, name: Resolution) -> None:
-    if employee.profile_source == ProfileSource.DEFAULT:
-        employee.first_name, employee.last_name = name.first_name, name.last_name
-        employee.middle_name = employee.middle_name or name.middle_name
-        employee.profile_source, employee.profile_last_updated = name.source, name.updated_at
-    else:
-        # A lone name was given by hand and holds; only what is missing is filled in.
-        for field in ("first_name", "last_name"):
-            if getattr(employee, field) == names.UNKNOWN:
-                setattr(employee, field, getattr(name, field))
+def _take(employee: Employee, name: NameChoice) -> None:
+    employee.middle_name = middle_name(employee.profile_source, employee.middle_name, name)
+    employee.first_name, employee.last_name = name.first_name, name.last_name
+    employee.profile_source, employee.profile_last_updated = name.source, name.updated_at
+    _link(employee, name)
+
+
+def _link(employee: Employee, name: NameChoice) -> None:
     if name.max_id and not employee.max_id:
         employee.max_id, employee.max_id_updated_at = name.max_id, timezone.now()
-    employee.save()
 
 
 @transaction.atomic
 def refresh(employee_id: int) -> bool:
-    """Give an employee the name that the stores have now; tell whether it changed. What was entered by hand stays."""
-    employee = Employee.objects.select_for_update(of=("self",)).filter(pk=employee_id).first()
-    name = (
-        known(employee.phone, employee.max_id) if employee and employee.profile_source != ProfileSource.MANUAL else None
-    )
-    if employee is None or name is None:
-        return False
-    # As when a name is looked up: a full one of the direct API does not yield to half a one.
-    if employee.profile_source == ProfileSource.API and employee.last_name and not name.last_name:
-        return False
-    before = (employee.first_name, employee.last_name, employee.profile_source)
-    if before == (name.first_name, name.last_name, name.source):
-        return False
-    remember(employee)
-    employee.first_name, employee.last_name = name.first_name, name.last_name
-    employee.middle_name = name.middle_name or employee.middle_name
-    employee.profile_source, employee.profile_last_updated = name.source, name.updated_at
-    if name.max_id and not employee.max_id:
-        employee.max_id, employee.max_id_updated_at = name.max_id, timezone.now()
-    employee.save()
-    UnresolvedName.objects.filter(employee=employee).delete()
-    return True
+    """Give an employee the name that the cache has now, as a backfill that replaces names would; return if it did."""
+    terms = Terms.read(replaces_names=True, is_fresh=True)
+    for _, name in choices(terms, after_id=employee_id - 1, until_id=employee_id, is_locked=True):
+        employee = Employee.objects.get(pk=employee_id)
+        remember(employee)
+        _take(employee, name)
+        employee.save()
+        UnresolvedName.objects.filter(employee=employee).delete()
+        return True
+    return False

@@ -142,29 +142,25 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
         """Resolve the name, then insert; the unique phone decides between parallel creates (409)."""
-        described = validated_data.pop("described", None)
         answered = validated_data.pop("answered", None)
+        if described := validated_data.pop("described", None):
+            # The lookup decides by the university's rules, and a 409 should leave no new university behind.
+            if Employee.objects.filter(phone=validated_data["phone"]).exists():
+                raise AlreadyExists(_phone_taken())
+            validated_data["university"] = University.objects.described(**described)
         name = resolve(
             phone=validated_data["phone"],
             max_id=validated_data.pop("max_id", None) or None,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
-            university_id=self._university_id(validated_data, described),
+            university_id=validated_data["university"].pk,
         )
         with _unique_phone(), transaction.atomic():
-            if described:
-                validated_data["university"] = University.objects.described(**described)
             employee = named_employee(name, **validated_data)
             if answered is not None:
                 # In the same transaction: an employee without the remembered answer cannot be.
                 answered(self.to_representation(employee))
         return employee
-
-    def _university_id(self, validated_data: dict[str, Any], described: dict[str, str] | None) -> int | None:
-        """Return the university by whose rules the rollout decides; a new one has none."""
-        if described is None:
-            return int(validated_data["university"].pk)
-        return University.objects.as_described(**described).values_list("pk", flat=True).first()
 
     def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
         """Change what was given, under the row's lock; an empty name or MAX id changes nothing."""
@@ -198,4 +194,8 @@ def _unique(constraint: str, details: dict[str, list[str]]) -> Iterator[None]:
 
 
 def _unique_phone() -> AbstractContextManager[None]:
-    return _unique("employees_phone_unique", {"phone": [_("an employee with this phone already exists")]})
+    return _unique("employees_phone_unique", _phone_taken())
+
+
+def _phone_taken() -> dict[str, list[str]]:
+    return {"phone": [_("an employee with this phone already exists")]}

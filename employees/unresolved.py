@@ -27,7 +27,8 @@ def _retry(unresolved: UnresolvedName) -> bool:
     # Postponed before it is asked: whoever comes at the same time, or after a crash, takes the next one.
     unresolved.postpone()
     unresolved.save(update_fields=["attempts", "next_try_at"])
-    name = resolve(phone=unresolved.employee.phone, max_id=unresolved.employee.max_id)
+    employee = unresolved.employee
+    name = resolve(phone=employee.phone, max_id=employee.max_id, university_id=employee.university_id)
     if name.is_unresolved:
         return False
     settle(unresolved, name)

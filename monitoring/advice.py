@@ -12,14 +12,10 @@ from monitoring.census import COMPLETE, EMPTY
 
 _PROFILES = "SELECT user_id FROM profile_cache p WHERE {} ORDER BY user_id"
 _EMPLOYEES = "SELECT id FROM employees WHERE profile_source = 'default' ORDER BY id"
-_TO_BACKFILL = (
-    "SELECT e.id FROM employees e JOIN profile_cache p ON p.user_id = e.max_id"
-    " WHERE e.profile_source = 'default' AND p.first_name <> '' ORDER BY e.id"
-)
 
 
 def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return what is wrong with how many; ``query`` lists exactly them, and is true of the moment when it is run."""
+    """Return what is wrong with how many; ``query``, where SQL can, lists exactly them at the moment when it is run."""
     stale = f"p.last_updated <= now() - interval '{settings.PROFILE_TTL.total_seconds():.0f} seconds'"
     partial, guessed = f"NOT ({COMPLETE}) AND NOT ({EMPTY})", "p.first_name <> '' AND NOT p.is_first_name_real"
     unnamed = _("employees whom nobody could name")
@@ -30,10 +26,11 @@ def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
         ("stale_profiles", _("older than PROFILE_TTL, so not served"), "stale", "warning", _PROFILES.format(stale)),
         ("guessed_first_names", _("from a deprecated field"), "guessed", "info", _PROFILES.format(guessed)),
         ("unnamed_employees", unnamed, "unnamed", "warning", _EMPLOYEES),
-        ("names_to_backfill", to_backfill, "to_backfill", "warning", _TO_BACKFILL),
+        ("names_to_backfill", to_backfill, "to_backfill", "warning", ""),
     ]
     return [
-        {"type": kind, "description": text, "count": counts[name], "severity": severity, "query": query}
+        {"type": kind, "description": text, "count": counts[name], "severity": severity}
+        | ({"query": query} if query else {})
         for kind, text, name, severity, query in issues
         if counts[name]
     ]
@@ -66,10 +63,10 @@ def _actions(counts: Mapping[str, int], score: float) -> Iterator[str]:
         )
     if number := counts["empty"]:
         yield _("Profiles without a name: %d. Replay what came for them (manage.py replay_updates --help).") % number
-    if number := counts["unnamed"] - counts["to_backfill"]:
+    if number := counts["unnamed"] - counts["unnamed_to_backfill"]:
         yield (
             _(
-                "Employees without a name whom the cache does not know: %d. Have them write to the bot, or look for MAX"
+                "Employees that a backfill cannot name: %d. Have them write to the bot, or look for MAX"
                 " ids (POST /employees/batch-update-max-id)."
             )
             % number

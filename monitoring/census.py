@@ -16,6 +16,7 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from employees import backfill
 from monitoring import kept
 from monitoring.models import KeptFigure
 from profiles import cache
@@ -44,8 +45,7 @@ SELECT e.university_id AS university, count(*) AS users,
     count(*) FILTER (WHERE {_FULL_NAME}) AS full_named,
     count(*) FILTER (WHERE {COMPLETE}) AS complete,
     count(*) FILTER (WHERE p.last_updated <= %(stale_at)s) AS stale,
-    count(*) FILTER (WHERE e.profile_source = 'default') AS unnamed,
-    count(*) FILTER (WHERE e.profile_source = 'default' AND p.first_name <> '') AS to_backfill
+    count(*) FILTER (WHERE e.profile_source = 'default') AS unnamed
 FROM employees e FULL JOIN profile_cache p ON p.user_id = e.max_id GROUP BY e.university_id
 """  # noqa: S608 (constants of this module)
 _EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees GROUP BY profile_source"
@@ -78,6 +78,11 @@ def employees() -> Found:
     return _current("employees", "employees")
 
 
+def to_backfill() -> Found:
+    """Employees that a backfill would name, by university and source now and then; as its dry run counts them."""
+    return _current("to_backfill", "profile_cache", "employees")
+
+
 def cache_health() -> Found | None:
     """What the cache last said of itself to the task that asks it; None when it never did."""
     row = KeptFigure.objects.filter(name="cache").first()
@@ -86,14 +91,19 @@ def cache_health() -> Found | None:
 
 def count(name: str) -> list[dict[str, Any]]:
     """Count the whole tables now, however long it takes."""
+    if name == "to_backfill":
+        columns = ("university", "now", "then", "count")
+        return [dict(zip(columns, row, strict=True)) for row in backfill.preview()]
     now = timezone.now()
     with connection.cursor() as cursor:
-        cursor.execute(_KINDS[name], {"now": now, "stale_at": now - settings.PROFILE_TTL})
+        cursor.execute(_STATEMENTS[name], {"now": now, "stale_at": now - settings.PROFILE_TTL})
         names = [column.name for column in cursor.description or ()]
         return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-_KINDS = {"profiles": _PROFILES, "users": _USERS, "employees": _EMPLOYEES}
+_STATEMENTS = {"profiles": _PROFILES, "users": _USERS, "employees": _EMPLOYEES}
+# The last one is decided row by row, and takes longest: the others do not wait for it.
+_KINDS = (*_STATEMENTS, "to_backfill")
 _SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) AS tables (name))"
 
 

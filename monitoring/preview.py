@@ -9,17 +9,20 @@ from decimal import Decimal
 from operator import add
 from typing import Any
 
+from django.conf import settings
 from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from employees.models import Employee
 from monitoring.figures import LOOKED_UP_WITHIN, RUNGS, figure
-from profiles import cache, failures
-from profiles.cache import CachedProfile, CacheError
+from profiles import failures
+from profiles.cache import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
-from profiles.models import PhoneLink, Profile, ProfileSource
+from profiles.models import PhoneLink, ProfileSource
+from profiles.name_rule import Answer, Found, NameChoice, NoAnswer
+from profiles.resolver import look_up, policy_at
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag, Scope
 
@@ -129,12 +132,14 @@ def _kept(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityS
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
-    """Return how the rollout decides for a phone, and what each store knows of the person."""
+    """Return how the rollout decides for a phone, what each store has for the person, what a lookup would serve."""
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None
     decision = decide(phone, university)
     max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
-    profile = Profile.objects.filter(user_id=max_id).first() if max_id else None
+    stored = cache.find(max_id, trusts=lambda _: False) if max_id else cache.Stored()
+    answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
+    choice = look_up(phone, max_id, policy_at(decision.stage), lambda _: answer)
     return {
         "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
         "stage": decision.stage,
@@ -143,31 +148,40 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
         "university": university,
         "max_id": max_id,
         "employee": employee.profile_source if employee else None,
-        "redis": _in_redis(max_id),
-        "record": _told(CachedProfile.of(profile)) if profile else "—",
-        "age": timezone.now() - profile.last_updated if profile else None,
-        "api": _by_api(phone) if asks_api else None,
+        "redis": str(failures.told(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
+        "record": _displayed(CachedProfile.of(stored.record) if stored.record else None),
+        "age": timezone.now() - stored.record.last_updated if stored.record else None,
+        "api": by_api,
+        "served": served(choice),
     }
 
 
-def _in_redis(max_id: str | None) -> str:
-    if not max_id:
+def served(choice: NameChoice) -> str:
+    """Return what a new employee would be named and why, as the lookup chose before it would ask the direct API."""
+    words = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
+    if choice.needs_direct_api and choice.is_named:
+        return _("The direct API would be asked for the full name; without it: %(name)s (%(reason)s).") % words
+    if choice.needs_direct_api:
+        return _("The direct API would be asked for the name: %(reason)s.") % words
+    if choice.is_named:
+        return _("A new employee would be named %(name)s: %(reason)s.") % words
+    if not settings.MAX_BOT_TOKEN:
+        return _("No name would be found: %(reason)s; without MAX_BOT_TOKEN the direct API is not asked.") % words
+    return _("No name would be found: %(reason)s.") % words
+
+
+def _displayed(cached: CachedProfile | None) -> str:
+    if cached is None:
         return "—"
-    try:
-        cached = cache.read(max_id)
-    except CacheError as error:
-        return str(failures.told(str(error)))
-    return _told(cached) if cached else "—"
-
-
-def _told(cached: CachedProfile) -> str:
     stale = _(", stale") if cached.is_stale else ""
     return f"{cached.display_name or '—'} ({ProfileSource(cached.source).label}{stale})"
 
 
-def _by_api(phone: str) -> str:
+def _by_api(phone: str) -> tuple[Answer, str]:
     try:
         user = users.fetch_users([phone]).get(phone)
     except MaxError as error:
-        return str(error.message)
-    return f"{user.first_name} {user.last_name}".strip() if user else "—"
+        return NoAnswer.FAILED, str(error.message)
+    if user is None:
+        return NoAnswer.ABSENT, "—"
+    return Found(user.first_name, user.last_name, user.user_id), f"{user.first_name} {user.last_name}".strip()

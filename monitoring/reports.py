@@ -12,6 +12,7 @@ from django.utils import timezone
 from monitoring import advice, census, traffic
 from monitoring.counters import counted
 from profiles import cache
+from profiles.models import ProfileSource
 from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import PHASES, Rollout
@@ -50,12 +51,14 @@ def coverage() -> dict[str, Any]:
 
 
 def quality() -> dict[str, Any]:
-    profiles, users = census.profiles(), census.users()
+    profiles, users, nameable = census.profiles(), census.users(), census.to_backfill()
     counts = _sums(profiles.rows, *_GRADES, "guessed")
     counts["partial"] = counts["count"] - counts["complete"] - counts["empty"]
-    counts |= _sums(users.rows, "unnamed", "to_backfill")
+    counts |= _sums(users.rows, "unnamed")
+    counts["to_backfill"] = sum(row["count"] for row in nameable.rows)
+    counts["unnamed_to_backfill"] = sum(row["count"] for row in nameable.rows if row["now"] == ProfileSource.DEFAULT)
     scores = quality_scores(**{name: counts[name] for name in _GRADES})
-    oldest = min((profiles, users), key=lambda found: found.taken_at)
+    oldest = min((profiles, users, nameable), key=lambda found: found.taken_at)
     return {
         "generated_at": oldest.taken_at,
         "age_seconds": oldest.age_seconds,

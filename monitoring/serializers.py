@@ -43,7 +43,7 @@ class DataIssueSerializer(serializers.Serializer[Any]):
     description = serializers.CharField()
     count = serializers.IntegerField()
     severity = serializers.CharField()
-    query = serializers.CharField(help_text="SQL that lists whom it is about")
+    query = serializers.CharField(required=False, help_text="SQL that lists the people concerned, where SQL can")
 
 
 class UniversityQualitySerializer(serializers.Serializer[Any]):

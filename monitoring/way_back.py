@@ -19,7 +19,8 @@ from employees.models import BackfillRun, RunStatus
 from employees.models.backfill import OPEN
 from monitoring.console import converged
 from profiles.models import ProfileSource
-from profiles.resolver import Resolution, resolve
+from profiles.name_rule import NameChoice
+from profiles.resolver import resolve
 from profiles.rollout import changes
 from profiles.rollout.controls import Outcome
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
@@ -145,11 +146,11 @@ def _reports_are_gone() -> str:
 
 def _probe() -> str:
     """Look a person up by the resolver itself; it must not answer from the cache. A slow direct API is not awaited."""
-    found: list[Resolution] = []
+    found: list[NameChoice] = []
 
     def look_up() -> None:
         try:
-            found.append(resolve(phone=PROBE_PHONE, max_id=None))
+            found.append(resolve(phone=PROBE_PHONE, max_id=None, university_id=None))
         finally:
             connection.close()
 

@@ -11,12 +11,14 @@ import logging
 import random
 import time
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import redis
 from django.conf import settings
+from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
@@ -98,6 +100,28 @@ class CachedProfile:
         return self.last_updated is None or timezone.now() - self.last_updated >= settings.PROFILE_TTL
 
 
+@dataclass(frozen=True, slots=True)
+class Stored:
+    """What Redis and the record behind it hold of one person; an error of a store is no miss.
+
+    ``record`` is read only where Redis had nothing that the reader trusts.
+    """
+
+    redis: CachedProfile | None = None
+    record: Profile | None = None
+    redis_error: str = ""
+    record_error: DatabaseError | None = None
+
+    @property
+    def profile(self) -> CachedProfile | None:
+        """Return what Redis, else the record, holds; raise DatabaseError where the record could not be read."""
+        if self.redis is not None:
+            return self.redis
+        if self.record_error is not None:
+            raise self.record_error
+        return CachedProfile.of(self.record) if self.record else None
+
+
 def moment(at: datetime) -> str:
     return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
 
@@ -112,6 +136,41 @@ def read(user_id: str) -> CachedProfile | None:
     profile = CachedProfile.from_json(text) if text else None
     operations.labels("get", "hit" if profile else "miss").inc()
     return profile
+
+
+def find(user_id: str, *, trusts: Callable[[CachedProfile], bool] = bool) -> Stored:
+    """Read Redis, else the record, which refills Redis; errors of either are part of the answer, never raised.
+
+    ``trusts`` returns whether what Redis holds will do; by default it does whenever there is something. The three waits
+    (two for Redis, one for PostgreSQL) share PROFILE_CACHE_TIMEOUT.
+    """
+    cached, redis_error = None, ""
+    try:
+        cached = read(user_id)
+    except CacheError as error:
+        redis_error = str(error)
+        logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": redis_error})
+    if cached is not None and trusts(cached):
+        return Stored(cached)
+    try:
+        record = _recorded(user_id)
+    except DatabaseError as error:
+        extra = {"event": "record_read_failed", "error": type(error).__name__}
+        logger.warning("profile record unreadable", extra=extra)
+        return Stored(cached, None, redis_error, error)
+    if record is not None and cached is None and not redis_error:
+        # Redis is full or went down: the answer does not depend on it, and the refill task tries again.
+        with suppress(CacheError):
+            refill(record)
+    return Stored(cached, record, redis_error)
+
+
+def _recorded(user_id: str) -> Profile | None:
+    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
+    with transaction.atomic():
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
+        return Profile.objects.filter(user_id=user_id).first()
 
 
 def write(profiles: Iterable[Profile]) -> None:

@@ -19,7 +19,7 @@ from django.utils.crypto import salted_hmac
 from prometheus_client import Counter
 
 from profiles import cache, names
-from profiles.cache import CachedProfile, CacheError
+from profiles.cache import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import (
@@ -27,7 +27,6 @@ from profiles.models import (
     ComparisonOutcome,
     Pattern,
     PhoneLink,
-    Profile,
     ProfileSource,
     WaitingComparison,
 )
@@ -142,20 +141,13 @@ def _ask_both(waiting: WaitingComparison) -> Answers:
             return Answers(failure=ComparisonOutcome.TIMEOUT if error.is_timeout else ComparisonOutcome.API_ERROR)
         api_name = f"{user.first_name} {user.last_name}".strip() if user else ""
         max_id = max_id or (user.user_id if user else "")
-    try:
-        return Answers(_cached(max_id or PhoneLink.objects.user_of(waiting.phone)), api_name)
-    except CacheError:
-        return Answers(None, api_name, ComparisonOutcome.CACHE_ERROR)
-
-
-def _cached(max_id: str | None) -> CachedProfile | None:
-    """Read Redis, else the record behind it; CacheError when Redis does not answer."""
+    max_id = max_id or PhoneLink.objects.user_of(waiting.phone) or ""
     if not max_id:
-        return None
-    if cached := cache.read(max_id):
-        return cached
-    profile = Profile.objects.filter(user_id=max_id).first()
-    return CachedProfile.of(profile) if profile else None
+        return Answers(None, api_name)
+    stored = cache.find(max_id)
+    if stored.redis_error:
+        return Answers(None, api_name, ComparisonOutcome.CACHE_ERROR)
+    return Answers(stored.profile, api_name)
 
 
 def _max_name(cached: CachedProfile) -> str:

@@ -1,22 +1,33 @@
-"""Who answers for an employee's name: the request, the profile cache, the direct API, or nobody (contract §3)."""
+"""The lookup of a name for an employee: decide, read the stores, choose, ask the direct API where that is needed."""
 
 from __future__ import annotations
 
 import logging
 import time
-from dataclasses import dataclass, replace
-from datetime import datetime
+from collections.abc import Callable
+from dataclasses import replace
+from operator import attrgetter
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
-from profiles import cache, comparison, names
-from profiles.cache import CachedProfile, CacheError
+from profiles import cache, comparison
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
-from profiles.models import PhoneLink, Profile, ProfileSource
+from profiles.models import PhoneLink, ProfileSource
+from profiles.name_rule import (
+    CACHE_FIRST,
+    Answer,
+    Found,
+    Known,
+    KnownProfile,
+    NameChoice,
+    NameReason,
+    NoAnswer,
+    Policy,
+    choose_name,
+)
 from profiles.phones import masked
 from profiles.rollout.decision import decide
 
@@ -29,194 +40,92 @@ durations = Histogram(
 )
 logger = logging.getLogger(__name__)
 
-CACHE_FIRST = 3
-CACHE_PRIMARY = 4
-
-
-@dataclass(frozen=True, slots=True)
-class Resolution:
-    """A name with who answered for it. ``updated_at`` is None for ``manual`` and ``default``.
-
-    ``is_unresolved``: the direct API had to be asked and gave no answer, so that a later try may know more.
-    """
-
-    first_name: str = names.UNKNOWN
-    last_name: str = names.UNKNOWN
-    middle_name: str = ""
-    max_id: str | None = None
-    source: ProfileSource = ProfileSource.DEFAULT
-    updated_at: datetime | None = None
-    is_unresolved: bool = False
-
 
 def resolve(
-    *, phone: str, max_id: str | None, first_name: str = "", last_name: str = "", university_id: int | None = None
-) -> Resolution:
-    """Return the name to store for a new employee; never raises for an outage of Redis or the direct API.
+    *, phone: str, max_id: str | None, university_id: int | None, first_name: str = "", last_name: str = ""
+) -> NameChoice:
+    """Return the name to store for an employee; never raises for an outage of Redis or the direct API.
 
-    Names given in the request hold; a lone one is kept and the missing part looked up.
+    Names given in the request hold; a lone one is kept and the missing part looked up. ``university_id`` is None for
+    probes alone: they belong to no university, so no rule for one applies.
     """
     if first_name and last_name:
-        return Resolution(first_name, last_name, "", max_id, ProfileSource.MANUAL)
-    found = _answered(phone, max_id, university_id)
+        return NameChoice(first_name, last_name, "", max_id, ProfileSource.MANUAL, NameReason.GIVEN)
+    choice = _timed(phone, max_id, university_id)
     if not first_name and not last_name:
-        return found
+        return choice
     return replace(
-        found,
-        first_name=first_name or found.first_name,
-        last_name=last_name or found.last_name,
+        choice,
+        first_name=first_name or choice.first_name,
+        last_name=last_name or choice.last_name,
         source=ProfileSource.MANUAL,
+        reason=NameReason.GIVEN,
         updated_at=None,
     )
 
 
-def _answered(phone: str, max_id: str | None, university_id: int | None) -> Resolution:
-    """Ask whom the person's stage asks, and leave the lookup to be compared afterwards."""
+def _timed(phone: str, max_id: str | None, university_id: int | None) -> NameChoice:
+    """Look the name up at the person's stage, and leave the lookup to be compared afterwards."""
     stage = decide(phone, university_id).stage
     started = time.perf_counter()
-    found = _BY_STAGE.get(stage, _ask_direct_api)(phone, max_id)
+    choice = look_up(phone, max_id, policy_at(stage), ask_direct_api)
     durations.labels(stage).observe(time.perf_counter() - started)
-    resolutions.labels(found.source, stage).inc()
+    resolutions.labels(choice.source, stage).inc()
     comparison.offer(
         phone=phone,
-        max_id=found.max_id,
+        max_id=choice.max_id,
         university_id=university_id,
         stage=stage,
-        source=found.source,
-        name=f"{found.first_name} {found.last_name}".strip(),
+        source=choice.source,
+        name=f"{choice.first_name} {choice.last_name}".strip(),
         seconds=time.perf_counter() - started,
     )
-    return found
+    return choice
 
 
-def _look_up(phone: str, max_id: str | None) -> Resolution:
-    max_id = max_id or PhoneLink.objects.user_of(phone)
-    cached = _from_cache(max_id) if max_id else None
-    if cached and _is_complete(cached):
-        return _named(cached)
-    direct = _ask_direct_api(phone, max_id)
-    if not max_id and direct.max_id:
-        cached = _from_cache(direct.max_id)
-        if cached and _is_complete(cached):
-            return _named(cached)
-    # A partial name from the cache beats nothing, and yields to a full one of the direct API.
-    if cached and not (direct.source == ProfileSource.API and direct.last_name):
-        return _named(cached)
-    return direct
+def policy_at(stage: int) -> Policy:
+    """Return the policy of a stage by the settings in force."""
+    return Policy(stage, settings.PROFILE_TTL, bool(settings.MAX_BOT_TOKEN))
 
 
-def _look_up_stores(phone: str, max_id: str | None) -> Resolution:
-    """Ask the direct API only for a person whom no store knows; age, gaps and faults of the cache are no reason."""
-    max_id = max_id or PhoneLink.objects.user_of(phone)
-    known = _cached(max_id) if max_id else None
-    if known and known.display_name:
-        return _named(known)
-    if max_id and not _is_absent(max_id):
-        return Resolution(max_id=max_id)
-    direct = _ask_direct_api(phone, max_id)
-    if not max_id and direct.max_id and (known := _cached(direct.max_id)) and known.display_name:
-        return _named(known)
-    return direct
+def look_up(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
+    """Choose by the stores, and once more with the direct API's answer where that is needed.
+
+    Without a MAX id the stores are asked by the phone's verified link, else by the id that the direct API answers.
+    """
+    asks_stores = policy.stage >= CACHE_FIRST
+    known = _known(max_id or PhoneLink.objects.user_of(phone)) if asks_stores else Known(max_id)
+    choice = choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
+    if not choice.needs_direct_api:
+        return choice
+    answer = ask(phone)
+    if asks_stores and known.max_id is None and isinstance(answer, Found):
+        known = _known(answer.user_id)
+    return choose_name(known, answer, policy, timezone.now())
 
 
-def known(phone: str, max_id: str | None) -> Resolution | None:
-    """Return the name that the stores have for a person, by the rule of phase 3; nobody outside is asked."""
-    max_id = max_id or PhoneLink.objects.user_of(phone)
-    cached = _from_cache(max_id) if max_id else None
-    return _named(cached) if cached else None
+def _known(max_id: str | None) -> Known:
+    """Read the stores; the record decides where Redis, which shows both alike, has no last name or an unknown one."""
+    if not max_id:
+        return Known()
+    stored = cache.find(max_id, trusts=attrgetter("has_full_name"))
+    record, cached, profile = stored.record, stored.redis, None
+    if record is not None:
+        own_name = record.user_provided_name or ""
+        profile = KnownProfile(record.first_name or "", record.last_name, own_name, record.last_updated)
+    elif cached is not None and (cached.has_full_name or stored.record_error):
+        last_name = cached.max_last_name or None
+        profile = KnownProfile(cached.max_first_name, last_name, cached.user_provided_name, cached.last_updated)
+    return Known(max_id, profile, is_readable=stored.record_error is None)
 
 
-def _is_absent(max_id: str) -> bool:
-    """Tell whether the record surely has nothing of the person; one that cannot be read is no proof."""
-    try:
-        with transaction.atomic():
-            return not Profile.objects.filter(user_id=max_id).exists()
-    except DatabaseError:
-        return False
-
-
-def _from_cache(max_id: str) -> CachedProfile | None:
-    """Return what may be served of the person: fresh, and with at least a first name or an own name."""
-    profile = _cached(max_id)
-    if profile is None:
-        return None
-    if profile.is_stale:
-        # An own name does not expire; a MAX name does.
-        profile = replace(profile, max_first_name="", max_last_name="")
-    return profile if profile.user_provided_name or profile.max_first_name else None
-
-
-def _cached(max_id: str) -> CachedProfile | None:
-    try:
-        if profile := cache.read(max_id):
-            return profile
-    except CacheError as error:
-        logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": str(error)})
-    return _from_record(max_id)
-
-
-def _from_record(max_id: str) -> CachedProfile | None:
-    """Read PostgreSQL, the record behind the cache, and refill what Redis has lost."""
-    profile = _recorded(max_id)
-    if profile is None:
-        return None
-    try:
-        cache.refill(profile)
-    except CacheError:
-        # Redis is down or full: the answer does not depend on it, and the refill task tries again.
-        logger.debug("refill on read failed", extra={"event": "cache_refill_failed"})
-    return CachedProfile.of(profile)
-
-
-def _recorded(max_id: str) -> Profile | None:
-    """Read the row under what PROFILE_CACHE_TIMEOUT leaves after the two waits for Redis; None when that fails."""
-    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
-    try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
-            return Profile.objects.filter(user_id=max_id).first()
-    except DatabaseError as error:
-        logger.warning(
-            "profile record unreadable", extra={"event": "record_read_failed", "error": type(error).__name__}
-        )
-        return None
-
-
-def _is_complete(profile: CachedProfile) -> bool:
-    """Tell whether nothing is missing. Redis shows an unknown and an absent last name alike, so PostgreSQL decides."""
-    if profile.has_full_name or not settings.MAX_BOT_TOKEN:
-        return True
-    return Profile.objects.filter(user_id=profile.user_id, last_name="").exists()
-
-
-def _named(profile: CachedProfile) -> Resolution:
-    if profile.user_provided_name:
-        first, last, middle = names.split(profile.user_provided_name)
-        source = ProfileSource.USER_INPUT
-    else:
-        first, last, middle = profile.max_first_name, profile.max_last_name, ""
-        source = ProfileSource.WEBHOOK
-    return Resolution(first, last, middle, profile.user_id, source, profile.last_updated)
-
-
-def _ask_direct_api(phone: str, max_id: str | None) -> Resolution:
-    """Ask the direct API, or return the unknown name with what is known of the MAX id."""
-    unknown = Resolution(max_id=max_id)
-    if not settings.MAX_BOT_TOKEN:
-        return unknown
+def ask_direct_api(phone: str) -> Answer:
+    """Ask the direct API for a person; an outage is an answer too, and is logged."""
     try:
         user = users.lookup_once(phone)
     except MaxError as error:
         logger.warning(
             "direct API failed", extra={"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
         )
-        return replace(unknown, is_unresolved=True)
-    if user is None:
-        return unknown
-    if not user.first_name:
-        return replace(unknown, max_id=max_id or user.user_id)
-    return Resolution(user.first_name, user.last_name, "", max_id or user.user_id, ProfileSource.API, timezone.now())
-
-
-_BY_STAGE = {CACHE_FIRST: _look_up, CACHE_PRIMARY: _look_up_stores}
+        return NoAnswer.FAILED
+    return Found(user.first_name, user.last_name, user.user_id) if user else NoAnswer.ABSENT

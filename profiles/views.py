@@ -1,4 +1,3 @@
-from contextlib import suppress
 from typing import Any
 
 from django.db import transaction
@@ -11,7 +10,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from profiles import cache
-from profiles.cache import CachedProfile, CacheError
+from profiles.cache import CachedProfile
 from profiles.erasure import erase
 from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import serves
@@ -49,7 +48,8 @@ class ProfileViewSet(GenericViewSet[Profile]):
         user_id = checked_id(user_id)
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or serves(service))
-        return Response(ProfileSerializer(known_profile(user_id) if is_shown else CachedProfile.unknown(user_id)).data)
+        profile = cache.find(user_id).profile if is_shown else None
+        return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
     def update(self, request: Request, user_id: str) -> Response:
@@ -84,22 +84,6 @@ def checked_id(user_id: str) -> str:
         return str(field.run_validation(user_id))
     except serializers.ValidationError as error:
         raise serializers.ValidationError({"user_id": error.detail}) from None
-
-
-def known_profile(user_id: str) -> CachedProfile:
-    """Return what Redis, else PostgreSQL, knows of the person; the unknown profile when neither does."""
-    try:
-        cached = cache.read(user_id)
-    except CacheError:
-        cached = None
-    if cached:
-        return cached
-    profile = Profile.objects.filter(user_id=user_id).first()
-    if profile is None:
-        return CachedProfile.unknown(user_id)
-    with suppress(CacheError):  # Redis is down: the answer does not depend on it, and the refill task tries again.
-        cache.refill(profile)
-    return CachedProfile.of(profile)
 
 
 @transaction.atomic

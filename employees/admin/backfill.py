@@ -66,9 +66,18 @@ class BatchInline(TabularInline):
 class BackfillRunAdmin(ToldAdmin):
     """Runs are begun by adding one; the worker does the rest, and the deeds steer it."""
 
-    list_display = ("id", "shown_status", "university", "progress", "rows_changed", "shown_pause", "seen_at")
+    list_display = (
+        "id",
+        "shown_status",
+        "university",
+        "replaces_names",
+        "progress",
+        "rows_changed",
+        "shown_pause",
+        "seen_at",
+    )
     list_select_related = ("university",)
-    choices = ("university", "batch_target_ms", "pause_ms")
+    choices = ("university", "replaces_names", "batch_target_ms", "pause_ms")
     autocomplete_fields = ("university",)
     change_form_template = "employees/backfill.html"
     fields = (*choices, "requested_by", "created_at", "finished_at")

@@ -43,6 +43,15 @@ class BackfillRun(models.Model):
     university = models.ForeignKey(
         University, models.PROTECT, null=True, blank=True, verbose_name=_("university"), help_text=_("empty: all")
     )
+    replaces_names = models.BooleanField(
+        _("replace names"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "also replace names from the direct API and outdated ones from the cache, for people that the rollout"
+            " admits to the cache; otherwise only employees without a name get one"
+        ),
+    )
     paused_because = models.CharField(_("paused because"), max_length=200, blank=True, default="")
     last_id = models.BigIntegerField(_("done up to id"), default=0)
     until_id = models.BigIntegerField(_("ends at id"))

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.conf import settings
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.functional import Promise
@@ -18,9 +17,7 @@ from employees.models import Employee
 from monitoring import preview
 from monitoring.screens.access import LOOK_UP, page, screen
 from profiles import admin_log, phones
-from profiles.cache import CachedProfile
 from profiles.models import PhoneLink, Profile
-from profiles.resolver import CACHE_FIRST
 from profiles.rollout.decision import Reason
 from profiles.rollout.sentences import Sentence
 
@@ -105,18 +102,5 @@ def told(found: Found) -> dict[str, Any]:
         "order": ORDERS[stage],
         "reason": reason.label,
         "bucket": found.known["bucket"],
-        "served": _served(stage, found.profile),
+        "served": found.known["served"],
     }
-
-
-def _served(stage: int, profile: Profile | None) -> str:
-    """Say what a new employee of this phone would be named by, as the resolver decides (profiles.resolver)."""
-    cached = CachedProfile.of(profile) if profile else None
-    name = cached.display_name if cached and stage >= CACHE_FIRST else ""
-    if cached and stage == CACHE_FIRST and (cached.is_stale or not cached.has_full_name):
-        name = cached.user_provided_name
-    if name:
-        return _("A new employee would be named %s.") % name
-    if not settings.MAX_BOT_TOKEN:
-        return _("Nobody would know the name: without MAX_BOT_TOKEN the direct API is not asked.")
-    return _("The direct API would be asked for the name.")

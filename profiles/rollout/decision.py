@@ -198,13 +198,13 @@ def remember_state(row: Sequence[Any]) -> RolloutState:
 def decide(phone: str | None, university_id: int | None = None) -> Decision:
     """Return the stage for the employee of this canonical phone; ask once a request, at its outermost point."""
     state = current_state()
-    obstacle = _obstacle(state, "employee")
-    stage, reason = (0, obstacle) if obstacle else state.place(phone, university_id)
+    forbidden = obstacle(state, "employee")
+    stage, reason = (0, forbidden) if forbidden else state.place(phone, university_id)
     decisions.labels(reason, stage).inc()
     return Decision(stage, reason, state.revision)
 
 
-def _obstacle(state: RolloutState, service: str) -> Reason | None:
+def obstacle(state: RolloutState, service: str) -> Reason | None:
     """Return what stands above every percentage, in the order of the decision; None when nothing does."""
     if not settings.PROFILE_CACHE_ENABLED or not _is_service_enabled(service):
         return Reason.HARD_OFF
@@ -224,7 +224,7 @@ def _is_service_enabled(service: str) -> bool:
 def serves(service: str) -> bool:
     """Tell whether an outside service, as it names itself (``chat``, ``chat-service``), gets profiles at all."""
     words = service.strip().lower().replace("-", "_").split("_")
-    return _obstacle(current_state(), "_".join(word for word in words if word != "service")) is None
+    return obstacle(current_state(), "_".join(word for word in words if word != "service")) is None
 
 
 def is_flag_active(name: str, phone: str | None, university_id: int | None) -> bool:

@@ -12,11 +12,14 @@ from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection
 from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
+from waffle.models import Switch
 
 from employees import backfill
 from employees.models import BackfillBatch, BackfillRun, Employee, University
 from employees.tasks import forget_prior_values, work_on_jobs
 from profiles.models import PhoneLink, Profile
+from profiles.rollout.models import Scope
+from tests.conftest import Phases
 from tests.forked import forked
 from tests.profiles.people import know
 
@@ -77,6 +80,92 @@ def test_it_works(university: University, settings: Settings) -> None:
     assert named(lone) == ("Анна", UNKNOWN, "manual")
     assert named(richer) == ("Олег", "Сидоров", "api")
     assert "0 changed" in command("start")
+
+
+def test_it_leaves_names_alone_unless_it_is_asked_to_replace_them(university: University, phases: Phases) -> None:
+    phases(100, 100, 100)
+    know("1", is_cached=False)
+    by_api = employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
+    older = employ(university, 2, "1", first_name="Вано", last_name="Петров", profile_source="webhook")
+    by_hand = employ(university, 3, "1", first_name="Анна", last_name="Иванова")
+    assert "0 rows would change" in command("start", "--dry-run")
+    assert "0 changed" in command("start")
+    assert "2 rows would change" in command("start", "--dry-run", "--replace-names")
+    text = command("start", "--replace-names")
+    assert "done, replaces names, 3 of 3 looked at, 2 changed" in text
+    assert named(by_api) == named(older) == ("Иван", "Петров", "webhook")
+    assert named(by_hand) == ("Анна", "Иванова", "manual")
+
+
+@pytest.mark.parametrize(
+    ("percents", "rule", "replaced"),
+    [
+        ((100, 100), None, 0),
+        ((100, 100, 100), None, 1),
+        ((100, 100, 100, 100), None, 1),
+        ((100, 100), (3, True), 1),
+        ((100, 100, 100), (3, False), 0),
+        ((100, 100, 100, 100), (4, False), 1),
+    ],
+)
+def test_it_replaces_names_of_those_whom_the_cache_serves(
+    university: University, phases: Phases, percents: tuple[int, ...], rule: tuple[int, bool] | None, replaced: int
+) -> None:
+    phases(*percents)
+    if rule:
+        Scope.objects.create(university_id=university.pk, phase=rule[0], is_allowed=rule[1], reason="r")
+    know("1", is_cached=False)
+    employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
+    assert f"{replaced} changed" in command("start", "--replace-names")
+
+
+@pytest.mark.parametrize(("last_name", "source"), [(None, "api"), ("", "webhook")])
+@pytest.mark.parametrize("percents", [(100, 100, 100), (100, 100, 100, 100)])
+def test_a_full_name_of_the_direct_api_yields_to_a_complete_one_alone(
+    university: University, phases: Phases, percents: tuple[int, ...], last_name: str | None, source: str
+) -> None:
+    phases(*percents)
+    know("1", last_name=last_name, is_cached=False)
+    employee = employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
+    command("start", "--replace-names")
+    assert named(employee)[2] == source
+
+
+def test_the_nameless_are_named_whatever_the_percentages_but_not_at_a_denied_university(
+    university: University, phases: Phases
+) -> None:
+    phases(100, 100)
+    denied = University.objects.create(name="Другой")
+    Scope.objects.create(university_id=denied.pk, phase=3, reason="r")
+    know("1", is_cached=False)
+    here, there = employ(university, 1, "1"), employ(denied, 2, "1", profile_source="default")
+    assert "1 row would change" in command("start", "--dry-run")
+    assert "1 changed" in command("start")
+    assert (named(here)[2], named(there)[2]) == ("webhook", "default")
+
+
+@pytest.mark.parametrize("name", ["profile_cache", "service_employee"])
+def test_it_pauses_while_the_rollout_keeps_the_cache_off(university: University, phases: Phases, name: str) -> None:
+    know("1", is_cached=False)
+    employee = employ(university, 1, "1")
+    Switch.objects.filter(name=name).update(active=False)
+    assert "Nothing would change: the " in command("start", "--dry-run")
+    with pytest.raises(CommandError, match=r"Paused: the \w+ is switched off"):
+        command("start")
+    assert named(employee)[2] == "manual"
+    Switch.objects.filter(name=name).update(active=True)
+    assert "1 changed" in command("resume")
+
+
+def test_a_middle_name_by_hand_stays(university: University, phases: Phases) -> None:
+    phases(100, 100, 100)
+    know("1", own_name="Ваня Чудов Ильич", is_cached=False)
+    by_hand = employ(university, 1, "1", middle_name="Львович")
+    by_own = employ(university, 2, "1", first_name="Ваня", middle_name="Саныч", profile_source="user_input")
+    command("start", "--replace-names")
+    for employee in (by_hand, by_own):
+        assert named(employee) == ("Ваня", "Чудов", "user_input")
+    assert (by_hand.middle_name, by_own.middle_name) == ("Львович", "Ильич")
 
 
 def test_undo_gives_back_every_byte(university: University) -> None:

@@ -70,6 +70,13 @@ def test_the_direct_api_answers_a_miss(api: APIClient, university: University, d
     assert (body["first_name"], body["max_id"], body["profile_source"]) == ("Олег", "42", "api")
 
 
+def test_a_refused_phone_leaves_no_new_university(api: APIClient, university: University) -> None:
+    Employee.objects.create(phone="+12345678901", university=university)
+    body = {"phone": "+12345678901", "university_name": "Новый"}
+    assert api.post("/employees", body, format="json").status_code == 409
+    assert list(University.objects.all()) == [university]
+
+
 def test_a_university_may_be_described(api: APIClient) -> None:
     def university_of(phone: str, **described: str) -> Any:
         return api.post("/employees", {"phone": phone, **described}, format="json").json()["university"]

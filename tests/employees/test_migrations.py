@@ -20,7 +20,7 @@ from employees import provenance, schema
 from tests.employees.conftest import FEW, ROWS
 
 LONGEST_STALL_MS = 150
-HEAD = "0100"
+HEAD = "0101"
 BACK = "rollback schema"
 STEPS = ["0001", "0002", "0003", HEAD, BACK, HEAD, "0003", "0002", "0001", HEAD]
 

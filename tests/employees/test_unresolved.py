@@ -11,7 +11,12 @@ from rest_framework.test import APIClient
 from employees.models import Employee, University, UnresolvedName
 from employees.tasks import retry_unresolved
 from profiles.max_api import users
+from profiles.models import WaitingComparison
+from profiles.rollout.decision import forget_state
+from profiles.rollout.models import SHADOW, Flag, Scope
+from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
+from tests.profiles.people import know
 
 PHONE = "+79161234567"
 
@@ -43,6 +48,25 @@ def test_it_works(api: APIClient, university: University, direct: FakeMax) -> No
     assert (employee.first_name, employee.profile_source, employee.max_id) == ("Олег", "api", "7")
     assert employee.profile_last_updated
     assert not UnresolvedName.objects.exists()
+
+
+@pytest.mark.parametrize(("is_allowed", "source"), [(False, "api"), (True, "webhook")])
+def test_a_rule_for_the_university_holds_at_the_retry(
+    api: APIClient, university: University, direct: FakeMax, phases: Phases, is_allowed: bool, source: str
+) -> None:
+    phases(100, 100, 0 if is_allowed else 100)
+    Flag.objects.update_or_create(name=SHADOW, defaults={"percent": 100, "salt": "shadow"})
+    direct.status = 500
+    create(api, university)
+    direct.status = 200
+    direct.knows(PHONE, 7)
+    know("7")
+    Scope.objects.create(university_id=university.pk, phase=3, is_allowed=is_allowed, reason="r")
+    WaitingComparison.objects.all().delete()
+    forget_state()
+    retry()
+    assert Employee.objects.get().profile_source == source
+    assert [waiting.university_id for waiting in WaitingComparison.objects.all()] == [university.pk]
 
 
 def test_not_in_max_is_no_debt(api: APIClient, university: University, direct: FakeMax) -> None:

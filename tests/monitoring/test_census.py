@@ -1,18 +1,24 @@
 """Coverage and quality equal a recount of the raw tables by other means, whatever the population."""
 
 from datetime import datetime, timedelta
+from io import StringIO
 from typing import Any
 
 import pytest
+from django.core.management import call_command
 from django.db import connection, transaction
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from employees import backfill
 from employees.models import Employee, University
 from monitoring import census, figures, reports
 from monitoring.models import KeptFigure
-from profiles.models import Profile
+from profiles.models import PhoneLink, Profile
+from profiles.rollout.decision import forget_state
+from profiles.rollout.models import Scope
+from tests.conftest import Phases
 
 TTL = timedelta(days=30)
 DAY = timedelta(days=1)
@@ -131,6 +137,9 @@ def test_both_reports_equal_a_recount(
 def assert_issues_list_whom_they_count(issues: list[dict[str, Any]]) -> None:
     with connection.cursor() as cursor:
         for issue in issues:
+            if issue["type"] == "names_to_backfill":
+                assert issue["count"] == sum(row[3] for row in backfill.preview())
+                continue
             cursor.execute(issue["query"])
             assert len(cursor.fetchall()) == issue["count"]
 
@@ -144,7 +153,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.usefixtures("large")
 def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
-    assert set(census.take()) == {"profiles", "users", "employees"}
+    assert set(census.take()) == {"profiles", "users", "employees", "to_backfill"}
     Employee.objects.all().delete()
     KeptFigure.objects.update(at=timezone.now() - timedelta(seconds=7))
     covered = reports.coverage()
@@ -180,8 +189,11 @@ def test_the_first_report_does_not_wait_for_the_task() -> None:
 
 def test_advice_follows_from_the_numbers() -> None:
     settle(
-        [{"user_id": "1", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": 31 * DAY}],
-        [{"max_id": max_id, "profile_source": "default", "university": 0} for max_id in ("1", "9")],
+        [
+            {"user_id": "1", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": 31 * DAY},
+            {"user_id": "2", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": DAY},
+        ],
+        [{"max_id": max_id, "profile_source": "default", "university": 0} for max_id in ("1", "2", "9")],
     )
     judged = reports.quality()
     assert [issue["type"] for issue in judged["data_issues"]] == [
@@ -190,4 +202,41 @@ def test_advice_follows_from_the_numbers() -> None:
     for words, action in zip(ACTIONS, judged["recommended_actions"], strict=True):
         assert words in action
     (university,) = judged["university_breakdown"]
-    assert (university["employees"], university["with_profile"], university["unnamed"]) == (2, 1, 2)
+    assert (university["employees"], university["with_profile"], university["unnamed"]) == (3, 2, 3)
+
+
+@pytest.mark.parametrize("is_large", [False, True])
+def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
+    phases: Phases, monkeypatch: pytest.MonkeyPatch, is_large: bool
+) -> None:
+    """Of five without a name: stale, fresh, by a link, called unknown by hand, at a denied university."""
+    fresh = {"first_name": "Иван", "last_name": "Петров", "user_provided_name": None, "age": DAY}
+    nameless = {"profile_source": "default", "university": 0}
+    settle(
+        [{"user_id": "1", **fresh, "age": 31 * DAY}, *({"user_id": user_id, **fresh} for user_id in "2345")],
+        [
+            *({"max_id": max_id, **nameless} for max_id in ("1", "2", None)),
+            {"max_id": "4", **nameless, "profile_source": "manual"},
+            {"max_id": "5", **nameless, "university": 1},
+        ],
+    )
+    phones = Employee.objects.order_by("pk").values_list("phone", flat=True)
+    PhoneLink.objects.create(phone=phones[2], user_id="3", said_at=timezone.now())
+    Scope.objects.create(university_id=University.objects.latest("pk").pk, phase=3, reason="r")
+    forget_state()
+    if is_large:
+        census.take()
+        monkeypatch.setattr(census, "SMALL_BYTES", -1)
+    out = StringIO()
+    call_command("backfill", "start", "--dry-run", stdout=out)
+    assert "3 rows would change" in out.getvalue()
+    judged = reports.quality()
+    assert {issue["type"]: issue["count"] for issue in judged["data_issues"]}["names_to_backfill"] == 3
+    actions = judged["recommended_actions"]
+    assert "Employees to give the name that the cache has: 3 (manage.py backfill start --dry-run)." in actions
+    assert any(text.startswith("Employees that a backfill cannot name: 2.") for text in actions)
+    call_command("backfill", "start", stdout=out)
+    if is_large:
+        KeptFigure.objects.update(at=timezone.now() - timedelta(hours=1))
+        census.take()
+    assert not any("backfill start" in text for text in reports.quality()["recommended_actions"])

@@ -63,7 +63,7 @@ def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
     assert said(1, "secret_set") == (Verdict.FAIL, "WEBHOOK_SECRET is not set")
     run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
     assert said(1, "index_valid")[0] == Verdict.FAIL
-    run("DELETE FROM django_migrations WHERE app = 'employees' AND name LIKE '0100%'")
+    run("DELETE FROM django_migrations WHERE app = 'employees' AND name LIKE '0101%'")
     assert said(1, "migrated") == (Verdict.FAIL, "migrations missing: 1")
     installed.MONITORING_ENABLED = False
     assert said(1, "monitoring_on") == (Verdict.INCONCLUSIVE, "monitoring is off")

@@ -27,14 +27,14 @@ def _cache_primary(phases: Phases, direct: FakeMax) -> None:
 
 
 def test_nobody_knows_the_person(direct: FakeMax) -> None:
-    found = resolve(phone=PHONE, max_id=None)
+    found = resolve(phone=PHONE, max_id=None, university_id=None)
     assert (found.first_name, found.source, found.max_id) == ("Олег", "api", "7")
     assert len(direct.requests) == 1
 
 
 def test_the_id_of_the_direct_api_leads_to_the_cache() -> None:
     know("7")
-    assert resolve(phone=PHONE, max_id=None).source == "webhook"
+    assert resolve(phone=PHONE, max_id=None, university_id=None).source == "webhook"
 
 
 @pytest.mark.parametrize(
@@ -42,7 +42,7 @@ def test_the_id_of_the_direct_api_leads_to_the_cache() -> None:
 )
 def test_neither_age_nor_a_gap_is_a_reason_to_ask(direct: FakeMax, last_name: str | None, age: timedelta) -> None:
     know("7", last_name=last_name, age=age)
-    found = resolve(phone=PHONE, max_id="7")
+    found = resolve(phone=PHONE, max_id="7", university_id=None)
     assert (found.first_name, found.last_name, found.source) == ("Иван", last_name or "", "webhook")
     assert not direct.requests
 
@@ -51,7 +51,7 @@ def test_neither_age_nor_a_gap_is_a_reason_to_ask(direct: FakeMax, last_name: st
 def test_a_fault_of_the_cache_is_no_reason_to_ask(direct: FakeMax, redis_server: FaultyServer, fault: str) -> None:
     know("7")
     getattr(redis_server, fault)()
-    assert resolve(phone=PHONE, max_id="7").source == "webhook"
+    assert resolve(phone=PHONE, max_id="7", university_id=None).source == "webhook"
     assert not direct.requests
 
 
@@ -62,7 +62,7 @@ def test_an_unreadable_record_is_no_proof_of_absence(direct: FakeMax) -> None:
         return execute(sql, *args)  # type: ignore[operator]
 
     with connection.execute_wrapper(refuse):
-        assert resolve(phone=PHONE, max_id="7").source == "default"
+        assert resolve(phone=PHONE, max_id="7", university_id=None).source == "default"
     assert not direct.requests
 
 

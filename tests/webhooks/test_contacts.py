@@ -105,7 +105,7 @@ def test_an_employee_without_a_max_id_finds_the_profile_by_the_phone() -> None:
     share(7, 1)
     process_inbox()
     know("7", "Анна", "Иванова")
-    found = resolve(phone="+79161234567", max_id=None)
+    found = resolve(phone="+79161234567", max_id=None, university_id=None)
     assert (found.first_name, found.max_id, found.source) == ("Анна", "7", "webhook")
 
 

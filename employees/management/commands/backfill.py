@@ -11,9 +11,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 
 from employees import backfill
+from employees.candidates import Terms
 from employees.models import BackfillRun, BatchStatus, RunStatus, University
 from employees.models.backfill import ONE_AT_A_TIME, OPEN, UNDO_FOR
-from profiles.rollout.controls import is_latched
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
 # Measured on two cores with clients beside it; the progress bar tells the real one.
@@ -37,6 +37,12 @@ class Command(BaseCommand):
         parser.add_argument("action", choices=ACTIONS)
         parser.add_argument("--dry-run", action="store_true", help="say what would be done, do nothing")
         parser.add_argument("--university-id", type=int, help="start: only this university")
+        parser.add_argument(
+            "--replace-names",
+            action="store_true",
+            help="start: also replace names from the direct API and outdated ones from the cache, for people that the"
+            " rollout admits to the cache",
+        )
         parser.add_argument("--batch-ms", type=_milliseconds(1), default=30, help="start: time target of a batch [30]")
         parser.add_argument("--pause-ms", type=_milliseconds(0), default=20, help="start: pause between batches [20]")
         parser.add_argument("--reason", default="by command", help="pause: why")
@@ -57,11 +63,14 @@ class Command(BaseCommand):
     def start(self, options: dict[str, Any]) -> None:
         university = self._university(options["university_id"])
         if self.is_dry:
-            self._preview(university)
+            self._preview(university, replaces_names=options["replace_names"])
             return
         try:
             run = backfill.start(
-                university=university, batch_target_ms=options["batch_ms"], pause_ms=options["pause_ms"]
+                university=university,
+                replaces_names=options["replace_names"],
+                batch_target_ms=options["batch_ms"],
+                pause_ms=options["pause_ms"],
             )
         except IntegrityError as error:
             if ONE_AT_A_TIME not in str(error):
@@ -76,9 +85,10 @@ class Command(BaseCommand):
             return
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         because = f" ({run.pause_reason})" if run.status == RunStatus.PAUSED else ""
+        scope = ", replaces names" if run.replaces_names else ""
         bad = ngettext("%(n)d batch failed", "%(n)d batches failed", failed) % {"n": failed}
         self.stdout.write(
-            f"Backfill {run.pk}: {run.status}{because}, {run.rows_seen} of {run.rows_total} looked at, "
+            f"Backfill {run.pk}: {run.status}{because}{scope}, {run.rows_seen} of {run.rows_total} looked at, "
             f"{run.rows_changed} changed, {bad}, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
         )
 
@@ -102,8 +112,8 @@ class Command(BaseCommand):
         done = 0 if self.is_dry else backfill.retry_failed(run)
         text = ngettext("%(done)d of %(n)d failed batch done now", "%(done)d of %(n)d failed batches done now", failed)
         self.stdout.write(f"Backfill {run.pk}: {text % {'done': done, 'n': failed}}")
-        if done < failed and not self.is_dry and is_latched():
-            raise CommandError(f"Stopped: {backfill.STOPPED}")
+        if done < failed and not self.is_dry and (obstacle := Terms.read().obstacle):
+            raise CommandError(f"Stopped: {obstacle.label}")
 
     def undo(self, options: dict[str, Any]) -> None:
         run = self._latest(RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDOING)
@@ -134,9 +144,12 @@ class Command(BaseCommand):
             raise CommandError("There is no such backfill" + (f" ({', '.join(statuses)})" if statuses else ""))
         return run
 
-    def _preview(self, university: University | None) -> None:
+    def _preview(self, university: University | None, *, replaces_names: bool) -> None:
+        if obstacle := Terms.read().obstacle:
+            self.stdout.write(f"Nothing would change: {obstacle.label}.")
+            return
         table = Table("university", "source now", "source then", "rows")
-        rows = backfill.preview(university)
+        rows = backfill.preview(university, replaces_names=replaces_names)
         for name, now, then, count in rows:
             table.add_row(name, now, then, str(count))
         self.console.print(table)

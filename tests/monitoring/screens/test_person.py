@@ -13,7 +13,10 @@ from pytest_django.fixtures import Settings
 from employees.models import Employee, Membership, University
 from monitoring.screens import person
 from profiles.erasure import erase
+from profiles.rollout.decision import forget_state
+from profiles.rollout.models import Scope
 from tests.conftest import Phases
+from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -45,7 +48,8 @@ def test_it_works(operator: Client, phases: Phases, employee: Employee) -> None:
         ((100, 100, 100), 0, ("Мария", "Кузнецова"), True),
         ((100, 100, 0), 0, ("Мария", "Кузнецова"), False),
         ((100, 100, 100), 2, ("Мария", "Кузнецова"), False),
-        ((100, 100, 100), 0, ("Мария", None), False),
+        ((100, 100, 100), 0, ("Мария", None), True),
+        ((100, 100, 100), 0, ("Мария", ""), True),
         ((100, 100, 100, 100), 2, ("Мария", "Кузнецова"), True),
         ((100, 100, 100, 100), 0, ("Мария", None), True),
     ],
@@ -69,9 +73,42 @@ def test_without_a_token_it_does_not_promise_the_direct_api(
 ) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    assert served() == "The direct API would be asked for the name."
+    asked = "The direct API would be asked for the name: the cache does not answer for this person."
+    assert served() == asked
     settings.MAX_BOT_TOKEN = ""
-    assert served().startswith("Nobody would know the name")
+    assert served().startswith("No name would be found")
+
+
+def test_it_serves_half_a_name_as_the_lookup_does(
+    phases: Phases, employee: Employee, direct: FakeMax, settings: Settings
+) -> None:
+    phases(100, 100, 100)
+    know("7", "Мария", None)
+    reason = "the cache has only a part of the name"
+    assert served() == f"The direct API would be asked for the full name; without it: Мария ({reason})."
+    settings.MAX_BOT_TOKEN = ""
+    assert served() == f"A new employee would be named Мария: {reason}."
+    know("7", "Мария", "")
+    assert served() == "A new employee would be named Мария: the cache has a fresh name from MAX."
+
+
+def test_the_answer_of_the_direct_api_decides_what_would_be_served(
+    phases: Phases, employee: Employee, direct: FakeMax
+) -> None:
+    phases(100, 100, 100)
+    know("7", "Мария", None)
+    direct.knows(PHONE, 7)
+    found = person.find(PHONE, asks_api=True)
+    assert found
+    assert person.told(found)["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
+
+
+def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:
+    phases(100, 100, 100)
+    know("7", "Мария", "Кузнецова")
+    Scope.objects.create(university_id=employee.university_id, phase=3, reason="r")
+    forget_state()
+    assert "Мария" not in served()
 
 
 def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:

@@ -1,0 +1,15 @@
+"""Joins 0022 to the guarded way back, which releases before it have applied already, and guards it as the first step."""
+
+from django.db import migrations
+
+from employees import provenance
+from employees.schema import Call
+
+
+class Migration(migrations.Migration):
+    dependencies = [
+        ("employees", "0022_backfills_that_replace_names"),
+        ("employees", "0100_guarded_way_back"),
+    ]
+
+    operations = [Call(backwards=provenance.refuse_unless_idle)]
