@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from employees.models import Employee
 from monitoring.figures import LOOKED_UP_WITHIN, RUNGS, figure
-from profiles import failures
+from profiles import cache, failures
 from profiles.cache import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
