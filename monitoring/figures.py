@@ -37,15 +37,12 @@ FROM employees WHERE created_at >= %(since)s GROUP BY 1, 2 ORDER BY 1
 _BY_STAGE = """
 SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int + (bucket < %(p4)s)::int,
        profile_source, count(*)
-FROM (SELECT profile_source, ('x' || left(encode(sha256(convert_to('v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'),
-      8))::bit(32)::bigint %% 10000 AS bucket FROM employees) AS placed GROUP BY 1, 2
+FROM (SELECT profile_source, rollout_bucket(%(salt)s, phone) AS bucket FROM employees) AS placed GROUP BY 1, 2
 """
 # How many of a university are between two rungs of the ladder, and how many of them were looked up lately.
 _COHORTS = """
 SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing FROM (
-    SELECT university_id, width_bucket(('x' || left(encode(sha256(convert_to(
-               'v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'), 8))::bit(32)::bigint %% 10000, %(rungs)s::bigint[]
-           ) AS rung,
+    SELECT university_id, width_bucket(rollout_bucket(%(salt)s, phone), %(rungs)s::integer[]) AS rung,
            count(*) AS n, count(*) FILTER (WHERE p.user_id IS NULL) AS missing,
            count(*) FILTER (WHERE created_at > %(since)s) AS lately,
            count(*) FILTER (WHERE created_at > %(since)s AND p.user_id IS NULL) AS lately_missing
