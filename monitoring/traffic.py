@@ -203,10 +203,11 @@ def _pieces(
         # The inbox is forgetting this minute: it counts as a whole, and the report says from when.
         first = since = _floor(since)
     cuts = (list(column) for column in zip(*spans_between(first, last, spans[::-1]), strict=True))
-    window = {"since": since, "first": first, "last": last, "until": until}
+    window: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
     window |= {"slot": slot and LENGTHS[slot], "has_times": slot is None}
+    window |= zip(("spans", "starts", "stops"), cuts, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, window | dict(zip(("spans", "starts", "stops"), cuts, strict=True)))
+        cursor.execute(_COUNTS, window)
         return since, cursor.fetchall()
 
 
