@@ -10,11 +10,12 @@ from waffle.models import Switch
 from waffle.testutils import override_switch
 
 from employees.models import University
+from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
-from tests.rollout.changing import change, plan_step
+from tests.rollout.changing import change, plan_step, request
 
 PHONE = "+79161234567"
 
@@ -33,6 +34,23 @@ def test_lowering_takes_the_deeper_phases_along(phases: Phases) -> None:
     change("set", phase=1, percent=0)
     assert percents() == [0, 0, 0, 0]
     assert Change.objects.filter(by="tester").count() == 2
+
+
+def test_a_pause_does_not_move_a_phase_that_is_overridden(phases: Phases) -> None:
+    phases(100, 100, 5)
+    Flag.objects.filter(name=PHASES[2]).update(everyone=False)
+    before = Flag.objects.get(name=PHASES[2]).moved_at
+    change("pause")
+    assert Flag.objects.get(name=PHASES[2]).moved_at == before
+    change("set", phase=3, percent=5)
+    flag = Flag.objects.get(name=PHASES[2])
+    assert (flag.everyone, flag.moved_at > before) == (None, True)
+
+
+def test_a_lowering_is_never_forced(phases: Phases) -> None:
+    phases(100, 100, 5)
+    changes.apply(request("set", phase=3, percent=1, is_forced=True))
+    assert not Change.objects.latest("pk").is_forced
 
 
 def test_a_dry_run_writes_nothing(phases: Phases) -> None:
