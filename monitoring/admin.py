@@ -1,4 +1,4 @@
-"""The rollout's tables in the admin, plain; whatever is changed here goes by monitoring.steering like everywhere."""
+"""The rollout's tables in the admin, plain; whatever is changed here is a ChangeRequest, as everywhere."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from config import headings
 from config.read_only import ReadOnlyAdmin
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring import alert_admin, evidence_admin, people_admin, signature_admin, steering, way_back
+from monitoring import alert_admin, evidence_admin, people_admin, signature_admin
 from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
 from monitoring.models import Verdict
@@ -28,8 +28,9 @@ from monitoring.screens import words
 from monitoring.screens.access import FORCE
 from profiles.admin_log import LoggedByCode
 from profiles.rollout import changes, rules
-from profiles.rollout.models import PHASES, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.change_request import ChangeRequest, Source
+from profiles.rollout.models import PHASES, Action, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
+from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Sentence
 
 __all__ = ["alert_admin", "evidence_admin", "people_admin", "signature_admin"]
@@ -43,34 +44,41 @@ class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
 
     request: ClassVar[HttpRequest]
 
-    reason = forms.CharField(label=_("reason"), required=False, max_length=500, widget=UnfoldAdminTextInputWidget)
-    expect_revision = forms.IntegerField(label=_("revision"), required=False, widget=forms.HiddenInput)
+    reason = forms.CharField(label=_("reason"), required=False, widget=UnfoldAdminTextInputWidget)
+    expect_revision = forms.CharField(label=_("revision"), required=False, widget=forms.HiddenInput)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["expect_revision"].initial = Rollout.current().revision
 
-    def order(self, *, is_dry_run: bool = False) -> Order:
-        return Order(
-            self.request.user.get_username(),
-            self.cleaned_data.get("reason") or "",
-            self.cleaned_data.get("expect_revision"),
-            is_dry_run,
-            bool(self.cleaned_data.get("force")),
-        )
-
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or {}
-        self.attempt(self.order(is_dry_run=True))
+        if not self.errors:
+            self.apply(is_dry_run=True)
         return cleaned
 
-    def attempt(self, order: Order) -> None:
+    def apply(self, *, is_dry_run: bool = False) -> None:
+        """Apply what the form asks for, by its user and on the terms in it."""
+        changes.apply(
+            ChangeRequest.of(
+                source=Source.FLAG_FORM,
+                by=self.request.user.get_username(),
+                reason=self.cleaned_data.get("reason") or "",
+                expected_revision=self.cleaned_data.get("expect_revision"),
+                is_dry_run=is_dry_run,
+                is_forced=bool(self.cleaned_data.get("force")),
+                **self.change(),
+            )
+        )
+
+    def change(self) -> dict[str, Any]:
+        """Return the action and what it is about."""
         raise NotImplementedError
 
 
 class FlagForm(ReasonedForm):
     # Free text: the rules say what a percentage is, in their own words.
-    percent = forms.CharField(label=_("percent"), widget=UnfoldAdminTextInputWidget)
+    percent = forms.CharField(label=_("percent"), required=False, widget=UnfoldAdminTextInputWidget)
     force = forms.BooleanField(label=_("past gates that do not pass"), required=False, widget=UnfoldBooleanWidget)
     expect_percent = forms.CharField(label=_("percent"), required=False, widget=forms.HiddenInput)
 
@@ -87,14 +95,12 @@ class FlagForm(ReasonedForm):
         """Take the reader's decimal comma, which the model's own field would refuse."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
-    def attempt(self, order: Order) -> None:
+    def change(self) -> dict[str, Any]:
+        percent = self.cleaned_data["percent"]
         if self.instance.name in PHASES:
-            steering.set_percent(self.instance.name, self.cleaned_data.get("percent"), order)
-        else:
-            rules.refuse_unreasoned(order.reason)
-            rules.refuse_stale(order.expected_revision, Rollout.current().revision)
-            self._refuse_moved()
-            self.instance.percent = rules.percentage(self.cleaned_data.get("percent"))
+            return {"action": Action.SET, "phase": self.instance.name, "percent": percent}
+        self._refuse_moved()
+        return {"action": Action.FLAG, "flag": self.instance, "percent": percent}
 
     def _refuse_moved(self) -> None:
         """Compare the percentage too: the flag of another app moves without the revision."""
@@ -111,8 +117,8 @@ class SwitchForm(ReasonedForm):
         model = Switch
         fields = ("active",)
 
-    def attempt(self, order: Order) -> None:
-        way_back.set_switch(self.instance.name, self.cleaned_data["active"], order)
+    def change(self) -> dict[str, Any]:
+        return {"action": Action.SWITCH, "switch": self.instance.name, "is_on": self.cleaned_data["active"]}
 
 
 class ScopeForm(ReasonedForm):
@@ -137,9 +143,11 @@ class ScopeForm(ReasonedForm):
             names.setdefault(self.instance.university_id, f"#{self.instance.university_id}")
         self.fields["university_id"].choices = [("", _("Choose a university")), *names.items()]  # type: ignore[attr-defined]
 
-    def attempt(self, order: Order) -> None:
-        rules.refuse_unreasoned(order.reason)
-        rules.refuse_stale(order.expected_revision, Rollout.current().revision)
+    def change(self) -> dict[str, Any]:
+        # The instance gets what was given only after the form is found valid.
+        for name in self.Meta.fields:
+            setattr(self.instance, name, self.cleaned_data[name])
+        return {"action": Action.SCOPE, "scope": self.instance}
 
 
 class SteeredAdmin(LoggedByCode):
@@ -192,12 +200,7 @@ class FlagAdmin(SteeredAdmin):
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
         Flag.objects.filter(pk=obj.pk).update(note=obj.note)
-        if obj.name in PHASES:
-            form.attempt(form.order())
-        else:
-            order = form.order()
-            obj.change_by, obj.change_reason = order.by, order.reason
-            obj.save()
+        form.apply()
 
 
 @admin.register(Switch)
@@ -208,7 +211,7 @@ class SwitchAdmin(SteeredAdmin):
     readonly_fields: ClassVar = ["named"]
 
     def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
-        form.attempt(form.order())
+        form.apply()
 
 
 @admin.register(Scope)
@@ -229,11 +232,11 @@ class ScopeAdmin(SteeredAdmin):
         return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
     def save_model(self, request: HttpRequest, obj: Scope, form: Any, change: bool) -> None:
-        obj.reason = form.cleaned_data["reason"]
-        changes.set_scope(obj, form.order())
+        form.apply()
 
     def delete_model(self, request: HttpRequest, obj: Scope) -> None:
-        changes.set_scope(obj, Order(request.user.get_username(), Sentence("Removed in the admin")), is_removal=True)
+        by, reason = request.user.get_username(), Sentence("Removed in the admin")
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, scope=obj, is_on=False))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for scope in queryset:

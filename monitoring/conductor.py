@@ -14,10 +14,10 @@ from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
 from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
+from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_monitored
-from profiles.rollout.models import OnBreach, Rollout
-from profiles.rollout.rules import Order
+from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.sentences import Sentence, to_columns
 
 CONDUCTOR = "conductor"
@@ -42,9 +42,9 @@ def look() -> list[str]:
     deepest = _deepest()
     if deepest is None or deepest < 3:
         probe.round_trip()
-    name = steering.turn()
+    name = changes.turn()
     current = gates.step_of(rules.phase_number(name), rules.percentage(100)).current
-    step = steering.step_after(name, current)
+    step = rules.step_after(name, current)
     lines = []
     if step is not None:
         judgement = gates.check(rules.phase_number(name), step)
@@ -83,10 +83,8 @@ def _pull(phase: int, judgement: gates.Judgement) -> str:
     rollout = Rollout.current()
     if rollout.is_paused:
         return str(held)
-    order = Order(CONDUCTOR, held, evidence=judgement.as_json())
-    if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3:
-        changes.roll_back_step(phase, order)
-    else:
-        changes.pause(order)
+    action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
+    found = {"phase": phase, "evidence": judgement.as_json()}
+    changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONDUCTOR, reason=held, **found))
     logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
     return str(held)

@@ -23,7 +23,7 @@ from monitoring.gates import TRIPWIRE, Judgement
 from monitoring.models import GateCheck, Verdict
 from monitoring.preview import Preview
 from profiles.phones import masked
-from profiles.rollout import rules
+from profiles.rollout import changes, rules
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
@@ -79,12 +79,12 @@ def _condition(name: str, controls: Controls) -> tuple[str, str]:
         return "Overridden", "on for everyone" if controls.everyone[name] else "off for everyone"
     if percent >= 100:
         return "Succeeded", ""
-    step = steering.step_after(name, percent)
+    step = rules.step_after(name, percent)
     number = rules.phase_number(name)
     rounds = GateCheck.objects.filter(phase=number, at__gt=steering.moved_at(number))
     last = rounds.exclude(gate=TRIPWIRE).first()
     waiting = "" if step is None else f"next {rules.shown(step)} %"
-    if last is not None and name == steering.turn():
+    if last is not None and name == changes.turn():
         same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
         bad = same.exclude(verdict=Verdict.PASS)
         reasons = "; ".join(dict.fromkeys(check.text for check in bad.order_by("pk")))
@@ -254,9 +254,9 @@ def comparisons() -> Iterable[Any]:
 
 
 def gates_of(phase: int | None, *, is_kept: bool) -> Iterable[Any]:
-    name = rules.phase_name(phase) if phase else steering.turn()
+    name = rules.phase_name(phase) if phase else changes.turn()
     number = rules.phase_number(name)
-    step = steering.step_after(name, gates.step_of(number, rules.percentage(100)).current)
+    step = rules.step_after(name, gates.step_of(number, rules.percentage(100)).current)
     if step is None:
         yield f"Phase {number} is at 100 %: there is no next step"
     else:

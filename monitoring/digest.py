@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import date, datetime, timedelta
+from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -16,6 +16,7 @@ from django.utils import timezone
 from config.env import in_words
 from employees.models import Employee
 from monitoring import census, reports, traffic
+from monitoring.models import Span
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 from webhooks.models import InboxUpdate, State
@@ -122,9 +123,9 @@ def _rows(figures: dict[str, Any], *names: str) -> list[tuple[str, Any]]:
 
 def _series(days: int) -> list[Chart]:
     wanted = _days(days)
-    updates = traffic.by_day(wanted[0])
-    received = {day: states.total() for day, states in updates.items()}
-    failed = {day: sum(states[state] for state in traffic.FAILED) for day, states in updates.items()}
+    updates = traffic.counts_by(Span.DAY, datetime.combine(wanted[0], time.min, tzinfo=UTC), timezone.now())
+    received = {day.date(): seen.states.total() for day, seen in updates.items()}
+    failed = {day.date(): seen.failed for day, seen in updates.items()}
     return [
         Chart("Updates a day", _points(wanted, received)),
         Chart("Failed updates a day", _points(wanted, failed)),

@@ -37,26 +37,17 @@ FROM employees WHERE created_at >= %(since)s GROUP BY 1, 2 ORDER BY 1
 _BY_STAGE = """
 SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int + (bucket < %(p4)s)::int,
        profile_source, count(*)
-FROM (SELECT profile_source, ('x' || left(encode(sha256(convert_to('v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'),
-      8))::bit(32)::bigint %% 10000 AS bucket FROM employees) AS placed GROUP BY 1, 2
+FROM (SELECT profile_source, rollout_bucket(%(salt)s, phone) AS bucket FROM employees) AS placed GROUP BY 1, 2
 """
 # How many of a university are between two rungs of the ladder, and how many of them were looked up lately.
 _COHORTS = """
 SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing FROM (
-    SELECT university_id, width_bucket(('x' || left(encode(sha256(convert_to(
-               'v1:' || %(salt)s || ':' || phone, 'UTF8')), 'hex'), 8))::bit(32)::bigint %% 10000, %(rungs)s::bigint[]
-           ) AS rung,
+    SELECT university_id, width_bucket(rollout_bucket(%(salt)s, phone), %(rungs)s::integer[]) AS rung,
            count(*) AS n, count(*) FILTER (WHERE p.user_id IS NULL) AS missing,
            count(*) FILTER (WHERE created_at > %(since)s) AS lately,
            count(*) FILTER (WHERE created_at > %(since)s AND p.user_id IS NULL) AS lately_missing
     FROM employees LEFT JOIN profile_cache p ON p.user_id = employees.max_id GROUP BY 1, 2
 ) e JOIN universities u ON u.id = e.university_id
-"""
-_TRAFFIC = """
-SELECT to_char(date_trunc('hour', received_at), 'YYYY-MM-DD"T"HH24:00"Z"'), count(*),
-       count(*) FILTER (WHERE state IN ('dead', 'quarantined')),
-       count(*) FILTER (WHERE has_changed_profile)
-FROM webhook_inbox WHERE received_at > date_trunc('hour', now()) - interval '23 hours' GROUP BY 1 ORDER BY 1
 """
 _AGES = """
 SELECT least(greatest(floor(extract(epoch FROM now() - last_updated) / 86400), 0), 366)::int, source, count(*)
@@ -99,11 +90,6 @@ def cohorts() -> dict[str, Any]:
     return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
 
 
-def traffic() -> list[tuple[Any, ...]]:
-    """Return (hour, updates, failed, profiles changed) of the last 24 hours."""
-    return _rows(_TRAFFIC)
-
-
 def ages() -> dict[str, Any]:
     """Return profiles by age in whole days, as (days, source, profiles), from a sample where there are many."""
     expected = rows_expected("profile_cache")
@@ -124,7 +110,7 @@ def _first_day() -> datetime:
 
 FIGURES: dict[str, Callable[[], Any]] = {
     counting.__name__: counting
-    for counting in (sources, sources_by_day, sources_by_stage, cohorts, traffic, ages, comparisons_by_day)
+    for counting in (sources, sources_by_day, sources_by_stage, cohorts, ages, comparisons_by_day)
 }
 
 

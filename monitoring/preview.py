@@ -26,11 +26,8 @@ from profiles.resolver import look_up, policy_at
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag, Scope
 
-# The bucket of profiles.rollout.decision.bucket, counted by the database.
 _BUCKETED = """
-SELECT e.*, ('x' || left(encode(sha256(convert_to('v1:' || %(salt)s || ':' || e.phone, 'UTF8')), 'hex'), 8))::bit(32)
-            ::bigint %% 10000 AS bucket
-FROM employees e
+SELECT e.*, rollout_bucket(%(salt)s, e.phone) AS bucket FROM employees e
 WHERE NOT EXISTS (SELECT 1 FROM rollout_scope s WHERE s.university_id = e.university_id AND s.phase <= %(phase)s
                   AND (s.expires_at IS NULL OR s.expires_at > now()))
 """

@@ -1,6 +1,6 @@
 from celery import shared_task
 
-from monitoring import census, conductor, figures, kept, lasting, snapshots, traffic
+from monitoring import census, conductor, figures, history, kept, lasting, traffic
 from monitoring.alerts import outbox, watch
 
 
@@ -36,4 +36,4 @@ def take_census() -> None:
 
 @shared_task(ignore_result=True)
 def take_snapshots() -> None:
-    snapshots.take()
+    history.take()

@@ -8,22 +8,23 @@ from __future__ import annotations
 
 import math
 import threading
-from collections import Counter, defaultdict
+from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, date, datetime, time, timedelta
+from datetime import UTC, datetime, timedelta
+from typing import Any
 
 from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from monitoring.history import start_of
 from monitoring.models import Span, Traffic
 from webhooks import updates
 from webhooks.models import OTHER, State
 
 MINUTE = timedelta(minutes=1)
 LENGTHS = {
+    Span.MINUTE: MINUTE,
     Span.HOUR: timedelta(hours=1),
     Span.SIX_HOURS: timedelta(hours=6),
     Span.DAY: timedelta(days=1),
@@ -49,43 +50,33 @@ WITH pieces AS (
     SELECT t.*
     FROM unnest(%(spans)s::text[], %(starts)s::timestamptz[], %(stops)s::timestamptz[]) AS cut (span, start, stop),
         LATERAL (
-            SELECT kind, update_type, reason, bucket, n, extracted, stored, ms FROM monitoring_traffic
-            WHERE span = cut.span AND at >= cut.start AND at < cut.stop
+            SELECT at, kind, update_type, reason, bucket, n, extracted, stored, ms FROM monitoring_traffic
+            WHERE span = cut.span AND at >= cut.start AND at < cut.stop AND (%(has_times)s OR kind <> 'time')
             -- Pulled up, the planner would expect a ninth of the table from each span, and read it whole.
             OFFSET 0
         ) AS t
     UNION ALL
-    SELECT kind, update_type, reason, NULL, n, extracted, stored, 0 FROM monitoring_trafficdelta
+    SELECT at, kind, update_type, reason, NULL, n, extracted, stored, 0 FROM monitoring_trafficdelta
     WHERE at >= %(first)s AND at < %(last)s
     UNION ALL
-    SELECT 'time', '', '', bucket, n, 0, 0, ms FROM monitoring_trafficdelta
+    SELECT at, 'time', '', '', bucket, n, 0, 0, ms FROM monitoring_trafficdelta
     WHERE at >= %(first)s AND at < %(last)s AND bucket IS NOT NULL
     UNION ALL
-    SELECT state, update_type, reason, NULL, 1, has_names::int, has_changed_profile::int, 0 FROM webhook_inbox
-    WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending'
+    SELECT received_at, state, update_type, reason, NULL, 1, has_names::int, has_changed_profile::int, 0
+    FROM webhook_inbox WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending'
     UNION ALL
-    SELECT 'time', '', '', monitoring_bucket(processing_ms), 1, 0, 0, processing_ms FROM webhook_inbox
+    SELECT received_at, 'time', '', '', monitoring_bucket(processing_ms), 1, 0, 0, processing_ms FROM webhook_inbox
     WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending' AND processing_ms IS NOT NULL
     UNION ALL
-    SELECT 'repeat', update_type, '', NULL, 1, 0, 0, 0 FROM webhook_repeats
+    SELECT received_at, 'repeat', update_type, '', NULL, 1, 0, 0, 0 FROM webhook_repeats
     WHERE received_at > %(since)s AND received_at < %(first)s
     UNION ALL
-    SELECT state, update_type, '', NULL, 1, has_names::int, has_changed_profile::int, 0 FROM webhook_inbox
-    WHERE received_at > %(since)s AND received_at <= %(until)s AND state = 'pending'
+    SELECT received_at, state, update_type, '', NULL, 1, has_names::int, has_changed_profile::int, 0
+    FROM webhook_inbox WHERE received_at > %(since)s AND received_at <= %(until)s AND state = 'pending'
 )
-SELECT kind, update_type, reason, bucket, sum(n)::bigint, sum(extracted)::bigint, sum(stored)::bigint, sum(ms)
-FROM pieces GROUP BY 1, 2, 3, 4 HAVING sum(n) <> 0
-"""
-
-_BY_DAY = """
-SELECT (at AT TIME ZONE 'UTC')::date, kind, sum(n)::bigint FROM (
-    SELECT at, kind, n FROM monitoring_traffic WHERE span = 'day' AND at >= %(since)s
-    UNION ALL
-    SELECT at, kind, n FROM monitoring_trafficdelta WHERE at >= %(since)s
-    UNION ALL
-    SELECT received_at, state, 1 FROM webhook_inbox WHERE state = 'pending' AND received_at >= %(since)s
-) AS pieces
-WHERE kind NOT IN ('repeat', 'time') GROUP BY 1, 2
+SELECT date_bin(%(slot)s::interval, at, '2001-01-01 00:00 UTC'), kind, update_type, reason, bucket,
+    sum(n)::bigint, sum(extracted)::bigint, sum(stored)::bigint, sum(ms)
+FROM pieces WHERE %(has_times)s OR kind <> 'time' GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0
 """
 _FOLD = """
 WITH moved AS (DELETE FROM monitoring_trafficdelta RETURNING *),
@@ -157,8 +148,16 @@ class Counts:
                 break
         return float(GROWTH**bucket)
 
-    def add(self, kind: str, update_type: str, reason: str, n: int) -> None:
+    def add(
+        self, kind: str, update_type: str, reason: str, bucket: int, n: int, extracted: int, stored: int, ms: float
+    ) -> None:
         """Count settled updates and repeats; types and reasons stay few, whatever the table holds."""
+        if kind == "time":
+            self.buckets[bucket] += n
+            self.total_ms += ms
+            return
+        self.extracted += extracted
+        self.stored += stored
         if kind == "repeat":
             self.repeats += n
             return
@@ -170,42 +169,46 @@ class Counts:
 
 def counts(since: datetime, until: datetime) -> Counts:
     """Count what was received after ``since`` and up to ``until``, as it stands now; the updates that wait included."""
-    first = _floor(since) + MINUTE
-    if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
-        # The inbox is forgetting this minute: it counts as a whole, and the report says from when.
-        first = since = _floor(since)
+    since, pieces = _pieces(since, until, tuple(KEPT))
     seen = Counts(since, until)
-    for kind, update_type, reason, bucket, n, extracted, stored, ms in _pieces(since, first, until):
-        if kind == "time":
-            seen.buckets[bucket] += n
-            seen.total_ms += ms
-        else:
-            seen.add(kind, update_type, reason, n)
-            seen.extracted += extracted
-            seen.stored += stored
+    for _slot, *piece in pieces:
+        seen.add(*piece)
     # Without what a replay took back.
     seen.types, seen.reasons = +seen.types, _largest(+seen.reasons)
     return seen
 
 
-def _pieces(since: datetime, first: datetime, until: datetime) -> list[tuple[str, str, str, int, int, int, int, float]]:
-    last = _floor(until) + MINUTE
-    spans, starts, stops = (list(column) for column in zip(*spans_between(first, last), strict=True))
-    window = {"since": since, "first": first, "last": last, "until": until}
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, {**window, "spans": spans, "starts": starts, "stops": stops})
-        rows: list[tuple[str, str, str, int, int, int, int, float]] = cursor.fetchall()
-    return rows
+def counts_by(span: Span, since: datetime, until: datetime) -> dict[datetime, Counts]:
+    """Count the same by the hour or day (UTC) that it was received in: of the first and the last one only a part.
 
-
-def by_day(since: date) -> dict[date, Counter[str]]:
-    """Count what was received on each day (UTC), by its state now; what was pruned since is counted."""
-    found: dict[date, Counter[str]] = defaultdict(Counter)
-    with connection.cursor() as cursor:
-        cursor.execute(_BY_DAY, {"since": datetime.combine(since, time.min, tzinfo=UTC)})
-        for day, state, n in cursor.fetchall():
-            found[day][state] = n
+    Each of them is in the answer, the oldest first, by its start; together they are what ``counts`` returns, but for
+    the times of processing.
+    """
+    since, pieces = _pieces(since, until, tuple(finer for finer in KEPT if LENGTHS[finer] <= LENGTHS[span]), span)
+    start, found = start_of(since, span), {}
+    while start <= until:
+        found[start] = Counts(max(since, start), min(until, start + LENGTHS[span]))
+        start += LENGTHS[span]
+    for slot, *piece in pieces:
+        found[slot].add(*piece)
     return found
+
+
+def _pieces(
+    since: datetime, until: datetime, spans: Sequence[Span], slot: Span | None = None
+) -> tuple[datetime, list[tuple[Any, ...]]]:
+    """Return where the window really starts, and its counts by slot; without one the slot is None."""
+    first, last = _floor(since) + MINUTE, _floor(until) + MINUTE
+    if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
+        # The inbox is forgetting this minute: it counts as a whole, and the report says from when.
+        first = since = _floor(since)
+    cuts = (list(column) for column in zip(*spans_between(first, last, spans[::-1]), strict=True))
+    window: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
+    window |= {"slot": slot and LENGTHS[slot], "has_times": slot is None}
+    window |= zip(("spans", "starts", "stops"), cuts, strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, window)
+        return since, cursor.fetchall()
 
 
 def _largest(reasons: Counter[str]) -> Counter[str]:
@@ -215,9 +218,7 @@ def _largest(reasons: Counter[str]) -> Counter[str]:
     return kept
 
 
-def spans_between(
-    first: datetime, last: datetime, spans: Sequence[Span] = tuple(reversed(KEPT))
-) -> Iterator[tuple[Span, datetime, datetime]]:
+def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
     """Cut the time between two full minutes into as few rows as can be: weeks in the middle, minutes at both ends."""
     span, *finer = spans
     start, stop = (_up(first, span), start_of(last, span)) if finer else (first, last)
@@ -227,6 +228,16 @@ def spans_between(
         yield from spans_between(stop, last, finer) if finer else ()
     elif finer:
         yield from spans_between(first, last, finer)
+
+
+def start_of(at: datetime, span: Span) -> datetime:
+    """Return the start of the span (UTC) that a moment is in."""
+    at = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    if span == Span.HOUR:
+        return at
+    if span == Span.SIX_HOURS:
+        return at.replace(hour=at.hour - at.hour % 6)
+    return at.replace(hour=0) - timedelta(days=at.weekday() if span == Span.WEEK else 0)
 
 
 def _up(at: datetime, span: Span) -> datetime:

@@ -10,7 +10,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from django.db import OperationalError, ProgrammingError, connection, transaction
+from django.db import ProgrammingError, connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -22,17 +22,15 @@ from profiles.models import ProfileSource
 from profiles.name_rule import NameChoice
 from profiles.resolver import resolve
 from profiles.rollout import changes
-from profiles.rollout.controls import Outcome
+from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.lock import Busy, patient_transaction
-from profiles.rollout.models import EMERGENCY_STOP, Scope
-from profiles.rollout.rules import ChangeRefused, Order
-from profiles.rollout.sentences import Said, Sentence
+from profiles.rollout.models import Action, Scope
+from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.sentences import Sentence
 
 VERIFIED_WITHIN = 4.5
 PROBE_SECONDS = 1.5
-_BACKFILL_PATIENCE_MS = 500
 # A number that is given to nobody; the direct API may be asked for it, and knows nothing.
 PROBE_PHONE = "+70000000000"
 REHEARSAL_LIMIT = timedelta(minutes=5)
@@ -44,50 +42,6 @@ class NotVerified(Exception):
 
 class Behind(NotVerified):
     """Some process has not seen the change; the text is the commands', a page tells the same by words.spread()."""
-
-
-class Latched(Busy):
-    """The emergency stop is in force, and no more than that: somebody keeps the rollout locked."""
-
-
-def roll_back(part: str, order: Order) -> Outcome:
-    """Turn off one of “emergency”, “webhook”, “cache” and “monitoring”; each is in force with its commit."""
-    if part == "emergency":
-        return emergency(order)
-    return changes.set_switch(_SWITCHES[part], False, order)
-
-
-def emergency(order: Order) -> Outcome:
-    """Stop the rollout and the backfill in one transaction; where that must wait, latch at least, and raise Latched."""
-    try:
-        with transaction.atomic():
-            outcome = changes.emergency(order)
-            if not order.is_dry_run:
-                _pause_backfill(order.reason)
-    except Busy as busy:
-        if order.is_dry_run:
-            raise
-        changes.latch(order)
-        latched = _("Latched: the direct API answers for everyone. The percentages are as they were, repeat this")
-        raise Latched(f"{latched}. {busy}") from None
-    return outcome
-
-
-def _pause_backfill(reason: Said) -> None:
-    # A batch that keeps the run's row is not waited for: it is the last one, the next would see the latch. And where
-    # the schema has gone back there is nothing to pause.
-    with suppress(OperationalError, ProgrammingError), patient_transaction(_BACKFILL_PATIENCE_MS):
-        BackfillRun.objects.pause(str(reason))
-
-
-def set_switch(name: str, is_active: bool, order: Order) -> Outcome:
-    """Turn a switch; the emergency stop takes along all that an emergency does."""
-    return emergency(order) if name == EMERGENCY_STOP and is_active else changes.set_switch(name, is_active, order)
-
-
-def undo(part: str, order: Order) -> Outcome:
-    """Turn a part on again; an emergency is undone by a resume alone."""
-    return changes.set_switch(_SWITCHES[part], True, order)
 
 
 def verify(part: str) -> Iterator[str]:
@@ -174,7 +128,6 @@ _OPEN_RUNS = {
     RunStatus.PAUSED: gettext_lazy("backfill %d is paused"),
     RunStatus.UNDOING: gettext_lazy("backfill %d is being undone, and goes on with that"),
 }
-_SWITCHES = {"webhook": "webhook_processing", "cache": "profile_cache", "monitoring": "monitoring"}
 _CHECKS: dict[str, Callable[[], str]] = {
     "emergency": _emergency_holds,
     "webhook": _webhook_waits,
@@ -183,15 +136,16 @@ _CHECKS: dict[str, Callable[[], str]] = {
 }
 
 
-def rehearse(university_id: int, order: Order) -> dict[str, Any]:
+def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Take one university out of the cache and back, timed; the success is a gate of phase 3."""
     if Scope.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         words = {"id": university_id}
         raise ChangeRefused(Sentence("University %(id)d is kept out already: rehearse with another one", words))
     started = time.perf_counter()
     until = timezone.now() + REHEARSAL_LIMIT
-    scope = Scope(university_id=university_id, phase=3, reason=str(order.reason), expires_at=until)
-    changes.set_scope(scope, order)
+    scope = Scope(university_id=university_id, phase=3, expires_at=until)
+    changes.apply(replace(request, action=Action.SCOPE, scope=scope))
+    request = replace(request, expected_revision=None)
     try:
         forget_state()
         decision = decide(PROBE_PHONE, university_id)
@@ -200,15 +154,15 @@ def rehearse(university_id: int, order: Order) -> dict[str, Any]:
         out = await_convergence()
         took_out = time.perf_counter() - started
     finally:
-        changes.set_scope(scope, replace(order, expected_revision=None), is_removal=True)
+        changes.apply(replace(request, action=Action.SCOPE, scope=scope, is_on=False))
     back = await_convergence()
     took = time.perf_counter() - started
-    told = {
+    facts = {
         "university": university_id,
         "out_s": round(took_out, 2),
         "total_s": round(took, 2),
         "out": out,
         "back": back,
     }
-    changes.note("rehearsal", order, told)
-    return told
+    changes.apply(replace(request, facts=facts))
+    return facts

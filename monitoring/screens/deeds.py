@@ -20,14 +20,14 @@ from django.utils.translation import gettext_lazy
 from employees.access import Scope as Limits
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring import steering, way_back
+from monitoring import way_back
 from monitoring.screens.access import OPERATE, page, screen
 from monitoring.screens.phases import TITLES
-from monitoring.screens.steer import order_of
+from monitoring.screens.steer import request_of
 from monitoring.way_back import NotVerified
 from profiles.rollout import changes, rules
-from profiles.rollout.models import OnBreach, Rollout
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.models import Action, OnBreach, Rollout
+from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Sentence, number
 
 T = gettext_lazy
@@ -36,14 +36,15 @@ FARTHEST = timedelta(days=366)
 
 
 class PlanForm(forms.Form):
-    phase = forms.TypedChoiceField(label=T("Phase"), coerce=int)
-    percent = forms.CharField(label=T("To, percent"), max_length=6, widget=forms.TextInput({"inputmode": "decimal"}))
+    # Read by the rules, which refuse in the words of every other surface.
+    phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
+    percent = forms.CharField(label=T("To, percent"), required=False, widget=forms.TextInput({"inputmode": "decimal"}))
     due_at = forms.DateTimeField(widget=forms.DateTimeInput({"type": "datetime-local"}))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.fields["phase"].choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]  # type: ignore[attr-defined]
-        self.initial["phase"] = rules.phase_number(steering.turn())
+        self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
+        self.initial["phase"] = rules.phase_number(changes.turn())
         # The browser's field names no zone.
         now = date_format(timezone.localtime(), "H:i T")
         self.fields["due_at"].label = _("When, by the clock of the system: it is %(now)s now") % {"now": now}
@@ -74,27 +75,28 @@ class RehearsalForm(forms.Form):
         self.fields["university"].queryset = limits.universities().order_by("name")  # type: ignore[attr-defined]
 
 
-def _plan(given: dict[str, Any], order: Order) -> str:
-    plan = changes.plan(given["phase"], given["percent"], given["due_at"], order)
+def _plan(request: HttpRequest, given: dict[str, Any]) -> str:
+    change = request_of(request, Action.PLAN, **given)
+    changes.apply(change)
     words = {
-        "phase": plan.phase,
-        "percent": number(rules.shown(plan.percent)),
-        "at": date_format(timezone.localtime(plan.due_at), "j E Y, H:i T"),
+        "phase": rules.phase_number(change.phase),
+        "percent": number(rules.shown(change.percent)),
+        "at": date_format(timezone.localtime(given["due_at"]), "j E Y, H:i T"),
     }
     return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words
 
 
-def _choose(given: dict[str, Any], order: Order) -> str:
-    changes.set_on_breach(OnBreach(given["on_breach"]), order)
+def _choose(request: HttpRequest, given: dict[str, Any]) -> str:
+    changes.apply(request_of(request, Action.ON_BREACH, **given))
     return _("On three breaches in a row: %s") % OnBreach(given["on_breach"]).label
 
 
-def _rehearse(given: dict[str, Any], order: Order) -> str:
-    told = way_back.rehearse(given["university"].pk, order)
+def _rehearse(request: HttpRequest, given: dict[str, Any]) -> str:
+    facts = way_back.rehearse(given["university"].pk, request_of(request, Action.REHEARSAL))
     words = {
         "university": given["university"],
-        "out": number_format(told["out_s"], 1),
-        "total": number_format(told["total_s"], 1),
+        "out": number_format(facts["out_s"], 1),
+        "total": number_format(facts["total_s"], 1),
     }
     return _("%(university)s was out of the cache after %(out)s s, and back after %(total)s s") % words
 
@@ -105,7 +107,7 @@ class Deed:
     meaning: Promise
     button: Promise
     form: type[forms.Form]
-    act: Callable[[dict[str, Any], Order], str]
+    act: Callable[[HttpRequest, dict[str, Any]], str]
 
 
 DEEDS = {
@@ -142,7 +144,7 @@ def deed(request: HttpRequest, name: str) -> HttpResponse:
         form.limit(limits)
     if request.method == "POST" and form.is_valid():
         try:
-            messages.success(request, chosen.act(form.cleaned_data, order_of(request)))
+            messages.success(request, chosen.act(request, form.cleaned_data))
             return HttpResponseRedirect(reverse("screens:rollout"))
         except (ChangeRefused, NotVerified) as refused:
             form.add_error(None, str(refused))
@@ -157,13 +159,10 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel by POST alone; who comes by a link, as after a log-in, sees the steps and their buttons."""
     if request.method != "POST":
         return HttpResponseRedirect(reverse("screens:rollout"))
-    said = request.POST.get("reason", "").strip()
-    order = Order(request.user.get_username(), said or Sentence("Cancelled without a reason"))
+    reason = request.POST.get("reason", "").strip() or Sentence("Cancelled without a reason")
     try:
-        if changes.cancel(pk, order):
-            messages.success(request, _("The planned step is cancelled."))
-        else:
-            messages.error(request, _("This step is not planned any more."))
+        changes.apply(request_of(request, Action.CANCEL, plan=pk, reason=reason))
+        messages.success(request, _("The planned step is cancelled."))
     except ChangeRefused as refused:
         messages.error(request, str(refused))
     return HttpResponseRedirect(reverse("screens:rollout"))

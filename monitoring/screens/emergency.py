@@ -11,15 +11,13 @@ from django.utils.translation import gettext as _
 from monitoring import way_back
 from monitoring.screens import words
 from monitoring.screens.access import STOP, page, screen
-from monitoring.screens.steer import order_of
+from monitoring.screens.steer import preview_of, request_of
 from monitoring.way_back import Behind, NotVerified
 from profiles.rollout import changes
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Rollout
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.models import Action, Rollout
+from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Sentence
-
-PART = "emergency"
 
 
 def confirmation() -> str:
@@ -35,7 +33,7 @@ def stop(request: HttpRequest) -> HttpResponse:
             return page(request, "stopped.html", _("Emergency stop"), **_stopped(request))
         except ChangeRefused as refused:
             context["refusal"] = str(refused)
-    planned = changes.emergency(Order("preview", _("preview"), is_dry_run=True))
+    planned = preview_of(Action.EMERGENCY)
     context |= {"lines": words.outcome(planned), "is_change": planned.is_change}
     return page(request, "emergency.html", _("Emergency stop"), rollout=Rollout.current(), **context)
 
@@ -45,12 +43,12 @@ def _stopped(request: HttpRequest) -> dict[str, Any]:
     if request.POST.get("word", "").strip().casefold() != confirmation().casefold():
         raise ChangeRefused(Sentence("Type the word to confirm"))
     started = time.perf_counter()
-    outcome = way_back.roll_back(PART, order_of(request))
+    outcome = changes.apply(request_of(request, Action.EMERGENCY))
     took = time.perf_counter() - started
     proof, doubt = "", ""
     try:
         # The last proof says the processes, which are told here in the reader's language.
-        proof, *_rest = way_back.verify(PART)
+        proof, *_rest = way_back.verify("emergency")
     except Behind:
         doubt = _("Not every process has followed yet.")
     except NotVerified as unproven:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
@@ -15,9 +14,10 @@ from django.utils.formats import date_format
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
-from monitoring import reports
+from monitoring import reports, traffic
 from monitoring.alerts.models import Alert
 from monitoring.figures import figures
+from monitoring.models import Span
 from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, may, screen
 from monitoring.screens.phases import phases
@@ -71,7 +71,7 @@ def live(request: HttpRequest) -> HttpResponse:
 def told() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = Controls.read(rollout)
-    kept = figures("sources", "sources_by_day", "traffic")
+    kept = figures("sources", "sources_by_day")
     spread, backlog = convergence(), InboxUpdate.objects.backlog()
     # “critical” comes before “warning” in the alphabet too.
     open_alerts = list(Alert.objects.open().order_by("severity", "-fired_at")[: ALERTS_SHOWN + 1])
@@ -82,7 +82,7 @@ def told() -> dict[str, Any]:
         "phases": phases(controls),
         "sources": shares(source_counts(kept["sources"].value)),
         "sources_chart": past.sources() or charts.new_employees(kept["sources_by_day"].value),
-        "traffic": traffic(kept["traffic"].value, reports.webhook_stats("day")),
+        "traffic": last_24_hours(),
         "cache": cache(),
         "alerts": open_alerts[:ALERTS_SHOWN],
         "has_more_alerts": len(open_alerts) > ALERTS_SHOWN,
@@ -93,23 +93,25 @@ def told() -> dict[str, Any]:
     }
 
 
-def traffic(rows: list[Sequence[Any]], day: dict[str, Any]) -> dict[str, Any]:
-    """Return the last 24 hours as reported, with the share of errors as its alert counts it, and a bar an hour."""
-    by_hour = {hour: (received, failed) for hour, received, failed, _changed in rows}
-    this_hour = now().replace(minute=0, second=0, microsecond=0)
-    hours = [this_hour - timedelta(hours=back) for back in range(23, -1, -1)]
-    found = [by_hour.get(f"{hour:%Y-%m-%dT%H:00Z}", (0, 0)) for hour in hours]
+def last_24_hours() -> dict[str, Any]:
+    """Return the updates of the last 24 hours, as /monitoring/webhook/stats counts them, and a bar for each hour.
+
+    The share of errors is 0 to 100 of what is finished. The bars of the first and the last hour are parts of one.
+    """
+    until = now()
+    hours = traffic.counts_by(Span.HOUR, until - reports.PERIODS["day"], until)
     bars = charts.chart(
         "bar",
         [date_format(hour, "H:i") for hour in hours],
-        charts.series(_("Errors"), [bad for _all, bad in found], "bad"),
-        charts.series(_("Updates"), [every - bad for every, bad in found], "webhook"),
+        charts.series(_("Errors"), [seen.failed for seen in hours.values()], "bad"),
+        charts.series(_("Updates"), [seen.states.total() - seen.failed for seen in hours.values()], "webhook"),
         is_stacked=True,
         title=_("Webhook updates by hour"),
     )
-    failed, finished = day["failed_events"], day["successful_events"] + day["failed_events"]
+    failed = sum(seen.failed for seen in hours.values())
+    finished = failed + sum(seen.successful for seen in hours.values())
     return {
-        "received": day["total_events"],
+        "received": sum(seen.states.total() for seen in hours.values()),
         "failed": failed,
         "share": 100 * failed / finished if finished else None,
         "is_bad": failed > finished * settings.WEBHOOK_ERROR_ALERT_THRESHOLD,

@@ -53,9 +53,9 @@ def memory(limit_bytes: int | None) -> dict[str, Any] | None:
 
 
 def _drawn(
-    kind: str, lines: list[Line], *, span: str = Span.HOUR, length: timedelta = timedelta(hours=HOURS), **options: Any
+    kind: str, lines: list[Line], *, span: Span = Span.HOUR, length: timedelta = timedelta(hours=HOURS), **options: Any
 ) -> dict[str, Any] | None:
-    points = history([name for name, *_rest in lines], since=timezone.now() - length, step=span)
+    points = history([name for name, *_rest in lines], since=timezone.now() - length, span=span)
     first = points[lines[0][0]]
     if sum(value is not None for _at, value in first) < _LEAST:
         return None

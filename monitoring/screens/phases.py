@@ -16,7 +16,7 @@ from django.utils.translation import gettext_lazy
 from monitoring import evidence, findings, gates, steering, transition
 from monitoring.gate_titles import GATES
 from monitoring.models import GateCheck, Verdict
-from profiles.rollout import rules
+from profiles.rollout import changes, rules
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import PHASES, Flag
 
@@ -150,7 +150,7 @@ class Latest:
 
 def phases(controls: Controls) -> list[Phase]:
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
-    latest = Latest.of(rules.phase_number(steering.turn()))
+    latest = Latest.of(rules.phase_number(changes.turn()))
     return [_phase(number, controls, flags.get(name), latest) for number, name in enumerate(PHASES, start=1)]
 
 
@@ -158,7 +158,7 @@ def _phase(number: int, controls: Controls, flag: Flag | None, latest: Latest) -
     name = PHASES[number - 1]
     percent = controls.percents[name]
     status, tone = _status(name, percent, controls)
-    step = steering.step_after(name, percent)
+    step = rules.step_after(name, percent)
     is_turn = number == latest.phase and percent < 100
     return Phase(
         number=number,

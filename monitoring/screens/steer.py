@@ -1,8 +1,7 @@
-"""Changing the rollout: first what it would do to whom, then the reason, then the deed. The commands' functions."""
+"""Changing the rollout: a preview of who is affected, then the reason, then the change."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import Any
 
 from django.contrib import messages
@@ -14,43 +13,38 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from employees.admin import admin_scope
-from monitoring import gates, preview, steering
+from monitoring import gates, preview
 from monitoring.findings import Finding
 from monitoring.screens import words
 from monitoring.screens.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import TITLES, Told
 from profiles.rollout import changes, rules
+from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.controls import Controls, Outcome
-from profiles.rollout.models import PHASES, Rollout
-from profiles.rollout.rules import ChangeRefused, Order
-from profiles.rollout.sentences import Sentence, number
+from profiles.rollout.models import PHASES, Action, Rollout
+from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.sentences import number
 
 PEOPLE_SHOWN = 10
 
-Act = Callable[[Order], Outcome]
-
-ACTS: dict[str, tuple[Promise, Act]] = {
-    "pause": (gettext_lazy("Pause"), changes.pause),
-    "resume": (gettext_lazy("Resume"), changes.resume),
-}
+TITLES_OF: dict[Action, Promise] = {Action.PAUSE: gettext_lazy("Pause"), Action.RESUME: gettext_lazy("Resume")}
 
 
-# As long as the column's longest; whatever is longer no page has filled in, and Python reads no number of any length.
-_REVISION_DIGITS = 19
-
-
-def order_of(request: HttpRequest, *, is_dry_run: bool = False) -> Order:
-    """Return what the form orders; refuse one whose revision no page has filled in."""
-    revision = request.POST.get("revision", "")
-    if revision and not (revision.isdecimal() and len(revision) <= _REVISION_DIGITS):
-        raise ChangeRefused(Sentence("The form was altered on its way: open the page anew"))
-    return Order(
-        request.user.get_username(),
-        request.POST.get("reason", ""),
-        int(revision) if revision else None,
-        is_dry_run,
+def request_of(request: HttpRequest, action: Action, **what: Any) -> ChangeRequest:
+    """Return the change that a form asks for, by the user and on the terms that it was posted with."""
+    return ChangeRequest.of(
+        action,
+        Source.ADMIN,
+        by=request.user.get_username(),
+        expected_revision=request.POST.get("revision"),
         is_forced="force" in request.POST and request.user.has_perm(FORCE),
+        **{"reason": request.POST.get("reason", "")} | what,
     )
+
+
+def preview_of(action: Action, **what: Any) -> Outcome:
+    """Return what a change would do now, before anybody gave a reason."""
+    return changes.preview(ChangeRequest.of(action, Source.ADMIN, by="preview", reason=_("preview"), **what))
 
 
 @screen(OPERATE)
@@ -60,7 +54,7 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
     refusal = ""
     if request.method == "POST":
         try:
-            return _done(request, steering.set_percent(name, wanted, order_of(request)))
+            return _done(request, request_of(request, Action.SET, phase=name, percent=wanted))
         except ChangeRefused as refused:
             refusal = str(refused)
     rollout = Rollout.current()
@@ -92,7 +86,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     name = _phase(phase)
     try:
         target = rules.percentage(request.GET.get("percent", ""))
-        planned = changes.set_percent(name, target, Order("preview", _("preview"), is_dry_run=True))
+        planned = preview_of(Action.SET, phase=name, percent=target)
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
     # Names of people, and other universities, are for those who look after all of them.
@@ -122,22 +116,22 @@ def _told(found: Finding) -> Told:
 
 @screen(OPERATE)
 def act(request: HttpRequest, action: str) -> HttpResponse:
-    """Pause or resume: what it would change, the reason, the deed."""
-    if action not in ACTS:
+    """Pause or resume: what it would change, the reason, and a button."""
+    if action not in TITLES_OF:
         raise Http404
-    title, deed = ACTS[action]
-    refusal = ""
+    chosen, refusal = Action(action), ""
     if request.method == "POST":
         try:
-            return _done(request, deed(order_of(request)))
+            return _done(request, request_of(request, chosen))
         except ChangeRefused as refused:
             refusal = str(refused)
-    planned = deed(Order("preview", _("preview"), is_dry_run=True))
-    lines = [] if action == "pause" else words.outcome(planned)
+    planned = preview_of(chosen)
+    lines = [] if chosen == Action.PAUSE else words.outcome(planned)
     context = {"action": action, "lines": lines, "is_change": planned.is_change, "rollout": Rollout.current()}
-    return page(request, "act.html", title, refusal=refusal, **_given(request), **context)
+    return page(request, "act.html", TITLES_OF[chosen], refusal=refusal, **_given(request), **context)
 
 
-def _done(request: HttpRequest, outcome: Outcome) -> HttpResponse:
+def _done(request: HttpRequest, change: ChangeRequest) -> HttpResponse:
+    outcome = changes.apply(change)
     messages.success(request, "; ".join([*words.outcome(outcome), _("revision %d") % outcome.revision]))
     return HttpResponseRedirect(reverse("screens:rollout"))

@@ -8,4 +8,4 @@ class RolloutConfig(AppConfig):
     verbose_name = _("rollout")
 
     def ready(self) -> None:
-        from profiles.rollout import checks  # noqa: F401, PLC0415 (registers itself)
+        from profiles.rollout import changes, checks  # noqa: F401, PLC0415 (they register themselves)

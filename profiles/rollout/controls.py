@@ -10,7 +10,7 @@ from typing import Any
 from waffle.models import Switch
 
 from profiles.rollout import rules
-from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Plan, Rollout
+from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Said, Sentence, to_columns
 
@@ -68,10 +68,15 @@ class Controls:
         return vars(self) | {"percents": percents, "held_for": held_for}
 
 
-def flag_as_json(flag: Flag) -> dict[str, Any]:
-    """Return one flag as the audit keeps it; those of other apps are in no Controls."""
-    told: dict[str, Any] = {"percents": {flag.name: rules.shown(flag.percent)}}
-    return told if flag.everyone is None else told | {"everyone": {flag.name: flag.everyone}}
+def flag_as_json(flag: Flag, percent: Decimal) -> dict[str, Any]:
+    """Return one flag as the audit keeps it at this percentage; those of other apps are in no Controls."""
+    kept: dict[str, Any] = {"percents": {flag.name: rules.shown(percent)}}
+    return kept if flag.everyone is None else kept | {"everyone": {flag.name: flag.everyone}}
+
+
+def rule_as_json(rule: Scope) -> dict[str, Any]:
+    expires_at = rule.expires_at.isoformat() if rule.expires_at else None
+    return {"university": rule.university_id, "phase": rule.phase, "allowed": rule.is_allowed, "expires_at": expires_at}
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:

@@ -6,9 +6,10 @@ from typing import Any, ClassVar
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.validators import MaxValueValidator, MinValueValidator
-from django.db import models
+from django.db import models, transaction
 from django.db.models import F, Q
 from django.db.models.functions import Now
+from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils import timezone
 from django.utils.translation import gettext
@@ -23,6 +24,9 @@ EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"
 REASON_LENGTH = 500
 HELD_LENGTH = 300
+
+# Sent in the transaction that then saves or deletes the flag: profiles.rollout.changes applies the rollout's rules.
+flag_saving, flag_deleting = Signal(), Signal()
 
 
 class Flag(AbstractUserFlag):
@@ -80,15 +84,13 @@ class Flag(AbstractUserFlag):
         return is_flag_active(self.name, None, None)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
-        from profiles.rollout.saving import saving  # noqa: PLC0415 (it writes the models of this module)
-
-        with saving(self):
+        with transaction.atomic():
+            flag_saving.send(Flag, flag=self)
             super().save(*args, **kwargs)
 
     def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        from profiles.rollout.saving import deleting  # noqa: PLC0415 (it writes the models of this module)
-
-        with deleting(self):
+        with transaction.atomic():
+            flag_deleting.send(Flag, flag=self)
             return super().delete(*args, **kwargs)
 
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
 from decimal import Decimal, InvalidOperation
-from typing import Any
 
 from django.core.exceptions import ValidationError
 
@@ -13,6 +11,8 @@ from profiles.rollout.models import PHASES, REASON_LENGTH, Flag
 from profiles.rollout.sentences import Said, Sentence
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
+# As long as the column's longest.
+_REVISION_DIGITS = 19
 
 Percents = dict[str, Decimal]
 
@@ -28,27 +28,16 @@ class ChangeRefused(ValidationError):
         return str(self.said)
 
 
-@dataclass(frozen=True, slots=True)
-class Order:
-    """Who wants a change and why, and on what terms. ``evidence`` is what the gates said of it."""
-
-    by: str
-    reason: Said
-    expected_revision: int | None = None
-    is_dry_run: bool = False
-    is_forced: bool = False
-    evidence: list[dict[str, Any]] = field(default_factory=list)
-
-
-def refuse_unreasoned(reason: Said) -> None:
-    """Ask people for a reason; one that code gives is cut where it is too long."""
-    if isinstance(reason, Sentence):
-        return
-    if not reason.strip():
+def reason(given: Said) -> Said:
+    """Return a reason as it is; refuse an empty or a long one of a person. What code gives is cut where it is kept."""
+    if isinstance(given, Sentence):
+        return given
+    if not given.strip():
         raise ChangeRefused(Sentence("A reason is required"))
-    if len(reason) > REASON_LENGTH or not _is_text(reason):
+    if len(given) > REASON_LENGTH or not _is_text(given):
         limit = {"limit": REASON_LENGTH}
         raise ChangeRefused(Sentence("A reason is text of at most %(limit)d characters", limit))
+    return given
 
 
 def _is_text(words: str) -> bool:
@@ -61,6 +50,18 @@ def refuse_own_salt(flag: Flag) -> None:
     others = Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt)
     if flag.name in PHASES and others.exists():
         raise ChangeRefused(Sentence("The phases have one salt: another one would deal the employees anew"))
+
+
+def revision(given: object) -> int | None:
+    """Return the revision that a change expects; None where nothing is given."""
+    text = "" if given is None else str(given).strip()
+    if not text:
+        return None
+    # Python reads no number of any length.
+    if not (text.isdecimal() and len(text) <= _REVISION_DIGITS):
+        digits = {"digits": _REVISION_DIGITS}
+        raise ChangeRefused(Sentence("A revision is a whole number of at most %(digits)d digits", digits))
+    return int(text)
 
 
 def refuse_stale(expected: int | None, revision: int) -> None:
@@ -116,8 +117,10 @@ def settled(before: Mapping[str, Decimal], name: str, value: object) -> Percents
     return dict(before) | {name: percent} | deeper
 
 
-def next_step(percent: Decimal) -> Decimal | None:
-    return next((step for step in STEPS if step > percent), None)
+def step_after(name: str, percent: Decimal) -> Decimal | None:
+    """Return where one step leads from a percentage; None at the end."""
+    steps = STEPS if phase_number(name) > 2 else STEPS[-1:]
+    return next((step for step in steps if step > percent), None)
 
 
 def step_before(percent: Decimal) -> Decimal:

@@ -17,9 +17,8 @@ from django.test import Client
 from django.utils import timezone
 
 from monitoring import figures, gates
-from profiles.rollout import changes
 from profiles.rollout.models import PHASES, Flag
-from profiles.rollout.rules import Order
+from tests.rollout.changing import change
 
 LIMIT_MS = 150
 REPEATS = 40
@@ -111,9 +110,8 @@ def prepare() -> None:
     run(_COMPARISONS, rows=ROWS // 20)
     for table in ("employees", "profile_cache", "webhook_inbox", "comparisons"):
         run(f"VACUUM ANALYZE {table}")
-    order = Order("bench", "bench")
     for name, percent in zip(PHASES, (100, 100, 25), strict=False):
-        changes.set_percent(name, Decimal(percent), order)
+        change("set", phase=name, percent=Decimal(percent), by="bench", reason="bench")
     Flag.objects.update(moved_at=timezone.now() - timedelta(days=3))
     gates.check(3, Decimal(50))
 

@@ -22,13 +22,12 @@ from monitoring.alerts.models import Delivery
 from monitoring.models import Alert, GateCheck, RoundTrip, Signature
 from monitoring.screens import urls as screens
 from profiles.models import PhoneLink
-from profiles.rollout import changes
 from profiles.rollout.models import Heartbeat, Plan, Scope
-from profiles.rollout.rules import Order
 from profiles.rollout.sentences import Sentence, to_columns
 from profiles.tombstones import Erasure
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
+from tests.rollout.changing import change, plan_step
 from tests.webhooks.inbox_rows import row
 from webhooks.models import RawLook, Repeat, Replay, State
 
@@ -84,8 +83,8 @@ def _of_the_webhook() -> dict[str, Any]:
 def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     alert = Alert.objects.create(kind="dead_letters", severity="warning", message="", words={"count": "3"})
     Delivery.objects.create(alert=alert, channel="webhook", event="firing", payload={}, error="ConnectTimeout", tries=1)
-    changes.set_switch("profile_cache", False, Order("анна", "замер"))
-    changes.set_switch("profile_cache", True, Order("анна", "замер"))
+    change("switch", switch="profile_cache", is_on=False, by="анна", reason="замер")
+    change("switch", switch="profile_cache", is_on=True, by="анна", reason="замер")
     Scope.objects.create(university_id=university.pk, phase=3, reason="замер")
     Heartbeat.objects.create(process="web-1", revision=1)
     said = Sentence("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
@@ -100,8 +99,8 @@ def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     Plan.objects.create(
         phase=3, percent=Decimal("12.5"), due_at=until, revision=1, by="анна", reason="замер", outcome="итог"
     )
-    planned = changes.plan(4, 1, until, Order("анна", "замер"))
-    changes.cancel(planned.pk, Order("анна", "замер"))
+    planned = plan_step(4, 1, until, by="анна", reason="замер")
+    change("cancel", plan=planned.pk, by="анна", reason="замер")
     return {"alert": alert.pk}
 
 

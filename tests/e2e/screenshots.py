@@ -21,13 +21,12 @@ from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from config import error_pages
-from profiles.rollout import changes
 from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import Pulse
 from profiles.rollout.models import Plan, Rollout
-from profiles.rollout.rules import Order
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
+from tests.rollout.changing import change
 
 Screens = list[tuple[str, str, Callable[[Page], object] | None]]
 
@@ -87,10 +86,9 @@ def log_out(page: Page) -> None:
 
 
 def start_again() -> None:
-    order = Order("m.orlova", "Ошибка исправлена")
-    changes.resume(order)
+    change("resume", by="m.orlova", reason="Ошибка исправлена")
     for percent in (5, 25):
-        changes.set_percent(3, percent, order)
+        change("set", phase=3, percent=percent, by="m.orlova", reason="Ошибка исправлена")
 
 
 # Name and path, and what is done before the picture is taken. Others add their own screens here.

@@ -19,11 +19,10 @@ from monitoring.alerts.models import Alert
 from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
 from profiles import cache
 from profiles.models import Profile, ProfileSource
-from profiles.rollout import changes
 from profiles.rollout.models import PHASES, Change, Flag, Scope
-from profiles.rollout.rules import Order
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
+from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, Replay, State
 
 SCRIPT, IMAGE = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'
@@ -118,11 +117,12 @@ def _profiles(count: int, luck: random.Random) -> None:
 
 
 def _rollout(universities: list[University]) -> None:
-    order = Order("m.orlova", "Доля согласия держится выше 99 % третий день")
+    why = {"by": "m.orlova", "reason": "Доля согласия держится выше 99 % третий день"}
     for name, percent in zip(PHASES, (100, 100, 25, 0), strict=True):
         for step in (1, 5, 25) if percent == 25 else (percent,):
-            changes.set_percent(name, Decimal(step), order)
-    changes.set_scope(Scope(university_id=universities[3].pk, phase=3, reason=f"Просил ректорат {SCRIPT}"), order)
+            change("set", phase=name, percent=Decimal(step), **why)
+    scope = Scope(university_id=universities[3].pk, phase=3)
+    change("scope", scope=scope, by="m.orlova", reason=f"Просил ректорат {SCRIPT}")
     days = {"phase1_infrastructure": 26, "phase2_collection": 19, "phase3_cache_first": 3, "phase4_cache_primary": 40}
     for name, back in days.items():
         Flag.objects.filter(name=name).update(moved_at=timezone.now() - timedelta(days=back))

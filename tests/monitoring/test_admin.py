@@ -10,11 +10,10 @@ from employees.models import Employee, University
 from monitoring.gate_titles import GATES
 from monitoring.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
 from monitoring.models import GateCheck, Verdict
-from profiles.rollout import changes
 from profiles.rollout.models import PHASES, Change, Flag, Scope
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.profiles.people import know
+from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, State
 
 MODELS = [model._meta.label_lower.replace(".", "_") for model in admin.site._registry]
@@ -71,7 +70,7 @@ def test_changes_are_called_by_what_was_done(operator: Client) -> None:
 def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> None:
     operator.cookies["django_language"] = "en"
     phases(100, 100, 5)
-    changes.emergency(Order("root", "names are mixed up"))
+    change("emergency", by="root", reason="names are mixed up")
     page = f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/"
     shown = operator.get(page).content.decode()
     for words in (
@@ -82,7 +81,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     ):
         assert words in shown, words
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
-    changes.set_scope(Scope(university_id=7, reason="r"), Order("root", "r"))
+    change("scope", scope=Scope(university_id=7, reason="r"), by="root", reason="r")
     shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
     for words in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
         assert words in shown, words

@@ -16,11 +16,10 @@ from waffle.models import Switch
 from employees.models import BackfillRun, Employee, University
 from monitoring.models import Signature
 from monitoring.trail import SOURCES, entries
-from profiles.rollout import changes
 from profiles.rollout.models import Scope
-from profiles.rollout.rules import Order
 from profiles.tombstones import Erasure
 from tests.profiles.people import know
+from tests.rollout.changing import change
 from webhooks.models import RawLook, Replay
 
 pytestmark = pytest.mark.django_db
@@ -37,7 +36,7 @@ def admin(client: Client, superadmin: User) -> Client:
 
 @pytest.fixture
 def _recorded(superadmin: User, phases: Any) -> None:
-    changes.set_switch("profile_cache", False, Order("anna", "measure <b>"))
+    change("switch", switch="profile_cache", is_on=False, by="anna", reason="measure <b>")
     Replay.objects.create(by="boris", selection=SCRIPT, reason="outage", count=2)
     RawLook.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
     Erasure.objects.create(by="dora", reason="asked to", person="0" * 64, counts={})

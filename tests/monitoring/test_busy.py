@@ -19,15 +19,15 @@ from waffle.models import Switch
 from employees import backfill
 from employees.models import BackfillRun, University
 from monitoring import steering
-from profiles.rollout import changes, lock
+from monitoring.screens.emergency import confirmation
+from profiles.rollout import lock
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.lock import Busy
 from profiles.rollout.models import PHASES, Change, Flag, Plan
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
+from tests.rollout.changing import change, plan_step
 
 HELD = r"Somebody else is changing the rollout: PostgreSQL's process \d+ \(psql, idle in transaction\) has held it for"
-ORDER = Order("tester", "because")
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -41,7 +41,7 @@ def other_session() -> psycopg.Connection[tuple[object, ...]]:
 def held(phases: Phases, university: University) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
     """A forgotten psql that has touched the row; with phase 3 at 5 %."""
     phases(100, 100, 5)
-    changes.set_percent(3, 4, ORDER)
+    change("set", phase=3, percent=4)
     with other_session() as session:
         session.execute("SELECT * FROM rollout_rollout FOR UPDATE")
         yield session
@@ -101,7 +101,7 @@ def test_each_surface_says_who_holds_it(
 def test_it_says_so_within_three_seconds(held: object) -> None:
     started = time.monotonic()
     with pytest.raises(Busy, match=HELD):
-        changes.set_percent(3, 1, ORDER)
+        change("set", phase=3, percent=1)
     assert time.monotonic() - started < 3
 
 
@@ -128,6 +128,17 @@ def test_an_emergency_by_the_api_latches_all_the_same(
     assert Switch.objects.get(name="emergency_stop").active
 
 
+def test_an_emergency_by_the_page_latches_all_the_same(
+    held: object, superadmin: User, client: Client, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    client.force_login(superadmin)
+    assert client.get("/admin/emergency/").status_code == 200
+    page = client.post("/admin/emergency/", {"word": confirmation(), "reason": "r"})
+    assert page.context["refusal"].startswith("Latched: the direct API answers for everyone")
+    assert Switch.objects.get(name="emergency_stop").active
+
+
 def test_an_emergency_does_not_wait_for_a_batch_of_the_backfill(phases: Phases) -> None:
     phases(100, 100, 5)
     run = backfill.start()
@@ -139,12 +150,22 @@ def test_an_emergency_does_not_wait_for_a_batch_of_the_backfill(phases: Phases) 
     assert BackfillRun.objects.get().status == "paused"
 
 
+def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> None:
+    phases(100, 100, 5)
+    plan = plan_step(3, 25, timezone.now() + timedelta(hours=1))
+    with other_session() as session:
+        session.execute("SELECT * FROM rollout_plan FOR UPDATE")
+        command("rollback", "emergency", "--reason", "r")
+    assert steering.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert Flag.objects.get(name=PHASES[2]).percent == 0
+
+
 def test_a_planned_step_waits_for_the_next_look(
     held: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "PATIENCE_MS", 100)
     held.rollback()
-    changes.plan(3, 1, timezone.now() - timedelta(seconds=1), ORDER)
+    plan_step(3, 1, timezone.now() - timedelta(seconds=1))
     held.execute("SELECT * FROM rollout_rollout FOR UPDATE")
     steering.fire_due()
     assert Plan.objects.get().state == "planned"

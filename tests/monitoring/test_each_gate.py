@@ -17,12 +17,11 @@ from monitoring import conductor, gates, transition
 from monitoring.findings import LAG_LIMIT_SECONDS
 from monitoring.models import GateCheck, RoundTrip, Verdict
 from profiles.models import Comparison
-from profiles.rollout import changes
 from profiles.rollout.models import Rollout
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
+from tests.rollout.changing import change
 from tests.servers import FaultyServer
 from webhooks.models import InboxUpdate, State
 
@@ -152,7 +151,7 @@ def proven(installed: Settings, phases: Phases) -> Settings:
     phases(100, 100, 25)
     know("7")
     compared(700)
-    changes.note("rehearsal", Order("t", "r"), {"university": 1, "out_s": 1, "total_s": 2})
+    change("rehearsal", facts={"university": 1, "out_s": 1, "total_s": 2}, by="t", reason="r")
     return installed
 
 

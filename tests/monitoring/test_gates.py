@@ -15,18 +15,17 @@ from monitoring.alerts import watch
 from monitoring.findings import Finding, Step
 from monitoring.gates import ENTERING, WIDENING, ask, judge, step_of
 from monitoring.models import GateCheck, RoundTrip, Verdict
-from monitoring.steering import Held
 from profiles.cache import CacheError
 from profiles.rollout import changes
+from profiles.rollout.changes import Held
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import PHASES, Change, Flag, OnBreach, Plan, Rollout
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
+from tests.rollout.changing import change, plan_step, request
 from webhooks.models import InboxUpdate, State
-
-ORDER = Order("tester", "because")
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -61,7 +60,7 @@ def all_green(phases: Phases, settings: Settings) -> None:
     arrive()
     compared(700)
     compared(40, stage=3, served_source="webhook", served_ms=5.0)
-    changes.note("rehearsal", ORDER, {"university": 1, "out_s": 1, "total_s": 2})
+    change("rehearsal", facts={"university": 1, "out_s": 1, "total_s": 2})
     for minutes in (20, 10):
         with time_machine.travel(timezone.now() - timedelta(minutes=minutes)):
             gates.check(3, Decimal(50))
@@ -70,25 +69,24 @@ def all_green(phases: Phases, settings: Settings) -> None:
 def test_it_works(all_green: None) -> None:
     judgement = judge(3, Decimal(50))
     assert judgement.failing == []
-    steering.set_percent(3, 50, ORDER)
+    changes.apply(request("set", phase=3, percent=50))
     change = Change.objects.latest("revision")
     assert (change.after["percents"][PHASES[2]], change.is_forced) == ("50", False)
     assert {item["gate"] for item in change.evidence} == {gate.__name__ for gate in (*ENTERING[3], *WIDENING[3])}
 
 
 def test_no_data_passes_nowhere(phases: Phases) -> None:
-    phases(100, 100, 1)
-    for phase in (2, 3):
-        found = verdicts(phase, 5)
-        assert Verdict.INCONCLUSIVE in found.values()
-        with pytest.raises(Held, match=f"^Held phase {phase} at "):
-            steering._judged(PHASES[phase - 1], Decimal(1), Decimal(5), ORDER)
-    assert Flag.objects.get(name=PHASES[2]).percent == 1
+    for phase, percents, target in ((2, [100, 0], 100), (3, [100, 100, 1], 5)):
+        phases(*percents)
+        assert Verdict.INCONCLUSIVE in verdicts(phase, target).values()
+        with pytest.raises(Held, match=f"^Held phase {phase} at {percents[-1]} %"):
+            changes.apply(request("set", phase=phase, percent=target))
+        assert Flag.objects.get(name=PHASES[phase - 1]).percent == percents[-1]
 
 
 def test_force_is_recorded_with_the_failing_gates(phases: Phases) -> None:
     phases(100, 100, 1)
-    steering.set_percent(3, 50, Order("tester", "the fair opens tomorrow", is_forced=True))
+    changes.apply(request("set", phase=3, percent=50, reason="the fair opens tomorrow", is_forced=True))
     change = Change.objects.latest("revision")
     assert change.is_forced
     failing = {item["gate"] for item in change.evidence if item["verdict"] != Verdict.PASS}
@@ -97,9 +95,9 @@ def test_force_is_recorded_with_the_failing_gates(phases: Phases) -> None:
 
 def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
     with pytest.raises(Held, match="one step at a time: after 25 % comes 50 %"):
-        steering.set_percent(3, 75, ORDER)
-    steering.set_percent(3, 1, ORDER)
-    assert steering.advance(None, Order("tester", "r", is_forced=True)).after.percents[PHASES[2]] == 5
+        changes.apply(request("set", phase=3, percent=75))
+    changes.apply(request("set", phase=3, percent=1))
+    assert changes.apply(request("advance", reason="r", is_forced=True)).after.percents[PHASES[2]] == 5
 
 
 def test_the_message_is_the_documented_one(all_green: None) -> None:
@@ -183,11 +181,11 @@ def test_phase_4_asks_for_phase_3_at_100(all_green: None, phases: Phases) -> Non
     phases(100, 100, 100)
     assert verdicts(4, 1)["phase3_complete"] == Verdict.INCONCLUSIVE
     settle(3)
-    assert steering.advance(4, ORDER).after.percents[PHASES[3]] == 1
+    assert changes.apply(request("advance", phase=4)).after.percents[PHASES[3]] == 1
 
 
 def due(percent: int = 50) -> Plan:
-    return changes.plan(3, percent, timezone.now(), ORDER)
+    return plan_step(3, percent, timezone.now())
 
 
 def test_a_planned_step_is_judged_when_it_fires(all_green: None) -> None:
@@ -202,7 +200,7 @@ def test_a_planned_step_is_judged_when_it_fires(all_green: None) -> None:
 
 def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> None:
     plan = due()
-    changes.emergency(ORDER)
+    change("emergency")
     Plan.objects.update(state="planned")
     assert steering.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
@@ -210,7 +208,7 @@ def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> No
 
 @pytest.mark.parametrize(("on_breach", "percent"), [(OnBreach.HOLD, 25), (OnBreach.ROLL_BACK, 5)])
 def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnBreach, percent: int) -> None:
-    changes.set_on_breach(on_breach, ORDER)
+    change("on-breach", on_breach=on_breach)
     conductor.look()
     compared(300, "conflict")
     for _ in range(2):
@@ -222,8 +220,8 @@ def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnB
     assert rollout.held_for.startswith("Held phase 3 at 25 %: agreement at most")
     assert Flag.objects.get(name=PHASES[2]).percent == percent
     with pytest.raises(ChangeRefused, match="paused"):
-        steering.set_percent(3, 100, Order("tester", "r", is_forced=True))
-    changes.resume(ORDER)
+        changes.apply(request("set", phase=3, percent=100, reason="r", is_forced=True))
+    change("resume")
     assert not Rollout.current().is_paused
 
 

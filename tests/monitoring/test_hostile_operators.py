@@ -6,6 +6,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
+from functools import partial
 from typing import Any
 
 import pytest
@@ -22,16 +23,15 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from employees.models import University
-from monitoring import conductor, steering
+from monitoring import conductor
 from monitoring.admin import ReasonedForm
 from monitoring.models import GateCheck, Verdict
-from profiles.rollout import changes
+from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
-
-ORDER = Order("tester", "because")
+from tests.rollout.changing import change, request
 
 
 def run(*words: str) -> str:
@@ -179,7 +179,7 @@ def test_the_admin_shows_what_was_refused_late(
 ) -> None:
     """The form was valid, and somebody was quicker."""
     phases(100, 100, 5)
-    changes.set_percent(3, 4, ORDER)
+    change("set", phase=3, percent=4)
     monkeypatch.setattr(ReasonedForm, "clean", lambda form: form.cleaned_data)
     client.force_login(superadmin)
     path = f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/"
@@ -209,16 +209,12 @@ def at_once(work: list[Callable[[], object]]) -> list[str]:
 @pytest.mark.django_db(transaction=True)
 def test_of_eight_operators_one_wins(phases: Phases) -> None:
     phases(100, 100, 50)
-    changes.set_percent(3, 40, ORDER)
+    change("set", phase=3, percent=40)
     revision = Rollout.current().revision
-    told = at_once(
-        [
-            lambda percent=percent: changes.set_percent(3, percent, Order("t", "r", expected_revision=revision))  # type: ignore[misc]
-            for percent in range(1, 9)
-        ]
-    )
-    assert told.count("") == 1
-    assert all("Somebody else changed the rollout" in words for words in told if words)
+    terms = {"by": "t", "reason": "r", "expected_revision": revision}
+    refusals = at_once([partial(change, "set", phase=3, percent=percent, **terms) for percent in range(1, 9)])
+    assert refusals.count("") == 1
+    assert all("Somebody else changed the rollout" in words for words in refusals if words)
     assert Change.objects.filter(revision=revision + 1).count() == 1
     assert Rollout.current().revision == revision + 1
 
@@ -226,28 +222,27 @@ def test_of_eight_operators_one_wins(phases: Phases) -> None:
 @pytest.mark.django_db
 def test_an_advance_that_was_overtaken_is_no_step_back(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 5)
-    force, step_after = Order("t", "r", is_forced=True), steering.step_after
+    step_after = rules.step_after
 
     def overtaken(name: str, percent: Decimal) -> Decimal | None:
-        changes.set_percent(3, 50, Order("other", "faster"))
+        change("set", phase=3, percent=50, by="other", reason="faster")
         return step_after(name, percent)
 
-    monkeypatch.setattr(steering, "step_after", overtaken)
+    monkeypatch.setattr(rules, "step_after", overtaken)
     with pytest.raises(ChangeRefused, match="Somebody else changed the rollout"):
-        steering.advance(3, force)
+        changes.apply(request("advance", phase=3, by="t", reason="r", is_forced=True))
     assert Flag.objects.get(name=PHASES[2]).percent == 50
 
 
 @pytest.mark.django_db(transaction=True)
 def test_an_emergency_among_others_has_the_last_word(phases: Phases) -> None:
     phases(100, 100, 50)
-    force = Order("t", "r", is_forced=True)
     told = at_once(
         [
-            *[lambda: changes.set_percent(3, 75, force)] * 3,
-            lambda: changes.emergency(ORDER),
-            lambda: changes.emergency(Order("other", "me too")),
-            *[lambda: changes.set_percent(3, 100, force)] * 3,
+            *[lambda: change("set", phase=3, percent=75, by="t", reason="r", is_forced=True)] * 3,
+            lambda: change("emergency"),
+            lambda: change("emergency", by="other", reason="me too"),
+            *[lambda: change("set", phase=3, percent=100, by="t", reason="r", is_forced=True)] * 3,
         ]
     )
     assert told[3] == told[4] == ""
@@ -290,5 +285,5 @@ def test_a_rule_that_is_over_is_refused(phases: Phases, university: University) 
             run("rollout", "university", "deny", "--id", str(university.pk), "--until", until, "--reason", "r")
     over = Scope(university_id=1, reason="r", expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(ChangeRefused, match="over before it begins"):
-        changes.set_scope(over, ORDER)
+        change("scope", scope=over)
     assert not Scope.objects.exists()

@@ -8,11 +8,10 @@ from django.urls import reverse
 from employees.models import BackfillRun, Employee, Membership, RunStatus, University
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
-from profiles.rollout import changes
 from profiles.rollout.models import Change, Scope
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
+from tests.rollout.changing import change
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
@@ -169,11 +168,12 @@ def test_changes_of_other_universities_rules_are_not_told(own: Client, universit
     phases(100, 100)
     other = University.objects.create(name="Другой")
     for one in (university, other):
-        order = Order("anna", f"because of {one.pk}")
-        changes.set_scope(scope := Scope(university_id=one.pk, reason="r"), order)
-        changes.set_scope(scope, order, is_removal=True)
-        changes.note("rehearsal", order, {"university": one.pk})
-    changes.pause(Order("anna", "for everybody"))
+        why = {"by": "anna", "reason": f"because of {one.pk}"}
+        scope = Scope(university_id=one.pk)
+        change("scope", scope=scope, **why)
+        change("scope", scope=scope, is_on=False, **why)
+        change("rehearsal", facts={"university": one.pk}, **why)
+    change("pause", by="anna", reason="for everybody")
     for path in ("/admin/rollout/", "/admin/rollout/change/"):
         page, whole = (client.get(path).content.decode() for client in (own, operator(path)))
         assert [page.count(f"because of {one.pk}") for one in (university, other)] == [3, 0]

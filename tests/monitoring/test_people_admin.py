@@ -10,8 +10,7 @@ from django.test import Client
 
 from employees.models import Employee, University
 from monitoring.screens import words
-from profiles.rollout import changes
-from profiles.rollout.rules import Order
+from tests.rollout.changing import change
 from webhooks.models import RawLook
 
 pytestmark = pytest.mark.django_db
@@ -54,7 +53,7 @@ def test_whoever_left_another_trace_stays(admin: Client, university: University,
         employee._history_user = user  # type: ignore[attr-defined]
         employee.save()
     elif trace == "change":
-        changes.set_switch("monitoring", False, Order("left", "a drill"))
+        change("switch", switch="monitoring", is_on=False, by="left", reason="a drill")
     else:
         RawLook.objects.create(inbox_update_id=1, update_type="bot_started", by="left", reason="a complaint")
     assert (

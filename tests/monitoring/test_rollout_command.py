@@ -18,13 +18,12 @@ from employees.models import Employee, University
 from monitoring.checklist import ITEMS, TO_SIGN, standings
 from monitoring.models import GateCheck, Signature, Verdict
 from monitoring.preview import preview
-from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
+from tests.rollout.changing import change
 
 SUBCOMMANDS = [
     *("status", "explain", "preview", "set", "advance", "pause", "resume", "schedule", "replay", "history", "gates"),
@@ -192,17 +191,17 @@ def test_waffle_commands_are_ours(phases: Phases) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "ours"),
+    "words",
     [
-        (("waffle_flag", PHASES[2], "--percent", "1"), "rollout set --phase 3"),
-        (("waffle_flag", SHADOW, "--deactivate", "--reason", " "), "rollout set --phase 3"),
-        (("waffle_switch", "profile_cache", "off"), "rollback cache --reason"),
+        ("waffle_flag", PHASES[2], "--percent", "1"),
+        ("waffle_flag", SHADOW, "--deactivate", "--reason", " "),
+        ("waffle_switch", "profile_cache", "off"),
     ],
 )
-def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: tuple[str, ...], ours: str) -> None:
+def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: tuple[str, ...]) -> None:
     phases(100, 100, 5)
     recorded = Change.objects.count()
-    with pytest.raises(CommandError, match=f"^A reason is required: .*{ours}"):
+    with pytest.raises(CommandError, match=r"^A reason is required$"):
         run(*words)
     assert Change.objects.count() == recorded
     assert (Flag.objects.get(name=PHASES[2]).percent, Switch.objects.get(name="profile_cache").active) == (5, True)
@@ -235,4 +234,4 @@ def test_a_pause_holds_and_a_resume_goes_on(phases: Phases) -> None:
     with pytest.raises(CommandError, match=r"The rollout is paused \(holiday\)"):
         run("rollout", "advance", "--reason", "r", "--force")
     run("rollout", "resume", "--reason", "back")
-    changes.set_percent(3, 4, Order("t", "r"))
+    change("set", phase=3, percent=4, by="t", reason="r")

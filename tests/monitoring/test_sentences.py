@@ -23,15 +23,15 @@ from monitoring.gates import ENTERING, STAYING, WIDENING
 from monitoring.models import GateCheck
 from monitoring.trail import entries
 from profiles.cache import CacheError
-from profiles.rollout import changes
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import Change, Flag, Plan, Rollout
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Sentence, from_columns, listed, to_columns
 from tests.config.catalogue import CATALOGUE, messages
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
+from tests.rollout.changing import change, plan_step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -138,21 +138,25 @@ def test_the_texts_are_kept_in_the_sites_language() -> None:
 @pytest.mark.usefixtures("_held")
 def test_a_pause_outlasts_other_changes(language: str) -> None:
     with translation.override("ru"):
-        changes.set_switch("profile_cache", False, Order("t", "замер"))
+        change("switch", switch="profile_cache", is_on=False, by="t", reason="замер")
     assert str(Controls.read(Rollout.current()).held_for).startswith(HELD[language])
 
 
 def test_what_a_planned_step_came_to_is_read_too(phases: Phases, language: str) -> None:
     phases(100, 100, 25)
     outcomes = []
-    for spoil in (lambda: None, lambda: changes.pause(Order("t", "r")), lambda: changes.emergency(Order("t", "r"))):
-        plan = changes.plan(3, 50, timezone.now(), Order("t", "r"))
+    for spoil in (
+        lambda: None,
+        lambda: change("pause", by="t", reason="r"),
+        lambda: change("emergency", by="t", reason="r"),
+    ):
+        plan = plan_step(3, 50, timezone.now(), by="t", reason="r")
         spoil()
         Plan.objects.filter(pk=plan.pk).update(revision=Rollout.current().revision)
         with translation.override("ru"):
             steering.fire_due()
         outcomes.append(Plan.objects.get(pk=plan.pk))
-        changes.resume(Order("t", "r"))
+        change("resume", by="t", reason="r")
     begins = {
         "en": ["Held phase 3 at 25 %:", "The rollout is paused (r)", "Cancelled by an emergency"],
         "ru": ["Фаза 3 удержана на 25 %:", "Переход приостановлен (r)", "Отменено аварийным"],
@@ -196,10 +200,10 @@ def test_the_release_before_goes_on_beside_this_one(language: str) -> None:
 
 
 def test_an_operators_own_words_stay(phases: Phases, language: str) -> None:
-    changes.pause(Order("t", "ждём ярмарку"))
+    change("pause", by="t", reason="ждём ярмарку")
     assert Controls.read(Rollout.current()).held_for == Change.objects.latest("pk").text == "ждём ярмарку"
     with pytest.raises(ChangeRefused, match="ждём ярмарку"):
-        changes.set_percent(1, 100, Order("t", "r"))
+        change("set", phase=1, percent=100, by="t", reason="r")
 
 
 # Sentences

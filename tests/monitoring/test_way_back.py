@@ -18,6 +18,7 @@ from waffle.models import Switch
 from employees import backfill
 from employees.models import BackfillRun, University
 from monitoring import way_back
+from monitoring.management.commands.rollback import SWITCHES
 from profiles.rollout.decision import forget_state, is_processing
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
 from tests.conftest import Phases
@@ -92,7 +93,7 @@ def test_it_fails_when_a_living_process_does_not_follow(phases: Phases, monkeypa
 def test_a_part_alone(phases: Phases, client: Client, settings: Settings, part: str) -> None:
     settings.DEBUG = True
     phases(100, 100, 50)
-    switch = way_back._SWITCHES[part]
+    switch = SWITCHES[part]
     run("rollback", part, "--reason", "r", "--dry-run")
     assert Switch.objects.get(name=switch).active
     run("rollback", part, "--reason", "r")

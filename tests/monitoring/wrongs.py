@@ -14,9 +14,8 @@ from monitoring.alerts import watch
 from monitoring.alerts.kinds import Kind
 from profiles import cache
 from profiles.models import Profile
-from profiles.rollout import changes
-from profiles.rollout.rules import Order
 from tests.profiles.people import know
+from tests.rollout.changing import change
 from tests.webhooks.fake_platform import FakePlatform
 from tests.webhooks.inbox_rows import row
 from tests.webhooks.sending import send
@@ -91,8 +90,8 @@ def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Cure:
 
 
 def held(**_: Any) -> Cure:
-    changes.pause(Order("conductor", "no updates"))
-    return lambda: changes.resume(Order("tester", "they are back"))
+    change("pause", by="conductor", reason="no updates")
+    return lambda: change("resume", reason="they are back")
 
 
 def backfill(**_: Any) -> Cure:

@@ -1,12 +1,7 @@
-"""Every surface keeps the same rules in the same words, and leaves one audit row."""
-
-import io
-from collections.abc import Callable
+"""What each change does, and what it leaves on record."""
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.exceptions import ValidationError
-from django.core.management import CommandError, call_command
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
@@ -18,10 +13,10 @@ from employees.models import University
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, Flag, Plan, Rollout, Scope
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
+from tests.rollout.changing import change, plan_step, request
 
-ORDER = Order("tester", "because")
 PHONE = "+79161234567"
 
 pytestmark = pytest.mark.django_db
@@ -32,127 +27,36 @@ def percents() -> list[float]:
     return [float(stored[name]) for name in PHASES]
 
 
-def command(*words: str) -> str:
-    out = io.StringIO()
-    call_command(*words, stdout=out)
-    return out.getvalue()
-
-
-def by_function(phase: int, percent: str) -> None:
-    changes.set_percent(phase, percent, ORDER)
-
-
-def by_command(phase: int, percent: str) -> None:
-    command("rollout", "set", "--phase", str(phase), f"--percent={percent}", "--reason", "r", "--force")
-
-
-def by_waffle_flag(phase: int, percent: str) -> None:
-    command("waffle_flag", PHASES[phase - 1], f"--percent={percent}", "--reason", "r", "--force")
-
-
-def by_save(phase: int, percent: str) -> None:
-    flag = Flag.objects.get(name=PHASES[phase - 1])
-    flag.percent = percent
-    flag.save()
-
-
-def by_api(phase: int, percent: str) -> None:
-    client = APIClient()
-    client.force_authenticate(User.objects.get(username="root"))
-    body = {"phase": phase, "percent": percent, "reason": "r", "force": True}
-    answer = client.post("/monitoring/rollout/set", body, format="json")
-    if answer.status_code != 200:
-        assert answer.status_code == 400
-        raise ChangeRefused(answer.json()["error"]["message"])
-
-
-def by_admin(phase: int, percent: str) -> None:
-    client = Client()
-    client.force_login(User.objects.get(username="root"))
-    flag = Flag.objects.get(name=PHASES[phase - 1])
-    form = {"percent": percent, "reason": "r", "force": "on", "note": ""}
-    answer = client.post(f"/admin/rollout/flag/{flag.pk}/change/", form)
-    if answer.status_code != 302:
-        raise ChangeRefused(answer.context["adminform"].form.non_field_errors()[0])
-
-
-SURFACES = [by_function, by_command, by_waffle_flag, by_save, by_api, by_admin]
-
-
-@pytest.mark.parametrize("change", SURFACES)
-def test_it_works_on_every_surface(phases: Phases, superadmin: User, change: Callable[[int, str], None]) -> None:
-    phases(100, 100, 1)
-    before = Rollout.current().revision
-    change(3, "5")
-    assert percents() == [100, 100, 5, 0]
-    assert Rollout.current().revision == before + 1
-    audit = Change.objects.get(revision=before + 1)
-    assert audit.before["percents"][PHASES[2]] == "1"
-    assert audit.after["percents"][PHASES[2]] == "5"
-    change(3, "0.5")
-    assert percents() == [100, 100, 0.5, 0]
-
-
-NUMBER = "A percentage is a number from 0 to 100 with at most two decimals"
-BAD = [
-    ((100, 100, 5), 3, "100.01", NUMBER),
-    ((100, 100, 5), 3, "-1", NUMBER),
-    ((100, 100, 5), 3, "NaN", NUMBER),
-    ((100, 100, 5), 3, "12.345", NUMBER),
-    ((100, 100, 5), 3, "many", NUMBER),
-    ((100, 100, 5), 2, "50", "Phase 2 is all or nothing: 0 or 100"),
-    ((100,), 3, "1", "Phase 3 cannot be at 1 %: phase 2 is at 0 %"),
-    ((100, 100, 5), 4, "25", "Phase 4 cannot be at 25 %: phase 3 is at 5 %"),
-]
-
-
-@pytest.mark.parametrize("change", SURFACES)
-@pytest.mark.parametrize(("before", "phase", "percent", "words"), BAD)
-def test_it_refuses_a_bad_change_in_the_same_words(
-    phases: Phases,
-    superadmin: User,
-    change: Callable[[int, str], None],
-    before: tuple[int, ...],
-    phase: int,
-    percent: str,
-    words: str,
-) -> None:
-    phases(*before)
-    was, revision = percents(), Rollout.current().revision
-    with pytest.raises((ValidationError, CommandError)) as refused:
-        change(phase, percent)
-    assert str(refused.value) == words
-    assert (percents(), Rollout.current().revision) == (was, revision)
-
-
-@pytest.mark.parametrize("change", SURFACES)
-def test_it_refuses_to_go_up_when_latched_or_paused(
-    phases: Phases, superadmin: User, change: Callable[[int, str], None]
-) -> None:
-    phases(100, 100, 5)
-    changes.pause(ORDER)
-    with pytest.raises((ValidationError, CommandError), match="The rollout is paused"):
-        change(3, "25")
-    change(3, "1")
-    changes.emergency(ORDER)
-    with pytest.raises((ValidationError, CommandError), match="The emergency stop is latched: only “rollout resume"):
-        change(3, "10")
-    assert decide(PHONE).reason == "KILLED"
-
-
 def test_lowering_takes_the_deeper_phases_along(phases: Phases) -> None:
     phases(100, 100, 50, 25)
-    changes.set_percent(3, 10, ORDER)
+    change("set", phase=3, percent=10)
     assert percents() == [100, 100, 10, 10]
-    changes.set_percent(1, 0, ORDER)
+    change("set", phase=1, percent=0)
     assert percents() == [0, 0, 0, 0]
     assert Change.objects.filter(by="tester").count() == 2
+
+
+def test_a_pause_does_not_move_a_phase_that_is_overridden(phases: Phases) -> None:
+    phases(100, 100, 5)
+    Flag.objects.filter(name=PHASES[2]).update(everyone=False)
+    before = Flag.objects.get(name=PHASES[2]).moved_at
+    change("pause")
+    assert Flag.objects.get(name=PHASES[2]).moved_at == before
+    change("set", phase=3, percent=5)
+    flag = Flag.objects.get(name=PHASES[2])
+    assert (flag.everyone, flag.moved_at > before) == (None, True)
+
+
+def test_a_lowering_is_never_forced(phases: Phases) -> None:
+    phases(100, 100, 5)
+    changes.apply(request("set", phase=3, percent=1, is_forced=True))
+    assert not Change.objects.latest("pk").is_forced
 
 
 def test_a_dry_run_writes_nothing(phases: Phases) -> None:
     phases(100, 100, 50)
     revision = Rollout.current().revision
-    outcome = changes.set_percent(2, 0, Order("tester", "what if", is_dry_run=True))
+    outcome = change("set", phase=2, percent=0, reason="what if", is_dry_run=True)
     assert [(name, after) for name, _, after in outcome.differences()] == [(PHASES[1], "0"), (PHASES[2], "0")]
     assert (percents(), Rollout.current().revision) == ([100, 100, 50, 0], revision)
 
@@ -161,20 +65,20 @@ def test_a_dry_run_writes_nothing(phases: Phases) -> None:
 def test_it_refuses_without_a_reason(phases: Phases, reason: str) -> None:
     phases(100, 100, 5)
     with pytest.raises(ChangeRefused, match="A reason"):
-        changes.set_percent(3, 1, Order("tester", reason))
+        change("set", phase=3, percent=1, reason=reason)
 
 
 def test_it_refuses_what_somebody_else_changed_meanwhile(phases: Phases) -> None:
     phases(100, 100, 5)
     revision = Rollout.current().revision
-    changes.set_percent(3, 4, Order("tester", "first", expected_revision=revision))
+    change("set", phase=3, percent=4, reason="first", expected_revision=revision)
     with pytest.raises(ChangeRefused, match="Somebody else changed the rollout"):
-        changes.set_percent(3, 3, Order("tester", "second", expected_revision=revision))
+        change("set", phase=3, percent=3, reason="second", expected_revision=revision)
 
 
 def test_the_audit_only_grows(phases: Phases) -> None:
     phases(100, 100, 5)
-    changes.set_percent(3, 1, ORDER)
+    change("set", phase=3, percent=1)
     for statement in ("UPDATE rollout_change SET reason = 'x'", "DELETE FROM rollout_change"):
         with pytest.raises(IntegrityError, match="never edited"), transaction.atomic(), connection.cursor() as cursor:
             cursor.execute(statement)
@@ -182,20 +86,20 @@ def test_the_audit_only_grows(phases: Phases) -> None:
 
 def test_emergency_and_resume(phases: Phases) -> None:
     phases(100, 100, 50, 25)
-    plan = changes.plan(4, 50, timezone.now(), ORDER)
-    first = changes.emergency(ORDER)
+    plan = plan_step(4, 50, timezone.now())
+    first = change("emergency")
     assert first.is_change
     assert percents() == [0, 0, 0, 0]
     assert not Switch.objects.get(name="webhook_processing").active
     assert Plan.objects.get(pk=plan.pk).state == "dropped"
     revision = Rollout.current().revision
-    assert not changes.emergency(ORDER).is_change
+    assert not change("emergency").is_change
     assert Rollout.current().revision == revision
-    changes.resume(ORDER)
+    change("resume")
     assert percents() == [100, 100, 1, 0]
     assert Switch.objects.get(name="webhook_processing").active
     assert not Switch.objects.get(name=EMERGENCY_STOP).active
-    assert not changes.resume(ORDER).is_change
+    assert not change("resume").is_change
 
 
 def test_a_bare_switch_becomes_an_emergency_and_is_resumed(phases: Phases) -> None:
@@ -204,27 +108,27 @@ def test_a_bare_switch_becomes_an_emergency_and_is_resumed(phases: Phases) -> No
         forget_state()
         assert decide(PHONE).reason == "KILLED"
     Switch.objects.filter(name=EMERGENCY_STOP).update(active=True)
-    assert changes.emergency(ORDER).is_change
+    assert change("emergency").is_change
     assert percents() == [0, 0, 0, 0]
-    changes.resume(ORDER)
+    change("resume")
     assert percents() == [100, 100, 1, 0]
     Switch.objects.filter(name=EMERGENCY_STOP).update(active=True)
-    changes.resume(ORDER)
+    change("resume")
     assert percents() == [100, 100, 1, 0]
 
 
 def test_a_resume_never_gives_more_than_there_was(phases: Phases) -> None:
     phases(100, 100)
-    changes.emergency(ORDER)
-    changes.resume(ORDER)
+    change("emergency")
+    change("resume")
     assert percents() == [100, 100, 0, 0]
 
 
 def test_only_a_resume_clears_the_latch(phases: Phases) -> None:
     phases(100, 100, 5)
-    changes.emergency(ORDER)
+    change("emergency")
     with pytest.raises(ChangeRefused, match="latched"):
-        changes.set_switch(EMERGENCY_STOP, False, ORDER)
+        change("switch", switch=EMERGENCY_STOP, is_on=False)
     for clear in (
         lambda: Switch.objects.get(name=EMERGENCY_STOP).delete(),
         lambda: Switch.objects.filter(name=EMERGENCY_STOP).update(active=False),

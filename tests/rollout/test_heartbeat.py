@@ -17,12 +17,11 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from profiles.rollout import changes
 from profiles.rollout.heartbeat import Convergence, convergence, pulse
 from profiles.rollout.models import Heartbeat, Rollout
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.forked import Forked, forked, live_as
+from tests.rollout.changing import change
 from tests.servers import FaultyServer
 
 PROCESSES = ["web", "web", "web", "web", "worker"]
@@ -63,7 +62,7 @@ def spread() -> Convergence:
 def test_a_change_is_everywhere_within_two_seconds(processes: list[Forked], redis_server: FaultyServer) -> None:
     for number, fault in enumerate([lambda: None, redis_server.pause, redis_server.kill]):
         fault()
-        changes.set_percent(3, 30 + number, Order("test", "spreading"))
+        change("set", phase=3, percent=30 + number, by="test", reason="spreading")
         after = spread()
         assert (len(after.reached), after.behind, after.silent) == (len(PROCESSES), [], [])
         assert after.seconds is not None
@@ -89,12 +88,12 @@ def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
 
 
 def test_a_process_that_starts_later_does_not_make_a_revision_slow(phases: Phases) -> None:
-    changes.set_percent(1, 100, Order("test", "r"))
+    change("set", phase=1, percent=100, by="test", reason="r")
     Rollout.objects.update(revised_at=timezone.now() - timedelta(hours=1))
     pulse.start("inbox")
     wait_for(lambda: convergence().living == 1)
     assert convergence().seconds == 0
-    changes.set_percent(2, 100, Order("test", "r"))
+    change("set", phase=2, percent=100, by="test", reason="r")
     assert 0 < (spread().seconds or 0) < 5
 
 

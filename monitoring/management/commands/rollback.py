@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
@@ -13,10 +14,12 @@ from django.db import DatabaseError
 from employees import provenance
 from employees.models import University
 from monitoring import console, way_back
-from monitoring.management.commands.rollout import order_of
-from monitoring.way_back import Latched, NotVerified
+from monitoring.management.commands.rollout import request_of
+from monitoring.way_back import NotVerified
 from profiles.rollout import changes
-from profiles.rollout.rules import ChangeRefused, refuse_unreasoned
+from profiles.rollout.changes import Latched
+from profiles.rollout.models import Action
+from profiles.rollout.rules import ChangeRefused
 
 PARTS = {
     "emergency": "the direct API answers for everyone, updates are stored only; “rollout resume” ends it",
@@ -24,6 +27,8 @@ PARTS = {
     "cache": "nobody is served from the cache, collection goes on",
     "monitoring": "the reports answer 404, the gates become inconclusive",
 }
+
+SWITCHES = {"webhook": "webhook_processing", "cache": "profile_cache", "monitoring": "monitoring"}
 
 
 class Command(BaseCommand):
@@ -66,10 +71,10 @@ class Command(BaseCommand):
 
     def _part(self, part: str, *, undo: bool = False, **options: Any) -> Iterator[str]:
         started = time.perf_counter()
-        order = order_of(**options)
-        outcome = (way_back.undo if undo else way_back.roll_back)(part, order)
-        yield from console.outcome(outcome)
-        if not order.is_dry_run and not undo:
+        what = {"switch": SWITCHES[part], "is_on": undo} if part in SWITCHES else {}
+        request = request_of(Action.SWITCH if what else Action.EMERGENCY, options, **what)
+        yield from console.outcome(changes.apply(request))
+        if not request.is_dry_run and not undo:
             yield from way_back.verify(part)
         yield f"Took {time.perf_counter() - started:.2f} s"
 
@@ -78,18 +83,16 @@ class Command(BaseCommand):
             raise CommandError("--rehearse needs --university")
         if not University.objects.filter(pk=university).exists():
             raise CommandError(f"There is no university {university}")
-        order = order_of(**options)
-        refuse_unreasoned(order.reason)
-        if order.is_dry_run:
+        request = request_of(Action.REHEARSAL, options)
+        if request.is_dry_run:
             yield f"Dry run: university {university} would leave the cache and come back"
             return
-        told = way_back.rehearse(university, order)
-        yield f"University {university} out after {told['out_s']} s ({told['out']})"
-        yield f"and back after {told['total_s']} s ({told['back']})"
+        facts = way_back.rehearse(university, request)
+        yield f"University {university} out after {facts['out_s']} s ({facts['out']})"
+        yield f"and back after {facts['total_s']} s ({facts['back']})"
 
     def _schema(self, **options: Any) -> Iterator[str]:
-        order = order_of(**options)
-        refuse_unreasoned(order.reason)
+        request = request_of(Action.SCHEMA, options)
         provenance.refuse_unless_idle()
         if not provenance.has_columns():
             yield "The columns are gone already: nothing to do"
@@ -98,7 +101,7 @@ class Command(BaseCommand):
         yield "1. drop the index idx_employees_profile_source, concurrently"
         yield f"2. archive profile_source and profile_last_updated to a file in DATA_DIR/archives (employees: {count})"
         yield "3. drop both columns; code of this release needs them: deploy the one before first"
-        if order.is_dry_run:
+        if request.is_dry_run:
             yield "Dry run: nothing was done"
             return
         started = time.perf_counter()
@@ -106,7 +109,7 @@ class Command(BaseCommand):
         archived = provenance.archived()
         if provenance.has_columns() or archived is None or not archived[0].exists():
             raise NotVerified("the columns are still there, or the archive is not")
-        changes.note("schema", order, {"archive": archived[0].name, "employees": count})
+        changes.apply(replace(request, facts={"archive": archived[0].name, "employees": count}))
         yield f"Archived to {archived[0]}; “migrate employees” brings the columns and their content back"
         yield f"Took {time.perf_counter() - started:.2f} s"
 

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -16,14 +17,15 @@ from django.utils.translation import ngettext
 from config import shell
 from config.env import parse_duration
 from employees.models import BackfillRun, RunStatus, University
-from monitoring import conductor, console, evidence, preview, probe, steering
-from monitoring.steering import Held
+from monitoring import conductor, console, evidence, preview, probe
 from profiles import phones
 from profiles.rollout import changes, rules
+from profiles.rollout.change_request import ChangeRequest, Source
+from profiles.rollout.changes import Held
 from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import OnBreach, Rollout, Scope
-from profiles.rollout.rules import ChangeRefused, Order
+from profiles.rollout.models import Action, OnBreach, Rollout, Scope
+from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000
 
@@ -70,21 +72,20 @@ class Command(BaseCommand):
         return console.preview(seen)
 
     def on_set(self, phase: str, percent: str, **options: Any) -> Iterable[Any]:
-        return console.outcome(steering.set_percent(phase, percent, order_of(**options)))
+        return console.outcome(changes.apply(request_of(Action.SET, options, phase=phase, percent=percent)))
 
     def on_advance(self, phase: str | None, **options: Any) -> Iterable[Any]:
-        return console.outcome(steering.advance(phase, order_of(**options)))
+        return console.outcome(changes.apply(request_of(Action.ADVANCE, options, phase=phase)))
 
     def on_pause(self, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.pause(order_of(**options)))
+        return console.outcome(changes.apply(request_of(Action.PAUSE, options)))
 
     def on_resume(self, **options: Any) -> Iterable[Any]:
-        yield from console.outcome(changes.resume(order_of(**options)))
+        yield from console.outcome(changes.apply(request_of(Action.RESUME, options)))
         for run in BackfillRun.objects.filter(status=RunStatus.PAUSED):
             yield f"Backfill {run.pk} stays paused ({run.pause_reason}): “backfill resume” goes on with it"
 
     def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
-        order = order_of(**options)
         if rule == "clear":
             scopes = list(Scope.objects.filter(university_id=id, phase=phase))
         else:
@@ -92,21 +93,23 @@ class Command(BaseCommand):
                 raise CommandError(f"There is no university {id}")
             key = {"university_id": id, "phase": phase, "is_allowed": rule == "allow"}
             scope = Scope.objects.filter(**key).first() or Scope(**key)
-            scope.reason, scope.expires_at = str(order.reason), moment(until) if until else None
+            scope.expires_at = moment(until) if until else None
             scopes = [scope]
-        rules.refuse_unreasoned(order.reason)
-        for scope in () if order.is_dry_run else scopes:
-            changes.set_scope(scope, order, is_removal=rule == "clear")
-        yield f"university {id}, phase {phase}: {rule}" + (", a dry run" if order.is_dry_run else "")
+        request = request_of(Action.SCOPE, options, is_on=rule != "clear")
+        for scope in scopes:
+            outcome = changes.apply(replace(request, scope=scope))
+            request = replace(request, expected_revision=outcome.revision)
+        yield f"university {id}, phase {phase}: {rule}" + (", a dry run" if request.is_dry_run else "")
 
     def on_on_breach(self, action: str, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.set_on_breach(OnBreach(action), order_of(**options)))
+        return console.outcome(changes.apply(request_of(Action.ON_BREACH, options, on_breach=action)))
 
     def on_schedule(self, phase: str, percent: str, at: str, **options: Any) -> Iterable[Any]:
-        order = order_of(**options)
-        plan = changes.plan(phase, percent, moment(at), order)
-        said = f"phase {plan.phase} to {rules.shown(plan.percent)} % at {plan.due_at:%F %H:%M %Z}"
-        yield f"Dry run: {said}" if order.is_dry_run else f"Planned at revision {plan.revision}: {said}"
+        request = request_of(Action.PLAN, options, phase=phase, percent=percent, due_at=moment(at))
+        revision = changes.apply(request).revision
+        step = f"phase {rules.phase_number(request.phase)} to {rules.shown(request.percent)} %"
+        planned = "Dry run" if request.is_dry_run else f"Planned at revision {revision}"
+        yield f"{planned}: {step} at {request.due_at:%F %H:%M %Z}"
 
     def on_replay(self, percent: str, days: int, **_: Any) -> Iterable[Any]:
         share = rules.percentage(percent)
@@ -194,22 +197,24 @@ def _phase_and_percent(parser: ArgumentParser) -> None:
 def _terms(parser: ArgumentParser) -> None:
     parser.add_argument("--reason", default="", help="why; recorded for good")
     parser.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
-    parser.add_argument("--expect-revision", type=int, help="refuse when somebody else changed the rollout meanwhile")
+    parser.add_argument(
+        "--expect-revision", metavar="N", help="refuse when somebody else changed the rollout meanwhile"
+    )
     parser.add_argument("--by", default=None, help="who [the user of this shell]")
 
 
-def order_of(
-    *,
-    reason: str,
-    dry_run: bool = False,
-    expect_revision: int | None = None,
-    by: str | None = None,
-    force: bool = False,
-    **_: Any,
-) -> Order:
-    # A shell passes on bytes that are no UTF-8.
-    by = (by or shell.login()).encode(errors="replace").decode()
-    return Order(by, reason, expect_revision, dry_run, force)
+def request_of(action: Action, options: Mapping[str, Any], **what: Any) -> ChangeRequest:
+    """Return the change that a command asks for, by the options that it has of those that all share."""
+    return ChangeRequest.of(
+        action,
+        Source.COMMAND,
+        by=options.get("by") or shell.login(),
+        reason=options["reason"],
+        expected_revision=options.get("expect_revision"),
+        is_dry_run=options["dry_run"],
+        is_forced=options.get("force", False),
+        **what,
+    )
 
 
 def moment(text: str) -> datetime:

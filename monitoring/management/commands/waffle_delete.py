@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from contextlib import ExitStack
 from typing import Any
 
 from django.core.management.base import CommandError
+from django.db import transaction
 from waffle.management.commands import waffle_delete
 
 from config import shell
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Flag
-from profiles.rollout.saving import deleting
+from profiles.rollout import changes
+from profiles.rollout.change_request import ChangeRequest, Source
+from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Action, Flag
+from profiles.rollout.sentences import Sentence
 
 _OURS = {*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP}
 
@@ -22,8 +24,9 @@ class Command(waffle_delete.Command):
         for kind in ("flag_names", "switch_names"):
             if ours := sorted(_OURS & set(options[kind] or ())):
                 raise CommandError(f"{ours[0]} steers the rollout and is not deleted: set it to 0, or turn it off")
-        with ExitStack() as audited:
+        reason = Sentence("Deleted without a reason")
+        with transaction.atomic():
             for flag in Flag.objects.filter(name__in=options["flag_names"] or ()):
-                flag.change_by = shell.login()
-                audited.enter_context(deleting(flag))
+                by = shell.login()
+                changes.apply(ChangeRequest.of(Action.DELETE, Source.COMMAND, by=by, reason=reason, flag=flag))
             super().handle(*args, **options)

@@ -7,10 +7,10 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from monitoring import console, steering
-from monitoring.management.commands.rollout import order_of
-from profiles.rollout import rules
-from profiles.rollout.models import PHASES, Flag
+from monitoring import console
+from monitoring.management.commands.rollout import request_of
+from profiles.rollout import changes, rules
+from profiles.rollout.models import PHASES, Action, Flag
 from profiles.rollout.rules import ChangeRefused
 
 _UNUSED = ("superusers", "staff", "authenticated", "testing", "rollout", "group", "user", "append")
@@ -40,10 +40,6 @@ class Command(BaseCommand):
             return
         if unused := [option for option in _UNUSED if options[option]]:
             raise CommandError(f"--{unused[0]} does not decide a flag here: only the percentage does")
-        if not options["reason"].strip():
-            raise CommandError(
-                "A reason is required: --reason “…”, as for “rollout set --phase 3 --percent 5 --reason …”"
-            )
         wanted = "100" if options["everyone"] else "0" if options["deactivate"] else options["percent"]
         try:
             self._set(name, wanted, **options)
@@ -54,18 +50,14 @@ class Command(BaseCommand):
         if name in PHASES:
             if wanted is None:
                 raise CommandError("Give --percent, --everyone or --deactivate")
-            outcome = steering.set_percent(name, wanted, order_of(**options))
-            self.stdout.write("\n".join(console.outcome(outcome)))
+            request = request_of(Action.SET, options, phase=name, percent=wanted)
+            self.stdout.write("\n".join(console.outcome(changes.apply(request))))
             return
         flag = Flag.objects.filter(name=name).first() or (
             Flag(name=name, salt=name[:50]) if options["create"] else None
         )
         if flag is None:
             raise CommandError(f"There is no flag “{name}”: --create makes it")
-        flag.percent = rules.percentage(flag.percent if wanted is None else wanted)
-        order = order_of(**options)
-        rules.refuse_unreasoned(order.reason)
-        flag.change_by, flag.change_reason = order.by, order.reason
-        if not order.is_dry_run:
-            flag.save()
-        self.stdout.write(f"{name}: {rules.shown(flag.percent)} %")
+        request = request_of(Action.FLAG, options, flag=flag, percent=flag.percent if wanted is None else wanted)
+        changes.apply(request)
+        self.stdout.write(f"{name}: {rules.shown(request.percent)} %")

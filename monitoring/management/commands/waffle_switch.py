@@ -8,9 +8,10 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from waffle.models import Switch
 
-from monitoring import console, way_back
-from monitoring.management.commands.rollout import order_of
-from profiles.rollout.models import EMERGENCY_STOP, SWITCHES
+from monitoring import console
+from monitoring.management.commands.rollout import request_of
+from profiles.rollout import changes
+from profiles.rollout.models import EMERGENCY_STOP, SWITCHES, Action
 from profiles.rollout.rules import ChangeRefused
 
 
@@ -33,19 +34,14 @@ class Command(BaseCommand):
         if state is None:
             raise CommandError("Say on or off")
         if name in (*SWITCHES, EMERGENCY_STOP):
-            self._turn(name, state == "on", **options)
+            try:
+                outcome = changes.apply(request_of(Action.SWITCH, options, switch=name, is_on=state == "on"))
+            except ChangeRefused as refused:
+                raise CommandError(str(refused)) from None
+            self.stdout.write("\n".join(console.outcome(outcome)))
             return
         if not options["create"] and not Switch.objects.filter(name=name).exists():
             raise CommandError(f"There is no switch “{name}”: --create makes it")
         if not options["dry_run"]:
             Switch.objects.update_or_create(name=name, defaults={"active": state == "on"})
         self.stdout.write(f"{name}: {state}")
-
-    def _turn(self, name: str, is_active: bool, **options: Any) -> None:
-        if not options["reason"].strip():
-            raise CommandError("A reason is required: --reason “…”, as for “rollback cache --reason …”")
-        try:
-            outcome = way_back.set_switch(name, is_active, order_of(**options))
-        except ChangeRefused as refused:
-            raise CommandError(str(refused)) from None
-        self.stdout.write("\n".join(console.outcome(outcome)))

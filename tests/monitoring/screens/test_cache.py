@@ -4,9 +4,9 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.history import start_of
 from monitoring.models import Snapshot, Span
 from monitoring.screens import home, past
+from monitoring.traffic import start_of
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 MEGABYTE = 1024 * 1024

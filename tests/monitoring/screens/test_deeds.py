@@ -17,11 +17,10 @@ from employees.models import University
 from monitoring import steering
 from monitoring.screens.deeds import DEEDS
 from monitoring.trail import entries
-from profiles.rollout import changes
 from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
-from profiles.rollout.rules import Order
 from tests.conftest import Phases
 from tests.monitoring.screens.test_steering import given
+from tests.rollout.changing import change, plan_step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -46,10 +45,10 @@ def test_the_phase_whose_turn_it_is_is_offered(operator: Client, phases: Phases)
 
 def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
-    planned = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    planned = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     void = "Void: the rollout has changed since"
     assert void not in operator.get("/admin/rollout/").content.decode()
-    changes.set_percent(3, 5, Order("boris", "too fast"))
+    change("set", phase=3, percent=5, by="boris", reason="too fast")
     assert void in operator.get("/admin/rollout/").content.decode()
     out = StringIO()
     call_command("rollout", "status", stdout=out)
@@ -59,7 +58,7 @@ def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phase
 
 def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
-    plan = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    plan = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     cancel = f"/admin/steer/plan/{plan.pk}/cancel/"
     assert cancel in operator.get("/admin/rollout/").content.decode()
     assert operator.get(cancel)["Location"] == "/admin/rollout/", "a link cancels nothing"
@@ -76,8 +75,8 @@ def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_trail(operator: Cli
     phases(100, 100, 25)
     revision = Rollout.current().revision
     due_at = timezone.now().replace(minute=5) + timedelta(days=1)
-    plan = changes.plan(3, "50", due_at, Order("anna", "tonight"))
-    other = changes.plan(3, "50", due_at + timedelta(hours=1), Order("anna", "tonight"))
+    plan = plan_step(3, "50", due_at, by="anna", reason="tonight")
+    other = plan_step(3, "50", due_at + timedelta(hours=1), by="anna", reason="tonight")
     operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "too early"})
     operator.post(f"/admin/steer/plan/{other.pk}/cancel/")
     with translation.override("en"):
@@ -96,7 +95,7 @@ def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_trail(operator: Cli
 
 def test_a_step_is_not_cancelled_for_a_reason_that_is_no_text(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
-    plan = changes.plan(3, 50, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    plan = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     page = operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "x" * 501}, follow=True)
     assert "A reason is text of at most 500 characters" in page.content.decode()
     assert Plan.objects.get().state == PlanState.PLANNED
@@ -108,12 +107,12 @@ def test_the_same_step_is_planned_once(operator: Client, phases: Phases) -> None
     operator.post("/admin/steer/plan/", form)
     answer = operator.post("/admin/steer/plan/", form)
     assert "This step is planned already" in answer.content.decode()
-    changes.cancel(Plan.objects.get().pk, Order("root", "later"))
+    change("cancel", plan=Plan.objects.get().pk, by="root", reason="later")
     assert operator.post("/admin/steer/plan/", form).status_code == 302
 
 
 def test_who_may_only_look_cancels_nothing(client: Client, phases: Phases) -> None:
-    plan = changes.plan(1, 100, timezone.now() + timedelta(hours=1), Order("anna", "tonight"))
+    plan = plan_step(1, 100, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
     client.force_login(viewer)

@@ -1,15 +1,19 @@
 """The first page's numbers are those of the reports and alerts."""
 
+import io
+import json
 import re
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
 from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert
+from monitoring.traffic import fold
 from profiles.rollout.models import Flag, Heartbeat
 from tests.conftest import Phases
 from tests.webhooks.inbox_rows import row
@@ -26,6 +30,24 @@ def test_errors_are_a_share_of_what_is_finished_within_24_hours(operator: Client
             row(state)
         told = operator.get("/admin/live/home/").context["traffic"]
     assert (told["received"], told["failed"], told["share"], told["is_bad"]) == (10, 1, 25.0, True)
+
+
+@pytest.mark.parametrize("moment", ["09:10:20.5", "00:00:30", "23:59:59.999999", "09:00:00"])
+def test_number_bars_and_reports_count_the_same_updates(operator: Client, moment: str) -> None:
+    with time_machine.travel(datetime.fromisoformat(f"2026-11-25T{moment}+00:00"), tick=False):
+        for minutes in (0, 9, 59, 61, 600, 23 * 60 + 50, 24 * 60 - 1, 24 * 60 + 1, 25 * 60):
+            for state in (State.DONE, State.PENDING, State.DEAD):
+                row(state, age=timedelta(minutes=minutes))
+        fold()
+        row(State.SKIPPED, age=timedelta(minutes=23 * 60 + 55))
+        shown = operator.get("/admin/live/home/").context["traffic"]
+        stats = operator.get("/monitoring/webhook/stats?period=day").json()
+        out = io.StringIO()
+        call_command("report", "--daily", "--json", stdout=out)
+    [reported] = [dict(table["rows"]) for table in json.loads(out.getvalue())["tables"] if table["title"] == "Webhook"]
+    errors, others = (sum(series["data"]) for series in shown["chart"]["series"])
+    assert shown["received"] == errors + others == stats["total_events"] == reported["total_events"] == 22
+    assert shown["failed"] == errors == stats["failed_events"] == reported["failed_events"] == 7
 
 
 @pytest.mark.parametrize(

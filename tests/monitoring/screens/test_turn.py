@@ -9,15 +9,13 @@ from django.utils import timezone
 from monitoring import gates
 from monitoring.findings import Finding, Step
 from monitoring.models import GateCheck, Verdict
-from profiles.rollout import changes
 from profiles.rollout.controls import Outcome
 from profiles.rollout.models import PHASES, Flag
-from profiles.rollout.rules import Order
 from profiles.rollout.sentences import Sentence
 from tests.conftest import Phases
+from tests.rollout.changing import change
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
-ORDER = Order("root", "r")
 PAGES = ("/admin/live/home/", "/admin/live/rollout/")
 
 
@@ -49,7 +47,7 @@ def test_the_gates_of_the_step_before_say_nothing_of_the_next(operator: Client, 
     if phase == 1:
         Flag.objects.filter(name=PHASES[0]).update(moved_at=timezone.now())
     else:
-        changes.set_percent(3, 5, ORDER)
+        change("set", phase=3, percent=5, by="root", reason="r")
     home, rollout = read(operator)
     assert "the gates were not asked yet" in home
     assert "The gates were not asked yet" in rollout
@@ -65,7 +63,7 @@ def test_a_round_that_a_step_overtook_says_nothing_of_the_next(
 
     def step_meanwhile(gate: gates.Gate, _step: Step) -> Finding:
         if not taken:
-            taken.append(changes.set_percent(3, 5, ORDER))
+            taken.append(change("set", phase=3, percent=5, by="root", reason="r"))
         return Finding(gate.__name__, Verdict.PASS, Sentence("quality"))
 
     monkeypatch.setattr(gates, "ask", step_meanwhile)

@@ -1,0 +1,23 @@
+"""Changes of the rollout that a test needs, as whoever may make them would."""
+
+from datetime import datetime
+from typing import Any
+
+from profiles.rollout import changes
+from profiles.rollout.change_request import ChangeRequest, Source
+from profiles.rollout.controls import Outcome
+from profiles.rollout.models import Action, Plan
+
+
+def request(action: str, *, by: str = "tester", reason: str = "because", **what: Any) -> ChangeRequest:
+    return ChangeRequest.of(Action(action), Source.COMMAND, by=by, reason=reason, **what)
+
+
+def change(action: str, **what: Any) -> Outcome:
+    """Apply a request past the gates."""
+    return changes._apply(request(action, **what))
+
+
+def plan_step(phase: int, percent: object, due_at: datetime, **terms: Any) -> Plan:
+    change("plan", phase=phase, percent=percent, due_at=due_at, **terms)
+    return Plan.objects.latest("pk")
