@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import UTC, datetime
 from decimal import Decimal
 from typing import Any
 
@@ -12,12 +11,12 @@ from django.utils import timezone
 
 from employees.models import BackfillRun
 from monitoring import gates
-from monitoring.findings import Finding
+from monitoring.gates.results import Finding
 from monitoring.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy, patient_transaction
-from profiles.rollout.models import PHASES, REASON_LENGTH, Action, Flag, Plan, PlanState, Rollout
+from profiles.rollout.models import PHASES, REASON_LENGTH, Action, Plan, PlanState, Rollout
 from profiles.rollout.rules import ChangeRefused
 from profiles.rollout.sentences import Said, Sentence, to_columns
 
@@ -41,12 +40,6 @@ def pause_backfill(request: ChangeRequest, **_: Any) -> None:
     # the schema has gone back there is nothing to pause.
     with suppress(OperationalError, ProgrammingError), patient_transaction(_BACKFILL_PATIENCE_MS):
         BackfillRun.objects.pause(str(request.reason))
-
-
-def moved_at(phase: int) -> datetime:
-    """Return the last move of a phase or of one that bounds it: a gate asked before it has judged another step."""
-    moves = Flag.objects.filter(name__in=PHASES[:phase]).values_list("moved_at", flat=True)
-    return max(moves, default=datetime.min.replace(tzinfo=UTC))
 
 
 def fire(plan: Plan) -> str:
