@@ -21,8 +21,8 @@ from config.read_only import ReadOnlyAdmin
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring import alert_admin, evidence_admin, people_admin, signature_admin, steering, way_back
-from monitoring.findings import Finding
 from monitoring.gate_titles import GATES
+from monitoring.gates.results import Finding
 from monitoring.models import Verdict
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
@@ -267,7 +267,10 @@ class ChangeAdmin(ReadOnlyAdmin):
 
     @admin.display(description=_("evidence"))
     def judged(self, change: Change) -> str:
-        told = ((GATES[item["gate"]], Verdict(item["verdict"]).label, Finding.told(item)) for item in change.evidence)
+        told = (
+            (GATES[item["gate"]], Verdict(item["verdict"]).label, Finding.stored_message(item))
+            for item in change.evidence
+        )
         return format_html_join(mark_safe("<br>"), "{}: {} — {}", told)
 
     @admin.display(description=_("from"))

@@ -1,4 +1,4 @@
-"""The guide's migration checklist: what a machine can see it looks at, the rest a person signs for a time."""
+"""The guide's migration checklist: what a machine can see it reads from the indicators, the rest a person signs for."""
 
 from __future__ import annotations
 
@@ -7,14 +7,12 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
-from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from monitoring import figures, findings, gates, transition
-from monitoring.findings import Step
-from monitoring.models import Signature, Verdict
+from monitoring.indicators.models import Round
+from monitoring.models import Signature
 from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import PHASES, Change, Flag
@@ -22,7 +20,7 @@ from profiles.rollout.sentences import number
 
 SIGNED_FOR = timedelta(days=90)
 
-Look = Callable[[], tuple[bool, str]]
+Look = Callable[[Round], tuple[bool, str]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,15 +41,15 @@ class Standing:
     expires_at: datetime | None = None
 
 
-def standings() -> list[Standing]:
-    """Return how each item stands now; an expired signature is none."""
+def standings(readings: Round) -> list[Standing]:
+    """Return how each item stands by a round of the indicators; an expired signature is none."""
     signed = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
-    return [_standing(item, signed.get(item.name)) for item in ITEMS]
+    return [_standing(item, signed.get(item.name), readings) for item in ITEMS]
 
 
-def _standing(item: Item, signature: Signature | None) -> Standing:
+def _standing(item: Item, signature: Signature | None, readings: Round) -> Standing:
     if item.look:
-        is_done, how = item.look()
+        is_done, how = item.look(readings)
         return Standing(item, is_done, how)
     if signature is None:
         return Standing(item, False, _("waits for a signature"))
@@ -59,16 +57,12 @@ def _standing(item: Item, signature: Signature | None) -> Standing:
     return Standing(item, True, _("signed by %(by)s: %(note)s") % words, signature.expires_at)
 
 
-def _by(gate: gates.Gate) -> Look:
-    def look() -> tuple[bool, str]:
-        found = gates.ask(gate, Step(1, Decimal(0), Decimal(100), timezone.now()))
-        return found.verdict == Verdict.PASS, found.message
-
-    return look
+def _by(indicator: str) -> Look:
+    return lambda readings: (readings[indicator].is_ok, str(readings[indicator].sentence))
 
 
 def _phase_is_on(phase: int) -> Look:
-    def look() -> tuple[bool, str]:
+    def look(readings: Round) -> tuple[bool, str]:
         percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
         return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {
             "phase": phase,
@@ -78,23 +72,23 @@ def _phase_is_on(phase: int) -> Look:
     return look
 
 
-def _profiles_are_cached() -> tuple[bool, str]:
-    count = figures.rows_expected("profile_cache")
+def _profiles_are_cached(readings: Round) -> tuple[bool, str]:
+    count = readings["profile_quality"].n or 0
     return count > 0, _("%d profiles are cached") % count
 
 
-def _employees_are_named() -> tuple[bool, str]:
-    by_cache = (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)
-    count = sum(n for *_whose, source, n in figures.figure("sources").value if source in by_cache)
+def _employees_are_named(readings: Round) -> tuple[bool, str]:
+    by_source = readings["coverage"].data.get("employees_by_source", {})
+    count = sum(by_source.get(source, 0) for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT))
     return count > 0, _("%d employees are named by the cache") % count
 
 
-def _lookups_are_compared() -> tuple[bool, str]:
-    count = figures.rows_expected("comparisons")
+def _lookups_are_compared(readings: Round) -> tuple[bool, str]:
+    count = readings["comparison_errors"].n or 0
     return count > 0, _("%d lookups were compared") % count
 
 
-def _way_back_is_known() -> tuple[bool, str]:
+def _way_back_is_known(readings: Round) -> tuple[bool, str]:
     is_known = Change.objects.filter(action__in=("rehearsal", "emergency")).exists()
     return is_known, _("the way back was gone") if is_known else _("the way back was never tried")
 
@@ -109,29 +103,29 @@ ITEMS = (
     Item("review_usage", _BEFORE, T("Review current API usage patterns")),
     Item("assess_volume", _BEFORE, T("Assess data volume and performance requirements")),
     Item("plan_rollback", _BEFORE, T("Plan rollback procedures"), _way_back_is_known),
-    Item("environment", _SETUP, T("Update environment variables"), _by(findings.secret_set)),
+    Item("environment", _SETUP, T("Update environment variables"), _by("webhook_secret_set")),
     Item("compose", _SETUP, T("Update Docker Compose configuration")),
-    Item("migrations", _SETUP, T("Create database migration scripts"), _by(findings.migrated)),
+    Item("migrations", _SETUP, T("Create database migration scripts"), _by("migrations_missing")),
     Item("deploy", _SETUP, T("Deploy infrastructure changes"), _phase_is_on(1)),
-    Item("health", _SETUP, T("Verify service health"), _by(findings.redis_answers)),
+    Item("health", _SETUP, T("Verify service health"), _by("redis_connected")),
     Item("webhook_url", _WEBHOOK, T("Configure MAX bot webhook URL")),
     Item("event_types", _WEBHOOK, T("Enable webhook event types"), _phase_is_on(2)),
-    Item("webhook_endpoint", _WEBHOOK, T("Test webhook endpoint"), _by(findings.round_trip)),
-    Item("webhook_activity", _WEBHOOK, T("Monitor initial webhook activity"), _by(findings.updates_arrive)),
+    Item("webhook_endpoint", _WEBHOOK, T("Test webhook endpoint"), _by("round_trip")),
+    Item("webhook_activity", _WEBHOOK, T("Monitor initial webhook activity"), _by("updates_silence")),
     Item("profile_caching", _WEBHOOK, T("Verify profile caching"), _profiles_are_cached),
     Item("cache_integration", _ENABLING, T("Enable profile cache integration"), _phase_is_on(3)),
     Item("creation", _ENABLING, T("Test employee creation with profiles"), _employees_are_named),
     Item("usage", _ENABLING, T("Monitor profile usage statistics"), _lookups_are_compared),
-    Item("sources", _ENABLING, T("Validate profile source tracking"), _by(findings.index_valid)),
-    Item("database", _ENABLING, T("Check database updates"), _by(findings.inbox_lag)),
+    Item("sources", _ENABLING, T("Validate profile source tracking"), _by("source_index_valid")),
+    Item("database", _ENABLING, T("Check database updates"), _by("inbox_lag")),
     Item("alerts", _WATCHING, T("Configure monitoring alerts")),
-    Item("performance", _WATCHING, T("Set up performance monitoring"), _by(findings.monitoring_on)),
-    Item("cache_tuning", _WATCHING, T("Optimize cache configuration"), _by(findings.few_evictions)),
-    Item("quality", _WATCHING, T("Validate profile quality metrics"), _by(transition.quality)),
+    Item("performance", _WATCHING, T("Set up performance monitoring"), _by("monitoring_on")),
+    Item("cache_tuning", _WATCHING, T("Optimize cache configuration"), _by("evictions")),
+    Item("quality", _WATCHING, T("Validate profile quality metrics"), _by("profile_quality")),
     Item("procedures", _WATCHING, T("Document operational procedures")),
     Item("regression", _AFTER, T("Run regression tests")),
     Item("compatibility", _AFTER, T("Validate backward compatibility")),
-    Item("system_performance", _AFTER, T("Monitor system performance"), _by(findings.webhook_errors)),
+    Item("system_performance", _AFTER, T("Monitor system performance"), _by("webhook_error_rate")),
     Item("documentation", _AFTER, T("Update documentation")),
     Item("training", _AFTER, T("Train operations team")),
 )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from datetime import timedelta
 
 from django.conf import settings
@@ -11,6 +12,7 @@ from django.utils.translation import ngettext
 
 from monitoring import gates, probe, steering
 from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
+from monitoring.gates.results import Judgement
 from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
@@ -38,7 +40,7 @@ def conduct() -> list[str]:
 
 
 def look() -> list[str]:
-    """Check the next step's gates and the tripwires once, and keep what they said."""
+    """Check the next step's gates and the tripwires once, and store what they found."""
     deepest = _deepest()
     if deepest is None or deepest < 3:
         probe.round_trip()
@@ -66,9 +68,8 @@ def _watch(deepest: int | None) -> list[str]:
     if deepest is None or deepest not in gates.STAYING:
         GateCheck.objects.create(phase=0, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
         return []
-    step = gates.step_of(deepest, rules.percentage(100))
-    found = [gates.ask(gate, step) for gate in gates.STAYING[deepest]]
-    judgement = gates.Judgement(step, [finding for finding in found if finding.verdict == Verdict.FAIL])
+    watched = gates.watch(deepest)
+    judgement = replace(watched, findings=[found for found in watched.findings if found.verdict == Verdict.FAIL])
     verdict, held = (Verdict.FAIL, judgement.held()) if judgement.failing else (Verdict.PASS, "")
     message, sentence = to_columns(held, MESSAGE_LENGTH)
     GateCheck.objects.create(phase=deepest, gate=TRIPWIRE, verdict=verdict, message=message, sentence=sentence)
@@ -78,7 +79,7 @@ def _watch(deepest: int | None) -> list[str]:
     return [_pull(deepest, judgement)]
 
 
-def _pull(phase: int, judgement: gates.Judgement) -> str:
+def _pull(phase: int, judgement: Judgement) -> str:
     held = judgement.held()
     rollout = Rollout.current()
     if rollout.is_paused:

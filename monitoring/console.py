@@ -5,11 +5,10 @@ from __future__ import annotations
 import io
 import math
 import shutil
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import ngettext
 from rich.console import Console
@@ -18,9 +17,11 @@ from rich.table import Table
 from monitoring import evidence, gates, steering
 from monitoring.checklist import standings
 from monitoring.evidence import Tally
-from monitoring.findings import Step, percent_of, thousands
-from monitoring.gates import TRIPWIRE, Judgement
-from monitoring.models import GateCheck, Verdict
+from monitoring.formats import percent_of, thousands
+from monitoring.gates.results import Judgement, Step
+from monitoring.indicators import rounds
+from monitoring.indicators.models import OLD
+from monitoring.models import Verdict
 from monitoring.preview import Preview
 from profiles.phones import masked
 from profiles.rollout import rules
@@ -54,7 +55,7 @@ def status(rollout: Rollout, controls: Controls, spread: Convergence) -> Iterabl
     for name in PHASES:
         flag = flags.get(name)
         since = _ago(flag.moved_at) if flag else "—"
-        word, message = _condition(name, controls)
+        word, message = _condition(name, controls, flags)
         phases.add_row(name, f"{rules.shown(controls.percents[name])} %", word, since, message)
     yield phases
     off = [name for name, is_on in controls.switches.items() if not is_on and name != "emergency_stop"]
@@ -70,30 +71,28 @@ def status(rollout: Rollout, controls: Controls, spread: Convergence) -> Iterabl
         yield f"planned: {step} at {plan.due_at:%F %H:%M %Z} by {plan.by}{void}"
 
 
-def _condition(name: str, controls: Controls) -> tuple[str, str]:
-    """Return the phase's status in Flagger's words, and what the last check said of its next step."""
+def _condition(name: str, controls: Controls, flags: Mapping[str, Flag]) -> tuple[str, str]:
+    """Return the phase's status in Flagger's words, and what holds its next step, as a step would be judged."""
     percent = controls.percents[name]
     if controls.is_latched:
         return "Stopped", ""
     if name in controls.everyone:
         return "Overridden", "on for everyone" if controls.everyone[name] else "off for everyone"
-    if percent >= 100:
-        return "Succeeded", ""
     step = steering.step_after(name, percent)
-    number = rules.phase_number(name)
-    rounds = GateCheck.objects.filter(phase=number, at__gt=steering.moved_at(number))
-    last = rounds.exclude(gate=TRIPWIRE).first()
-    waiting = "" if step is None else f"next {rules.shown(step)} %"
-    if last is not None and name == steering.turn():
-        same = GateCheck.objects.filter(at=last.at, phase=last.phase).exclude(gate=TRIPWIRE)
-        bad = same.exclude(verdict=Verdict.PASS)
-        reasons = "; ".join(dict.fromkeys(check.text for check in bad.order_by("pk")))
-        waiting += f": held, {reasons}" if reasons else ": every gate passed"
-        if timezone.now() - last.at > 2 * settings.MONITORING_CHECK_INTERVAL:
-            waiting += f" (as of {_ago(last.at)} ago)"
+    if step is None:
+        return "Succeeded", ""
+    waiting = f"next {rules.shown(step)} %"
+    if name == steering.turn():
+        waiting += _judged(gates.last_judged(rules.phase_number(name), step, flags, rounds.latest()))
     if controls.held_for:
         return "Paused", waiting
     return ("Progressing" if percent else "Initialized"), waiting
+
+
+def _judged(judged: Judgement) -> str:
+    reasons = "; ".join(dict.fromkeys(finding.message for finding in judged.failing))
+    age = f" (as of {_ago(judged.measured_at)} ago)" if timezone.now() - judged.measured_at > OLD else ""
+    return (f": held, {reasons}" if reasons else ": every gate passed") + age
 
 
 def converged(spread: Convergence) -> str:
@@ -268,7 +267,7 @@ def gates_of(phase: int | None, *, is_kept: bool) -> Iterable[Any]:
 def checklist() -> Iterable[Any]:
     """The guide's checklist, a line an item."""
     rows = table("", "SECTION", "ITEM", "HOW IT IS KNOWN", "UNTIL")
-    for standing in standings():
+    for standing in standings(rounds.latest()):
         mark = "[green]✓[/]" if standing.is_done else "[red]·[/]"
         until = f"{standing.expires_at:%F}" if standing.expires_at else ""
         rows.add_row(mark, str(standing.item.section), str(standing.item.text), standing.how, until)

@@ -16,9 +16,10 @@ from django.utils import timezone
 from config.env import in_words
 from employees.models import Employee
 from monitoring import census, reports, traffic
+from monitoring.indicators import rounds
+from monitoring.indicators.models import Round
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
-from webhooks.models import InboxUpdate, State
 
 _TABLES = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_gatecheck")
 
@@ -49,8 +50,7 @@ class Digest:
 
 
 def daily() -> Digest:
-    stats, coverage = reports.webhook_stats("day"), reports.coverage()
-    processes = convergence()
+    stats, readings, processes = reports.webhook_stats("day"), rounds.fresh(), convergence()
     return Digest(
         "daily",
         timezone.now(),
@@ -60,25 +60,32 @@ def daily() -> Digest:
                 [
                     ("processes that follow the rollout", f"{len(processes.reached)}/{processes.living}"),
                     ("silent processes", ", ".join(processes.silent) or "—"),
-                    ("waiting updates", InboxUpdate.objects.filter(state=State.PENDING).count()),
-                    ("dead letters", InboxUpdate.objects.filter(state=State.DEAD).count()),
+                    ("waiting updates", int(readings["inbox_pending"].value or 0)),
+                    *_rows(readings, "dead_letters", "total_dead_letters"),
                 ],
             ),
-            Table("Coverage", _rows(coverage, "total_users", "users_with_profiles", "coverage_percentage")),
+            Table(
+                "Coverage",
+                [*_rows(readings, "coverage", "total_users", "users_with_profiles"), _percent(readings, "coverage")],
+            ),
             _traffic(stats),
         ],
     )
 
 
 def weekly() -> Digest:
-    quality, stats = reports.quality(), reports.webhook_stats("week")
+    stats, readings = reports.webhook_stats("week"), rounds.fresh()
+    actions = reports.quality()["recommended_actions"]
     return Digest(
         "weekly",
         timezone.now(),
         [
-            Table("Quality", list(quality["quality_metrics"].items())),
-            Table("Recommended", [("•", action) for action in quality["recommended_actions"]] or [("•", "—")]),
-            Table("Cache", _rows(reports.cache_health(), *_CACHE)),
+            Table(
+                "Quality",
+                [*_rows(readings, "profile_quality", *_PROFILES), *(_percent(readings, name) for name in _SCORES)],
+            ),
+            Table("Recommended", [("•", action) for action in actions] or [("•", "—")]),
+            Table("Cache", _cache(readings)),
             _traffic(stats),
             Table("Errors", sorted(stats["errors_by_type"].items()) or [("—", 0)]),
         ],
@@ -95,7 +102,7 @@ def monthly() -> Digest:
         timezone.now(),
         [
             Table("Who named the employees", shares or [("—", "0")]),
-            Table("Cache", [("PROFILE_TTL", in_words(settings.PROFILE_TTL)), *_rows(reports.cache_health(), *_CACHE)]),
+            Table("Cache", [("PROFILE_TTL", in_words(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
             Table("Size of the tables, bytes", _sizes()),
             _traffic(reports.webhook_stats("month")),
         ],
@@ -105,7 +112,9 @@ def monthly() -> Digest:
 
 PERIODS: dict[str, Callable[[], Digest]] = {"daily": daily, "weekly": weekly, "monthly": monthly}
 
-_CACHE = ("redis_connected", "cache_hit_rate", "used_memory_bytes", "maxmemory_bytes", "evicted_keys", "latency_ms")
+_CACHE = ("redis_connected", "used_memory_bytes", "maxmemory_bytes", "evicted_keys", "latency_ms")
+_PROFILES = ("complete_profiles", "partial_profiles", "empty_profiles", "stale_profiles")
+_SCORES = ("profile_completeness", "profile_freshness", "profile_quality")
 _TRAFFIC = (
     "total_events", "successful_events", "failed_events", "duplicate_events", "pending_events", "profiles_stored",
     "p95_processing_time_ms",
@@ -113,11 +122,20 @@ _TRAFFIC = (
 
 
 def _traffic(stats: dict[str, Any]) -> Table:
-    return Table("Webhook", _rows(stats, *_TRAFFIC))
+    return Table("Webhook", [(name, stats[name]) for name in _TRAFFIC])
 
 
-def _rows(figures: dict[str, Any], *names: str) -> list[tuple[str, Any]]:
-    return [(name, figures[name]) for name in names]
+def _rows(readings: Round, indicator: str, *names: str) -> list[tuple[str, Any]]:
+    return [(name, readings[indicator].data.get(name, "—")) for name in names]
+
+
+def _percent(readings: Round, indicator: str) -> tuple[str, Any]:
+    value = readings[indicator].value
+    return indicator, "—" if value is None else f"{100 * value:.2f} %"
+
+
+def _cache(readings: Round) -> list[tuple[str, Any]]:
+    return [*_rows(readings, "redis_connected", *_CACHE), _percent(readings, "cache_hit_rate")]
 
 
 def _series(days: int) -> list[Chart]:

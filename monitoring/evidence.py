@@ -13,13 +13,18 @@ from typing import Any
 from django.db.models import Avg, Case, Count, FloatField, QuerySet, Value, When
 from django.utils import timezone
 
+from monitoring.formats import percent_of, thousands
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.rollout.decision import BUCKETS
+from profiles.rollout.sentences import Sentence
 
 # Two-sided 99 percent.
 Z = 2.58
 AGREEMENT_WANTED = 0.98
 CONFLICT_ALLOWED = 0.01
+# The least that can prove both bounds: with no conflict among 659, the upper bound is below 1 percent.
+SAMPLE_WANTED = 659
+UNIVERSITY_SAMPLE = 30
 WINDOW = timedelta(days=7)
 AGES = (1, 3, 7, 14, 30, 60, 90)
 
@@ -83,8 +88,17 @@ class Tally:
         return sum(self.counts.get(outcome, 0) for outcome in outcomes)
 
     def is_evidence_against(self) -> bool:
-        """Tell whether even the kinder bounds are too bad."""
+        """Return whether even the kinder bounds are too bad."""
         return self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
+
+    def evidence_against(self) -> Sentence:
+        """Return the kinder bounds, in words."""
+        words = {
+            "agreement": percent_of(self.agreement_bounds[1]),
+            "conflicts": percent_of(self.conflict_bounds[0]),
+            "n": thousands(self.n),
+        }
+        return Sentence("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)", words)
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:

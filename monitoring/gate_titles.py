@@ -1,26 +1,31 @@
-"""What each gate is called for people; in the database, in JSON and at the terminal it has its function's name."""
+"""What each gate is called for people; in the database, in JSON and at the terminal it has a name of its own."""
 
 from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from monitoring.indicators.titles import TITLES
 from profiles.rollout.sentences import Sentence
 
-GATES: dict[str, Promise] = {
-    "migrated": _("Migrations"),
-    "index_valid": _("Index of sources"),
-    "redis_answers": _("Redis"),
-    "secret_set": _("Webhook secret"),
-    "monitoring_on": _("Monitoring"),
-    "round_trip": _("Synthetic update"),
-    "inbox_lag": _("Inbox lag"),
-    "webhook_errors": _("Webhook errors"),
-    "updates_arrive": _("Updates arrive"),
-    "few_evictions": _("Evictions"),
-    "agreement": _("Agreement"),
-    "conflicts": _("Conflicts"),
-    "universities": _("Universities"),
-    "quality": _("Quality of profiles"),
+# The gates that ask no more than whether an indicator is within its limit.
+INDICATOR_OF = {
+    "migrated": "migrations_missing",
+    "index_valid": "source_index_valid",
+    "redis_answers": "redis_connected",
+    "secret_set": "webhook_secret_set",
+    "monitoring_on": "monitoring_on",
+    "round_trip": "round_trip",
+    "inbox_lag": "inbox_lag",
+    "webhook_errors": "webhook_error_rate",
+    "updates_arrive": "updates_silence",
+    "few_evictions": "evictions",
+    "agreement": "agreement",
+    "conflicts": "conflicts",
+    "universities": "universities_standing_out",
+    "quality": "profile_quality",
+    "no_evidence_against": "evidence_against",
+}
+GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.items()} | {
     "rehearsed": _("Rehearsal of the way back"),
     "cohort_agreement": _("Agreement of the new cohort"),
     "cohort_errors": _("Lookups without a name"),
@@ -28,13 +33,12 @@ GATES: dict[str, Promise] = {
     "dwell": _("Dwell time"),
     "phase3_complete": _("Phase 3 complete"),
     "no_alert": _("No open alert"),
-    "no_evidence_against": _("Tripwire"),
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
 
 
-def title(gate: str) -> Sentence:
-    """Return a gate's title as a word of a sentence that is kept, and read in any language."""
+def title_sentence(title: str | Promise) -> Sentence:
+    """Return a title as a word of a sentence that is stored, and read in any language."""
     with translation.override(None):
-        return Sentence(str(GATES.get(gate, gate)))
+        return Sentence(str(title))

@@ -1,9 +1,10 @@
-"""Prometheus: what the processes counted, merged, and what the stores hold at this moment."""
+"""Prometheus: what the processes counted, merged, and what the latest round of indicators measured."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any
 
 from django.db import DatabaseError
 from django.db.models import Count
@@ -11,18 +12,15 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from employees.models import BackfillRun
-from employees.models.backfill import BatchStatus
-from monitoring import census, reports
 from monitoring.alerts.freshness import checked_at
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert, Channel, Delivery
 from monitoring.counters import process_registry
+from monitoring.indicators import rounds
+from monitoring.indicators.models import Level, Round
 from profiles import cache
 from profiles.rollout.decision import current_state
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Rollout
-from webhooks.models import InboxUpdate, State
 
 
 def gauge(name: str, text: str, value: float) -> Metric:
@@ -36,32 +34,53 @@ def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Met
     return family
 
 
-def _profiles() -> Iterator[Metric]:
-    report = reports.quality()
-    metrics = report["quality_metrics"]
-    by_source = {source: row["count"] for source, row in report["source_breakdown"].items()}
-    yield gauges("profile_total", "Cached profiles", "source", by_source)
-    states = {state: metrics[f"{state}_profiles"] for state in ("complete", "partial", "empty", "stale")}
-    yield gauges("profile_states", "Cached profiles by what is known; stale ones are counted twice", "state", states)
-    yield gauge("profile_completeness_rate", "Completeness, 0 to 100", metrics["completeness_score"])
-    yield gauge("profile_quality_score", "Quality, 0 to 100", metrics["quality_score"])
-    yield gauges("employees_total", "Employees by who named them", "source", _by_source(census.employees()))
+def _indicators(readings: Round) -> Iterator[Metric]:
+    moment = readings.at.timestamp()
+    yield gauge(
+        "indicators_measured_timestamp_seconds", "When the indicators were measured; all below is of then", moment
+    )
+    values = {name: reading.value for name, reading in readings.readings.items() if reading.value is not None}
+    yield gauges("indicator_value", "Indicators: shares 0 to 1, seconds, milliseconds, bytes or counts", "name", values)
+    levels = {name: list(Level).index(Level(reading.level)) for name, reading in readings.readings.items()}
+    yield gauges(
+        "indicator_level", "0: ok, 1: warning, 2: critical, 3: too little data, 4: not measured", "name", levels
+    )
+    for name, source, text, factor in _SINGLE:
+        if source in values:
+            yield gauge(name, text, values[source] * factor)
 
 
-def _by_source(found: census.Found) -> dict[str, int]:
-    return {row["source"]: row["count"] for row in found.rows}
+# Gauges of other names that have one indicator's value.
+_SINGLE = (
+    ("profile_completeness_rate", "profile_completeness", "Completeness, 0 to 100", 100),
+    ("profile_quality_score", "profile_quality", "Quality, 0 to 100", 100),
+    ("webhook_inbox_pending", "inbox_pending", "Updates that wait", 1),
+    ("rollout_held", "rollout_held", "1 while the rollout is paused or held", 1),
+    ("backfill_failed_batches", "backfill_failed_batches", "Failed batches of the latest backfill", 1),
+)
 
 
-def _inbox() -> Iterator[Metric]:
-    backlog = InboxUpdate.objects.backlog()
-    yield gauge("webhook_inbox_pending", "Updates that wait", backlog.size)
-    yield gauge("webhook_inbox_lag_seconds", "Age of the oldest of them", backlog.age.total_seconds())
-    dead = InboxUpdate.objects.filter(state=State.DEAD).count()
-    yield gauge("webhook_dead_letters", "Dead letters that nobody replayed", dead)
+def _profiles(readings: Round) -> Iterator[Metric]:
+    quality, coverage = readings["profile_quality"].data, readings["coverage"].data
+    if quality:
+        yield gauges("profile_total", "Cached profiles", "source", quality["by_source"])
+        states = {state: quality[f"{state}_profiles"] for state in ("complete", "partial", "empty", "stale")}
+        yield gauges(
+            "profile_states", "Cached profiles by what is known; stale ones are counted twice", "state", states
+        )
+    if coverage:
+        yield gauges("employees_total", "Employees by who named them", "source", coverage["employees_by_source"])
 
 
-def _redis() -> Iterator[Metric]:
-    health = cache.health()
+def _inbox(readings: Round) -> Iterator[Metric]:
+    lag, dead = readings["inbox_lag"], readings["dead_letters"]
+    text = "For how long updates wait: the p95 of ten minutes, or the oldest that still waits"
+    yield gauge("webhook_inbox_lag_seconds", text, lag.value or 0)
+    if dead.data:
+        yield gauge("webhook_dead_letters", "Dead letters that nobody replayed", dead.data["total_dead_letters"])
+
+
+def _redis(health: Mapping[str, Any]) -> Iterator[Metric]:
     yield gauge("cache_connection_status", "1 while Redis answers", int(health["redis_connected"]))
     if health["redis_connected"]:
         yield gauge("cache_latency_seconds", "Round trip of one INFO", health["latency_ms"] / 1000)
@@ -79,7 +98,6 @@ def _rollout() -> Iterator[Metric]:
     switches = {name: float(is_on) for name, is_on in state.switches.items()}
     yield gauges("rollout_switch", "1 while the switch is on", "switch", switches)
     yield gauge("rollout_revision", "Changes of the rollout so far", state.revision)
-    yield gauge("rollout_held", "1 while the rollout is paused or held", int(Rollout.current().is_paused))
     kinds = Counter(process.partition("-")[0] for process in (*spread.reached, *spread.behind))
     yield gauges("processes_living", "Processes that follow the rollout", "kind", kinds)
     yield gauge("processes_behind", "Living processes that have not seen its revision", len(spread.behind))
@@ -94,32 +112,30 @@ def _alerts() -> Iterator[Metric]:
     checked = checked_at()
     moment = checked.timestamp() if checked else 0
     yield gauge("alerts_checked_timestamp_seconds", "When alerts were last checked; 0: never", moment)
-    run = BackfillRun.objects.first()
-    failed = run.batches.filter(status=BatchStatus.FAILED).count() if run else 0
-    yield gauge("backfill_failed_batches", "Failed batches of the latest backfill", failed)
 
 
-class StoreCollector(Collector):
-    """Asks stores at each scrape: the answer is the same whichever process gives it."""
+class GivenCollector(Collector):
+    """Collects metrics that are made already: they are of one moment."""
 
-    def __init__(self, *parts: Callable[[], Iterable[Metric]]) -> None:
-        self.parts = parts
+    def __init__(self, metrics: Iterable[Metric]) -> None:
+        self.metrics = list(metrics)
 
     def collect(self) -> Iterable[Metric]:
-        for part in self.parts:
-            yield from part()
+        return self.metrics
 
 
 def exposition() -> bytes:
-    """Return what the processes counted, and what Redis and PostgreSQL hold; what does not answer is left out."""
-    told = generate_latest(process_registry()) + _asked(_redis)
+    """Return what the processes counted and what the latest round measured; without PostgreSQL, Redis as it is now."""
+    text = generate_latest(process_registry())
     try:
-        return told + _asked(_profiles, _inbox, _rollout, _alerts)
+        readings = rounds.latest()
+        parts = (_indicators(readings), _profiles(readings), _inbox(readings), _rollout(), _alerts())
+        return text + _written(*parts, _redis(readings["redis_connected"].data))
     except DatabaseError:
-        return told
+        return text + _written(_redis(cache.health()))
 
 
-def _asked(*parts: Callable[[], Iterable[Metric]]) -> bytes:
+def _written(*parts: Iterable[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(StoreCollector(*parts))
+    registry.register(GivenCollector(metric for part in parts for metric in part))
     return generate_latest(registry)

@@ -12,9 +12,13 @@ from django.utils.translation import gettext_lazy as _
 
 from monitoring.alerts.models import Alert, Delivery, Sample
 from monitoring.gate_titles import GATES
+from monitoring.indicators.models import IndicatorReading, Level
 from profiles.rollout.sentences import from_columns
 
-__all__ = ["Alert", "Delivery", "GateCheck", "KeptFigure", "RoundTrip", "Sample", "Signature", "Verdict"]
+__all__ = [
+    "Alert", "Delivery", "GateCheck", "IndicatorReading", "KeptFigure", "Level", "RoundTrip", "Sample", "Signature",
+    "Verdict",
+]  # fmt: skip
 
 MESSAGE_LENGTH = 500
 

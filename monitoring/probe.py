@@ -5,16 +5,19 @@ from __future__ import annotations
 import io
 import json
 import time
+import uuid
 from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
+from config import request_id
 from monitoring.models import RoundTrip
 from profiles.rollout.decision import is_processing
 from webhooks import receiver
 from webhooks.models import InboxUpdate, State
+from webhooks.silence import SYNTHETIC
 from webhooks.updates import repeat_keys
 
 PATIENCE_SECONDS = 5.0
@@ -56,6 +59,11 @@ def secret() -> str | None:
     return settings.WEBHOOK_SECRETS[0].decode() if settings.WEBHOOK_SECRETS else None
 
 
+def synthetic_id() -> str:
+    """Return a request id by which the inbox knows an update of ours from one of MAX's."""
+    return f"{SYNTHETIC}{uuid.uuid4().hex}"
+
+
 def post(body: bytes, secret: str | None) -> int:
     """Hand a body to the receiver as the web server does; return the status of its answer."""
     environ: dict[str, Any] = {
@@ -75,5 +83,9 @@ def post(body: bytes, secret: str | None) -> int:
     def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
         statuses.append(int(status[:3]))
 
-    receiver.application(environ, start_response)
+    mark = request_id.current.set(synthetic_id())
+    try:
+        receiver.application(environ, start_response)
+    finally:
+        request_id.current.reset(mark)
     return statuses[0]

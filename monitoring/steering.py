@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import UTC, datetime
 from decimal import Decimal
 
 from django.db import transaction
 from django.utils import timezone
 
 from monitoring import gates
-from monitoring.findings import Finding
+from monitoring.gates.results import Finding
 from monitoring.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.controls import Outcome
@@ -54,12 +53,6 @@ def turn() -> str:
     """Return the first phase that is not complete."""
     percents = dict(Flag.objects.filter(name__in=PHASES).values_list("name", "percent"))
     return next((name for name in PHASES if percents.get(name, Decimal(0)) < 100), PHASES[-1])
-
-
-def moved_at(phase: int) -> datetime:
-    """Return the last move of a phase or of one that bounds it: a gate asked before it has judged another step."""
-    moves = Flag.objects.filter(name__in=PHASES[:phase]).values_list("moved_at", flat=True)
-    return max(moves, default=datetime.min.replace(tzinfo=UTC))
 
 
 def step_after(name: str, percent: Decimal) -> Decimal | None:

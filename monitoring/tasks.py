@@ -2,11 +2,17 @@ from celery import shared_task
 
 from monitoring import census, conductor, figures, kept, lasting, snapshots, traffic
 from monitoring.alerts import outbox, watch
+from monitoring.indicators import rounds
 
 
 @shared_task(ignore_result=True)
 def conduct_rollout() -> list[str]:
     return conductor.conduct()
+
+
+@shared_task(ignore_result=True)
+def measure_indicators() -> None:
+    rounds.take_round()
 
 
 @shared_task(ignore_result=True)

@@ -1,5 +1,6 @@
 import gc
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -15,6 +16,7 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring import lasting
+from monitoring.indicators import rounds
 from profiles import cache, direct_api
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
@@ -65,6 +67,12 @@ def _as_a_new_process() -> Iterator[None]:
     pulse.stop()
     writer.close()
     waker.stop()
+
+
+@pytest.fixture(autouse=True)
+def _measured_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let no step be judged by the round before: what a test does takes less than the seconds that one is fresh for."""
+    monkeypatch.setattr(rounds, "FRESH", timedelta(0))
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Notices that MAX went silent: a lost subscription, a firewall or a certificate looks like a quiet day."""
+"""When MAX last sent something: a lost subscription, a firewall or a certificate looks like a quiet day."""
 
 from __future__ import annotations
 
@@ -7,26 +7,18 @@ from zoneinfo import ZoneInfo
 
 from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
-from django.db.models import Min
-from django.utils import timezone
+from django.db.models import Exists, Min, OuterRef
 
 from webhooks.models import InboxUpdate, Repeat
 
 MOSCOW = ZoneInfo("Europe/Moscow")
+# The request ids of our own probes begin with this: MAX sends none, and what a proxy makes up does not.
+SYNTHETIC = "synthetic-"
 _SATURDAY = 5
 
 
-def silence() -> timedelta | None:
-    """Return for how much working time nothing has arrived, None while that is not worth a word.
-
-    Nights and weekends neither count nor alarm, so a quiet Monday morning is measured from Friday's last update.
-    """
-    now = timezone.now()
-    since = _last_arrival()
-    if since is None or not settings.WEBHOOK_SILENCE_AFTER or not working_time(now - timedelta(minutes=1), now):
-        return None
-    silent = working_time(since, now)
-    return silent if silent >= settings.WEBHOOK_SILENCE_AFTER else None
+def is_working_time(at: datetime) -> bool:
+    return working_time(at - timedelta(minutes=1), at) > timedelta()
 
 
 def working_time(start: datetime, end: datetime) -> timedelta:
@@ -43,13 +35,20 @@ def working_time(start: datetime, end: datetime) -> timedelta:
     return total
 
 
-def _last_arrival() -> datetime | None:
-    """Return when something last arrived, a repeat included; where MAX was told to send, else the installation."""
-    tables = (InboxUpdate.objects, Repeat.objects)
-    latest = [rows.order_by("-id").values_list("received_at", flat=True).first() for rows in tables]
-    arrivals = [moment for moment in latest if moment]
-    if arrivals or not settings.WEBHOOK_PUBLIC_URL:
-        return max(arrivals, default=None)
+def last_arrival() -> datetime | None:
+    """Return when something real last arrived, a repeat included; None where nothing ever did.
+
+    Where MAX has our address, its silence counts from the installation.
+    """
+    own = InboxUpdate.objects.filter(request_id__startswith=SYNTHETIC)
+    latest = (
+        InboxUpdate.objects.exclude(request_id__startswith=SYNTHETIC),
+        Repeat.objects.exclude(Exists(own.filter(dedup_key=OuterRef("dedup_key")))),
+    )
+    arrivals = [rows.order_by("-id").values_list("received_at", flat=True).first() for rows in latest]
+    moments = [moment for moment in arrivals if moment]
+    if moments or not settings.WEBHOOK_PUBLIC_URL:
+        return max(moments, default=None)
     own_migrations = MigrationRecorder.Migration.objects.filter(app="webhooks")
     installed_at: datetime | None = own_migrations.aggregate(at=Min("applied"))["at"]
     return installed_at

@@ -4,8 +4,6 @@ from celery import shared_task
 from django.conf import settings
 
 from webhooks import pruning, subscription
-from webhooks import silence as silences
-from webhooks.models import InboxUpdate
 
 logger = logging.getLogger(__name__)
 
@@ -31,18 +29,3 @@ def check_subscription() -> None:
         stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())
         subscription.subscribe(url, replacing=stale)
         logger.info("subscribed again", extra={"event": "subscription_restored"})
-
-
-@shared_task(ignore_result=True)
-def check_backlog() -> None:
-    backlog = InboxUpdate.objects.backlog()
-    if backlog.age > settings.INBOX_LAG_ALERT:
-        fields = {"event": "inbox_lag", "pending": backlog.size, "oldest_seconds": round(backlog.age.total_seconds())}
-        logger.error("webhook updates wait", extra=fields)
-
-
-@shared_task(ignore_result=True)
-def check_silence() -> None:
-    silent = silences.silence()
-    if silent:
-        logger.error("no updates", extra={"event": "silence", "hours": round(silent.total_seconds() / 3600, 1)})

@@ -101,17 +101,20 @@ class Alert(models.Model):
 
     @property
     def text(self) -> str:
-        """Return the message in the language that is active; as it was kept when another release chose its words."""
-        try:
-            return str(self.sentence)
-        except UNREADABLE:
-            return self.message
+        """Return the message in the language that is active."""
+        return str(self.sentence)
 
     @property
     def sentence(self) -> Sentence:
+        """Return the message; as it was stored when another release chose its words."""
         words = dict(self.words)
-        sentences = {name: Sentence.from_json(kept) for name, kept in words.pop(SENTENCES, {}).items()}
-        return Sentence(TEXTS[Kind(self.kind)], words | sentences)
+        try:
+            sentences = {name: Sentence.from_json(kept) for name, kept in words.pop(SENTENCES, {}).items()}
+            sentence = Sentence(TEXTS[Kind(self.kind)], words | sentences)
+            str(sentence)
+        except UNREADABLE:
+            return Sentence(self.message.replace("%", "%%"))
+        return sentence
 
     def as_json(self) -> dict[str, Any]:
         """Return the documented form (contract §8); a resolved one says so, and when."""

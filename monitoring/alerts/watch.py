@@ -1,4 +1,4 @@
-"""Runs the checks and keeps the alerts' states: only a change of state is told to anybody.
+"""Checks the indicators and keeps the alerts' states: only a change of state is sent to anybody.
 
 An alert fires at the first check that finds it. It resolves when it was not found for a while: an interval of checks
 the first time, twice as long each time that it came back within a day. One that flaps therefore stays open.
@@ -10,17 +10,17 @@ import logging
 from datetime import datetime, timedelta
 
 from django.conf import settings
-from django.db import DatabaseError, connection, transaction
+from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from monitoring.alerts import outbox
-from monitoring.alerts.checks import CHECKS, Found, Look
+from monitoring.alerts.checks import CHECKS, Found
 from monitoring.alerts.freshness import LAST_CHECK
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert, Delivery, Sample
-from profiles.cache import CacheError
+from monitoring.indicators import rounds
+from monitoring.indicators.models import Level
 from profiles.rollout.decision import is_monitored
-from webhooks.subscription import PlatformError
 
 FLAPS_COUNT_FOR = timedelta(days=1)
 LONGEST_HOLD = timedelta(hours=6)
@@ -33,29 +33,24 @@ logger = logging.getLogger(__name__)
 
 
 def check_alerts() -> list[str]:
-    """Look once at everything; return a line for each change of state. Nothing while monitoring is off."""
+    """Check every indicator once; return a line for each change of state. Nothing while monitoring is off.
+
+    An indicator that could not be measured changes nothing, in either direction.
+    """
     if not is_monitored():
         return []
-    found = _ask_all()
+    readings = rounds.fresh(is_worker=True)
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        lines = [line for kind, answer in found.items() for line in _settle(kind, answer)]
+        lines: list[str] = []
+        for kind, check in CHECKS.items():
+            reading = readings[check.indicator]
+            if reading.level != Level.ERROR:
+                lines += _settle(kind, check.found_in(reading))
         Alert.objects.filter(resolved_at__lt=timezone.now() - KEPT).delete()
-        Sample.objects.create(name=LAST_CHECK, value=len(found))
-        Sample.objects.filter(name=LAST_CHECK, at__lt=timezone.now() - FLAPS_COUNT_FOR).delete()
+        Sample.objects.create(name=LAST_CHECK, value=len(CHECKS))
+        Sample.objects.filter(at__lt=timezone.now() - FLAPS_COUNT_FOR).delete()
     return lines
-
-
-def _ask_all() -> dict[Kind, Found | None]:
-    """Return what each check found. One that cannot look is left out: that says nothing in either direction."""
-    look, found = Look(), {}
-    for kind, check in CHECKS.items():
-        try:
-            with transaction.atomic():
-                found[kind] = check(look)
-        except (DatabaseError, CacheError, PlatformError) as error:
-            logger.warning("check failed", extra={"event": "check_failed", "kind": kind, "error": type(error).__name__})
-    return found
 
 
 def _settle(kind: Kind, found: Found | None) -> list[str]:
@@ -91,7 +86,7 @@ def _inherit_mute(alert: Alert) -> None:
 
 
 def _announce(alert: Alert) -> list[str]:
-    """Tell of an alert that is new, became critical or is muted no more; the severity of an open one only rises."""
+    """Send an alert that is new, became critical or is no longer muted; the severity of an open one only rises."""
     if alert.is_muted or alert.announced == alert.severity:
         return []
     event = Delivery.Event.ESCALATED if alert.announced else Delivery.Event.FIRING

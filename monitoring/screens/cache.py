@@ -14,6 +14,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from monitoring.figures import figure
+from monitoring.indicators import rounds
 from monitoring.screens import charts, home, past
 from monitoring.screens.access import SEE, may, page, screen
 from profiles.models import ProfileSource
@@ -24,7 +25,8 @@ _AGES = (1, 3, 7, 14, 30, 60, 90)
 
 @screen(SEE)
 def health(request: HttpRequest) -> HttpResponse:
-    kept, cache = figure("ages"), home.cache()
+    kept, readings = figure("ages"), rounds.latest()
+    cache = home.cache(readings)
     rows = kept.value["rows"]
     context = {
         "at": kept.at,
@@ -36,12 +38,15 @@ def health(request: HttpRequest) -> HttpResponse:
         "hit_rate": past.hit_rate(),
         "memory": past.memory(cache["maxmemory_bytes"]),
     }
-    return page(request, "cache.html", _("Cache health"), cache=cache, may=may(request), **context)
+    return page(request, "cache.html", _("Cache health"), cache=cache, measured=readings, may=may(request), **context)
 
 
 @screen(SEE)
 def live(request: HttpRequest) -> HttpResponse:
-    return TemplateResponse(request, "admin/screens/cache_live.html", {"cache": home.cache()})
+    readings = rounds.latest()
+    return TemplateResponse(
+        request, "admin/screens/cache_live.html", {"cache": home.cache(readings), "measured": readings}
+    )
 
 
 def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from monitoring import checklist
+from monitoring.indicators import rounds
 from monitoring.models import Signature
 from monitoring.screens.access import SEE_ROLLOUT, SIGN, may, page, screen
 
@@ -39,9 +40,10 @@ def _sign(request: HttpRequest) -> None:
 
 @screen(SEE_ROLLOUT)
 def standings(request: HttpRequest) -> HttpResponse:
-    """Look at every item now; the page asks for it once it is shown."""
-    found = checklist.standings()
+    """Show how every item stands; the page asks for it once it is shown."""
+    readings = rounds.latest()
+    found = checklist.standings(readings)
     sections = [(section, list(group)) for section, group in groupby(found, key=lambda one: one.item.section)]
     done = sum(standing.is_done for standing in found)
-    context = {"sections": sections, "done": done, "total": len(found), "may": may(request)}
-    return TemplateResponse(request, "admin/screens/checklist_items.html", context)
+    context = {"sections": sections, "done": done, "total": len(found), "measured": readings}
+    return TemplateResponse(request, "admin/screens/checklist_items.html", context | {"may": may(request)})

@@ -18,6 +18,8 @@ from django.utils.translation import gettext as _
 from monitoring import reports
 from monitoring.alerts.models import Alert
 from monitoring.figures import figures
+from monitoring.indicators import rounds
+from monitoring.indicators.models import Level, Round
 from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, may, screen
 from monitoring.screens.phases import phases
@@ -25,7 +27,6 @@ from profiles.models import ProfileSource
 from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
-from webhooks.models import InboxUpdate
 
 ALERTS_SHOWN = 3
 
@@ -60,35 +61,36 @@ def source_counts(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Add to the first page what its user may see; called by the theme."""
-    return context | {"title": _("Overview"), "may": may(request)} | (told() if request.user.has_perm(SEE) else {})
+    return context | {"title": _("Overview"), "may": may(request)} | (overview() if request.user.has_perm(SEE) else {})
 
 
 @screen(SEE)
 def live(request: HttpRequest) -> HttpResponse:
-    return TemplateResponse(request, "admin/screens/home_live.html", told() | {"may": may(request)})
+    return TemplateResponse(request, "admin/screens/home_live.html", overview() | {"may": may(request)})
 
 
-def told() -> dict[str, Any]:
+def overview() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = Controls.read(rollout)
     kept = figures("sources", "sources_by_day", "traffic")
-    spread, backlog = convergence(), InboxUpdate.objects.backlog()
+    spread, readings = convergence(), rounds.latest()
     # “critical” comes before “warning” in the alphabet too.
     open_alerts = list(Alert.objects.open().order_by("severity", "-fired_at")[: ALERTS_SHOWN + 1])
     return {
         "controls": controls,
         "rollout": rollout,
         "spread": spread,
-        "phases": phases(controls),
+        "phases": phases(controls, readings),
         "sources": shares(source_counts(kept["sources"].value)),
         "sources_chart": past.sources() or charts.new_employees(kept["sources_by_day"].value),
         "traffic": traffic(kept["traffic"].value, reports.webhook_stats("day")),
-        "cache": cache(),
+        "errors": readings["webhook_error_rate"],
+        "cache": cache(readings),
         "alerts": open_alerts[:ALERTS_SHOWN],
         "has_more_alerts": len(open_alerts) > ALERTS_SHOWN,
-        "backlog": backlog,
+        "inbox": inbox(readings),
         "is_inbox_alive": spread.has_living("inbox"),
-        "lags_over": settings.INBOX_LAG_ALERT if backlog.age > settings.INBOX_LAG_ALERT else None,
+        "measured": readings,
         "now": now(),
     }
 
@@ -117,10 +119,24 @@ def traffic(rows: list[Sequence[Any]], day: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def cache() -> dict[str, Any]:
-    health = reports.cache_health()
+def inbox(readings: Round) -> dict[str, Any]:
+    lag = readings["inbox_lag"]
+    return {
+        "size": readings["inbox_pending"].value,
+        "age": timedelta(seconds=lag.data.get("oldest_seconds", 0)),
+        "lags_over": settings.INBOX_LAG_ALERT if lag.level == Level.CRITICAL else None,
+    }
+
+
+def cache(readings: Round) -> dict[str, Any]:
+    """Return what Redis said of itself and what was counted of it, with its shares as percentages."""
+    health, hits = readings["redis_connected"].data, readings["cache_hit_rate"]
     used, limit = health["used_memory_bytes"], health["maxmemory_bytes"]
-    return health | {
-        "hit_percent": 100 * health["cache_hit_rate"] if health["total_operations"] else None,
+    return {
+        **health,
+        # Counted by the worker alone: not known before its first round.
+        **{name: hits.data.get(name) for name in ("total_operations", "failed_operations")},
+        "evictions": readings["evictions"],
+        "hit_percent": None if hits.value is None else 100 * hits.value,
         "memory_percent": 100 * used / limit if used and limit else None,
     }

@@ -1,21 +1,22 @@
-"""The four phases as a screen shows them: where each stands, and what its gates last said."""
+"""The four phases as a screen shows them: where each stands, and what holds its next step."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 from decimal import Decimal
 
-from django.conf import settings
 from django.utils.formats import localize
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from monitoring import evidence, findings, gates, steering, transition
+from monitoring import gates, steering
 from monitoring.gate_titles import GATES
-from monitoring.models import GateCheck, Verdict
+from monitoring.gates.results import Finding, Judgement
+from monitoring.indicators.models import Round
+from monitoring.models import Verdict
 from profiles.rollout import rules
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import PHASES, Flag
@@ -30,47 +31,23 @@ MEANINGS: tuple[Promise, ...] = (
 )
 
 
-@dataclass(frozen=True, slots=True)
-class Measure:
-    """How a gate's number is read, and what it has to be; without an operator the gate compares with the other path."""
-
-    unit: str = ""
-    operator: str = ""
-    limit: Callable[[], float] = lambda: 0.0
-    scale: float = 1.0
-
-
-def _quality_wanted() -> float:
-    return 100 * float(settings.PROFILE_QUALITY_ALERT_THRESHOLD)
-
-
-MEASURES: dict[str, Measure] = {
-    "migrated": Measure("", "≤"),
-    "round_trip": Measure("ms"),
-    "inbox_lag": Measure("s", "≤", lambda: findings.LAG_LIMIT_SECONDS),
-    "webhook_errors": Measure("%", "≤", lambda: 100 * settings.WEBHOOK_ERROR_ALERT_THRESHOLD, 100),
-    "updates_arrive": Measure("min", "≤", lambda: findings.SILENCE_LIMIT / timedelta(minutes=1)),
-    "agreement": Measure("%", "≥", lambda: 100 * evidence.AGREEMENT_WANTED, 100),
-    "conflicts": Measure("%", "≤", lambda: 100 * evidence.CONFLICT_ALLOWED, 100),
-    "universities": Measure("", "≤"),
-    "quality": Measure("", "≥", _quality_wanted),
-    "rehearsed": Measure("d", "≤", lambda: transition.REHEARSAL_LASTS.days),
-    "cohort_errors": Measure("%", scale=100),
-    "cohort_speed": Measure("ms"),
-    "dwell": Measure("h", "≥", lambda: settings.ROLLOUT_DWELL / timedelta(hours=1), 1 / 3600),
-    "no_alert": Measure("", "≤"),
+# How a number in the base unit of the gate is written: the factor, and the unit's name.
+_UNITS: dict[str, tuple[float, str | Promise]] = {
+    "%": (100, "%"),
+    "points": (100, ""),
+    "ms": (1, T("ms")),
+    "s": (1, T("s")),
+    "min": (1 / 60, T("min")),
+    "h": (1 / 3600, T("h")),
+    "d": (1, T("d")),
 }
-# What these hold against their limit before they have seen enough to judge.
-_SAMPLED = dict.fromkeys(("agreement", "conflicts"), Measure("", "≥", lambda: transition.SAMPLE_WANTED))
-_UNITS: dict[str, Promise] = {"ms": T("ms"), "s": T("s"), "min": T("min"), "h": T("h"), "d": T("d")}
-
 _ORDER = ("bad", "wait", "good")
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
 
 
 @dataclass(frozen=True, slots=True)
-class Told:
-    """What one gate said, for people."""
+class Condition:
+    """What one gate found, for people."""
 
     title: str
     verdict: str
@@ -81,24 +58,27 @@ class Told:
     limit: str = ""
 
     @classmethod
-    def of(cls, gate: str, verdict: str, message: str, value: float | None = None, raw: str | None = None) -> Told:
-        """``raw`` is what the gate alone says, as for a Finding."""
-        known = Verdict(verdict)
-        told = cls(str(GATES.get(gate, gate)), str(known.label), TONES[known], message)
-        has_too_few = (raw or verdict) == Verdict.INCONCLUSIVE
-        measure = _SAMPLED[gate] if has_too_few and gate in _SAMPLED else MEASURES.get(gate)
-        if measure is None or value is None:
-            return told
-        number, limit = _shown(value * measure.scale, measure.unit), ""
-        if measure.operator:
-            limit = _shown(measure.limit(), measure.unit)
-        return replace(told, number=number, operator=measure.operator, limit=limit)
+    def of(cls, found: Finding) -> Condition:
+        condition = cls(str(GATES[found.gate]), str(found.verdict.label), TONES[found.verdict], found.message)
+        if found.value is None or found.unit == "bool":
+            return condition
+        number, limit = _written(found.value, found.unit), ""
+        if found.comparison and found.limit is not None:
+            limit = _written(found.limit, found.unit)
+        return replace(condition, number=number, operator=found.comparison, limit=limit)
 
 
-def _shown(number: float, unit: str) -> str:
+def conditions(judgement: Judgement) -> list[Condition]:
+    """Return what the gates found, what holds the step first."""
+    return sorted(map(Condition.of, judgement.findings), key=lambda one: _ORDER.index(one.tone))
+
+
+def _written(value: float, unit: str) -> str:
+    factor, name = _UNITS.get(unit, (1, ""))
+    number = value * factor
     rounded = round(number, 1 if number >= 10 else 2)
     text = localize(int(rounded) if rounded == int(rounded) else rounded)
-    return f"{text}\u00a0{_UNITS.get(unit, unit)}" if unit else str(text)
+    return f"{text}\u00a0{name}" if name else str(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,47 +99,26 @@ class Phase:
     is_turn: bool
     next_percent: Decimal | None
     ladder: list[Rung]
-    told: list[Told]
-    told_at: datetime | None
+    conditions: list[Condition]
 
     @property
-    def holding(self) -> list[Told]:
-        return [told for told in self.told if told.tone != "good"]
+    def holding(self) -> list[Condition]:
+        return [condition for condition in self.conditions if condition.tone != "good"]
 
 
-@dataclass(frozen=True, slots=True)
-class Latest:
-    """What the gates of the phase whose turn it is said when they were last asked."""
-
-    phase: int
-    told: list[Told]
-    at: datetime | None
-
-    @classmethod
-    def of(cls, phase: int) -> Latest:
-        asked = [gate.__name__ for gate in (*gates.ENTERING[phase], *gates.WIDENING.get(phase, ()))]
-        # The first gate's index finds the round; a round has one moment.
-        rounds = GateCheck.objects.filter(gate=asked[0], phase=phase, at__gt=steering.moved_at(phase)).order_by("-at")
-        last = rounds.values_list("at", flat=True).first()
-        if last is None:
-            return cls(phase, [], None)
-        rows = GateCheck.objects.filter(gate__in=asked, phase=phase, at=last).order_by("pk")
-        told = [Told.of(row.gate, row.verdict, row.text, row.value) for row in rows]
-        return cls(phase, sorted(told, key=lambda one: _ORDER.index(one.tone)), last)
-
-
-def phases(controls: Controls) -> list[Phase]:
+def phases(controls: Controls, readings: Round) -> list[Phase]:
+    """Return the four phases; the one whose turn it is has the conditions of its next step, judged as a step is."""
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
-    latest = Latest.of(rules.phase_number(steering.turn()))
-    return [_phase(number, controls, flags.get(name), latest) for number, name in enumerate(PHASES, start=1)]
+    turn = steering.turn()
+    return [_phase(name, controls, flags, readings if name == turn else None) for name in PHASES]
 
 
-def _phase(number: int, controls: Controls, flag: Flag | None, latest: Latest) -> Phase:
-    name = PHASES[number - 1]
-    percent = controls.percents[name]
+def _phase(name: str, controls: Controls, flags: Mapping[str, Flag], readings: Round | None) -> Phase:
+    flag = flags.get(name)
+    number, percent = rules.phase_number(name), controls.percents[name]
     status, tone = _status(name, percent, controls)
     step = steering.step_after(name, percent)
-    is_turn = number == latest.phase and percent < 100
+    judged = gates.last_judged(number, step, flags, readings) if readings and step else None
     return Phase(
         number=number,
         title=str(TITLES[number - 1]),
@@ -168,11 +127,10 @@ def _phase(number: int, controls: Controls, flag: Flag | None, latest: Latest) -
         since=flag.moved_at if flag else None,
         status=status,
         tone=tone,
-        is_turn=is_turn,
+        is_turn=judged is not None,
         next_percent=step,
         ladder=_ladder(number, percent, step),
-        told=latest.told if is_turn else [],
-        told_at=latest.at if is_turn else None,
+        conditions=conditions(judged) if judged else [],
     )
 
 

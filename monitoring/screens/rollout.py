@@ -19,6 +19,7 @@ from employees.admin import admin_scope
 from employees.models import University
 from monitoring.evidence import Tally
 from monitoring.figures import figure
+from monitoring.indicators import rounds
 from monitoring.screens import charts, words
 from monitoring.screens.access import SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import phases
@@ -54,13 +55,14 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def standing() -> dict[str, Any]:
     rollout = Rollout.current()
-    controls = Controls.read(rollout)
+    controls, readings = Controls.read(rollout), rounds.latest()
     switches = {switch.name: switch for switch in Switch.objects.filter(name__in=SWITCHES)}
     return {
         "rollout": rollout,
         "controls": controls,
         "spread": convergence(),
-        "phases": phases(controls),
+        "phases": phases(controls, readings),
+        "measured": readings,
         "switches": [(switches[name], words.SWITCHES[name]) for name in SWITCHES if name in switches],
     }
 

@@ -15,10 +15,9 @@ from django.utils.translation import gettext_lazy
 
 from employees.admin import admin_scope
 from monitoring import gates, preview, steering
-from monitoring.findings import Finding
 from monitoring.screens import words
 from monitoring.screens.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, screen
-from monitoring.screens.phases import TITLES, Told
+from monitoring.screens.phases import TITLES, conditions
 from profiles.rollout import changes, rules
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.models import PHASES, Rollout
@@ -101,23 +100,18 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     if scope:
         seen = seen.only_of(set(scope.universities().values_list("pk", flat=True)))
     judged = gates.judge(phase, target) if target > seen.current else None
-    told = list(map(_told, judged.findings)) if judged else []
     context = {
         "seen": seen,
         "is_limited": scope is not None,
         "is_up": target > seen.current,
         "is_change": planned.is_change,
         "lines": words.outcome(planned),
-        "told": told,
+        "conditions": conditions(judged) if judged else [],
         "is_held": bool(judged and judged.failing),
         "calls": round(seen.api_calls_per_day),
         "may": may(request),
     }
     return TemplateResponse(request, "admin/screens/step_preview.html", context)
-
-
-def _told(found: Finding) -> Told:
-    return Told.of(found.gate, found.verdict, found.message, found.value, found.raw)
 
 
 @screen(OPERATE)

@@ -42,6 +42,12 @@ def percent(number: float | Decimal | None, digits: int = 1) -> str:
 
 
 @register.filter
+def share(part: float | None, digits: int = 1) -> str:
+    """Write a number from 0 to 1 as a percentage; None is unknown."""
+    return percent(None if part is None else 100 * part, digits)
+
+
+@register.filter
 def css(number: float) -> str:
     """Write a number as style sheets read it, whatever the language."""
     return f"{number:.3f}"

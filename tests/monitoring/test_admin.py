@@ -100,7 +100,7 @@ def test_a_rules_university_is_chosen_by_its_name(operator: Client, university: 
 
 
 def test_each_gate_has_a_title() -> None:
-    asked = {gate.__name__ for asked in (ENTERING, WIDENING, STAYING) for gates in asked.values() for gate in gates}
+    asked = {gate for asked in (ENTERING, WIDENING, STAYING) for gates in asked.values() for gate in gates}
     assert set(GATES) >= asked | {TRIPWIRE}
 
 

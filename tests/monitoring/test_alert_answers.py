@@ -16,11 +16,12 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from config import shell
-from monitoring import gates, transition
+from monitoring import gates
 from monitoring.alerts import outbox, watch
 from monitoring.alerts.answers import AnswerRefused, acknowledge, mute, unmute
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
+from monitoring.gates import progress
 from monitoring.metrics import exposition
 from monitoring.models import Verdict
 from tests.monitoring.sink import Sink, sink
@@ -60,7 +61,7 @@ def cure(clock: time_machine.Traveller) -> None:
 
 
 def verdict() -> Verdict:
-    return transition.no_alert(gates.step_of(4, Decimal(1))).verdict
+    return progress.no_alert(gates.step_of(4, Decimal(1))).verdict
 
 
 def test_it_works(client: Client, settings: Settings, superadmin: User) -> None:

@@ -11,7 +11,7 @@ from django.utils import translation
 from pytest_django.fixtures import Settings
 
 from monitoring.alerts import outbox, watch
-from monitoring.alerts.checks import CHECKS, growth
+from monitoring.alerts.checks import CHECKS
 from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert, Delivery, DeliveryState
 from profiles.models import Profile
@@ -250,11 +250,3 @@ def test_few_updates_are_judged_by_the_day(clock: Clock) -> None:
         row(State.DONE, timedelta(hours=3))
     row(State.QUARANTINED, timedelta(minutes=1))
     assert check(clock) == []
-
-
-def test_checks_that_are_further_apart_than_the_window_miss_no_growth(clock: Clock) -> None:
-    assert growth("secret_failures", 5, timedelta(hours=1)) == 0
-    clock.shift(timedelta(hours=3))
-    assert growth("secret_failures", 9, timedelta(hours=1)) == 4
-    clock.shift(timedelta(minutes=30))
-    assert growth("secret_failures", 10, timedelta(hours=1)) == 1

@@ -7,8 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring import evidence
-from monitoring.evidence import Tally, wilson
-from monitoring.transition import SAMPLE_WANTED
+from monitoring.evidence import SAMPLE_WANTED, Tally, wilson
 from tests.monitoring.evidence_rows import compared
 
 

@@ -14,6 +14,7 @@ from pytest_django.fixtures import Settings
 
 from config.processes import BASE_DIR
 from monitoring.counters import counted
+from monitoring.indicators import rounds
 from tests.profiles.people import know
 from tests.webhooks.sending import send
 from webhooks.processing import process_inbox
@@ -46,6 +47,7 @@ def test_it_works(client: Client) -> None:
     send(message("bot_started", 1))
     send(b"not json")
     process_inbox()
+    rounds.take_round()
     after = series(client)
 
     def grown(name: str) -> float:

@@ -16,7 +16,8 @@ from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.checklist import ITEMS, TO_SIGN, standings
-from monitoring.models import GateCheck, Signature, Verdict
+from monitoring.indicators import rounds
+from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
 from monitoring.preview import preview
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
@@ -43,27 +44,33 @@ def run(*words: Any) -> str:
 
 def test_status_is_a_line_a_phase(phases: Phases) -> None:
     phases(100, 100, 25)
-    told = run("rollout", "status").splitlines()
-    assert [line.split()[0] for line in told[1:5]] == list(PHASES)
-    assert "25 %  Progressing" in told[3]
-    assert told[5].startswith("revision ")
-    assert told[6].startswith("processes 0/0")
+    lines = run("rollout", "status").splitlines()
+    # What holds the next step is folded below its phase.
+    unfolded = [line for line in lines[1:] if not line.startswith(" ")]
+    assert [line.split()[0] for line in unfolded[:4]] == list(PHASES)
+    assert "25 %  Progressing" in unfolded[2]
+    assert unfolded[4].startswith("revision ")
+    assert unfolded[5].startswith("processes 0/0")
 
 
-def test_status_says_how_old_an_old_check_is(phases: Phases) -> None:
+def test_status_says_how_old_an_old_round_is(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
-    check = GateCheck.objects.create(phase=3, gate="quality", verdict=Verdict.PASS)
+    know("7")
+    monkeypatch.setattr("monitoring.gates.ENTERING", {3: ("quality",)})
+    monkeypatch.setattr("monitoring.gates.WIDENING", {})
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
-    Flag.objects.update(moved_at=timezone.now() - timedelta(hours=1))
-    GateCheck.objects.filter(pk=check.pk).update(at=timezone.now() - timedelta(minutes=12))
+    IndicatorReading.objects.update(round_at=timezone.now() - timedelta(minutes=12))
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed (as of 12 min ago)")
 
 
-def test_status_tells_no_verdict_of_the_step_before(phases: Phases) -> None:
+def test_status_shows_no_verdict_of_the_step_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
-    GateCheck.objects.create(phase=3, gate="quality", verdict=Verdict.PASS)
+    monkeypatch.setattr("monitoring.gates.ENTERING", {3: ()})
+    monkeypatch.setattr("monitoring.gates.WIDENING", {3: ("cohort_errors",)})
+    GateCheck.objects.create(phase=3, gate="cohort_errors", verdict=Verdict.PASS)
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed")
     Flag.objects.filter(name=PHASES[2]).update(moved_at=timezone.now())
-    assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %")
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("held, not checked yet since the last step")
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
@@ -210,15 +217,17 @@ def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: 
 
 def test_the_checklist_is_seen_or_signed(phases: Phases, superadmin: User, client: Client) -> None:
     phases(100)
-    assert {standing.item.name for standing in standings() if standing.is_done} >= {"deploy", "migrations", "sources"}
+    readings = rounds.latest()
+    done = {standing.item.name for standing in standings(readings) if standing.is_done}
+    assert done >= {"deploy", "migrations", "sources"}
     client.force_login(superadmin)
     item = TO_SIGN[0][0]
     assert client.post("/admin/monitoring/signature/add/", {"item": item, "note": "tar.gz on s3"}).status_code == 302
-    signed = next(standing for standing in standings() if standing.item.name == item)
+    signed = next(standing for standing in standings(readings) if standing.item.name == item)
     assert signed.is_done
     assert signed.how == "signed by root: tar.gz on s3"
     Signature.objects.update(signed_at=timezone.now() - timedelta(9), expires_at=timezone.now())
-    assert not next(standing for standing in standings() if standing.item.name == item).is_done
+    assert not next(standing for standing in standings(readings) if standing.item.name == item).is_done
     assert run("rollout", "checklist").count("\n") >= len(ITEMS)
 
 

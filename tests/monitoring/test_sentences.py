@@ -18,11 +18,12 @@ from rest_framework.test import APIClient
 from monitoring import conductor, gates, steering
 from monitoring.alerts import watch
 from monitoring.alerts.models import Alert
-from monitoring.findings import Finding, Step
 from monitoring.gates import ENTERING, STAYING, WIDENING
+from monitoring.gates.results import Finding
+from monitoring.indicators import rounds
 from monitoring.models import GateCheck
 from monitoring.trail import entries
-from profiles.cache import CacheError
+from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import Change, Flag, Plan, Rollout
@@ -172,7 +173,7 @@ def test_rows_without_a_sentence_show_their_text(phases: Phases, language: str) 
     assert (check.text, change.text, plan.text) == ("старый текст", "причина", "итог")
     Rollout.objects.update_or_create(pk=1, defaults={"is_paused": True, "held_for": "давно"})
     assert f"paused: {Rollout.current().held}" in printed("rollout", "status")
-    assert Finding.told({"gate": "dwell", "verdict": "FAIL", "message": "давно"}) == "давно"
+    assert Finding.stored_message({"gate": "dwell", "verdict": "FAIL", "message": "давно"}) == "давно"
 
 
 @pytest.mark.usefixtures("_held")
@@ -235,12 +236,17 @@ def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> Non
     assert sentence.as_json()["words"]["score"] == kept
 
 
-def test_a_gate_that_cannot_look_says_why_in_words(phases: Phases, language: str) -> None:
-    def redis_answers(step: Step) -> Finding:
-        raise CacheError("get: TimeoutError")
-
-    told = {"en": "Redis could not look: no answer in time", "ru": "Redis: проверить не удалось (нет ответа вовремя)"}
-    assert gates.ask(redis_answers, gates.step_of(3, Decimal(1))).message == told[language]
+def test_a_gate_that_cannot_look_says_why_in_words(
+    phases: Phases, language: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    gone = cache.health() | {"redis_connected": False, "last_error": "info: TimeoutError"}
+    monkeypatch.setattr(cache, "health", lambda: gone)
+    shown = {
+        "en": "Evictions could not be measured: no answer in time",
+        "ru": "Вытеснения: измерить не удалось (нет ответа вовремя)",
+    }
+    found = gates.run_gate("few_evictions", gates.step_of(3, Decimal(1)), rounds.fresh())
+    assert found.message == shown[language]
 
 
 def test_a_long_one_is_cut_in_the_text_alone() -> None:
@@ -269,8 +275,8 @@ def test_every_gate_says_something_that_is_translated(phases: Phases, has_seen_s
         watch.check_alerts()
     translated = {message.text for message in messages(CATALOGUE) if all(message.translations)}
     for phase in ENTERING:
-        step = gates.step_of(phase, Decimal(100))
+        step, readings = gates.step_of(phase, Decimal(100)), rounds.fresh()
         for gate in {*ENTERING[phase], *WIDENING.get(phase, ()), *STAYING.get(phase, ())}:
-            finding = gates.ask(gate, step)
+            finding = gates.run_gate(gate, step, readings)
             assert set(msgids(finding.sentence)) - {"%(sentences)s"} <= translated, finding
             assert finding.message

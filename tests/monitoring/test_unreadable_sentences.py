@@ -8,7 +8,8 @@ from django.test import Client
 from django.utils import timezone
 
 from monitoring.alerts.models import Alert
-from monitoring.models import GateCheck
+from monitoring.indicators import rounds
+from monitoring.models import GateCheck, IndicatorReading
 from profiles.rollout.models import Change, Rollout
 from tests.conftest import Phases
 
@@ -35,7 +36,9 @@ def test_it_is_told_as_it_was_kept(
     client.force_login(superadmin)
     phases(100, 100, 25)
     kept = broken | {"text": "как было"}
-    GateCheck.objects.create(phase=3, gate="updates_arrive", verdict="FAIL", message="как было", sentence=kept)
+    rounds.take_round()
+    IndicatorReading.objects.update(message=broken)
+    GateCheck.objects.create(phase=3, gate="cohort_speed", verdict="FAIL", message="как было", sentence=kept)
     Alert.objects.create(
         kind="dead_letters", severity="critical", message="как было", words={}, fired_at=timezone.now()
     )

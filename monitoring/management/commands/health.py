@@ -14,15 +14,15 @@ from django.db import DatabaseError, connection
 
 from config import console
 from config.launch import Launch
-from employees.assessment import unapplied
 from monitoring.alerts.freshness import is_fresh
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
+from monitoring.indicators.models import Level
+from monitoring.indicators.rounds import Readings
 from monitoring.management.commands.validate import refuse_no_address
-from profiles import cache
 from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
-from webhooks.models import InboxUpdate
 
 # Up or down, and a few words.
 Standing = tuple[bool, str]
@@ -48,11 +48,20 @@ class Command(BaseCommand):
 
     def _lines(self, url: str | None) -> Iterator[tuple[str, Standing]]:
         yield "web", _web(url)
+        readings = _readings()
         for name, look in _LOOKS.items():
             try:
-                yield name, look()
+                yield name, look(readings)
             except DatabaseError as error:
                 yield name, (False, f"PostgreSQL does not answer: {type(error).__name__}")
+
+
+def _readings() -> Readings:
+    """Return a fresh round, or what can be measured where none can be stored: the tables may be another release's."""
+    try:
+        return rounds.fresh().readings
+    except DatabaseError:
+        return rounds.measure(["migrations_missing", "redis_connected", "inbox_lag"])
 
 
 def _web(url: str | None) -> Standing:
@@ -61,7 +70,7 @@ def _web(url: str | None) -> Standing:
     return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
 
 
-def _postgresql() -> Standing:
+def _postgresql(readings: Readings) -> Standing:
     started = time.perf_counter()
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
@@ -69,21 +78,22 @@ def _postgresql() -> Standing:
     return True, f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
 
 
-def _schema() -> Standing:
-    count = len(unapplied())
-    return not count, f"migrations that are missing: {count}; run migrate" if count else "all migrations are applied"
+def _schema(readings: Readings) -> Standing:
+    reading = readings["migrations_missing"]
+    return reading.is_ok, f"{reading.sentence}; run migrate" if reading.is_broken else str(reading.sentence)
 
 
-def _redis() -> Standing:
-    health = cache.health()
-    if not health["redis_connected"]:
-        return False, str(health["last_error"])
+def _redis(readings: Readings) -> Standing:
+    reading = readings["redis_connected"]
+    if not reading.is_ok:
+        return False, str(reading.data.get("last_error") or reading.sentence)
+    health = reading.data
     used, limit = ((health[name] or 0) / 2**20 for name in ("used_memory_bytes", "maxmemory_bytes"))
     memory = f"{used:.1f} of {limit:.0f} MB" if limit else f"{used:.1f} MB"
     return True, f"profiles: {health['cached_profiles']}, {memory}, {health['latency_ms']:.1f} ms"
 
 
-def _broker() -> Standing:
+def _broker(readings: Readings) -> Standing:
     if not settings.CELERY_BROKER_URL.startswith(("redis://", "rediss://", "redis+socket://")):
         return True, "not a Redis: not asked"
     url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
@@ -100,37 +110,39 @@ def _processes(kind: str) -> Standing:
     return count > 0, f"{count} living"
 
 
-def _beat() -> Standing:
+def _beat(readings: Readings) -> Standing:
     is_up, words = _processes("beat")
     return (is_up, words) if is_up else (is_fresh(), "alerts checked lately" if is_fresh() else "no sign of life")
 
 
-def _inbox_lag() -> Standing:
-    backlog = InboxUpdate.objects.backlog()
-    words = f"updates that wait: {backlog.size}, the oldest for {backlog.age.total_seconds():.0f} s"
-    return backlog.age <= settings.INBOX_LAG_ALERT, words if is_processing() else f"{words}; processing is off"
+def _inbox_lag(readings: Readings) -> Standing:
+    """Return whether the inbox is slow enough to wake somebody."""
+    reading = readings["inbox_lag"]
+    words = f"{reading.sentence}; updates that wait: {reading.data.get('pending_events', 0)}"
+    is_up = reading.level not in (Level.CRITICAL, Level.ERROR)
+    return is_up, words if is_processing() else f"{words}; processing is off"
 
 
-def _rollout() -> Standing:
+def _rollout(readings: Readings) -> Standing:
     spread = convergence()
     words = f"processes at revision {spread.revision}: {len(spread.reached)} of {spread.living}"
     return spread.is_complete, words
 
 
-def _alerts() -> Standing:
+def _alerts(readings: Readings) -> Standing:
     """An alert that is critical is no health, whatever else is up."""
     found = Alert.objects.open().order_by("kind")
     words = ", ".join(f"{alert.kind} ({alert.severity})" for alert in found)
     return all(alert.severity != Severity.CRITICAL for alert in found), words or "none open"
 
 
-_LOOKS: dict[str, Callable[[], Standing]] = {
+_LOOKS: dict[str, Callable[[Readings], Standing]] = {
     "postgresql": _postgresql,
     "schema": _schema,
     "redis": _redis,
     "broker": _broker,
-    "inbox": lambda: _processes("inbox"),
-    "worker": lambda: _processes("worker"),
+    "inbox": lambda _readings: _processes("inbox"),
+    "worker": lambda _readings: _processes("worker"),
     "beat": _beat,
     "inbox lag": _inbox_lag,
     "rollout": _rollout,

@@ -5,8 +5,10 @@ from django.test import Client
 from django.utils import timezone
 
 from monitoring.history import start_of
+from monitoring.indicators import rounds
 from monitoring.models import Snapshot, Span
-from monitoring.screens import home, past
+from monitoring.screens import past
+from profiles import cache
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 MEGABYTE = 1024 * 1024
@@ -32,8 +34,9 @@ def test_memory_is_drawn_under_its_limit(operator: Client) -> None:
 def test_without_a_connection_nothing_was_answered(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     operator.cookies["django_language"] = "en"
     assert "answered in" in operator.get("/admin/live/cache/").content.decode()
-    found = home.cache() | {"redis_connected": False, "last_error": "info: ConnectionError", "latency_ms": 501.1}
-    monkeypatch.setattr(home, "cache", lambda: found)
+    gone = cache.health() | {"redis_connected": False, "last_error": "info: ConnectionError", "latency_ms": 501.1}
+    monkeypatch.setattr(cache, "health", lambda: gone)
+    rounds.take_round()
     page = operator.get("/admin/live/cache/").content.decode()
     assert "down" in page
     assert "501" not in page

@@ -1,5 +1,7 @@
-"""What the pages tell of the step that is next: only what the gates said of this very step."""
+"""What the pages show of the step that is next: what the step itself would be judged by, and of no other step."""
 
+import re
+from datetime import timedelta
 from decimal import Decimal
 
 import pytest
@@ -7,18 +9,20 @@ from django.test import Client
 from django.utils import timezone
 
 from monitoring import gates
-from monitoring.findings import Finding, Step
-from monitoring.models import GateCheck, Verdict
+from monitoring.gates.results import Finding, Step
+from monitoring.indicators import rounds
+from monitoring.models import GateCheck, IndicatorReading, Verdict
 from profiles.rollout import changes
-from profiles.rollout.controls import Outcome
 from profiles.rollout.models import PHASES, Flag
 from profiles.rollout.rules import Order
-from profiles.rollout.sentences import Sentence
 from tests.conftest import Phases
+from tests.monitoring.evidence_rows import compared
+from tests.profiles.people import know
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 ORDER = Order("root", "r")
 PAGES = ("/admin/live/home/", "/admin/live/rollout/")
+UNASKED = "not checked yet since the last step"
 
 
 @pytest.fixture
@@ -26,8 +30,9 @@ def _passed(operator: Client, phases: Phases, monkeypatch: pytest.MonkeyPatch) -
     """Phase 3 at 1 %, and every gate passes for 5 %."""
     operator.cookies["django_language"] = "en"
     phases(100, 100, 1)
-    monkeypatch.setattr(gates, "ask", lambda gate, _step: Finding(gate.__name__, Verdict.PASS, Sentence("quality")))
-    monkeypatch.setattr(gates, "_IN_A_ROW", set())
+    know("7")
+    monkeypatch.setattr(gates, "ENTERING", {1: ("monitoring_on",), 3: ("quality",)})
+    monkeypatch.setattr(gates, "WIDENING", {3: ("cohort_agreement",)})
     gates.check(3, Decimal(5))
 
 
@@ -51,24 +56,49 @@ def test_the_gates_of_the_step_before_say_nothing_of_the_next(operator: Client, 
     else:
         changes.set_percent(3, 5, ORDER)
     home, rollout = read(operator)
-    assert "the gates were not asked yet" in home
-    assert "The gates were not asked yet" in rollout
+    assert UNASKED in home
+    assert UNASKED in rollout
     assert "Every gate passes" not in home + rollout
 
 
 @pytest.mark.usefixtures("_passed")
-def test_a_round_that_a_step_overtook_says_nothing_of_the_next(
+def test_a_check_that_a_step_overtook_says_nothing_of_the_next(
     operator: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     GateCheck.objects.all().delete()
-    taken: list[Outcome] = []
+    asked = gates.OWN["cohort_agreement"]
 
-    def step_meanwhile(gate: gates.Gate, _step: Step) -> Finding:
-        if not taken:
-            taken.append(changes.set_percent(3, 5, ORDER))
-        return Finding(gate.__name__, Verdict.PASS, Sentence("quality"))
+    def step_meanwhile(step: Step) -> Finding:
+        changes.set_percent(3, 5, ORDER)
+        return asked(step)
 
-    monkeypatch.setattr(gates, "ask", step_meanwhile)
+    monkeypatch.setitem(gates.OWN, "cohort_agreement", step_meanwhile)
     gates.check(3, Decimal(5))
     assert GateCheck.objects.exists()
-    assert "the gates were not asked yet" in read(operator)[0]
+    assert UNASKED in read(operator)[0]
+
+
+def test_two_of_three_checks_in_a_row_hold_the_page_as_they_hold_the_step(operator: Client, phases: Phases) -> None:
+    """The page once showed that all conditions hold after two checks, while the step refused."""
+    operator.cookies["django_language"] = "en"
+    phases(100, 100, 25)
+    compared(700)
+    for checked in (1, 2, 3):
+        step = {found.gate: found for found in gates.check(3, Decimal(50)).findings}["agreement"]
+        page = operator.get("/admin/live/rollout/").content.decode()
+        row = re.sub(r"<[^>]*>", " ", page.partition("<b>Agreement</b>")[2].partition("</tr>")[0])
+        assert (step.verdict == Verdict.PASS) == (checked == 3)
+        assert step.message in row
+        assert str(step.verdict.label) in row
+        for check in GateCheck.objects.all():
+            check.at -= timedelta(minutes=5)
+            check.save()
+
+
+def test_an_old_round_is_shown_as_old(operator: Client, phases: Phases) -> None:
+    operator.cookies["django_language"] = "en"
+    rounds.take_round()
+    assert "Measured just now" in " ".join(read(operator))
+    IndicatorReading.objects.update(round_at=timezone.now() - timedelta(minutes=12))
+    for path in (*PAGES, "/admin/live/cache/", "/admin/checklist/items/"):
+        assert "The numbers are old: last measured 12\u00a0min ago" in operator.get(path).content.decode()

@@ -8,11 +8,13 @@ from django.test import Client
 from django.utils import timezone, translation
 from waffle.models import Switch
 
+from monitoring.gates.results import Finding
 from monitoring.models import Signature, Verdict
 from monitoring.screens import charts
-from monitoring.screens.phases import Told
+from monitoring.screens.phases import Condition
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
+from profiles.rollout.sentences import Sentence
 from tests.config.test_russian_pages import Visible
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
@@ -92,7 +94,10 @@ def test_months_are_written_as_their_language_does(language: str, month: str) ->
 
 def test_a_gates_number_has_no_idle_zero() -> None:
     with translation.override("ru"):
-        numbers = [Told.of("dwell", Verdict.PASS, "", hours * 3600).number for hours in (71.98, 12.34, 0.5, 3)]
+        numbers = [
+            Condition.of(Finding("dwell", Verdict.PASS, Sentence("dwell time over"), hours * 3600, unit="h")).number
+            for hours in (71.98, 12.34, 0.5, 3)
+        ]
     assert numbers == ["72\u00a0ч", "12,3\u00a0ч", "0,5\u00a0ч", "3\u00a0ч"]
 
 

@@ -1,15 +1,18 @@
-"""Silence: working time in Moscow since the last arrival. 2026-11-25 is a Wednesday."""
+"""Silence: working time in Moscow since MAX last sent something. 2026-11-25 is a Wednesday."""
 
-import logging
 from datetime import UTC, datetime, timedelta
 
 import pytest
 import time_machine
 from pytest_django.fixtures import Settings
 
+from monitoring import probe
+from monitoring.indicators import rounds
+from monitoring.indicators.models import IndicatorReading, Level
+from monitoring.validation import Validation
+from tests.conftest import Phases
 from webhooks.models import InboxUpdate, Repeat
-from webhooks.silence import MOSCOW, silence, working_time
-from webhooks.tasks import check_silence
+from webhooks.silence import MOSCOW, working_time
 
 pytestmark = pytest.mark.django_db
 
@@ -22,17 +25,56 @@ def arrive(moment: datetime) -> None:
     InboxUpdate.objects.create(dedup_key=str(moment).encode()[:32], received_at=moment, next_try_at=moment)
 
 
-def silence_at(moment: datetime) -> timedelta | None:
+def measured_at(moment: datetime) -> IndicatorReading:
     with time_machine.travel(moment.astimezone(UTC), tick=False):
-        return silence()
+        return rounds.measure(["updates_silence"])["updates_silence"]
 
 
-def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
+def silence_at(moment: datetime) -> timedelta | None:
+    """Return for how long it is silent where that wakes somebody."""
+    reading = measured_at(moment)
+    assert reading.value is not None or reading.level == Level.UNKNOWN
+    return timedelta(seconds=reading.value or 0) if reading.level == Level.CRITICAL else None
+
+
+@pytest.mark.parametrize(
+    ("now", "level", "minutes"),
+    [
+        (moscow(25, 9, 14), Level.OK, 14),
+        (moscow(25, 9, 15), Level.WARNING, 15),
+        (moscow(25, 14, 59), Level.WARNING, 359),
+        (moscow(25, 15), Level.CRITICAL, 360),
+        (moscow(25, 20, 1), Level.UNKNOWN, 660),
+    ],
+)
+def test_it_works(now: datetime, level: Level, minutes: int) -> None:
     arrive(moscow(25, 9))
-    with time_machine.travel(moscow(25, 15, 30).astimezone(UTC)):
-        check_silence()
-    (record,) = caplog.records
-    assert (record.levelno, vars(record)["event"], vars(record)["hours"]) == (logging.ERROR, "silence", 6.5)
+    reading = measured_at(now)
+    assert (reading.level, reading.value) == (level, 60 * minutes)
+    assert str(minutes) in str(reading.sentence)
+
+
+def test_nothing_is_known_before_the_first_update() -> None:
+    reading = measured_at(moscow(25, 12))
+    assert (reading.level, str(reading.sentence)) == (Level.UNKNOWN, "no update has ever arrived")
+
+
+def test_at_night_an_update_of_the_night_is_enough() -> None:
+    arrive(moscow(25, 23))
+    assert measured_at(moscow(26, 2)).level == Level.OK
+
+
+@pytest.mark.django_db(transaction=True)
+def test_what_we_send_ourselves_is_no_arrival(redis: object, phases: Phases, settings: Settings) -> None:
+    settings.WEBHOOK_SECRETS = [b"the-right-secret"]
+    arrive(moscow(25, 9))
+    with time_machine.travel(moscow(25, 11).astimezone(UTC)):
+        probe.round_trip(patience=0)
+        validation = Validation(patience=0)
+        validation.webhook()
+        validation.repeat()
+    assert (InboxUpdate.objects.count(), Repeat.objects.count()) == (3, 1)
+    assert measured_at(moscow(25, 12)).value == 3 * 3600
 
 
 @pytest.mark.parametrize(

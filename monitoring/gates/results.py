@@ -1,0 +1,89 @@
+"""What a gate is asked about, and what it answers."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from typing import Any
+
+from monitoring.models import MESSAGE_LENGTH, Verdict
+from profiles.rollout.rules import shown
+from profiles.rollout.sentences import Sentence, from_columns, to_columns
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A phase that is to go from one percentage to another."""
+
+    phase: int
+    current: Decimal
+    target: Decimal
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Finding:
+    """What one gate found. ``raw`` is its own verdict, where the checks in a row make another one of it.
+
+    ``value`` and ``limit`` are in the base unit of ``unit``, shares 0 to 1; ``comparison`` is how they have to stand.
+    """
+
+    gate: str
+    verdict: Verdict
+    sentence: Sentence
+    value: float | None = None
+    raw: Verdict | None = None
+    limit: float | None = None
+    comparison: str = ""
+    unit: str = ""
+
+    @property
+    def message(self) -> str:
+        """Return the sentence in the language that is active."""
+        return str(self.sentence)
+
+    def as_json(self) -> dict[str, Any]:
+        message, sentence = to_columns(self.sentence, MESSAGE_LENGTH)
+        fields = {"gate": self.gate, "verdict": str(self.verdict), "message": message, "value": self.value}
+        return fields | {"sentence": sentence}
+
+    def only_after(self, passed: int, wanted: int) -> Finding:
+        """Return a pass that counts only with those of the checks before it."""
+        words = {"message": self.sentence, "passed": passed, "wanted": wanted}
+        sentence = Sentence("%(message)s, in %(passed)d of %(wanted)d checks in a row", words)
+        return replace(self, verdict=Verdict.INCONCLUSIVE, sentence=sentence, raw=Verdict.PASS)
+
+    @staticmethod
+    def stored_message(stored: dict[str, Any]) -> str:
+        """Return the message of a finding that was stored, in the language that is active."""
+        return str(from_columns(stored["message"], stored.get("sentence")))
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the gates of one step find; ``measured_at`` is the moment of the indicators' round."""
+
+    step: Step
+    findings: list[Finding]
+    measured_at: datetime
+
+    @property
+    def failing(self) -> list[Finding]:
+        return [finding for finding in self.findings if finding.verdict != Verdict.PASS]
+
+    def held(self) -> Sentence:
+        """Return why the phase is held, as an operator reads it; one line."""
+        words = {"phase": self.step.phase, "percent": shown(self.step.current)}
+        reasons = [finding.sentence for finding in self.failing]
+        return Sentence("Held phase %(phase)d at %(percent)s %%: %(reasons)s", {**words, "reasons": reasons})
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [finding.as_json() for finding in self.findings]
+
+
+def found(
+    gate: str, is_good: bool, good: Sentence, bad: Sentence, value: float | None = None, unit: str = ""
+) -> Finding:
+    verdict = Verdict.PASS if is_good else Verdict.FAIL
+    return Finding(gate, verdict, good if is_good else bad, value, unit=unit)
