@@ -34,8 +34,8 @@ test-webhook: development ## the receiver, the inbox, MAX's updates, bot command
 test-profile-integration: development ## who answers for a name: cache, direct API, rollout, creating an employee
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
-test-integration: development ## the whole system as processes: started, hurt, walked through, described
-	@exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide $(ARGS)
+test-integration: development ## the whole system: started, hurt, walked through, described; names by every way that people get one
+	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/employees/test_one_name.py $(ARGS)
 
 test-backward-compatibility: development ## the code before a migration beside the one after it, legacy updates, the guide's SQL
 	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \

@@ -153,19 +153,10 @@ def _range(run: BackfillRun) -> tuple[int, int]:
 
 def _fill(run: BackfillRun, terms: Terms, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
     """Name the employees of a range by one UPDATE, which keeps what was there; return the batch's id and the rows."""
+    where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
     rows = [
-        (
-            candidate.id,
-            choice.first_name,
-            choice.last_name,
-            choice.middle_name,
-            str(choice.source),
-            choice.updated_at,
-            choice.max_id,
-        )
-        for candidate, choice in choices(
-            terms, after_id=after_id, until_id=until_id, university_id=run.university_id, is_locked=True
-        )
+        (row.id, name.first_name, name.last_name, name.middle_name, str(name.source), name.updated_at, name.max_id)
+        for row, name in choices(terms, **where, is_locked=True)
     ]
     columns = list(map(list, zip(*rows, strict=True))) or [[]] * 7
     ((batch_id, changed),) = statements.run(_FILL, [*columns, run.pk, after_id, until_id, seen])

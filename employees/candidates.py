@@ -13,6 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import NamedTuple
 
+from django.db import connection
 from django.utils import timezone
 
 from config import statements
@@ -30,13 +31,14 @@ from profiles.name_rule import (
     choose_name,
 )
 from profiles.resolver import policy_at
-from profiles.rollout.decision import Reason, RolloutState, current_state, forget_state, obstacle
+from profiles.rollout.decision import STATE_QUERY, Reason, RolloutState, current_state, obstacle, remember_state
 
 PAGE = 5_000
 
 _SELECT = """
 SELECT e.id, e.phone, e.university_id, e.first_name, e.last_name, e.middle_name, e.profile_source,
-    coalesce(e.max_id, l.user_id), p.first_name, p.last_name, p.user_provided_name, p.last_updated
+    coalesce(e.max_id, l.user_id), coalesce(p.first_name, ''), p.last_name, coalesce(p.user_provided_name, ''),
+    p.last_updated
 FROM employees e
 LEFT JOIN phone_links l ON e.max_id IS NULL AND l.phone = e.phone
 JOIN profile_cache p ON p.user_id = coalesce(e.max_id, l.user_id)
@@ -49,7 +51,7 @@ ORDER BY e.id LIMIT %b::bigint
 
 
 class Candidate(NamedTuple):
-    """An employee and the profile of their MAX id, which may come from the phone's link."""
+    """An employee and, by their MAX id or the phone's link, their profile: one row of the selection."""
 
     id: int
     phone: str
@@ -59,14 +61,15 @@ class Candidate(NamedTuple):
     middle_name: str
     profile_source: str
     max_id: str
-    max_first_name: str | None
+    max_first_name: str
     max_last_name: str | None
-    user_provided_name: str | None
-    profile_updated_at: datetime
+    user_provided_name: str
+    last_updated: datetime
 
     @property
-    def has_name(self) -> bool:
-        return self.profile_source not in (ProfileSource.DEFAULT, ProfileSource.MANUAL)
+    def known(self) -> Known:
+        profile = KnownProfile(self.max_first_name, self.max_last_name, self.user_provided_name, self.last_updated)
+        return Known(self.max_id, profile)
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,11 +86,15 @@ class Terms:
     @classmethod
     def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> Terms:
         """Read the rollout; ``is_fresh`` for work that must not go on for the memo's second after an emergency stop."""
-        if is_fresh:
-            forget_state()
-        state = current_state()
+        state = _fresh_state() if is_fresh else current_state()
         policies = (policy_at(CACHE_FIRST), policy_at(CACHE_PRIMARY))
         return cls(replaces_names, state, obstacle(state, "employee"), *policies, timezone.now())
+
+
+def _fresh_state() -> RolloutState:
+    with connection.cursor() as cursor:
+        cursor.execute(STATE_QUERY)
+        return remember_state(cursor.fetchone())
 
 
 def choices(
@@ -121,19 +128,14 @@ def choose(candidate: Candidate, terms: Terms) -> NameChoice | None:
     if terms.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
     stage, _ = terms.state.place(candidate.phone, candidate.university_id)
-    if candidate.has_name and stage < CACHE_FIRST:
+    is_nameless = candidate.profile_source in (ProfileSource.DEFAULT, ProfileSource.MANUAL)
+    if not is_nameless and stage < CACHE_FIRST:
         return None
     is_api = candidate.profile_source == ProfileSource.API
     # A name that the direct API gave counts as its answer, to be weighed as at a lookup that asked it.
     answer = Found(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
-    profile = KnownProfile(
-        candidate.max_first_name or "",
-        candidate.max_last_name,
-        candidate.user_provided_name or "",
-        candidate.profile_updated_at,
-    )
     policy = terms.cache_primary if stage >= CACHE_PRIMARY and not is_api else terms.cache_first
-    choice = choose_name(Known(candidate.max_id, profile), answer, policy, terms.now)
+    choice = choose_name(candidate.known, answer, policy, terms.now)
     before = (candidate.first_name, candidate.last_name, candidate.profile_source)
     if not choice.is_cached or before == (choice.first_name, choice.last_name, choice.source):
         return None

@@ -105,7 +105,7 @@ def _link(employee: Employee, name: NameChoice) -> None:
 @transaction.atomic
 def refresh(employee_id: int) -> bool:
     """Give an employee the name that the cache has now, as a backfill that replaces names would; return if it did."""
-    terms = Terms.read(replaces_names=True, is_fresh=True)
+    terms = Terms.read(replaces_names=True)
     for _, name in choices(terms, after_id=employee_id - 1, until_id=employee_id, is_locked=True):
         employee = Employee.objects.get(pk=employee_id)
         remember(employee)

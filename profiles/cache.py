@@ -26,6 +26,7 @@ from prometheus_client import Counter
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.models import Profile, ProfileSource
+from profiles.name_rule import is_fresh_at
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
 breaker = Breaker("cache")
@@ -97,7 +98,7 @@ class CachedProfile:
 
     @property
     def is_stale(self) -> bool:
-        return self.last_updated is None or timezone.now() - self.last_updated >= settings.PROFILE_TTL
+        return not is_fresh_at(timezone.now(), self.last_updated, settings.PROFILE_TTL)
 
 
 @dataclass(frozen=True, slots=True)

@@ -142,7 +142,7 @@ def _by_stores(known: Known, policy: Policy, now: datetime) -> NameChoice:
 
 def _judged(profile: KnownProfile, policy: Policy, now: datetime) -> NameReason:
     is_primary = policy.stage >= CACHE_PRIMARY
-    is_fresh = profile.last_updated is not None and now - profile.last_updated < policy.profile_ttl
+    is_fresh = is_fresh_at(now, profile.last_updated, policy.profile_ttl)
     if profile.user_provided_name:
         return NameReason.USER_PROVIDED
     if not (profile.first_name or (is_primary and profile.last_name)):
@@ -152,6 +152,11 @@ def _judged(profile: KnownProfile, policy: Policy, now: datetime) -> NameReason:
     if not profile.first_name or profile.last_name is None:
         return NameReason.PARTIAL
     return NameReason.FRESH if is_fresh else NameReason.STORED
+
+
+def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timedelta) -> bool:
+    """Return whether a name from MAX is young enough to be served."""
+    return last_updated is not None and now - last_updated < profile_ttl
 
 
 def _by_direct_api(known: Known, answer: Answer, now: datetime, reason: NameReason, *, can_ask: bool) -> NameChoice:
