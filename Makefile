@@ -23,7 +23,7 @@ help: ## this list
 		printf '  %-28s %s\n' "$$name" "$$text"; done
 
 run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
-	@exec $(PY) -m config.supervisor
+	@exec $(PY) -m config.dev.supervisor
 
 test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(SHARED_OUT))
@@ -125,7 +125,7 @@ deploy: runtime ## migrate, collect static files, check, then reload the `make r
 	@$(MODE) $(PY) manage.py migrate --no-input
 	@$(MODE) $(PY) manage.py collectstatic --no-input --verbosity 0
 	@$(MODE) $(PY) manage.py check --deploy
-	@$(PY) -m config.console reload
+	@$(PY) -m config.dev.console reload
 
 health: runtime ## one line a component: web, stores, processes, inbox, rollout, alerts
 	@$(MODE) $(PY) manage.py health
@@ -136,7 +136,7 @@ logs: ## follow the logs of DATA_DIR
 	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log
 
 redis-cli: runtime ## a Redis command: make redis-cli ARGS='GET profile:user:test'
-	@$(PY) -m config.console redis
+	@$(PY) -m config.dev.console redis
 
 lock: development ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
 	$(PIP) uv

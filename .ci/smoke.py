@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from config.processes import marked, postgres_of
+from config.dev.processes import marked, postgres_of
 
 _INSTALL_AND_START = 600
 _SECOND_START = 10

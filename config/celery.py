@@ -12,7 +12,7 @@ from celery.signals import (
     worker_ready,
 )
 
-from config import request_id
+from config.lib import request_id
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 

@@ -11,7 +11,7 @@ from rest_framework_simplejwt.serializers import TokenObtainPairSerializer, Toke
 from rest_framework_simplejwt.tokens import Token
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
-from config.throttling import LogInRate
+from config.lib.throttling import LogInRate
 
 
 class LogInSerializer(TokenObtainPairSerializer):

@@ -7,7 +7,6 @@ from urllib.parse import quote
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config import counters
 from config.env import (
     Env,
     boolean,
@@ -23,11 +22,12 @@ from config.env import (
     refuse_weak_production,
     whole,
 )
+from config.lib import metric_files
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
 from config.theme import CONTENT_SECURITY_POLICY, UNFOLD  # noqa: F401 (settings of the admin)
 
-counters.share()
+metric_files.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
@@ -81,15 +81,15 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
-    "config.proxies.ClientAddressMiddleware",
+    "config.lib.proxies.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.csp.PolicyMiddleware",
-    "config.paths.CanonicalPathMiddleware",
-    "config.headers.PrivacyMiddleware",
+    "config.lib.csp.PolicyMiddleware",
+    "config.lib.paths.CanonicalPathMiddleware",
+    "config.lib.headers.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "config.nul.NoNulMiddleware",
+    "config.lib.nul.NoNulMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -214,22 +214,22 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "config.error_pages.without_csrf"
+CSRF_FAILURE_VIEW = "config.lib.error_pages.without_csrf"
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 # The proxy redirects to https, and a POST is never redirected; other names of the domain are not ours to bind.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 REST_FRAMEWORK = {
-    # config.proxies has put the client's address where it belongs.
+    # config.lib.proxies has put the client's address where it belongs.
     "NUM_PROXIES": 0,
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
-    "DEFAULT_PARSER_CLASSES": ["config.parsers.BoundedJSONParser"],
+    "DEFAULT_PARSER_CLASSES": ["config.lib.parsers.BoundedJSONParser"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
-    "DEFAULT_THROTTLE_CLASSES": ["config.throttling.UserRate"],
-    "EXCEPTION_HANDLER": "config.errors.handle",
+    "DEFAULT_THROTTLE_CLASSES": ["config.lib.throttling.UserRate"],
+    "EXCEPTION_HANDLER": "config.lib.errors.handle",
     "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SIMPLE_JWT = {
@@ -255,7 +255,7 @@ AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
 AXES_VERBOSE = False
-AXES_LOCKOUT_CALLABLE = "config.error_pages.locked_out"
+AXES_LOCKOUT_CALLABLE = "config.lib.error_pages.locked_out"
 # Requests a second of one user to one process; 0: no limit.
 API_RATE_LIMIT = whole(env, "API_RATE_LIMIT", 0 if DEBUG else 100)
 # Versions are shown; going back to one would overwrite what came since unseen.
@@ -284,7 +284,7 @@ TIME_ZONE = "UTC"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "config.logs.JsonFormatter"}},
+    "formatters": {"json": {"()": "config.lib.logs.JsonFormatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {

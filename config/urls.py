@@ -5,9 +5,9 @@ from django.views.i18n import set_language
 from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
-from config import errors
+from config.lib import errors
+from config.lib.throttling import as_log_in
 from config.login import LogInView, RefreshView
-from config.throttling import as_log_in
 from employees.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
 
 router = SimpleRouter(trailing_slash=False)
@@ -16,7 +16,7 @@ router.register("employees/batch-jobs", MaxIdJobViewSet, basename="max-id-job")
 router.register("universities", UniversityViewSet, basename="university")
 router.register("profiles", SeenProfileViewSet, basename="profile")
 
-# Written bare: config.paths.CanonicalPathMiddleware serves each path with a trailing slash and under /api/v1 as well.
+# Written bare: CanonicalPathMiddleware serves each path with a trailing slash, and under /api/v1, as well.
 urlpatterns = [
     path("admin/login/", as_log_in(admin.site.login)),
     path("admin/language/", set_language, name="set_language"),
@@ -33,7 +33,7 @@ urlpatterns = [
     path("", RedirectView.as_view(url="/admin/")),
     re_path("", errors.not_found),
 ]
-handler400 = "config.error_pages.bad_request"
-handler403 = "config.error_pages.forbidden"
-handler404 = "config.error_pages.not_found"
-handler500 = "config.error_pages.server_error"
+handler400 = "config.lib.error_pages.bad_request"
+handler403 = "config.lib.error_pages.forbidden"
+handler404 = "config.lib.error_pages.not_found"
+handler500 = "config.lib.error_pages.server_error"

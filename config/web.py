@@ -14,8 +14,8 @@ from config import wsgi
 
 # That has set Django up, which the next ones need.
 # isort: split
-from config import error_pages
-from config.error_pages import LARGEST_BODY
+from config.lib import error_pages
+from config.lib.error_pages import LARGEST_BODY
 from profiles.rollout.heartbeat import pulse
 from webhooks import receiver
 
@@ -30,7 +30,7 @@ _CUT_OFF = receiver.refusal("400 Bad Request", "the body is shorter than announc
 _CHUNK = 64 * 1024
 _IN_MEMORY = 1024 * 1024
 
-# Their number is that of the connections in config.launch.
+# Their number is that of the connections in config.dev.launch.
 _django = ThreadPoolExecutor(64, "django")
 
 pulse.start("web")

@@ -16,7 +16,7 @@ from django.db.models import Count, Max
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
-from config import statements, tracebacks
+from config.lib import sql, tracebacks
 from employees.candidates import Terms, choices
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 from employees.models.backfill import UNDO_FOR
@@ -159,7 +159,7 @@ def _fill(run: BackfillRun, terms: Terms, after_id: int, until_id: int, seen: in
         for row, name in choices(terms, **where, is_locked=True)
     ]
     columns = list(map(list, zip(*rows, strict=True))) or [[]] * 7
-    ((batch_id, changed),) = statements.run(_FILL, [*columns, run.pk, after_id, until_id, seen])
+    ((batch_id, changed),) = sql.run(_FILL, [*columns, run.pk, after_id, until_id, seen])
     return batch_id, changed
 
 

@@ -16,7 +16,6 @@ from typing import NamedTuple
 from django.db import connection
 from django.utils import timezone
 
-from config import statements
 from profiles import names
 from profiles.models import ProfileSource
 from profiles.name_rule import (
@@ -114,7 +113,7 @@ def choices(
     sql = _SELECT + (" FOR UPDATE OF e" if is_locked else "")
     while True:
         conditions = (university_id, university_id, names.UNKNOWN, names.UNKNOWN, terms.replaces_names, PAGE)
-        rows = statements.run(sql, (after_id, until_id, *conditions))
+        rows = sql.run(sql, (after_id, until_id, *conditions))
         for candidate in map(Candidate._make, rows):
             if (choice := choose(candidate, terms)) is not None:
                 yield candidate, choice

@@ -17,7 +17,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.utils.encoders import JSONEncoder
 
-from config.errors import IdempotencyInFlight, IdempotencyMismatch
+from config.lib.errors import IdempotencyInFlight, IdempotencyMismatch
 from employees.models import IdempotentRequest
 from employees.models.idempotency import ABANDONED_AFTER
 

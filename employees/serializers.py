@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
-from config.errors import AlreadyExists
+from config.lib.errors import AlreadyExists
 from employees.access import Scope, scope_of
 from employees.models import Employee, MaxIdJob, Role, University
 from employees.naming import named_employee, rename

@@ -13,8 +13,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
-from config.errors import JobRunning
-from config.paging import Pages
+from config.lib.errors import JobRunning
+from config.lib.pagination import Pages
 from employees.access import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, scope_of
 from employees.idempotency import answered_once
 from employees.models import Employee, MaxIdJob, University

@@ -17,7 +17,9 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 from waffle.models import Switch
 
 from config import headings
-from config.read_only import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.audit_log import LoggedByCode
+from config.lib.messages import Sentence
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring import alert_admin, evidence_admin, people_admin, signature_admin
@@ -26,12 +28,10 @@ from monitoring.gates.results import Finding
 from monitoring.models import Verdict
 from monitoring.screens import words
 from monitoring.screens.access import FORCE
-from profiles.admin_log import LoggedByCode
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import PHASES, Action, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence
 
 __all__ = ["alert_admin", "evidence_admin", "people_admin", "signature_admin"]
 headings.make_once()

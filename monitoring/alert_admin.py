@@ -18,14 +18,14 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
-from config.read_only import ReadOnlyAdmin
+from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.audit_log import ToldAdmin
 from employees.admin import admin_scope
 from monitoring.alerts import answers
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.screens.access import of_everybody
-from profiles import admin_log
-from profiles.admin_log import ToldAdmin
 
 HOURS = [
     (1, gettext_lazy("1 hour")),
@@ -160,7 +160,7 @@ class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
         except answers.AnswerRefused as refusal:
             messages.error(request, str(refusal))
             return
-        admin_log.record(request, admin_log.deed(title, cleaned.get("reason", "")), alert)
+        audit_log.record(request, audit_log.deed(title, cleaned.get("reason", "")), alert)
         messages.success(request, text)
 
     def _possible(self, alert: Alert) -> list[str]:

@@ -11,12 +11,12 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.messages import number
 from monitoring.indicators.models import Round
 from monitoring.models import Signature
 from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import PHASES, Change, Flag
-from profiles.rollout.sentences import number
 
 SIGNED_FOR = timedelta(days=90)
 

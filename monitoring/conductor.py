@@ -10,6 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import ngettext
 
+from config.lib.messages import Sentence, to_columns
 from monitoring import gates, probe, steering
 from monitoring.gates import CHECKS_IN_A_ROW, TRIPWIRE
 from monitoring.gates.results import Judgement
@@ -20,7 +21,6 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Action, OnBreach, Rollout
-from profiles.rollout.sentences import Sentence, to_columns
 
 CONDUCTOR = "conductor"
 KEPT = timedelta(days=30)

@@ -18,7 +18,7 @@ from prometheus_client import REGISTRY, CollectorRegistry, Metric
 from prometheus_client.mmap_dict import MmapedDict
 from prometheus_client.multiprocess import MultiProcessCollector
 
-from config.counters import FOLDER, HOST
+from config.lib.metric_files import FOLDER, HOST
 
 _OWN_FILE = re.compile(rf"(\w+?)_(?:live\w+_)?{re.escape(HOST)}-(\d+)\.db")
 _ARCHIVE = "dead"

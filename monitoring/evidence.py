@@ -13,10 +13,10 @@ from typing import Any
 from django.db.models import Avg, Case, Count, FloatField, QuerySet, Value, When
 from django.utils import timezone
 
+from config.lib.messages import Sentence
 from monitoring.formats import percent_of, thousands
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.rollout.decision import BUCKETS
-from profiles.rollout.sentences import Sentence
 
 # Two-sided 99 percent.
 Z = 2.58

@@ -7,7 +7,7 @@ from typing import ClassVar
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from config.read_only import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin
 from monitoring.models import GateCheck, RoundTrip
 from monitoring.people_admin import OfEverybody
 from profiles.models import Comparison

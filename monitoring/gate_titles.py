@@ -4,8 +4,8 @@ from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from config.lib.messages import Sentence
 from monitoring.indicators.titles import TITLES
-from profiles.rollout.sentences import Sentence
 
 # The gates that ask no more than whether an indicator is within its limit.
 INDICATOR_OF = {

@@ -10,10 +10,10 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from config.lib.messages import from_columns
 from monitoring.alerts.models import Alert, Delivery, Sample
 from monitoring.gate_titles import GATES
 from monitoring.indicators.models import IndicatorReading, Level
-from profiles.rollout.sentences import from_columns
 
 __all__ = [
     "Alert", "Delivery", "GateCheck", "IndicatorReading", "KeptFigure", "Level", "RoundTrip", "Sample", "Signature",

@@ -19,13 +19,13 @@ from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from config.lib.audit_log import LoggedByCode, ToldAdmin
 from employees.admin import admin_scope
 from employees.history.models import EmployeeVersion, UniversityVersion
 from employees.models import BackfillRun, MaxIdJob
 from monitoring.screens import words
 from monitoring.screens.access import of_everybody
 from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
-from profiles.admin_log import LoggedByCode, ToldAdmin
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.models import Change, Plan
 from profiles.tombstones import Erasure

@@ -12,7 +12,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from config import request_id
+from config.lib import request_id
 from monitoring.models import RoundTrip
 from profiles.rollout.decision import is_processing
 from webhooks import receiver

@@ -14,7 +14,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config.errors import JobRunning
+from config.lib.errors import JobRunning
 from monitoring import access, lasting, reports, way_back
 from monitoring.screens.access import FORCE, OPERATE, STOP
 from monitoring.serializers import RolloutSerializer

@@ -10,9 +10,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
+from config.lib.audit_log import ToldAdmin
 from monitoring import checklist
 from monitoring.models import Signature
-from profiles.admin_log import ToldAdmin
 
 
 class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -9,6 +9,7 @@ from typing import Any
 from django.db import OperationalError, ProgrammingError, transaction
 from django.utils import timezone
 
+from config.lib.messages import Said, Sentence, to_columns
 from employees.models import BackfillRun
 from monitoring import gates
 from monitoring.gates.results import Finding
@@ -18,7 +19,6 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy, patient_transaction
 from profiles.rollout.models import PHASES, REASON_LENGTH, Action, Plan, PlanState, Rollout
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Said, Sentence, to_columns
 
 _BACKFILL_PATIENCE_MS = 500
 

@@ -14,10 +14,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib import audit_log
 from monitoring import titles
 from monitoring.models import Signature
 from monitoring.screens import words
-from profiles import admin_log
 from profiles.rollout.models import Change
 from profiles.tombstones import Erasure
 from webhooks.models import RawLook, Replay
@@ -80,7 +80,7 @@ def _name(row: LogEntry) -> str:
 
 def _log(row: LogEntry) -> Entry:
     """Tell in the reader's language what was recorded as a sentence, and what Django's log keeps a code of."""
-    said = admin_log.sentence_of(row)
+    said = audit_log.sentence_of(row)
     # The type's own text names its app too.
     kind = str(row.content_type.name) if row.content_type else ""  # type: ignore[attr-defined]
     if said:
@@ -88,7 +88,7 @@ def _log(row: LogEntry) -> Entry:
         reason = str(said) if row.object_id else ""
         return Entry(row.action_time, str(row.user), "admin", about, reason, row.get_admin_url() or "")
     what = f"{kind}: {_name(row)}" if row.object_id else row.object_repr
-    reason = _("Deleted") if row.is_deletion() else admin_log.change_told(row)
+    reason = _("Deleted") if row.is_deletion() else audit_log.change_told(row)
     return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")
 
 

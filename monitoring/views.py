@@ -13,7 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
-from config import errors
+from config.lib import errors
 from config.postgres.base import patience
 from monitoring import access, lasting, reports
 from monitoring.metrics import exposition

@@ -15,6 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.messages import Sentence
 from employees.models import BackfillRun, RunStatus
 from employees.models.backfill import OPEN
 from monitoring.console import converged
@@ -27,7 +28,6 @@ from profiles.rollout.decision import Reason, decide, forget_state, is_collectin
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Action, Scope
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence
 
 VERIFIED_WITHIN = 4.5
 PROBE_SECONDS = 1.5

@@ -19,14 +19,15 @@ from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.paging import BoundedPaginator
-from config.read_only import ReadOnlyAdmin
-from profiles import admin_log, cache, names
-from profiles.admin_log import ToldAdmin
+from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.audit_log import ToldAdmin
+from config.lib.messages import Sentence
+from config.lib.pagination import BoundedPaginator
+from profiles import cache, names
 from profiles.erasure import erase
 from profiles.identity import user_id_of
 from profiles.models import PhoneLink, Profile, ProfileSource
-from profiles.rollout.sentences import Sentence
 from profiles.sightings import Claim, Sighting
 from profiles.tombstones import Erasure
 
@@ -194,7 +195,7 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
         """Record that links went, and not whose: Django would keep the MAX id."""
         for _link in queryset:
-            admin_log.record(request, Sentence("A person's link to a phone was taken away"), PhoneLink)
+            audit_log.record(request, Sentence("A person's link to a phone was taken away"), PhoneLink)
         return []
 
 

@@ -6,7 +6,7 @@ import re
 
 from django.utils.translation import gettext_noop
 
-from profiles.rollout.sentences import Sentence
+from config.lib.messages import Sentence
 
 T = gettext_noop
 

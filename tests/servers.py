@@ -21,8 +21,8 @@ from signal import SIGCONT, SIGSTOP
 import pytest
 import redis
 
-from config import embedded
-from config.processes import BASE_DIR, Child, marked, outlast, stop
+from config.dev import embedded
+from config.dev.processes import BASE_DIR, Child, marked, outlast, stop
 
 _PREFIX = f"directory-tests-{os.geteuid()}-"
 # Nothing here has to outlive a power cut.

@@ -13,8 +13,8 @@ from django.utils.translation import ngettext
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.paging import BoundedPaginator
-from config.read_only import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.pagination import BoundedPaginator
 from webhooks.filters import ReceivedFilter, TypeFilter
 from webhooks.life import dead_letter_groups, life_of, looks_at, readable
 from webhooks.models import InboxQuerySet, InboxUpdate, RawLook, Repeat, Replay, State

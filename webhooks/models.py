@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from config import statements
+from config.lib import sql
 from profiles import failures
 
 
@@ -62,13 +62,13 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
     def take(self, limit: int) -> list[InboxUpdate]:
         """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
-        rows = statements.run(_TAKE, [timezone.now(), limit])
+        rows = sql.run(_TAKE, [timezone.now(), limit])
         return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
         """Write back, by one statement, what became of updates that this transaction has taken."""
         names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
-        statements.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
+        sql.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
     def replayable(self) -> InboxQuerySet:
         """Those that are finished and whose body is still there."""

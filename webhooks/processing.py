@@ -16,7 +16,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from config import tracebacks
+from config.lib import tracebacks
 from profiles import cache
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing

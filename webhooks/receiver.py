@@ -17,9 +17,9 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter
 
-from config import request_id
-from config.errors import RETRY_AFTER_SECONDS
-from config.errors import body as error_body
+from config.lib import request_id
+from config.lib.errors import RETRY_AFTER_SECONDS
+from config.lib.errors import body as error_body
 from webhooks import counting, updates
 from webhooks.inbox import Arrival
 from webhooks.writer import NotStored, writer

@@ -15,9 +15,9 @@ from django.utils import translation
 from django.utils.http import is_same_domain
 from django.utils.translation import gettext_noop as _
 
+from config.lib.messages import Sentence
 from profiles.max_api import client
 from profiles.max_api.client import MaxError, printable
-from profiles.rollout.sentences import Sentence
 from webhooks.receiver import PATHS
 
 UPDATE_TYPES = (

@@ -17,13 +17,14 @@ from unfold.admin import TabularInline
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
+from config.lib import audit_log
+from config.lib.audit_log import ToldAdmin
 from employees import backfill
 from employees.admin.access import admin_scope
 from employees.admin.backfill_deeds import DEEDS, Deed
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
-from profiles import admin_log, failures
-from profiles.admin_log import ToldAdmin
+from profiles import failures
 
 _STATUS_COLOURS = {
     RunStatus.RUNNING: "info",
@@ -198,7 +199,7 @@ class BackfillRunAdmin(ToldAdmin):
         except DatabaseError as error:
             messages.error(request, _("It failed again: %s") % failures.told(type(error).__name__))
             return
-        admin_log.record(request, admin_log.deed(deed.title, reason), run)
+        audit_log.record(request, audit_log.deed(deed.title, reason), run)
         messages.success(request, text)
 
     def _may(self, request: HttpRequest, deed: Deed) -> bool:

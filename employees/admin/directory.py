@@ -15,7 +15,9 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
-from config.paging import BoundedPaginator
+from config.lib import audit_log
+from config.lib.messages import Sentence
+from config.lib.pagination import BoundedPaginator
 from employees.access import scope_of
 from employees.admin.access import EXPORT, admin_scope
 from employees.admin.formats import FORMATS, ConfirmForm, FileForm, Previews
@@ -27,10 +29,8 @@ from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
 from employees.resources import COLUMNS, EmployeeResource, problems, shorten
 from employees.spreadsheets import Unreadable
-from profiles import admin_log
 from profiles.models import ProfileSource
 from profiles.resolver import resolve
-from profiles.rollout.sentences import Sentence
 
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000
@@ -148,7 +148,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         changed = sum(map(refresh, ids))
         words = {"changed": changed, "count": len(ids)}
         said = Sentence("Names refreshed from the cache: %(changed)d of %(count)d", words)
-        admin_log.record(request, said, Employee)
+        audit_log.record(request, said, Employee)
         text = ngettext("%(n)d name was refreshed", "%(n)d names were refreshed", changed) % {"n": changed}
         kept = ngettext("%(n)d stays as it is", "%(n)d stay as they are", len(ids) - changed) % {
             "n": len(ids) - changed
@@ -222,9 +222,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""
         numbers = {"new": result.totals["new"], "updated": result.totals["update"]}
-        admin_log.record(request, Sentence("Import: %(new)d new, %(updated)d updated", numbers), Employee)
+        audit_log.record(request, Sentence("Import: %(new)d new, %(updated)d updated", numbers), Employee)
 
     def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
         data = super().get_export_data(file_format, request, queryset, **kwargs)
-        admin_log.record(request, Sentence("Export of %(count)d employees", {"count": queryset.count()}), Employee)
+        audit_log.record(request, Sentence("Export of %(count)d employees", {"count": queryset.count()}), Employee)
         return data

@@ -14,7 +14,7 @@ from import_export.tmp_storages import BaseStorage
 from tablib import Dataset
 from unfold.contrib.import_export.forms import ImportForm
 
-from config.error_pages import LARGEST_BODY
+from config.lib.error_pages import LARGEST_BODY
 from employees import spreadsheets
 
 # Half a minute of work; a browser, and the proxy before us, wait no longer.

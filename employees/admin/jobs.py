@@ -4,11 +4,11 @@ from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
-from config.paging import BoundedPaginator
-from config.read_only import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.audit_log import ToldAdmin
+from config.lib.pagination import BoundedPaginator
 from employees.admin.access import admin_scope
 from employees.models import JobStatus, MaxIdJob, Membership, University, UnresolvedName
-from profiles.admin_log import ToldAdmin
 
 _STATUS_COLOURS = {
     JobStatus.PENDING: "default",

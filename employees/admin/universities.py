@@ -7,7 +7,7 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from config.paging import BoundedPaginator
+from config.lib.pagination import BoundedPaginator
 from employees.admin.access import admin_scope
 from employees.admin.versions import VersionedAdmin
 from employees.forms import UniversityForm

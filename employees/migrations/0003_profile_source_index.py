@@ -1,7 +1,7 @@
 from django.db import migrations, models
 
+from config.lib.migration_operations import BuildIndex, Call, Patiently
 from employees import provenance
-from employees.schema import BuildIndex, Call, Patiently
 
 
 class Migration(migrations.Migration):

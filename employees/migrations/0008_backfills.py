@@ -3,7 +3,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-from employees.schema import Patiently
+from config.lib.migration_operations import Patiently
 
 
 class Migration(migrations.Migration):

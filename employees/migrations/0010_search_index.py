@@ -1,8 +1,8 @@
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import migrations
 
+from config.lib.migration_operations import BuildIndex
 from employees.models.directory import SEARCH_TEXT
-from employees.schema import BuildIndex
 
 
 class Migration(migrations.Migration):

@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from employees.schema import BuildIndex
+from config.lib.migration_operations import BuildIndex
 
 
 class Migration(migrations.Migration):

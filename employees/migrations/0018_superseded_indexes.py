@@ -1,6 +1,6 @@
 from django.db import migrations
 
-from employees.schema import DropIndex
+from config.lib.migration_operations import DropIndex
 
 
 class Migration(migrations.Migration):

@@ -1,8 +1,8 @@
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
+from config.lib.migration_operations import Patiently
 from employees.models.directory import CANONICAL_MAX_ID, CANONICAL_PHONE
-from employees.schema import Patiently
 
 
 class Migration(migrations.Migration):

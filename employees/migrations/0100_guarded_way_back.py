@@ -8,8 +8,8 @@ the new migration and this one by another empty migration after it. A test tells
 
 from django.db import migrations
 
+from config.lib.migration_operations import Call
 from employees import provenance
-from employees.schema import Call
 
 
 class Migration(migrations.Migration):

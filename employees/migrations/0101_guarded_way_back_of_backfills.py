@@ -2,8 +2,8 @@
 
 from django.db import migrations
 
+from config.lib.migration_operations import Call
 from employees import provenance
-from employees.schema import Call
 
 
 class Migration(migrations.Migration):

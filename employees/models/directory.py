@@ -11,7 +11,7 @@ from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from config.paging import EXACT, expected
+from config.lib.pagination import EXACT, expected
 from profiles import names, phones
 from profiles.models import ProfileSource
 

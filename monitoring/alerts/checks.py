@@ -6,11 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
+from config.lib.messages import to_columns
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import SENTENCES
 from monitoring.indicators.models import IndicatorReading, Level
 from profiles import failures
-from profiles.rollout.sentences import to_columns
 
 Words = dict[str, Any]
 _LONGEST_WORD = 500

@@ -9,8 +9,8 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from config.lib.messages import UNREADABLE, Sentence
 from monitoring.alerts.kinds import TEXTS, Kind, Severity
-from profiles.rollout.sentences import UNREADABLE, Sentence
 
 RECENT = timedelta(days=30)
 SENTENCES = "sentences"

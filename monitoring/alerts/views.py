@@ -6,7 +6,7 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.paging import Pages
+from config.lib.pagination import Pages
 from monitoring.alerts.models import Alert
 from monitoring.views import ReportView
 

@@ -12,6 +12,7 @@ from decimal import Decimal
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from config.lib.messages import Sentence, from_columns, to_columns
 from monitoring.gate_titles import GATES, INDICATOR_OF, title_sentence
 from monitoring.gates import cohort, progress
 from monitoring.gates.results import Finding, Judgement, Step
@@ -23,7 +24,6 @@ from profiles import failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import PHASES, Flag
 from profiles.rollout.rules import phase_name
-from profiles.rollout.sentences import Sentence, from_columns, to_columns
 
 TRIPWIRE = "tripwire"
 CHECKS_IN_A_ROW = 3

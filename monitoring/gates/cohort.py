@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+from config.lib.messages import Sentence
 from monitoring import evidence
 from monitoring.evidence import UNIVERSITY_SAMPLE
 from monitoring.formats import percent_of, thousands
 from monitoring.gates.results import Finding, Step, found
 from monitoring.models import Verdict
 from profiles.rollout.decision import BUCKETS
-from profiles.rollout.sentences import Sentence
 
 SERVED_WANTED = 5
 # Pages show what the last check found: these are counted over the comparisons of a week.

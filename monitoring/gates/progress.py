@@ -7,12 +7,12 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
+from config.lib.messages import Sentence, listed
 from monitoring.alerts import freshness
 from monitoring.alerts.models import Alert
 from monitoring.gates.results import Finding, Step
 from monitoring.models import Verdict
 from profiles.rollout.models import PHASES, Change, Flag
-from profiles.rollout.sentences import Sentence, listed
 
 REHEARSAL_LASTS = timedelta(days=30)
 

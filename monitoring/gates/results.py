@@ -7,9 +7,9 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
+from config.lib.messages import Sentence, from_columns, to_columns
 from monitoring.models import MESSAGE_LENGTH, Verdict
 from profiles.rollout.rules import shown
-from profiles.rollout.sentences import Sentence, from_columns, to_columns
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,7 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext_noop
 
+from config.lib.messages import Sentence
 from monitoring.evidence import AGREEMENT_WANTED, CONFLICT_ALLOWED, SAMPLE_WANTED
 from monitoring.formats import percent_of, thousands
 from monitoring.indicators import measurements
@@ -21,7 +22,6 @@ from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Source
 from monitoring.indicators.models import Level
 from monitoring.indicators.titles import TITLES
 from profiles.rollout.decision import is_monitored
-from profiles.rollout.sentences import Sentence
 
 LAG_LIMIT_SECONDS = 10.0
 SILENCE_LIMIT = timedelta(minutes=15)

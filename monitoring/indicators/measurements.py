@@ -14,6 +14,7 @@ from django.db import connection
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
+from config.lib.messages import Sentence, listed
 from employees.assessment import unapplied
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
@@ -26,7 +27,6 @@ from profiles import cache, failures
 from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
-from profiles.rollout.sentences import Sentence, listed
 from webhooks import silence, subscription
 from webhooks.models import Backlog, InboxUpdate, State
 

@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
-from profiles.rollout.sentences import Sentence, readable
+from config.lib.messages import Sentence, readable
 
 # Worker rounds come every 30 seconds: four of them missing is no jitter.
 OLD = timedelta(minutes=2)

@@ -11,13 +11,13 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
+from config.lib.messages import Sentence
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.measurements import Measured, Sources
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from profiles import failures
 from profiles.cache import CacheError
 from profiles.max_api.client import MaxError
-from profiles.rollout.sentences import Sentence
 
 # What a step is judged by is at most so old.
 FRESH = timedelta(seconds=10)

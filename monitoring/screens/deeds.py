@@ -17,6 +17,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.messages import Sentence, number
 from employees.access import Scope as Limits
 from employees.admin import admin_scope
 from employees.models import University
@@ -28,7 +29,6 @@ from monitoring.way_back import NotVerified
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence, number
 
 T = gettext_lazy
 # A later step is a slip of the pen, and would wait unseen.

@@ -8,6 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
+from config.lib.messages import Sentence
 from monitoring import way_back
 from monitoring.screens import words
 from monitoring.screens.access import STOP, page, screen
@@ -17,7 +18,6 @@ from profiles.rollout import changes
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Action, Rollout
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence
 
 
 def confirmation() -> str:

@@ -11,15 +11,16 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib import audit_log
+from config.lib.messages import Sentence
 from employees.access import Scope
 from employees.admin import admin_scope
 from employees.models import Employee
 from monitoring import preview
 from monitoring.screens.access import LOOK_UP, page, screen
-from profiles import admin_log, phones
+from profiles import phones
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import Reason
-from profiles.rollout.sentences import Sentence
 
 T = gettext_lazy
 ORDERS: tuple[Promise, ...] = (
@@ -61,11 +62,11 @@ def look_up(request: HttpRequest) -> HttpResponse:
 def _record(request: HttpRequest, found: Found | None) -> None:
     """Record who was looked up by the number of the employee, which outlives an erasure and names nobody."""
     if found and found.employee:
-        admin_log.record(request, Sentence("A person was looked up"), found.employee)
+        audit_log.record(request, Sentence("A person was looked up"), found.employee)
     elif found and found.profile:
-        admin_log.record(request, Sentence("A person who is no employee was looked up"))
+        audit_log.record(request, Sentence("A person who is no employee was looked up"))
     else:
-        admin_log.record(request, Sentence("A person was looked up whom nothing is known of"))
+        audit_log.record(request, Sentence("A person was looked up whom nothing is known of"))
 
 
 def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> Found | None:

@@ -11,13 +11,13 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
+from config.lib import audit_log
+from config.lib.messages import Sentence
 from monitoring.figures import figure, figures
 from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, of_everybody, page, screen
 from monitoring.screens.home import shares, source_counts
-from profiles import admin_log
 from profiles.models import ProfileSource
-from profiles.rollout.sentences import Sentence
 
 UNIVERSITIES_SHOWN = 50
 # Spreadsheets take a cell that begins so for a formula.
@@ -66,7 +66,7 @@ def by_stage(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
 def export(request: HttpRequest) -> HttpResponse:
     """Send the distribution by university as CSV, in UTF-8 with the mark that spreadsheets look for."""
     kept = figure("sources")
-    admin_log.record(request, Sentence("Export of the name sources"))
+    audit_log.record(request, Sentence("Export of the name sources"))
     response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_name(kept.at)}"'
     writer = csv.writer(response)

@@ -12,6 +12,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.messages import number
 from employees.admin import admin_scope
 from monitoring import gates, preview
 from monitoring.screens import words
@@ -22,7 +23,6 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.models import PHASES, Action, Rollout
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import number
 
 PEOPLE_SHOWN = 10
 

@@ -13,11 +13,11 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
+from config.lib.messages import number
 from monitoring.screens.phases import TITLES
 from profiles.rollout.controls import Outcome
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, Action, Change, OnBreach
-from profiles.rollout.sentences import number
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {

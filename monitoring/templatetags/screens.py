@@ -11,11 +11,11 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.messages import number
 from monitoring.screens import words
 from monitoring.screens.charts import day_format
 from profiles import failures
 from profiles.rollout import rules
-from profiles.rollout.sentences import number
 
 register = template.Library()
 T = gettext_lazy

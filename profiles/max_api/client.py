@@ -23,7 +23,7 @@ from requests import codes
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from profiles.rollout.sentences import Sentence
+from config.lib.messages import Sentence
 
 T = TypeVar("T")
 

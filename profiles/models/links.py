@@ -6,7 +6,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 
-from config import statements
+from config.lib import sql
 from profiles.tombstones import Tombstone
 
 # The phone of the latest sharing; at equal times the greater id, so that the order of arrival does not matter.
@@ -26,7 +26,7 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
             latest[link.phone] = link
         if latest:
             rows = [latest[phone] for phone in sorted(latest)]
-            statements.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")])
+            sql.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")])
 
     def user_of(self, phone: str) -> str | None:
         """Return the MAX id of whoever shared this canonical phone as their own, None when nobody did."""

@@ -9,7 +9,7 @@ from django.db.models import Case, Q, Value, When
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from config import statements
+from config.lib import sql
 from profiles import names
 from profiles.sightings import Claim, Sighting, fold
 from profiles.tombstones import Tombstone
@@ -93,7 +93,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         columns += _columns([person.last_name for person in people])
         columns += _columns([person.user_provided_name for person in people])
         columns.append([person.received_at for person in people])
-        return [Profile.from_db(self.db, _FIELDS, row) for row in statements.run(_ABSORB, columns)]
+        return [Profile.from_db(self.db, _FIELDS, row) for row in sql.run(_ABSORB, columns)]
 
     def stats(self) -> dict[str, object]:
         by_source = dict(self.values_list("source").annotate(n=models.Count("*")))

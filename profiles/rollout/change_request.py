@@ -8,10 +8,10 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any, Self
 
+from config.lib.messages import Said, Sentence
 from profiles.rollout import rules
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Action, Flag, Scope
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Said, Sentence
 
 _BY_LENGTH = 150
 

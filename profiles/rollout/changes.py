@@ -19,6 +19,7 @@ from django.dispatch import Signal, receiver
 from django.utils import timezone
 from waffle.models import Switch
 
+from config.lib.messages import Sentence, to_columns
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.controls import Controls, Outcome, flag_as_json, plan_as_json, rule_as_json
@@ -38,7 +39,6 @@ from profiles.rollout.models import (
     flag_saving,
 )
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence, to_columns
 
 RESUMED_SHARE = Decimal(1)
 _LATCH_PATIENCE_MS = 500

@@ -9,10 +9,10 @@ from typing import Any
 
 from waffle.models import Switch
 
+from config.lib.messages import Said, Sentence, to_columns
 from profiles.rollout import rules
 from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Plan, Rollout, Scope
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Said, Sentence, to_columns
 
 
 def is_latched() -> bool:

@@ -8,9 +8,9 @@ from contextlib import contextmanager
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
+from config.lib.messages import Sentence
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence
 
 PATIENCE_MS = 1_500
 

@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from profiles.rollout.sentences import Said, from_columns, number, to_columns
+from config.lib.messages import Said, from_columns, number, to_columns
 
 PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from itertools import product
 from statistics import median, quantiles
 
-from config.processes import Child, stop
+from config.dev.processes import Child, stop
 from tests.bench import wrk
 from tests.bench.report import Report
 from tests.bench.stage import Stage, cpu_seconds

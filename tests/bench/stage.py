@@ -16,10 +16,10 @@ from pathlib import Path
 import psycopg
 import redis
 
-from config import embedded
-from config.launch import Launch
-from config.processes import BASE_DIR, Child, marked, outlast, postgres_of, stop
-from config.supervisor import lay_out
+from config.dev import embedded
+from config.dev.launch import Launch
+from config.dev.processes import BASE_DIR, Child, marked, outlast, postgres_of, stop
+from config.dev.supervisor import lay_out
 from tests.chaos.system import production_environment
 
 _START = 60.0

@@ -16,8 +16,8 @@ from pathlib import Path
 import psycopg
 import redis
 
-from config import embedded
-from config.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
+from config.dev import embedded
+from config.dev.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
 
 _START = 90.0
 _STOP = 20.0
@@ -68,7 +68,7 @@ class System:
         """Return when it is ready; from the main thread, with whose end it would stop."""
         with self.output.open("wb") as output:
             self.supervisor = subprocess.Popen(
-                [sys.executable, "-m", "config.supervisor"],
+                [sys.executable, "-m", "config.dev.supervisor"],
                 cwd=BASE_DIR,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,

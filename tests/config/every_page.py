@@ -15,6 +15,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
+from config.lib.messages import Sentence, to_columns
 from employees import backfill
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import rename
@@ -23,7 +24,6 @@ from monitoring.models import Alert, GateCheck, RoundTrip, Signature
 from monitoring.screens import urls as screens
 from profiles.models import PhoneLink
 from profiles.rollout.models import Heartbeat, Plan, Scope
-from profiles.rollout.sentences import Sentence, to_columns
 from profiles.tombstones import Erasure
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know

@@ -15,7 +15,7 @@ from django.core.checks import run_checks
 from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
-from config.processes import BASE_DIR
+from config.dev.processes import BASE_DIR
 from profiles.rollout.models import PHASES, Flag
 from tests.conftest import Phases
 from tests.servers import FaultyServer, servers

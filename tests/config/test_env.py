@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
+from config.dev.processes import BASE_DIR
 from config.env import (
     GUIDE_SECRET,
     Env,
@@ -24,7 +25,6 @@ from config.env import (
     refuse_weak_production,
     whole,
 )
-from config.processes import BASE_DIR
 
 KEY, SECRET, HOSTS = "secret-key" * 5, "s" * 16, ["example.org"]
 

@@ -5,8 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from config.launch import SERVICES, Launch, tell_commands
-from config.processes import BASE_DIR
+from config.dev.launch import SERVICES, Launch, tell_commands
+from config.dev.processes import BASE_DIR
 
 
 def answer_of(command: str, **environment: str) -> str:
@@ -19,7 +19,7 @@ def answer_of(command: str, **environment: str) -> str:
 def test_it_works(tmp_path: Path) -> None:
     tell_commands(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=True), dict.fromkeys(SERVICES, "x"))
     told = {"DATA_DIR": str(tmp_path), "ENV_FILE": str(tmp_path / "none")}
-    ask = "from config.launch import Launch; print(Launch.from_environment().url)"
+    ask = "from config.dev.launch import Launch; print(Launch.from_environment().url)"
     assert answer_of(ask, **told) == "http://127.0.0.1:8196\n"
 
 

@@ -16,7 +16,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 
-from config.throttling import LogInRate, TokenBuckets, UserRate
+from config.lib.throttling import LogInRate, TokenBuckets, UserRate
 from tests.config.test_error_pages import shown
 
 pytestmark = pytest.mark.django_db
@@ -40,7 +40,7 @@ def user() -> User:
 @pytest.fixture
 def _no_time_passes(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a busy machine thirty requests take long enough for more."""
-    monkeypatch.setattr("config.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
+    monkeypatch.setattr("config.lib.throttling.time", SimpleNamespace(monotonic=lambda: 0.0))
 
 
 def log_in(password: str = "right", **extra: Any) -> Any:  # noqa: S107

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded import free_port
-from config.processes import BASE_DIR
+from config.dev.embedded import free_port
+from config.dev.processes import BASE_DIR
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,7 @@ from rest_framework.test import APIClient
 from rest_framework_simplejwt.tokens import AccessToken
 from schemathesis.specs.openapi import checks
 
-from config.throttling import LogInRate, TokenBuckets
+from config.lib.throttling import LogInRate, TokenBuckets
 from config.wsgi import application
 
 IS_FULL = os.environ.get("FUZZ") == "full"

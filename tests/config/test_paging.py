@@ -7,8 +7,8 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from config import paging
-from config.paging import BoundedPaginator
+from config.lib import pagination
+from config.lib.pagination import BoundedPaginator
 from employees.models import University
 
 
@@ -28,7 +28,7 @@ def test_it_counts_few_exactly(django_assert_num_queries: Callable[[int], Any]) 
 
 @pytest.mark.django_db
 def test_it_estimates_many(monkeypatch: pytest.MonkeyPatch, django_assert_num_queries: Callable[[int], Any]) -> None:
-    monkeypatch.setattr(paging, "EXACT", 20)
+    monkeypatch.setattr(pagination, "EXACT", 20)
     universities(500)
     with django_assert_num_queries(2):
         assert BoundedPaginator(University.objects.order_by("name"), 10).count == pytest.approx(500, rel=0.1)
@@ -38,7 +38,7 @@ def test_it_estimates_many(monkeypatch: pytest.MonkeyPatch, django_assert_num_qu
 
 @pytest.mark.django_db
 def test_nothing_is_expected_of_a_condition_that_nothing_fulfils() -> None:
-    assert paging.expected(University.objects.filter(pk=10**20)) == 0
+    assert pagination.expected(University.objects.filter(pk=10**20)) == 0
     assert BoundedPaginator(University.objects.none(), 10).count == 0
 
 
@@ -53,6 +53,6 @@ def test_a_list_says_that_its_number_is_an_estimate(
     assert "Total: 500" in client.get(path).content.decode()
     assert not re.search(r"\d results?\b", client.get(path).content.decode()), "the whole list has its total below"
     assert re.search(r"\n +176 results", client.get(f"{path}?q=1").content.decode())
-    monkeypatch.setattr(paging, "EXACT", 20)
+    monkeypatch.setattr(pagination, "EXACT", 20)
     assert "Total: about " in client.get(path).content.decode()
     assert re.search(r"about \d+ results", client.get(f"{path}?q=1").content.decode())

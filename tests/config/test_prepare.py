@@ -9,7 +9,7 @@ from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
 from pytest_django.fixtures import Settings
 
-from config import prepare
+from config.dev import prepare
 
 pytestmark = pytest.mark.django_db
 

@@ -14,9 +14,9 @@ from pathlib import Path
 
 import pytest
 
-from config.embedded import free_port
+from config.dev.embedded import free_port
+from config.dev.processes import BASE_DIR
 from config.env import GUIDE_SECRET
-from config.processes import BASE_DIR
 
 GOOD = {
     "SECRET_KEY": secrets.token_urlsafe(64),
@@ -39,7 +39,7 @@ CASES: list[tuple[str, str | None]] = [
     ("ALLOWED_HOSTS", None),
     ("ALLOWED_HOSTS", "*"),
 ]
-LAUNCHERS = {"make run": "config.supervisor", "a container": "config.programs"}
+LAUNCHERS = {"make run": "config.dev.supervisor", "a container": "config.programs"}
 # Both read the same settings: the second is to show that it refuses as well, one variable after the other.
 RUNS = [*(("make run", number) for number in range(len(CASES))), *(("a container", number) for number in (2, 10, 12))]
 
@@ -117,7 +117,7 @@ def test_what_production_wants_is_enough(tmp_path: Path) -> None:
 
 def test_a_taken_port_leaves_no_folder_behind(tmp_path: Path) -> None:
     environment = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "DATA_DIR": str(tmp_path / "data")}
-    command = [sys.executable, "-m", "config.supervisor"]
+    command = [sys.executable, "-m", "config.dev.supervisor"]
     with socket.create_server(("127.0.0.1", 0)) as taken:
         environment["PORT"] = port = str(taken.getsockname()[1])
         done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=False)  # noqa: S603

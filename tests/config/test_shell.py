@@ -5,12 +5,12 @@ import os
 
 import pytest
 
-from config import shell
+from config.lib import shell_user
 
 
 def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(getpass, "getuser", lambda: "maria")
-    assert (shell.login(), shell.user()) == ("maria", "maria (manage.py)")
+    assert (shell_user.login(), shell_user.user()) == ("maria", "maria (manage.py)")
 
 
 @pytest.mark.parametrize("error", [KeyError, OSError])
@@ -21,4 +21,4 @@ def test_a_user_without_a_name_is_a_number(monkeypatch: pytest.MonkeyPatch, erro
         raise error
 
     monkeypatch.setattr(getpass, "getuser", nobody)
-    assert shell.login() == f"uid {os.getuid()}"
+    assert shell_user.login() == f"uid {os.getuid()}"

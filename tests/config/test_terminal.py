@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
-from config.launch import Launch
-from config.terminal import show_ready
+from config.dev.launch import Launch
+from config.dev.terminal import show_ready
 
 
 def pasted(capsys: pytest.CaptureFixture[str], **environment: str) -> list[list[str]]:

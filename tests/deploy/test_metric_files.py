@@ -6,7 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from config.processes import BASE_DIR
+from config.dev.processes import BASE_DIR
 
 
 def test_the_files_are_named_by_host_and_process(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ import pytest
 from django.core.management import get_commands
 from prometheus_client.parser import text_string_to_metric_families
 
-from config.processes import BASE_DIR
+from config.dev.processes import BASE_DIR
 from employees.models import Employee, University
 from monitoring.alerts.kinds import Kind
 from monitoring.metrics import exposition

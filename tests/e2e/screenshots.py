@@ -20,7 +20,7 @@ from django.utils import timezone, translation
 from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
-from config import error_pages
+from config.lib import error_pages
 from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import Pulse
 from profiles.rollout.models import Plan, Rollout

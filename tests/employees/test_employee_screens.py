@@ -11,10 +11,10 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
+from config.lib.audit_log import sentence_of
 from employees import backfill
 from employees.history.models import EmployeeVersion, UniversityVersion, backfilled
 from employees.models import BackfillRun, Employee, RunStatus, University
-from profiles.admin_log import sentence_of
 from tests.profiles.people import know
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]

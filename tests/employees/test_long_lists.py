@@ -7,7 +7,6 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
-from config import paging
 from employees.admin import versions
 from employees.models import Employee, University
 from employees.models import directory as directory_module

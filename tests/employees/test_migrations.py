@@ -16,7 +16,8 @@ from django.core.management import call_command
 from django.db import connection
 from pytest_django.fixtures import Settings
 
-from employees import provenance, schema
+from config.lib import migration_operations
+from employees import provenance
 from tests.employees.conftest import FEW, ROWS
 
 LONGEST_STALL_MS = 150
@@ -117,7 +118,7 @@ def test_it_works_under_load(people: None) -> None:
     *others, longest = sorted(stalls.values())
     assert others[-1] <= LONGEST_STALL_MS, stalls
     # One lock may have been waited for in vain.
-    assert longest <= schema.LOCK_TIMEOUT_MS + LONGEST_STALL_MS, stalls
+    assert longest <= migration_operations.LOCK_TIMEOUT_MS + LONGEST_STALL_MS, stalls
     assert table_file() == file, "the table was rewritten"
     assert int(str(sources()[0][1])) >= int(str(named[0][1])) + created
 
@@ -134,7 +135,7 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
             time.sleep(1.2)
             assert migrating.is_alive(), "the reader was to be waited for"
         migrating.join()
-        assert client.mark()[1] <= schema.LOCK_TIMEOUT_MS + LONGEST_STALL_MS
+        assert client.mark()[1] <= migration_operations.LOCK_TIMEOUT_MS + LONGEST_STALL_MS
         client.process.terminate()
     assert run("SELECT count(*) FROM information_schema.columns WHERE column_name = 'profile_source'") != [(0,)]
 

@@ -14,8 +14,8 @@ import time
 from functools import partial
 from pathlib import Path
 
-from config import embedded
-from config.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
+from config.dev import embedded
+from config.dev.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
 
 _START_SECONDS = 120
 _BLOCK_SECONDS = 120
@@ -72,7 +72,7 @@ class Trial:
     def start_in_background(self) -> None:
         """Do what `make run` does in a terminal of its own; return when it is ready."""
         with (self.folder / "output").open("w") as output:
-            supervisor = self._start([sys.executable, "-m", "config.supervisor"], stdout=output.fileno())
+            supervisor = self._start([sys.executable, "-m", "config.dev.supervisor"], stdout=output.fileno())
         deadline = time.monotonic() + _START_SECONDS
         while "Ready." not in (said := (self.folder / "output").read_text()):
             if supervisor.poll() is not None or time.monotonic() > deadline:

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from config import shell
+from config.lib import shell_user
 from monitoring import gates
 from monitoring.alerts import outbox, watch
 from monitoring.alerts.answers import AnswerRefused, acknowledge, mute, unmute
@@ -223,11 +223,11 @@ def test_the_commands(superadmin: User) -> None:
 
 def test_who_answers_is_the_shells_user_where_we_know_it(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     alert = fire()
-    monkeypatch.setattr(shell, "login", lambda: "uid 10001")
+    monkeypatch.setattr(shell_user, "login", lambda: "uid 10001")
     with pytest.raises(CommandError, match="There is no user uid 10001: name who answers by --by LOGIN"):
         run("alerts", "acknowledge", str(alert.pk))
     assert not Alert.objects.exclude(acknowledged_at=None).exists()
-    monkeypatch.setattr(shell, "login", lambda: "root")
+    monkeypatch.setattr(shell_user, "login", lambda: "root")
     assert "acknowledged by root" in run("alerts", "acknowledge", str(alert.pk))
 
 

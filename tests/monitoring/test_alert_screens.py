@@ -9,9 +9,9 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
+from config.lib.audit_log import sentence_of
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.models import Alert
-from profiles.admin_log import sentence_of
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/monitoring/alert/"

@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.logs import JsonFormatter
+from config.lib.logs import JsonFormatter
 from employees import backfill
 from employees.models import Employee, University
 from employees.tasks import retry_unresolved

@@ -12,7 +12,7 @@ from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
-from config.processes import BASE_DIR
+from config.dev.processes import BASE_DIR
 from monitoring.counters import counted
 from monitoring.indicators import rounds
 from tests.profiles.people import know

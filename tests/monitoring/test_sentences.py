@@ -15,6 +15,7 @@ from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
+from config.lib.messages import Sentence, from_columns, listed, to_columns
 from monitoring import conductor, gates, steering
 from monitoring.alerts import watch
 from monitoring.alerts.models import Alert
@@ -27,7 +28,6 @@ from profiles import cache
 from profiles.rollout.controls import Controls
 from profiles.rollout.models import Change, Flag, Plan, Rollout
 from profiles.rollout.rules import ChangeRefused
-from profiles.rollout.sentences import Sentence, from_columns, listed, to_columns
 from tests.config.catalogue import CATALOGUE, messages
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared

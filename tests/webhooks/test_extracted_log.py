@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.logs import JsonFormatter
+from config.lib.logs import JsonFormatter
 from profiles.models import Profile
 from tests.webhooks.sending import send
 from webhooks.models import InboxUpdate

@@ -10,7 +10,7 @@ import time_machine
 from django.db import DataError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
-from config import tracebacks
+from config.lib import tracebacks
 from profiles.models import Profile
 from tests.webhooks.sending import send
 from webhooks import updates

@@ -11,8 +11,8 @@ from django.contrib.auth.models import AbstractBaseUser
 from django.core.management.base import BaseCommand, CommandError
 from django.utils import timezone
 
-from config import shell
 from config.env import parse_duration
+from config.lib import shell_user
 from monitoring import console
 from monitoring.alerts import answers
 from monitoring.alerts.models import RECENT, Alert
@@ -92,7 +92,7 @@ def _as_json(alerts: Any) -> str:
 
 def _user(login: str | None) -> AbstractBaseUser:
     """Return the user of this login, without one the shell's: who answers is asked about it later."""
-    login, hint = (login, "") if login else (shell.login(), ": name who answers by --by LOGIN")
+    login, hint = (login, "") if login else (shell_user.login(), ": name who answers by --by LOGIN")
     user = get_user_model().objects.filter(username=login).first()
     if user is None:
         raise CommandError(f"There is no user {login}{hint}")

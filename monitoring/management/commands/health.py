@@ -12,8 +12,8 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-from config import console
-from config.launch import Launch
+from config.dev import console
+from config.dev.launch import Launch
 from monitoring.alerts.freshness import is_fresh
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert

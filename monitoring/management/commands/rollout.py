@@ -14,8 +14,8 @@ from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
 
-from config import shell
 from config.env import parse_duration
+from config.lib import shell_user
 from employees.models import BackfillRun, RunStatus, University
 from monitoring import conductor, console, evidence, preview, probe
 from profiles import phones
@@ -208,7 +208,7 @@ def request_of(action: Action, options: Mapping[str, Any], **what: Any) -> Chang
     return ChangeRequest.of(
         action,
         Source.COMMAND,
-        by=options.get("by") or shell.login(),
+        by=options.get("by") or shell_user.login(),
         reason=options["reason"],
         expected_revision=options.get("expect_revision"),
         is_dry_run=options["dry_run"],

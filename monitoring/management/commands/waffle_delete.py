@@ -8,11 +8,11 @@ from django.core.management.base import CommandError
 from django.db import transaction
 from waffle.management.commands import waffle_delete
 
-from config import shell
+from config.lib import shell_user
+from config.lib.messages import Sentence
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Action, Flag
-from profiles.rollout.sentences import Sentence
 
 _OURS = {*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP}
 
@@ -27,6 +27,6 @@ class Command(waffle_delete.Command):
         reason = Sentence("Deleted without a reason")
         with transaction.atomic():
             for flag in Flag.objects.filter(name__in=options["flag_names"] or ()):
-                by = shell.login()
+                by = shell_user.login()
                 changes.apply(ChangeRequest.of(Action.DELETE, Source.COMMAND, by=by, reason=reason, flag=flag))
             super().handle(*args, **options)

@@ -6,7 +6,7 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from config import shell
+from config.lib import shell_user
 from profiles import erasure
 from profiles.identity import user_id_of
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
         else:
             # The table tells what the log's line would, amid it.
             with _without_events():
-                counts = erasure.erase(user_id, by=shell.user(), reason=reason.strip()[:500])
+                counts = erasure.erase(user_id, by=shell_user.user(), reason=reason.strip()[:500])
         width = max(map(len, counts), default=0)
         for table, count in sorted(counts.items()):
             self.stdout.write(f"{table:{width}}{count:>8}")

@@ -8,13 +8,13 @@ from django.test import Client
 from django.utils import timezone, translation
 from waffle.models import Switch
 
+from config.lib.messages import Sentence
 from monitoring.gates.results import Finding
 from monitoring.models import Signature, Verdict
 from monitoring.screens import charts
 from monitoring.screens.phases import Condition
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
-from profiles.rollout.sentences import Sentence
 from tests.config.test_russian_pages import Visible
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared

@@ -5,7 +5,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
-from config import shell
+from config.lib import shell_user
 from webhooks import updates
 from webhooks.models import InboxUpdate, State
 from webhooks.replays import outlook
@@ -49,7 +49,7 @@ class Command(BaseCommand):
         if dry_run or not expected.replayable:
             return
         with transaction.atomic():
-            count = selected.replay(by=shell.user(), reason=reason[:500], selection=_written(given)[:500])
+            count = selected.replay(by=shell_user.user(), reason=reason[:500], selection=_written(given)[:500])
         self.stdout.write(f"put back into the queue: {count}")
 
 

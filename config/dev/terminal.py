@@ -9,7 +9,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-from config.launch import Launch
+from config.dev.launch import Launch
 
 _READY = """
 Ready.

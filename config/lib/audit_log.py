@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
-from profiles.rollout.sentences import Sentence, readable, to_columns
+from config.lib.messages import Sentence, readable, to_columns
 
 _SAID = "said"
 _LENGTH = 200

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
-BASE_DIR = Path(__file__).resolve().parent.parent
+BASE_DIR = Path(__file__).resolve().parents[2]
 # In the environment of everything that is started for a DATA_DIR, and of nothing else.
 MARK = "SUPERVISED_DATA_DIR"
 

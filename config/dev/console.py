@@ -14,9 +14,9 @@ import redis
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from config.dev.launch import Launch, StartError
+from config.dev.supervisor import claim
 from config.env import redis_url
-from config.launch import Launch, StartError
-from config.supervisor import claim
 
 
 def redis_command(launch: Launch) -> str:

@@ -2,7 +2,7 @@ from collections.abc import Callable
 
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, QueryDict
 
-from config import error_pages
+from config.lib import error_pages
 
 
 class NoNulMiddleware:

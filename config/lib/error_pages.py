@@ -1,4 +1,4 @@
-"""What people see in the admin where something is refused or breaks; programs read config.errors' JSON."""
+"""What people see in the admin where something is refused or breaks; programs read config.lib.errors' JSON."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from django.http import HttpRequest, HttpResponse
 from django.template.loader import render_to_string
 from django.utils import translation
 
-from config import errors
+from config.lib import errors
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment

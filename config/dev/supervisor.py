@@ -18,10 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from config.embedded import Unavailable, socket_path
-from config.launch import SERVICES, Launch, StartError, tell_commands
-from config.processes import Child, die_with_parent, marked, outlast, postgres_of, stop
-from config.terminal import Terminal, say, show_ready
+from config.dev.embedded import Unavailable, socket_path
+from config.dev.launch import SERVICES, Launch, StartError, tell_commands
+from config.dev.processes import Child, die_with_parent, marked, outlast, postgres_of, stop
+from config.dev.terminal import Terminal, say, show_ready
 
 # Seconds: the whole stop stays under 15.
 _STOP_APPLICATION = 12.0
@@ -118,7 +118,7 @@ class Supervisor:
 
     def prepare(self, env: dict[str, str]) -> dict[str, Any]:
         login = {name: text for name, text in self.launch.environment.items() if name.startswith("DJANGO_SUPERUSER_")}
-        command = [sys.executable, "-m", "config.prepare"]
+        command = [sys.executable, "-m", "config.dev.prepare"]
         output = self.run_to_end(
             Child("prepare", command, {**env, **login}, self.launch.log("prepare")), _MIGRATIONS_TAKE
         )

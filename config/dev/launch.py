@@ -8,8 +8,8 @@ from pathlib import Path
 
 from environ import Env
 
-from config import embedded
-from config.processes import BASE_DIR, MARK, Child
+from config.dev import embedded
+from config.dev.processes import BASE_DIR, MARK, Child
 from config.programs import commands
 
 # A web worker's threads keep a connection each (config.web); the others and a person with psql need some too.

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from django.conf import settings
 from rest_framework.throttling import BaseThrottle
 
-from config.error_pages import too_many_log_ins
+from config.lib.error_pages import too_many_log_ins
 
 if TYPE_CHECKING:
     from collections.abc import Callable
