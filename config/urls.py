@@ -8,7 +8,7 @@ from rest_framework.routers import SimpleRouter
 from config.lib import errors
 from config.lib.throttling import as_log_in
 from config.login import LogInView, RefreshView
-from employees.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
+from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
 
 router = SimpleRouter(trailing_slash=False)
 router.register("employees", EmployeeViewSet, basename="employee")

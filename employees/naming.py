@@ -7,7 +7,7 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
-from employees.candidates import Terms, choices, middle_name
+from employees.backfill.candidates import Terms, choices, middle_name
 from employees.history.models import remember
 from employees.models import Employee, UnresolvedName
 from employees.models.jobs import FIRST_RETRY

@@ -20,8 +20,8 @@ from django.db.migrations.recorder import MigrationRecorder
 from psycopg import sql
 
 from employees.models import BackfillRun, RunStatus
-from profiles.rollout.controls import Controls
 from profiles.rollout.models import Rollout
+from profiles.rollout.rollout_settings import Controls
 from profiles.rollout.rules import phase_number, shown
 
 COLUMNS = ("employees", "0002_profile_source_columns")

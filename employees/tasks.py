@@ -4,7 +4,8 @@ import time
 
 from celery import shared_task
 
-from employees import backfill, max_ids, unresolved
+from employees import late_names, max_id_search
+from employees.backfill import batches
 from employees.models import IdempotentRequest
 
 SLICE_SECONDS = 4.0
@@ -13,13 +14,13 @@ SLICE_SECONDS = 4.0
 @shared_task(ignore_result=True)
 def work_on_jobs() -> None:
     until = time.monotonic() + SLICE_SECONDS
-    max_ids.work_on(until)
-    backfill.work_on_open_run(until)
+    max_id_search.work_on(until)
+    batches.work_on_open_run(until)
 
 
 @shared_task(ignore_result=True)
 def retry_unresolved() -> int:
-    return unresolved.retry_due(time.monotonic() + SLICE_SECONDS)
+    return late_names.retry_due(time.monotonic() + SLICE_SECONDS)
 
 
 @shared_task(ignore_result=True)
@@ -29,4 +30,4 @@ def forget_idempotent_requests() -> int:
 
 @shared_task(ignore_result=True)
 def forget_prior_values() -> int:
-    return backfill.forget_prior_values()
+    return batches.forget_prior_values()

@@ -16,7 +16,7 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
-from employees import backfill
+from employees.backfill import batches
 from monitoring import kept
 from monitoring.models import KeptFigure
 from profiles import cache
@@ -93,7 +93,7 @@ def count(name: str) -> list[dict[str, Any]]:
     """Count the whole tables now, however long it takes."""
     if name == "to_backfill":
         columns = ("university", "now", "then", "count")
-        return [dict(zip(columns, row, strict=True)) for row in backfill.preview()]
+        return [dict(zip(columns, row, strict=True)) for row in batches.preview()]
     now = timezone.now()
     with connection.cursor() as cursor:
         cursor.execute(_STATEMENTS[name], {"now": now, "stale_at": now - settings.PROFILE_TTL})

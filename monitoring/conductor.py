@@ -18,9 +18,9 @@ from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Action, OnBreach, Rollout
+from profiles.rollout.rollout_settings import Controls
 
 CONDUCTOR = "conductor"
 KEPT = timedelta(days=30)

@@ -25,9 +25,9 @@ from monitoring.models import Verdict
 from monitoring.preview import Preview
 from profiles.phones import masked
 from profiles.rollout import changes, rules
-from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
+from profiles.rollout.rollout_settings import Controls, Outcome
 from profiles.rollout.rules import ChangeRefused
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.INCONCLUSIVE: "yellow", Verdict.ERROR: "magenta"}

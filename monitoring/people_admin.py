@@ -1,6 +1,6 @@
 """Users and groups in the theme's dress, with permissions in the reader's language; the scope of people's data.
 
-Neither profiles nor updates know of universities: here they are kept to those whom employees.access lets.
+Neither profiles nor updates know of universities: here they are kept to those whom employees.accounts lets.
 """
 
 from functools import reduce
@@ -27,9 +27,9 @@ from monitoring.screens import words
 from monitoring.screens.access import of_everybody
 from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.models import PhoneLink, Profile
+from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change, Plan
-from profiles.tombstones import Erasure
-from webhooks.admin import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
+from webhooks.admin.inbox import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
 
 admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, RawLook, Repeat, Replay])

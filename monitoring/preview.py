@@ -18,11 +18,11 @@ from employees.models import Employee
 from monitoring.figures import LOOKED_UP_WITHIN, RUNGS, figure
 from profiles import cache, failures
 from profiles.cache import CachedProfile
+from profiles.lookup import look_up, policy_at
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, ProfileSource
 from profiles.name_rule import Answer, Found, NameChoice, NoAnswer
-from profiles.resolver import look_up, policy_at
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag, Scope
 

@@ -16,9 +16,9 @@ from config.lib import request_id
 from monitoring.models import RoundTrip
 from profiles.rollout.decision import is_processing
 from webhooks import receiver
+from webhooks.delivery_watchdog import SYNTHETIC
 from webhooks.models import InboxUpdate, State
-from webhooks.silence import SYNTHETIC
-from webhooks.updates import repeat_keys
+from webhooks.payloads import repeat_keys
 
 PATIENCE_SECONDS = 5.0
 # A type that MAX does not have: it names nobody, so nothing of it ends in the cache.

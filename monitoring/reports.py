@@ -13,9 +13,9 @@ from monitoring import advice, census, traffic
 from monitoring.counters import counted
 from profiles import cache
 from profiles.models import ProfileSource
-from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import PHASES, Rollout
+from profiles.rollout.rollout_settings import Controls
 from webhooks.models import State
 
 PERIODS = {

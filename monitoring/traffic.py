@@ -19,7 +19,7 @@ from django.db import connection, transaction
 from django.utils import timezone
 
 from monitoring.models import Span, Traffic
-from webhooks import updates
+from webhooks import payloads
 from webhooks.models import OTHER, State
 
 MINUTE = timedelta(minutes=1)
@@ -162,7 +162,7 @@ class Counts:
             self.repeats += n
             return
         self.states[kind] += n
-        self.types[updates.type_of({"update_type": update_type})] += n
+        self.types[payloads.type_of({"update_type": update_type})] += n
         if kind in FAILED:
             self.reasons[reason] += n
 

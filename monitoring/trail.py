@@ -18,8 +18,8 @@ from config.lib import audit_log
 from monitoring import titles
 from monitoring.models import Signature
 from monitoring.screens import words
+from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change
-from profiles.tombstones import Erasure
 from webhooks.models import RawLook, Replay
 
 

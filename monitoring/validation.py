@@ -24,11 +24,11 @@ from employees.naming import named_employee
 from monitoring import probe, reports
 from monitoring.indicators import rounds
 from profiles import cache, failures
+from profiles.lookup import resolve
 from profiles.models import PhoneLink, Profile, ProfileSource
-from profiles.resolver import resolve
 from profiles.rollout.decision import decide, is_collecting, is_monitored, is_processing
 from webhooks.models import InboxUpdate, Repeat, State
-from webhooks.updates import repeat_keys
+from webhooks.payloads import repeat_keys
 
 FIRST_NAME, LAST_NAME = "Synthetic", "Validation"
 # Above every id that MAX has given so far, within int64.

@@ -19,9 +19,9 @@ from config.lib.messages import Sentence
 from employees.models import BackfillRun, RunStatus
 from employees.models.backfill import OPEN
 from monitoring.console import converged
+from profiles.lookup import resolve
 from profiles.models import ProfileSource
 from profiles.name_rule import NameChoice
-from profiles.resolver import resolve
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing

@@ -26,10 +26,10 @@ from config.lib.messages import Sentence
 from config.lib.pagination import BoundedPaginator
 from profiles import cache, names
 from profiles.erasure import erase
-from profiles.identity import user_id_of
+from profiles.merge import Claim, Sighting
 from profiles.models import PhoneLink, Profile, ProfileSource
-from profiles.sightings import Claim, Sighting
-from profiles.tombstones import Erasure
+from profiles.models.tombstones import Erasure
+from profiles.user_ids import user_id_of
 
 _NAMES = ("first_name", "last_name", "user_provided_name")
 

@@ -20,7 +20,7 @@ from django.utils import timezone
 from profiles import cache
 from profiles.comparison import hash_of as hash_of_phone
 from profiles.models import Comparison, DirectAnswer, PhoneLink, Profile, WaitingComparison
-from profiles.tombstones import Erasure, Tombstone, hash_of
+from profiles.models.tombstones import Erasure, Tombstone, hash_of
 
 # Longer than a request may take that has read the profile before it was gone.
 ONCE_MORE_AFTER = timedelta(minutes=1)

@@ -25,8 +25,8 @@ from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
 from tests.emptying import instead_of_flush, remember_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
-from webhooks.wakeup import waker
-from webhooks.writer import writer
+from webhooks.group_commit import writer
+from webhooks.notify import waker
 
 Phases = Callable[..., None]
 

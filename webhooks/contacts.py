@@ -8,7 +8,7 @@ from typing import Any
 from django.conf import settings
 
 from profiles import phones
-from profiles.identity import user_id_of
+from profiles.user_ids import user_id_of
 
 _PHONE_LINE = re.compile(r"^(?:item\d+\.)?TEL[^:\r\n]*:(?:tel:)?([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 

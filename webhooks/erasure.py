@@ -10,10 +10,10 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from profiles.erasure import Person, person_erased
-from profiles.identity import user_id_of
-from webhooks import updates
+from profiles.user_ids import user_id_of
+from webhooks import payloads
 from webhooks.models import InboxUpdate, State
-from webhooks.updates import MalformedUpdate
+from webhooks.payloads import MalformedUpdate
 
 # The plain search passes over nearly all; the pattern then tells a whole word from digits in the middle of others.
 _WITH_ANY_OF = """
@@ -54,7 +54,7 @@ def _tells_of(update: InboxUpdate, person: Person) -> bool:
     if update.user_id == person.user_id or any(phone.lstrip("+").encode() in body for phone in person.phones):
         return True
     try:
-        return _holds(updates.parse(body), person.user_id)
+        return _holds(payloads.parse(body), person.user_id)
     except MalformedUpdate:
         return True
 
@@ -83,6 +83,6 @@ def _is_id(value: object, user_id: str) -> bool:
 def _sender(update: InboxUpdate) -> str:
     """Return whose update it is; ``""`` where that cannot be told, so that nobody would lose by its end."""
     try:
-        return updates.read(updates.parse_stored(bytes(update.body or b"")), update.received_at).user_id
+        return payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at).user_id
     except MalformedUpdate:
         return ""

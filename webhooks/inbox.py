@@ -15,7 +15,7 @@ from django.db import connection
 from psycopg import generators
 from psycopg.pq import ExecStatus, Format
 
-from webhooks import counting
+from webhooks import metrics
 
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
@@ -169,7 +169,7 @@ def _without_recent(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> li
 
 
 def _count_repeats(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None:
-    counting.count_arrivals([repeat.update_type for repeat in repeats], "duplicate")
+    metrics.count_arrivals([repeat.update_type for repeat in repeats], "duplicate")
     keys = [repeat.dedup_key for repeat in repeats]
     first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
     conflicts = [_differs(first_bodies.get(repeat.dedup_key), repeat.body) for repeat in repeats]

@@ -18,10 +18,10 @@ from django.utils import timezone
 
 from config.lib import tracebacks
 from profiles import cache
+from profiles.merge import Sighting
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing
-from profiles.sightings import Sighting
-from webhooks import counting, updates
+from webhooks import metrics, payloads
 from webhooks.models import InboxUpdate, State
 
 logger = logging.getLogger(__name__)
@@ -69,7 +69,7 @@ class Batch:
         """Work the batch off, and tell what was extracted once it is committed."""
         with transaction.atomic():
             self._work_off()
-        counting.count(self.updates, time.time())
+        metrics.count(self.updates, time.time())
         for update, sighting in self.extracted:
             logger.info("profile extracted", extra=_extracted(update, sighting))
 
@@ -106,13 +106,13 @@ class Batch:
         cache.write_through(changed)
 
 
-def interpret(update: InboxUpdate) -> updates.Reading:
+def interpret(update: InboxUpdate) -> payloads.Reading:
     """Read one update and set its state; one without a person is done like any other."""
     try:
-        reading = updates.read(updates.parse_stored(bytes(update.body or b"")), update.received_at)
-    except updates.MalformedUpdate as error:
+        reading = payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at)
+    except payloads.MalformedUpdate as error:
         update.state, update.reason = State.QUARANTINED, str(error)
-        return updates.Reading("")
+        return payloads.Reading("")
     update.state, update.reason, update.user_id = State.DONE, "", reading.user_id
     update.has_names = reading.sighting is not None
     return reading
@@ -137,7 +137,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
     else:
-        counting.count_arrivals([update.update_type], "failed")
+        metrics.count_arrivals([update.update_type], "failed")
         same_try.update(
             state=State.DEAD, reason=type(error).__name__, error=trace, tries=tries, finished_at=timezone.now()
         )

@@ -20,9 +20,9 @@ from prometheus_client import Counter
 from config.lib import request_id
 from config.lib.errors import RETRY_AFTER_SECONDS
 from config.lib.errors import body as error_body
-from webhooks import counting, updates
+from webhooks import metrics, payloads
+from webhooks.group_commit import NotStored, writer
 from webhooks.inbox import Arrival
-from webhooks.writer import NotStored, writer
 
 if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
@@ -130,19 +130,19 @@ def _store(body: bytes) -> Answer:
     except NotStored:
         return NOT_STORED
     if any(arrival.reason for arrival in arrivals):
-        counting.count_arrivals([arrival.update_type for arrival in arrivals if arrival.reason], "failed")
+        metrics.count_arrivals([arrival.update_type for arrival in arrivals if arrival.reason], "failed")
     return OK
 
 
 def arrivals_in(body: bytes, received_at: datetime, delivery: str = "") -> list[Arrival]:
     """Return the rows that a body becomes: one an update, or one quarantined whole; ``delivery`` is a request id."""
     try:
-        unwrapped = updates.unwrap(body)
-    except updates.MalformedUpdate as error:
+        unwrapped = payloads.unwrap(body)
+    except payloads.MalformedUpdate as error:
         return [_arrival({}, body, received_at, delivery, str(error))]
     return [_arrival(update, own_body, received_at, delivery) for own_body, update in unwrapped]
 
 
 def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, delivery: str, reason: str = "") -> Arrival:
-    key, earlier_key = updates.repeat_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, updates.type_of(update), reason, received_at, delivery)
+    key, earlier_key = payloads.repeat_keys(update, body, received_at)
+    return Arrival(key, earlier_key, body, payloads.type_of(update), reason, received_at, delivery)

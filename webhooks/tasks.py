@@ -4,14 +4,14 @@ from celery import shared_task
 from django.conf import settings
 
 from profiles.max_api.client import MaxError
-from webhooks import pruning, subscription
+from webhooks import retention, subscription
 
 logger = logging.getLogger(__name__)
 
 
 @shared_task(ignore_result=True)
 def prune_inbox() -> None:
-    pruned = pruning.prune()
+    pruned = retention.prune()
     if any(pruned):
         logger.info("inbox pruned", extra={"event": "inbox_pruned", **pruned._asdict()})
 

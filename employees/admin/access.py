@@ -2,7 +2,7 @@ from dataclasses import replace
 
 from django.http import HttpRequest
 
-from employees.access import Group, Scope, scope_of
+from employees.accounts import Group, Scope, scope_of
 
 EXPORT = "monitoring.export_employees"
 

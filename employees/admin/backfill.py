@@ -19,9 +19,9 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
 from config.lib.audit_log import ToldAdmin
-from employees import backfill
 from employees.admin.access import admin_scope
-from employees.admin.backfill_deeds import DEEDS, Deed
+from employees.admin.backfill_actions import DEEDS, Deed
+from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
 from profiles import failures
@@ -125,7 +125,7 @@ class BackfillRunAdmin(ToldAdmin):
 
     def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:
         obj.requested_by_id = request.user.pk
-        backfill.begin(obj)
+        batches.begin(obj)
 
     def add_view(
         self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None

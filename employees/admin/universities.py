@@ -9,8 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib.pagination import BoundedPaginator
 from employees.admin.access import admin_scope
+from employees.admin.forms import UniversityForm
 from employees.admin.versions import VersionedAdmin
-from employees.forms import UniversityForm
 from employees.models import Employee, University
 
 

@@ -129,7 +129,7 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return self if self.query.order_by else self.order_by(F("pk") + 0)
 
 
-# As profiles.phones and profiles.identity spell them; whoever writes past the API writes these or nothing.
+# As profiles.phones and profiles.user_ids spell them; whoever writes past the API writes these or nothing.
 CANONICAL_PHONE = Q(phone__regex=r"^(\+7[0-9]{10}|\+[1-689][0-9]{7,14})$")
 CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
     Q(max_id__regex=r"[^0-9]")

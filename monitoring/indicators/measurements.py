@@ -24,10 +24,10 @@ from monitoring.evidence import UNIVERSITY_SAMPLE, Tally
 from monitoring.indicators.models import IndicatorReading
 from monitoring.models import RoundTrip
 from profiles import cache, failures
-from profiles.rollout.controls import Controls
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
-from webhooks import silence, subscription
+from profiles.rollout.rollout_settings import Controls
+from webhooks import delivery_watchdog, subscription
 from webhooks.models import Backlog, InboxUpdate, State
 
 TRIP_FRESH = timedelta(minutes=10)
@@ -176,10 +176,10 @@ def webhook_error_rate(sources: Sources) -> Measured:
 
 def updates_silence(sources: Sources) -> Measured:
     """Return for how much working time nothing real arrived; nights and weekends neither count nor are judged."""
-    since, now = silence.last_arrival(), timezone.now()
+    since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
         return Measured(None)
-    silent, is_judged = silence.working_time(since, now), silence.is_working_time(now)
+    silent, is_judged = delivery_watchdog.working_time(since, now), delivery_watchdog.is_working_time(now)
     minutes = int(silent / timedelta(minutes=1))
     hours, limit = (round(length / timedelta(hours=1), 1) for length in (silent, settings.WEBHOOK_SILENCE_AFTER))
     return Measured(

@@ -18,7 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import Sentence, number
-from employees.access import Scope as Limits
+from employees.accounts import Scope as Limits
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring import way_back

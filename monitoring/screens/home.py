@@ -25,9 +25,9 @@ from monitoring.screens import charts, past
 from monitoring.screens.access import SEE, may, screen
 from monitoring.screens.phases import phases
 from profiles.models import ProfileSource
-from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
+from profiles.rollout.rollout_settings import Controls
 
 ALERTS_SHOWN = 3
 

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
 from config.lib.messages import Sentence
-from employees.access import Scope
+from employees.accounts import Scope
 from employees.admin import admin_scope
 from employees.models import Employee
 from monitoring import preview

@@ -18,8 +18,8 @@ from monitoring.gates.results import Finding, Judgement
 from monitoring.indicators.models import Round
 from monitoring.models import Verdict
 from profiles.rollout import changes, rules
-from profiles.rollout.controls import Controls
 from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.rollout_settings import Controls
 
 T = gettext_lazy
 TITLES: tuple[Promise, ...] = (T("Infrastructure"), T("Collection"), T("Gradual transition"), T("Cache primary"))

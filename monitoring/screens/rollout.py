@@ -14,7 +14,7 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from waffle.models import Switch
 
-from employees.access import Scope as Limits
+from employees.accounts import Scope as Limits
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.evidence import Tally
@@ -24,9 +24,9 @@ from monitoring.screens import charts, words
 from monitoring.screens.access import SEE_ROLLOUT, may, page, screen
 from monitoring.screens.phases import phases
 from profiles.models import ProfileSource
-from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import PHASES, SWITCHES, Change, Plan, PlanState, Rollout, Scope
+from profiles.rollout.rollout_settings import Controls
 
 CHANGES_SHOWN = 8
 _DAY = TruncDate("at", tzinfo=UTC)

@@ -20,8 +20,8 @@ from monitoring.screens.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, sc
 from monitoring.screens.phases import TITLES, conditions
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.controls import Controls, Outcome
 from profiles.rollout.models import PHASES, Action, Rollout
+from profiles.rollout.rollout_settings import Controls, Outcome
 from profiles.rollout.rules import ChangeRefused
 
 PEOPLE_SHOWN = 10

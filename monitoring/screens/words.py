@@ -15,9 +15,9 @@ from django.utils.translation import gettext_lazy, pgettext
 
 from config.lib.messages import number
 from monitoring.screens.phases import TITLES
-from profiles.rollout.controls import Outcome
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, Action, Change, OnBreach
+from profiles.rollout.rollout_settings import Outcome
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {

@@ -22,10 +22,10 @@ from prometheus_client import Counter, Histogram
 
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
-from profiles.identity import user_id_of
 from profiles.max_api import client
 from profiles.max_api.client import MaxError
 from profiles.models import DirectAnswer
+from profiles.user_ids import user_id_of
 
 # 29 a second: 30 is the most that MAX allows, and clocks jitter.
 SPACING = timedelta(seconds=1) / 29

@@ -7,7 +7,7 @@ from django.db import models
 from django.utils.translation import gettext_lazy as _
 
 from config.lib import sql
-from profiles.tombstones import Tombstone
+from profiles.models.tombstones import Tombstone
 
 # The phone of the latest sharing; at equal times the greater id, so that the order of arrival does not matter.
 _LINK = """

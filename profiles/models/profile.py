@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib import sql
 from profiles import names
-from profiles.sightings import Claim, Sighting, fold
-from profiles.tombstones import Tombstone
+from profiles.merge import Claim, Sighting, fold
+from profiles.models.tombstones import Tombstone
 
 
 class ProfileSource(models.TextChoices):

@@ -22,7 +22,6 @@ from waffle.models import Switch
 from config.lib.messages import Sentence, to_columns
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.controls import Controls, Outcome, flag_as_json, plan_as_json, rule_as_json
 from profiles.rollout.decision import forget_state
 from profiles.rollout.lock import Busy, locked_rollout, patient_transaction
 from profiles.rollout.models import (
@@ -38,6 +37,7 @@ from profiles.rollout.models import (
     flag_deleting,
     flag_saving,
 )
+from profiles.rollout.rollout_settings import Controls, Outcome, flag_as_json, plan_as_json, rule_as_json
 from profiles.rollout.rules import ChangeRefused
 
 RESUMED_SHARE = Decimal(1)

@@ -12,7 +12,7 @@ from tests.bench.rows import ROWS, fill, migrate, run
 # isort: split
 from rich.console import Console
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun
 from tests.bench.report import Report
 
@@ -56,7 +56,7 @@ class Client:
 
 def work(backfill_run: BackfillRun) -> float:
     started = time.perf_counter()
-    while backfill.step(backfill_run):
+    while batches.step(backfill_run):
         time.sleep(backfill_run.pause_ms / 1000)
     return time.perf_counter() - started
 
@@ -67,7 +67,7 @@ def measure(report: Report) -> BackfillRun:
         client.mark()
         time.sleep(BASE_SECONDS)
         base = client.mark()
-        run_row = backfill.start()
+        run_row = batches.start()
         seconds = work(run_row)
         beside = client.mark()
     rate, slower = ROWS / seconds, beside[2] / base[2]

@@ -16,15 +16,15 @@ from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
 from config.lib.messages import Sentence, to_columns
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import rename
 from monitoring.alerts.models import Delivery
 from monitoring.models import Alert, GateCheck, RoundTrip, Signature
 from monitoring.screens import urls as screens
 from profiles.models import PhoneLink
+from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Heartbeat, Plan, Scope
-from profiles.tombstones import Erasure
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change, plan_step
@@ -57,7 +57,7 @@ def make_rows(by: User) -> dict[str, Any]:
     PhoneLink.objects.create(phone="+79160000001", user_id="7", said_at=timezone.now())
     MaxIdJob.objects.create(requested_by=by)
     BackfillRun.objects.create(status="done", until_id=0)
-    run = backfill.start()
+    run = batches.start()
     BackfillBatch.objects.create(run=run, status="failed", after_id=0, until_id=1, rows_seen=1, error="Ошибка")
     return {
         "employee": employee.pk,

@@ -15,12 +15,12 @@ from config.dev.processes import BASE_DIR
 from employees.models import Employee, University
 from monitoring.alerts.kinds import Kind
 from monitoring.metrics import exposition
-from profiles import breaker, cache, comparison, resolver
+from profiles import breaker, cache, comparison, lookup
 from profiles.max_api import users
 from profiles.rollout import decision
 from profiles.rollout.models import Heartbeat
 from tests.profiles.people import know
-from webhooks import counting, receiver
+from webhooks import metrics, receiver
 
 PROMETHEUS = BASE_DIR / "deploy" / "prometheus"
 DASHBOARDS = sorted((BASE_DIR / "deploy" / "grafana" / "dashboards").glob("*.json"))
@@ -51,9 +51,9 @@ def asked_by_dashboards() -> Iterator[str]:
 
 def exported() -> set[str]:
     for metric, labels in (
-        (resolver.resolutions, ("webhook", "3")), (resolver.durations, ("3",)), (decision.decisions, ("SPLIT", "3")),
+        (lookup.resolutions, ("webhook", "3")), (lookup.durations, ("3",)), (decision.decisions, ("SPLIT", "3")),
         (comparison.outcomes, ("agree",)), (users.calls, ("found",)), (cache.operations, ("get", "hit")),
-        (counting.events, ("other", "success")), (receiver.refusals, ("401",)), (breaker.opened, ("cache",)),
+        (metrics.events, ("other", "success")), (receiver.refusals, ("401",)), (breaker.opened, ("cache",)),
     ):  # fmt: skip
         metric.labels(*labels)
     families = text_string_to_metric_families(exposition().decode())

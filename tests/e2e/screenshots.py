@@ -21,9 +21,9 @@ from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from config.lib import error_pages
-from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import Pulse
 from profiles.rollout.models import Plan, Rollout
+from profiles.rollout.rollout_settings import Controls
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 from tests.rollout.changing import change

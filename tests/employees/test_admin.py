@@ -9,10 +9,10 @@ from django.db import IntegrityError, transaction
 from django.test import Client
 from django.utils import timezone
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
-from profiles.identity import user_id_of
 from profiles.phones import normalize
+from profiles.user_ids import user_id_of
 from tests.profiles.people import know
 
 pytestmark = pytest.mark.django_db
@@ -34,7 +34,7 @@ def test_the_pages_open(admin: Client, university: University, superadmin: User)
     employee = Employee.objects.create(phone="+12025550100", university=university)
     MaxIdJob.objects.create()
     Membership.objects.create(user=superadmin, university=university)
-    run = backfill.start()
+    run = batches.start()
     for path in (
         "employee/", f"employee/{employee.pk}/change/", "employee/?q=неизв", "university/", "membership/",
         "membership/add/", "maxidjob/", "backfillrun/", f"backfillrun/{run.pk}/change/",
@@ -63,16 +63,16 @@ def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university
     run = BackfillRun.objects.get()
     assert (run.status, run.rows_total) == ("running", 1)
     act(admin, "pause", run)
-    assert not backfill.step(run)
+    assert not batches.step(run)
     assert run.status == "paused"
     act(admin, "resume", run)
-    while backfill.step(run):
+    while batches.step(run):
         pass
     employee.refresh_from_db()
     assert employee.first_name == "Иван"
     act(admin, "undo", run)
     run.refresh_from_db()
-    while backfill.step(run):
+    while batches.step(run):
         pass
     employee.refresh_from_db()
     assert (employee.first_name, run.status) == ("Неизвестно", "undone")
@@ -91,7 +91,7 @@ def test_a_backfill_is_begun_by_one_button_and_watched(admin: Client, university
 @pytest.mark.parametrize("method", ["get", "post"])
 def test_a_second_backfill_is_refused_in_words(admin: Client, university: University, method: str) -> None:
     admin.cookies["django_language"] = "en"
-    run = backfill.start()
+    run = batches.start()
     choices = {"batch_target_ms": 100, "pause_ms": 0}
     answer = getattr(admin, method)("/admin/employees/backfillrun/add/", choices, follow=True)
     assert answer.redirect_chain == [(f"/admin/employees/backfillrun/{run.pk}/change/", 302)]
@@ -102,7 +102,7 @@ def test_a_second_backfill_is_refused_in_words(admin: Client, university: Univer
 def test_undoing_names_the_run_and_what_each_button_does(admin: Client, university: University) -> None:
     admin.cookies["django_language"] = "en"
     Employee.objects.create(phone="+12025550100", university=university)
-    run = backfill.start()
+    run = batches.start()
     BackfillRun.objects.filter(pk=run.pk).update(status="paused")
     page = admin.get(f"/admin/employees/backfillrun/{run.pk}/do/undo/").content.decode()
     shown = [text in page for text in (f"Backfill {run.pk}", "Give the earlier names back", "Leave the names")]

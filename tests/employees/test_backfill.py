@@ -14,7 +14,7 @@ from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, University
 from employees.tasks import forget_prior_values, work_on_jobs
 from profiles.models import PhoneLink, Profile
@@ -50,8 +50,8 @@ def snapshot() -> list[tuple[Any, ...]]:
 
 @pytest.fixture(autouse=True)
 def _in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "SMALLEST", 2)
-    monkeypatch.setattr(backfill, "LARGEST", 2)
+    monkeypatch.setattr(batches, "SMALLEST", 2)
+    monkeypatch.setattr(batches, "LARGEST", 2)
     monkeypatch.setattr(BackfillRun._meta.get_field("batch_size"), "default", 2)
 
 
@@ -200,12 +200,12 @@ def test_only_one_is_open_and_it_can_be_paused_and_resumed(university: Universit
     for number in range(6):
         know(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
-    run = backfill.start(university=university)
-    assert backfill.step(run)
+    run = batches.start(university=university)
+    assert batches.step(run)
     with pytest.raises(CommandError, match="open"):
         command("start")
     assert "paused at 2 of 6" in command("pause", "--reason", "maintenance")
-    assert not backfill.step(run)
+    assert not batches.step(run)
     assert "paused (maintenance)" in command("status")
     assert "6 of 6 looked at, 6 changed" in command("resume")
     with pytest.raises(CommandError):
@@ -242,14 +242,14 @@ def test_a_failed_batch_is_noted_passed_and_retried(university: University, monk
     for number in range(6):
         know(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
-    fill, calls = backfill._fill, iter(range(100))
+    fill, calls = batches._fill, iter(range(100))
 
     def failing(*args: Any) -> Any:
         if next(calls) == 1:
             raise DatabaseError("deadlock")
         return fill(*args)
 
-    monkeypatch.setattr(backfill, "_fill", failing)
+    monkeypatch.setattr(batches, "_fill", failing)
     assert "4 changed, 1 batch failed" in command("start", "--pause-ms", "0")
     assert BackfillBatch.objects.get(status="failed").error == "DatabaseError", "the text of one may quote a row"
     assert "1 of 1" in command("retry-failed")
@@ -257,14 +257,14 @@ def test_a_failed_batch_is_noted_passed_and_retried(university: University, monk
 
 
 def test_it_stops_when_most_batches_fail(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "JUDGED_BATCHES", 4)
+    monkeypatch.setattr(batches, "JUDGED_BATCHES", 4)
     for number in range(20):
         employ(university, number, str(number + 1))
 
     def failing(*args: Any) -> Any:
         raise DatabaseError("down")
 
-    monkeypatch.setattr(backfill, "_fill", failing)
+    monkeypatch.setattr(batches, "_fill", failing)
     with pytest.raises(CommandError, match="more than half"):
         command("start", "--pause-ms", "0")
     assert BackfillBatch.objects.count() == 4
@@ -276,9 +276,9 @@ def test_it_stops_when_most_batches_fail(university: University, monkeypatch: py
 
 @pytest.mark.parametrize(("took", "size"), [(50, 2000), (100, 1000), (400, 500), (1, 2000), (10_000, 500)])
 def test_the_batch_follows_its_time_target(monkeypatch: pytest.MonkeyPatch, took: int, size: int) -> None:
-    monkeypatch.setattr(backfill, "SMALLEST", 100)
-    monkeypatch.setattr(backfill, "LARGEST", 20_000)
-    assert backfill._adapted(1000, took, 100) == size
+    monkeypatch.setattr(batches, "SMALLEST", 100)
+    monkeypatch.setattr(batches, "LARGEST", 20_000)
+    assert batches._adapted(1000, took, 100) == size
 
 
 @pytest.fixture
@@ -308,9 +308,9 @@ def many(transactional_db: None) -> Iterator[int]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(180)
 def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(backfill, "LARGEST", 5_000)
+    monkeypatch.setattr(batches, "LARGEST", 5_000)
     before = snapshot()
-    backfill.start(batch_size=100, batch_target_ms=10, pause_ms=20)
+    batches.start(batch_size=100, batch_target_ms=10, pause_ms=20)
     for _ in range(10):
         seen = BackfillRun.objects.get().rows_seen
         with forked(lambda: command("resume")):

@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
 from config.lib.audit_log import sentence_of
-from employees import backfill
+from employees.backfill import batches
 from employees.history.models import EmployeeVersion, UniversityVersion, backfilled
 from employees.models import BackfillRun, Employee, RunStatus, University
 from tests.profiles.people import know
@@ -120,8 +120,8 @@ def test_the_first_change_of_an_old_row_has_something_to_compare_with(
 def test_history_has_what_a_backfill_did(admin: Client, university: University) -> None:
     know("7", is_cached=False)
     employee = made(university, max_id="7", profile_source="default")
-    run = backfill.start()
-    while backfill.step(run):
+    run = batches.start()
+    while batches.step(run):
         pass
     assert [change.after for change in backfilled(employee.pk)] == ["Петров Иван"]
     assert "Неизвестно Неизвестно → Петров Иван" in admin.get(f"{LIST}{employee.pk}/history/").content.decode()
@@ -182,12 +182,12 @@ def test_files_need_their_permissions(path: str, codenames: list[str]) -> None:
 def test_progress_is_live_while_the_run_moves(admin: Client, university: University) -> None:
     know("7", is_cached=False)
     made(university, max_id="7", profile_source="default")
-    run = backfill.start()
+    run = batches.start()
     page = admin.get(f"/admin/employees/backfillrun/{run.pk}/change/").content.decode()
     assert 'hx-trigger="every 2s"' in page
     live = f"/admin/employees/backfillrun/{run.pk}/progress/"
     assert "0 of 1 looked at" in admin.get(live).content.decode()
-    while backfill.step(run):
+    while batches.step(run):
         pass
     done = admin.get(live).content.decode()
     assert "1 of 1 looked at" in done
@@ -207,7 +207,7 @@ def test_an_undo_shows_how_much_is_given_back(admin: Client, university: Univers
         assert page.context["percent"] == percent
         assert "too slow" not in page.content.decode()
         run.refresh_from_db()
-        backfill.step(run)
+        batches.step(run)
     run.refresh_from_db()
     assert (run.status, admin.get(live).context["percent"]) == (RunStatus.UNDONE, 100)
 
@@ -226,7 +226,7 @@ def test_failed_batches_are_tried_again(admin: Client, university: University) -
 
 def test_a_deed_is_refused_without_reason_permission_or_in_another_state(admin: Client, university: University) -> None:
     made(university)
-    run = backfill.start()
+    run = batches.start()
     undo = f"/admin/employees/backfillrun/{run.pk}/do/undo/"
     pause = f"/admin/employees/backfillrun/{run.pk}/do/pause/"
     assert "in another state" in admin.post(undo, {"reason": "x"}, follow=True).content.decode()

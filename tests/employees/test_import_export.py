@@ -11,8 +11,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from tablib import Dataset
 
+from employees.import_export.resources import EmployeeResource
 from employees.models import Employee, University, UnresolvedName
-from employees.resources import EmployeeResource
 
 pytestmark = pytest.mark.django_db
 

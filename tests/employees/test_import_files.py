@@ -13,8 +13,8 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django.fixtures import Settings
 
+from employees.import_export.spreadsheets import Unreadable, read_csv, read_xlsx
 from employees.models import Employee, University
-from employees.spreadsheets import Unreadable, read_csv, read_xlsx
 
 pytestmark = pytest.mark.django_db
 TEXT = "phone,last_name,first_name,university_name\n8 900 777-10-00,Ёлкина,Анна,МГУ\n"
@@ -211,7 +211,7 @@ def test_a_cut_preview_imports_every_row(admin: Client) -> None:
 
 
 def test_it_refuses_more_rows_than_a_browser_waits_for(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("employees.admin.formats.MOST_ROWS", 3)
+    monkeypatch.setattr("employees.import_export.formats.MOST_ROWS", 3)
     assert "the file has 4 rows, more than 3" in uploaded(admin, many(4))
     assert "Confirm import" in uploaded(admin, many(3))
 

@@ -6,8 +6,8 @@ from django.db import connection
 from django.http import QueryDict
 from rest_framework.test import APIClient
 
+from employees.api.queries import ORDERINGS, chosen
 from employees.models import Employee, University, directory
-from employees.queries import ORDERINGS, chosen
 
 pytestmark = pytest.mark.django_db
 

@@ -9,7 +9,7 @@ from django.db import connection
 from django.utils import timezone
 from rest_framework.test import APIClient
 
-from employees import max_ids
+from employees import max_id_search
 from employees.models import Employee, MaxIdJob, University
 from employees.tasks import work_on_jobs
 from profiles.max_api import users
@@ -101,10 +101,10 @@ def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: 
 
 def test_who_dies_with_it_leaves_it_to_the_next(api: APIClient, people: None, direct: FakeMax) -> None:
     start(api)
-    leased = max_ids._lease()
+    leased = max_id_search._lease()
     assert leased
-    assert max_ids._lease() is None
+    assert max_id_search._lease() is None
     MaxIdJob.objects.update(next_try_at=timezone.now())
     work_on_jobs()
     assert MaxIdJob.objects.get().status == "done"
-    assert not max_ids._store(leased, [], {})
+    assert not max_id_search._store(leased, [], {})

@@ -23,17 +23,18 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 from waffle.models import Switch
 
-from employees import backfill, unresolved
-from employees.candidates import Candidate, Terms, choices
+from employees import late_names
+from employees.backfill import batches
+from employees.backfill.candidates import Candidate, Terms, choices
 from employees.models import BackfillBatch, BackfillRun, Employee, University, UnresolvedName
 from employees.naming import refresh
 from monitoring import preview, reports
 from monitoring.screens import person
 from profiles import cache
+from profiles.lookup import policy_at, resolve
 from profiles.max_api import users
 from profiles.models import DirectAnswer, PhoneLink, Profile
 from profiles.name_rule import Answer, Found, Known, KnownProfile, NameChoice, NoAnswer, choose_name
-from profiles.resolver import policy_at, resolve
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Scope
 from tests.conftest import Phases
@@ -246,7 +247,7 @@ def late_answer_agrees(world: World) -> None:
         if employee.profile_source not in ("default", "manual"):
             continue
         UnresolvedName.objects.create(employee=employee, next_try_at=world.now)
-        unresolved.retry_due(float("inf"))
+        late_names.retry_due(float("inf"))
         expected, is_lone = world.expected(employee), employee.profile_source == "manual"
         after = Employee.objects.get(pk=employee.pk)
         assert UnresolvedName.objects.filter(pk=employee.pk).exists() == expected.is_unresolved
@@ -273,10 +274,10 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
     assert {candidate.id: named(choice) for candidate, choice in dry} == {
         pk: named(choice) for pk, choice in expected.items()
     }
-    assert Counter({row[:3]: row[3] for row in backfill.preview(replaces_names=replaces_names)}) == counted(world, dry)
+    assert Counter({row[:3]: row[3] for row in batches.preview(replaces_names=replaces_names)}) == counted(world, dry)
     before = snapshot()
-    run = backfill.start(replaces_names=replaces_names, batch_size=2)
-    while backfill.step(run):
+    run = batches.start(replaces_names=replaces_names, batch_size=2)
+    while batches.step(run):
         pass
     changes = [change for changes in BackfillBatch.objects.values_list("changes", flat=True) for change in changes]
     assert {pk: tuple(after[:3]) for pk, _, after in changes} == {
@@ -288,9 +289,9 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
         if employee.pk in expected:
             event(f"named by the backfill: {employee.profile_source} → {after.profile_source}")
     assert (run.status == "paused") == bool(world.drawn["obstacle"])
-    assert not backfill.preview(replaces_names=replaces_names)
+    assert not batches.preview(replaces_names=replaces_names)
     run.undo()
-    while backfill.step(run):
+    while batches.step(run):
         pass
     assert snapshot() == before
 
@@ -315,7 +316,7 @@ def refresh_agrees(world: World) -> None:
 
 
 def report_agrees(world: World) -> None:
-    number = sum(row[3] for row in backfill.preview())
+    number = sum(row[3] for row in batches.preview())
     report = reports.quality()
     issues = {issue["type"]: issue["count"] for issue in report["data_issues"]}
     assert issues.get("names_to_backfill", 0) == number

@@ -23,17 +23,17 @@ def main() -> None:
         django.setup()
         from django.utils import timezone  # noqa: PLC0415 (Django is set up by now)
 
-        from webhooks import updates  # noqa: PLC0415
-        from webhooks.commands import name_given_in  # noqa: PLC0415
+        from webhooks import payloads  # noqa: PLC0415
+        from webhooks.bot_commands import name_given_in  # noqa: PLC0415
         from webhooks.receiver import arrivals_in  # noqa: PLC0415
 
     def one(data: bytes) -> None:
         name_given_in(data.decode(errors="replace"))
         arrivals_in(data, timezone.now())
         try:
-            for _, update in updates.unwrap(data):
-                updates.read(update, timezone.now())
-        except updates.MalformedUpdate:
+            for _, update in payloads.unwrap(data):
+                payloads.read(update, timezone.now())
+        except payloads.MalformedUpdate:
             pass
 
     with tempfile.TemporaryDirectory() as found:

@@ -16,8 +16,8 @@ from profiles import names, phones
 from profiles.models import Profile
 from tests.fuzz.updates import VALUES, bodies, mutated
 from tests.webhooks.sending import send
-from webhooks import contacts, updates
-from webhooks.commands import name_given_in
+from webhooks import contacts, payloads
+from webhooks.bot_commands import name_given_in
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
 from webhooks.receiver import arrivals_in
@@ -41,7 +41,7 @@ def can_be_kept(text: str | None) -> bool:
 @given(bodies())
 def test_every_body_becomes_rows(body: bytes) -> None:
     arrivals = arrivals_in(body, timezone.now())
-    assert len(arrivals) <= updates.LARGEST_ENVELOPE
+    assert len(arrivals) <= payloads.LARGEST_ENVELOPE
     for arrival in arrivals:
         assert arrival.dedup_key
         assert can_be_kept(arrival.update_type)
@@ -54,8 +54,8 @@ def test_every_update_is_read_or_malformed(update: Any) -> None:
     if not isinstance(update, dict):
         return
     try:
-        reading = updates.read(update, timezone.now())
-    except updates.MalformedUpdate:
+        reading = payloads.read(update, timezone.now())
+    except payloads.MalformedUpdate:
         return
     if reading.sighting:
         json.dumps(repr(reading)).encode()

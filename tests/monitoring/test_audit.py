@@ -16,8 +16,8 @@ from waffle.models import Switch
 from employees.models import BackfillRun, Employee, University
 from monitoring.models import Signature
 from monitoring.trail import SOURCES, entries
+from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Scope
-from profiles.tombstones import Erasure
 from tests.profiles.people import know
 from tests.rollout.changing import change
 from webhooks.models import RawLook, Replay

@@ -16,7 +16,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 from waffle.models import Switch
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun, University
 from monitoring import steering
 from monitoring.screens.emergency import confirmation
@@ -141,12 +141,12 @@ def test_an_emergency_by_the_page_latches_all_the_same(
 
 def test_an_emergency_does_not_wait_for_a_batch_of_the_backfill(phases: Phases) -> None:
     phases(100, 100, 5)
-    run = backfill.start()
+    run = batches.start()
     with other_session() as session:
         session.execute("SELECT * FROM backfill_runs FOR UPDATE")
         command("rollback", "emergency", "--reason", "r")
         assert BackfillRun.objects.get().status == "running"
-    assert not backfill.step(run)
+    assert not batches.step(run)
     assert BackfillRun.objects.get().status == "paused"
 
 

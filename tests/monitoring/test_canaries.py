@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from config.lib.logs import JsonFormatter
-from employees import backfill
+from employees.backfill import batches
 from employees.models import Employee, University
 from employees.tasks import retry_unresolved
 from monitoring.alerts import watch
@@ -96,7 +96,7 @@ def unforeseen(api: APIClient, university: University, monkeypatch: pytest.Monke
 
     api.raise_request_exception = False
     with monkeypatch.context() as broken:
-        broken.setattr("employees.serializers.resolve", fail)
+        broken.setattr("employees.api.serializers.resolve", fail)
         body = {"phone": PHONES[6], "university_id": university.pk}
         told = api.post(f"/employees?x={PHONES[6]}", body, format="json")
         assert told.status_code == 500
@@ -123,7 +123,7 @@ def fill(university: University, monkeypatch: pytest.MonkeyPatch) -> str:
     out = StringIO()
     Employee.objects.create(phone=PHONES[9], max_id="4", university=university)
     with monkeypatch.context() as broken:
-        broken.setattr(backfill, "_fill", fail)
+        broken.setattr(batches, "_fill", fail)
         call_command("backfill", "start", stdout=out)
     call_command("backfill", "retry-failed", stdout=out)
     return out.getvalue()

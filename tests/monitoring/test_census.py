@@ -11,7 +11,7 @@ from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import Employee, University
 from monitoring import census, figures, reports
 from monitoring.models import KeptFigure
@@ -138,7 +138,7 @@ def assert_issues_list_whom_they_count(issues: list[dict[str, Any]]) -> None:
     with connection.cursor() as cursor:
         for issue in issues:
             if issue["type"] == "names_to_backfill":
-                assert issue["count"] == sum(row[3] for row in backfill.preview())
+                assert issue["count"] == sum(row[3] for row in batches.preview())
                 continue
             cursor.execute(issue["query"])
             assert len(cursor.fetchall()) == issue["count"]

@@ -24,8 +24,8 @@ from profiles.rollout.models import Rollout
 from tests.conftest import Phases
 from tests.monitoring.wrongs import Clock
 from tests.webhooks.inbox_rows import row
+from webhooks.delivery_watchdog import MOSCOW
 from webhooks.models import InboxUpdate, State
-from webhooks.silence import MOSCOW
 
 NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
 

@@ -10,7 +10,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun, Employee, University, UnresolvedName
 from monitoring.models import Alert
 from profiles.rollout.models import PHASES, Flag
@@ -36,7 +36,7 @@ def places(university: University, superadmin: User) -> dict[str, Any]:
         "employee": employee.pk,
         "update": update.pk,
         "alert": alert.pk,
-        "run": backfill.start().pk,
+        "run": batches.start().pk,
         "done": BackfillRun.objects.create(status="done", until_id=0).pk,
         "university": university.pk,
     }

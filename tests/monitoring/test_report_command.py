@@ -20,7 +20,7 @@ from employees.models import Employee, University
 from monitoring import digest, traffic
 from monitoring.digest_page import page
 from tests.webhooks.inbox_rows import row
-from webhooks import pruning
+from webhooks import retention
 from webhooks.models import InboxUpdate, State
 
 pytestmark = pytest.mark.django_db
@@ -76,7 +76,7 @@ def test_pruning_changes_nothing(redis: object, settings: Settings) -> None:
     traffic.fold()
     assert updates_a_day() == expected
     settings.INBOX_EVENT_RETENTION = settings.INBOX_DEAD_LETTER_RETENTION = timedelta(days=1)
-    pruning.prune()
+    retention.prune()
     assert InboxUpdate.objects.count() == 1
     assert updates_a_day() == expected
     traffic.fold()

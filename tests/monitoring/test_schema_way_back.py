@@ -14,7 +14,8 @@ from django.db.migrations.executor import MigrationExecutor
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from employees import backfill, provenance
+from employees import provenance
+from employees.backfill import batches
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University
 from tests.conftest import Phases
 from tests.employees.old_client import OLD_INSERT
@@ -93,7 +94,7 @@ def test_it_refuses_while_anything_runs(
     with pytest.raises(CommandError, match="The schema goes back only with every percentage at 0: phase 1 is at 100 %"):
         go_back()
     phases()
-    backfill.start()
+    batches.start()
     with pytest.raises(CommandError, match="only while no backfill runs"):
         go_back()
     BackfillRun.objects.pause("night")
@@ -110,7 +111,7 @@ def test_only_the_provenance_goes(named: list[Employee], superadmin: User, unive
     )
     Membership.objects.create(user=superadmin, university=university)
     MaxIdJob.objects.create()
-    backfill.start()
+    batches.start()
     BackfillRun.objects.pause("night")
     by_rollback()
     assert [model.objects.count() for model in (Membership, MaxIdJob, BackfillRun)] == [1, 1, 1]

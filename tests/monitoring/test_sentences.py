@@ -25,8 +25,8 @@ from monitoring.indicators import rounds
 from monitoring.models import GateCheck
 from monitoring.trail import entries
 from profiles import cache
-from profiles.rollout.controls import Controls
 from profiles.rollout.models import Change, Flag, Plan, Rollout
+from profiles.rollout.rollout_settings import Controls
 from profiles.rollout.rules import ChangeRefused
 from tests.config.catalogue import CATALOGUE, messages
 from tests.conftest import Phases

@@ -20,7 +20,7 @@ from monitoring import traffic
 from monitoring.models import Span, Traffic, TrafficDelta
 from monitoring.reports import PERIODS, webhook_stats
 from tests.webhooks.sending import send
-from webhooks import pruning
+from webhooks import retention
 from webhooks.models import InboxUpdate, Repeat, State
 from webhooks.processing import process_inbox
 
@@ -175,7 +175,7 @@ def test_the_minute_that_is_being_forgotten_counts_as_a_whole(settings: Settings
     now = datetime(2026, 11, 25, 10, 20, 40, tzinfo=UTC)
     with time_machine.travel(now, tick=False):
         put(now - timedelta(days=30, seconds=10))
-        pruning.prune()
+        retention.prune()
         assert not InboxUpdate.objects.exists()
         told = webhook_stats("month")
         assert (told["total_events"], told["period"]["from"]) == (1, now.replace(second=0) - timedelta(days=30))

@@ -11,8 +11,8 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import IndicatorReading, Level
 from monitoring.validation import Validation
 from tests.conftest import Phases
+from webhooks.delivery_watchdog import MOSCOW, working_time
 from webhooks.models import InboxUpdate, Repeat
-from webhooks.silence import MOSCOW, working_time
 
 pytestmark = pytest.mark.django_db
 

@@ -15,7 +15,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun, University
 from monitoring import way_back
 from monitoring.management.commands.rollback import SWITCHES
@@ -128,7 +128,7 @@ def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
 
 def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: Phases, university: University) -> None:
     phases(100, 100, 50)
-    started = backfill.start()
+    started = batches.start()
     run("rollback", "emergency", "--reason", "x" * 300, "--dry-run")
     assert BackfillRun.objects.get().status == "running"
     assert f"backfill {started.pk} is paused" in run("rollback", "emergency", "--reason", "wrong names")
@@ -143,9 +143,9 @@ def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: 
 
 def test_a_batch_looks_at_the_latch_itself(phases: Phases) -> None:
     """Whoever latched it, and by whatever way."""
-    started = backfill.start()
+    started = batches.start()
     Switch.objects.filter(name="emergency_stop").update(active=True)
-    assert not backfill.step(started)
+    assert not batches.step(started)
     assert BackfillRun.objects.get().status == "paused"
 
 

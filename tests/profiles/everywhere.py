@@ -15,7 +15,7 @@ from django.utils import timezone
 from redis import Redis
 from rest_framework.test import APIClient
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import Employee, University, UnresolvedName
 from profiles.comparison import compare
 from profiles.models import DirectAnswer, WaitingComparison
@@ -64,8 +64,8 @@ def person_everywhere(university: University, api: APIClient) -> Employee:
     process_inbox()
     know(ID, FIRST, LAST, OWN)
     employee = Employee.objects.create(phone=PHONE, max_id=ID, university=university)
-    run = backfill.start()
-    while backfill.step(run):
+    run = batches.start()
+    while batches.step(run):
         pass
     body = {"phone": "+12025550142", "max_id": ID, "university_id": university.pk}
     assert api.post("/employees", body, format="json", headers={"Idempotency-Key": "k"}).json()["first_name"] == OWN

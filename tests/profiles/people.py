@@ -8,8 +8,8 @@ from django.utils import timezone
 from redis import Redis
 
 from profiles import cache
+from profiles.merge import Claim, Sighting
 from profiles.models import Profile
-from profiles.sightings import Claim, Sighting
 
 
 def know(

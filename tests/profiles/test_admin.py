@@ -5,7 +5,7 @@ from django.urls import reverse
 from redis import Redis
 
 from profiles.models import Profile
-from profiles.tombstones import Erasure
+from profiles.models.tombstones import Erasure
 from tests.profiles.people import cached, know
 
 pytestmark = pytest.mark.django_db

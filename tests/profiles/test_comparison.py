@@ -15,8 +15,8 @@ from rest_framework.test import APIClient
 from employees.models import University
 from profiles.cache import CachedProfile
 from profiles.comparison import COMPARED_STAGES, compare_waiting, judge, judge_names, masked, offer, pattern_of
+from profiles.lookup import resolve
 from profiles.models import Comparison, ComparisonOutcome, WaitingComparison
-from profiles.resolver import resolve
 from profiles.rollout.models import SHADOW, Flag
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax

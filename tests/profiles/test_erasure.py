@@ -11,11 +11,11 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 from rest_framework.test import APIClient
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import Employee, IdempotentRequest, University, UnresolvedName
 from profiles import cache, erasure
 from profiles.models import Comparison, PhoneLink, Profile
-from profiles.tombstones import Tombstone
+from profiles.models.tombstones import Tombstone
 from tests.conftest import client_of
 from tests.profiles.everywhere import (
     EVERYWHERE,
@@ -98,11 +98,11 @@ def test_replays_and_the_backfill_find_nothing(api: APIClient, employee: Employe
     api.delete(f"/profiles/{ID}")
     InboxUpdate.objects.all().replay(by="x", reason="y", selection="all")
     process_inbox()
-    run = backfill.start()
-    while backfill.step(run):
+    run = batches.start()
+    while batches.step(run):
         pass
     run.undo()
-    while backfill.step(run):
+    while batches.step(run):
         pass
     assert places(redis, FIRST, LAST, OWN) == set()
     assert not Profile.objects.filter(pk=ID).exists()

@@ -1,6 +1,6 @@
 import pytest
 
-from profiles.identity import user_id_of
+from profiles.user_ids import user_id_of
 
 
 @pytest.mark.parametrize(

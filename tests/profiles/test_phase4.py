@@ -8,7 +8,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 from waffle.models import Switch
 
-from profiles.resolver import resolve
+from profiles.lookup import resolve
 from profiles.rollout.decision import forget_state
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax

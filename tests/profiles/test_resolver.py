@@ -6,9 +6,9 @@ import pytest
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from profiles.lookup import resolve
 from profiles.models import DirectAnswer, ProfileSource
 from profiles.name_rule import NameChoice
-from profiles.resolver import resolve
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know

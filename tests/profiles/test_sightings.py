@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from profiles.merge import Claim, Sighting, fold
 from profiles.models import Profile
-from profiles.sightings import Claim, Sighting, fold
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)
 moments = st.integers(0, 5).map(lambda hours: EPOCH + timedelta(hours=hours))

@@ -17,7 +17,7 @@ from rest_framework.test import APIClient
 from employees.history.models import EmployeeVersion
 from employees.models import Employee, University
 from profiles.models import PhoneLink, Profile
-from profiles.tombstones import Erasure, Tombstone
+from profiles.models.tombstones import Erasure, Tombstone
 from tests.conftest import client_of
 from tests.profiles.everywhere import EVERYWHERE, FIRST, ID, LAST, OWN, TOKEN, person_everywhere, places
 from tests.profiles.people import know

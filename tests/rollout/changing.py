@@ -5,8 +5,8 @@ from typing import Any
 
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.controls import Outcome
 from profiles.rollout.models import Action, Plan
+from profiles.rollout.rollout_settings import Outcome
 
 
 def request(action: str, *, by: str = "tester", reason: str = "because", **what: Any) -> ChangeRequest:

@@ -16,7 +16,7 @@ from django.test import Client
 from django.utils import timezone
 from waffle.models import Switch
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun
 from monitoring import steering
 from monitoring.screens.emergency import confirmation
@@ -296,7 +296,7 @@ EMERGENCIES: list[Callable[[], object]] = [
 @pytest.mark.parametrize("stop", EMERGENCIES)
 def test_an_emergency_stops_the_same(phases: Phases, stop: Callable[[], object]) -> None:
     phases(100, 100, 50, 25)
-    run, plan = backfill.start(), plan_step(4, 50, timezone.now() + timedelta(hours=1))
+    run, plan = batches.start(), plan_step(4, 50, timezone.now() + timedelta(hours=1))
     stop()
     row = Change.objects.get(action="emergency")
     assert (row.reason, row.after["percents"]) == ("r", dict.fromkeys(PHASES, "0"))

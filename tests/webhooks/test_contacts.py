@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from pytest_django.fixtures import Settings
 
+from profiles.lookup import resolve
 from profiles.models import PhoneLink
-from profiles.resolver import resolve
 from tests.profiles.people import know
 from tests.webhooks.sending import send
 from webhooks.contacts import own_phone

@@ -13,7 +13,7 @@ from django.utils import timezone
 from config.lib import tracebacks
 from profiles.models import Profile
 from tests.webhooks.sending import send
-from webhooks import updates
+from webhooks import payloads
 from webhooks.models import InboxUpdate, Replay, State
 from webhooks.processing import RETRY_SECONDS, process_inbox
 
@@ -28,14 +28,14 @@ def arrive(user_id: int) -> None:
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make every update of user 666 fail in a way that nobody foresaw."""
-    read = updates.read
+    read = payloads.read
 
-    def fail(update: Any, received_at: Any) -> updates.Reading:
+    def fail(update: Any, received_at: Any) -> payloads.Reading:
         if update["chat_id"] == 666:
             raise ZeroDivisionError("\0" + "x" * 20_000)
         return read(update, received_at)
 
-    monkeypatch.setattr("webhooks.updates.read", fail)
+    monkeypatch.setattr("webhooks.payloads.read", fail)
 
 
 @pytest.mark.usefixtures("poison")

@@ -12,7 +12,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from tests.webhooks.inbox_rows import row
-from webhooks import pruning
+from webhooks import retention
 from webhooks.models import InboxUpdate, Repeat, State
 from webhooks.tasks import prune_inbox
 
@@ -33,7 +33,7 @@ def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
     assert said == {"event": "inbox_pruned", "bodies": 2, "events": 1, "dead_letters": 1, "repeats": 0}
 
 
-@pytest.mark.parametrize("state", pruning.SETTLED)
+@pytest.mark.parametrize("state", retention.SETTLED)
 @pytest.mark.parametrize(
     ("age", "is_there", "has_body"),
     [(71 * HOUR, True, True), (73 * HOUR, True, False), (719 * HOUR, True, False), (721 * HOUR, False, False)],
@@ -42,57 +42,57 @@ def test_bodies_go_after_three_days_and_events_after_thirty(
     state: State, age: timedelta, is_there: bool, has_body: bool
 ) -> None:
     row(state, age)
-    pruning.prune()
+    retention.prune()
     assert [update.body is not None for update in InboxUpdate.objects.all()] == ([has_body] if is_there else [])
 
 
 @pytest.mark.parametrize(("age", "is_there"), [(2159 * HOUR, True), (2161 * HOUR, False)])
 def test_a_dead_letter_stays_ninety_days_and_can_be_replayed_as_long(age: timedelta, is_there: bool) -> None:
     row(State.DEAD, age)
-    pruning.prune()
+    retention.prune()
     assert InboxUpdate.objects.replayable().count() == is_there
 
 
 def test_what_waits_is_never_pruned() -> None:
     update = row(State.PENDING, 1000 * DAY)
-    pruning.prune()
+    retention.prune()
     assert InboxUpdate.objects.get(body__isnull=False) == update
 
 
 def test_age_counts_from_the_end_not_from_the_arrival() -> None:
     row(age=1000 * DAY, finished_at=timezone.now())
-    assert not any(pruning.prune())
+    assert not any(retention.prune())
 
 
 def test_repeats_go_with_the_events() -> None:
     for age in (719 * HOUR, 721 * HOUR):
         Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now() - age)
-    assert pruning.prune().repeats == 1
+    assert retention.prune().repeats == 1
     assert Repeat.objects.count() == 1
 
 
 def test_the_ages_are_settings(settings: Settings) -> None:
     settings.INBOX_BODY_RETENTION = HOUR
     row(age=2 * HOUR)
-    assert pruning.prune().bodies == 1
+    assert retention.prune().bodies == 1
 
 
 def test_it_goes_in_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning, "BATCH", 10)
+    monkeypatch.setattr(retention, "BATCH", 10)
     for _ in range(25):
         row(age=100 * HOUR)
     with CaptureQueriesContext(connection) as queries:
-        assert pruning.prune().bodies == 25
+        assert retention.prune().bodies == 25
     updates = [query["sql"] for query in queries if query["sql"].startswith("UPDATE")]
     assert len(updates) == 3
 
 
 def test_a_run_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pruning, "BATCH", 10)
-    monkeypatch.setattr(pruning, "RUN_SECONDS", 0.0)
+    monkeypatch.setattr(retention, "BATCH", 10)
+    monkeypatch.setattr(retention, "RUN_SECONDS", 0.0)
     for _ in range(25):
         row(age=100 * HOUR)
-    assert [pruning.prune().bodies for _ in range(4)] == [10, 10, 5, 0]
+    assert [retention.prune().bodies for _ in range(4)] == [10, 10, 5, 0]
 
 
 @pytest.fixture
@@ -115,12 +115,12 @@ def test_each_batch_is_found_by_an_index() -> None:
     day_ago = timezone.now() - 33 * DAY
 
     def plan(due: QuerySet) -> str:  # type: ignore[type-arg]
-        return due.select_for_update(skip_locked=True).values_list("pk", flat=True)[: pruning.BATCH].explain()
+        return due.select_for_update(skip_locked=True).values_list("pk", flat=True)[: retention.BATCH].explain()
 
-    assert "Index Scan using webhook_inbox_with_body" in plan(pruning.bodies_before(day_ago))
-    assert "Index Scan using webhook_inbox_settled" in plan(pruning.events_before(day_ago))
-    assert "Index Scan using webhook_inbox_dead" in plan(pruning.dead_letters_before(day_ago))
-    assert "Index Scan using webhook_repeats_received_at" in plan(pruning.repeats_before(day_ago))
+    assert "Index Scan using webhook_inbox_with_body" in plan(retention.bodies_before(day_ago))
+    assert "Index Scan using webhook_inbox_settled" in plan(retention.events_before(day_ago))
+    assert "Index Scan using webhook_inbox_dead" in plan(retention.dead_letters_before(day_ago))
+    assert "Index Scan using webhook_repeats_received_at" in plan(retention.repeats_before(day_ago))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -128,10 +128,10 @@ def test_what_is_being_replayed_is_passed_over() -> None:
     update = row(State.DEAD, 100 * DAY)
     with transaction.atomic():
         InboxUpdate.objects.filter(pk=update.pk).replay(by="root", reason="x", selection="x")
-        pruned: list[pruning.Pruned] = []
+        pruned: list[retention.Pruned] = []
 
         def run() -> None:
-            pruned.append(pruning.prune())
+            pruned.append(retention.prune())
             connection.close()
 
         thread = threading.Thread(target=run)

@@ -12,10 +12,10 @@ from prometheus_client import Counter
 from pytest_django.fixtures import Settings
 
 from tests.webhooks.sending import ChunkedInput, send
+from webhooks.group_commit import writer
 from webhooks.inbox import store
 from webhooks.models import InboxUpdate, Repeat, State
 from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
-from webhooks.writer import writer
 
 UPDATE = {
     "update_type": "bot_started",
@@ -185,7 +185,7 @@ def _database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
     def refuse(*args: Any) -> None:
         raise psycopg.OperationalError("the server is gone")
 
-    monkeypatch.setattr("webhooks.writer.store", refuse)
+    monkeypatch.setattr("webhooks.group_commit.store", refuse)
 
 
 @pytest.mark.usefixtures("_database_refuses")
@@ -202,7 +202,7 @@ def test_requests_that_wait_are_committed_together(monkeypatch: pytest.MonkeyPat
         time.sleep(0.05)
         store(conn, arrivals)
 
-    monkeypatch.setattr("webhooks.writer.store", slow_store)
+    monkeypatch.setattr("webhooks.group_commit.store", slow_store)
     with ThreadPoolExecutor(16) as pool:
         replies = list(pool.map(lambda number: send(UPDATE | {"chat_id": number}).status, range(64)))
     assert replies == [200] * 64
@@ -222,9 +222,9 @@ def test_a_locked_table_is_503_within_the_deadline() -> None:
 
 def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """A table that is locked costs the first its deadline; the next must not begin a whole one after that."""
-    monkeypatch.setattr("webhooks.writer.DEADLINE_SECONDS", 0.6)
-    monkeypatch.setattr("webhooks.writer.STATEMENT_TIMEOUT", "400ms")
-    monkeypatch.setattr("webhooks.writer.REFUSE_SECONDS", 0)  # for the tests that follow
+    monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", 0.6)
+    monkeypatch.setattr("webhooks.group_commit.STATEMENT_TIMEOUT", "400ms")
+    monkeypatch.setattr("webhooks.group_commit.REFUSE_SECONDS", 0)  # for the tests that follow
     writer.close()
 
     def timed(number: int) -> tuple[int, float]:
@@ -242,7 +242,7 @@ def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch
 
 
 def test_a_full_queue_is_503_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("webhooks.writer.LARGEST_QUEUE", 0)
+    monkeypatch.setattr("webhooks.group_commit.LARGEST_QUEUE", 0)
     assert send(UPDATE).status == 503
 
 

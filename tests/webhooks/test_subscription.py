@@ -9,7 +9,7 @@ from profiles.max_api.client import MaxError
 from tests.loopback import Asked
 from tests.webhooks.conftest import SECRETS, URL
 from tests.webhooks.fake_platform import FakePlatform
-from webhooks import updates
+from webhooks import payloads
 from webhooks.subscription import UPDATE_TYPES, Subscription, canonical, subscribe, subscriptions, unsubscribe
 
 
@@ -26,7 +26,7 @@ def test_it_works(platform: FakePlatform) -> None:
 
 def test_the_types_are_the_messengers_nineteen() -> None:
     assert len(UPDATE_TYPES) == len(set(UPDATE_TYPES)) == 19
-    assert [updates.type_of({"update_type": name}) for name in UPDATE_TYPES] == list(UPDATE_TYPES)
+    assert [payloads.type_of({"update_type": name}) for name in UPDATE_TYPES] == list(UPDATE_TYPES)
 
 
 def test_without_a_secret_nothing_is_removed_or_added(platform: FakePlatform, settings: Settings) -> None:

@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from tests.webhooks.inbox_rows import row
-from webhooks.life import life_of
+from webhooks.admin.timeline import life_of
 from webhooks.models import InboxUpdate, RawLook, Replay, State
 from webhooks.processing import interpret
 

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from profiles.sightings import Claim
-from webhooks.updates import MalformedUpdate, moment_of, read, repeat_keys, type_of
+from profiles.merge import Claim
+from webhooks.payloads import MalformedUpdate, moment_of, read, repeat_keys, type_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MOMENT = datetime(2026, 4, 1, 6, 40, 4, 499000, tzinfo=UTC)

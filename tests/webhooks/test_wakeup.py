@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from webhooks.wakeup import Listener, waker
+from webhooks.notify import Listener, waker
 
 pytestmark = pytest.mark.django_db(transaction=True)
 

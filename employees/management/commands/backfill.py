@@ -10,8 +10,8 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from employees import backfill
-from employees.candidates import Terms
+from employees.backfill import batches
+from employees.backfill.candidates import Terms
 from employees.models import BackfillRun, BatchStatus, RunStatus, University
 from employees.models.backfill import ONE_AT_A_TIME, OPEN, UNDO_FOR
 
@@ -66,7 +66,7 @@ class Command(BaseCommand):
             self._preview(university, replaces_names=options["replace_names"])
             return
         try:
-            run = backfill.start(
+            run = batches.start(
                 university=university,
                 replaces_names=options["replace_names"],
                 batch_target_ms=options["batch_ms"],
@@ -109,7 +109,7 @@ class Command(BaseCommand):
     def retry_failed(self, options: dict[str, Any]) -> None:
         run = self._latest()
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
-        done = 0 if self.is_dry else backfill.retry_failed(run)
+        done = 0 if self.is_dry else batches.retry_failed(run)
         text = ngettext("%(done)d of %(n)d failed batch done now", "%(done)d of %(n)d failed batches done now", failed)
         self.stdout.write(f"Backfill {run.pk}: {text % {'done': done, 'n': failed}}")
         if done < failed and not self.is_dry and (obstacle := Terms.read().obstacle):
@@ -149,7 +149,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Nothing would change: {obstacle.label}.")
             return
         table = Table("university", "source now", "source then", "rows")
-        rows = backfill.preview(university, replaces_names=replaces_names)
+        rows = batches.preview(university, replaces_names=replaces_names)
         for name, now, then, count in rows:
             table.add_row(name, now, then, str(count))
         self.console.print(table)
@@ -165,7 +165,7 @@ class Command(BaseCommand):
         if not self.is_detached:
             with self._progress() as progress:
                 task = progress.add_task(f"backfill {run.pk}", total=run.rows_total)
-                while backfill.step(run):
+                while batches.step(run):
                     progress.update(task, completed=self._progressed(run), total=self._target(run))
                     time.sleep(run.pause_ms / 1000)
         run.refresh_from_db()

@@ -8,9 +8,9 @@ from rich.console import Console
 from rich.progress import Progress
 from tablib import Dataset
 
+from employees.import_export.resources import EmployeeResource, problems
+from employees.import_export.spreadsheets import Unreadable, read_csv, read_xlsx
 from employees.models import University
-from employees.resources import EmployeeResource, problems
-from employees.spreadsheets import Unreadable, read_csv, read_xlsx
 
 MOST_ERRORS_SHOWN = 20
 _READERS = {".csv": read_csv, ".xlsx": read_xlsx}

@@ -22,9 +22,9 @@ from profiles import phones
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import Held
-from profiles.rollout.controls import Controls
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Action, OnBreach, Rollout, Scope
+from profiles.rollout.rollout_settings import Controls
 from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000

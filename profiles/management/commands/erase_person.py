@@ -8,7 +8,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.lib import shell_user
 from profiles import erasure
-from profiles.identity import user_id_of
+from profiles.user_ids import user_id_of
 
 
 @contextmanager

@@ -15,9 +15,9 @@ from profiles.max_api import client
 from profiles.max_api.client import MaxError
 from webhooks import subscription
 from webhooks.inbox import connect, store
+from webhooks.notify import waker
+from webhooks.payloads import LARGEST_ENVELOPE
 from webhooks.receiver import arrivals_in
-from webhooks.updates import LARGEST_ENVELOPE
-from webhooks.wakeup import waker
 
 WAIT = timedelta(seconds=30)
 PAUSE_SECONDS = 5.0

@@ -9,8 +9,8 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from profiles.rollout.heartbeat import pulse
+from webhooks.notify import Listener
 from webhooks.processing import process_inbox
-from webhooks.wakeup import Listener
 
 logger = logging.getLogger(__name__)
 

@@ -6,9 +6,9 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import transaction
 
 from config.lib import shell_user
-from webhooks import updates
+from webhooks import payloads
 from webhooks.models import InboxUpdate, State
-from webhooks.replays import outlook
+from webhooks.replay_preview import outlook
 
 _LOOKUPS = {
     "id": "pk__in",
@@ -27,7 +27,7 @@ class Command(BaseCommand):
         parser.add_argument("--id", nargs="+", type=int, metavar="N")
         states = [state.value for state in State if state is not State.PENDING]
         parser.add_argument("--state", nargs="+", choices=states)
-        parser.add_argument("--type", nargs="+", choices=updates.TYPES, metavar="UPDATE_TYPE", help="MAX's, or other")
+        parser.add_argument("--type", nargs="+", choices=payloads.TYPES, metavar="UPDATE_TYPE", help="MAX's, or other")
         parser.add_argument("--user", nargs="+", metavar="MAX_ID")
         parser.add_argument("--since", type=_moment, help="received from then on: 2026-11-25 or 2026-11-25T10:30+03:00")
         parser.add_argument("--until", type=_moment, help="received before; without an offset the time is UTC")

@@ -9,7 +9,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
-from employees import backfill
+from employees.backfill import batches
 from employees.models import BackfillRun, RunStatus
 
 STEER, UNDO = "employees.change_backfillrun", "employees.delete_backfillrun"
@@ -41,7 +41,7 @@ def _resume(run: BackfillRun, reason: str) -> str:
 
 
 def _retry(run: BackfillRun, reason: str) -> str:
-    done = backfill.retry_failed(run)
+    done = batches.retry_failed(run)
     return ngettext("%d failed batch is done now.", "%d failed batches are done now.", done) % done
 
 

@@ -17,7 +17,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from config.lib import sql, tracebacks
-from employees.candidates import Terms, choices
+from employees.backfill.candidates import Terms, choices
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 from employees.models.backfill import UNDO_FOR
 

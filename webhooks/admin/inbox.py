@@ -15,10 +15,10 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib.admin import ReadOnlyAdmin
 from config.lib.pagination import BoundedPaginator
-from webhooks.filters import ReceivedFilter, TypeFilter
-from webhooks.life import dead_letter_groups, life_of, looks_at, readable
+from webhooks.admin.filters import ReceivedFilter, TypeFilter
+from webhooks.admin.timeline import dead_letter_groups, life_of, looks_at, readable
 from webhooks.models import InboxQuerySet, InboxUpdate, RawLook, Repeat, Replay, State
-from webhooks.replays import outlook
+from webhooks.replay_preview import outlook
 
 _STATE_COLOURS = {
     State.PENDING: "info",

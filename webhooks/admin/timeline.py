@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 
 from profiles import failures
 from webhooks.models import InboxUpdate, RawLook, Replay, State, type_for_people
-from webhooks.updates import MalformedUpdate, parse
+from webhooks.payloads import MalformedUpdate, parse
 
 MOST_GROUPS = 100
 # A replay of many updates is one statement; its record comes after it.

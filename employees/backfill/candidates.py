@@ -17,6 +17,7 @@ from django.db import connection
 from django.utils import timezone
 
 from profiles import names
+from profiles.lookup import policy_at
 from profiles.models import ProfileSource
 from profiles.name_rule import (
     CACHE_FIRST,
@@ -29,7 +30,6 @@ from profiles.name_rule import (
     Policy,
     choose_name,
 )
-from profiles.resolver import policy_at
 from profiles.rollout.decision import STATE_QUERY, Reason, RolloutState, current_state, obstacle, remember_state
 
 PAGE = 5_000

@@ -17,11 +17,11 @@ from typing import Any, NoReturn
 from django.utils.translation import gettext_noop as _
 
 from profiles import names
-from profiles.identity import user_id_of
+from profiles.merge import Claim, Sighting
 from profiles.models import PhoneLink
-from profiles.sightings import Claim, Sighting
+from profiles.user_ids import user_id_of
 from webhooks import contacts
-from webhooks.commands import name_given_in
+from webhooks.bot_commands import name_given_in
 from webhooks.inbox import REPEAT_WINDOW
 from webhooks.models import OTHER
 

@@ -6,12 +6,12 @@ from django import forms
 from django.forms import model_to_dict
 from django.utils.translation import gettext_lazy as _
 
-from employees.access import Scope
+from employees.accounts import Scope
 from employees.models import Employee, University
 from employees.naming import NAMES
 from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
-from profiles.identity import user_id_of
+from profiles.user_ids import user_id_of
 
 
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -12,13 +12,13 @@ from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
 from config.lib.errors import AlreadyExists
-from employees.access import Scope, scope_of
+from employees.accounts import Scope, scope_of
 from employees.models import Employee, MaxIdJob, Role, University
 from employees.naming import named_employee, rename
 from employees.tax_numbers import INN, KPP
 from profiles import phones
-from profiles.resolver import resolve
-from profiles.serializers import NameField, UserIdField, checked_text
+from profiles.api.serializers import NameField, UserIdField, checked_text
+from profiles.lookup import resolve
 
 _ID = re.compile(r"[0-9]{1,18}")
 _DESCRIPTION = ("inn", "kpp", "university_name")

@@ -8,8 +8,8 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from profiles import names
-from profiles.identity import user_id_of
-from profiles.sightings import Claim, Sighting
+from profiles.merge import Claim, Sighting
+from profiles.user_ids import user_id_of
 
 
 def checked_text(data: Any) -> str:

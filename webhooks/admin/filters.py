@@ -9,7 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 
 from webhooks.models import InboxUpdate, type_for_people
-from webhooks.updates import TYPES
+from webhooks.payloads import TYPES
 
 
 class TypeFilter(DropdownFilter):

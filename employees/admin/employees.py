@@ -18,19 +18,19 @@ from unfold.decorators import display
 from config.lib import audit_log
 from config.lib.messages import Sentence
 from config.lib.pagination import BoundedPaginator
-from employees.access import scope_of
+from employees.accounts import scope_of
 from employees.admin.access import EXPORT, admin_scope
-from employees.admin.formats import FORMATS, ConfirmForm, FileForm, Previews
+from employees.admin.forms import EmployeeForm
 from employees.admin.versions import VersionedAdmin
-from employees.forms import EmployeeForm
 from employees.history.models import backfilled
+from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, Previews
+from employees.import_export.resources import COLUMNS, EmployeeResource, problems, shorten
+from employees.import_export.spreadsheets import Unreadable
 from employees.models import Employee
 from employees.models.directory import FEW
 from employees.naming import named_employee, refresh, rename
-from employees.resources import COLUMNS, EmployeeResource, problems, shorten
-from employees.spreadsheets import Unreadable
+from profiles.lookup import resolve
 from profiles.models import ProfileSource
-from profiles.resolver import resolve
 
 # More are the backfill's work, which can be paused and taken back.
 MOST_REFRESHED = 1000

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import psycopg
 
 from webhooks.inbox import Arrival, BoundedConnection, connect, store
-from webhooks.wakeup import waker
+from webhooks.notify import waker
 
 DEADLINE_SECONDS = 2.6
 STATEMENT_TIMEOUT = "2400ms"

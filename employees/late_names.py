@@ -8,7 +8,7 @@ from django.utils import timezone
 
 from employees.models import UnresolvedName
 from employees.naming import settle
-from profiles.resolver import resolve
+from profiles.lookup import resolve
 
 
 def retry_due(until: float) -> int:

@@ -15,12 +15,12 @@ from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 from import_export.widgets import Widget
 
-from employees.access import Scope
+from employees.accounts import Scope
 from employees.models import Employee, Role, University
 from employees.naming import NAMES, ask_later, note_source
 from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
-from profiles.identity import user_id_of
+from profiles.user_ids import user_id_of
 
 # A spreadsheet runs a cell that begins so; an apostrophe before it shows it as text. A phone is a number at worst.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")

@@ -15,15 +15,15 @@ from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from config.lib.errors import JobRunning
 from config.lib.pagination import Pages
-from employees.access import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, scope_of
-from employees.idempotency import answered_once
+from employees.accounts import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, scope_of
+from employees.api.idempotency import answered_once
+from employees.api.queries import EmployeeQuerySerializer, chosen, searched_for
+from employees.api.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
 from employees.models import Employee, MaxIdJob, University
 from employees.models.directory import FEW
-from employees.queries import EmployeeQuerySerializer, chosen, searched_for
-from employees.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
+from profiles.api.views import ProfileViewSet, checked_id
 from profiles.models import Profile, ProfileQuerySet
 from profiles.phones import masked
-from profiles.views import ProfileViewSet, checked_id
 
 logger = logging.getLogger(__name__)
 

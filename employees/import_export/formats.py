@@ -15,7 +15,7 @@ from tablib import Dataset
 from unfold.contrib.import_export.forms import ImportForm
 
 from config.lib.error_pages import LARGEST_BODY
-from employees import spreadsheets
+from employees.import_export import spreadsheets
 
 # Half a minute of work; a browser, and the proxy before us, wait no longer.
 MOST_ROWS = 10_000

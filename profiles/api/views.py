@@ -10,18 +10,18 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from profiles import cache
-from profiles.cache import CachedProfile
-from profiles.erasure import erase
-from profiles.models import Profile, ProfileQuerySet
-from profiles.rollout.decision import serves
-from profiles.serializers import (
+from profiles.api.serializers import (
     NameSerializer,
     ProfileChangeSerializer,
     ProfileSerializer,
     ProfileStatsSerializer,
     UserIdField,
 )
-from profiles.sightings import Sighting
+from profiles.cache import CachedProfile
+from profiles.erasure import erase
+from profiles.merge import Sighting
+from profiles.models import Profile, ProfileQuerySet
+from profiles.rollout.decision import serves
 
 
 class ProfileViewSet(GenericViewSet[Profile]):
