@@ -150,7 +150,7 @@ CACHES = {
 }
 WAFFLE_CACHE_NAME = "waffle"
 WAFFLE_FLAG_MODEL = "rollout.Flag"
-# monitoring.admin has pages for them that ask the rules, the gates and for a reason.
+# monitoring.rollout_control.admin has pages for them that ask the rules, the gates and for a reason.
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
 CELERY_BROKER_URL = broker_url("CELERY_BROKER_URL", env.str("CELERY_BROKER_URL", "") or REDIS_URL)

@@ -43,7 +43,7 @@ UNFOLD = {
             "950": "oklch(28.2% .091 267.935)",
         },
     },
-    "DASHBOARD_CALLBACK": "monitoring.screens.home.dashboard",
+    "DASHBOARD_CALLBACK": "monitoring.dashboard.home.dashboard",
     "STYLES": [lambda request: static("screens/screens.css"), lambda request: static("screens/tables.css")],
     "SCRIPTS": [lambda request: static("screens/screens.js")],
     "SIDEBAR": {"navigation": "config.navigation.sidebar", "show_search": True},

@@ -20,7 +20,7 @@ router.register("profiles", SeenProfileViewSet, basename="profile")
 urlpatterns = [
     path("admin/login/", as_log_in(admin.site.login)),
     path("admin/language/", set_language, name="set_language"),
-    path("admin/", include("monitoring.screens.urls")),
+    path("admin/", include("monitoring.dashboard.urls")),
     path("admin/", admin.site.urls),
     path("api/token", LogInView.as_view()),
     path("api/token/refresh", RefreshView.as_view()),

@@ -7,9 +7,11 @@ class MonitoringConfig(AppConfig):
     verbose_name = _("monitoring")
 
     def ready(self) -> None:
-        from monitoring import checks, steering, titles  # noqa: F401, PLC0415 (checks registers itself)
+        from monitoring import checks  # noqa: F401, PLC0415 (checks registers itself)
+        from monitoring.audit import admin_labels  # noqa: PLC0415 (checks registers itself)
+        from monitoring.rollout_control import control  # noqa: PLC0415 (checks registers itself)
         from profiles.rollout import changes  # noqa: PLC0415 (the registry of models is complete only now)
 
-        changes.register_gates(steering.judge_raise)
-        changes.emergency_stopped.connect(steering.pause_backfill)
-        titles.use_words()
+        changes.register_gates(control.judge_raise)
+        changes.emergency_stopped.connect(control.pause_backfill)
+        admin_labels.use_words()

@@ -15,7 +15,7 @@ from django.utils import timezone
 from rest_framework import serializers
 from rest_framework.utils.encoders import JSONEncoder
 
-from monitoring import reports
+from monitoring.stats import reports
 from profiles import cache
 
 PATIENCE_SECONDS = 1.0

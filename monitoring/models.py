@@ -12,8 +12,8 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import from_columns
 from monitoring.alerts.models import Alert, Delivery, Sample
-from monitoring.gate_titles import GATES
 from monitoring.indicators.models import IndicatorReading, Level
+from monitoring.rollout_control.gate_titles import GATES
 
 __all__ = [
     "Alert", "Delivery", "GateCheck", "IndicatorReading", "KeptFigure", "Level", "RoundTrip", "Sample", "Signature",
@@ -113,13 +113,13 @@ class Signature(models.Model):
         ]
 
     def __str__(self) -> str:
-        from monitoring.checklist import TO_SIGN  # noqa: PLC0415 (it reads this module)
+        from monitoring.rollout_control.checklist import TO_SIGN  # noqa: PLC0415 (it reads this module)
 
         return str(dict(TO_SIGN).get(self.item, self.item))
 
 
 class KeptFigure(models.Model):
-    """A figure over whole tables, as it was last counted and how long that took (monitoring.kept)."""
+    """A figure over whole tables, as it was last counted and how long that took (stats/cached_statistics)."""
 
     name = models.CharField(max_length=30, primary_key=True)
     value = models.JSONField()

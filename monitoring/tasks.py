@@ -1,13 +1,15 @@
 from celery import shared_task
 
-from monitoring import census, conductor, figures, history, kept, lasting, traffic
-from monitoring.alerts import outbox, watch
+from monitoring import lasting
+from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
+from monitoring.rollout_control import controller
+from monitoring.stats import cached_statistics, directory, population, rollups, snapshots
 
 
 @shared_task(ignore_result=True)
 def conduct_rollout() -> list[str]:
-    return conductor.conduct()
+    return controller.conduct()
 
 
 @shared_task(ignore_result=True)
@@ -17,7 +19,7 @@ def measure_indicators() -> None:
 
 @shared_task(ignore_result=True)
 def check_alerts() -> None:
-    watch.check_alerts()
+    engine.check_alerts()
     outbox.deliver()
 
 
@@ -28,18 +30,18 @@ def deliver_alerts() -> None:
 
 @shared_task(ignore_result=True)
 def fold_traffic() -> None:
-    traffic.fold()
+    rollups.fold()
 
 
 @shared_task(ignore_result=True)
 def take_census() -> None:
-    with kept.alone() as is_alone:
+    with cached_statistics.alone() as is_alone:
         if is_alone:
-            census.take()
+            population.take()
             lasting.keep_reports()
-            figures.refresh_due()
+            directory.refresh_due()
 
 
 @shared_task(ignore_result=True)
 def take_snapshots() -> None:
-    history.take()
+    snapshots.take()

@@ -1,7 +1,7 @@
 from django.urls import path
 
-from monitoring import rollout_views, views
-from monitoring.alerts.views import AlertsView
+from monitoring.api import rollout, views
+from monitoring.api.alerts import AlertsView
 
 urlpatterns = [
     path("health", views.health),
@@ -15,9 +15,9 @@ urlpatterns = [
     path("monitoring/health", views.CacheHealthView.as_view(), name="monitoring-health"),
     path("monitoring/webhook-stats", views.WebhookStatsAliasView.as_view(), name="webhook-stats"),
     path("monitoring/alerts", AlertsView.as_view()),
-    path("monitoring/rollout", rollout_views.RolloutView.as_view()),
+    path("monitoring/rollout", rollout.RolloutView.as_view()),
     *(
-        path(f"monitoring/rollout/{action}", rollout_views.RolloutChangeView.as_view(action=action))
-        for action in rollout_views.ACTIONS
+        path(f"monitoring/rollout/{action}", rollout.RolloutChangeView.as_view(action=action))
+        for action in rollout.ACTIONS
     ),
 ]

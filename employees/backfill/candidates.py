@@ -16,6 +16,7 @@ from typing import NamedTuple
 from django.db import connection
 from django.utils import timezone
 
+from config.lib import sql
 from profiles import names
 from profiles.lookup import policy_at
 from profiles.models import ProfileSource
@@ -110,10 +111,10 @@ def choices(
     """
     if terms.obstacle is not None:
         return
-    sql = _SELECT + (" FOR UPDATE OF e" if is_locked else "")
+    select = _SELECT + (" FOR UPDATE OF e" if is_locked else "")
     while True:
         conditions = (university_id, university_id, names.UNKNOWN, names.UNKNOWN, terms.replaces_names, PAGE)
-        rows = sql.run(sql, (after_id, until_id, *conditions))
+        rows = sql.run(select, (after_id, until_id, *conditions))
         for candidate in map(Candidate._make, rows):
             if (choice := choose(candidate, terms)) is not None:
                 yield candidate, choice

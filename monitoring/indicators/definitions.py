@@ -14,13 +14,13 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext_noop
 
+from config.lib.formats import percent_of, thousands
 from config.lib.messages import Sentence
-from monitoring.evidence import AGREEMENT_WANTED, CONFLICT_ALLOWED, SAMPLE_WANTED
-from monitoring.formats import percent_of, thousands
 from monitoring.indicators import measurements
 from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Sources
 from monitoring.indicators.models import Level
 from monitoring.indicators.titles import TITLES
+from monitoring.stats.comparison_stats import AGREEMENT_WANTED, CONFLICT_ALLOWED, SAMPLE_WANTED
 from profiles.rollout.decision import is_monitored
 
 LAG_LIMIT_SECONDS = 10.0

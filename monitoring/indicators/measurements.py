@@ -18,11 +18,11 @@ from config.lib.messages import Sentence, listed
 from employees.assessment import unapplied
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
-from monitoring import evidence, reports
-from monitoring.counters import counted
-from monitoring.evidence import UNIVERSITY_SAMPLE, Tally
 from monitoring.indicators.models import IndicatorReading
 from monitoring.models import RoundTrip
+from monitoring.stats import comparison_stats, reports
+from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE, Tally
+from monitoring.stats.process_counters import counted
 from profiles import cache, failures
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
@@ -95,7 +95,7 @@ class Sources:
 
     @cached_property
     def by_university(self) -> dict[int | None, Tally]:
-        return evidence.by_university(evidence.recent())
+        return comparison_stats.by_university(comparison_stats.recent())
 
     @cached_property
     def compared(self) -> Tally:

@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import number
-from monitoring.screens import words
-from monitoring.screens.charts import day_format
+from monitoring.dashboard import presenters
+from monitoring.dashboard.charts import day_format
 from profiles import failures
 from profiles.rollout import rules
 
@@ -109,4 +109,4 @@ def failure(error: str) -> str:
 
 @register.filter
 def actor(by: str) -> str:
-    return words.actor(by)
+    return presenters.actor(by)

@@ -22,7 +22,8 @@ from django.db import connection
 from django_redis import get_redis_connection
 
 from employees.models import Employee, University
-from monitoring import census, lasting, reports, traffic
+from monitoring import lasting
+from monitoring.stats import population, reports, rollups
 from profiles.models import Profile
 from tests.bench.employees import free_port, serve
 from tests.bench.report import Report
@@ -86,10 +87,10 @@ def grow(start: int, stop: int) -> None:
 
 def tick() -> None:
     """Do what the worker does every ten seconds."""
-    traffic.fold()
+    rollups.fold()
     run("VACUUM ANALYZE monitoring_traffic")
     run("VACUUM monitoring_trafficdelta")
-    census.take()
+    population.take()
     lasting.keep_reports()
 
 
@@ -164,8 +165,8 @@ def compare(report: Report, few: Times, many: Times) -> None:
 
 def distribution(report: Report) -> None:
     """Count the employees by source: once for all, and for a report from what was counted."""
-    recount = min(clocked(lambda: census.count("employees")) for _ in range(3))
-    census.take()
+    recount = min(clocked(lambda: population.count("employees")) for _ in range(3))
+    population.take()
     told = [clocked(reports.coverage) for _ in range(50)]
     age = reports.coverage()["age_seconds"]
     report.notes.append(

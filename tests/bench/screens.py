@@ -16,7 +16,8 @@ from django.contrib.auth.models import User
 from django.test import Client
 from django.utils import timezone
 
-from monitoring import figures, gates
+from monitoring.rollout_control import gates
+from monitoring.stats import directory
 from profiles.rollout.models import PHASES, Flag
 from tests.rollout.changing import change
 
@@ -148,9 +149,9 @@ def main() -> None:
     started = time.perf_counter()
     prepare()
     say(f"{ROWS} employees, profiles and updates in {time.perf_counter() - started:.0f} s")
-    for name in figures.FIGURES:
+    for name in directory.FIGURES:
         started = time.perf_counter()
-        figures.refresh(name)
+        directory.refresh(name)
         say(f"counted beside the requests: {name:20} {(time.perf_counter() - started) * 1000:8.0f} ms")
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
@@ -158,8 +159,8 @@ def main() -> None:
     worst = 0.0
     for path in PATHS:
         client.get(path)
-        for name in figures.FIGURES:
-            figures.refresh(name)
+        for name in directory.FIGURES:
+            directory.refresh(name)
         worst = max(worst, measure(client, path))
     cores, load = os.cpu_count(), os.getloadavg()[0]
     say(f"worst p95 on the processors: {worst:.1f} ms (limit {LIMIT_MS}; load {load:.1f} on {cores} cores)")

@@ -20,8 +20,8 @@ from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import rename
 from monitoring.alerts.models import Delivery
+from monitoring.dashboard import urls as screens
 from monitoring.models import Alert, GateCheck, RoundTrip, Signature
-from monitoring.screens import urls as screens
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Heartbeat, Plan, Scope

@@ -49,7 +49,7 @@ def breaking(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
     def broken(*args: object, **kwargs: object) -> None:
         raise ZeroDivisionError
 
-    monkeypatch.setattr("monitoring.screens.cache.page", broken)
+    monkeypatch.setattr("monitoring.dashboard.cache.page", broken)
     client = Client(raise_request_exception=False, headers={"accept-language": "en"})
     client.force_login(superadmin)
     return client

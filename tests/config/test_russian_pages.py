@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 
 from config.lib import error_pages
 from employees.models import University
-from monitoring import way_back
+from monitoring.rollout_control import rollback
 from profiles.rollout.models import Heartbeat
 from tests.config.every_page import make_rows, paths
 
@@ -101,7 +101,7 @@ def test_the_emergency_stop_is_told_in_russian(
 ) -> None:
     if is_followed:
         Heartbeat.objects.all().delete()
-    monkeypatch.setattr(way_back.await_convergence, "__defaults__", (0.1,))
+    monkeypatch.setattr(rollback.await_convergence, "__defaults__", (0.1,))
     page = operator.post("/admin/emergency/", {"word": "стоп", "reason": "имена не те"}).content.decode()
     assert latin_in(page) == set()
     told = "имя никому не известно, кэш не отвечал" if is_followed else "Ещё не все процессы увидели изменение"

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from config.dev.processes import BASE_DIR
 from employees.models import Employee, University
 from monitoring.alerts.kinds import Kind
-from monitoring.metrics import exposition
+from monitoring.api.metrics import exposition
 from profiles import breaker, cache, comparison, lookup
 from profiles.max_api import users
 from profiles.rollout import decision

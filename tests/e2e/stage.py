@@ -13,10 +13,11 @@ from django.utils import timezone
 
 from employees.models import BackfillRun, Employee, RunStatus, University
 from employees.naming import rename
-from monitoring import figures, gates
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
 from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
+from monitoring.rollout_control import gates
+from monitoring.stats import directory
 from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout.models import PHASES, Change, Flag, Scope
@@ -50,8 +51,8 @@ def fill(employees: int = 3000) -> None:
     _evidence(luck)
     _past(luck)
     _deeds(universities)
-    for name in figures.FIGURES:
-        figures.refresh(name)
+    for name in directory.FIGURES:
+        directory.refresh(name)
 
 
 def _people(universities: list[University], count: int, luck: random.Random) -> None:

@@ -7,6 +7,7 @@ from django.contrib.auth.models import User
 from django.db import connection
 from django.test import Client
 
+from config.lib import pagination
 from employees.admin import versions
 from employees.models import Employee, University
 from employees.models import directory as directory_module
@@ -28,7 +29,7 @@ def long(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     Employee.objects.bulk_create(Employee(phone=f"+7916{n:07}", university=university) for n in range(150))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE employees")
-    for module in (paging, directory_module):
+    for module in (pagination, directory_module):
         monkeypatch.setattr(module, "EXACT", 120)
 
 

@@ -79,7 +79,7 @@ MATRIX = [
     Row("api/token", "post", (400,) * 10),
     Row("api/token/refresh", "post", (400,) * 10),
 ]
-# Reports and operations have their own rule, one for all of them: monitoring/access.py and its tests.
+# Reports and operations have their own rule, one for all of them: monitoring/api/access.py and its tests.
 ELSEWHERE = ("monitoring", "health", "ready", "metrics", "openapi.json", "swagger", "admin", "webhook")
 
 

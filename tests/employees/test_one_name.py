@@ -28,8 +28,9 @@ from employees.backfill import batches
 from employees.backfill.candidates import Candidate, Terms, choices
 from employees.models import BackfillBatch, BackfillRun, Employee, University, UnresolvedName
 from employees.naming import refresh
-from monitoring import preview, reports
-from monitoring.screens import person
+from monitoring.dashboard import person
+from monitoring.rollout_control import preview
+from monitoring.stats import reports
 from profiles import cache
 from profiles.lookup import policy_at, resolve
 from profiles.max_api import users

@@ -7,9 +7,9 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from employees.models import Employee, University
-from monitoring.gate_titles import GATES
-from monitoring.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
 from monitoring.models import GateCheck, Verdict
+from monitoring.rollout_control.gate_titles import GATES
+from monitoring.rollout_control.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
 from profiles.rollout.models import PHASES, Change, Flag, Scope
 from tests.conftest import Phases
 from tests.profiles.people import know

@@ -16,14 +16,14 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from config.lib import shell_user
-from monitoring import gates
-from monitoring.alerts import outbox, watch
-from monitoring.alerts.answers import AnswerRefused, acknowledge, mute, unmute
+from monitoring.alerts import engine, outbox
+from monitoring.alerts.acknowledgements import AnswerRefused, acknowledge, mute, unmute
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
-from monitoring.gates import progress
-from monitoring.metrics import exposition
+from monitoring.api.metrics import exposition
 from monitoring.models import Verdict
+from monitoring.rollout_control import gates
+from monitoring.rollout_control.gates import progress
 from tests.monitoring.sink import Sink, sink
 from tests.webhooks.inbox_rows import row
 from webhooks.models import InboxUpdate, State
@@ -49,14 +49,14 @@ def hook(settings: Settings) -> Iterator[Sink]:
 
 def fire() -> Alert:
     row(State.PENDING, timedelta(minutes=10))
-    watch.check_alerts()
+    engine.check_alerts()
     return Alert.objects.open().get(kind=Kind.INBOX_LAG_HIGH)
 
 
 def cure(clock: time_machine.Traveller) -> None:
     InboxUpdate.objects.all().delete()
     for _ in range(3):
-        watch.check_alerts()
+        engine.check_alerts()
         clock.shift(timedelta(minutes=5))
 
 
@@ -132,7 +132,7 @@ def test_a_mute_spares_the_sink_until_it_expires(superadmin: User, clock: time_m
     outbox.deliver()
     assert len(hook.got) == 2
     clock.shift(HOUR)
-    watch.check_alerts()
+    engine.check_alerts()
     outbox.deliver()
     assert len(hook.got) == 3
 
@@ -148,7 +148,7 @@ def test_what_is_muted_before_it_was_told_ends_in_silence(
     InboxUpdate.objects.all().delete()
     for _ in range(5):
         clock.shift(timedelta(minutes=10))
-        watch.check_alerts()
+        engine.check_alerts()
     outbox.deliver()
     assert not Alert.objects.open().exists()
     assert len(hook.got) == 2
@@ -186,7 +186,7 @@ def test_what_is_over_before_its_mute_ends_is_not_told_to_a_sink_that_was_dead(
 
 def test_phase_4_waits_for_what_is_open_and_not_muted(superadmin: User, clock: time_machine.Traveller) -> None:
     assert verdict() == Verdict.INCONCLUSIVE
-    watch.check_alerts()
+    engine.check_alerts()
     assert verdict() == Verdict.PASS
     alert = fire()
     acknowledge(alert, superadmin)

@@ -10,10 +10,10 @@ from django.core import mail
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
-from monitoring.alerts import outbox, watch
-from monitoring.alerts.checks import CHECKS
+from monitoring.alerts import engine, outbox
 from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert, Delivery, DeliveryState
+from monitoring.alerts.rules import CHECKS
 from profiles.models import Profile
 from tests.config.test_russian_pages import latin_in
 from tests.loopback import Answer
@@ -47,7 +47,7 @@ def check(clock: Clock, times: int = 1, wait: timedelta = timedelta(minutes=5)) 
     lines: list[str] = []
     for _ in range(times):
         clock.shift(wait)
-        lines += watch.check_alerts()
+        lines += engine.check_alerts()
         outbox.deliver()
     return lines
 

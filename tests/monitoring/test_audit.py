@@ -14,8 +14,8 @@ from django.utils import timezone, translation
 from waffle.models import Switch
 
 from employees.models import BackfillRun, Employee, University
+from monitoring.audit.audit_log import SOURCES, entries
 from monitoring.models import Signature
-from monitoring.trail import SOURCES, entries
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Scope
 from tests.profiles.people import know

@@ -18,8 +18,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun, University
-from monitoring import steering
-from monitoring.screens.emergency import confirmation
+from monitoring.dashboard.emergency import confirmation
+from monitoring.rollout_control import control
 from profiles.rollout import lock
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.lock import Busy
@@ -156,7 +156,7 @@ def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> Non
     with other_session() as session:
         session.execute("SELECT * FROM rollout_plan FOR UPDATE")
         command("rollback", "emergency", "--reason", "r")
-    assert steering.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert control.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
@@ -167,8 +167,8 @@ def test_a_planned_step_waits_for_the_next_look(
     held.rollback()
     plan_step(3, 1, timezone.now() - timedelta(seconds=1))
     held.execute("SELECT * FROM rollout_rollout FOR UPDATE")
-    steering.fire_due()
+    control.fire_due()
     assert Plan.objects.get().state == "planned"
     held.rollback()
-    steering.fire_due()
+    control.fire_due()
     assert Plan.objects.get().state == "done"

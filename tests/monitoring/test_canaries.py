@@ -16,7 +16,7 @@ from config.lib.logs import JsonFormatter
 from employees.backfill import batches
 from employees.models import Employee, University
 from employees.tasks import retry_unresolved
-from monitoring.alerts import watch
+from monitoring.alerts import engine
 from profiles.comparison import compare_waiting
 from profiles.models import Profile
 from tests.profiles.fake_max import FakeMax
@@ -141,7 +141,7 @@ def test_none_is_told(
     create(api, university, direct, redis_server)
     unforeseen(api, university, monkeypatch)
     printed = load(tmp_path, university) + fill(university, monkeypatch)
-    watch.check_alerts()
+    engine.check_alerts()
     formatter = JsonFormatter()
     lines = [formatter.format(record) for record in caplog.records]
     shown = {

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from employees.backfill import batches
 from employees.models import Employee, University
-from monitoring import census, figures, reports
 from monitoring.models import KeptFigure
+from monitoring.stats import directory, population, reports
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Scope
@@ -123,9 +123,9 @@ def test_both_reports_equal_a_recount(
     with transaction.atomic():
         settle(people, staff)
         if is_large:
-            census.take()
+            population.take()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(census, "SMALL_BYTES", -1 if is_large else census.SMALL_BYTES)
+            patch.setattr(population, "SMALL_BYTES", -1 if is_large else population.SMALL_BYTES)
             covered, judged = reports.coverage(), reports.quality()
         expected = recounted_coverage()
         assert {name: covered[name] for name in expected} == expected
@@ -147,37 +147,37 @@ def assert_issues_list_whom_they_count(issues: list[dict[str, Any]]) -> None:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the tables as too large to be counted for an answer."""
-    monkeypatch.setattr(census, "SMALL_BYTES", -1)
+    monkeypatch.setattr(population, "SMALL_BYTES", -1)
 
 
 @pytest.mark.usefixtures("large")
 def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
-    assert set(census.take()) == {"profiles", "users", "employees", "to_backfill"}
+    assert set(population.take()) == {"profiles", "users", "employees", "to_backfill"}
     Employee.objects.all().delete()
     KeptFigure.objects.update(at=timezone.now() - timedelta(seconds=7))
     covered = reports.coverage()
     assert covered["employees_by_source"] == {"api": 1}
     assert covered["age_seconds"] == pytest.approx(7, abs=1)
-    assert census.take() == []
+    assert population.take() == []
 
 
 @pytest.mark.usefixtures("large")
 def test_what_took_long_is_not_counted_again_soon() -> None:
-    census.take()
+    population.take()
     KeptFigure.objects.filter(name="users").update(at=timezone.now() - timedelta(seconds=30), took_ms=2000)
     KeptFigure.objects.filter(name="profiles").update(at=timezone.now() - timedelta(seconds=30), took_ms=1000)
-    assert census.take() == ["profiles"]
+    assert population.take() == ["profiles"]
 
 
 def test_what_a_screen_shows_is_counted_by_the_task_and_rests_as_well() -> None:
-    figures.figures(*figures.FIGURES)
+    directory.figures(*directory.FIGURES)
     hour_ago = timezone.now() - timedelta(hours=1)
     KeptFigure.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
     KeptFigure.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
     # Nobody who looks waits for it, however old it is.
-    assert (figures.figure("sources").value, figures.figure("ages").at) == ([], hour_ago)
-    assert figures.refresh_due() == ["ages"]
+    assert (directory.figure("sources").value, directory.figure("ages").at) == ([], hour_ago)
+    assert directory.refresh_due() == ["ages"]
 
 
 @pytest.mark.usefixtures("large")
@@ -225,8 +225,8 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
     Scope.objects.create(university_id=University.objects.latest("pk").pk, phase=3, reason="r")
     forget_state()
     if is_large:
-        census.take()
-        monkeypatch.setattr(census, "SMALL_BYTES", -1)
+        population.take()
+        monkeypatch.setattr(population, "SMALL_BYTES", -1)
     out = StringIO()
     call_command("backfill", "start", "--dry-run", stdout=out)
     assert "3 rows would change" in out.getvalue()
@@ -238,5 +238,5 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
     call_command("backfill", "start", stdout=out)
     if is_large:
         KeptFigure.objects.update(at=timezone.now() - timedelta(hours=1))
-        census.take()
+        population.take()
     assert not any("backfill start" in text for text in reports.quality()["recommended_actions"])

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from monitoring import census, reports
+from monitoring.stats import population, reports
 from webhooks.models import InboxUpdate
 
 GROWING = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_traffic")
@@ -41,11 +41,11 @@ def read_whole(work: Callable[[], Any]) -> set[str]:
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_no_large_table_is_read_as_a_whole(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(census, "SMALL_BYTES", -1)
-    census.take()
+    monkeypatch.setattr(population, "SMALL_BYTES", -1)
+    population.take()
     assert read_whole(REPORTS[name]) == set()
 
 
 def test_this_would_see_it() -> None:
-    assert read_whole(lambda: census.count("profiles")) == {"profile_cache"}
+    assert read_whole(lambda: population.count("profiles")) == {"profile_cache"}
     assert read_whole(lambda: list(InboxUpdate.objects.filter(reason="x"))) == {"webhook_inbox"}

@@ -12,13 +12,13 @@ import time_machine
 from django.db import connection
 from django.test import Client
 
-from monitoring import conductor, gates, probe
-from monitoring.alerts import watch
+from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert, Sample
-from monitoring.gates.results import Finding
-from monitoring.indicators import rounds
+from monitoring.indicators import probe, rounds
 from monitoring.models import Verdict
+from monitoring.rollout_control import controller, gates
+from monitoring.rollout_control.gates.results import Finding
 from profiles import cache
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
@@ -56,7 +56,7 @@ def test_evictions_after_a_restart_of_redis(redis_health: dict[str, Any], clock:
     rounds.take_round()
     clock.shift(timedelta(minutes=5))
     redis_health["evicted_keys"] = 400
-    watch.check_alerts()
+    engine.check_alerts()
     alert = Alert.objects.get(kind=Kind.CACHE_EVICTIONS_HIGH)
     assert (alert.data["current_rate"], alert.data["evicted_keys"]) == (0.4, 400)
     found = gate(3, "few_evictions")
@@ -82,15 +82,15 @@ def test_at_night_neither_the_alert_nor_the_gate_speaks_of_silence(
 ) -> None:
     """The gate held, and pulled the tripwire, while the alert was rightly quiet."""
     phases(100, 100)
-    monkeypatch.setattr(conductor, "probe", SimpleNamespace(round_trip=lambda: None))
+    monkeypatch.setattr(controller, "probe", SimpleNamespace(round_trip=lambda: None))
     with time_machine.travel(datetime(2026, 11, 25, 19, 50, tzinfo=MOSCOW).astimezone(UTC), tick=False) as clock:
         row(State.DONE)
         clock.shift(timedelta(hours=6))
-        watch.check_alerts()
+        engine.check_alerts()
         assert not Alert.objects.exists()
         assert gate(3, "updates_arrive").verdict == Verdict.PASS
         for _ in range(4):
-            conductor.look()
+            controller.look()
         assert not Rollout.current().is_paused
 
 
@@ -101,7 +101,7 @@ def test_our_own_probe_is_no_arrival(clock: Clock, phases: Phases) -> None:
     row(State.DONE, timedelta(hours=24))
     probe.round_trip(patience=0)
     assert InboxUpdate.objects.count() == 2
-    watch.check_alerts()
+    engine.check_alerts()
     assert Alert.objects.get(kind=Kind.WEBHOOK_SILENT).data["silent_hours"] == 12
     assert gate(3, "updates_arrive").value == 12 * 3600
 
@@ -123,7 +123,7 @@ def test_one_lag_has_two_limits(
     for _ in range(200):
         row(State.DONE)
     row(State.PENDING, age)
-    watch.check_alerts()
+    engine.check_alerts()
     found = gate(2, "inbox_lag")
     assert (found.verdict, found.value) == (verdict, age.total_seconds())
     assert [alert.kind for alert in Alert.objects.all()] == alerts
@@ -137,7 +137,7 @@ def test_one_error_rate(clock: Clock, phases: Phases) -> None:
         row(State.DONE, timedelta(hours=3))
     for state in [State.DONE] * 18 + [State.DEAD] * 2:
         row(state)
-    watch.check_alerts()
+    engine.check_alerts()
     alert = Alert.objects.get(kind=Kind.WEBHOOK_ERROR_RATE_HIGH)
     found = gate(2, "webhook_errors")
     assert (alert.data["current_rate"], found.value, found.verdict) == (0.1, 0.1, Verdict.FAIL)

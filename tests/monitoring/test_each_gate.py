@@ -14,10 +14,10 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
 
-from monitoring import conductor, gates
-from monitoring.gates import progress
 from monitoring.indicators.definitions import LAG_LIMIT_SECONDS
 from monitoring.models import RoundTrip, Verdict
+from monitoring.rollout_control import controller, gates
+from monitoring.rollout_control.gates import progress
 from profiles.models import Comparison
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
@@ -121,13 +121,13 @@ def test_phase_2_is_held_where_no_updates_arrive(
     installed: Settings, phases: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     phases(100, 100)
-    monkeypatch.setattr(conductor, "probe", SimpleNamespace(round_trip=lambda: None))
+    monkeypatch.setattr(controller, "probe", SimpleNamespace(round_trip=lambda: None))
     with time_machine.travel(NOON, tick=False):
         arrived(timedelta(minutes=18))
         for _ in range(2):
-            conductor.look()
+            controller.look()
         assert not Rollout.current().is_paused
-        conductor.look()
+        controller.look()
     assert Rollout.current().held_for == "Held phase 2 at 100 %: no updates for 18 min"
 
 

@@ -22,16 +22,17 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
 from employees.models import BackfillRun, Employee, University
-from monitoring import checklist, digest, gates
-from monitoring.alerts import watch
-from monitoring.alerts.checks import CHECKS
+from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
-from monitoring.gate_titles import INDICATOR_OF
-from monitoring.gates.results import Finding
+from monitoring.alerts.rules import CHECKS
+from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.models import RoundTrip, Verdict
+from monitoring.rollout_control import checklist, gates
+from monitoring.rollout_control.gate_titles import INDICATOR_OF
+from monitoring.rollout_control.gates.results import Finding
 from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
@@ -162,11 +163,11 @@ def looked_at(name: str, world: World, client: Client, superadmin: User, phases:
     WORLDS[name](world)
     client.force_login(superadmin)
     client.cookies["django_language"] = "en"
-    watch.check_alerts()
+    engine.check_alerts()
     found = {finding.gate: finding for phase in (1, 2, 3) for finding in gates.judge(phase, Decimal(50)).findings}
     found |= {finding.gate: finding for phase in (2, 3) for finding in gates.watch(phase).findings}
     home, page = client.get("/admin/live/home/"), client.get("/admin/live/rollout/").content.decode()
-    reports = {period: made() for period, made in digest.PERIODS.items()}
+    reports = {period: made() for period, made in operations_report.PERIODS.items()}
     return Surfaces(
         readings=rounds.latest(),
         alerts={CHECKS[alert.kind].indicator: alert for alert in Alert.objects.open()},  # type: ignore[index]

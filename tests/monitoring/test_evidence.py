@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from monitoring import evidence
-from monitoring.evidence import SAMPLE_WANTED, Tally, wilson
+from monitoring.stats import comparison_stats
+from monitoring.stats.comparison_stats import SAMPLE_WANTED, Tally, wilson
 from tests.monitoring.evidence_rows import compared
 
 
@@ -46,12 +46,15 @@ def test_by_university_by_age_and_by_pattern() -> None:
     compared(700, cache_age_days=6.0, university_id=2)
     compared(700, "conflict", cache_age_days=20.0, pattern="last_name")
     compared(10, "cache_stale", cache_age_days=100.0, pattern="agree")
-    rows = evidence.recent()
-    assert {university: seen.n for university, seen in evidence.by_university(rows).items()} == {1: 1400, 2: 700}
-    ages = evidence.by_age(rows)
+    rows = comparison_stats.recent()
+    assert {university: seen.n for university, seen in comparison_stats.by_university(rows).items()} == {
+        1: 1400,
+        2: 700,
+    }
+    ages = comparison_stats.by_age(rows)
     assert [(age, seen.n) for age, seen in ages.items()] == [(3, 700), (7, 700), (30, 700), (math.inf, 10)]
-    assert evidence.recommended_ttl(ages) == timedelta(days=7)
-    assert evidence.conflict_patterns(rows) == {"last_name": 700}
+    assert comparison_stats.recommended_ttl(ages) == timedelta(days=7)
+    assert comparison_stats.conflict_patterns(rows) == {"last_name": 700}
 
 
 @pytest.mark.django_db
@@ -60,6 +63,6 @@ def test_a_replay_counts_who_would_have_been_in() -> None:
     compared(10, "conflict", pattern="script")
     compared(20, "cache_miss")
     compared(50, ago=timedelta(days=8))
-    seen = evidence.replay(Decimal(50))
+    seen = comparison_stats.replay(Decimal(50))
     assert (seen["lookups"], seen["cache_answers"], seen["conflicts"], seen["name_changes"]) == (65, 55, 5, 5)
-    assert evidence.replay(Decimal(0))["lookups"] == 0
+    assert comparison_stats.replay(Decimal(0))["lookups"] == 0

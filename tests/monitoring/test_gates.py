@@ -11,11 +11,11 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
-from monitoring import conductor, gates, steering
-from monitoring.alerts import watch
-from monitoring.gates import ENTERING, WIDENING, judge
-from monitoring.gates.results import Finding, Step
+from monitoring.alerts import engine
 from monitoring.models import GateCheck, RoundTrip, Verdict
+from monitoring.rollout_control import control, controller, gates
+from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
+from monitoring.rollout_control.gates.results import Finding, Step
 from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.changes import Held
@@ -181,7 +181,7 @@ def test_phase_2_asks_for_a_round_trip(phases: Phases) -> None:
 
 
 def test_phase_4_asks_for_phase_3_at_100(all_green: None, phases: Phases) -> None:
-    watch.check_alerts()
+    engine.check_alerts()
     assert verdicts(4, 1) == {"phase3_complete": Verdict.FAIL, "no_alert": Verdict.PASS}
     phases(100, 100, 100)
     assert verdicts(4, 1)["phase3_complete"] == Verdict.INCONCLUSIVE
@@ -195,10 +195,10 @@ def due(percent: int = 50) -> Plan:
 
 def test_a_planned_step_is_judged_when_it_fires(all_green: None) -> None:
     due()
-    assert steering.fire_due() == 1
+    assert control.fire_due() == 1
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     due(75)
-    steering.fire_due()
+    control.fire_due()
     assert Plan.objects.latest("pk").outcome.startswith("Held phase 3 at 50 %")
     assert Flag.objects.get(name=PHASES[2]).percent == 50
 
@@ -207,19 +207,19 @@ def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> No
     plan = due()
     change("emergency")
     Plan.objects.update(state="planned")
-    assert steering.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert control.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
 @pytest.mark.parametrize(("on_breach", "percent"), [(OnBreach.HOLD, 25), (OnBreach.ROLL_BACK, 5)])
 def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnBreach, percent: int) -> None:
     change("on-breach", on_breach=on_breach)
-    conductor.look()
+    controller.look()
     compared(300, "conflict")
     for _ in range(2):
-        conductor.look()
+        controller.look()
     assert not Rollout.current().is_paused
-    conductor.look()
+    controller.look()
     rollout = Rollout.current()
     assert rollout.is_paused
     assert rollout.held_for.startswith("Held phase 3 at 25 %: agreement at most")
@@ -232,10 +232,10 @@ def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnB
 
 def test_the_conductor_looks_once_an_interval(all_green: None, settings: Settings) -> None:
     GateCheck.objects.all().delete()
-    conductor.conduct()
+    controller.conduct()
     count = GateCheck.objects.count()
-    conductor.conduct()
+    controller.conduct()
     assert GateCheck.objects.count() == count > 0
     settings.MONITORING_CHECK_INTERVAL = timedelta(0)
-    conductor.conduct()
+    controller.conduct()
     assert GateCheck.objects.count() == 2 * count

@@ -5,8 +5,8 @@ import time_machine
 from django.utils import timezone
 
 from employees.models import Employee, University
-from monitoring.history import METRICS, history, take
 from monitoring.models import Snapshot, Span
+from monitoring.stats.snapshots import METRICS, history, take
 from tests.servers import FaultyServer
 
 NOW = datetime(2026, 11, 25, 10, 20, tzinfo=UTC)

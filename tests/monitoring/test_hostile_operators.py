@@ -23,9 +23,9 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from employees.models import University
-from monitoring import conductor
-from monitoring.admin import ReasonedForm
 from monitoring.models import GateCheck, Verdict
+from monitoring.rollout_control import controller
+from monitoring.rollout_control.admin import ReasonedForm
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
@@ -258,7 +258,7 @@ def test_the_conductor_looks_again_when_a_clock_was_ahead(phases: Phases, redis:
     # Before phase 3 it would send an update, which stays.
     phases(100, 100, 5)
     GateCheck.objects.create(phase=0, gate="tripwire", verdict=Verdict.PASS, at=timezone.now() + timedelta(days=1))
-    conductor.conduct()
+    controller.conduct()
     assert GateCheck.objects.filter(gate="tripwire").count() == 2
 
 
@@ -272,9 +272,9 @@ def test_a_planned_step_fires_on_the_edge_and_not_before(phases: Phases, univers
     with time_machine.travel(due - timedelta(days=1), tick=False):
         run("rollout", "schedule", "--phase", "3", "--percent", "1", "--at", at, "--reason", "r")
     with time_machine.travel(due - timedelta(milliseconds=1), tick=False):
-        assert conductor.conduct()[0] == "0 planned steps"
+        assert controller.conduct()[0] == "0 planned steps"
     with time_machine.travel(due, tick=False):
-        assert conductor.conduct()[0] == "1 planned step"
+        assert controller.conduct()[0] == "1 planned step"
     assert Flag.objects.get(name=PHASES[2]).percent == 1
 
 

@@ -16,8 +16,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from monitoring import census, lasting
+from monitoring import lasting
 from monitoring.models import KeptFigure
+from monitoring.stats import population
 from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers
@@ -158,7 +159,7 @@ def test_without_redis_the_last_numbers_of_the_cache_are_told(
     client: Client, redis_server: FaultyServer, fault: str
 ) -> None:
     know("1")
-    census.take()
+    population.take()
     KeptFigure.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
     told = report(client, "/monitoring/cache-health")

@@ -13,8 +13,8 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 
 from config.dev.processes import BASE_DIR
-from monitoring.counters import counted
 from monitoring.indicators import rounds
+from monitoring.stats.process_counters import counted
 from tests.profiles.people import know
 from tests.webhooks.sending import send
 from webhooks.processing import process_inbox

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from employees.models import Employee, University
-from monitoring.screens import words
+from monitoring.dashboard import presenters
 from tests.rollout.changing import change
 from webhooks.models import RawLook
 
@@ -71,7 +71,7 @@ def test_a_selection_goes_when_none_of_it_left_a_trace(admin: Client) -> None:
 
 
 def test_it_refuses_to_rename_or_delete_a_group_of_the_codes(admin: Client) -> None:
-    for name in words.ROLES:
+    for name in presenters.ROLES:
         group = Group.objects.get_or_create(name=name)[0]
         assert 'name="name"' not in admin.get(f"{GROUPS}{group.pk}/change/").content.decode()
         admin.post(f"{GROUPS}{group.pk}/change/", {"name": "other", "permissions": []})

@@ -17,8 +17,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from employees.models import Employee, University
-from monitoring import digest, traffic
-from monitoring.digest_page import page
+from monitoring.dashboard import operations_report
+from monitoring.dashboard.operations_report_page import page
+from monitoring.stats import rollups
 from tests.webhooks.inbox_rows import row
 from webhooks import retention
 from webhooks.models import InboxUpdate, State
@@ -36,7 +37,7 @@ def rows_of(made: dict[str, Any], title: str) -> dict[str, Any]:
     return dict(next(table["rows"] for table in made["tables"] if table["title"] == title))
 
 
-@pytest.mark.parametrize("period", digest.PERIODS)
+@pytest.mark.parametrize("period", operations_report.PERIODS)
 def test_it_works(period: str, redis: object) -> None:
     text = report(f"--{period}")
     assert "WEBHOOK" in text
@@ -56,7 +57,7 @@ def test_json_says_the_same(redis: object, university: University) -> None:
 
 
 def updates_a_day() -> dict[str, list[float]]:
-    charts = {chart.title: chart.points for chart in digest.weekly().charts}
+    charts = {chart.title: chart.points for chart in operations_report.weekly().charts}
     return {title: [n for _day, n in charts[title]] for title in ("Updates a day", "Failed updates a day")}
 
 
@@ -73,19 +74,19 @@ def test_pruning_changes_nothing(redis: object, settings: Settings) -> None:
     row(State.DONE, age=timedelta(days=7))
     expected = {"Updates a day": [2, 2, 0, 0, 0, 0, 1], "Failed updates a day": [1, 1, 0, 0, 0, 0, 0]}
     assert updates_a_day() == expected
-    traffic.fold()
+    rollups.fold()
     assert updates_a_day() == expected
     settings.INBOX_EVENT_RETENTION = settings.INBOX_DEAD_LETTER_RETENTION = timedelta(days=1)
     retention.prune()
     assert InboxUpdate.objects.count() == 1
     assert updates_a_day() == expected
-    traffic.fold()
+    rollups.fold()
     assert updates_a_day() == expected
 
 
 def test_days_without_anything_are_shown(redis: object) -> None:
     row(age=timedelta(days=3))
-    made = digest.weekly()
+    made = operations_report.weekly()
     points = dict(made.charts[0].points)
     assert [points[day] for day in sorted(points)] == [0, 0, 0, 1, 0, 0, 0]
 
@@ -94,12 +95,14 @@ def test_html_loads_nothing(redis: object, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     assert report("--weekly", "--html", str(path)) == f"Written to {path}\n"
     text = path.read_text()
-    assert text.count("<svg") == len(digest.weekly().charts)
+    assert text.count("<svg") == len(operations_report.weekly().charts)
     assert not re.search(r"https?:|<script|<link|<img|url\(", text)
 
 
 def test_html_shows_what_updates_say_as_text() -> None:
-    evil = digest.Digest("weekly", timezone.now(), [digest.Table("Errors", [("<script>alert(1)</script>", 1)])])
+    evil = operations_report.Digest(
+        "weekly", timezone.now(), [operations_report.Table("Errors", [("<script>alert(1)</script>", 1)])]
+    )
     assert "<script>" not in page(evil)
 
 

@@ -15,10 +15,10 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from employees.models import Employee, University
-from monitoring.checklist import ITEMS, TO_SIGN, standings
 from monitoring.indicators import rounds
 from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
-from monitoring.preview import preview
+from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, standings
+from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
 from tests.conftest import Phases
@@ -55,8 +55,8 @@ def test_status_is_a_line_a_phase(phases: Phases) -> None:
 def test_status_says_how_old_an_old_round_is(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
     know("7")
-    monkeypatch.setattr("monitoring.gates.ENTERING", {3: ("quality",)})
-    monkeypatch.setattr("monitoring.gates.WIDENING", {})
+    monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {3: ("quality",)})
+    monkeypatch.setattr("monitoring.rollout_control.gates.WIDENING", {})
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
     IndicatorReading.objects.update(round_at=timezone.now() - timedelta(minutes=12))
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed (as of 12 min ago)")
@@ -64,8 +64,8 @@ def test_status_says_how_old_an_old_round_is(phases: Phases, monkeypatch: pytest
 
 def test_status_shows_no_verdict_of_the_step_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
-    monkeypatch.setattr("monitoring.gates.ENTERING", {3: ()})
-    monkeypatch.setattr("monitoring.gates.WIDENING", {3: ("cohort_errors",)})
+    monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {3: ()})
+    monkeypatch.setattr("monitoring.rollout_control.gates.WIDENING", {3: ("cohort_errors",)})
     GateCheck.objects.create(phase=3, gate="cohort_errors", verdict=Verdict.PASS)
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed")
     Flag.objects.filter(name=PHASES[2]).update(moved_at=timezone.now())
@@ -153,7 +153,7 @@ def test_a_replay_and_the_comparisons(phases: Phases) -> None:
 
 def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(0, 0)
-    monkeypatch.setattr("monitoring.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
+    monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
     told = run("rollout", "gates", "--phase", 2, "--dry-run")
     assert "Every gate passes, but not yet: Phase 2 cannot be at 100 %: phase 1 is at 0 %" in told
     assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")

@@ -16,14 +16,14 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from config.lib.messages import Sentence, from_columns, listed, to_columns
-from monitoring import conductor, gates, steering
-from monitoring.alerts import watch
+from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
-from monitoring.gates import ENTERING, STAYING, WIDENING
-from monitoring.gates.results import Finding
+from monitoring.audit.audit_log import entries
 from monitoring.indicators import rounds
 from monitoring.models import GateCheck
-from monitoring.trail import entries
+from monitoring.rollout_control import control, controller, gates
+from monitoring.rollout_control.gates import ENTERING, STAYING, WIDENING
+from monitoring.rollout_control.gates.results import Finding
 from profiles import cache
 from profiles.rollout.models import Change, Flag, Plan, Rollout
 from profiles.rollout.rollout_settings import Controls
@@ -53,9 +53,9 @@ def _held(_russian_site: None, phases: Phases) -> None:
     compared(300, "conflict")
     with translation.override("ru"):
         for _ in range(3):
-            conductor.look()
-        watch.check_alerts()
-        conductor.look()
+            controller.look()
+        engine.check_alerts()
+        controller.look()
 
 
 def printed(*words: str) -> str:
@@ -155,7 +155,7 @@ def test_what_a_planned_step_came_to_is_read_too(phases: Phases, language: str) 
         spoil()
         Plan.objects.filter(pk=plan.pk).update(revision=Rollout.current().revision)
         with translation.override("ru"):
-            steering.fire_due()
+            control.fire_due()
         outcomes.append(Plan.objects.get(pk=plan.pk))
         change("resume", by="t", reason="r")
     begins = {
@@ -276,7 +276,7 @@ def test_every_gate_says_something_that_is_translated(phases: Phases, has_seen_s
         compared(700, university_id=1)
         compared(60, "conflict", university_id=2, stage=3, served_source="default")
         Flag.objects.update(moved_at=timezone.now() - timedelta(days=2))
-        watch.check_alerts()
+        engine.check_alerts()
     translated = {message.text for message in messages(CATALOGUE) if all(message.translations)}
     for phase in ENTERING:
         step, readings = gates.step_of(phase, Decimal(100)), rounds.fresh()

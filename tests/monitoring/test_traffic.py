@@ -16,9 +16,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from monitoring import traffic
 from monitoring.models import Span, Traffic, TrafficDelta
-from monitoring.reports import PERIODS, webhook_stats
+from monitoring.stats import rollups
+from monitoring.stats.reports import PERIODS, webhook_stats
 from tests.webhooks.sending import send
 from webhooks import retention
 from webhooks.models import InboxUpdate, Repeat, State
@@ -54,7 +54,7 @@ def recount(period: str) -> dict[str, Any]:
         "pending_events": states["pending"],
         "duplicate_events": sum(since < row.received_at for row in Repeat.objects.all()),
         "events_by_type": dict(Counter(row.update_type for row in rows)),
-        "errors_by_type": dict(Counter(row.reason for row in rows if row.state in traffic.FAILED)),
+        "errors_by_type": dict(Counter(row.reason for row in rows if row.state in rollups.FAILED)),
         "profiles_extracted": sum(row.has_names for row in rows),
         "profiles_stored": sum(row.has_changed_profile for row in rows),
         "average_processing_time_ms": pytest.approx(sum(times) / len(times) if times else 0, abs=0.001),
@@ -118,7 +118,7 @@ def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded:
     now = datetime(2026, 11, 25, tzinfo=UTC) + timedelta(seconds=second, microseconds=137)
     with time_machine.travel(now, tick=False), transaction.atomic(), override_settings(INBOX_EVENT_RETENTION=60 * DAY):
         live_through(population[:folded])
-        traffic.fold()
+        rollups.fold()
         live_through(population[folded:])
         for period in PERIODS:
             told, expected = webhook_stats(period), recount(period)
@@ -127,7 +127,7 @@ def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded:
             # Half a bucket, and what rounding to microseconds adds to the shortest.
             assert shares == pytest.approx(percentiles(period), rel=0.026, abs=0.005)
         for span, window in ((Span.HOUR, DAY), (Span.DAY, 30 * DAY)):
-            slots = traffic.counts_by(span, now - window, now)
+            slots = rollups.counts_by(span, now - window, now)
             assert {slot: +seen.states for slot, seen in slots.items()} == recount_by(span, now - window)
         transaction.set_rollback(True)
 
@@ -163,7 +163,7 @@ def test_it_works_from_the_webhook_to_the_report(phases: Callable[..., None]) ->
 def test_what_is_pruned_stays_counted() -> None:
     for days in (1, 12):
         put(timezone.now() - days * DAY, processing_ms=5.0)
-    traffic.fold()
+    rollups.fold()
     InboxUpdate.objects.all().delete()
     assert webhook_stats("month")["total_events"] == 2
     assert webhook_stats("week")["total_events"] == 1
@@ -183,7 +183,7 @@ def test_the_minute_that_is_being_forgotten_counts_as_a_whole(settings: Settings
 
 def test_a_replay_counts_once() -> None:
     put(timezone.now() - 2 * HOUR, State.DEAD, reason="ValueError", body=b"{}")
-    traffic.fold()
+    rollups.fold()
     assert webhook_stats("day")["failed_events"] == 1
     InboxUpdate.objects.replay(by="root", reason="again", selection="all")
     assert (webhook_stats("day")["failed_events"], webhook_stats("day")["pending_events"]) == (0, 1)
@@ -194,7 +194,7 @@ def test_folding_adds_up_and_forgets_old_minutes() -> None:
     now = timezone.now()
     for ago in (HOUR, HOUR, 32 * DAY):
         put(now - ago)
-        traffic.fold()
+        rollups.fold()
     assert not TrafficDelta.objects.exists()
     spans = Counter(Traffic.objects.values_list("span", flat=True))
     assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.SIX_HOURS: 2, Span.DAY: 2, Span.WEEK: 2}
@@ -208,7 +208,7 @@ def test_ten_thousand_types_add_one_series(phases: Callable[..., None]) -> None:
         send(envelope)
     process_inbox()
     assert webhook_stats("hour")["events_by_type"] == {"other": 10_000}
-    traffic.fold()
+    rollups.fold()
     assert webhook_stats("hour")["events_by_type"] == {"other": 10_000}
 
 
@@ -225,18 +225,18 @@ def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queri
     """What waits and what is settled is counted at one moment, which is one statement."""
     until = timezone.now()
     with django_assert_num_queries(1):
-        traffic.counts(until - timedelta(hours=1), until)
+        rollups.counts(until - timedelta(hours=1), until)
 
 
 @pytest.mark.django_db(transaction=True)
 def test_a_new_process_makes_up_for_a_release_without_the_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     put(timezone.now() - 20 * DAY, processing_ms=3.0)
-    traffic.fold()
+    rollups.fold()
     six_hours = Traffic.objects.filter(span=Span.SIX_HOURS).order_by("kind")
     before = list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms"))
     assert len(before) == 2
     six_hours.delete()
-    monkeypatch.setattr(traffic, "_has_filled", threading.Event())
-    traffic.fold()
-    traffic.fold()
+    monkeypatch.setattr(rollups, "_has_filled", threading.Event())
+    rollups.fold()
+    rollups.fold()
     assert list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms")) == before

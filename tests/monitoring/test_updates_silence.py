@@ -6,10 +6,9 @@ import pytest
 import time_machine
 from pytest_django.fixtures import Settings
 
-from monitoring import probe
-from monitoring.indicators import rounds
+from monitoring.indicators import probe, rounds
 from monitoring.indicators.models import IndicatorReading, Level
-from monitoring.validation import Validation
+from monitoring.rollout_control.validation import Validation
 from tests.conftest import Phases
 from webhooks.delivery_watchdog import MOSCOW, working_time
 from webhooks.models import InboxUpdate, Repeat

@@ -17,8 +17,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun, University
-from monitoring import way_back
 from monitoring.management.commands.rollback import SWITCHES
+from monitoring.rollout_control import rollback
 from profiles.rollout.decision import forget_state, is_processing
 from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
 from tests.conftest import Phases
@@ -83,7 +83,7 @@ def test_emergency_with_redis_down_and_the_worker_dead(
 def test_it_fails_when_a_living_process_does_not_follow(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 50)
     Heartbeat.objects.create(process="web-stuck-1", revision=0)
-    monkeypatch.setattr(way_back.await_convergence, "__defaults__", (0.2,))
+    monkeypatch.setattr(rollback.await_convergence, "__defaults__", (0.2,))
     with pytest.raises(CommandError, match="behind: web-stuck-1") as failed:
         run("rollback", "emergency", "--reason", "r")
     assert failed.value.returncode == 3

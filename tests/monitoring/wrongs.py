@@ -10,7 +10,7 @@ from pytest_django.fixtures import Settings
 
 from employees.models import BackfillRun
 from employees.models.backfill import BackfillBatch
-from monitoring.alerts import watch
+from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from profiles import cache
 from profiles.models import Profile
@@ -50,7 +50,7 @@ def redis_gone(monkeypatch: pytest.MonkeyPatch, **_: Any) -> Cure:
 def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Cure:
     answer = cache.health() | {"evicted_keys": 10, "cached_profiles": 100}
     monkeypatch.setattr(cache, "health", lambda: answer)
-    watch.check_alerts()
+    engine.check_alerts()
     answer["evicted_keys"] = 15
     return lambda: clock.shift(timedelta(days=1))
 
@@ -82,7 +82,7 @@ def subscription_wrong(platform: FakePlatform, **_: Any) -> Cure:
 
 
 def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Cure:
-    watch.check_alerts()
+    engine.check_alerts()
     settings.WEBHOOK_SECRETS = [b"right-secret"]
     for _number in range(10):
         assert send({}, x_max_bot_api_secret="wrong").status == 401

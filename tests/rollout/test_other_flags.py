@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
-from monitoring.screens import words
+from monitoring.dashboard import presenters
 from profiles.rollout.models import SHADOW, Change, Flag, Rollout
 from tests.conftest import Phases
 
@@ -32,7 +32,7 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
     change = Change.objects.latest("pk")
     assert told(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
-    assert words.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
+    assert presenters.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
     assert change.action == "flag", "it was no code that changed it"
 
@@ -60,7 +60,7 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
     assert told(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
     assert (change.action, change.revision) == ("delete", revision)
     with translation.override("en"):
-        assert words.change(change) == f"Flag deleted: {NAME}"
+        assert presenters.change(change) == f"Flag deleted: {NAME}"
     assert not Flag.objects.filter(name=NAME).exists()
 
 
@@ -71,7 +71,7 @@ def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
     change = Change.objects.latest("pk")
     assert change.after == {"percents": {NAME: "5"}, "everyone": {NAME: False}}
     with translation.override("en"):
-        assert words.change(change) == f"{NAME}: — → off"
+        assert presenters.change(change) == f"{NAME}: — → off"
 
 
 def test_what_changes_nothing_leaves_no_row(flag: Flag) -> None:

@@ -18,8 +18,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun
-from monitoring import steering
-from monitoring.screens.emergency import confirmation
+from monitoring.dashboard.emergency import confirmation
+from monitoring.rollout_control import control
 from profiles.rollout import changes
 from profiles.rollout.decision import decide
 from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
@@ -128,7 +128,7 @@ def by_plan(asked: Asked) -> str:
     step = Plan(phase=asked.phase, percent=asked.percent, due_at=due_at, by="root", reason=asked.reason)
     step.revision = Rollout.current().revision
     step.save()
-    text = steering.fire(step)
+    text = control.fire(step)
     return "" if step.state == PlanState.DONE else text
 
 

@@ -23,8 +23,9 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 
 from employees.models import Employee
-from monitoring import census, conductor, way_back
-from monitoring.alerts import watch
+from monitoring.alerts import engine
+from monitoring.rollout_control import controller, rollback
+from monitoring.stats import population
 from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
@@ -71,7 +72,7 @@ class Story:
         """Type a command; ``refused`` is part of the one line that it must be refused with."""
         forget_state()
         if line == "rollout status":
-            way_back.await_convergence()
+            rollback.await_convergence()
         out, words = io.StringIO(), shlex.split(line)
         try:
             call_command(*words, stdout=out)
@@ -94,9 +95,9 @@ class Story:
             forget_state()
             self.traffic.write(range(20))
             drain()
-            census.take()
-            conductor.conduct()
-            watch.check_alerts()
+            population.take()
+            controller.conduct()
+            engine.check_alerts()
 
 
 def drain() -> None:

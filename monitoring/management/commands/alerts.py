@@ -13,10 +13,10 @@ from django.utils import timezone
 
 from config.env import parse_duration
 from config.lib import shell_user
-from monitoring import console
-from monitoring.alerts import answers
+from monitoring.alerts import acknowledgements
 from monitoring.alerts.models import RECENT, Alert
-from monitoring.alerts.views import AlertSerializer
+from monitoring.api.alerts import AlertSerializer
+from monitoring.rollout_control import terminal
 
 
 class Command(BaseCommand):
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no alert {options['id']}")
         try:
             self._answer(subcommand, alert, **options)
-        except (answers.AnswerRefused, ValueError) as refused:
+        except (acknowledgements.AnswerRefused, ValueError) as refused:
             raise CommandError(str(refused)) from None
 
     def _answer(self, subcommand: str, alert: Alert, *, dry_run: bool, by: str | None = None, **options: Any) -> None:
@@ -55,12 +55,12 @@ class Command(BaseCommand):
             self.stdout.write(f"Dry run: would {subcommand} {alert.pk}: {alert.message}")
             return
         if user is None:
-            answers.unmute(alert)
+            acknowledgements.unmute(alert)
         elif subcommand == "acknowledge":
-            answers.acknowledge(alert, user)
+            acknowledgements.acknowledge(alert, user)
         else:
             until = timezone.now() + parse_duration(options["length"])
-            answers.mute(alert, user, until=until, reason=options["reason"])
+            acknowledgements.mute(alert, user, until=until, reason=options["reason"])
         self.stdout.write(f"{alert.pk} {alert.kind}: {_standing(alert)}")
 
     def _list(self, *, json: bool, **options: Any) -> None:
@@ -70,13 +70,13 @@ class Command(BaseCommand):
         if json:
             self.stdout.write(_as_json(alerts))
             return
-        rows = console.table(">ID", "SEVERITY", "SINCE", "ALERT", "MESSAGE", "STATE")
+        rows = terminal.table(">ID", "SEVERITY", "SINCE", "ALERT", "MESSAGE", "STATE")
         for alert in alerts:
             state = _standing(alert)
             rows.add_row(str(alert.pk), alert.severity, f"{alert.fired_at:%F %H:%M}", alert.kind, alert.text, state)
         nothing = f"No alert in the last {RECENT.days} days" if options["all"] else "No alert is open"
         parts: list[Any] = [rows] if rows.row_count else [nothing]
-        self.stdout.write(console.rendered(parts, has_colour=self.stdout.isatty()))
+        self.stdout.write(terminal.rendered(parts, has_colour=self.stdout.isatty()))
 
 
 _ANSWERS = {

@@ -4,7 +4,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from monitoring.alerts import outbox, watch
+from monitoring.alerts import engine, outbox
 from monitoring.alerts.models import Alert
 
 
@@ -16,7 +16,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, no_delivery: bool, **options: Any) -> None:
         try:
-            lines = watch.check_alerts()
+            lines = engine.check_alerts()
             sent = 0 if no_delivery else outbox.deliver()
             count = Alert.objects.open().count()
         except DatabaseError as error:

@@ -10,8 +10,9 @@ from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError
 from rich.table import Table
 
-from monitoring import console, digest
-from monitoring.digest_page import page
+from monitoring.dashboard import operations_report
+from monitoring.dashboard.operations_report_page import page
+from monitoring.rollout_control import terminal
 
 _BAR = 30
 
@@ -34,7 +35,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, period: str, json: bool, html: Path | None, **options: Any) -> None:
         try:
-            made = digest.PERIODS[period]()
+            made = operations_report.PERIODS[period]()
         except DatabaseError as error:
             raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         if json:
@@ -44,7 +45,7 @@ class Command(BaseCommand):
         else:
             parts = [*map(_table, made.tables), *map(_chart, made.charts)]
             has_colour = self.stdout.isatty() and not options.get("no_color")
-            self.stdout.write(console.rendered(parts, has_colour=has_colour))
+            self.stdout.write(terminal.rendered(parts, has_colour=has_colour))
 
     def _write(self, path: Path, text: str) -> None:
         try:
@@ -54,20 +55,20 @@ class Command(BaseCommand):
         self.stdout.write(f"Written to {path}")
 
 
-def _as_json(made: digest.Digest) -> str:
+def _as_json(made: operations_report.Digest) -> str:
     return json.dumps(made.as_dict(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
 
 
-def _table(table: digest.Table) -> Table:
-    shown = console.table(table.title.upper(), "")
+def _table(table: operations_report.Table) -> Table:
+    shown = terminal.table(table.title.upper(), "")
     for name, value in table.rows:
         shown.add_row(name, str(value))
     return shown
 
 
-def _chart(chart: digest.Chart) -> Table:
+def _chart(chart: operations_report.Chart) -> Table:
     highest = max([1.0, *(value for _, value in chart.points)])
-    shown = console.table(chart.title.upper(), "", "")
+    shown = terminal.table(chart.title.upper(), "", "")
     for day, value in chart.points:
         shown.add_row(day, f"{value:g}", "█" * round(_BAR * value / highest))
     return shown

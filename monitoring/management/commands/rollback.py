@@ -13,9 +13,9 @@ from django.db import DatabaseError
 
 from employees import provenance
 from employees.models import University
-from monitoring import console, way_back
 from monitoring.management.commands.rollout import request_of
-from monitoring.way_back import NotVerified
+from monitoring.rollout_control import rollback, terminal
+from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Action
@@ -73,9 +73,9 @@ class Command(BaseCommand):
         started = time.perf_counter()
         what = {"switch": SWITCHES[part], "is_on": undo} if part in SWITCHES else {}
         request = request_of(Action.SWITCH if what else Action.EMERGENCY, options, **what)
-        yield from console.outcome(changes.apply(request))
+        yield from terminal.outcome(changes.apply(request))
         if not request.is_dry_run and not undo:
-            yield from way_back.verify(part)
+            yield from rollback.verify(part)
         yield f"Took {time.perf_counter() - started:.2f} s"
 
     def _rehearsal(self, university: int | None, **options: Any) -> Iterator[str]:
@@ -87,7 +87,7 @@ class Command(BaseCommand):
         if request.is_dry_run:
             yield f"Dry run: university {university} would leave the cache and come back"
             return
-        facts = way_back.rehearse(university, request)
+        facts = rollback.rehearse(university, request)
         yield f"University {university} out after {facts['out_s']} s ({facts['out']})"
         yield f"and back after {facts['total_s']} s ({facts['back']})"
 

@@ -17,7 +17,9 @@ from django.utils.translation import ngettext
 from config.env import parse_duration
 from config.lib import shell_user
 from employees.models import BackfillRun, RunStatus, University
-from monitoring import conductor, console, evidence, preview, probe
+from monitoring.indicators import probe
+from monitoring.rollout_control import controller, preview, terminal
+from monitoring.stats import comparison_stats
 from profiles import phones
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
@@ -43,7 +45,7 @@ class Command(BaseCommand):
         try:
             # Rendered here: some of the parts are made while they are printed.
             parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
-            text = console.rendered(parts, has_colour=has_colour)
+            text = terminal.rendered(parts, has_colour=has_colour)
         except Held as held:
             raise CommandError(str(held), returncode=2) from None
         except ChangeRefused as refused:
@@ -54,7 +56,7 @@ class Command(BaseCommand):
 
     def on_status(self, **_: Any) -> Iterable[Any]:
         rollout = Rollout.current()
-        return console.status(rollout, Controls.read(rollout), convergence())
+        return terminal.status(rollout, Controls.read(rollout), convergence())
 
     def on_explain(self, phone: str, ask_api: bool, **_: Any) -> Iterable[Any]:
         try:
@@ -69,19 +71,19 @@ class Command(BaseCommand):
     def on_preview(self, phase: str, percent: str, limit: int, **_: Any) -> Iterable[Any]:
         name = rules.phase_name(phase)
         seen = preview.preview(name, rules.phase_number(name), rules.percentage(percent), limit)
-        return console.preview(seen)
+        return terminal.preview(seen)
 
     def on_set(self, phase: str, percent: str, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.apply(request_of(Action.SET, options, phase=phase, percent=percent)))
+        return terminal.outcome(changes.apply(request_of(Action.SET, options, phase=phase, percent=percent)))
 
     def on_advance(self, phase: str | None, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.apply(request_of(Action.ADVANCE, options, phase=phase)))
+        return terminal.outcome(changes.apply(request_of(Action.ADVANCE, options, phase=phase)))
 
     def on_pause(self, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.apply(request_of(Action.PAUSE, options)))
+        return terminal.outcome(changes.apply(request_of(Action.PAUSE, options)))
 
     def on_resume(self, **options: Any) -> Iterable[Any]:
-        yield from console.outcome(changes.apply(request_of(Action.RESUME, options)))
+        yield from terminal.outcome(changes.apply(request_of(Action.RESUME, options)))
         for run in BackfillRun.objects.filter(status=RunStatus.PAUSED):
             yield f"Backfill {run.pk} stays paused ({run.pause_reason}): “backfill resume” goes on with it"
 
@@ -102,7 +104,7 @@ class Command(BaseCommand):
         yield f"university {id}, phase {phase}: {rule}" + (", a dry run" if request.is_dry_run else "")
 
     def on_on_breach(self, action: str, **options: Any) -> Iterable[Any]:
-        return console.outcome(changes.apply(request_of(Action.ON_BREACH, options, on_breach=action)))
+        return terminal.outcome(changes.apply(request_of(Action.ON_BREACH, options, on_breach=action)))
 
     def on_schedule(self, phase: str, percent: str, at: str, **options: Any) -> Iterable[Any]:
         request = request_of(Action.PLAN, options, phase=phase, percent=percent, due_at=moment(at))
@@ -113,31 +115,31 @@ class Command(BaseCommand):
 
     def on_replay(self, percent: str, days: int, **_: Any) -> Iterable[Any]:
         share = rules.percentage(percent)
-        if not 1 <= days <= conductor.KEPT.days:
-            raise CommandError(f"Comparisons are kept for {conductor.KEPT.days} days: --days is 1 to that")
-        seen = evidence.replay(share, timedelta(days=days))
+        if not 1 <= days <= controller.KEPT.days:
+            raise CommandError(f"Comparisons are kept for {controller.KEPT.days} days: --days is 1 to that")
+        seen = comparison_stats.replay(share, timedelta(days=days))
         universities = seen.pop("by_university")
         within = ngettext("in the last day", "in the last %(n)d days", days) % {"n": days}
         yield f"Had phase 3 been at {rules.shown(share)} % {within}:"
         for name, value in seen.items():
             shown = f"{value:.3f}" if isinstance(value, float) else value
             yield f"  {name:<18}{'—' if shown is None or shown == {} else shown}"
-        rows = console.table("UNIVERSITY", "SEEN")
+        rows = terminal.table("UNIVERSITY", "SEEN")
         for university, tally in sorted(universities.items(), key=lambda item: -item[1].total):
-            rows.add_row(str(university or "—"), console.tallied(tally))
+            rows.add_row(str(university or "—"), terminal.tallied(tally))
         yield rows
 
     def on_history(self, limit: int, **_: Any) -> Iterable[Any]:
-        return [console.history(limit)]
+        return [terminal.history(limit)]
 
     def on_checklist(self, **_: Any) -> Iterable[Any]:
-        return console.checklist()
+        return terminal.checklist()
 
     def on_gates(self, phase: str | None, dry_run: bool, **options: Any) -> Iterable[Any]:
         if options["probe"]:
             yield f"synthetic update: {probe.round_trip()}"
         number = rules.phase_number(rules.phase_name(phase)) if phase else None
-        yield from console.gates_of(number, is_kept=not dry_run)
+        yield from terminal.gates_of(number, is_kept=not dry_run)
 
 
 def _lines(text: str) -> int:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.core.management.base import BaseCommand, CommandError
 from django.db import OperationalError
 
-from monitoring.validation import PATIENCE_SECONDS, Validation
+from monitoring.rollout_control.validation import PATIENCE_SECONDS, Validation
 
 _MARKS = {"ok": "✓", "skipped": "–", "failed": "✗"}
 

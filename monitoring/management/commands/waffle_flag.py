@@ -7,8 +7,8 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 
-from monitoring import console
 from monitoring.management.commands.rollout import request_of
+from monitoring.rollout_control import terminal
 from profiles.rollout import changes, rules
 from profiles.rollout.models import PHASES, Action, Flag
 from profiles.rollout.rules import ChangeRefused
@@ -51,7 +51,7 @@ class Command(BaseCommand):
             if wanted is None:
                 raise CommandError("Give --percent, --everyone or --deactivate")
             request = request_of(Action.SET, options, phase=name, percent=wanted)
-            self.stdout.write("\n".join(console.outcome(changes.apply(request))))
+            self.stdout.write("\n".join(terminal.outcome(changes.apply(request))))
             return
         flag = Flag.objects.filter(name=name).first() or (
             Flag(name=name, salt=name[:50]) if options["create"] else None

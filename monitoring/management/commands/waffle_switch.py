@@ -8,8 +8,8 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from waffle.models import Switch
 
-from monitoring import console
 from monitoring.management.commands.rollout import request_of
+from monitoring.rollout_control import terminal
 from profiles.rollout import changes
 from profiles.rollout.models import EMERGENCY_STOP, SWITCHES, Action
 from profiles.rollout.rules import ChangeRefused
@@ -38,7 +38,7 @@ class Command(BaseCommand):
                 outcome = changes.apply(request_of(Action.SWITCH, options, switch=name, is_on=state == "on"))
             except ChangeRefused as refused:
                 raise CommandError(str(refused)) from None
-            self.stdout.write("\n".join(console.outcome(outcome)))
+            self.stdout.write("\n".join(terminal.outcome(outcome)))
             return
         if not options["create"] and not Switch.objects.filter(name=name).exists():
             raise CommandError(f"There is no switch “{name}”: --create makes it")

@@ -4,10 +4,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
+from monitoring.dashboard import history_charts
 from monitoring.indicators import rounds
 from monitoring.models import Snapshot, Span
-from monitoring.screens import past
-from monitoring.traffic import start_of
+from monitoring.stats.rollups import start_of
 from profiles import cache
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -23,7 +23,7 @@ def _noted() -> None:
 
 
 def test_memory_is_drawn_under_its_limit(operator: Client) -> None:
-    drawn = past.memory(256 * MEGABYTE)
+    drawn = history_charts.memory(256 * MEGABYTE)
     assert drawn is not None
     taken, limit = drawn["series"]
     assert (set(taken["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
@@ -44,6 +44,6 @@ def test_without_a_connection_nothing_was_answered(operator: Client, monkeypatch
 
 @pytest.mark.parametrize("limit", [None, 0])
 def test_without_a_limit_there_is_no_line(limit: int | None) -> None:
-    drawn = past.memory(limit)
+    drawn = history_charts.memory(limit)
     assert drawn is not None
     assert len(drawn["series"]) == 1

@@ -14,9 +14,9 @@ from django.utils import timezone, translation
 from django.utils.formats import date_format
 
 from employees.models import University
-from monitoring import steering
-from monitoring.screens.deeds import DEEDS
-from monitoring.trail import entries
+from monitoring.audit.audit_log import entries
+from monitoring.dashboard.actions import DEEDS
+from monitoring.rollout_control import control
 from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
 from tests.conftest import Phases
 from tests.monitoring.screens.test_steering import given
@@ -53,7 +53,7 @@ def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phase
     out = StringIO()
     call_command("rollout", "status", stdout=out)
     assert "by anna, void: the rollout has changed since" in " ".join(out.getvalue().split())
-    assert steering.fire(planned).startswith("Dropped")
+    assert control.fire(planned).startswith("Dropped")
 
 
 def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:

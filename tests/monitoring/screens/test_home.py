@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert
-from monitoring.traffic import fold
+from monitoring.stats.rollups import fold
 from profiles.rollout.models import Flag, Heartbeat
 from tests.conftest import Phases
 from tests.webhooks.inbox_rows import row

@@ -11,7 +11,7 @@ from django.test import Client
 from pytest_django.fixtures import Settings
 
 from employees.models import Employee, Membership, University
-from monitoring.screens import person
+from monitoring.dashboard import person
 from profiles.erasure import erase
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Scope

@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from employees.models import Employee, University
-from monitoring import figures
 from monitoring.indicators import rounds
+from monitoring.stats import directory
 from profiles.rollout import decision
 from profiles.rollout.decision import current_state
 from tests.conftest import Phases
@@ -75,8 +75,8 @@ def stage_more() -> None:
 
 
 def count_all() -> None:
-    for name in figures.FIGURES:
-        figures.refresh(name)
+    for name in directory.FIGURES:
+        directory.refresh(name)
 
 
 def queries_of(client: Client, path: str) -> int:
@@ -116,7 +116,7 @@ def test_the_pages_may_load_from_here_alone(operator: Client) -> None:
 def test_the_table_of_sources_is_exported(staged: Client) -> None:
     University.objects.create(name="=cmd|' /C calc'!A0")
     Employee.objects.create(phone="+79991112233", university=University.objects.latest("pk"))
-    figures.refresh("sources")
+    directory.refresh("sources")
     lines = staged.get("/admin/sources.csv").content.decode("utf-8-sig").splitlines()
     assert lines[0] == "university_id,university,webhook,user_input,api,manual,default,total"
     assert sum(int(line.rsplit(",", 1)[1]) for line in lines[1:]) == Employee.objects.count()

@@ -9,8 +9,8 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
+from monitoring.dashboard.emergency import confirmation
 from monitoring.models import Signature
-from monitoring.screens.emergency import confirmation
 from profiles.rollout.heartbeat import pulse
 from profiles.rollout.models import PHASES, Change, Flag, Plan, Rollout
 from tests.conftest import Phases

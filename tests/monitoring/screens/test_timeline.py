@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 from django.utils import timezone
 
-from monitoring.screens import charts
-from monitoring.screens.rollout import moves_of, percents_by_day, timeline
+from monitoring.dashboard import charts
+from monitoring.dashboard.rollout import moves_of, percents_by_day, timeline
 from profiles.rollout.models import PHASES, SHADOW, Change
 
 

@@ -8,10 +8,10 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from monitoring import gates
-from monitoring.gates.results import Finding, Step
 from monitoring.indicators import rounds
 from monitoring.models import GateCheck, IndicatorReading, Verdict
+from monitoring.rollout_control import gates
+from monitoring.rollout_control.gates.results import Finding, Step
 from profiles.rollout.models import PHASES, Flag
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared

@@ -9,10 +9,10 @@ from django.utils import timezone, translation
 from waffle.models import Switch
 
 from config.lib.messages import Sentence
-from monitoring.gates.results import Finding
+from monitoring.dashboard import charts
+from monitoring.dashboard.phases import Condition
 from monitoring.models import Signature, Verdict
-from monitoring.screens import charts
-from monitoring.screens.phases import Condition
+from monitoring.rollout_control.gates.results import Finding
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible

@@ -1,0 +1,191 @@
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
+from django.db.models import QuerySet
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import path, reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+from unfold.contrib.filters.admin import DropdownFilter
+from unfold.decorators import display
+from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
+
+from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.audit_log import ToldAdmin
+from employees.admin import admin_scope
+from monitoring.alerts import acknowledgements
+from monitoring.alerts.kinds import Severity
+from monitoring.alerts.models import Alert
+from monitoring.dashboard.access import of_everybody
+
+HOURS = [
+    (1, gettext_lazy("1 hour")),
+    (4, gettext_lazy("4 hours")),
+    (24, gettext_lazy("1 day")),
+    (168, gettext_lazy("1 week")),
+]
+
+
+_OF_SYSTEM = gettext_lazy(
+    "You look after one university, and an alert is about the whole system: who answers it takes it off everybody's "
+    "hands. Tell somebody who looks after the whole system."
+)
+
+
+class MuteForm(forms.Form):
+    hours = forms.TypedChoiceField(
+        label=gettext_lazy("for how long"), choices=HOURS, coerce=int, initial=4, widget=UnfoldAdminSelectWidget
+    )
+    reason = forms.CharField(label=gettext_lazy("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
+
+
+class NoteForm(forms.Form):
+    """Nothing to fill in: who presses the button answers."""
+
+
+class StandFilter(DropdownFilter):
+    title = gettext_lazy("stands")
+    parameter_name = "stands"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
+        return [
+            ("open", gettext_lazy("open")),
+            ("muted", gettext_lazy("muted")),
+            ("resolved", gettext_lazy("resolved")),
+        ]
+
+    def queryset(self, request: HttpRequest, queryset: Any) -> Any:
+        if self.value() == "open":
+            return queryset.open()
+        if self.value() == "muted":
+            return queryset.muted()
+        return queryset.filter(resolved_at__isnull=False) if self.value() == "resolved" else queryset
+
+
+def _acknowledge(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
+    acknowledgements.acknowledge(alert, request.user)  # type: ignore[arg-type]
+    return _("The alert is acknowledged.")
+
+
+def _mute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
+    until = timezone.now() + timedelta(hours=cleaned["hours"])
+    acknowledgements.mute(alert, request.user, until=until, reason=cleaned["reason"])  # type: ignore[arg-type]
+    return _("The alert is muted.")
+
+
+def _unmute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
+    acknowledgements.unmute(alert)
+    return _("The alert is heard again.")
+
+
+Answer = Callable[[Alert, HttpRequest, dict[str, Any]], str]
+ANSWERS: dict[str, tuple[Any, type[forms.Form], Answer]] = {
+    "acknowledge": (gettext_lazy("Acknowledge"), NoteForm, _acknowledge),
+    "mute": (gettext_lazy("Mute"), MuteForm, _mute),
+    "unmute": (gettext_lazy("Unmute"), NoteForm, _unmute),
+}
+
+
+@admin.register(Alert)
+class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
+    list_display = (
+        "shown_severity",
+        "told",
+        "shown_state",
+        "fired_at",
+        "resolved_at",
+        "acknowledged_by",
+        "muted_until",
+    )
+    # The theme names the first cell of a phone's card by its heading only where it is a link.
+    list_display_links = ("shown_severity", "told")
+    list_filter = (StandFilter, "severity", "kind")
+    list_filter_submit = True
+    list_select_related = ("acknowledged_by", "muted_by")
+    change_form_template = "admin/alert.html"
+
+    def get_urls(self) -> list[Any]:
+        answer = self.admin_site.admin_view(of_everybody(self.answer, _OF_SYSTEM))
+        return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
+        alerts: QuerySet[Alert] = super().get_queryset(request)
+        return alerts.select_related("acknowledged_by", "muted_by")
+
+    def may_answer(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm("monitoring.change_alert") and self.has_view_permission(request))
+
+    def change_view(
+        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            alert = response.context_data["original"]
+            may_answer = self.may_answer(request) and admin_scope(request) is None
+            possible = self._possible(alert) if may_answer else []
+            urls = [
+                (reverse("admin:monitoring_alert_answer", args=[alert.pk, name]), ANSWERS[name][0]) for name in possible
+            ]
+            response.context_data |= {"answers": urls, "deliveries": alert.deliveries.all()}
+        return response
+
+    def answer(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
+        alert = self.get_object(request, str(pk))
+        if alert is None or name not in ANSWERS:
+            raise Http404
+        if not self.may_answer(request):
+            raise PermissionDenied
+        title, form_class, act = ANSWERS[name]
+        page = reverse("admin:monitoring_alert_change", args=[pk])
+        form = form_class(request.POST if request.method == "POST" else None)
+        if form.is_valid():
+            self._act(request, alert, title, form.cleaned_data, act)
+            return HttpResponseRedirect(page)
+        frame = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+        context = {**frame, "form": form, "alert": alert, "page": page}
+        return TemplateResponse(request, "admin/alert_answer.html", context)
+
+    def _act(self, request: HttpRequest, alert: Alert, title: Any, cleaned: dict[str, Any], act: Answer) -> None:
+        try:
+            text = act(alert, request, cleaned)
+        except acknowledgements.AnswerRefused as refusal:
+            messages.error(request, str(refusal))
+            return
+        audit_log.record(request, audit_log.deed(title, cleaned.get("reason", "")), alert)
+        messages.success(request, text)
+
+    def _possible(self, alert: Alert) -> list[str]:
+        possible = ["acknowledge"] if alert.is_open and alert.acknowledged_at is None else []
+        return [*possible, "unmute" if alert.is_muted else "mute"]
+
+    @display(
+        description=gettext_lazy("severity"),
+        ordering="severity",
+        label={Severity.WARNING: "warning", Severity.CRITICAL: "danger"},
+    )
+    def shown_severity(self, alert: Alert) -> tuple[str, str]:
+        return alert.severity, alert.get_severity_display()
+
+    @display(description=gettext_lazy("message"))
+    def told(self, alert: Alert) -> str:
+        return alert.text
+
+    @display(
+        description=gettext_lazy("state"),
+        label={"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"},
+    )
+    def shown_state(self, alert: Alert) -> tuple[str, str]:
+        if not alert.is_open:
+            return "resolved", _("resolved")
+        if alert.is_muted:
+            return "muted", _("muted")
+        return ("acknowledged", _("acknowledged")) if alert.acknowledged_at else ("open", _("open"))

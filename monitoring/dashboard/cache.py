@@ -1,0 +1,76 @@
+"""The cache's health: Redis itself, what it holds, and when that expires."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from monitoring.dashboard import charts, history_charts, home
+from monitoring.dashboard.access import SEE, may, page, screen
+from monitoring.indicators import rounds
+from monitoring.stats.directory import figure
+from profiles.models import ProfileSource
+
+EXPIRY_DAYS = 30
+_AGES = (1, 3, 7, 14, 30, 60, 90)
+
+
+@screen(SEE)
+def health(request: HttpRequest) -> HttpResponse:
+    kept, readings = figure("ages"), rounds.latest()
+    cache = home.cache(readings)
+    rows = kept.value["rows"]
+    context = {
+        "at": kept.at,
+        "is_sample": kept.value["is_sample"],
+        "profiles": sum(n for _days, _source, n in rows),
+        "ages": ages(rows),
+        "expiries": expiries(rows),
+        "ttl": settings.PROFILE_TTL,
+        "hit_rate": history_charts.hit_rate(),
+        "memory": history_charts.memory(cache["maxmemory_bytes"]),
+    }
+    return page(request, "cache.html", _("Cache health"), cache=cache, measured=readings, may=may(request), **context)
+
+
+@screen(SEE)
+def live(request: HttpRequest) -> HttpResponse:
+    readings = rounds.latest()
+    return TemplateResponse(
+        request, "admin/screens/cache_live.html", {"cache": home.cache(readings), "measured": readings}
+    )
+
+
+def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return the profiles by age, a bar a span of days."""
+    counts: Counter[tuple[int, str]] = Counter()
+    for days, source, n in rows:
+        counts[next((edge for edge in _AGES if days < edge), 0), source] += n
+    labels = [_("under %d d") % edge for edge in _AGES] + [_("%d d and older") % _AGES[-1]]
+    edges = [*_AGES, 0]
+    lines = [
+        charts.series(source.label, [counts[edge, source] for edge in edges], charts.SOURCE_COLOURS[source])
+        for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)
+    ]
+    return charts.chart("bar", labels, *lines, is_stacked=True, title=_("Profiles by age"))
+
+
+def expiries(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return how many MAX names expire on each of the coming days; a person's own name does not expire."""
+    ttl = settings.PROFILE_TTL // timedelta(days=1)
+    counts: Counter[int] = Counter()
+    for days, source, n in rows:
+        if source == ProfileSource.WEBHOOK and 0 <= ttl - days <= EXPIRY_DAYS:
+            counts[ttl - days] += n
+    today = timezone.now().date()
+    labels = [charts.day_label((today + timedelta(days=ahead)).isoformat()) for ahead in range(EXPIRY_DAYS + 1)]
+    line = charts.series(_("Names that expire"), [counts[ahead] for ahead in range(EXPIRY_DAYS + 1)], "api")
+    return charts.chart("bar", labels, line, title=_("Names that expire, by day"))

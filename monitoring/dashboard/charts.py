@@ -1,0 +1,64 @@
+"""Charts as plain data: what screens.js draws with the theme's chart.js."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from datetime import date, timedelta
+from typing import Any
+
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import get_language
+from django.utils.translation import gettext as _
+
+from monitoring.stats.directory import DAYS
+from profiles.models import ProfileSource
+
+# Colours are named for what they mean; screens.js takes them from the theme in force.
+SOURCE_COLOURS = {
+    ProfileSource.WEBHOOK: "webhook",
+    ProfileSource.USER_INPUT: "own",
+    ProfileSource.API: "api",
+    ProfileSource.MANUAL: "manual",
+    ProfileSource.DEFAULT: "unknown",
+}
+
+
+def series(label: object, values: Iterable[Any], colour: str, **options: Any) -> dict[str, Any]:
+    return {"label": str(label), "data": list(values), "colour": colour, **options}
+
+
+def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: Any) -> dict[str, Any]:
+    return {"kind": kind, "labels": list(labels), "series": list(lines), **options}
+
+
+def last_days(count: int = DAYS) -> list[str]:
+    """Return the last days, today included, as ISO dates in UTC."""
+    today = timezone.now().date()
+    return [(today - timedelta(days=back)).isoformat() for back in range(count - 1, -1, -1)]
+
+
+def day_format() -> str:
+    """Return the format of a day and its month in three letters, which begin with a capital in English alone."""
+    return "j M" if get_language() == "en" else "j b"
+
+
+def day_label(iso: str) -> str:
+    return date_format(date.fromisoformat(iso), day_format())
+
+
+def by_source(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[dict[str, Any]]:
+    """Return a series a source of (day, source, n)."""
+    counts = {(day, source): n for day, source, n in rows}
+    return [
+        series(source.label, [counts.get((day, source), 0) for day in days], SOURCE_COLOURS[source])
+        for source in ProfileSource
+    ]
+
+
+def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    days = last_days()
+    labels = [day_label(day) for day in days]
+    return chart(
+        "bar", labels, *by_source(rows, days), is_stacked=True, unit="", title=_("New employees by name source, by day")
+    )

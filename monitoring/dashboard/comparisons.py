@@ -1,0 +1,106 @@
+"""The comparison explorer: what the cache would have said, held against the direct API."""
+
+from __future__ import annotations
+
+import math
+from datetime import timedelta
+from typing import Any
+
+from django import forms
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from employees.models import University
+from monitoring.dashboard.access import SEE_COMPARISONS, of_everybody, page, screen
+from monitoring.stats import comparison_stats
+from monitoring.stats.comparison_stats import Tally
+from profiles.models import Comparison, ComparisonOutcome, Pattern
+
+ROWS_SHOWN = 25
+UNIVERSITIES_SHOWN = 15
+WINDOWS = [("1", gettext_lazy("24 hours")), ("7", gettext_lazy("7 days")), ("30", gettext_lazy("30 days"))]
+_TONES = {
+    ComparisonOutcome.AGREE: "good",
+    ComparisonOutcome.EQUIVALENT: "good",
+    ComparisonOutcome.CACHE_RICHER: "good",
+    ComparisonOutcome.CONFLICT: "bad",
+    ComparisonOutcome.API_RICHER: "wait",
+}
+
+_PATTERNS = dict(Pattern.choices)
+
+
+class Choice(forms.Form):
+    days = forms.ChoiceField(label=gettext_lazy("Period"), choices=WINDOWS, required=False)
+    outcome = forms.ChoiceField(
+        label=gettext_lazy("Outcome"),
+        choices=[("", gettext_lazy("every outcome")), *ComparisonOutcome.choices],
+        required=False,
+    )
+    stage = forms.ChoiceField(
+        label=gettext_lazy("Stage"),
+        choices=[("", gettext_lazy("every stage")), *((str(n), str(n)) for n in range(2, 5))],
+        required=False,
+    )
+    university = forms.IntegerField(label=gettext_lazy("University id"), required=False, min_value=1)
+
+    def rows(self) -> QuerySet[Comparison]:
+        chosen = self.cleaned_data if self.is_valid() else {}
+        rows = comparison_stats.recent(timedelta(days=int(chosen.get("days") or 7)))
+        wanted = {"stage": chosen.get("stage"), "university_id": chosen.get("university")}
+        return rows.filter(**{name: value for name, value in wanted.items() if value})
+
+
+@screen(SEE_COMPARISONS)
+@of_everybody
+def explorer(request: HttpRequest) -> HttpResponse:
+    choice = Choice(request.GET or {"days": "7"})
+    rows = choice.rows()
+    tally = comparison_stats.tally(rows)
+    ages = comparison_stats.by_age(rows)
+    outcome = choice.cleaned_data.get("outcome") if choice.is_valid() else ""
+    context: dict[str, Any] = {
+        "choice": choice,
+        "tally": told(tally),
+        "outcomes": _outcomes(tally),
+        "universities": _universities(rows),
+        "ages": [(None if math.isinf(edge) else edge, told(seen)) for edge, seen in ages.items()],
+        "ttl": comparison_stats.recommended_ttl(ages),
+        "patterns": [(_PATTERNS.get(name, name), n) for name, n in comparison_stats.conflict_patterns(rows).items()],
+        "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
+    }
+    return page(request, "comparisons.html", _("Comparisons"), **context)
+
+
+def told(tally: Tally) -> dict[str, Any]:
+    """Return agreement with its bounds, coverage and errors, 0 to 100: always together."""
+    shares = {"agreement": tally.agreement, "coverage": tally.coverage, "errors": tally.errors}
+    lower, upper = (100 * bound for bound in tally.agreement_bounds)
+    percents = {name: None if share is None else 100 * share for name, share in shares.items()}
+    return {"n": tally.n, "total": tally.total, "lower": lower, "upper": upper, **percents}
+
+
+def _outcomes(tally: Tally) -> list[dict[str, Any]]:
+    return [
+        {
+            "value": outcome.value,
+            "label": outcome.label,
+            "tone": _TONES.get(outcome, "calm"),
+            "count": tally.counts.get(outcome, 0),
+            "share": 100 * tally.counts.get(outcome, 0) / tally.total if tally.total else 0.0,
+        }
+        for outcome in ComparisonOutcome
+        if tally.counts.get(outcome)
+    ]
+
+
+def _universities(rows: QuerySet[Comparison]) -> list[dict[str, Any]]:
+    tallies = comparison_stats.by_university(rows)
+    most = sorted(tallies.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
+    names = dict(University.objects.filter(pk__in=[pk for pk, _tally in most if pk]).values_list("pk", "name"))
+    return [
+        {"id": pk, "name": names.get(pk, f"#{pk}") if pk else _("without a university"), **told(tally)}
+        for pk, tally in most
+    ]

@@ -1,0 +1,54 @@
+"""A digest as one HTML file: no script, no file and no host but its own."""
+
+from __future__ import annotations
+
+from django.utils.html import format_html, format_html_join
+from django.utils.safestring import SafeString, mark_safe
+
+from monitoring.dashboard.operations_report import Chart, Digest, Table
+
+_STYLE = mark_safe(
+    "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2733}"
+    "table{border-collapse:collapse;width:100%}td{padding:.25rem .5rem;border-bottom:1px solid #dde3ea}"
+    "td+td{text-align:right;font-variant-numeric:tabular-nums}svg{width:100%;height:9rem}rect{fill:#2f6fdb}"
+    "text{font-size:10px;fill:#5b6875}"
+)
+_WIDTH, _HEIGHT = 600, 120
+
+
+def page(digest: Digest) -> SafeString:
+    return format_html(
+        "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><style>{1}</style>"
+        "<h1>{0}</h1><p>{2}</p>{3}{4}</html>",
+        f"Directory, {digest.period}",
+        _STYLE,
+        digest.generated_at.isoformat(timespec="seconds"),
+        format_html_join("", "{}", ((_chart(chart),) for chart in digest.charts)),
+        format_html_join("", "{}", ((_table(table),) for table in digest.tables)),
+    )
+
+
+def _table(table: Table) -> SafeString:
+    rows = format_html_join("", "<tr><td>{}<td>{}", table.rows)
+    return format_html("<h2>{}</h2><table>{}</table>", table.title, rows)
+
+
+def _chart(chart: Chart) -> SafeString:
+    """Draw a bar a day; each says its day and its value to whoever points at it."""
+    highest = max([1.0, *(value for _, value in chart.points)])
+    step = _WIDTH / max(len(chart.points), 1)
+    bars = (
+        (f"{number * step:.1f}", f"{_HEIGHT * (1 - value / highest):.1f}", f"{step * 0.8:.1f}",
+         f"{_HEIGHT * value / highest:.1f}", day, f"{value:g}")
+        for number, (day, value) in enumerate(chart.points)
+    )  # fmt: skip
+    return format_html(
+        '<h2>{}</h2><svg viewBox="0 -12 {} {}" role=img>{}<text x=0 y=-2>{}</text><text x=0 y={}>{}</text></svg>',
+        chart.title,
+        _WIDTH,
+        _HEIGHT + 30,
+        format_html_join("", "<rect x={} y={} width={} height={}><title>{}: {}</title></rect>", bars),
+        f"{highest:g}",
+        _HEIGHT + 14,
+        f"{chart.points[0][0]} – {chart.points[-1][0]}" if chart.points else "",
+    )

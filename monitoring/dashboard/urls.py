@@ -1,0 +1,37 @@
+from django.urls import path
+
+from monitoring.dashboard import (
+    actions,
+    audit,
+    cache,
+    change_phase,
+    checklist,
+    comparisons,
+    emergency,
+    home,
+    person,
+    rollout,
+    sources,
+)
+
+app_name = "screens"
+urlpatterns = [
+    path("live/home/", home.live, name="home-live"),
+    path("live/rollout/", rollout.live, name="rollout-live"),
+    path("live/cache/", cache.live, name="cache-live"),
+    path("rollout/", rollout.overview, name="rollout"),
+    path("steer/<int:phase>/", change_phase.step, name="step"),
+    path("steer/<int:phase>/preview/", change_phase.step_preview, name="step-preview"),
+    *(path(f"steer/{name}/", actions.deed, {"name": name}, name=name) for name in actions.DEEDS),
+    path("steer/plan/<int:pk>/cancel/", actions.cancel_plan, name="plan-cancel"),
+    path("steer/<slug:action>/", change_phase.act, name="steer"),
+    path("emergency/", emergency.stop, name="emergency"),
+    path("comparisons/", comparisons.explorer, name="comparisons"),
+    path("checklist/", checklist.items, name="checklist"),
+    path("checklist/items/", checklist.standings, name="checklist-items"),
+    path("sources/", sources.distribution, name="sources"),
+    path("sources.csv", sources.export, name="sources-export"),
+    path("cache/", cache.health, name="cache"),
+    path("audit/", audit.trail, name="audit"),
+    path("person/", person.look_up, name="person"),
+]

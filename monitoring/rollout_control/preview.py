@@ -1,0 +1,184 @@
+"""What a change of a percentage would do to whom, and what the system knows of one person."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, replace
+from datetime import datetime
+from decimal import Decimal
+from operator import add
+from typing import Any
+
+from django.conf import settings
+from django.db import connection
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from employees.models import Employee
+from monitoring.stats.directory import LOOKED_UP_WITHIN, RUNGS, figure
+from profiles import cache, failures
+from profiles.cache import CachedProfile
+from profiles.lookup import look_up, policy_at
+from profiles.max_api import users
+from profiles.max_api.client import MaxError
+from profiles.models import PhoneLink, ProfileSource
+from profiles.name_rule import Answer, Found, NameChoice, NoAnswer
+from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
+from profiles.rollout.models import Flag, Scope
+
+_BUCKETED = """
+SELECT e.*, rollout_bucket(%(salt)s, e.phone) AS bucket FROM employees e
+WHERE NOT EXISTS (SELECT 1 FROM rollout_scope s WHERE s.university_id = e.university_id AND s.phase <= %(phase)s
+                  AND (s.expires_at IS NULL OR s.expires_at > now()))
+"""
+_COUNTS = f"""
+SELECT e.university_id, u.name, count(*),
+       count(*) FILTER (WHERE p.user_id IS NULL),
+       count(*) FILTER (WHERE e.created_at > %(since)s),
+       count(*) FILTER (WHERE e.created_at > %(since)s AND p.user_id IS NULL)
+FROM ({_BUCKETED}) e JOIN universities u ON u.id = e.university_id LEFT JOIN profile_cache p ON p.user_id = e.max_id
+WHERE e.bucket >= %(low)s AND e.bucket < %(high)s
+GROUP BY 1, 2 ORDER BY 3 DESC, 1
+"""  # noqa: S608 (built of constants)
+_PEOPLE = f"""
+SELECT e.id FROM ({_BUCKETED}) e WHERE e.bucket >= %(low)s AND e.bucket < %(high)s ORDER BY e.id LIMIT %(limit)s
+"""  # noqa: S608 (built of constants)
+
+
+@dataclass(frozen=True, slots=True)
+class UniversityShare:
+    university_id: int
+    name: str
+    people: int
+    without_profile: int
+    lookups: int
+    lookups_missing: int
+
+
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Who changes path when a phase goes from one percentage to another; universities with rules of their own do not.
+
+    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week. ``counted_at`` is
+    the moment that the numbers are exact for.
+    """
+
+    phase: int
+    current: Decimal
+    target: Decimal
+    universities: list[UniversityShare]
+    people: list[Employee]
+    counted_at: datetime
+
+    @property
+    def total(self) -> int:
+        return sum(share.people for share in self.universities)
+
+    @property
+    def without_profile(self) -> int:
+        return sum(share.without_profile for share in self.universities)
+
+    def only_of(self, universities: Collection[int]) -> Preview:
+        """Return the same for these universities alone, people aside."""
+        return replace(
+            self, universities=[share for share in self.universities if share.university_id in universities], people=[]
+        )
+
+    @property
+    def api_calls_per_day(self) -> float:
+        spared = sum(share.lookups - share.lookups_missing for share in self.universities) / LOOKED_UP_WITHIN.days
+        return spared if self.target < self.current else -spared
+
+
+def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, is_kept_enough: bool = False) -> Preview:
+    """Count who changes path now; or, from rung to rung, take what was counted beside the requests not long ago."""
+    flag = Flag.objects.get(name=name)
+    low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
+    wanted = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}
+    kept = _kept(flag, phase, low, high) if is_kept_enough and {low, high} <= set(RUNGS) else None
+    shares, counted_at = kept or _counted(wanted)
+    people: list[Employee] = []
+    if shares and limit:
+        with connection.cursor() as cursor:
+            cursor.execute(_PEOPLE, wanted)
+            ids = [row[0] for row in cursor.fetchall()]
+        people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
+    return Preview(phase, flag.percent, target, shares, people, counted_at)
+
+
+def _counted(wanted: dict[str, Any]) -> tuple[list[UniversityShare], datetime]:
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(_COUNTS, {**wanted, "since": now - LOOKED_UP_WITHIN})
+        return [UniversityShare(*row) for row in cursor.fetchall()], now
+
+
+def _kept(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityShare], datetime] | None:
+    kept = figure("cohorts")
+    if kept.value["salt"] != flag.salt:
+        return None
+    own_rules = set(Scope.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))
+    rungs = range(RUNGS.index(low), RUNGS.index(high))
+    sums: dict[tuple[int, str], list[int]] = {}
+    for university, title, rung, *numbers in kept.value["rows"]:
+        if rung in rungs and university not in own_rules:
+            before = sums.get((university, title), [0] * len(numbers))
+            sums[university, title] = list(map(add, before, numbers))
+    shares = [UniversityShare(*whose, *numbers) for whose, numbers in sums.items()]
+    return sorted(shares, key=lambda share: (-share.people, share.university_id)), kept.at
+
+
+def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
+    """Return how the rollout decides for a phone, what each store has for the person, what a lookup would serve."""
+    employee = Employee.objects.filter(phone=phone).first()
+    university = employee.university_id if employee else None
+    decision = decide(phone, university)
+    max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
+    stored = cache.find(max_id, trusts=lambda _: False) if max_id else cache.Stored()
+    answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
+    choice = look_up(phone, max_id, policy_at(decision.stage), lambda _: answer)
+    return {
+        "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
+        "stage": decision.stage,
+        "reason": str(decision.reason),
+        "revision": decision.revision,
+        "university": university,
+        "max_id": max_id,
+        "employee": employee.profile_source if employee else None,
+        "redis": str(failures.told(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
+        "record": _displayed(CachedProfile.of(stored.record) if stored.record else None),
+        "age": timezone.now() - stored.record.last_updated if stored.record else None,
+        "api": by_api,
+        "served": served(choice),
+    }
+
+
+def served(choice: NameChoice) -> str:
+    """Return what a new employee would be named and why, as the lookup chose before it would ask the direct API."""
+    words = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
+    if choice.needs_direct_api and choice.is_named:
+        return _("The direct API would be asked for the full name; without it: %(name)s (%(reason)s).") % words
+    if choice.needs_direct_api:
+        return _("The direct API would be asked for the name: %(reason)s.") % words
+    if choice.is_named:
+        return _("A new employee would be named %(name)s: %(reason)s.") % words
+    if not settings.MAX_BOT_TOKEN:
+        return _("No name would be found: %(reason)s; without MAX_BOT_TOKEN the direct API is not asked.") % words
+    return _("No name would be found: %(reason)s.") % words
+
+
+def _displayed(cached: CachedProfile | None) -> str:
+    if cached is None:
+        return "—"
+    stale = _(", stale") if cached.is_stale else ""
+    return f"{cached.display_name or '—'} ({ProfileSource(cached.source).label}{stale})"
+
+
+def _by_api(phone: str) -> tuple[Answer, str]:
+    try:
+        user = users.fetch_users([phone]).get(phone)
+    except MaxError as error:
+        return NoAnswer.FAILED, str(error.message)
+    if user is None:
+        return NoAnswer.ABSENT, "—"
+    return Found(user.first_name, user.last_name, user.user_id), f"{user.first_name} {user.last_name}".strip()

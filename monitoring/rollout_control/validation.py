@@ -1,0 +1,248 @@
+"""The guide's post-migration validation: a synthetic person goes the whole way of an update and of an employee.
+
+What it leaves is removed, whatever happens: the profile, its entry in Redis, the update and its repeat; the employee is
+never committed. The counters of the webhook have seen two updates more.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import requests
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from employees.models import Employee, University
+from employees.naming import named_employee
+from monitoring.indicators import probe, rounds
+from monitoring.stats import reports
+from profiles import cache, failures
+from profiles.lookup import resolve
+from profiles.models import PhoneLink, Profile, ProfileSource
+from profiles.rollout.decision import decide, is_collecting, is_monitored, is_processing
+from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.payloads import repeat_keys
+
+FIRST_NAME, LAST_NAME = "Synthetic", "Validation"
+# Above every id that MAX has given so far, within int64.
+_FIRST_ID = 9_000_000_000_000_000_000
+_IDS = 10**15
+_PHONES = 1000
+PATIENCE_SECONDS = 10.0
+SECRET_HEADER = "X-Max-Bot-Api-Secret"  # noqa: S105 (a header's name)
+
+
+class Failed(Exception):
+    """A step did not come out; the text says why."""
+
+
+class Skipped(Exception):
+    """A step has nothing to look at in this phase; the text says why."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """``status`` is ``ok``, ``skipped`` or ``failed``; ``message`` is for people."""
+
+    step: str
+    status: str
+    message: str
+    took_ms: float
+
+
+@dataclass
+class Validation:
+    """One run with one synthetic person; ``url`` is a web server, None the receiver in this process."""
+
+    url: str | None = None
+    patience: float = PATIENCE_SECONDS
+    user_id: str = field(default_factory=lambda: str(_FIRST_ID + secrets.randbelow(_IDS)))
+    key: bytes = b""
+    sent_at: int = 0
+
+    def run(self) -> Iterator[Outcome]:
+        """Yield a line a step, up to the first that fails, and last what the removal left."""
+        try:
+            for step in self.steps:
+                outcome = _try(step)
+                yield outcome
+                if outcome.status == "failed":
+                    break
+        finally:
+            self._remove()
+        yield _try(self.no_trace)
+
+    @property
+    def steps(self) -> list[Callable[[], str]]:
+        return [
+            self.database, self.redis, self.webhook, self.wrong_secret, self.repeat, self.inbox, self.profile,
+            self.cached, self.employee, self.monitoring,
+        ]  # fmt: skip
+
+    def database(self) -> str:
+        return self._measured("migrations_missing")
+
+    def redis(self) -> str:
+        return self._measured("redis_connected")
+
+    def _measured(self, name: str) -> str:
+        reading = rounds.measure([name])[name]
+        if not reading.is_ok:
+            raise Failed(str(reading.sentence))
+        return str(reading.sentence)
+
+    @property
+    def body(self) -> bytes:
+        user = {"user_id": int(self.user_id), "first_name": FIRST_NAME, "last_name": LAST_NAME, "is_bot": False}
+        return json.dumps(
+            {"update_type": "bot_started", "timestamp": self.sent_at, "chat_id": 0, "user": user}
+        ).encode()
+
+    def _post(self, body: bytes, secret: str | None) -> int:
+        if self.url is None:
+            return probe.post(body, secret)
+        headers = {"Content-Type": "application/json", "X-Request-ID": probe.synthetic_id()}
+        headers |= {SECRET_HEADER: secret} if secret else {}
+        try:
+            url = f"{self.url.rstrip('/')}/webhook/max"
+            return requests.post(url, data=body, headers=headers, timeout=10, allow_redirects=False).status_code
+        except requests.RequestException as error:
+            raise Failed(
+                _("%(url)s does not answer: %(error)s")
+                % {"url": self.url, "error": failures.told(type(error).__name__)}
+            ) from None
+
+    def webhook(self) -> str:
+        now = timezone.now()
+        self.sent_at = int(now.timestamp() * 1000)
+        self.key, _earlier = repeat_keys(json.loads(self.body), self.body, now)
+        status = self._post(self.body, probe.secret())
+        if status != requests.codes.ok:
+            raise Failed(_("the signed update was answered %d, not 200") % status)
+        return _("a signed update of a synthetic person was answered 200")
+
+    def wrong_secret(self) -> str:
+        if not settings.WEBHOOK_SECRETS:
+            raise Skipped(_("no WEBHOOK_SECRET is set"))
+        status = self._post(b"{}", "wrong-" + secrets.token_hex(8))
+        if status != requests.codes.unauthorized:
+            raise Failed(_("an update with a wrong secret was answered %d, not 401") % status)
+        return _("an update with a wrong secret was answered 401")
+
+    def repeat(self) -> str:
+        self._post(self.body, probe.secret())
+        if InboxUpdate.objects.filter(dedup_key=self.key).count() != 1:
+            raise Failed(_("a repeated delivery was stored twice, or not at all"))
+        return _("a repeated delivery was recognised")
+
+    def inbox(self) -> str:
+        if not is_processing():
+            raise Failed(_("processing is off: updates are stored and wait"))
+        started = time.perf_counter()
+        while True:
+            update = InboxUpdate.objects.filter(dedup_key=self.key).first()
+            if update is not None and update.state != State.PENDING:
+                break
+            if time.perf_counter() - started > self.patience:
+                raise Failed(_("not processed within %g s: is the inbox worker running?") % self.patience)
+            time.sleep(0.02)
+        if update.state == State.SKIPPED and not is_collecting():
+            raise Failed(_("collection is off: phase 2 is at 0 %, or switched off"))
+        if update.state != State.DONE:
+            raise Failed(_("the update ended as %(state)s: %(why)s") % {"state": update.state, "why": update.reason})
+        return _("processed in %d ms") % (1000 * (time.perf_counter() - started))
+
+    def profile(self) -> str:
+        profile = Profile.objects.filter(user_id=self.user_id).first()
+        if profile is None or (profile.first_name, profile.last_name) != (FIRST_NAME, LAST_NAME):
+            raise Failed(_("profile_cache does not have what the update said"))
+        return _("profile_cache has the names")
+
+    def cached(self) -> str:
+        try:
+            found = cache.read(self.user_id)
+        except cache.CacheError as error:
+            raise Failed(_("Redis does not answer: %s") % failures.told(str(error))) from None
+        if found is None or found.display_name != f"{FIRST_NAME} {LAST_NAME}":
+            raise Failed(_("Redis does not have the profile"))
+        return _("Redis has the profile")
+
+    def employee(self) -> str:
+        """Name and insert an employee as a request would, and take it back before the commit."""
+        phone = next((phone for phone in map(_phone, range(_PHONES)) if decide(phone).stage >= 3), None)
+        if phone is None:
+            raise Skipped(_("the cache serves nobody yet: phase 3 is at 0 %, or switched off"))
+        with transaction.atomic():
+            name = resolve(phone=phone, max_id=self.user_id, university_id=None)
+            university = University.objects.first() or University.objects.create(name="synthetic")
+            employee = named_employee(name, phone=phone, university=university)
+            transaction.set_rollback(True)
+        if employee.profile_source != ProfileSource.WEBHOOK or employee.first_name != FIRST_NAME:
+            raise Failed(_("an employee would be named by %s, not by the webhook") % employee.profile_source)
+        return _("an employee would get the name, with profile_source webhook")
+
+    def monitoring(self) -> str:
+        if not is_monitored():
+            raise Skipped(_("monitoring is switched off"))
+        covered, stats = reports.coverage(), reports.webhook_stats("hour")
+        reports.quality()
+        reports.cache_health()
+        if not covered["users_with_profiles"] or not stats["total_events"]:
+            raise Failed(_("the reports do not see the synthetic person"))
+        words = {"coverage": covered["coverage_percentage"], "events": stats["total_events"]}
+        return _("the reports answer: coverage %(coverage)s %%, updates in the last hour: %(events)d") % words
+
+    def no_trace(self) -> str:
+        left = self._rows()
+        with suppress(cache.CacheError):
+            left += int(cache.read(self.user_id) is not None)
+        if left:
+            raise Failed(
+                _("rows of the synthetic person %(id)s are left: %(count)d") % {"count": left, "id": self.user_id}
+            )
+        return _("nothing of the synthetic person is left")
+
+    def _rows(self) -> int:
+        mine = (
+            Profile.objects.filter(user_id=self.user_id),
+            PhoneLink.objects.filter(user_id=self.user_id),
+            InboxUpdate.objects.filter(dedup_key=self.key),
+            Repeat.objects.filter(dedup_key=self.key),
+            Employee.objects.filter(max_id=self.user_id),
+        )
+        return sum(rows.count() for rows in mine)
+
+    @transaction.atomic
+    def _remove(self) -> None:
+        # The update first: a worker that has it is waited for, and nothing makes the profile anew.
+        InboxUpdate.objects.filter(dedup_key=self.key).delete()
+        Repeat.objects.filter(dedup_key=self.key).delete()
+        Profile.objects.filter(user_id=self.user_id).delete()
+        with suppress(cache.CacheError):
+            cache.forget(self.user_id)
+
+
+def _phone(number: int) -> str:
+    """Return a phone that nobody has: no Russian number begins with a zero."""
+    return f"+7000{number:07d}"
+
+
+def _try(step: Callable[[], str]) -> Outcome:
+    started = time.perf_counter()
+    status = "ok"
+    try:
+        message = step()
+    except Skipped as reason:
+        status, message = "skipped", str(reason)
+    except Failed as reason:
+        status, message = "failed", str(reason)
+    except DatabaseError as error:
+        status, message = "failed", f"PostgreSQL: {failures.told(type(error).__name__)}"
+    return Outcome(step.__name__, status, message, round(1000 * (time.perf_counter() - started), 1))
