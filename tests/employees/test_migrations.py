@@ -14,9 +14,8 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from pytest_django.fixtures import Settings
 
-from employees import provenance, schema
+from employees import name_source_archive, schema
 from tests.employees.conftest import FEW, ROWS
 
 LONGEST_STALL_MS = 150
@@ -39,7 +38,7 @@ def run(sql: str, *params: str | int) -> list[tuple[object, ...]]:
 
 def migrate(target: str) -> None:
     if target == BACK:
-        provenance.go_back()
+        name_source_archive.roll_back()
     else:
         call_command("migrate", "employees", target, verbosity=0)
 
@@ -55,8 +54,7 @@ def dsn() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _migrated_again(settings: Settings, tmp_path: Path) -> Iterator[None]:
-    settings.DATA_DIR = tmp_path
+def _migrated_again() -> Iterator[None]:
     yield
     call_command("migrate", verbosity=0)
 
