@@ -3,6 +3,7 @@
 50 000 rows here; ``make test-migrations`` sets MIGRATION_ROWS to a million.
 """
 
+import io
 import subprocess
 import sys
 import threading
@@ -155,3 +156,11 @@ def test_an_interrupted_index_is_built_anew(before: str, after: str, index: str)
     )
     assert is_valid
     assert "first_name)" not in str(definition).replace("(first_name)::text", "")
+
+
+@pytest.mark.parametrize("direction", [[], ["--backwards"]])
+def test_sqlmigrate_changes_nothing(direction: list[str]) -> None:
+    migrate("0001" if not direction else HEAD)
+    before = run("SELECT attname FROM pg_attribute WHERE attrelid = 'employees'::regclass")
+    call_command("sqlmigrate", "employees", "0002", *direction, stdout=io.StringIO())
+    assert run("SELECT attname FROM pg_attribute WHERE attrelid = 'employees'::regclass") == before
