@@ -118,7 +118,7 @@ openapi: development ## write openapi.json anew
 migrate-up: runtime ## apply the migrations
 	@$(MODE) $(PY) manage.py migrate
 
-migrate-down: runtime ## the schema of profile_source back, guarded and archived (ARGS='--reason "…" --dry-run')
+migrate-down: runtime ## rename the columns of profile_source away; migrate-up brings them back (ARGS='--reason "…" --dry-run')
 	@$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
 deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR

@@ -98,10 +98,12 @@ class Call(Operation):
         """Change no model."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        self.forwards()
+        if not schema_editor.collect_sql:
+            self.forwards()
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        self.backwards()
+        if not schema_editor.collect_sql:
+            self.backwards()
 
     def describe(self) -> str:
         names = [way.__name__ for way in (self.forwards, self.backwards) if way is not _nothing]

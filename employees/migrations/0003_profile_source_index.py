@@ -1,7 +1,7 @@
 from django.db import migrations, models
 
 from config.lib.migration_operations import BuildIndex, Call, Patiently
-from employees import provenance
+from employees import name_source_archive, name_source_csv
 
 
 class Migration(migrations.Migration):
@@ -10,9 +10,9 @@ class Migration(migrations.Migration):
     dependencies = [("employees", "0002_profile_source_columns"), ("rollout", "0005_seeded")]
 
     operations = [
-        # Of a way back that was broken off before the columns went.
-        Patiently(Call(forwards=provenance.stop_log)),
-        Call(forwards=provenance.restore),
+        # Remove both with the next release: they restore what earlier releases archived to a file.
+        Patiently(Call(forwards=name_source_csv.drop_log)),
+        Call(forwards=name_source_csv.restore),
         BuildIndex("employee", models.Index(fields=["profile_source"], name="idx_employees_profile_source")),
-        Call(backwards=provenance.refuse_unless_idle),
+        Call(backwards=name_source_archive.refuse_unless_idle),
     ]

@@ -1,6 +1,6 @@
 """Joins the two branches of the directory's migrations, and is the first step on every way back.
 
-One branch is the provenance of names (0002, 0003), which ``rollback schema`` takes back alone; the other is everything
+One branch is the sources of names (0002, 0003), which ``rollback schema`` takes back alone; the other is everything
 else (0004 and on). A new migration belongs to the second one: let it depend on the last of that branch, not on this
 one, and let this one depend on it. Where this one is applied already, which forbids that, leave it as it is and join
 the new migration and this one by another empty migration after it. A test tells when a step is in the wrong branch.
@@ -9,7 +9,7 @@ the new migration and this one by another empty migration after it. A test tells
 from django.db import migrations
 
 from config.lib.migration_operations import Call
-from employees import provenance
+from employees import name_source_archive
 
 
 class Migration(migrations.Migration):
@@ -20,4 +20,4 @@ class Migration(migrations.Migration):
         ("rollout", "0005_seeded"),
     ]
 
-    operations = [Call(backwards=provenance.refuse_unless_idle)]
+    operations = [Call(backwards=name_source_archive.refuse_unless_idle)]

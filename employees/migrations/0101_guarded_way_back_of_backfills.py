@@ -3,7 +3,7 @@
 from django.db import migrations
 
 from config.lib.migration_operations import Call
-from employees import provenance
+from employees import name_source_archive
 
 
 class Migration(migrations.Migration):
@@ -12,4 +12,4 @@ class Migration(migrations.Migration):
         ("employees", "0100_guarded_way_back"),
     ]
 
-    operations = [Call(backwards=provenance.refuse_unless_idle)]
+    operations = [Call(backwards=name_source_archive.refuse_unless_idle)]

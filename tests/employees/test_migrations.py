@@ -3,6 +3,7 @@
 50 000 rows here; ``make test-migrations`` sets MIGRATION_ROWS to a million.
 """
 
+import io
 import subprocess
 import sys
 import threading
@@ -14,10 +15,9 @@ import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
-from pytest_django.fixtures import Settings
 
 from config.lib import migration_operations
-from employees import provenance
+from employees import name_source_archive
 from tests.employees.conftest import FEW, ROWS
 
 LONGEST_STALL_MS = 150
@@ -40,7 +40,7 @@ def run(sql: str, *params: str | int) -> list[tuple[object, ...]]:
 
 def migrate(target: str) -> None:
     if target == BACK:
-        provenance.go_back()
+        name_source_archive.roll_back()
     else:
         call_command("migrate", "employees", target, verbosity=0)
 
@@ -56,8 +56,7 @@ def dsn() -> str:
 
 
 @pytest.fixture(autouse=True)
-def _migrated_again(settings: Settings, tmp_path: Path) -> Iterator[None]:
-    settings.DATA_DIR = tmp_path
+def _migrated_again() -> Iterator[None]:
     yield
     call_command("migrate", verbosity=0)
 
@@ -158,3 +157,11 @@ def test_an_interrupted_index_is_built_anew(before: str, after: str, index: str)
     )
     assert is_valid
     assert "first_name)" not in str(definition).replace("(first_name)::text", "")
+
+
+@pytest.mark.parametrize("direction", [[], ["--backwards"]])
+def test_sqlmigrate_changes_nothing(direction: list[str]) -> None:
+    migrate("0001" if not direction else HEAD)
+    before = run("SELECT attname FROM pg_attribute WHERE attrelid = 'employees'::regclass")
+    call_command("sqlmigrate", "employees", "0002", *direction, stdout=io.StringIO())
+    assert run("SELECT attname FROM pg_attribute WHERE attrelid = 'employees'::regclass") == before

@@ -7,17 +7,15 @@ import threading
 import time
 from collections import Counter
 from collections.abc import Iterator
-from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
-from pytest_django.fixtures import Settings
 from redis import Redis
 from rest_framework.test import APIClient
 
-from employees import provenance
+from employees import name_source_archive
 from employees.models import Employee, University
 from tests.conftest import Phases, client_of
 from tests.employees.conftest import FEW, ROWS
@@ -66,10 +64,7 @@ class NewClient:
 
 
 @pytest.fixture
-def api_client(
-    superadmin: User, redis: Redis, phases: Phases, settings: Settings, tmp_path: Path
-) -> Iterator[APIClient]:
-    settings.DATA_DIR = tmp_path
+def api_client(superadmin: User, redis: Redis, phases: Phases) -> Iterator[APIClient]:
     know("7")
     yield client_of(superadmin)
     migrate("0101")
@@ -77,7 +72,9 @@ def api_client(
 
 def back(name: str) -> None:
     executor = MigrationExecutor(connection)
-    executor.migrate(None, plan=[(step, True) for step in provenance.way_back(executor) if step.name.startswith(name)])
+    executor.migrate(
+        None, plan=[(step, True) for step in name_source_archive.rollback_plan(executor) if step.name.startswith(name)]
+    )
 
 
 def served(client: NewClient, step: str) -> None:
@@ -96,7 +93,7 @@ def test_it_works(people: None, api_client: APIClient, university: University) -
             for step in ("-0101", "-0100", "-0003"):
                 served(new, step)
         back("0002")
-        assert not provenance.has_columns()
+        assert not name_source_archive.has_column()
         created_without = old.mark()[0]
         migrate("0002")
         with NewClient(api_client, university, 1_000_000) as newer:
@@ -112,7 +109,7 @@ def test_it_works(people: None, api_client: APIClient, university: University) -
 def test_a_release_that_is_too_new_says_so_and_recovers(api_client: APIClient, university: University) -> None:
     body = {"phone": "+79160000001", "max_id": "7", "university_id": university.pk}
     assert api_client.post("/employees", body | {"phone": "+79160000002"}, format="json").status_code == 201
-    provenance.go_back()
+    name_source_archive.roll_back()
     for answer in (api_client.get("/employees"), api_client.post("/employees", body, format="json")):
         assert answer.status_code == 503
         assert answer["Retry-After"]

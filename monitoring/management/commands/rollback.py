@@ -11,7 +11,7 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
 
-from employees import provenance
+from employees import name_source_archive
 from employees.models import University
 from monitoring.management.commands.rollout import request_of
 from monitoring.rollout_control import rollback, terminal
@@ -44,7 +44,7 @@ class Command(BaseCommand):
                 part.add_argument("--university", type=int, help="the one to rehearse with")
             else:
                 part.add_argument("--undo", action="store_true", help="turn it on again")
-        _terms(parts.add_parser("schema", help="drop the columns of the provenance, archived first"))
+        _terms(parts.add_parser("schema", help="rename the columns of profile_source away; “migrate” brings them back"))
 
     def handle(self, *args: Any, part: str, **options: Any) -> None:
         try:
@@ -93,24 +93,22 @@ class Command(BaseCommand):
 
     def _schema(self, **options: Any) -> Iterator[str]:
         request = request_of(Action.SCHEMA, options)
-        provenance.refuse_unless_idle()
-        if not provenance.has_columns():
-            yield "The columns are gone already: nothing to do"
+        name_source_archive.refuse_unless_idle()
+        if not name_source_archive.has_column():
+            yield "The columns are archived already: nothing to do"
             return
-        count = provenance.rows()
         yield "1. drop the index idx_employees_profile_source, concurrently"
-        yield f"2. archive profile_source and profile_last_updated to a file in DATA_DIR/archives (employees: {count})"
-        yield "3. drop both columns; code of this release needs them: deploy the one before first"
+        yield "2. rename profile_source and profile_last_updated to archived_…, where their content stays"
+        yield "This release needs both columns: first deploy the release that does not use them"
         if request.is_dry_run:
             yield "Dry run: nothing was done"
             return
         started = time.perf_counter()
-        provenance.go_back()
-        archived = provenance.archived()
-        if provenance.has_columns() or archived is None or not archived[0].exists():
-            raise NotVerified("the columns are still there, or the archive is not")
-        changes.apply(replace(request, facts={"archive": archived[0].name, "employees": count}))
-        yield f"Archived to {archived[0]}; “migrate employees” brings the columns and their content back"
+        name_source_archive.roll_back()
+        if name_source_archive.has_column():
+            raise NotVerified("the columns are still there")
+        changes.apply(replace(request, facts={"archived": ["profile_source", "profile_last_updated"]}))
+        yield "Archived in the table employees; “migrate employees” brings the columns and their content back"
         yield f"Took {time.perf_counter() - started:.2f} s"
 
 
