@@ -10,10 +10,10 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.migrations.migration import Migration
 from django.db.migrations.recorder import MigrationRecorder
-from profiles.rollout.controls import Controls
 
 from employees.models import BackfillRun, RunStatus
 from profiles.rollout.models import Rollout
+from profiles.rollout.rollout_settings import Controls
 from profiles.rollout.rules import phase_number, shown
 
 _MIGRATION = ("employees", "0002_profile_source_columns")
