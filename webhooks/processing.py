@@ -16,7 +16,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from config import tracebacks
+from config import logs
 from profiles import cache
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing
@@ -132,7 +132,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         },
     )
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
-    trace = tracebacks.text_of(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
+    trace = logs.error_text(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
     if update.tries < len(RETRY_SECONDS):
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
