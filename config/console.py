@@ -11,10 +11,8 @@ from collections.abc import Callable
 from http.client import HTTPException
 
 import redis
-from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
-from config.env import redis_url
 from config.launch import Launch, StartError
 from config.supervisor import claim
 
@@ -29,8 +27,10 @@ def redis_command(launch: Launch) -> str:
     if not url:
         raise StartError(f"Nothing runs with {launch.data_dir}: start it by `make run`, or set REDIS_URL or DATA_DIR")
     try:
-        client = redis.Redis.from_url(redis_url("REDIS_URL", url), decode_responses=True)
+        client = redis.Redis.from_url(url, decode_responses=True)
         return _printed(client.execute_command(*words))  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise StartError("REDIS_URL is not a Redis URL (redis://host:6379/1)") from None
     except redis.RedisError as error:
         raise StartError(f"(error) {error}") from None
 
@@ -74,7 +74,7 @@ _COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "reload
 def main() -> None:
     try:
         sys.stdout.write(f"{_COMMANDS[sys.argv[1]](Launch.from_environment())}\n")
-    except (StartError, ImproperlyConfigured) as error:
+    except StartError as error:
         sys.exit(str(error))
 
 

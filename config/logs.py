@@ -58,7 +58,7 @@ def begin(_logger: WrappedLogger, _method: str, record_fields: EventDict) -> Eve
     }
     if request := request_id.current.get():
         line["request_id"] = request
-    return line | record_fields
+    return {**line, **record_fields}
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

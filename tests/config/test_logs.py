@@ -123,7 +123,7 @@ def test_a_failed_task_is_logged_without_its_error(caplog: pytest.LogCaptureFixt
     def greet(name: str) -> None:
         raise ValueError(f"{name} {PHONE}")
 
-    greet.apply(args=[NAME])
+    greet.apply(args=(NAME,))
     lines = [formatter().format(record) for record in caplog.records]
     assert any("greet" in line and "ValueError" in line for line in lines)
     assert not [text for text in (NAME, PHONE[2:-2]) if text in "".join(lines)]
