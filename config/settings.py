@@ -66,12 +66,12 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "config.foreign_apps.LogInGuardConfig",
+    "axes",
     "import_export",
     "simple_history",
     # Before waffle: its command of the same name knows neither gates nor the audit.
     "monitoring",
-    "config.foreign_apps.SwitchesConfig",
+    "waffle",
     "profiles.rollout",
     "profiles",
     "employees",
@@ -155,7 +155,7 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-MONITORING_CHECK_INTERVAL = env.read("MONITORING_CHECK_INTERVAL", parse_duration, "5m")
+MONITORING_CHECK_INTERVAL: timedelta = env.read("MONITORING_CHECK_INTERVAL", parse_duration, "5m")
 CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 
 # Rollout
@@ -169,7 +169,7 @@ ROLLOUT_DWELL = env.read("ROLLOUT_DWELL", parse_duration, "24h")
 # Direct API
 
 MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
-MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+MAX_API_URL: str = env.str("MAX_API_URL", "https://platform-api2.max.ru")
 if not DEBUG:
     refuse_plain_http("MAX_API_URL", MAX_API_URL)
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
@@ -251,6 +251,8 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
+# Who is locked out waits a quarter of an hour, or until `manage.py axes_reset_username NAME`.
+AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "config.error_pages.locked_out"
 # Requests a second of one user to one process; 0: no limit.
@@ -272,7 +274,8 @@ STORAGES = {
 
 LANGUAGE_CODE = "ru"
 LANGUAGES = [("ru", "Русский"), ("en", "English")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+# The second has Russian for texts of other packages.
+LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale_thirdparty"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 

@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -10,3 +10,5 @@ class MonitoringConfig(AppConfig):
         from monitoring import checks, titles  # noqa: F401, PLC0415 (checks registers itself)
 
         titles.use_words()
+        # The app of the switches; its own name is no text that a catalogue could translate.
+        apps.get_app_config("waffle").verbose_name = _("switches")
