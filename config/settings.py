@@ -66,6 +66,7 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
+    "django_prometheus",
     "axes",
     "import_export",
     "simple_history",
@@ -192,6 +193,16 @@ INBOX_DEAD_LETTER_RETENTION = env.read("INBOX_DEAD_LETTER_RETENTION", parse_dura
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", default=True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
 PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", default=True)
+# Six for each page and for the database: /metrics has to stay small. The third and the fourth are the targets of a
+# lookup and of creating an employee.
+PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.2, 1.0, 5.0)
+PROMETHEUS_EXPORT_MIGRATIONS = False
+if PROMETHEUS_ENABLED:
+    MIDDLEWARE = [
+        "django_prometheus.middleware.PrometheusBeforeMiddleware",
+        *MIDDLEWARE,
+        "config.request_metrics.RequestMetricsMiddleware",
+    ]
 PROFILE_QUALITY_ALERT_THRESHOLD = env.share("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
 WEBHOOK_ERROR_ALERT_THRESHOLD = env.share("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
