@@ -1,14 +1,10 @@
-"""What the Makefile asks of a running system: a Redis command, a reload; and whether its web server answers."""
+"""What the Makefile asks of a running system: a Redis command, a reload."""
 
-import json
 import os
 import shlex
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
 
 import redis
 from environ import Env
@@ -43,20 +39,6 @@ def _printed(reply: object) -> str:
     if isinstance(reply, list | tuple | set):
         return "\n".join(_printed(item) for item in reply)
     return str(reply)
-
-
-def status(url: str, launch: Launch, path: str) -> str:
-    """Ask a path of the web server; return its status, and the word in its JSON, or why there is none."""
-    request = urllib.request.Request(url + path, headers={"Host": launch.host_header})  # noqa: S310 (http)
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 (http)
-            return f"{answer.status} {json.load(answer).get('status', '')}".rstrip()
-    except urllib.error.HTTPError as error:
-        return f"{error.code}"
-    except HTTPException:
-        return "no answer (not by HTTP)"
-    except (OSError, ValueError) as error:
-        return f"no answer ({getattr(error, 'reason', error)})"
 
 
 def reload(launch: Launch) -> str:

@@ -12,7 +12,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-from config import console
 from config.launch import Launch
 from employees.assessment import unapplied
 from monitoring.alerts.freshness import is_fresh
@@ -57,7 +56,7 @@ class Command(BaseCommand):
 
 def _web(url: str | None) -> Standing:
     launch = Launch.from_environment()
-    answers = [f"{path} {console.status(url or launch.url, launch, path)}" for path in ("/health", "/ready")]
+    answers = [f"{path} {launch.answer(path, url)}" for path in ("/health", "/ready")]
     return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
 
 
