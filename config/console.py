@@ -47,7 +47,7 @@ def reload(launch: Launch) -> str:
     if not pid_file.exists() or claim(launch.data_dir):
         return f"Nothing runs with {launch.data_dir}: the next `make run` starts what was deployed"
     os.kill(int(pid_file.read_text()), signal.SIGHUP)
-    return f"Reloading; the outcome is told where `make run` with {launch.data_dir} runs"
+    return f"Reloading; the outcome is shown where `make run` with {launch.data_dir} runs"
 
 
 _COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "reload": reload}

@@ -109,8 +109,8 @@ def database(url: str) -> dict[str, Any]:
     return entry | {
         "HOST": options.pop("host", entry["HOST"]),
         # A host that vanished is noticed by what it does not acknowledge, not after the kernel's quarter of an hour.
-        # Django turns prepared statements off, also for cursors that ask for one: planning anew was half of what the
-        # inbox's INSERT cost PostgreSQL. Django's own cursors bind on this side and are never prepared.
+        # Django turns prepared statements off, also for cursors that ask for one: planning each time was half of what
+        # the inbox's INSERT cost PostgreSQL. Django's own cursors bind on this side and are never prepared.
         "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, "prepare_threshold": 5, **options},
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,

@@ -65,7 +65,7 @@ def too_many_log_ins(seconds: float) -> HttpResponse:
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
-    """Answer for axes: programs have been told by config.login."""
+    """Answer for axes; config.login has answered programs already."""
     if response is not None and not is_for_people(request.path_info):
         return response
     return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())

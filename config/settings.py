@@ -215,7 +215,7 @@ EMAIL_TIMEOUT = 5
 
 # HTTP
 
-# How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
+# How many reverse proxies of ours stand in front: the addresses and the scheme that they report are believed.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
@@ -300,7 +300,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
-        # What a client did wrong is told to the client.
+        # What a client did wrong is in the answer.
         "django.request": {"level": "ERROR"},
     },
 }

@@ -112,11 +112,11 @@ class StoreCollector(Collector):
 
 def exposition() -> bytes:
     """Return what the processes counted, and what Redis and PostgreSQL hold; what does not answer is left out."""
-    told = generate_latest(process_registry()) + _asked(_redis)
+    counted = generate_latest(process_registry()) + _asked(_redis)
     try:
-        return told + _asked(_profiles, _inbox, _rollout, _alerts)
+        return counted + _asked(_profiles, _inbox, _rollout, _alerts)
     except DatabaseError:
-        return told
+        return counted
 
 
 def _asked(*parts: Callable[[], Iterable[Metric]]) -> bytes:
