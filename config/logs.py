@@ -54,7 +54,8 @@ def begin(_logger: WrappedLogger, _method: str, record_fields: EventDict) -> Eve
         "component": _COMPONENTS.get(f"{package}.{rest.partition('.')[0]}") or _COMPONENTS.get(package, package),
         # Overwritten by the field of our own lines; others are known by their logger.
         "event": record.name,
-        "message": record_fields.pop("event"),
+        # Celery quotes the body of a task that it does not know on the lines below the first.
+        "message": record_fields.pop("event").partition("\n")[0],
     }
     if request := request_id.current.get():
         line["request_id"] = request

@@ -65,14 +65,22 @@ def test_the_component_is_that_of_the_module(logger: str, component: str) -> Non
         ("no answer about +7 (916) 555-10-23!", "no answer about …23!"),
         ("no answer about 89165551023", "no answer about …23"),
         ("Not Found: /employees?search=Иванов", "Not Found: /employees…"),
+        (
+            f"Received unregistered task of type 'x'.\n\nThe contents was:\n{NAME}",
+            "Received unregistered task of type 'x'.",
+        ),
         ("GET https://example.org/?a=b HTTP", "GET https://example.org/… HTTP"),
         ("took 12345 ms of 1.234567890123 s, at 2026-11-29 06:29:28", None),
         ("ready?", None),
     ],
 )
-def test_phones_and_query_strings_are_cut(text: str, kept: str | None) -> None:
-    line = line_of("%s", text, error=text)
-    assert (line["message"], line["error"]) == (kept or text, kept or text)
+def test_phones_query_strings_and_quotations_are_cut(text: str, kept: str | None) -> None:
+    assert line_of("%s", text)["message"] == (kept or text)
+
+
+def test_the_fields_of_a_line_are_cut_too_but_for_ids() -> None:
+    line = line_of("x", error=f"no answer about {PHONE}", user_id=PHONE, request_id="79165551023")
+    assert (line["error"], line["user_id"], line["request_id"]) == ("no answer about …23", PHONE, "79165551023")
 
 
 def test_of_structures_and_objects_only_the_class_is_left() -> None:
