@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
@@ -68,11 +69,11 @@ class IdempotencyMismatch(exceptions.APIException):
     default_detail = gettext_lazy("this Idempotency-Key came with another body before")
 
 
-def body(status_code: int, message: str, details: Any = None, code: str | None = None) -> dict[str, Any]:
+def body(status_code: int, message: str | Promise, details: Any = None, code: str | None = None) -> dict[str, Any]:
     return {"error": {"code": code or _CODES.get(status_code, "ERROR"), "message": message, "details": details or {}}}
 
 
-def refusal(status_code: int, message: Any = "") -> JsonResponse:
+def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
     """Return the answer outside REST framework, with the usual message of the status where none is given."""
     return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code)
 
