@@ -22,6 +22,7 @@ COPY webhooks ./webhooks
 COPY monitoring ./monitoring
 COPY templates ./templates
 COPY locale ./locale
+COPY locale_thirdparty ./locale_thirdparty
 # Secrets that live for this one command, so that the files get the names that production wants.
 RUN SECRET_KEY=$(head -c 48 /dev/urandom | base64) WEBHOOK_SECRET=$(head -c 24 /dev/urandom | base64 | tr '+/' '-_') \
     ALLOWED_HOSTS=build python manage.py collectstatic --no-input --verbosity 0

@@ -70,7 +70,7 @@ test-chaos: development ## ten minutes of kill -9 while updates and employees ar
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
-bench-start: development ## start and stop `make run` twice on a folder of its own, do the main job, and tell the seconds
+bench-start: development ## start and stop `make run` twice on a folder of its own, do the main job, and print the seconds
 	@PYTHONPATH=. $(PY) .ci/smoke.py .
 
 test-e2e: browser ## the admin by a browser (Debian's chromium), each screen with axe; screenshots: make screenshots
@@ -112,7 +112,7 @@ bench-monitoring: development ## what each report costs at a thousand and at a m
 bench-sizes: development ## bytes a row in PostgreSQL and Redis, and what they grow to (ARGS=ROWS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
 
-openapi: development ## write openapi.json anew
+openapi: development ## write openapi.json
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
 migrate-up: runtime ## apply the migrations
@@ -138,7 +138,7 @@ logs: ## follow the logs of DATA_DIR
 redis-cli: runtime ## a Redis command: make redis-cli ARGS='GET profile:user:test'
 	@$(PY) -m config.dev.console redis
 
-lock: development ## write requirements.txt and requirements-dev.txt anew from pyproject.toml
+lock: development ## write requirements.txt and requirements-dev.txt from pyproject.toml
 	$(PIP) uv
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt

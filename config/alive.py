@@ -27,7 +27,7 @@ def serves() -> bool:
 
 
 def beats(kind: str) -> bool:
-    """Tell whether a process of this kind on this host has told lately which revision of the rollout it follows."""
+    """Return whether a process of this kind on this host has reported its revision of the rollout lately."""
     seen = "SELECT 1 FROM rollout_heartbeat WHERE process LIKE %s AND seen_at > now() - make_interval(secs => %s)"
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=_PATIENCE) as connection:

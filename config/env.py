@@ -1,17 +1,17 @@
-"""Readers of the environment: a blank value is the default, a wrong one is refused by its variable's name."""
+"""Reads the environment by django-environ: a blank value is the default, a wrong one is refused by its name."""
 
 import re
+from collections.abc import Callable
 from datetime import timedelta
-from typing import Any
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
-import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env as DjangoEnv
 from kombu.transport import TRANSPORT_ALIASES
-from psycopg.conninfo import conninfo_to_dict
 from redis.connection import parse_url
 
+T = TypeVar("T")
 _UNITS = {
     "h": timedelta(hours=1),
     "m": timedelta(minutes=1),
@@ -21,31 +21,68 @@ _UNITS = {
 }
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|m|s)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
-_BOOLEANS = dict.fromkeys(("true", "yes", "on", "1"), True) | dict.fromkeys(("false", "no", "off", "0"), False)
-_NUMBER = re.compile(r"\d{1,10}(\.\d{1,10})?")
 _WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
 
 GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migration guide's example, refused)
 
 
 class Env(DjangoEnv):  # type: ignore[misc]
-    """django-environ, but a text is what it is: there a secret that begins with ``$`` would be read as empty."""
+    """django-environ, with errors that name the variable and never its value.
 
-    def str(self, var: str, default: str = "") -> str:
-        value: str = self.ENVIRON.get(var, default)
+    It would also take “maybe” for false, read a number out of “0.8x”, and a text that begins with ``$`` as the name of
+    another variable: a secret may.
+    """
+
+    DB_SCHEMES = dict.fromkeys(("postgres", "postgresql"), "config.postgres")
+    _STRICT = {
+        bool: re.compile("|".join((*DjangoEnv.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0")), re.IGNORECASE),
+        int: re.compile(r"\d{1,10}"),
+        float: re.compile(r"\d{1,10}(\.\d{1,10})?"),
+    }
+
+    def get_value(self, var: str, cast: Any = None, default: Any = None, parse_default: bool = False) -> Any:
+        text: str = self.ENVIRON.get(var, "")
+        if not text.strip() or cast is str:
+            return text if text.strip() else default
+        try:
+            return self.parse_value(text.strip(), cast)
+        except (ValueError, ImproperlyConfigured):
+            raise ImproperlyConfigured(f"{var} is not {_MEANINGS[cast]}") from None
+
+    @classmethod
+    def parse_value(cls, value: str, cast: Any) -> Any:
+        form = cls._STRICT.get(cast) if isinstance(cast, type) else None
+        if form and not form.fullmatch(value):
+            raise ValueError
+        return super().parse_value(value, cast)
+
+    def read(self, var: str, cast: Callable[[str], T], default: str) -> T:
+        """Return a value of one of the types below, which the default is written in too."""
+        value: T = self.get_value(var, cast, cast(default))
         return value
+
+    def share(self, var: str, default: float, whole: int = 1) -> float:
+        """Return a number from 0 to the whole."""
+        value: float = self.float(var, default)
+        if value > whole:
+            raise ImproperlyConfigured(f"{var} is not a number from 0 to {whole}")
+        return value
+
+    def list(self, var: str, cast: Any = str.strip, default: Any = ()) -> Any:
+        """Return the items between commas, without blanks and empty ones."""
+        return [item for item in super().list(var, cast, default) if item]
 
 
 def parse_duration(text: str) -> timedelta:
-    """Turn Go's spelling (``720h``, ``1h30m``, ``3s``) into a timedelta; ValueError on anything else."""
+    """Return the timedelta of Go's spelling (``720h``, ``1h30m``, ``3s``); ValueError on anything else."""
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not a duration such as 720h, 1h30m, 3s or 500ms")
+        raise ValueError(f"{text!r} is not {_MEANINGS[parse_duration]}")
     parts = _DURATION_PART.findall(text)
     return sum((float(amount) * _UNITS[unit] for amount, unit in parts), timedelta())
 
 
 def in_words(length: timedelta) -> str:
-    """Write a duration for people: ``30 days``, ``1 hour 30 minutes``, ``0.5 seconds``."""
+    """Return a duration as people write it: ``30 days``, ``1 hour 30 minutes``, ``0.5 seconds``."""
     left, words = length.total_seconds(), list[tuple[float, str]]()
     for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         number, left = divmod(left, seconds)
@@ -54,89 +91,65 @@ def in_words(length: timedelta) -> str:
     return " ".join(f"{number:g} {unit}{'' if number == 1 else 's'}" for number, unit in words)
 
 
-def duration(env: Env, name: str, default: str) -> timedelta:
-    try:
-        return parse_duration(env.str(name, default) or default)
-    except ValueError as error:
-        raise ImproperlyConfigured(f"{name}: {error}") from None
-
-
-def boolean(env: Env, name: str, default: bool) -> bool:
-    word = env.str(name).strip().lower()
-    if word and word not in _BOOLEANS:
-        raise ImproperlyConfigured(f"{name}: {word!r} is neither true nor false")
-    return _BOOLEANS.get(word, default)
-
-
-def number(env: Env, name: str, default: float, most: float = 10**9) -> float:
-    text = env.str(name).strip()
-    if text and not (_NUMBER.fullmatch(text) and float(text) <= most):
-        raise ImproperlyConfigured(f"{name}: {text!r} is not a number from 0 to {most:g}")
-    return float(text or default)
-
-
-def whole(env: Env, name: str, default: int) -> int:
-    value = number(env, name, default)
-    if not value.is_integer():
-        raise ImproperlyConfigured(f"{name}: {value:g} is not a whole number")
-    return int(value)
-
-
-def hours(name: str, text: str) -> tuple[int, int]:
-    """Turn hours of a day (``8-20``) into the first and the one that ends them."""
-    match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text)
+def hours(text: str) -> tuple[int, int]:
+    """Return the first hour of a day and the one that ends them, of hours such as ``8-20``."""
+    match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text, re.ASCII)
     first, last = map(int, match.groups()) if match else (0, 0)
     if not 0 <= first < last <= 24:
-        raise ImproperlyConfigured(f"{name}: {text!r} are not hours of a day such as 8-20")
+        raise ValueError(f"{text!r} is not {_MEANINGS[hours]}")
     return first, last
 
 
 def database(url: str) -> dict[str, Any]:
-    """Turn a libpq URL, socket folders and options included, into an entry of DATABASES."""
-    try:
-        parts = conninfo_to_dict(url)
-    except psycopg.ProgrammingError:
-        raise ImproperlyConfigured("DATABASE_URL is not a PostgreSQL URL (postgresql://user@host/name)") from None
-    return {
-        "ENGINE": "config.postgres",
-        "NAME": parts.pop("dbname", ""),
-        "USER": parts.pop("user", ""),
-        "PASSWORD": parts.pop("password", ""),
-        "HOST": parts.pop("host", ""),
-        "PORT": parts.pop("port", ""),
+    """Return the entry of DATABASES for a PostgreSQL URL, with a folder of sockets and options in its query."""
+    if url.partition("://")[0] not in Env.DB_SCHEMES:
+        raise ValueError(f"not {_MEANINGS[database]}")
+    entry: dict[str, Any] = Env.db_url_config(url)
+    options = entry.pop("OPTIONS", {})
+    return entry | {
+        "HOST": options.pop("host", entry["HOST"]),
         # A host that vanished is noticed by what it does not acknowledge, not after the kernel's quarter of an hour.
-        # Django turns prepared statements off, also for cursors that ask for one: planning anew was half of what the
-        # inbox's INSERT cost PostgreSQL. Django's own cursors bind on this side and are never prepared.
-        "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, "prepare_threshold": 5, **parts},
+        # Django turns prepared statements off, also for cursors that ask for one: planning each time was half of what
+        # the inbox's INSERT cost PostgreSQL. Django's own cursors bind on this side and are never prepared.
+        "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, "prepare_threshold": 5, **options},
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }
 
 
-def redis_url(name: str, url: str) -> str:
-    try:
-        parse_url(url.replace("redis+socket://", "unix://"))  # type: ignore[no-untyped-call]
-    except ValueError:
-        raise ImproperlyConfigured(f"{name} is not a Redis URL (redis://host:6379/1)") from None
+def redis_url(url: str) -> str:
+    parse_url(url.replace("redis+socket://", "unix://"))  # type: ignore[no-untyped-call]
     return url
 
 
-def broker_url(name: str, url: str) -> str:
+def redis_address(address: str) -> str:
+    redis_url(f"redis://{address}")
+    return address
+
+
+def broker_url(url: str) -> str:
     """Return the URL of a queue: that of a Redis, or of another server that Celery knows."""
     scheme, is_url, _ = url.partition("://")
     is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith("redis")
-    return url if is_other else redis_url(name, url)
+    return url if is_other else redis_url(url)
 
 
-def email(name: str, url: str) -> dict[str, Any]:
-    try:
-        return dict(DjangoEnv.email_url_config(url))
-    except (ImproperlyConfigured, ValueError):
-        raise ImproperlyConfigured(f"{name} is not a URL such as smtp+tls://user:password@host:587") from None
+def email(url: str) -> dict[str, Any]:
+    return dict(DjangoEnv.email_url_config(url))
 
 
-def comma_list(text: str) -> list[str]:
-    return [item.strip() for item in text.split(",") if item.strip()]
+_MEANINGS: dict[Any, str] = {
+    bool: "true or false",
+    int: "a whole number",
+    float: "a number",
+    parse_duration: "a duration such as 720h, 1h30m, 3s or 500ms",
+    hours: "hours of a day such as 8-20",
+    database: "a PostgreSQL URL (postgresql://user@host/name)",
+    redis_url: "a Redis URL (redis://host:6379/1)",
+    redis_address: "the address of a Redis (host:6379)",
+    broker_url: "a Redis URL (redis://host:6379/1)",
+    email: "a URL such as smtp+tls://user:password@host:587",
+}
 
 
 def refuse_plain_http(name: str, url: str) -> None:
@@ -146,18 +159,17 @@ def refuse_plain_http(name: str, url: str) -> None:
         raise ImproperlyConfigured(f"{name} must begin with https:// when DEBUG is off: phones and the token go there")
 
 
-def refuse_weak_production(secret_key: str, webhook_secret: str, allowed_hosts: list[str]) -> None:
+def refuse_weak_production(secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str]) -> None:
     """Raise ImproperlyConfigured, naming the variable and never its value, unless production is safe to start."""
     secret_key = secret_key.strip()
     # As Django's own check judges it (security.W009), which does not stop a start.
     if len(secret_key) < 50 or len(set(secret_key)) < 5 or secret_key.startswith("django-insecure-"):
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters when DEBUG is off")
-    secrets = comma_list(webhook_secret)
-    if not secrets or not all(_WEBHOOK_SECRET.fullmatch(item) for item in secrets):
+    if not webhook_secrets or not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in webhook_secrets):
         raise ImproperlyConfigured(
             "WEBHOOK_SECRET must hold 16 to 256 of the characters A-Z a-z 0-9 _ - when DEBUG is off"
         )
-    if GUIDE_SECRET in secrets:
+    if GUIDE_SECRET in webhook_secrets:
         raise ImproperlyConfigured("WEBHOOK_SECRET is the example of the migration guide: anybody knows it")
     if not allowed_hosts or "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that this server answers for when DEBUG is off")

@@ -29,7 +29,7 @@ _INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks
 
 
 def _is_in_inbox(request: HttpRequest) -> bool:
-    """Tell whether the page is the inbox's own: the theme would mark it for the dead letters below it, too."""
+    """Return whether the page is the inbox's own: the theme would mark it for the dead letters below it, too."""
     path = request.path
     return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
 

@@ -63,7 +63,7 @@ _WEBHOOK = {
     }
 }
 
-# Open to everybody, but for the metrics in production; 503 of /ready tells more than an error does.
+# Open to everybody, but for the metrics in production; 503 of /ready says more than an error does.
 _READY = {
     "type": "object",
     "required": ["status", "database", "cache"],

@@ -9,18 +9,15 @@ from redis.retry import Retry
 
 from config.env import (
     Env,
-    boolean,
     broker_url,
-    comma_list,
     database,
-    duration,
     email,
     hours,
-    number,
+    parse_duration,
+    redis_address,
     redis_url,
     refuse_plain_http,
     refuse_weak_production,
-    whole,
 )
 from config.lib import metric_files
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
@@ -39,16 +36,17 @@ DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".data")
 # What a running `make run` wrote: lets manage.py, psql and the tests' curl lines reach its services.
 Env.read_env(DATA_DIR / "services.env")
 
-DEBUG = boolean(env, "DEBUG", False)
+DEBUG = env.bool("DEBUG", default=False)
 SECRET_KEY = env.str("SECRET_KEY", "")
 WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
-WEBHOOK_SECRETS = [secret.encode() for secret in comma_list(WEBHOOK_SECRET)]
-ALLOWED_HOSTS = comma_list(env.str("ALLOWED_HOSTS", ""))
+_secrets = env.list("WEBHOOK_SECRET")
+WEBHOOK_SECRETS = [secret.encode() for secret in _secrets]
+ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
 if DEBUG:
     SECRET_KEY = SECRET_KEY or "django-insecure-development-only-key-that-production-refuses"
     ALLOWED_HOSTS = ALLOWED_HOSTS or ["*"]
 else:
-    refuse_weak_production(SECRET_KEY, WEBHOOK_SECRET, ALLOWED_HOSTS)
+    refuse_weak_production(SECRET_KEY, _secrets, ALLOWED_HOSTS)
 
 # Applications
 
@@ -68,12 +66,13 @@ INSTALLED_APPS = [
     "rest_framework_simplejwt.token_blacklist",
     "drf_spectacular",
     "drf_spectacular_sidecar",
-    "config.foreign_apps.LogInGuardConfig",
+    "django_prometheus",
+    "axes",
     "import_export",
     "simple_history",
     # Before waffle: its command of the same name knows neither gates nor the audit.
     "monitoring",
-    "config.foreign_apps.SwitchesConfig",
+    "waffle",
     "profiles.rollout",
     "profiles",
     "employees",
@@ -117,18 +116,17 @@ TEMPLATES = [
 
 # Stores
 
-DATABASES = {"default": database(env.str("DATABASE_URL", "postgresql://postgres@localhost/directory"))}
+DATABASES = {"default": env.read("DATABASE_URL", database, "postgresql://postgres@localhost/directory")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-PROFILE_TTL = duration(env, "PROFILE_TTL", "720h")
-PROFILE_CACHE_ENABLED = boolean(env, "PROFILE_CACHE_ENABLED", True)
-PROFILE_CACHE_TIMEOUT = duration(env, "PROFILE_CACHE_TIMEOUT", "3s")
-REDIS_ADDR = env.str("REDIS_ADDR", "localhost:6379")
+PROFILE_TTL = env.read("PROFILE_TTL", parse_duration, "720h")
+PROFILE_CACHE_ENABLED = env.bool("PROFILE_CACHE_ENABLED", default=True)
+PROFILE_CACHE_TIMEOUT = env.read("PROFILE_CACHE_TIMEOUT", parse_duration, "3s")
+REDIS_ADDR = env.read("REDIS_ADDR", redis_address, "localhost:6379")
 REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
-REDIS_DB = whole(env, "REDIS_DB", 1)
-_given = env.str("REDIS_URL", "")
+REDIS_DB = env.int("REDIS_DB", default=1)
 _login = f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else ""
-REDIS_URL = redis_url("REDIS_URL" if _given else "REDIS_ADDR", _given or f"redis://{_login}{REDIS_ADDR}/{REDIS_DB}")
+REDIS_URL = env.read("REDIS_URL", redis_url, f"redis://{_login}{REDIS_ADDR}/{REDIS_DB}")
 # A third of the budget: after a silent Redis there must be time to ask PostgreSQL.
 REDIS_TIMEOUT = min(timedelta(milliseconds=500), PROFILE_CACHE_TIMEOUT / 3)
 CACHES = {
@@ -153,62 +151,72 @@ WAFFLE_FLAG_MODEL = "rollout.Flag"
 # monitoring.rollout_control.admin has pages for them that ask the rules, the gates and for a reason.
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
-CELERY_BROKER_URL = broker_url("CELERY_BROKER_URL", env.str("CELERY_BROKER_URL", "") or REDIS_URL)
+CELERY_BROKER_URL = env.read("CELERY_BROKER_URL", broker_url, REDIS_URL)
 CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2}
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-MONITORING_CHECK_INTERVAL = duration(env, "MONITORING_CHECK_INTERVAL", "5m")
+MONITORING_CHECK_INTERVAL: timedelta = env.read("MONITORING_CHECK_INTERVAL", parse_duration, "5m")
 CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 
 # Rollout
 
-PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = number(env, "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 0, most=100)
-EMPLOYEE_SERVICE_PROFILE_ENABLED = boolean(env, "EMPLOYEE_SERVICE_PROFILE_ENABLED", True)
-CHAT_SERVICE_PROFILE_ENABLED = boolean(env, "CHAT_SERVICE_PROFILE_ENABLED", True)
-WEBHOOK_ENABLED = boolean(env, "WEBHOOK_ENABLED", True)
-ROLLOUT_DWELL = duration(env, "ROLLOUT_DWELL", "24h")
+PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.share("PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 0, whole=100)
+EMPLOYEE_SERVICE_PROFILE_ENABLED = env.bool("EMPLOYEE_SERVICE_PROFILE_ENABLED", default=True)
+CHAT_SERVICE_PROFILE_ENABLED = env.bool("CHAT_SERVICE_PROFILE_ENABLED", default=True)
+WEBHOOK_ENABLED = env.bool("WEBHOOK_ENABLED", default=True)
+ROLLOUT_DWELL = env.read("ROLLOUT_DWELL", parse_duration, "24h")
 
 # Direct API
 
 MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
-MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+MAX_API_URL: str = env.str("MAX_API_URL", "https://platform-api2.max.ru")
 if not DEBUG:
     refuse_plain_http("MAX_API_URL", MAX_API_URL)
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
-MAX_API_TIMEOUT = duration(env, "MAX_API_TIMEOUT", "5s")
+MAX_API_TIMEOUT = env.read("MAX_API_TIMEOUT", parse_duration, "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
 
 # Webhook
 
 WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
-WEBHOOK_AUTO_RESUBSCRIBE = boolean(env, "WEBHOOK_AUTO_RESUBSCRIBE", False)
-WEBHOOK_SILENCE_AFTER = duration(env, "WEBHOOK_SILENCE_AFTER", "6h")
-WEBHOOK_WORKING_HOURS = hours("WEBHOOK_WORKING_HOURS", env.str("WEBHOOK_WORKING_HOURS", "") or "8-20")
-INBOX_LAG_ALERT = duration(env, "INBOX_LAG_ALERT", "5m")
-INBOX_BODY_RETENTION = duration(env, "INBOX_BODY_RETENTION", "72h")
-INBOX_EVENT_RETENTION = duration(env, "INBOX_EVENT_RETENTION", "720h")
-INBOX_DEAD_LETTER_RETENTION = duration(env, "INBOX_DEAD_LETTER_RETENTION", "2160h")
+WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", default=False)
+WEBHOOK_SILENCE_AFTER = env.read("WEBHOOK_SILENCE_AFTER", parse_duration, "6h")
+WEBHOOK_WORKING_HOURS = env.read("WEBHOOK_WORKING_HOURS", hours, "8-20")
+INBOX_LAG_ALERT = env.read("INBOX_LAG_ALERT", parse_duration, "5m")
+INBOX_BODY_RETENTION = env.read("INBOX_BODY_RETENTION", parse_duration, "72h")
+INBOX_EVENT_RETENTION = env.read("INBOX_EVENT_RETENTION", parse_duration, "720h")
+INBOX_DEAD_LETTER_RETENTION = env.read("INBOX_DEAD_LETTER_RETENTION", parse_duration, "2160h")
 
 # Monitoring
 
-MONITORING_ENABLED = boolean(env, "MONITORING_ENABLED", True)
+MONITORING_ENABLED = env.bool("MONITORING_ENABLED", default=True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
-PROMETHEUS_ENABLED = boolean(env, "PROMETHEUS_ENABLED", True)
-PROFILE_QUALITY_ALERT_THRESHOLD = number(env, "PROFILE_QUALITY_ALERT_THRESHOLD", 0.8, most=1)
-WEBHOOK_ERROR_ALERT_THRESHOLD = number(env, "WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05, most=1)
+PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", default=True)
+# Six for each page and for the database: /metrics has to stay small. The third and the fourth are the targets of a
+# lookup and of creating an employee.
+PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.2, 1.0, 5.0)
+PROMETHEUS_EXPORT_MIGRATIONS = False
+if PROMETHEUS_ENABLED:
+    MIDDLEWARE = [
+        "django_prometheus.middleware.PrometheusBeforeMiddleware",
+        *MIDDLEWARE,
+        "config.request_metrics.RequestMetricsMiddleware",
+    ]
+PROFILE_QUALITY_ALERT_THRESHOLD = env.share("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
+WEBHOOK_ERROR_ALERT_THRESHOLD = env.share("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
 ALERT_SLACK_WEBHOOK = env.str("ALERT_SLACK_WEBHOOK", "")
-ALERT_EMAIL_TO = comma_list(env.str("ALERT_EMAIL_TO", ""))
-ALERT_EMAIL_FROM = env.str("ALERT_EMAIL_FROM", "") or "alerts@localhost"
+ALERT_EMAIL_TO = env.list("ALERT_EMAIL_TO")
+ALERT_EMAIL_FROM = env.str("ALERT_EMAIL_FROM", "alerts@localhost")
 DEFAULT_FROM_EMAIL = ALERT_EMAIL_FROM
-vars().update(email("EMAIL_URL", env.str("EMAIL_URL", "") or "smtp://localhost:25"))
+vars().update(env.read("EMAIL_URL", email, "smtp://localhost:25"))
 EMAIL_TIMEOUT = 5
 
 # HTTP
 
-# How many reverse proxies of ours stand in front: the addresses and the scheme that they tell are believed.
-TRUSTED_PROXIES = whole(env, "TRUSTED_PROXIES", 0)
+# How many reverse proxies of ours stand in front: the addresses and the scheme that they report are believed.
+TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
@@ -254,10 +262,12 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
+# Who is locked out waits a quarter of an hour, or until `manage.py axes_reset_username NAME`.
+AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "config.lib.error_pages.locked_out"
 # Requests a second of one user to one process; 0: no limit.
-API_RATE_LIMIT = whole(env, "API_RATE_LIMIT", 0 if DEBUG else 100)
+API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=0 if DEBUG else 100)
 # Versions are shown; going back to one would overwrite what came since unseen.
 SIMPLE_HISTORY_REVERT_DISABLED = True
 STATIC_URL = "/static/"
@@ -275,7 +285,8 @@ STORAGES = {
 
 LANGUAGE_CODE = "ru"
 LANGUAGES = [("ru", "Русский"), ("en", "English")]
-LOCALE_PATHS = [BASE_DIR / "locale"]
+# The second has Russian for texts of other packages.
+LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale_thirdparty"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 
@@ -284,12 +295,12 @@ TIME_ZONE = "UTC"
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
-    "formatters": {"json": {"()": "config.lib.logs.JsonFormatter"}},
+    "formatters": {"json": {"()": "config.lib.logs.formatter"}},
     "handlers": {"console": {"class": "logging.StreamHandler", "formatter": "json"}},
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
-        # What a client did wrong is told to the client.
+        # What a client did wrong is in the answer.
         "django.request": {"level": "ERROR"},
     },
 }

@@ -1,4 +1,4 @@
-"""What the web server loads: the WSGI application, in a process that tells which revision of the rollout it follows.
+"""What the web server loads: the WSGI application, in a process that reports which revision of the rollout it follows.
 
 The server's threads take requests in, sixty-four others do Django's work: a sender that stops in the middle of a body
 holds a thread that has nothing else to do, and no connection to PostgreSQL.

@@ -1,7 +1,7 @@
 """``python -m config.web_server``: granian's own command, with workers that can be stopped while they start.
 
 Granian forks its workers, and until one serves it has the main process' handlers: a SIGTERM would set a flag that
-nobody reads. The worker would begin to serve after it was told to end, and be killed among its requests seconds later.
+nobody reads. The worker would begin to serve after the signal to end, and be killed among its requests seconds later.
 """
 
 import os

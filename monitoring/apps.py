@@ -1,4 +1,4 @@
-from django.apps import AppConfig
+from django.apps import AppConfig, apps
 from django.utils.translation import gettext_lazy as _
 
 
@@ -15,3 +15,5 @@ class MonitoringConfig(AppConfig):
         changes.register_gates(control.judge_raise)
         changes.emergency_stopped.connect(control.pause_backfill)
         admin_labels.use_words()
+        # The app of the switches; its own name is no text that a catalogue could translate.
+        apps.get_app_config("waffle").verbose_name = _("switches")

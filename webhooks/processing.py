@@ -16,7 +16,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from config.lib import tracebacks
+from config.lib import logs
 from profiles import cache
 from profiles.merge import Sighting
 from profiles.models import PhoneLink, Profile
@@ -132,7 +132,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         },
     )
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
-    trace = tracebacks.text_of(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
+    trace = logs.error_text(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
     if update.tries < len(RETRY_SECONDS):
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)

@@ -1,22 +1,16 @@
-"""What the Makefile asks of a running system: a Redis command, a reload; and whether its web server answers."""
+"""What the Makefile asks of a running system: a Redis command, a reload."""
 
-import json
 import os
 import shlex
 import signal
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Callable
-from http.client import HTTPException
 
 import redis
-from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
 from config.dev.launch import Launch, StartError
 from config.dev.supervisor import claim
-from config.env import redis_url
 
 
 def redis_command(launch: Launch) -> str:
@@ -29,8 +23,10 @@ def redis_command(launch: Launch) -> str:
     if not url:
         raise StartError(f"Nothing runs with {launch.data_dir}: start it by `make run`, or set REDIS_URL or DATA_DIR")
     try:
-        client = redis.Redis.from_url(redis_url("REDIS_URL", url), decode_responses=True)
+        client = redis.Redis.from_url(url, decode_responses=True)
         return _printed(client.execute_command(*words))  # type: ignore[no-untyped-call]
+    except ValueError:
+        raise StartError("REDIS_URL is not a Redis URL (redis://host:6379/1)") from None
     except redis.RedisError as error:
         raise StartError(f"(error) {error}") from None
 
@@ -45,27 +41,13 @@ def _printed(reply: object) -> str:
     return str(reply)
 
 
-def status(url: str, launch: Launch, path: str) -> str:
-    """Ask a path of the web server; return its status, and the word in its JSON, or why there is none."""
-    request = urllib.request.Request(url + path, headers={"Host": launch.host_header})  # noqa: S310 (http)
-    try:
-        with urllib.request.urlopen(request, timeout=5) as answer:  # noqa: S310 (http)
-            return f"{answer.status} {json.load(answer).get('status', '')}".rstrip()
-    except urllib.error.HTTPError as error:
-        return f"{error.code}"
-    except HTTPException:
-        return "no answer (not by HTTP)"
-    except (OSError, ValueError) as error:
-        return f"no answer ({getattr(error, 'reason', error)})"
-
-
 def reload(launch: Launch) -> str:
     """Have the supervisor of DATA_DIR start its processes again with the code and .env of now."""
     pid_file = launch.data_dir / "supervisor.pid"
     if not pid_file.exists() or claim(launch.data_dir):
         return f"Nothing runs with {launch.data_dir}: the next `make run` starts what was deployed"
     os.kill(int(pid_file.read_text()), signal.SIGHUP)
-    return f"Reloading; the outcome is told where `make run` with {launch.data_dir} runs"
+    return f"Reloading; the outcome is shown where `make run` with {launch.data_dir} runs"
 
 
 _COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "reload": reload}
@@ -74,7 +56,7 @@ _COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "reload
 def main() -> None:
     try:
         sys.stdout.write(f"{_COMMANDS[sys.argv[1]](Launch.from_environment())}\n")
-    except (StartError, ImproperlyConfigured) as error:
+    except StartError as error:
         sys.exit(str(error))
 
 

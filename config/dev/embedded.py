@@ -185,7 +185,7 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
 
 
 def _postgres_answers(sockets: Path) -> bool:
-    """Tell whether the server takes connections; make the project's database when it is missing."""
+    """Return whether the server takes connections; make the project's database when it is missing."""
     try:
         with psycopg.connect(postgres_url(sockets, "postgres"), connect_timeout=2, autocommit=True) as connection:
             if not connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [DATABASE]).fetchone():

@@ -1,10 +1,14 @@
 """What `make run` is asked for by the environment and .env, and the commands that follow from it."""
 
+import json
 import os
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from http.client import HTTPException
 from pathlib import Path
+from urllib.error import HTTPError
+from urllib.request import Request, urlopen
 
 from environ import Env
 
@@ -70,6 +74,19 @@ class Launch:
         """Return a name that ALLOWED_HOSTS accepts, for asking our own /health."""
         allowed = self.environment.get("ALLOWED_HOSTS", "*").split(",")[0].strip()
         return self.reachable_host if allowed == "*" else allowed.removeprefix(".")
+
+    def answer(self, path: str, url: str | None = None) -> str:
+        """Return the status of a path of the web server and the word in its JSON, or why there is none."""
+        request = Request((url or self.url) + path, headers={"Host": self.host_header})  # noqa: S310 (http)
+        try:
+            with urlopen(request, timeout=5) as response:  # noqa: S310 (http)
+                return f"{response.status} {json.load(response).get('status', '')}".rstrip()
+        except HTTPError as error:
+            return f"{error.code}"
+        except HTTPException:
+            return "no answer (not by HTTP)"
+        except (OSError, ValueError) as error:
+            return f"no answer ({getattr(error, 'reason', error)})"
 
     def child_environment(self, urls: Mapping[str, str]) -> dict[str, str]:
         env = {

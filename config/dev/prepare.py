@@ -1,4 +1,4 @@
-"""Bring the database up to date in one process; the last line on stdout tells the supervisor what it found."""
+"""Bring the database up to date in one process; the last line on stdout is what it found, for the supervisor."""
 
 import json
 import os

@@ -28,10 +28,6 @@ def die_with_parent(death_signal: int) -> None:
         _prctl(_PR_SET_PDEATHSIG, death_signal)
 
 
-def _nothing() -> None:
-    pass
-
-
 @dataclass
 class Child:
     """A process in a session of its own, which can be started again with the same arguments."""
@@ -41,7 +37,7 @@ class Child:
     env: Mapping[str, str]
     log: Path
     stop_signal: signal.Signals = signal.SIGTERM
-    before_start: Callable[[], None] = _nothing
+    before_start: Callable[[], None] = lambda: None
     process: subprocess.Popen[bytes] | None = None
     started_at: float = 0.0
 
@@ -87,15 +83,21 @@ class Child:
         return next((line.strip() for line in reversed(lines) if line and not line[0].isspace()), "")
 
 
+def until(is_true: Callable[[], bool], seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
+    """Return whether it came true within so many seconds; wait() may raise to give up."""
+    deadline = time.monotonic() + seconds
+    while not (came_true := is_true()) and time.monotonic() < deadline:
+        wait(0.05)
+    return came_true
+
+
 def stop(children: Iterable[Child], patience: float, must_hurry: Callable[[], bool] = lambda: False) -> None:
     """Ask children to stop, together, and kill those that have not after patience seconds."""
     children = list(children)
     for child in children:
         child.send(child.stop_signal)
         child.send(signal.SIGCONT)
-    deadline = time.monotonic() + patience
-    while any(child.is_alive() for child in children) and time.monotonic() < deadline and not must_hurry():
-        time.sleep(0.05)
+    until(lambda: must_hurry() or not any(child.is_alive() for child in children), patience)
     for child in children:
         child.kill()
 
@@ -123,10 +125,12 @@ def postgres_of(data: Path) -> list[int]:
 
 def outlast(find: Callable[[], list[int]], patience: float) -> None:
     """Wait until find() finds nothing more; after patience seconds kill what it still finds."""
-    deadline = time.monotonic() + patience
-    while (pids := find()) and time.monotonic() < deadline + _KILL_TAKES:
-        if time.monotonic() > deadline:
-            for pid in pids:
-                with suppress(ProcessLookupError):
-                    os.kill(pid, signal.SIGKILL)
-        time.sleep(0.05)
+
+    def is_dead() -> bool:
+        for pid in (left := find()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        return not left
+
+    if not until(lambda: not find(), patience):
+        until(is_dead, _KILL_TAKES)

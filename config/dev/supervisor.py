@@ -12,15 +12,13 @@ import sys
 import time
 from collections.abc import Callable
 from functools import partial
-from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException
 from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
 from config.dev.embedded import Unavailable, socket_path
 from config.dev.launch import SERVICES, Launch, StartError, tell_commands
-from config.dev.processes import Child, die_with_parent, marked, outlast, postgres_of, stop
+from config.dev.processes import Child, die_with_parent, marked, outlast, postgres_of, stop, until
 from config.dev.terminal import Terminal, say, show_ready
 
 # Seconds: the whole stop stays under 15.
@@ -96,7 +94,7 @@ class Supervisor:
         self.application = self.launch.application(env)
         for child in self.application:
             child.start()
-        self.wait_until(lambda: is_healthy(self.launch), _WEB_TAKES, self.application)
+        self.wait_until(lambda: self.launch.answer("/health").startswith("200"), _WEB_TAKES, self.application)
         return prepared
 
     def check_settings(self) -> None:
@@ -130,9 +128,7 @@ class Supervisor:
         self.wait(0)
         child.start(subprocess.PIPE)
         try:
-            deadline = time.monotonic() + patience
-            while child.is_alive() and time.monotonic() < deadline:
-                self.wait(0.02)
+            until(lambda: not child.is_alive(), patience, self.wait)
         finally:
             child.kill()
         if child.process is None or child.process.stdout is None or child.process.returncode != 0:
@@ -140,12 +136,14 @@ class Supervisor:
         return child.process.stdout.read()
 
     def wait_until(self, is_true: Callable[[], bool], patience: float, needed: list[Child]) -> None:
-        deadline = time.monotonic() + patience
-        while not is_true():
-            late = needed if time.monotonic() > deadline else [child for child in needed if not child.is_alive()]
-            if late:
-                raise StartError(f"{late[0].name} did not start: {late[0].last_words()} (see {late[0].log})")
-            self.wait(0.05)
+        """Raise StartError unless it comes true in time, and as soon as one of the children that it needs has died."""
+
+        def dead() -> list[Child]:
+            return [child for child in needed if not child.is_alive()]
+
+        if not until(lambda: is_true() or bool(dead()), patience, self.wait) or dead():
+            late = (dead() or needed)[0]
+            raise StartError(f"{late.name} did not start: {late.last_words()} (see {late.log})")
 
     def watch(self) -> None:
         while True:
@@ -181,9 +179,7 @@ class Supervisor:
         web.send(signal.SIGHUP)
         for child in others:
             child.send(child.stop_signal)
-        deadline = time.monotonic() + _STOP_APPLICATION
-        while any(child.is_alive() for child in others) and time.monotonic() < deadline:
-            self.wait(0.05)
+        until(lambda: not any(child.is_alive() for child in others), _STOP_APPLICATION, self.wait)
         for child in others:
             child.kill()
             self.due.pop(child.name, None)
@@ -230,14 +226,11 @@ def refuse_taken_port(launch: Launch) -> None:
         with socket.socket(family) as probe:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind((host, port))
-    except socket.gaierror:
-        raise StartError(f"HOST {host} is not an address of this machine") from None
-    except PermissionError:
-        raise StartError(f"Port {port} on {host} needs more rights: set PORT to another one") from None
     except OSError as error:
-        if error.errno == errno.EADDRNOTAVAIL:
+        if isinstance(error, socket.gaierror) or error.errno == errno.EADDRNOTAVAIL:
             raise StartError(f"HOST {host} is not an address of this machine") from None
-        raise StartError(f"Port {port} on {host} is taken: set PORT to another one") from None
+        why = "needs more rights" if isinstance(error, PermissionError) else "is taken"
+        raise StartError(f"Port {port} on {host} {why}: set PORT to another one") from None
 
 
 def lay_out(launch: Launch) -> None:
@@ -250,17 +243,6 @@ def lay_out(launch: Launch) -> None:
         if log.stat().st_size > _LOG_LIMIT:
             log.rename(log.with_suffix(".log.1"))
     (launch.data_dir / "supervisor.pid").write_text(f"{os.getpid()}\n")
-
-
-def is_healthy(launch: Launch) -> bool:
-    connection = HTTPConnection(launch.reachable_host.strip("[]"), launch.port, timeout=5)
-    try:
-        connection.request("GET", "/health", headers={"Host": launch.host_header})
-        return connection.getresponse().status == HTTPStatus.OK
-    except (OSError, HTTPException):
-        return False
-    finally:
-        connection.close()
 
 
 def main() -> int:

@@ -70,7 +70,7 @@ def _login(launch: Launch, prepared: dict[str, Any]) -> str:
 
 
 class Terminal:
-    """Tells a closed terminal from the SIGHUP of `make deploy`; under nohup there is no terminal to close."""
+    """Distinguishes a closed terminal from the SIGHUP of `make deploy`; under nohup there is no terminal to close."""
 
     def __init__(self) -> None:
         self.has_one = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _foreground_group() is not None
@@ -81,12 +81,12 @@ class Terminal:
         return self.has_one and _foreground_group() is None
 
     def is_stop_wanted(self) -> bool:
-        """Tell whether make or the terminal got a signal to stop that it does not pass on."""
+        """Return whether make or the terminal got a signal to stop that it does not pass on."""
         return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _make_awaits_interrupt())
 
 
 def _make_awaits_interrupt() -> bool:
-    """Tell whether our parent has a handler for SIGINT: make drops it at the first, and then waits for us to end."""
+    """Return whether our parent has a handler for SIGINT: make drops it at the first, and then waits for us to end."""
     try:
         status = Path(f"/proc/{os.getppid()}/status").read_text()
     except OSError:

@@ -27,50 +27,45 @@ def is_for_people(path: str) -> bool:
     return path.startswith("/admin/")
 
 
-def page(name: str, **told: Any) -> str:
+def page(name: str, **context: Any) -> str:
     """Return a page that needs neither the database nor the request, which may be what broke."""
-    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB, **told})
+    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB, **context})
+
+
+def _refusal(request: HttpRequest, status: int, name: str = "") -> HttpResponse:
+    if not is_for_people(request.path_info):
+        return errors.refusal(status)
+    return HttpResponse(page(f"{name or status}.html"), status=status)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.bad_request(request, exception)
-    is_too_large = isinstance(exception, RequestDataTooBig)
-    return HttpResponse(page("413.html" if is_too_large else "400.html"), status=413 if is_too_large else 400)
+    return _refusal(request, 413 if isinstance(exception, RequestDataTooBig) else 400)
 
 
 def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.forbidden(request)
-    return HttpResponse(page("403.html"), status=403)
-
-
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.not_found(request)
-    return HttpResponse(page("404.html"), status=404)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.server_error(request)
-    return HttpResponse(page("500.html"), status=500)
+    return _refusal(request, 403)
 
 
 def without_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.forbidden(request)
-    return HttpResponse(page("403_csrf.html"), status=403)
+    return _refusal(request, 403, "403_csrf")
+
+
+def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    return _refusal(request, 404)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    return _refusal(request, 500)
 
 
 def too_many_log_ins(seconds: float) -> HttpResponse:
     wait = math.ceil(seconds)
-    told = page("429.html", minutes=math.ceil(wait / 60))
-    return HttpResponse(told, status=HTTPStatus.TOO_MANY_REQUESTS, headers={"Retry-After": str(wait)})
+    text = page("429.html", minutes=math.ceil(wait / 60))
+    return HttpResponse(text, status=HTTPStatus.TOO_MANY_REQUESTS, headers={"Retry-After": str(wait)})
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
-    """Answer for axes: programs have been told by config.login."""
+    """Answer for axes; config.login has answered programs already."""
     if response is not None and not is_for_people(request.path_info):
         return response
     return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())

@@ -7,6 +7,7 @@ from typing import Any
 from django.core.exceptions import RequestDataTooBig
 from django.db import OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
@@ -28,9 +29,17 @@ _CODES = {
     409: "ALREADY_EXISTS",
     413: "PAYLOAD_TOO_LARGE",
     415: "UNSUPPORTED_MEDIA_TYPE",
-    422: "IDEMPOTENCY_MISMATCH",
     429: "RATE_LIMITED",
     503: "UNAVAILABLE",
+}
+
+
+_MESSAGES = {
+    400: gettext_lazy("the request makes no sense"),
+    403: gettext_lazy("this is not permitted"),
+    404: gettext_lazy("there is nothing at this path"),
+    413: gettext_lazy("the body is too large"),
+    500: gettext_lazy("something broke here; it is in the log"),
 }
 
 
@@ -60,12 +69,13 @@ class IdempotencyMismatch(exceptions.APIException):
     default_detail = gettext_lazy("this Idempotency-Key came with another body before")
 
 
-_OWN_CODES = (JobRunning, IdempotencyInFlight)
+def body(status_code: int, message: str | Promise, details: Any = None, code: str | None = None) -> dict[str, Any]:
+    return {"error": {"code": code or _CODES.get(status_code, "ERROR"), "message": message, "details": details or {}}}
 
 
-def body(status_code: int, message: str, details: Any = None, code: str | None = None) -> dict[str, Any]:
-    code = code or _CODES.get(status_code, "ERROR")
-    return {"error": {"code": code, "message": message, "details": details or {}}}
+def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
+    """Return the answer outside REST framework, with the usual message of the status where none is given."""
+    return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -73,20 +83,21 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if isinstance(error, RecursionError):
         return Response(body(400, _("the body is nested too deeply")), 400)
     if isinstance(error, RequestDataTooBig):
-        return Response(body(413, _("the body is too large")), 413)
+        return Response(body(413, _MESSAGES[413]), 413)
     if why := _unavailable(error):
         set_rollback()
         return Response(body(503, why), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     if isinstance(error, Http404):
         # Django's text is English and names the model.
-        error = exceptions.NotFound(_("there is nothing at this path"))
+        error = exceptions.NotFound(_MESSAGES[404])
     response = exception_handler(error, context)
     if response is not None:
-        message, details = _told(response.data)
+        message, details = _message_and_details(response.data)
         if isinstance(error, InvalidToken):
             message = _("the token is wrong or has expired: log in again")
-        code = error.default_code if isinstance(error, _OWN_CODES) else None
-        response.data = body(response.status_code, message, details, code)
+        # Ours are in capitals; REST framework's, which are not, say less than the status.
+        code = str(getattr(error, "default_code", ""))
+        response.data = body(response.status_code, message, details, code if code.isupper() else None)
     return response
 
 
@@ -99,7 +110,7 @@ def _unavailable(error: Exception) -> str | None:
     return None
 
 
-def _told(data: Any) -> tuple[str, dict[str, Any]]:
+def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
     """Split REST framework's answer into one sentence and the errors by field."""
     if isinstance(data, list):
         return str(data[0]), {"non_field_errors": data}
@@ -112,21 +123,7 @@ def _told(data: Any) -> tuple[str, dict[str, Any]]:
 
 @csrf_exempt
 def not_found(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(404, _("there is nothing at this path")), status=404)
-
-
-def forbidden(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(403, _("this is not permitted")), status=403)
-
-
-def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    if isinstance(exception, RequestDataTooBig):
-        return JsonResponse(body(413, _("the body is too large")), status=413)
-    return JsonResponse(body(400, _("the request makes no sense")), status=400)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    return JsonResponse(body(500, _("something broke here; it is in the log")), status=500)
+    return refusal(404)
 
 
 def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
@@ -137,6 +134,8 @@ def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequ
     def guarded(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             return view(request)
-        return JsonResponse(body(405, _("only GET is allowed")), status=405, headers={"Allow": "GET, HEAD"})
+        response = refusal(405, _("only GET is allowed"))
+        response["Allow"] = "GET, HEAD"
+        return response
 
     return guarded

@@ -8,6 +8,7 @@ from prometheus_client import disable_created_metrics, values
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
 # The library splits names of files at the underscore.
 HOST = socket.gethostname().replace("_", "-").replace("/", "-")
+_process = f"{HOST}-{os.getpid()}"
 
 
 def share() -> None:
@@ -15,4 +16,11 @@ def share() -> None:
     # The moment of its creation beside each counter: twice the series, and no use to a rate.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if FOLDER in os.environ:
-        values.ValueClass = values.MultiProcessValue(lambda: f"{HOST}-{os.getpid()}")  # type: ignore[no-untyped-call]
+        # Asked for at each count, so made at each fork alone.
+        os.register_at_fork(after_in_child=_name_process)
+        values.ValueClass = values.MultiProcessValue(lambda: _process)  # type: ignore[no-untyped-call]
+
+
+def _name_process() -> None:
+    global _process  # noqa: PLW0603 (there is one process)
+    _process = f"{HOST}-{os.getpid()}"

@@ -5,7 +5,7 @@ from django.http import HttpRequest, HttpResponse
 
 
 class ClientAddressMiddleware:
-    """Make REMOTE_ADDR the client's: as our own proxies tell it, and never as the client does.
+    """Make REMOTE_ADDR the client's: as our own proxies report it, and never as the client does.
 
     Each proxy appends the address that it sees to X-Forwarded-For: behind TRUSTED_PROXIES of them the client's is that
     many from the right. Whatever stands before it was written by the client.
@@ -15,7 +15,7 @@ class ClientAddressMiddleware:
         self.get_response = get_response
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
-        told = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if 0 < settings.TRUSTED_PROXIES <= len(told) and (address := told[-settings.TRUSTED_PROXIES].strip()):
+        seen = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
+        if 0 < settings.TRUSTED_PROXIES <= len(seen) and (address := seen[-settings.TRUSTED_PROXIES].strip()):
             request.META["REMOTE_ADDR"] = address
         return self.get_response(request)

@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend, with connections on which a block of code can refuse to wait for long."""
+"""The PostgreSQL backend of Django and django-prometheus, on whose connections a block can refuse to wait long."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 
 import psycopg
 from django.db import connection
-from django.db.backends.postgresql import base
+from django_prometheus.db.backends.postgresql import base
 
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
@@ -26,7 +26,7 @@ class PatientConnection(psycopg.Connection):
         return super().wait(gen, interval, timeout)
 
 
-class DatabaseWrapper(base.DatabaseWrapper):
+class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
     Database = SimpleNamespace(**vars(psycopg) | {"connect": PatientConnection.connect})
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:

@@ -16,7 +16,7 @@ from django.db.models import Count, Max
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
-from config.lib import sql, tracebacks
+from config.lib import logs, sql
 from employees.backfill.candidates import Terms, choices
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 from employees.models.backfill import UNDO_FOR
@@ -195,7 +195,7 @@ def _failed(run: BackfillRun, error: DatabaseError) -> bool:
         after_id=run.last_id,
         until_id=until_id,
         rows_seen=seen,
-        error=tracebacks.line_of(error)[:200],
+        error=logs.error_line(error)[:200],
     )
     _advance(run, until_id, seen)
     lately = list(run.batches.order_by("-id").values_list("status", flat=True)[:JUDGED_BATCHES])

@@ -52,7 +52,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not settings.PROMETHEUS_ENABLED:
         return errors.not_found(request)
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
-        return JsonResponse(errors.body(401, _("the monitoring token is missing or wrong")), status=401)
+        return errors.refusal(401, _("the monitoring token is missing or wrong"))
     # Prometheus gives up after ten seconds, and would lose what Redis and the processes say along with PostgreSQL's.
     with patience(lasting.PATIENCE_SECONDS):
         return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")

@@ -16,6 +16,7 @@ from django.forms import ModelMultipleChoiceField
 from django.http import HttpRequest
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
@@ -33,9 +34,14 @@ from webhooks.admin.inbox import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, Re
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
 
 admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, RawLook, Repeat, Replay])
+# Nobody has to do with tokens one by one: a chain ends by a new password, or when its user is no longer active.
+admin.site.unregister([OutstandingToken, BlacklistedToken])
 
 
 _VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
+
+# Apps without a page in the admin: a permission of theirs would open nothing.
+_UNSEEN = ("axes", "contenttypes", "sessions", "token_blacklist")
 
 
 def _in_words(permission: Permission) -> str:
@@ -54,7 +60,7 @@ def _in_words(permission: Permission) -> str:
 
 def _worded(field: Any) -> Any:
     if isinstance(field, ModelMultipleChoiceField):
-        field.queryset = Permission.objects.select_related("content_type")
+        field.queryset = Permission.objects.exclude(content_type__app_label__in=_UNSEEN).select_related("content_type")
         field.label_from_instance = _in_words  # type: ignore[assignment,method-assign]
     return field
 

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 CATALOGUE = Path("locale/ru/LC_MESSAGES/django.po")
+THIRD_PARTY = Path("locale_thirdparty/ru/LC_MESSAGES/django.po")
 _LINE = re.compile(r'(msgctxt|msgid_plural|msgid|msgstr(?:\[\d\])?) (".*")')
 
 

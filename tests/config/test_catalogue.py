@@ -1,4 +1,4 @@
-"""The Russian catalogue: whole, compiled, and of every text that the sources and the theme have."""
+"""The Russian catalogues, ours and that of other packages' texts: whole, compiled, and of every text that there is."""
 
 import gettext
 import os
@@ -7,17 +7,28 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
+import django
+import import_export
 import pytest
+import rest_framework
+import rest_framework_simplejwt
 import simple_history
 import unfold
+import waffle
 from django.test import Client
 from django.utils import translation
 from rest_framework.exceptions import Throttled
 
-from tests.config.catalogue import CATALOGUE, messages, missing
+from tests.config.catalogue import CATALOGUE, THIRD_PARTY, Message, messages, missing
 
+CATALOGUES = [CATALOGUE, THIRD_PARTY]
 _THEME_TEXT = re.compile(r"""\{%\s*trans(?:late)?\s+(?:"([^"]+)"|'([^']+)')""")
+
+
+def every_message() -> list[Message]:
+    return [message for catalogue in CATALOGUES for message in messages(catalogue)]
 
 
 def test_it_works() -> None:
@@ -26,14 +37,16 @@ def test_it_works() -> None:
         assert translation.ngettext("%(n)s update", "%(n)s updates", 3) % {"n": 3} == "3 события"
 
 
-def test_nothing_is_untranslated_or_fuzzy() -> None:
-    assert missing(CATALOGUE) == []
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=str)
+def test_nothing_is_untranslated_or_fuzzy(catalogue: Path) -> None:
+    assert missing(catalogue) == []
 
 
-def test_the_compiled_one_is_up_to_date() -> None:
-    with CATALOGUE.with_suffix(".mo").open("rb") as file:
+@pytest.mark.parametrize("catalogue", CATALOGUES, ids=str)
+def test_the_compiled_one_is_up_to_date(catalogue: Path) -> None:
+    with catalogue.with_suffix(".mo").open("rb") as file:
         compiled = gettext.GNUTranslations(file)
-    for message in messages(CATALOGUE):
+    for message in messages(catalogue):
         if "msgid_plural" in message.parts:
             for number in (1, 3, 5):
                 assert compiled.ngettext(message.text, "", number) in message.translations, message.text
@@ -46,7 +59,7 @@ def test_the_compiled_one_is_up_to_date() -> None:
 def test_what_is_filled_in_stays_in_the_translation() -> None:
     """A lost placeholder loses a number; a strange one breaks the page."""
     named = re.compile(r"%\(\w+\)[a-z]|\{\w*\}")
-    for message in messages(CATALOGUE):
+    for message in every_message():
         originals = set(named.findall(message.text)) | set(named.findall(message.parts.get("msgid_plural", "")))
         for text in message.translations:
             assert set(named.findall(text)) == originals, message.text
@@ -64,13 +77,27 @@ def test_it_has_every_text_of_the_sources(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("package", [unfold, simple_history])
-def test_it_has_every_text_of_the_theme(package: object) -> None:
-    """A text of a new version goes into config/theme_texts.py, unless Django has a Russian one."""
+def test_it_has_every_text_of_the_theme(package: ModuleType) -> None:
+    """A text of a new version goes into locale_thirdparty, unless Django has a Russian one."""
     with translation.override("ru"):
-        ours = {message.text for message in messages(CATALOGUE)}
-        for path in Path(str(package.__path__[0])).rglob("*.html"):  # type: ignore[attr-defined]
+        ours = {message.text for message in every_message()}
+        for path in Path(package.__path__[0]).rglob("*.html"):
             for text in (double or single for double, single in _THEME_TEXT.findall(path.read_text())):
                 assert text in ours or translation.gettext(text) != text, f"{path.name}: {text}"
+
+
+def words(text: str) -> str:
+    """Return the words of a text, however its source wraps it and writes what is filled in."""
+    filled = re.sub(r"%\((\w+)\)[sd]|%s", r" \1 ", text)
+    return " ".join(["", *re.findall(r"[^\W_]+", filled), ""])
+
+
+def test_a_package_has_every_text_that_is_translated_for_it() -> None:
+    """A text that no installed version has any more goes."""
+    packages = (django, unfold, simple_history, import_export, rest_framework, rest_framework_simplejwt, waffle)
+    paths = [path for package in packages for path in Path(package.__path__[0]).rglob("*")]
+    sources = words("\n".join(path.read_text() for path in paths if path.suffix in (".py", ".html")))
+    assert [message.text for message in messages(THIRD_PARTY) if words(message.text) not in sources] == []
 
 
 def test_the_api_answers_in_the_language_that_is_asked_for(client: Client, settings: object) -> None:

@@ -15,10 +15,10 @@ from config.dev.processes import BASE_DIR
     ("environment", "line"),
     [
         ({"DEBUG": "false"}, "manage.py: SECRET_KEY must be set"),
-        ({"DEBUG": "maybe"}, "manage.py: DEBUG: 'maybe' is neither true nor false"),
-        ({"DEBUG": "true", "PROFILE_TTL": "abc"}, "manage.py: PROFILE_TTL: 'abc' is not a duration"),
+        ({"DEBUG": "maybe"}, "manage.py: DEBUG is not true or false\n"),
+        ({"DEBUG": "true", "PROFILE_TTL": "abc"}, "manage.py: PROFILE_TTL is not a duration"),
         ({"DEBUG": "true", "REDIS_URL": "foo"}, "manage.py: REDIS_URL is not a Redis URL"),
-        ({"DEBUG": "true", "REDIS_ADDR": "host:port"}, "manage.py: REDIS_ADDR is not a Redis URL"),
+        ({"DEBUG": "true", "REDIS_ADDR": "host:port"}, "manage.py: REDIS_ADDR is not the address of a Redis"),
         ({"DEBUG": "true", "CELERY_BROKER_URL": "foo"}, "manage.py: CELERY_BROKER_URL is not a Redis URL"),
         ({"DEBUG": "true", "DATABASE_URL": "postgresql://x@127.0.0.1:{port}/x"}, "PostgreSQL: connection failed"),
     ],

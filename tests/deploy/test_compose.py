@@ -131,7 +131,7 @@ def test_the_image_has_all_it_runs_and_no_root() -> None:
     apps = {path.parent.name for path in ROOT.glob("*/__init__.py")} - {"tests"}
     assert apps <= copied
     assert re.search(r"^USER 10001$", dockerfile, re.MULTILINE)
-    assert {"templates", "locale"} <= copied
+    assert {"templates", "locale", "locale_thirdparty"} <= copied
 
 
 def test_the_processes_import_without_the_embedded_servers() -> None:

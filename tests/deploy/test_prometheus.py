@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 from django.core.management import get_commands
+from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
 from config.dev.processes import BASE_DIR
@@ -28,7 +29,7 @@ PROMTOOL = shutil.which("promtool")
 # A name in an expression that is neither followed by a bracket (a function) nor inside braces (a label).
 _METRIC = re.compile(r"\b([a-z][a-z0-9_]*(?::[a-z0-9_:]+)?)\b(?!\s*\()")
 _WORDS = {"by", "on", "or", "and", "unless", "le", "stage", "status", "type", "source", "operation", "reason"}
-_WORDS |= {"outcome", "instance", "without", "flag", "kind", "channel", "breaker"}
+_WORDS |= {"outcome", "instance", "without", "flag", "kind", "channel", "breaker", "view"}
 
 
 def metrics_in(expression: str) -> set[str]:
@@ -64,6 +65,7 @@ def make_all_be_there(university: University) -> None:
     know("7")
     Employee.objects.create(phone="+79161234567", university=university)
     Heartbeat.objects.create(process="web-host-1", revision=0)
+    Client().get("/health")
 
 
 @pytest.mark.django_db

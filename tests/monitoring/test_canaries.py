@@ -12,7 +12,7 @@ from django.db import DatabaseError
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.lib.logs import JsonFormatter
+from config.lib.logs import formatter
 from employees.backfill import batches
 from employees.models import Employee, University
 from employees.tasks import retry_unresolved
@@ -142,8 +142,8 @@ def test_none_is_told(
     unforeseen(api, university, monkeypatch)
     printed = load(tmp_path, university) + fill(university, monkeypatch)
     engine.check_alerts()
-    formatter = JsonFormatter()
-    lines = [formatter.format(record) for record in caplog.records]
+    line_of = formatter()
+    lines = [line_of.format(record) for record in caplog.records]
     shown = {
         "lines": "\n".join(lines),
         "messages": "\n".join(record.getMessage() for record in caplog.records),
@@ -171,7 +171,7 @@ def test_a_request_id_is_carried_into_the_worker(caplog: pytest.LogCaptureFixtur
     send(update(1, "Анна"), x_request_id=request_id)
     process_inbox()
     (line,) = [
-        json.loads(JsonFormatter().format(record)) for record in caplog.records if "extracted" in record.getMessage()
+        json.loads(formatter().format(record)) for record in caplog.records if "extracted" in record.getMessage()
     ]
     assert line["request_id"] == request_id
     assert line["processing_time_ms"] > 0
@@ -188,4 +188,4 @@ def test_the_guides_greps_find_something(
     caplog.set_level(logging.INFO)
     webhook(monkeypatch)
     api.post("/employees", {"phone": PHONES[1], "university_id": university.pk, "max_id": "1"}, format="json")
-    assert any(word in JsonFormatter().format(record) for record in caplog.records)
+    assert any(word in formatter().format(record) for record in caplog.records)

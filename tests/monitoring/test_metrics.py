@@ -127,3 +127,46 @@ def test_a_living_process_keeps_its_file(tmp_path: Path, monkeypatch: pytest.Mon
         child.communicate(b"\n")
     assert counted("told") == {("me",): 3}
     assert not list(tmp_path.glob("gauge_*.db"))
+
+
+SERVING = """
+import django
+django.setup()
+from django.test import Client
+from webhooks import receiver
+for _ in range({n}):
+    Client().get("/health")
+    receiver.refusals.labels("401").inc()
+print(flush=True)
+input()
+"""
+
+
+def test_two_workers_are_one_in_the_requests_metrics_and_in_ours(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client
+) -> None:
+    monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
+    monkeypatch.setenv("DEBUG", "true")
+    workers = [
+        subprocess.Popen(  # noqa: S603
+            [sys.executable, "-W", "ignore", "-c", SERVING.format(n=n)],
+            cwd=BASE_DIR,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+        )
+        for n in (3, 4)
+    ]
+    health = "[('method', 'GET'), ('view', 'monitoring.api.views.health')]"
+    expected = {
+        f"django_http_requests_latency_seconds_by_view_method_count{health}": 7,
+        "django_http_responses_total_by_status_total[('status', '200')]": 7,
+        "webhook_refusals_total[('status', '401')]": 7,
+        "rollout_percent[('flag', 'phase3_cache_first')]": 100,
+    }
+    for worker in workers:
+        assert worker.stdout
+        worker.stdout.readline()
+    assert {name: series(client).get(name) for name in expected} == expected, "while they live"
+    for worker in workers:
+        worker.communicate(b"\n")
+    assert {name: series(client).get(name) for name in expected} == expected, "when they are gone"

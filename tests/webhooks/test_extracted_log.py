@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from config.lib.logs import JsonFormatter
+from config.lib.logs import formatter
 from profiles.models import Profile
 from tests.webhooks.sending import send
 from webhooks.models import InboxUpdate
@@ -19,7 +19,7 @@ UPDATE = {"update_type": "bot_started", "timestamp": 1000, "chat_id": 7, "user":
 
 
 def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    lines = [json.loads(JsonFormatter().format(record)) for record in caplog.records]
+    lines = [json.loads(formatter().format(record)) for record in caplog.records]
     return [line for line in lines if line.get("event") == "profile_extracted"]
 
 

@@ -10,7 +10,7 @@ import time_machine
 from django.db import DataError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
 
-from config.lib import tracebacks
+from config.lib import logs
 from profiles.models import Profile
 from tests.webhooks.sending import send
 from webhooks import payloads
@@ -89,8 +89,8 @@ def test_it_keeps_nothing_of_the_row_that_the_database_refused(monkeypatch: pyte
 def test_it_keeps_no_value_that_the_database_could_not_read(statement: str) -> None:
     with pytest.raises(DataError) as refused, connection.cursor() as cursor:
         cursor.execute(statement)
-    assert re.fullmatch("DataError: 22...", tracebacks.line_of(refused.value))
-    assert "Бум" not in tracebacks.text_of(refused.value)
+    assert re.fullmatch("DataError: 22...", logs.error_line(refused.value))
+    assert "Бум" not in logs.error_text(refused.value)
 
 
 def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,7 +12,6 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
-from config.dev import console
 from config.dev.launch import Launch
 from monitoring.alerts.freshness import is_fresh
 from monitoring.alerts.kinds import Severity
@@ -66,7 +65,7 @@ def _readings() -> Readings:
 
 def _web(url: str | None) -> Standing:
     launch = Launch.from_environment()
-    answers = [f"{path} {console.status(url or launch.url, launch, path)}" for path in ("/health", "/ready")]
+    answers = [f"{path} {launch.answer(path, url)}" for path in ("/health", "/ready")]
     return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
 
 
