@@ -62,7 +62,7 @@ audit: development ## known holes in what requirements.txt installs; fails too w
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
 
 test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 000 employees; writes its story into docs
-	@WALKTHROUGH=full STORY=docs/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
+	@WALKTHROUGH=full STORY=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
 test-chaos: development ## ten minutes of kill -9 while updates and employees arrive (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
