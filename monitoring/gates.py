@@ -1,4 +1,4 @@
-"""The gates of the rollout: what has to be true before a phase is entered or widened (rollout.md)."""
+"""Run the gates of the rollout: what must hold before a phase is entered or widened (docs/reference/rollout.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The messenger's direct API, the legacy path to a name: asks for a person by phone (contract §7).
+"""Call the messenger's direct API, the legacy path from a phone to a name (docs/reference/max-api.md).
 
 Only this module knows its address and its JSON.
 """

@@ -1,4 +1,4 @@
-"""Who answers for an employee's name: the request, the profile cache, the direct API, or nobody (contract §3)."""
+"""Look up an employee's name: request, profile cache, direct API, or nobody (docs/reference/names.md)."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The bot's subscriptions at the messenger and its long polling: the only module that calls this part of MAX's API.
 
-A lost subscription means no updates, a stale one every update twice (max-api.md).
+A lost subscription means no updates, a stale one every update twice (docs/reference/max-api.md).
 """
 
 from __future__ import annotations
