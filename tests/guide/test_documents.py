@@ -64,6 +64,15 @@ def test_every_make_target_exists(document: Path) -> None:
     assert {one or other for one, other in named} <= targets()
 
 
+def test_every_document_that_the_code_names_exists() -> None:
+    folders = ("config", "profiles", "employees", "webhooks", "monitoring", "deploy", "tests")
+    files = [path for folder in folders for end in ("py", "yml", "html") for path in (ROOT / folder).rglob(f"*.{end}")]
+    files += [ROOT / name for name in ("Makefile", ".env.example", "docker-compose.yml")]
+    named = {name for path in files for name in re.findall(r"\bdocs/[a-z/-]+\.md", path.read_text())}
+    assert len(named) > 10
+    assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
+
+
 def test_the_table_has_every_make_target() -> None:
     table = (DOCS / "reference" / "make-targets.md").read_text()
     assert set(re.findall(r"^\| `make ([a-z0-9-]+)` \|", table, re.MULTILINE)) == targets()
