@@ -18,72 +18,72 @@ SHARED_OUT = -n 3 --dist loadgroup
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
 
-help: ## this list
+help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  %-28s %s\n' "$$name" "$$text"; done
 
 run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.dev.supervisor
 
-test: development ## the whole test suite, with servers of its own (ARGS=… for pytest)
+test: development ## run the whole suite, with servers of its own (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(SHARED_OUT))
 
-test-webhook: development ## the receiver, the inbox, MAX's updates, bot commands, the subscription
+test-webhook: development ## test receiver, inbox, MAX's updates, bot commands, subscription
 	@exec $(PY) -m pytest tests/webhooks $(ARGS)
 
-test-profile-integration: development ## who answers for a name: cache, direct API, rollout, creating an employee
+test-profile-integration: development ## test where a name comes from: cache, direct API, rollout, creating an employee
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
-test-integration: development ## the whole system: started, hurt, walked through, described; names by every way that people get one
+test-integration: development ## test the whole system as processes (chaos, walkthrough, guide), and names by every way to set one
 	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/employees/test_one_name.py $(ARGS)
 
-test-backward-compatibility: development ## the code before a migration beside the one after it, legacy updates, the guide's SQL
+test-backward-compatibility: development ## test the previous release on the new schema, legacy updates, the guide's SQL
 	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \
 		tests/webhooks/test_payloads.py tests/config/test_openapi.py $(ARGS)
 
-test-performance: development ## the receiver under wrk and creates in parallel, beside bare Django
+test-performance: development ## measure receiver and parallel creates beside bare Django
 	$(PY) -m tests.bench $(ARGS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 
-test-guide: development ## every command of docs/migration-guide.md, in order, on a system that is started for it
+test-guide: development ## run every command of docs/migration-guide.md, on a system of its own
 	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
 
-test-sigterm: development ## SIGTERM to the web server under load, twenty times
+test-sigterm: development ## send SIGTERM to the web server under load, twenty times
 	@SIGTERM_TIMES=20 exec $(PY) -m pytest -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
 
-test-all: ## lint, the whole suite, the guide, known holes of the dependencies
+test-all: ## run lint, the whole suite, the guide and the audit
 	$(MAKE) --no-print-directory lint test test-guide audit
 
-fuzz: development ## hostile updates, commands and API requests, by the hundred thousand
+fuzz: development ## send hostile updates, commands and requests, by the hundred thousand
 	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
 	@DEBUG=true $(PY) -m tests.fuzz
 
-audit: development ## known holes in what requirements.txt installs; fails too when it could not look
+audit: development ## list known vulnerabilities of what requirements.txt installs; fails when it cannot check
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
 
-test-walkthrough: development ## the rollout from phase 1 to 4 and back, on 5 000 employees; writes its story into docs
-	@WALKTHROUGH=full STORY=docs/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
+test-walkthrough: development ## play the rollout from phase 1 to 4 and back, with 5,000 employees; records it in docs
+	@WALKTHROUGH=full STORY=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
-test-chaos: development ## ten minutes of kill -9 while updates and employees arrive (ARGS='--seed N --seconds N')
+test-chaos: development ## kill -9 for ten minutes while updates and employees arrive (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
-bench-start: development ## start and stop `make run` twice on a folder of its own, do the main job, and print the seconds
+bench-start: development ## measure how long `make run` takes to start, to do the main job, and to stop
 	@PYTHONPATH=. $(PY) .ci/smoke.py .
 
-test-e2e: browser ## the admin by a browser (Debian's chromium), each screen with axe; screenshots: make screenshots
+test-e2e: browser ## test the admin in a browser (Debian's chromium), each page with axe
 	@exec $(PY) -m pytest tests/e2e --timeout 300 $(ARGS)
 
-screenshots: browser ## every screen, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
+screenshots: browser ## take a picture of every page, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
 	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
 test-migrations: development ## migrate a million employees, forward and back, under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
 		-s $(ARGS)
 
-lint: development ## style, types, import order, missing migrations
+lint: development ## check style, types, import layers, missing migrations
 	$(PY) -m ruff check .
 	$(PY) -m ruff format --check .
 	DEBUG=true ENV_FILE=/dev/null $(PY) -m mypy
@@ -103,16 +103,16 @@ messages: development ## collect the texts into the Russian catalogue and compil
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
 	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
 
-bench-screens: development ## measure the admin's screens over a million employees, profiles and updates
+bench-screens: development ## measure the admin's pages with a million employees, profiles and updates
 	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
 
-bench-monitoring: development ## what each report costs at a thousand and at a million people (ARGS=5000000)
+bench-monitoring: development ## measure each report at a thousand and at a million people (ARGS=5000000)
 	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
-bench-sizes: development ## bytes a row in PostgreSQL and Redis, and what they grow to (ARGS=ROWS)
+bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and the growth (ARGS=ROWS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
 
-openapi: development ## write openapi.json
+openapi: development ## rewrite openapi.json
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
 migrate-up: runtime ## apply the migrations
@@ -127,7 +127,7 @@ deploy: runtime ## migrate, collect static files, check, then reload the `make r
 	@$(MODE) $(PY) manage.py check --deploy
 	@$(PY) -m config.dev.console reload
 
-health: runtime ## one line a component: web, stores, processes, inbox, rollout, alerts
+health: runtime ## print a line for each component: web, stores, processes, inbox, rollout, alerts
 	@$(MODE) $(PY) manage.py health
 
 logs: ## follow the logs of DATA_DIR
@@ -135,10 +135,10 @@ logs: ## follow the logs of DATA_DIR
 		echo "Nothing was logged in $${DATA_DIR:-.data}: start \`make run\`, or set DATA_DIR" >&2; exit 1; }
 	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log
 
-redis-cli: runtime ## a Redis command: make redis-cli ARGS='GET profile:user:test'
+redis-cli: runtime ## run a Redis command: make redis-cli ARGS='GET profile:user:test'
 	@$(PY) -m config.dev.console redis
 
-lock: development ## write requirements.txt and requirements-dev.txt from pyproject.toml
+lock: development ## rewrite requirements.txt and requirements-dev.txt from pyproject.toml
 	$(PIP) uv
 	$(COMPILE) pyproject.toml -o requirements.txt
 	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt

@@ -1,4 +1,4 @@
-"""All settings, read from the environment; .env.example and the README's table list every variable."""
+"""All settings, read from the environment; docs/reference/environment.md and .env.example list every variable."""
 
 from datetime import timedelta
 from pathlib import Path

@@ -1,4 +1,4 @@
-"""Who may see and do what in the directory: the user's group, and the one university it holds for (contract §3)."""
+"""Decide who may see and change what in the directory, by group and membership (docs/reference/permissions.md)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The lookup of a name for an employee: decide, read the stores, choose, ask the direct API where that is needed."""
+"""Look up an employee's name: decide, read, choose, ask the direct API if needed (docs/reference/names.md)."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def _is_tidy(text: str) -> bool:
 def clean(text: str) -> str:
     """Return the name as it is stored, at most 100 characters and never half a grapheme; ``""`` when nothing is left.
 
-    NFC; control, bidi and zero-width characters gone; lone surrogates replaced; white space folded (max-api.md).
+    NFC; without control, bidi and zero-width characters; surrogates replaced, spaces folded (docs/reference/names.md).
     """
     tidy = _tidy(text)
     if len(tidy) <= NAME_LENGTH:

@@ -1,4 +1,4 @@
-"""Shared contacts: whether a contact card is the sender's own, and the phone on it (max-api.md)."""
+"""Shared contacts: whether a contact card is the sender's own, and the phone on it (docs/reference/max-api.md)."""
 
 import hashlib
 import hmac

@@ -1,7 +1,7 @@
-"""MAX's JSON, and the only module that knows it: what an update is, who is in it, what it says of them (max-api.md).
+"""Read MAX's JSON: what an update is, who is in it, and their names (docs/reference/max-api.md).
 
-Fields that are not used are not looked at, and only the id of a person is required: the messenger adds and drops
-fields without notice.
+No other module knows MAX's JSON. Unused fields are ignored, and only the id of a person is required, because MAX adds
+and drops fields without notice.
 """
 
 from __future__ import annotations

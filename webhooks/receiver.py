@@ -1,4 +1,4 @@
-"""``POST /webhook/max``: says 200 only to what is committed (contract §3).
+"""Serve ``POST /webhook/max``: 200 only for what is committed (docs/reference/http-api.md).
 
 The messenger counts only an exact 200, tries again for days, and unsubscribes a bot after 8 h without one: so every
 body with a right secret is kept, understood or not, and no switch, no Redis and no worker can make it fail. It is a

@@ -1,6 +1,6 @@
 """The bot's subscriptions at MAX: what is wrong with them, and the requests that repair it.
 
-A lost subscription means no updates, a stale one every update twice (max-api.md).
+A lost subscription means no updates, a stale one every update twice (docs/reference/max-api.md).
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""One shape for every error of the API: ``{"error": {"code", "message", "details"}}`` (contract §3)."""
+"""One shape for every error of the API: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
 
 from collections.abc import Callable
 from functools import wraps

@@ -32,7 +32,7 @@ _NEVER_PERSONAL = frozenset({"timestamp", "user_id", "request_id"})
 
 
 def formatter() -> ProcessorFormatter:
-    """Return the formatter of LOGGING: it writes the fields of the contract and every ``extra`` field of a record."""
+    """Return the formatter of LOGGING: the fields of docs/reference/metrics.md and every ``extra`` field."""
     return ProcessorFormatter(
         processors=[
             begin,

@@ -9,12 +9,12 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 from rest_framework.pagination import LimitOffsetPagination
 
-# Where counts end and estimates begin, and the pages of the admin: in the API too (contract §3).
+# Where counts end and estimates begin, and the pages of the admin: in the API too (docs/reference/http-api.md).
 EXACT = 10_000
 
 
 class Pages(LimitOffsetPagination):
-    """``limit`` and ``offset``: 50 rows by default, 100 at most (contract §3)."""
+    """``limit`` and ``offset``: 50 rows by default, 100 at most (docs/reference/http-api.md)."""
 
     default_limit = 50
     max_limit = 100

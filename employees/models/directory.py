@@ -145,7 +145,7 @@ class Employee(models.Model):
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, default=names.UNKNOWN)
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, blank=True, default=names.UNKNOWN)
     middle_name = models.CharField(_("middle name"), max_length=names.NAME_LENGTH, blank=True, default="")
-    max_id = models.CharField(_("MAX id"), max_length=64, blank=True, null=True)  # noqa: DJ001 (contract: empty is NULL)
+    max_id = models.CharField(_("MAX id"), max_length=64, blank=True, null=True)  # noqa: DJ001 (docs/reference/names.md)
     max_id_updated_at = models.DateTimeField(_("MAX id updated at"), blank=True, null=True)
     university = models.ForeignKey(
         University, models.PROTECT, related_name="employees", db_index=False, verbose_name=_("university")

@@ -117,7 +117,7 @@ class Alert(models.Model):
         return sentence
 
     def as_json(self) -> dict[str, Any]:
-        """Return the documented form (contract §8); a resolved one says so, and when."""
+        """Return the JSON form (docs/reference/alerts.md); a resolved alert also has its status and both times."""
         told = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
         if self.resolved_at is None:
             return told | {"timestamp": _moment(self.fired_at)}

@@ -1,4 +1,4 @@
-"""What the monitoring endpoints say, true by the record (definitions: contract §3); each tells how old it is."""
+"""Build the reports of the monitoring endpoints (docs/reference/monitoring.md); each has the age of its numbers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The direct API, the legacy path to a name: asks MAX for people by their phones, at the pace it allows (contract §7).
+"""Ask MAX for people by their phones, at the pace it allows: the direct API (docs/reference/max-api.md).
 
 The pace and the answers are kept in PostgreSQL: they hold across threads, processes and machines, and need no Redis.
 Their statements commit at once; in a transaction they would keep everybody else waiting until its end.

@@ -1,6 +1,6 @@
 """Updates by the thousand, and what must be known of each person once all of them have arrived, in whatever order.
 
-The expectation is computed here anew from contract §3, not by the code under test.
+The expectation follows docs/reference/names.md and is computed without the code under test.
 """
 
 import json

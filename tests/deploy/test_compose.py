@@ -1,4 +1,4 @@
-"""docker-compose.yml and what stands beside it: the schema's form, contract §6, and variables that agree everywhere."""
+"""docker-compose.yml: valid by the schema, the services of docs/how-to/deployment.md, variables equal everywhere."""
 
 import json
 import re
@@ -32,7 +32,7 @@ def test_it_keeps_to_the_schema_of_the_compose_specification() -> None:
     jsonschema.Draft7Validator(schema).validate(COMPOSE)
 
 
-def test_it_has_what_the_contract_names() -> None:
+def test_it_has_the_documented_services() -> None:
     assert set(SERVICES) == {*OURS, *STORES, "prometheus", "grafana"}
     published = {port.rpartition(":")[0].rpartition("{")[2].partition(":")[0] for port in SERVICES["web"]["ports"]}
     assert published == {"MAXBOT_HTTP_PORT", "EMPLOYEE_SERVICE_PORT"}

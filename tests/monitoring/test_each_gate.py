@@ -1,4 +1,4 @@
-"""Each gate of rollout.md alone: what it asks for, and what is enough to hold it."""
+"""Each gate of docs/reference/rollout.md alone: what it asks for, and what is enough to hold it."""
 
 import time
 from collections.abc import Callable

@@ -1,7 +1,7 @@
 """The guide from phase 1 to phase 4 and back, by commands alone; the story is printed as an operator reads it.
 
-``make test-walkthrough`` plays it with 5 000 employees and 50 000 updates and writes docs/rollout-walkthrough.md; the
-test suite plays it with fewer.
+``make test-walkthrough`` plays it with 5 000 employees and 50 000 updates and writes
+docs/tutorial/rollout-walkthrough.md; the test suite plays it with fewer.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The line that tells of an extracted profile: the contract's fields, nothing personal, once it is committed."""
+"""The log line of an extracted profile: the fields of docs/reference/metrics.md, nothing personal, after the commit."""
 
 import json
 import logging

@@ -1,4 +1,4 @@
-"""Hostile requests: the status of the contract, no crash in receiver or worker, and the next good update works."""
+"""Hostile requests: the status of docs/reference/http-api.md, no crash in receiver or worker, and the next good update works."""
 
 import json
 from typing import Any

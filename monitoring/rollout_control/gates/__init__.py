@@ -1,4 +1,4 @@
-"""The gates of the rollout: what has to be true before a phase is entered or widened, and while it is on (rollout.md).
+"""Run the gates: what must hold before a phase is entered or widened, and while it is on (docs/reference/rollout.md).
 
 Most of them ask whether an indicator is within its limit; what depends on the step itself has a function of its own.
 """
