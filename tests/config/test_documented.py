@@ -19,7 +19,7 @@ COMPOSE_ONLY = {
 
 
 def read_by_the_code() -> set[str]:
-    sources = "\n".join(path.read_text() for path in (ROOT / "config").glob("*.py"))
+    sources = "\n".join(path.read_text() for path in (ROOT / "config").rglob("*.py"))
     return set(READS.findall(sources)) - INTERNAL
 
 

@@ -11,7 +11,7 @@ from config.dev.processes import BASE_DIR
 
 def test_the_files_are_named_by_host_and_process(tmp_path: Path) -> None:
     code = (
-        "from config import counters; counters.share();"
+        "from config.lib import metric_files; metric_files.share();"
         "from prometheus_client import Counter; Counter('a', 'b').inc(); import os; print(os.getpid())"
     )
     environment = {"PATH": os.environ["PATH"], "PROMETHEUS_MULTIPROC_DIR": str(tmp_path)}

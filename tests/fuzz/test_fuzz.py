@@ -1,4 +1,4 @@
-"""Whatever arrives: an answer of docs/reference/http-api.md, nothing dead, nothing that PostgreSQL or JSON could not hold.
+"""Whatever arrives: answers by docs/reference/http-api.md, nothing dead, nothing that no row or JSON could hold.
 
 ``make fuzz`` plays it with a hundred thousand examples; the suite with a few hundred.
 """

@@ -1,4 +1,4 @@
-"""Hostile requests: the status of docs/reference/http-api.md, no crash in receiver or worker, and the next good update works."""
+"""Hostile requests: status by docs/reference/http-api.md, no crash in receiver or worker; the next update works."""
 
 import json
 from typing import Any
