@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from config.lib.messages import from_columns
 from monitoring.alerts.models import Alert, Delivery, Sample
 from monitoring.indicators.models import IndicatorReading, Level
+from monitoring.rollout_control.checklist_titles import TITLES
 from monitoring.rollout_control.gate_titles import GATES
 
 __all__ = [
@@ -113,9 +114,7 @@ class Signature(models.Model):
         ]
 
     def __str__(self) -> str:
-        from monitoring.rollout_control.checklist import TO_SIGN  # noqa: PLC0415 (it reads this module)
-
-        return str(dict(TO_SIGN).get(self.item, self.item))
+        return str(TITLES.get(self.item, self.item))
 
 
 class KeptFigure(models.Model):

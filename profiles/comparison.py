@@ -31,7 +31,7 @@ from profiles.models import (
     WaitingComparison,
 )
 from profiles.rollout.decision import bucket, current_state
-from profiles.rollout.models import PHASES, SHADOW
+from profiles.rollout.phases import PHASES, SHADOW
 
 COMPARED_STAGES = (2, 3)
 CALLS_PER_SECOND = 5.0

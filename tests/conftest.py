@@ -21,7 +21,8 @@ from profiles import cache
 from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SWITCHES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from tests.emptying import instead_of_flush, remember_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform

@@ -26,7 +26,8 @@ from monitoring.stats import reports
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import PHASES, Action
+from profiles.rollout.models import Action
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 
 

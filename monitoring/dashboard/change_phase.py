@@ -20,7 +20,8 @@ from monitoring.dashboard.phases import TITLES, conditions
 from monitoring.rollout_control import gates, preview
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.models import PHASES, Action, Rollout
+from profiles.rollout.models import Action, Rollout
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import Controls, Outcome
 from profiles.rollout.rules import ChangeRefused
 

@@ -18,7 +18,8 @@ from monitoring.rollout_control import gates
 from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates.results import Finding, Judgement
 from profiles.rollout import changes, rules
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import Controls
 
 T = gettext_lazy

@@ -16,7 +16,8 @@ from django.utils.translation import gettext_lazy, pgettext
 from config.lib.messages import number
 from monitoring.dashboard.phases import TITLES
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, Action, Change, OnBreach
+from profiles.rollout.models import Action, Change, OnBreach
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW
 from profiles.rollout.rollout_settings import Outcome
 
 T = gettext_lazy

@@ -25,7 +25,8 @@ from monitoring.stats.comparison_stats import Tally
 from monitoring.stats.directory import figure
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import PHASES, SWITCHES, Change, Plan, PlanState, Rollout, Scope
+from profiles.rollout.models import Change, Plan, PlanState, Rollout, Scope
+from profiles.rollout.phases import PHASES, SWITCHES
 from profiles.rollout.rollout_settings import Controls
 
 CHANGES_SHOWN = 8

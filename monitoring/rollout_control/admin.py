@@ -28,7 +28,8 @@ from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates.results import Finding
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.models import PHASES, Action, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 
 

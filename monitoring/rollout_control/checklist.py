@@ -14,9 +14,11 @@ from django.utils.translation import gettext_lazy
 from config.lib.messages import number
 from monitoring.indicators.models import Round
 from monitoring.models import Signature
+from monitoring.rollout_control.checklist_titles import TITLES
 from profiles.models import ProfileSource
 from profiles.rollout import rules
-from profiles.rollout.models import PHASES, Change, Flag
+from profiles.rollout.models import Change, Flag
+from profiles.rollout.phases import PHASES
 
 SIGNED_FOR = timedelta(days=90)
 
@@ -29,8 +31,11 @@ class Item:
 
     name: str
     section: Promise
-    text: Promise
     look: Look | None = None
+
+    @property
+    def text(self) -> Promise:
+        return TITLES[self.name]
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,35 +103,35 @@ _BEFORE, _SETUP, _WEBHOOK = T("Pre-Migration"), T("Infrastructure Setup"), T("We
 _ENABLING, _WATCHING, _AFTER = T("Integration Enablement"), T("Monitoring and Optimization"), T("Post-Migration")
 
 ITEMS = (
-    Item("backup_configuration", _BEFORE, T("Backup current configuration files")),
-    Item("backup_database", _BEFORE, T("Backup database")),
-    Item("review_usage", _BEFORE, T("Review current API usage patterns")),
-    Item("assess_volume", _BEFORE, T("Assess data volume and performance requirements")),
-    Item("plan_rollback", _BEFORE, T("Plan rollback procedures"), _way_back_is_known),
-    Item("environment", _SETUP, T("Update environment variables"), _by("webhook_secret_set")),
-    Item("compose", _SETUP, T("Update Docker Compose configuration")),
-    Item("migrations", _SETUP, T("Create database migration scripts"), _by("migrations_missing")),
-    Item("deploy", _SETUP, T("Deploy infrastructure changes"), _phase_is_on(1)),
-    Item("health", _SETUP, T("Verify service health"), _by("redis_connected")),
-    Item("webhook_url", _WEBHOOK, T("Configure MAX bot webhook URL")),
-    Item("event_types", _WEBHOOK, T("Enable webhook event types"), _phase_is_on(2)),
-    Item("webhook_endpoint", _WEBHOOK, T("Test webhook endpoint"), _by("round_trip")),
-    Item("webhook_activity", _WEBHOOK, T("Monitor initial webhook activity"), _by("updates_silence")),
-    Item("profile_caching", _WEBHOOK, T("Verify profile caching"), _profiles_are_cached),
-    Item("cache_integration", _ENABLING, T("Enable profile cache integration"), _phase_is_on(3)),
-    Item("creation", _ENABLING, T("Test employee creation with profiles"), _employees_are_named),
-    Item("usage", _ENABLING, T("Monitor profile usage statistics"), _lookups_are_compared),
-    Item("sources", _ENABLING, T("Validate profile source tracking"), _by("source_index_valid")),
-    Item("database", _ENABLING, T("Check database updates"), _by("inbox_lag")),
-    Item("alerts", _WATCHING, T("Configure monitoring alerts")),
-    Item("performance", _WATCHING, T("Set up performance monitoring"), _by("monitoring_on")),
-    Item("cache_tuning", _WATCHING, T("Optimize cache configuration"), _by("evictions")),
-    Item("quality", _WATCHING, T("Validate profile quality metrics"), _by("profile_quality")),
-    Item("procedures", _WATCHING, T("Document operational procedures")),
-    Item("regression", _AFTER, T("Run regression tests")),
-    Item("compatibility", _AFTER, T("Validate backward compatibility")),
-    Item("system_performance", _AFTER, T("Monitor system performance"), _by("webhook_error_rate")),
-    Item("documentation", _AFTER, T("Update documentation")),
-    Item("training", _AFTER, T("Train operations team")),
+    Item("backup_configuration", _BEFORE),
+    Item("backup_database", _BEFORE),
+    Item("review_usage", _BEFORE),
+    Item("assess_volume", _BEFORE),
+    Item("plan_rollback", _BEFORE, _way_back_is_known),
+    Item("environment", _SETUP, _by("webhook_secret_set")),
+    Item("compose", _SETUP),
+    Item("migrations", _SETUP, _by("migrations_missing")),
+    Item("deploy", _SETUP, _phase_is_on(1)),
+    Item("health", _SETUP, _by("redis_connected")),
+    Item("webhook_url", _WEBHOOK),
+    Item("event_types", _WEBHOOK, _phase_is_on(2)),
+    Item("webhook_endpoint", _WEBHOOK, _by("round_trip")),
+    Item("webhook_activity", _WEBHOOK, _by("updates_silence")),
+    Item("profile_caching", _WEBHOOK, _profiles_are_cached),
+    Item("cache_integration", _ENABLING, _phase_is_on(3)),
+    Item("creation", _ENABLING, _employees_are_named),
+    Item("usage", _ENABLING, _lookups_are_compared),
+    Item("sources", _ENABLING, _by("source_index_valid")),
+    Item("database", _ENABLING, _by("inbox_lag")),
+    Item("alerts", _WATCHING),
+    Item("performance", _WATCHING, _by("monitoring_on")),
+    Item("cache_tuning", _WATCHING, _by("evictions")),
+    Item("quality", _WATCHING, _by("profile_quality")),
+    Item("procedures", _WATCHING),
+    Item("regression", _AFTER),
+    Item("compatibility", _AFTER),
+    Item("system_performance", _AFTER, _by("webhook_error_rate")),
+    Item("documentation", _AFTER),
+    Item("training", _AFTER),
 )
 TO_SIGN = [(item.name, item.text) for item in ITEMS if item.look is None]

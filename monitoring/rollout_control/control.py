@@ -17,7 +17,8 @@ from monitoring.rollout_control.gates.results import Finding
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy, patient_transaction
-from profiles.rollout.models import PHASES, REASON_LENGTH, Action, Plan, PlanState, Rollout
+from profiles.rollout.models import REASON_LENGTH, Action, Plan, PlanState, Rollout
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 
 _BACKFILL_PATIENCE_MS = 500

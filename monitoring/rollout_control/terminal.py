@@ -27,7 +27,8 @@ from monitoring.stats.comparison_stats import Tally
 from profiles.phones import masked
 from profiles.rollout import changes, rules
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
+from profiles.rollout.models import Change, Flag, Plan, PlanState, Rollout
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import Controls, Outcome
 from profiles.rollout.rules import ChangeRefused
 

@@ -14,7 +14,8 @@ from monitoring.stats.process_counters import counted
 from profiles import cache
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import PHASES, Rollout
+from profiles.rollout.models import Rollout
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import Controls
 from webhooks.models import State
 

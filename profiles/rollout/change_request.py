@@ -10,7 +10,8 @@ from typing import Any, Self
 
 from config.lib.messages import Said, Sentence
 from profiles.rollout import rules
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Action, Flag, Scope
+from profiles.rollout.models import Action, Flag, Scope
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
 _BY_LENGTH = 150

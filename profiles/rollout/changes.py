@@ -25,8 +25,6 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
 from profiles.rollout.lock import Busy, locked_rollout, patient_transaction
 from profiles.rollout.models import (
-    EMERGENCY_STOP,
-    PHASES,
     REASON_LENGTH,
     Action,
     Change,
@@ -37,6 +35,7 @@ from profiles.rollout.models import (
     flag_deleting,
     flag_saving,
 )
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.rollout_settings import Controls, Outcome, flag_as_json, plan_as_json, rule_as_json
 from profiles.rollout.rules import ChangeRefused
 

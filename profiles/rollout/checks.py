@@ -5,7 +5,8 @@ from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
 from django.db import DatabaseError
 
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import shown
 
 

@@ -16,7 +16,7 @@ from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 from prometheus_client import Counter
 
-from profiles.rollout.models import EMERGENCY_STOP, PHASES
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 
 BUCKETS = 10_000
 MEMO_SECONDS = 1.0

@@ -17,11 +17,8 @@ from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
 from config.lib.messages import Said, from_columns, number, to_columns
+from profiles.rollout.decision import is_flag_active
 
-PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
-SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
-EMERGENCY_STOP = "emergency_stop"
-SHADOW = "shadow_comparison"
 REASON_LENGTH = 500
 HELD_LENGTH = 300
 
@@ -72,15 +69,11 @@ class Flag(AbstractUserFlag):
 
         Cookies, query, headers, language and the user's rights say nothing.
         """
-        from profiles.rollout.decision import is_flag_active  # noqa: PLC0415 (it reads the models of this module)
-
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
         return is_flag_active(self.name, phone, university)
 
     def is_active_for_user(self, user: AbstractBaseUser) -> bool | None:
         """Answer as without a key: no user is special, and the phone of one is not known."""
-        from profiles.rollout.decision import is_flag_active  # noqa: PLC0415 (it reads the models of this module)
-
         return is_flag_active(self.name, None, None)
 
     def save(self, *args: Any, **kwargs: Any) -> None:

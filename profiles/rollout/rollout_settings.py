@@ -11,7 +11,8 @@ from waffle.models import Switch
 
 from config.lib.messages import Said, Sentence, to_columns
 from profiles.rollout import rules
-from profiles.rollout.models import EMERGENCY_STOP, HELD_LENGTH, PHASES, SWITCHES, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import HELD_LENGTH, Flag, Plan, Rollout, Scope
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
 

@@ -8,7 +8,8 @@ from decimal import Decimal, InvalidOperation
 from django.core.exceptions import ValidationError
 
 from config.lib.messages import Said, Sentence
-from profiles.rollout.models import PHASES, REASON_LENGTH, Flag
+from profiles.rollout.models import REASON_LENGTH, Flag
+from profiles.rollout.phases import PHASES
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
 # As long as the column's longest.

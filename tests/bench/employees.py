@@ -23,7 +23,7 @@ from rest_framework_simplejwt.tokens import AccessToken
 from waffle import get_waffle_flag_model
 
 from employees.models import Employee, University
-from profiles.rollout.models import PHASES
+from profiles.rollout.phases import PHASES
 from tests.profiles.people import know
 
 LEAST_SHARE = 0.6

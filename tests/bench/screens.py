@@ -18,7 +18,8 @@ from django.utils import timezone
 
 from monitoring.rollout_control import gates
 from monitoring.stats import directory
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from tests.rollout.changing import change
 
 LIMIT_MS = 150

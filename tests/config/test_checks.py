@@ -16,7 +16,8 @@ from django.core.management import call_command
 from pytest_django.fixtures import Settings
 
 from config.dev.processes import BASE_DIR
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.servers import FaultyServer, servers
 

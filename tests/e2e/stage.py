@@ -20,7 +20,8 @@ from monitoring.rollout_control import gates
 from monitoring.stats import directory
 from profiles import cache
 from profiles.models import Profile, ProfileSource
-from profiles.rollout.models import PHASES, Change, Flag, Scope
+from profiles.rollout.models import Change, Flag, Scope
+from profiles.rollout.phases import PHASES
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change

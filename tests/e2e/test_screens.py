@@ -8,7 +8,8 @@ import pytest
 from django.contrib.sessions.models import Session
 from playwright.sync_api import Browser
 
-from profiles.rollout.models import PHASES, Change, Flag
+from profiles.rollout.models import Change, Flag
+from profiles.rollout.phases import PHASES
 from tests.e2e import stage
 from tests.e2e.browser import log_in
 from tests.e2e.conftest import Watched

@@ -13,7 +13,8 @@ from employees.tasks import retry_unresolved
 from profiles.max_api import users
 from profiles.models import WaitingComparison
 from profiles.rollout.decision import forget_state
-from profiles.rollout.models import SHADOW, Flag, Scope
+from profiles.rollout.models import Flag, Scope
+from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know

@@ -10,7 +10,8 @@ from employees.models import Employee, University
 from monitoring.models import GateCheck, Verdict
 from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
-from profiles.rollout.models import PHASES, Change, Flag, Scope
+from profiles.rollout.models import Change, Flag, Scope
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.profiles.people import know
 from tests.rollout.changing import change

@@ -23,7 +23,8 @@ from monitoring.rollout_control import control
 from profiles.rollout import lock
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import PHASES, Change, Flag, Plan
+from profiles.rollout.models import Change, Flag, Plan
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.rollout.changing import change, plan_step
 

@@ -20,7 +20,8 @@ from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.changes import Held
 from profiles.rollout.decision import forget_state
-from profiles.rollout.models import PHASES, Change, Flag, OnBreach, Plan, Rollout
+from profiles.rollout.models import Change, Flag, OnBreach, Plan, Rollout
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared

@@ -28,7 +28,8 @@ from monitoring.rollout_control import controller
 from monitoring.rollout_control.admin import ReasonedForm
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.phases import PHASES, SHADOW
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.rollout.changing import change, request

@@ -20,7 +20,8 @@ from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
 from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, standings
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import PHASES, SHADOW, Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know

@@ -20,7 +20,8 @@ from employees.models import BackfillRun, University
 from monitoring.management.commands.rollback import SWITCHES
 from monitoring.rollout_control import rollback
 from profiles.rollout.decision import forget_state, is_processing
-from profiles.rollout.models import PHASES, Change, Flag, Heartbeat, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Heartbeat, Rollout, Scope
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.forked import Forked, forked, live_as
 from tests.servers import FaultyServer

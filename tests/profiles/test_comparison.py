@@ -17,7 +17,8 @@ from profiles.cache import CachedProfile
 from profiles.comparison import COMPARED_STAGES, compare_waiting, judge, judge_names, masked, offer, pattern_of
 from profiles.lookup import resolve
 from profiles.models import Comparison, ComparisonOutcome, WaitingComparison
-from profiles.rollout.models import SHADOW, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know

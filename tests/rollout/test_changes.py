@@ -12,7 +12,8 @@ from waffle.testutils import override_switch
 from employees.models import University
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.rollout.changing import change, plan_step, request

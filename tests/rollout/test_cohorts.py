@@ -9,7 +9,8 @@ import pytest
 from django.utils import timezone
 
 from profiles.rollout.decision import Decision, Reason, bucket, current_state, decide, forget_state
-from profiles.rollout.models import PHASES, Scope
+from profiles.rollout.models import Scope
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 
 MANY = [f"+7{number:010d}" for number in range(9_160_000_000, 9_160_100_000)]

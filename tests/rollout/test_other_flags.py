@@ -9,7 +9,8 @@ from django.test import Client
 from django.utils import translation
 
 from monitoring.dashboard import presenters
-from profiles.rollout.models import SHADOW, Change, Flag, Rollout
+from profiles.rollout.models import Change, Flag, Rollout
+from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 
 pytestmark = pytest.mark.django_db

@@ -7,7 +7,8 @@ from django.db.migrations.loader import MigrationLoader
 from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Change, Flag, Rollout
+from profiles.rollout.models import Change, Flag, Rollout
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
 
 migration = import_module("profiles.rollout.migrations.0002_phases_and_switches")
 seeded = import_module("profiles.rollout.migrations.0005_seeded")

@@ -22,7 +22,8 @@ from monitoring.dashboard.emergency import confirmation
 from monitoring.rollout_control import control
 from profiles.rollout import changes
 from profiles.rollout.decision import decide
-from profiles.rollout.models import PHASES, Change, Flag, Plan, PlanState, Rollout
+from profiles.rollout.models import Change, Flag, Plan, PlanState, Rollout
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases, client_of
 from tests.rollout.changing import change, plan_step, request

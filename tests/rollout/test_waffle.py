@@ -16,7 +16,8 @@ from waffle.testutils import override_flag, override_switch
 
 from employees.models import University
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.profiles.people import know
 

@@ -29,7 +29,8 @@ from monitoring.stats import population
 from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import pulse
-from profiles.rollout.models import PHASES, SHADOW, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.fake_max import FakeMax

@@ -12,7 +12,8 @@ from config.lib import shell_user
 from config.lib.messages import Sentence
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.models import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES, Action, Flag
+from profiles.rollout.models import Action, Flag
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
 
 _OURS = {*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP}
 

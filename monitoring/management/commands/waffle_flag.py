@@ -10,7 +10,8 @@ from django.core.management.base import BaseCommand, CommandError
 from monitoring.management.commands.rollout import request_of
 from monitoring.rollout_control import terminal
 from profiles.rollout import changes, rules
-from profiles.rollout.models import PHASES, Action, Flag
+from profiles.rollout.models import Action, Flag
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 
 _UNUSED = ("superusers", "staff", "authenticated", "testing", "rollout", "group", "user", "append")

@@ -11,7 +11,8 @@ from waffle.models import Switch
 from monitoring.management.commands.rollout import request_of
 from monitoring.rollout_control import terminal
 from profiles.rollout import changes
-from profiles.rollout.models import EMERGENCY_STOP, SWITCHES, Action
+from profiles.rollout.models import Action
+from profiles.rollout.phases import EMERGENCY_STOP, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
 

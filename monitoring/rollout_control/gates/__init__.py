@@ -22,7 +22,8 @@ from monitoring.rollout_control.gates import comparison, progress
 from monitoring.rollout_control.gates.results import Finding, Judgement, Step
 from profiles import failures
 from profiles.rollout.decision import is_monitored
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import phase_name
 
 TRIPWIRE = "tripwire"

@@ -12,7 +12,8 @@ from monitoring.alerts import freshness
 from monitoring.alerts.models import Alert
 from monitoring.models import Verdict
 from monitoring.rollout_control.gates.results import Finding, Step
-from profiles.rollout.models import PHASES, Change, Flag
+from profiles.rollout.models import Change, Flag
+from profiles.rollout.phases import PHASES
 
 REHEARSAL_LASTS = timedelta(days=30)
 

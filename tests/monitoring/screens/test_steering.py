@@ -12,7 +12,8 @@ from django.utils import timezone
 from monitoring.dashboard.emergency import confirmation
 from monitoring.models import Signature
 from profiles.rollout.heartbeat import pulse
-from profiles.rollout.models import PHASES, Change, Flag, Plan, Rollout
+from profiles.rollout.models import Change, Flag, Plan, Rollout
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]

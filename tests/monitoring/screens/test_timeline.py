@@ -8,7 +8,8 @@ from django.utils import timezone
 
 from monitoring.dashboard import charts
 from monitoring.dashboard.rollout import moves_of, percents_by_day, timeline
-from profiles.rollout.models import PHASES, SHADOW, Change
+from profiles.rollout.models import Change
+from profiles.rollout.phases import PHASES, SHADOW
 
 
 def changed(

@@ -14,7 +14,8 @@ from monitoring.indicators import rounds
 from monitoring.models import GateCheck, IndicatorReading, Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates.results import Finding, Step
-from profiles.rollout.models import PHASES, Flag
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
