@@ -1,10 +1,12 @@
 """What the pages show of the step that is next: what the step itself would be judged by, and of no other step."""
 
+import io
 import re
 from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
@@ -38,6 +40,12 @@ def _passed(operator: Client, phases: Phases, monkeypatch: pytest.MonkeyPatch) -
 
 def read(operator: Client) -> list[str]:
     return [operator.get(path).content.decode() for path in PAGES]
+
+
+def status() -> str:
+    out = io.StringIO()
+    call_command("rollout", "status", stdout=out)
+    return " ".join(out.getvalue().split())
 
 
 @pytest.mark.usefixtures("_passed")
@@ -89,6 +97,7 @@ def test_two_of_three_checks_in_a_row_hold_the_page_as_they_hold_the_step(operat
         row = re.sub(r"<[^>]*>", " ", page.partition("<b>Agreement</b>")[2].partition("</tr>")[0])
         assert (step.verdict == Verdict.PASS) == (checked == 3)
         assert step.message in row
+        assert (f"in {checked} of 3 checks in a row" in status()) == (checked < 3)
         assert str(step.verdict.label) in row
         for check in GateCheck.objects.all():
             check.at -= timedelta(minutes=5)
