@@ -23,6 +23,7 @@ from django_redis import get_redis_connection
 
 from employees.models import Employee, University
 from monitoring import census, lasting, reports, traffic
+from monitoring.indicators import rounds
 from profiles.models import Profile
 from tests.bench.employees import free_port, serve
 from tests.bench.report import Report
@@ -85,12 +86,13 @@ def grow(start: int, stop: int) -> None:
 
 
 def tick() -> None:
-    """Do what the worker does every ten seconds."""
+    """Do what the worker does every ten seconds, and every thirty."""
     traffic.fold()
     run("VACUUM ANALYZE monitoring_traffic")
     run("VACUUM monitoring_trafficdelta")
     census.take()
     lasting.keep_reports()
+    rounds.take_round()
 
 
 def keep_as_few() -> str:

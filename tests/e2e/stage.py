@@ -16,6 +16,7 @@ from employees.naming import rename
 from monitoring import figures, gates
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
 from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
 from profiles import cache
 from profiles.models import Profile, ProfileSource
@@ -53,6 +54,7 @@ def fill(employees: int = 3000) -> None:
     _deeds(universities)
     for name in figures.FIGURES:
         figures.refresh(name)
+    rounds.take_round()
 
 
 def _people(universities: list[University], count: int, luck: random.Random) -> None:
