@@ -23,6 +23,7 @@ from django_redis import get_redis_connection
 
 from employees.models import Employee, University
 from monitoring import lasting
+from monitoring.indicators import rounds
 from monitoring.stats import population, reports, rollups
 from profiles.models import Profile
 from tests.bench.employees import free_port, serve
@@ -86,12 +87,13 @@ def grow(start: int, stop: int) -> None:
 
 
 def tick() -> None:
-    """Do what the worker does every ten seconds."""
+    """Do what the worker does every ten seconds, and every thirty."""
     rollups.fold()
     run("VACUUM ANALYZE monitoring_traffic")
     run("VACUUM monitoring_trafficdelta")
     population.take()
     lasting.keep_reports()
+    rounds.take_round()
 
 
 def keep_as_few() -> str:

@@ -15,6 +15,7 @@ from employees.models import BackfillRun, Employee, RunStatus, University
 from employees.naming import rename
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
 from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
 from monitoring.rollout_control import gates
 from monitoring.stats import directory
@@ -54,6 +55,7 @@ def fill(employees: int = 3000) -> None:
     _deeds(universities)
     for name in directory.FIGURES:
         directory.refresh(name)
+    rounds.take_round()
 
 
 def _people(universities: list[University], count: int, luck: random.Random) -> None:
