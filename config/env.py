@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable
 from datetime import timedelta
-from typing import Any, TypeVar
+from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 
 from django.core.exceptions import ImproperlyConfigured
@@ -34,27 +34,23 @@ class Env(DjangoEnv):  # type: ignore[misc]
     """
 
     DB_SCHEMES = dict.fromkeys(("postgres", "postgresql"), "config.postgres")
-    _STRICT = {
-        bool: re.compile("|".join((*DjangoEnv.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0")), re.IGNORECASE),
-        int: re.compile(r"\d{1,10}"),
-        float: re.compile(r"\d{1,10}(\.\d{1,10})?"),
+    _STRICT: ClassVar = {
+        bool: "|".join((*DjangoEnv.BOOLEAN_TRUE_STRINGS, "false", "off", "n", "no", "0")),
+        int: r"\d{1,10}",
+        float: r"\d{1,10}(\.\d{1,10})?",
     }
 
     def get_value(self, var: str, cast: Any = None, default: Any = None, parse_default: bool = False) -> Any:
         text: str = self.ENVIRON.get(var, "")
         if not text.strip() or cast is str:
             return text if text.strip() else default
+        is_wrong = isinstance(cast, type) and not re.fullmatch(self._STRICT[cast], text.strip(), re.IGNORECASE)
         try:
-            return self.parse_value(text.strip(), cast)
+            if not is_wrong:
+                return self.parse_value(text.strip(), cast)
         except (ValueError, ImproperlyConfigured):
-            raise ImproperlyConfigured(f"{var} is not {_MEANINGS[cast]}") from None
-
-    @classmethod
-    def parse_value(cls, value: str, cast: Any) -> Any:
-        form = cls._STRICT.get(cast) if isinstance(cast, type) else None
-        if form and not form.fullmatch(value):
-            raise ValueError
-        return super().parse_value(value, cast)
+            pass
+        raise ImproperlyConfigured(f"{var} is not {_MEANINGS[cast]}")
 
     def read(self, var: str, cast: Callable[[str], T], default: str) -> T:
         """Return a value of one of the types below, which the default is written in too."""
@@ -134,10 +130,6 @@ def broker_url(url: str) -> str:
     return url if is_other else redis_url(url)
 
 
-def email(url: str) -> dict[str, Any]:
-    return dict(DjangoEnv.email_url_config(url))
-
-
 _MEANINGS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -148,7 +140,7 @@ _MEANINGS: dict[Any, str] = {
     redis_url: "a Redis URL (redis://host:6379/1)",
     redis_address: "the address of a Redis (host:6379)",
     broker_url: "a Redis URL (redis://host:6379/1)",
-    email: "a URL such as smtp+tls://user:password@host:587",
+    Env.email_url_config: "a URL such as smtp+tls://user:password@host:587",
 }
 
 

@@ -11,7 +11,6 @@ from config.env import (
     Env,
     broker_url,
     database,
-    email,
     hours,
     parse_duration,
     redis_address,
@@ -210,7 +209,7 @@ ALERT_SLACK_WEBHOOK = env.str("ALERT_SLACK_WEBHOOK", "")
 ALERT_EMAIL_TO = env.list("ALERT_EMAIL_TO")
 ALERT_EMAIL_FROM = env.str("ALERT_EMAIL_FROM", "alerts@localhost")
 DEFAULT_FROM_EMAIL = ALERT_EMAIL_FROM
-vars().update(env.read("EMAIL_URL", email, "smtp://localhost:25"))
+vars().update(env.read("EMAIL_URL", Env.email_url_config, "smtp://localhost:25"))
 EMAIL_TIMEOUT = 5
 
 # HTTP
