@@ -10,6 +10,8 @@ from config.lib.throttling import as_log_in
 from config.login import LogInView, RefreshView
 from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
 
+admin.autodiscover()
+
 router = SimpleRouter(trailing_slash=False)
 router.register("employees", EmployeeViewSet, basename="employee")
 router.register("employees/batch-jobs", MaxIdJobViewSet, basename="max-id-job")
