@@ -27,21 +27,21 @@ def name_task(task_id: str = "", **_: object) -> None:
 
 
 @worker_process_init.connect
-def tell_of_child(**_: object) -> None:
+def report_child(**_: object) -> None:
     """Beat in the process that runs the tasks; a thread of its parent would not survive the fork."""
     _tell("worker")
 
 
 @worker_process_shutdown.connect
-def take_leave_of_child(**_: object) -> None:
+def stop_heartbeat(**_: object) -> None:
     """Say goodbye here: Celery's children end without anything that Python would do at an exit."""
-    from profiles.rollout.heartbeat import pulse  # noqa: PLC0415 (models can be imported only now)
+    from profiles.rollout.heartbeat import heartbeat_thread  # noqa: PLC0415 (models can be imported only now)
 
-    pulse.stop()
+    heartbeat_thread.stop()
 
 
 @worker_ready.connect
-def tell_of_worker(sender: Any, **_: object) -> None:
+def report_worker(sender: Any, **_: object) -> None:
     """Beat in the worker itself where it runs the tasks: in the pools of threads, and in the solo pool."""
     if not isinstance(sender.pool, prefork.TaskPool):
         _tell("worker")
@@ -49,7 +49,7 @@ def tell_of_worker(sender: Any, **_: object) -> None:
 
 @beat_init.connect
 @beat_embedded_init.connect
-def tell_of_scheduler(**_: object) -> None:
+def report_scheduler(**_: object) -> None:
     _tell("beat")
 
 
@@ -62,6 +62,6 @@ def check_alerts_at_once(**_: object) -> None:
 
 
 def _tell(kind: str) -> None:
-    from profiles.rollout.heartbeat import pulse  # noqa: PLC0415 (models can be imported only now)
+    from profiles.rollout.heartbeat import heartbeat_thread  # noqa: PLC0415 (models can be imported only now)
 
-    pulse.start(kind)
+    heartbeat_thread.start(kind)

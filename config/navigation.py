@@ -12,17 +12,19 @@ from django.utils.translation import gettext_lazy as _
 from employees.admin import admin_scope
 
 
-def _entry(title: Any, icon: str, url_name: str, permission: str, *, of_everybody: bool = False) -> dict[str, Any]:
-    """``of_everybody``: not for those who look after one university."""
+def _entry(
+    title: Any, icon: str, url_name: str, permission: str, *, requires_global_scope: bool = False
+) -> dict[str, Any]:
+    """``requires_global_scope``: not for those who look after one university."""
 
     def may_open(request: HttpRequest) -> bool:
-        is_within = not of_everybody or admin_scope(request) is None
+        is_within = not requires_global_scope or admin_scope(request) is None
         return is_within and request.user.has_perm(permission)
 
     return {"title": title, "icon": icon, "link": reverse_lazy(url_name), "permission": may_open}
 
 
-_entry_of_everybody = partial(_entry, of_everybody=True)
+_entry_of_global_scope = partial(_entry, requires_global_scope=True)
 
 
 _INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks_inboxupdate_dead_letters"
@@ -40,9 +42,11 @@ _GROUPS = [
         "items": [
             {"title": _("Overview"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
             _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
-            _entry_of_everybody(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+            _entry_of_global_scope(
+                _("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"
+            ),
             _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
-            _entry_of_everybody(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
+            _entry_of_global_scope(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
         ],
     },
     {
@@ -73,9 +77,9 @@ _GROUPS = [
     {
         "title": _("Webhook"),
         "items": [
-            _entry_of_everybody(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
-            _entry_of_everybody(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
-            _entry_of_everybody(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
+            _entry_of_global_scope(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
+            _entry_of_global_scope(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
+            _entry_of_global_scope(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
         ],
     },
     {
@@ -89,7 +93,7 @@ _GROUPS = [
     {
         "title": _("System"),
         "items": [
-            _entry_of_everybody(_("Audit trail"), "policy", "screens:audit", "monitoring.view_audit"),
+            _entry_of_global_scope(_("Audit trail"), "policy", "screens:audit", "monitoring.view_audit"),
             _entry(_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             _entry(_("Groups"), "group", "admin:auth_group_changelist", "auth.view_group"),
             _entry(_("Changes of the rollout"), "history", "admin:rollout_change_changelist", "rollout.view_change"),

@@ -16,7 +16,7 @@ from config import wsgi
 # isort: split
 from config.lib import error_pages
 from config.lib.error_pages import LARGEST_BODY
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks import receiver
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ _IN_MEMORY = 1024 * 1024
 # Their number is that of the connections in config.dev.launch.
 _django = ThreadPoolExecutor(64, "django")
 
-pulse.start("web")
+heartbeat_thread.start("web")
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

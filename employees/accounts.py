@@ -23,7 +23,7 @@ class Group(StrEnum):
 
 
 @dataclass(frozen=True, slots=True)
-class Scope:
+class UserScope:
     """What a user is in the directory. Without a group they are nobody; without a university they see none."""
 
     group: Group | None
@@ -56,31 +56,31 @@ class Scope:
         return self.sees_all or role in ("", Role.OPERATOR)
 
 
-def scope_of(user: Any) -> Scope:
+def user_scope(user: Any) -> UserScope:
     """Return the user's scope, remembered on the user object, which lives as long as the request."""
-    scope: Scope | None = getattr(user, "directory_scope", None)
+    scope: UserScope | None = getattr(user, "directory_scope", None)
     if scope is None:
         scope = user.directory_scope = _read_scope(user)
     return scope
 
 
-def _read_scope(user: Any) -> Scope:
+def _read_scope(user: Any) -> UserScope:
     if not user.is_authenticated:
-        return Scope(None)
+        return UserScope(None)
     if user.is_superuser:
-        return Scope(Group.SUPERADMIN)
+        return UserScope(Group.SUPERADMIN)
     users = get_user_model().objects
     rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
     names = {name for name, _ in rows}
     group = next((group for group in Group if group.value in names), None)
-    return Scope(group, rows[0][1] if rows else None)
+    return UserScope(group, rows[0][1] if rows else None)
 
 
 class MayUseDirectory(BasePermission):
     """A role to look, and any but the operator's to change."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        group = scope_of(request.user).group
+        group = user_scope(request.user).group
         return group is not None and (request.method in SAFE_METHODS or group != Group.OPERATOR)
 
 
@@ -88,7 +88,7 @@ class MayLookOrRule(BasePermission):
     """A role to look, the superadmin's to change."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        scope = scope_of(request.user)
+        scope = user_scope(request.user)
         return scope.sees_all or (scope.group is not None and request.method in SAFE_METHODS)
 
 
@@ -100,9 +100,9 @@ class MayErase(BasePermission):
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: Any = request.user
-        return scope_of(user).sees_all or user.groups.filter(name=DATA_PROTECTION_OFFICER).exists()
+        return user_scope(user).sees_all or user.groups.filter(name=DATA_PROTECTION_OFFICER).exists()
 
 
 class IsSuperadmin(BasePermission):
     def has_permission(self, request: Request, view: APIView) -> bool:
-        return scope_of(request.user).sees_all
+        return user_scope(request.user).sees_all

@@ -7,7 +7,7 @@ import time
 from django.utils import timezone
 
 from employees.models import UnresolvedName
-from employees.naming import settle
+from employees.naming import apply_late_name
 from profiles.lookup import resolve
 
 
@@ -31,5 +31,5 @@ def _retry(unresolved: UnresolvedName) -> bool:
     name = resolve(phone=employee.phone, max_id=employee.max_id, university_id=employee.university_id)
     if name.is_unresolved:
         return False
-    settle(unresolved, name)
+    apply_late_name(unresolved, name)
     return True

@@ -13,7 +13,7 @@ from django.db.migrations.recorder import MigrationRecorder
 
 from employees.models import BackfillRun, RunStatus
 from profiles.rollout.models import Rollout
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import phase_number, shown
 
 _MIGRATION = ("employees", "0002_profile_source_columns")
@@ -48,7 +48,7 @@ ALTER TABLE employees RENAME COLUMN archived_profile_last_updated TO profile_las
 
 def refuse_unless_idle() -> None:
     """Raise CommandError, which ``migrate`` shows as one line, unless all percentages are 0 and no backfill runs."""
-    controls = Controls.read(Rollout.current())
+    controls = RolloutSettings.read(Rollout.current())
     busy = [
         f"phase {phase_number(name)} is at {shown(percent)} %" for name, percent in controls.percents.items() if percent
     ]

@@ -18,7 +18,7 @@ from profiles.name_rule import NameChoice
 NAMES = ("first_name", "last_name", "middle_name")
 
 
-def named_employee(name: NameChoice, **fields: Any) -> Employee:
+def create_employee(name: NameChoice, **fields: Any) -> Employee:
     """Insert an employee; remember that nobody could be asked, if so."""
     employee = Employee(
         **fields | {"middle_name": fields.get("middle_name") or name.middle_name},
@@ -59,7 +59,7 @@ def rename(employee: Employee, given: dict[str, Any], *, may_clear: bool = False
     employee.save(update_fields=[*changed, "updated_at"])
 
 
-def note_source(employee: Employee, *, is_named: bool) -> None:
+def set_name_source(employee: Employee, *, is_named: bool) -> None:
     """Before a row is saved that was entered by hand or came from a file: say who answers for its name."""
     if is_named:
         employee.profile_source, employee.profile_last_updated = ProfileSource.MANUAL, None
@@ -67,14 +67,14 @@ def note_source(employee: Employee, *, is_named: bool) -> None:
         employee.profile_source = ProfileSource.DEFAULT
 
 
-def ask_later(employee: Employee) -> None:
+def schedule_lookup(employee: Employee) -> None:
     """Have a nameless row asked about by the task, which keeps to the pace of the direct API."""
     if employee.profile_source == ProfileSource.DEFAULT:
         UnresolvedName.objects.get_or_create(employee=employee, defaults={"next_try_at": timezone.now()})
 
 
 @transaction.atomic
-def settle(unresolved: UnresolvedName, name: NameChoice) -> None:
+def apply_late_name(unresolved: UnresolvedName, name: NameChoice) -> None:
     """Give an employee the name that was owed, unless somebody has named them meanwhile, and forget the debt."""
     employee = Employee.objects.select_for_update().filter(pk=unresolved.pk).first()
     if employee is not None and name.is_named:

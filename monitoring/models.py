@@ -76,10 +76,10 @@ class RoundTrip(models.Model):
         verbose_name_plural = _("synthetic round trips")
 
     def __str__(self) -> str:
-        return self.told_error or gettext("%(n)s ms") % {"n": f"{self.took_ms or 0:.0f}"}
+        return self.display_error or gettext("%(n)s ms") % {"n": f"{self.took_ms or 0:.0f}"}
 
     @property
-    def told_error(self) -> str:
+    def display_error(self) -> str:
         """Return the error in the reader's language; it is kept in English, whatever the worker's is."""
         return gettext(self.error) if self.error else ""
 

@@ -30,13 +30,13 @@ def deliver_alerts() -> None:
 
 @shared_task(ignore_result=True)
 def fold_traffic() -> None:
-    rollups.fold()
+    rollups.roll_up()
 
 
 @shared_task(ignore_result=True)
 def take_census() -> None:
-    with cached_statistics.alone() as is_alone:
-        if is_alone:
+    with cached_statistics.try_lock() as has_lock:
+        if has_lock:
             population.take()
             lasting.keep_reports()
             directory.refresh_due()

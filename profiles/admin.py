@@ -21,12 +21,12 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
 from config.lib.admin import ReadOnlyAdmin
-from config.lib.audit_log import ToldAdmin
-from config.lib.messages import Sentence
+from config.lib.audit_log import AuditedAdmin
+from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
 from profiles import cache, names
 from profiles.erasure import erase
-from profiles.merge import Claim, Sighting
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.models.tombstones import Erasure
 from profiles.user_ids import user_id_of
@@ -66,10 +66,12 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
             raise forms.ValidationError(_("A profile begins with a name: the first, the last or the person's own."))
         return given
 
-    def sighting(self) -> Sighting:
+    def profile_update(self) -> ProfileUpdate:
         now = timezone.now()
-        claims = {name: Claim(True, now, self.cleaned_data[name]) for name in _NAMES if name in self.changed_data}
-        return Sighting(self.instance.user_id, now, **claims)
+        claims = {
+            name: TimestampedValue(True, now, self.cleaned_data[name]) for name in _NAMES if name in self.changed_data
+        }
+        return ProfileUpdate(self.instance.user_id, now, **claims)
 
 
 class SourceFilter(DropdownFilter):
@@ -96,7 +98,7 @@ class ErasureForm(forms.Form):
 
 
 @admin.register(Profile)
-class ProfileAdmin(ToldAdmin):
+class ProfileAdmin(AuditedAdmin):
     form = ProfileForm
     actions = ("delete_selected",)
     delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"
@@ -127,7 +129,7 @@ class ProfileAdmin(ToldAdmin):
         return profile.is_cache_behind
 
     def save_model(self, request: HttpRequest, obj: Profile, form: ProfileForm, change: bool) -> None:
-        changed = Profile.objects.absorb([form.sighting()])
+        changed = Profile.objects.merge([form.profile_update()])
         cache.write_through(changed)
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
@@ -195,7 +197,7 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
         """Record that links went, and not whose: Django would keep the MAX id."""
         for _link in queryset:
-            audit_log.record(request, Sentence("A person's link to a phone was taken away"), PhoneLink)
+            audit_log.record(request, Message("A person's link to a phone was taken away"), PhoneLink)
         return []
 
 

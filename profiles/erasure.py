@@ -45,7 +45,7 @@ class Person:
 
 def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
     """Erase the person and record it; return the rows by table. Doing it again is harmless."""
-    stone = Tombstone.objects.bury(user_id, _moment(user_id))
+    stone = Tombstone.objects.create_for(user_id, _moment(user_id))
     with transaction.atomic():
         person = _erase(Person(user_id, stone.erased_at))
         _forget_cached(person)

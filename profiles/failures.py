@@ -6,7 +6,7 @@ import re
 
 from django.utils.translation import gettext_noop
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 
 T = gettext_noop
 
@@ -45,13 +45,13 @@ _STATUS = re.compile(r"status (\d+)")
 _CLASS = re.compile(r"[A-Z]\w+")
 
 
-def told(error: str) -> Sentence:
+def message_for(error: str) -> Message:
     """Return the words for a text like “info: TimeoutError” or “status 503”; a sentence of ours stands for itself."""
     what = error.rpartition(": ")[2]
     if not what:
-        return Sentence(_UNKNOWN)
+        return Message(_UNKNOWN)
     if status := _STATUS.fullmatch(what):
-        return Sentence("it answered with status %(status)s", {"status": status[1]})
+        return Message("it answered with status %(status)s", {"status": status[1]})
     if text := _BY_CLASS.get(what):
-        return Sentence(text)
-    return Sentence(_UNKNOWN if _CLASS.fullmatch(what) else error.replace("%", "%%"))
+        return Message(text)
+    return Message(_UNKNOWN if _CLASS.fullmatch(what) else error.replace("%", "%%"))

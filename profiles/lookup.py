@@ -19,13 +19,13 @@ from profiles.models import PhoneLink, ProfileSource
 from profiles.name_rule import (
     CACHE_FIRST,
     Answer,
-    Found,
     Known,
     KnownProfile,
     NameChoice,
     NameReason,
     NoAnswer,
     Policy,
+    UserFound,
     choose_name,
 )
 from profiles.phones import masked
@@ -99,7 +99,7 @@ def look_up(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str],
     if not choice.needs_direct_api:
         return choice
     answer = ask(phone)
-    if asks_stores and known.max_id is None and isinstance(answer, Found):
+    if asks_stores and known.max_id is None and isinstance(answer, UserFound):
         known = _known(answer.user_id)
     return choose_name(known, answer, policy, timezone.now())
 
@@ -128,4 +128,4 @@ def ask_direct_api(phone: str) -> Answer:
             "direct API failed", extra={"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
         )
         return NoAnswer.FAILED
-    return Found(user.first_name, user.last_name, user.user_id) if user else NoAnswer.ABSENT
+    return UserFound(user.first_name, user.last_name, user.user_id) if user else NoAnswer.ABSENT

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple
 
 
-class Claim(NamedTuple):
+class TimestampedValue(NamedTuple):
     """One field as an update says it; compared in this order, text by code point.
 
     ``is_real`` is false for a first name taken from the deprecated ``name``: it ranks below any real one.
@@ -23,14 +23,14 @@ class Claim(NamedTuple):
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class ProfileUpdate:
     """What one update says of one person. A field that it does not carry is None and moves no clock."""
 
     user_id: str
     received_at: datetime
-    first_name: Claim | None = None
-    last_name: Claim | None = None
-    user_provided_name: Claim | None = None
+    first_name: TimestampedValue | None = None
+    last_name: TimestampedValue | None = None
+    user_provided_name: TimestampedValue | None = None
 
     @property
     def says_something(self) -> bool:
@@ -41,10 +41,10 @@ class Sighting:
         return max((claim.said_at for claim in self.claims if claim), default=self.received_at)
 
     @property
-    def claims(self) -> tuple[Claim | None, Claim | None, Claim | None]:
+    def claims(self) -> tuple[TimestampedValue | None, TimestampedValue | None, TimestampedValue | None]:
         return self.first_name, self.last_name, self.user_provided_name
 
-    def absorb(self, other: "Sighting") -> "Sighting":
+    def merge(self, other: "ProfileUpdate") -> "ProfileUpdate":
         """Return both as one; ``received_at`` moves only when ``other`` changed something."""
         merged = [_greater(mine, theirs) for mine, theirs in zip(self.claims, other.claims, strict=True)]
         if merged == list(self.claims):
@@ -58,16 +58,16 @@ class Sighting:
         )
 
 
-def _greater(mine: Claim | None, theirs: Claim | None) -> Claim | None:
+def _greater(mine: TimestampedValue | None, theirs: TimestampedValue | None) -> TimestampedValue | None:
     if mine is None or theirs is None:
         return mine or theirs
     return max(mine, theirs)
 
 
-def fold(sightings: Iterable[Sighting]) -> list[Sighting]:
+def merge_all(updates: Iterable[ProfileUpdate]) -> list[ProfileUpdate]:
     """Merge to one sighting a person, ordered by user id (all writers lock rows in this order: no deadlock)."""
-    people: dict[str, Sighting] = {}
-    for sighting in sightings:
-        known = people.get(sighting.user_id)
-        people[sighting.user_id] = known.absorb(sighting) if known else sighting
+    people: dict[str, ProfileUpdate] = {}
+    for update in updates:
+        known = people.get(update.user_id)
+        people[update.user_id] = known.merge(update) if known else update
     return [people[user_id] for user_id in sorted(people) if people[user_id].says_something]

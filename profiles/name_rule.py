@@ -73,7 +73,7 @@ class NoAnswer(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class UserFound:
     """The person as the direct API knows them; names are ``""`` where it has none."""
 
     first_name: str
@@ -81,7 +81,7 @@ class Found:
     user_id: str | None
 
 
-Answer = NoAnswer | Found
+Answer = NoAnswer | UserFound
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +161,7 @@ def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timed
 
 def _by_direct_api(known: Known, answer: Answer, now: datetime, reason: NameReason, *, can_ask: bool) -> NameChoice:
     """Return what the direct API gave; without a name from it, ``reason`` says why the stores gave none either."""
-    if isinstance(answer, Found):
+    if isinstance(answer, UserFound):
         max_id = known.max_id or answer.user_id
         if not answer.first_name:
             return NameChoice(max_id=max_id, reason=reason)

@@ -25,17 +25,17 @@ def _open(path: Path) -> Iterator[int]:
 
 
 @contextmanager
-def _turn(is_alone: bool) -> Iterator[None]:
+def _turn(has_lock: bool) -> Iterator[None]:
     with _open(_QUEUE) as queue, _open(_RUNNING) as running:
         fcntl.flock(queue, fcntl.LOCK_EX)
-        fcntl.flock(running, fcntl.LOCK_EX if is_alone else fcntl.LOCK_SH)
-        if not is_alone:
+        fcntl.flock(running, fcntl.LOCK_EX if has_lock else fcntl.LOCK_SH)
+        if not has_lock:
             fcntl.flock(queue, fcntl.LOCK_UN)
         yield
 
 
-def _await_turn(is_alone: bool = False) -> AbstractContextManager[None]:
-    return _turn(is_alone) if "PYTEST_XDIST_WORKER" in os.environ else nullcontext()
+def _await_turn(has_lock: bool = False) -> AbstractContextManager[None]:
+    return _turn(has_lock) if "PYTEST_XDIST_WORKER" in os.environ else nullcontext()
 
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)

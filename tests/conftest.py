@@ -20,14 +20,14 @@ from monitoring.indicators import rounds
 from profiles import cache
 from profiles.max_api import users
 from profiles.rollout.decision import forget_state
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from tests.emptying import instead_of_flush, remember_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.group_commit import writer
-from webhooks.notify import waker
+from webhooks.notify import notifier
 
 Phases = Callable[..., None]
 
@@ -67,9 +67,9 @@ def _as_a_new_process() -> Iterator[None]:
     users.breaker.close()
     lasting.forget()
     yield
-    pulse.stop()
+    heartbeat_thread.stop()
     writer.close()
-    waker.stop()
+    notifier.stop()
 
 
 @pytest.fixture(autouse=True)

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from django.db import connection
 
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 
 
 @dataclass
@@ -45,5 +45,5 @@ def forked(work: Callable[[], object]) -> Iterator[Forked]:
 
 def live_as(kind: str) -> None:
     """Do nothing but tell the rollout that a process of this kind lives."""
-    pulse.start(kind)
+    heartbeat_thread.start(kind)
     threading.Event().wait()

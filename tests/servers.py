@@ -49,7 +49,7 @@ class FaultyServer:
         deadline = time.monotonic() + 30
         while not self.server.answers():
             if not self.child.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError(f"{self.child.name} did not start: {self.child.last_words()}")
+                raise RuntimeError(f"{self.child.name} did not start: {self.child.last_log_line()}")
             time.sleep(0.02)
 
     def pause(self) -> None:

@@ -7,11 +7,11 @@ from django.core.checks import CheckMessage, Error, register
 
 from webhooks.subscription import canonical
 
-REPEATS_COME_FOR = timedelta(days=7)
+DUPLICATES_COME_FOR = timedelta(days=7)
 
 
 @register
-def retention_outlives_repeats(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+def retention_covers_duplicates(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     """An update that was forgotten while the messenger still repeats it would be counted as a new one."""
     return [
         Error(
@@ -20,7 +20,7 @@ def retention_outlives_repeats(app_configs: Sequence[Any] | None, **kwargs: Any)
             id="webhooks.E001",
         )
         for name in ("INBOX_EVENT_RETENTION", "INBOX_DEAD_LETTER_RETENTION")
-        if getattr(settings, name) < REPEATS_COME_FOR
+        if getattr(settings, name) < DUPLICATES_COME_FOR
     ]
 
 

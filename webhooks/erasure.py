@@ -28,7 +28,7 @@ def erase(person: Person, **_: Any) -> None:
     theirs: list[int] = []
     dead: list[int] = []
     for update in InboxUpdate.objects.filter(pk__in=_candidates(person)).iterator(chunk_size=200):
-        if not _tells_of(update, person):
+        if not _mentions(update, person):
             continue
         if update.state == State.PENDING and _sender(update) not in ("", person.user_id):
             # Somebody else's, whose own name is still to be taken from it.
@@ -48,7 +48,7 @@ def _candidates(person: Person) -> list[int]:
         return [pk for (pk,) in cursor.fetchall()]
 
 
-def _tells_of(update: InboxUpdate, person: Person) -> bool:
+def _mentions(update: InboxUpdate, person: Person) -> bool:
     """Tell whether the person is in it, rather than another number of the same digits; what is no JSON is not kept."""
     body = bytes(update.body or b"")
     if update.user_id == person.user_id or any(phone.lstrip("+").encode() in body for phone in person.phones):

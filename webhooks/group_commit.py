@@ -15,7 +15,7 @@ from collections.abc import Sequence
 import psycopg
 
 from webhooks.inbox import Arrival, BoundedConnection, connect, store
-from webhooks.notify import waker
+from webhooks.notify import notifier
 
 DEADLINE_SECONDS = 2.6
 STATEMENT_TIMEOUT = "2400ms"
@@ -99,7 +99,7 @@ class Writer:
                 if ticket is not leader:
                     ticket.opened.release()
         if is_committed:
-            waker.announce()
+            notifier.announce()
 
     def _hand_over(self) -> None:
         with self._lock:

@@ -20,7 +20,7 @@ from webhooks import metrics
 if TYPE_CHECKING:
     from psycopg.pq.abc import PGresult
 
-REPEAT_WINDOW = timedelta(minutes=10)
+DUPLICATE_WINDOW = timedelta(minutes=10)
 
 
 class Arrival(NamedTuple):
@@ -99,7 +99,7 @@ def _store_few(rows: int) -> bytes:
 
 _RECENT = "SELECT dedup_key FROM webhook_inbox WHERE dedup_key = ANY(%b) AND received_at > %b"
 _BODIES = "SELECT dedup_key, body FROM webhook_inbox WHERE dedup_key = ANY(%b)"
-_COUNT_REPEATS = """
+_COUNT_DUPLICATES = """
 INSERT INTO webhook_repeats (dedup_key, update_type, is_conflict, received_at)
 SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 """
@@ -147,7 +147,7 @@ def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
     unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
     stored = _insert(conn, list(unique.values())) if unique else set()
     if len(stored) < len(arrivals):
-        _count_repeats(conn, [arrival for arrival in arrivals if not _is_first(arrival, stored)])
+        _count_duplicates(conn, [arrival for arrival in arrivals if not _is_first(arrival, stored)])
 
 
 def _is_first(arrival: Arrival, stored: set[bytes]) -> bool:
@@ -163,12 +163,12 @@ def _without_recent(conn: psycopg.Connection, arrivals: Sequence[Arrival]) -> li
     earlier = {arrival.earlier_key: arrival.received_at for arrival in arrivals if arrival.earlier_key}
     if not earlier:
         return list(arrivals)
-    since = max(earlier.values()) - REPEAT_WINDOW
+    since = max(earlier.values()) - DUPLICATE_WINDOW
     recent = {key for (key,) in conn.cursor(binary=True).execute(_RECENT, [list(earlier), since])}
     return [arrival for arrival in arrivals if arrival.earlier_key not in recent]
 
 
-def _count_repeats(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None:
+def _count_duplicates(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None:
     metrics.count_arrivals([repeat.update_type for repeat in repeats], "duplicate")
     keys = [repeat.dedup_key for repeat in repeats]
     first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
@@ -179,7 +179,7 @@ def _count_repeats(conn: psycopg.Connection, repeats: Sequence[Arrival]) -> None
         conflicts,
         [repeat.received_at for repeat in repeats],
     )
-    conn.cursor(binary=True).execute(_COUNT_REPEATS, columns)
+    conn.cursor(binary=True).execute(_COUNT_DUPLICATES, columns)
 
 
 def _differs(first: bytes | None, later: bytes) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter as Tally
+from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 
 from prometheus_client import Counter, Histogram
@@ -26,7 +26,7 @@ _STATUSES = {State.DONE: "success", State.SKIPPED: "skipped", State.QUARANTINED:
 
 def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
     """Count a batch that was committed at this moment, in seconds since the epoch."""
-    for (update_type, state), number in Tally((update.update_type, update.state) for update in updates).items():
+    for (update_type, state), number in Counts((update.update_type, update.state) for update in updates).items():
         events.labels(update_type, _STATUSES[State(state)]).inc(number)
     for update in updates:
         durations.observe((update.processing_ms or 0.0) / 1000)
@@ -35,5 +35,5 @@ def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
 
 def count_arrivals(types: Iterable[str], status: str) -> None:
     """Count updates that end on arrival: ``failed`` when they are quarantined, ``duplicate`` when they were known."""
-    for update_type, number in Tally(types).items():
+    for update_type, number in Counts(types).items():
         events.labels(update_type, status).inc(number)

@@ -154,16 +154,16 @@ class InboxUpdate(models.Model):
         ]
 
     def __str__(self) -> str:
-        return f"{self.pk}: {self.told_type}"
+        return f"{self.pk}: {self.display_type}"
 
     @property
-    def told_type(self) -> str:
+    def display_type(self) -> str:
         return type_for_people(self.update_type)
 
     @property
-    def told_reason(self) -> str:
+    def display_reason(self) -> str:
         """Return the reason in the reader's language; it is kept in English, of a dead letter as the error's class."""
-        return str(failures.told(self.reason)) if self.reason else ""
+        return str(failures.message_for(self.reason)) if self.reason else ""
 
 
 class Repeat(models.Model):
@@ -180,10 +180,10 @@ class Repeat(models.Model):
         verbose_name_plural = _("repeated deliveries")
 
     def __str__(self) -> str:
-        return f"{self.told_type} {self.received_at:%F %T}"
+        return f"{self.display_type} {self.received_at:%F %T}"
 
     @property
-    def told_type(self) -> str:
+    def display_type(self) -> str:
         return type_for_people(self.update_type)
 
 

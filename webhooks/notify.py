@@ -22,7 +22,7 @@ _RECONNECT_SECONDS = 1.0
 logger = logging.getLogger(__name__)
 
 
-class Waker:
+class Notifier:
     """Announces arrivals from a background thread, many at once where they come quickly."""
 
     def __init__(self) -> None:
@@ -66,7 +66,7 @@ class Waker:
             time.sleep(_PAUSE_SECONDS)
 
 
-waker = Waker()
+notifier = Notifier()
 
 
 class Listener:

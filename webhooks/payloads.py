@@ -17,12 +17,12 @@ from typing import Any, NoReturn
 from django.utils.translation import gettext_noop as _
 
 from profiles import names
-from profiles.merge import Claim, Sighting
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import PhoneLink
 from profiles.user_ids import user_id_of
 from webhooks import contacts
 from webhooks.bot_commands import name_given_in
-from webhooks.inbox import REPEAT_WINDOW
+from webhooks.inbox import DUPLICATE_WINDOW
 from webhooks.models import OTHER
 
 LARGEST_ENVELOPE = 100
@@ -32,7 +32,7 @@ Json = dict[str, Any]
 
 
 class MalformedUpdate(ValueError):
-    """The body is no update; its text says why, in English (InboxUpdate.told_reason), without quoting the body."""
+    """The body is no update; its text says why, in English (InboxUpdate.display_reason), without quoting the body."""
 
 
 # Bodies
@@ -101,17 +101,17 @@ def type_of(update: Json) -> str:
     return given if isinstance(given, str) and given in _PEOPLE else OTHER
 
 
-def repeat_keys(update: Json, body: bytes, received_at: datetime) -> tuple[bytes, bytes | None]:
+def duplicate_keys(update: Json, body: bytes, received_at: datetime) -> tuple[bytes, bytes | None]:
     """Return 32 bytes that are equal for two deliveries of one update; there is no update id.
 
     Where a part of the key is absent the body is the key, within a window of ten minutes; the second value is then the
     key that it had in the window before, else None.
     """
     kind = type_of(update)
-    parts = _REPEAT_PARTS.get(kind, _event_parts)(update)
+    parts = _DUPLICATE_PARTS.get(kind, _event_parts)(update)
     name = _text(update.get("update_type")) if kind == OTHER else kind
     if name is None or any(part is None for part in parts):
-        window = int(received_at.timestamp() // REPEAT_WINDOW.total_seconds())
+        window = int(received_at.timestamp() // DUPLICATE_WINDOW.total_seconds())
         return _body_key(body, window), _body_key(body, window - 1)
     text = "\0".join([name, *map(str, parts)])
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest(), None
@@ -148,7 +148,7 @@ def _event_parts(update: Json) -> list[object]:
     return [_integer(update.get("chat_id")), _integer(person), _integer(update.get("timestamp"))]
 
 
-_REPEAT_PARTS: dict[str, Callable[[Json], list[object]]] = {
+_DUPLICATE_PARTS: dict[str, Callable[[Json], list[object]]] = {
     "message_created": lambda update: [_mid(update)],
     "comment_created": lambda update: [_mid(update)],
     "message_edited": lambda update: [_mid(update), _integer(update.get("timestamp"))],
@@ -209,7 +209,7 @@ class Reading:
     """What an update means to us: whom it is from (``""`` when nobody), what it says of them, and their own phone."""
 
     user_id: str
-    sighting: Sighting | None = None
+    profile_update: ProfileUpdate | None = None
     phone_link: PhoneLink | None = None
 
 
@@ -226,8 +226,10 @@ def read(update: Json, received_at: datetime) -> Reading:
         raise MalformedUpdate(_("the user’s id is none of MAX")) from None
     if user.get("is_bot") is True:
         return Reading(user_id)
-    sighting = _sighting(user_id, user, update, received_at)
-    return Reading(user_id, sighting if sighting.says_something else None, _phone_link(user_id, update, received_at))
+    profile_update = _profile_update(user_id, user, update, received_at)
+    return Reading(
+        user_id, profile_update if profile_update.says_something else None, _phone_link(user_id, update, received_at)
+    )
 
 
 def _bare_user_id(update: Json) -> str:
@@ -237,20 +239,20 @@ def _bare_user_id(update: Json) -> str:
         return ""
 
 
-def _sighting(user_id: str, user: Json, update: Json, received_at: datetime) -> Sighting:
+def _profile_update(user_id: str, user: Json, update: Json, received_at: datetime) -> ProfileUpdate:
     said_at = moment_of(update, received_at)
     first_name = _cleaned(user.get("first_name"))
     derived_name = _cleaned(user.get("name"))
     last_name = "" if user.get("last_name") == "" else _cleaned(user.get("last_name"))
     own_name = name_given_in(_dialog_text(update))
-    return Sighting(
+    return ProfileUpdate(
         user_id,
         received_at,
-        first_name=Claim(True, said_at, first_name)
+        first_name=TimestampedValue(True, said_at, first_name)
         if first_name
-        else (Claim(False, said_at, derived_name) if derived_name else None),
-        last_name=None if last_name is None else Claim(True, said_at, last_name),
-        user_provided_name=Claim(True, said_at, own_name) if own_name else None,
+        else (TimestampedValue(False, said_at, derived_name) if derived_name else None),
+        last_name=None if last_name is None else TimestampedValue(True, said_at, last_name),
+        user_provided_name=TimestampedValue(True, said_at, own_name) if own_name else None,
     )
 
 

@@ -18,7 +18,7 @@ from django.utils import timezone
 
 from config.lib import logs
 from profiles import cache
-from profiles.merge import Sighting
+from profiles.merge import ProfileUpdate
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import is_collecting, is_processing
 from webhooks import metrics, payloads
@@ -63,15 +63,15 @@ class Batch:
     def __init__(self, limit: int = BATCH) -> None:
         self.limit = limit
         self.updates: list[InboxUpdate] = []
-        self.extracted: list[tuple[InboxUpdate, Sighting]] = []
+        self.extracted: list[tuple[InboxUpdate, ProfileUpdate]] = []
 
     def process(self) -> None:
         """Work the batch off, and tell what was extracted once it is committed."""
         with transaction.atomic():
             self._work_off()
         metrics.count(self.updates, time.time())
-        for update, sighting in self.extracted:
-            logger.info("profile extracted", extra=_extracted(update, sighting))
+        for update, profile_update in self.extracted:
+            logger.info("profile extracted", extra=_extracted(update, profile_update))
 
     def _work_off(self) -> None:
         started = time.perf_counter()
@@ -96,13 +96,13 @@ class Batch:
     def _collect(self) -> None:
         readings = [(update, interpret(update)) for update in self.updates]
         links = [reading.phone_link for _, reading in readings if reading.phone_link]
-        self.extracted = [(update, reading.sighting) for update, reading in readings if reading.sighting]
-        sightings = [sighting for _, sighting in self.extracted]
-        PhoneLink.objects.absorb(links)
-        changed = Profile.objects.absorb(sightings)
+        self.extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
+        profile_updates = [profile_update for _, profile_update in self.extracted]
+        PhoneLink.objects.merge(links)
+        changed = Profile.objects.merge(profile_updates)
         changed_ids = {profile.user_id for profile in changed}
         for update, reading in readings:
-            update.has_changed_profile = reading.sighting is not None and reading.user_id in changed_ids
+            update.has_changed_profile = reading.profile_update is not None and reading.user_id in changed_ids
         cache.write_through(changed)
 
 
@@ -114,7 +114,7 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
         update.state, update.reason = State.QUARANTINED, str(error)
         return payloads.Reading("")
     update.state, update.reason, update.user_id = State.DONE, "", reading.user_id
-    update.has_names = reading.sighting is not None
+    update.has_names = reading.profile_update is not None
     return reading
 
 
@@ -143,14 +143,14 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         )
 
 
-def _extracted(update: InboxUpdate, sighting: Sighting) -> dict[str, Any]:
+def _extracted(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str, Any]:
     return {
         "component": "webhook_handler",
         "event": "profile_extracted",
-        "user_id": sighting.user_id,
-        "has_first_name": sighting.first_name is not None,
-        "has_last_name": bool(sighting.last_name and sighting.last_name.value),
-        "source": "user_input" if sighting.user_provided_name else "webhook",
+        "user_id": profile_update.user_id,
+        "has_first_name": profile_update.first_name is not None,
+        "has_last_name": bool(profile_update.last_name and profile_update.last_name.value),
+        "source": "user_input" if profile_update.user_provided_name else "webhook",
         "processing_time_ms": round(update.processing_ms or 0, 3),
         "request_id": update.request_id,
     }

@@ -144,5 +144,5 @@ def arrivals_in(body: bytes, received_at: datetime, delivery: str = "") -> list[
 
 
 def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, delivery: str, reason: str = "") -> Arrival:
-    key, earlier_key = payloads.repeat_keys(update, body, received_at)
+    key, earlier_key = payloads.duplicate_keys(update, body, received_at)
     return Arrival(key, earlier_key, body, payloads.type_of(update), reason, received_at, delivery)

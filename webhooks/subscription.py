@@ -15,7 +15,7 @@ from django.utils import translation
 from django.utils.http import is_same_domain
 from django.utils.translation import gettext_noop as _
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from profiles.max_api import client
 from profiles.max_api.client import MaxError, printable
 from webhooks.receiver import PATHS
@@ -39,11 +39,11 @@ class Subscription(NamedTuple):
     update_types: frozenset[str]
 
 
-class Finding(NamedTuple):
+class Problem(NamedTuple):
     """What is wrong with the subscriptions: the event to log, and a line for people."""
 
     event: str
-    sentence: Sentence
+    sentence: Message
 
     @property
     def message(self) -> str:
@@ -89,23 +89,23 @@ def _is_stale(subscription: Subscription, url: str, hosts: Collection[str]) -> b
     return is_ours and not _is(subscription, url)
 
 
-def findings_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Finding]:
+def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
     """Compare what MAX lists with the one subscription that should be there."""
     findings = []
     wanted = [subscription for subscription in existing if _is(subscription, url)]
     if not wanted:
-        findings.append(Finding("subscription_lost", Sentence("MAX sends no updates to %(url)s", {"url": url})))
+        findings.append(Problem("subscription_lost", Message("MAX sends no updates to %(url)s", {"url": url})))
     for subscription in wanted:
         missing = set(UPDATE_TYPES) - subscription.update_types if subscription.update_types else ()
         if missing:
-            why = Sentence("MAX does not send %(types)s", {"types": ", ".join(sorted(missing))})
-            findings.append(Finding("subscription_incomplete", why))
+            why = Message("MAX does not send %(types)s", {"types": ", ".join(sorted(missing))})
+            findings.append(Problem("subscription_incomplete", why))
     if len(wanted) > 1:
         words = {"url": url, "times": len(wanted)}
-        why = Sentence("MAX sends every update %(times)d times to %(url)s", words)
-        findings.append(Finding("subscription_doubled", why))
+        why = Message("MAX sends every update %(times)d times to %(url)s", words)
+        findings.append(Problem("subscription_doubled", why))
     findings += [
-        Finding("subscription_stale", Sentence("MAX sends every update to %(url)s too", {"url": subscription.url}))
+        Problem("subscription_stale", Message("MAX sends every update to %(url)s too", {"url": subscription.url}))
         for subscription in stale_in(existing, url, hosts)
     ]
     return findings
@@ -115,11 +115,11 @@ def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str])
     return [subscription for subscription in existing if _is_stale(subscription, url, hosts)]
 
 
-def subscription_findings() -> list[Finding]:
+def subscription_problems() -> list[Problem]:
     """Ask MAX and compare with WEBHOOK_PUBLIC_URL; nothing is wrong where none is configured."""
     if not settings.WEBHOOK_PUBLIC_URL or not settings.MAX_BOT_TOKEN:
         return []
-    return findings_in(subscriptions(), canonical(settings.WEBHOOK_PUBLIC_URL), our_hosts())
+    return problems_in(subscriptions(), canonical(settings.WEBHOOK_PUBLIC_URL), our_hosts())
 
 
 def subscriptions() -> list[Subscription]:

@@ -22,9 +22,9 @@ def prune_inbox() -> None:
 )  # fmt: skip
 def check_subscription() -> None:
     """Log what is wrong with our subscription at MAX, and subscribe again where that is allowed."""
-    findings = subscription.subscription_findings()
-    for finding in findings:
-        logger.error("MAX subscription differs", extra={"event": finding.event, "finding": finding.message})
+    findings = subscription.subscription_problems()
+    for result in findings:
+        logger.error("MAX subscription differs", extra={"event": result.event, "result": result.message})
     if findings and settings.WEBHOOK_AUTO_RESUBSCRIBE:
         url = subscription.canonical(settings.WEBHOOK_PUBLIC_URL)
         stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())

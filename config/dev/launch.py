@@ -129,7 +129,7 @@ class Launch:
         return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in argvs.items()]
 
 
-def tell_commands(launch: Launch, urls: Mapping[str, str]) -> None:
+def write_service_files(launch: Launch, urls: Mapping[str, str]) -> None:
     """Write down for commands beside us where the services are, where we answer ourselves, and in which mode."""
     services = launch.data_dir / "services.env"
     services.touch(mode=0o600)

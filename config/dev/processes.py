@@ -75,7 +75,7 @@ class Child:
         code = self.process.returncode if self.process else None
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
-    def last_words(self) -> str:
+    def last_log_line(self) -> str:
         """Return the last line of the log that is not indented, as the rest of a message is, or an empty string."""
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))

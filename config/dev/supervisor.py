@@ -17,7 +17,7 @@ from types import FrameType
 from typing import IO, Any
 
 from config.dev.embedded import Unavailable, socket_path
-from config.dev.launch import SERVICES, Launch, StartError, tell_commands
+from config.dev.launch import SERVICES, Launch, StartError, write_service_files
 from config.dev.processes import Child, die_with_parent, marked, outlast, postgres_of, stop, until
 from config.dev.terminal import Terminal, say, show_ready
 
@@ -115,7 +115,7 @@ class Supervisor:
             self.wait_until(server.answers, _SERVER_TAKES, [server.child])
             urls[name] = server.url
         urls.setdefault("CELERY_BROKER_URL", urls["REDIS_URL"])
-        tell_commands(self.launch, urls)
+        write_service_files(self.launch, urls)
         return urls
 
     def prepare(self, env: dict[str, str]) -> dict[str, Any]:
@@ -147,7 +147,7 @@ class Supervisor:
 
         if not until(lambda: is_true() or bool(dead()), patience, self.wait) or dead():
             late = (dead() or needed)[0]
-            raise StartError(f"{late.name} did not start: {late.last_words()} (see {late.log})")
+            raise StartError(f"{late.name} did not start: {late.last_log_line()} (see {late.log})")
 
     def watch(self) -> None:
         while True:
@@ -207,7 +207,7 @@ class Supervisor:
 
 def _message(child: Child) -> str:
     # A traceback ends with the dotted class of the error; the message says enough without it.
-    words = child.last_words()
+    words = child.last_log_line()
     name, colon, message = words.partition(": ")
     return message if colon and "." in name and " " not in name else f"{child.name} failed: {words}"
 

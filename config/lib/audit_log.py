@@ -15,48 +15,48 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
-from config.lib.messages import Sentence, readable, to_columns
+from config.lib.messages import Message, readable, to_columns
 
-_SAID = "said"
+_MESSAGE_KEY = "said"
 _LENGTH = 200
-_DEED = "%(deed)s: %(reason)s"
+_ACTION_WITH_REASON = "%(deed)s: %(reason)s"
 
 
-def deed(title: Promise, reason: str = "") -> Sentence:
+def action_message(title: Promise, reason: str = "") -> Message:
     """Return the sentence of something done for a reason, which stays in its operator's words."""
     with translation.override(None):
-        name = Sentence(str(title))
-    return Sentence(_DEED, {"deed": name, "reason": reason}) if reason else name
+        name = Message(str(title))
+    return Message(_ACTION_WITH_REASON, {"deed": name, "reason": reason}) if reason else name
 
 
-def record(request: HttpRequest, said: Sentence, about: Model | type[Model] | None = None) -> None:
+def record(request: HttpRequest, message: Message, about: Model | type[Model] | None = None) -> None:
     """Leave a row about an object, by its number alone, a table or neither; the release before reads the text."""
-    text, kept = to_columns(said, _LENGTH)
+    text, kept = to_columns(message, _LENGTH)
     LogEntry.objects.create(
         user_id=int(request.user.pk or 0),
         content_type=ContentType.objects.get_for_model(about) if about else None,
         object_id=about.pk if isinstance(about, Model) else None,
         object_repr=text,
         action_flag=CHANGE,
-        change_message=json.dumps([{"changed": {"fields": [text]}, _SAID: kept}], ensure_ascii=False),
+        change_message=json.dumps([{"changed": {"fields": [text]}, _MESSAGE_KEY: kept}], ensure_ascii=False),
     )
 
 
-def sentence_of(row: LogEntry) -> Sentence | None:
+def message_of(row: LogEntry) -> Message | None:
     """Return what was recorded as a sentence; None for rows that are Django's own, or of a release before."""
-    if f'"{_SAID}"' not in row.change_message:
+    if f'"{_MESSAGE_KEY}"' not in row.change_message:
         return None
     try:
-        return readable(json.loads(row.change_message)[0][_SAID])
+        return readable(json.loads(row.change_message)[0][_MESSAGE_KEY])
     except (ValueError, LookupError, TypeError):
         # Somebody's own words, which happen to hold ours.
         return None
 
 
-def change_told(row: LogEntry) -> str:
+def display_change(row: LogEntry) -> str:
     """Return what a row tells, in the reader's language: Django keeps the English labels of the fields of a form."""
-    if said := sentence_of(row):
-        return str(said)
+    if message := message_of(row):
+        return str(message)
     try:
         changes = json.loads(row.change_message)
         for change in changes:
@@ -83,7 +83,7 @@ def _label(field: str, row: LogEntry) -> str:
     return found if translated == field and found != lower else translated
 
 
-class ToldAdmin(ModelAdmin):
+class AuditedAdmin(ModelAdmin):
     """Shows in an object's history what was recorded of it, in the reader's language."""
 
     def history_view(
@@ -94,11 +94,11 @@ class ToldAdmin(ModelAdmin):
             rows = response.context_data["action_list"]
             rows.object_list = list(rows.object_list)
             for row in rows.object_list:
-                row.change_message = change_told(row)
+                row.change_message = display_change(row)
         return response
 
 
-class LoggedByCode(ToldAdmin):
+class LoggedByCode(AuditedAdmin):
     """Has Django's log keep a row's code, and no words in the language of whoever changed it."""
 
     def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:

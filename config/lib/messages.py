@@ -10,11 +10,11 @@ from typing import Any, TypeAlias
 from django.conf import settings
 from django.utils import formats, translation
 
-Kept: TypeAlias = dict[str, Any]
+StoredMessage: TypeAlias = dict[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
-class Sentence:
+class Message:
     """A text of the catalogue (``make messages`` finds it by this name); ``str()`` is in the language that is active.
 
     A word is a string, a number, another sentence, or a list of sentences, which are read one after the other. A number
@@ -27,16 +27,16 @@ class Sentence:
     def __str__(self) -> str:
         return translation.gettext(self.msgid) % {name: _read(word) for name, word in self.words.items()}
 
-    def as_json(self) -> Kept:
+    def as_json(self) -> StoredMessage:
         return {"msgid": self.msgid, "words": {name: _kept(word) for name, word in self.words.items()}}
 
     @classmethod
-    def from_json(cls, kept: Kept) -> Sentence:
+    def from_json(cls, kept: StoredMessage) -> Message:
         return cls(kept["msgid"], {name: _found(word) for name, word in kept["words"].items()})
 
 
 # An operator's own words are a string, in whatever language.
-Said: TypeAlias = Sentence | str
+Text: TypeAlias = Message | str
 
 # What reading one raises that another release kept: a word that its text asks for is missing, or of another kind.
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
@@ -45,19 +45,19 @@ _LIST = "%(sentences)s"
 _FRACTION = re.compile(r"([+-]?\d+)\.(\d+)(\s?%)?")
 
 
-def listed(sentences: Iterable[Sentence]) -> Sentence:
+def listed(sentences: Iterable[Message]) -> Message:
     """Return a sentence that is nothing but others; each is read once."""
-    return Sentence(_LIST, {"sentences": list(sentences)})
+    return Message(_LIST, {"sentences": list(sentences)})
 
 
-def to_columns(said: Said, limit: int) -> tuple[str, Kept | None]:
+def to_columns(text: Text, limit: int) -> tuple[str, StoredMessage | None]:
     """Return what the column of text keeps, for searches and for the release before, and the column beside it."""
     with translation.override(settings.LANGUAGE_CODE):
-        text = str(said).strip()[:limit]
-    return text, {**said.as_json(), "text": text} if isinstance(said, Sentence) else None
+        shown = str(text).strip()[:limit]
+    return shown, {**text.as_json(), "text": shown} if isinstance(text, Message) else None
 
 
-def from_columns(text: str, kept: Kept | None) -> Said:
+def from_columns(text: str, kept: StoredMessage | None) -> Text:
     """Return what is kept; the text where there is no sentence, that of an earlier text, or one that cannot be read.
 
     The release before writes texts, and leaves the column beside them as it was.
@@ -66,10 +66,10 @@ def from_columns(text: str, kept: Kept | None) -> Said:
     return (readable(kept) or text) if is_of_text else text
 
 
-def readable(kept: Any) -> Sentence | None:
+def readable(kept: Any) -> Message | None:
     """Return a sentence that ``str()`` can read in the language that is active; None for one that another code kept."""
     try:
-        sentence = Sentence.from_json(kept)
+        sentence = Message.from_json(kept)
         str(sentence)
     except UNREADABLE:
         return None
@@ -91,10 +91,10 @@ def _read(word: Any) -> Any:
 def _kept(word: Any) -> Any:
     if isinstance(word, list):
         return [one.as_json() for one in word]
-    return word.as_json() if isinstance(word, Sentence) else word
+    return word.as_json() if isinstance(word, Message) else word
 
 
 def _found(word: Any) -> Any:
     if isinstance(word, list):
-        return [Sentence.from_json(one) for one in word]
-    return Sentence.from_json(word) if isinstance(word, dict) else word
+        return [Message.from_json(one) for one in word]
+    return Message.from_json(word) if isinstance(word, dict) else word

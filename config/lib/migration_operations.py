@@ -21,7 +21,7 @@ def _nothing() -> None:
     pass
 
 
-class Patiently(Operation):
+class RetryOnLock(Operation):
     """Run operations that need a table's lock in one transaction, again and again until the lock is to be had.
 
     For migrations with ``atomic = False``. After half a minute the OperationalError is the operator's: something holds

@@ -16,7 +16,7 @@ from django_prometheus.db.backends.postgresql import base
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
-class PatientConnection(psycopg.Connection):
+class DeadlineConnection(psycopg.Connection):
     """A connection that waits for the server up to the deadline of the block that uses it."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
@@ -27,7 +27,7 @@ class PatientConnection(psycopg.Connection):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
-    Database = SimpleNamespace(**vars(psycopg) | {"connect": PatientConnection.connect})
+    Database = SimpleNamespace(**vars(psycopg) | {"connect": DeadlineConnection.connect})
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if _is_over():
@@ -36,7 +36,7 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 
 @contextmanager
-def patience(seconds: float) -> Iterator[None]:
+def statement_deadline(seconds: float) -> Iterator[None]:
     """Bound all waiting for PostgreSQL in this block: what takes longer raises OperationalError.
 
     Only making a new connection may take longer, up to its own two seconds. A statement that was given up leaves its

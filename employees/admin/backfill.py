@@ -18,9 +18,9 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.audit_log import ToldAdmin
+from config.lib.audit_log import AuditedAdmin
 from employees.admin.access import admin_scope
-from employees.admin.backfill_actions import DEEDS, Deed
+from employees.admin.backfill_actions import ACTIONS, Deed
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
@@ -64,7 +64,7 @@ class BatchInline(TabularInline):
 
 
 @admin.register(BackfillRun)
-class BackfillRunAdmin(ToldAdmin):
+class BackfillRunAdmin(AuditedAdmin):
     """Runs are begun by adding one; the worker does the rest, and the deeds steer it."""
 
     list_display = (
@@ -169,7 +169,7 @@ class BackfillRunAdmin(ToldAdmin):
 
     def do(self, request: HttpRequest, pk: int, deed: str) -> HttpResponse:
         run = self.get_object(request, str(pk))
-        chosen = DEEDS.get(deed)
+        chosen = ACTIONS.get(deed)
         if run is None or chosen is None:
             raise Http404
         if not self._may(request, chosen):
@@ -197,9 +197,9 @@ class BackfillRunAdmin(ToldAdmin):
         try:
             text = deed.act(run, reason)
         except DatabaseError as error:
-            messages.error(request, _("It failed again: %s") % failures.told(type(error).__name__))
+            messages.error(request, _("It failed again: %s") % failures.message_for(type(error).__name__))
             return
-        audit_log.record(request, audit_log.deed(deed.title, reason), run)
+        audit_log.record(request, audit_log.action_message(deed.title, reason), run)
         messages.success(request, text)
 
     def _may(self, request: HttpRequest, deed: Deed) -> bool:
@@ -209,7 +209,7 @@ class BackfillRunAdmin(ToldAdmin):
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         possible = {
             name: deed
-            for name, deed in DEEDS.items()
+            for name, deed in ACTIONS.items()
             if run.status in deed.statuses and self._may(request, deed) and (name != "retry" or failed)
         }
         return {

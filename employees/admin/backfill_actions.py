@@ -50,7 +50,7 @@ def _undo(run: BackfillRun, reason: str) -> str:
     return _("Backfill %d: the names are being given back.") % run.pk
 
 
-DEEDS = {
+ACTIONS = {
     "pause": Deed(
         gettext_lazy("Pause"),
         gettext_lazy("It stops before its next batch; nothing is lost, and it can be resumed."),

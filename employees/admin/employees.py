@@ -16,9 +16,9 @@ from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.lib import audit_log
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
-from employees.accounts import scope_of
+from employees.accounts import user_scope
 from employees.admin.access import EXPORT, admin_scope
 from employees.admin.forms import EmployeeForm
 from employees.admin.versions import VersionedAdmin
@@ -28,7 +28,7 @@ from employees.import_export.resources import COLUMNS, EmployeeResource, problem
 from employees.import_export.spreadsheets import Unreadable
 from employees.models import Employee
 from employees.models.directory import FEW
-from employees.naming import named_employee, refresh, rename
+from employees.naming import create_employee, refresh, rename
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
 
@@ -93,7 +93,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Return a form class a request: the form asks whose roles may be given."""
         form = super().get_form(request, obj, change, **kwargs)
-        return type(form.__name__, (form,), {"scope": scope_of(request.user)})
+        return type(form.__name__, (form,), {"scope": user_scope(request.user)})
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "phone":
@@ -135,7 +135,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
             university_id = values["university"].pk
             name = resolve(phone=values["phone"], max_id=values.pop("max_id"), university_id=university_id, **names)
-            obj.pk = named_employee(name, **values).pk
+            obj.pk = create_employee(name, **values).pk
         obj.refresh_from_db()
 
     @admin.action(description=_("Refresh names from the cache"), permissions=["change"])
@@ -147,8 +147,8 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             return
         changed = sum(map(refresh, ids))
         words = {"changed": changed, "count": len(ids)}
-        said = Sentence("Names refreshed from the cache: %(changed)d of %(count)d", words)
-        audit_log.record(request, said, Employee)
+        message = Message("Names refreshed from the cache: %(changed)d of %(count)d", words)
+        audit_log.record(request, message, Employee)
         text = ngettext("%(n)d name was refreshed", "%(n)d names were refreshed", changed) % {"n": changed}
         kept = ngettext("%(n)d stays as it is", "%(n)d stay as they are", len(ids) - changed) % {
             "n": len(ids) - changed
@@ -204,7 +204,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             return redirect("admin:employees_employee_changelist")
 
     def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_import_resource_kwargs(request, **kwargs), "scope": scope_of(request.user)}
+        return {**super().get_import_resource_kwargs(request, **kwargs), "scope": user_scope(request.user)}
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
@@ -222,9 +222,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""
         numbers = {"new": result.totals["new"], "updated": result.totals["update"]}
-        audit_log.record(request, Sentence("Import: %(new)d new, %(updated)d updated", numbers), Employee)
+        audit_log.record(request, Message("Import: %(new)d new, %(updated)d updated", numbers), Employee)
 
     def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
         data = super().get_export_data(file_format, request, queryset, **kwargs)
-        audit_log.record(request, Sentence("Export of %(count)d employees", {"count": queryset.count()}), Employee)
+        audit_log.record(request, Message("Export of %(count)d employees", {"count": queryset.count()}), Employee)
         return data

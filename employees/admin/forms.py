@@ -6,7 +6,7 @@ from django import forms
 from django.forms import model_to_dict
 from django.utils.translation import gettext_lazy as _
 
-from employees.accounts import Scope
+from employees.accounts import UserScope
 from employees.models import Employee, University
 from employees.naming import NAMES
 from employees.tax_numbers import inn_of, kpp_of
@@ -17,7 +17,7 @@ from profiles.user_ids import user_id_of
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     """An employee as the admin edits one: spelled as the API spells it. Who answers for the name follows from it."""
 
-    scope: ClassVar[Scope] = Scope(None)
+    scope: ClassVar[UserScope] = UserScope(None)
 
     class Meta:
         model = Employee

@@ -5,7 +5,7 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from config.lib.admin import ReadOnlyAdmin
-from config.lib.audit_log import ToldAdmin
+from config.lib.audit_log import AuditedAdmin
 from config.lib.pagination import BoundedPaginator
 from employees.admin.access import admin_scope
 from employees.models import JobStatus, MaxIdJob, Membership, University, UnresolvedName
@@ -19,7 +19,7 @@ _STATUS_COLOURS = {
 
 
 @admin.register(Membership)
-class MembershipAdmin(ToldAdmin):
+class MembershipAdmin(AuditedAdmin):
     list_display = ("user", "university")
     list_select_related = ("user", "university")
     autocomplete_fields = ("user", "university")

@@ -12,9 +12,9 @@ from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
 from config.lib.errors import AlreadyExists
-from employees.accounts import Scope, scope_of
+from employees.accounts import UserScope, user_scope
 from employees.models import Employee, MaxIdJob, Role, University
-from employees.naming import named_employee, rename
+from employees.naming import create_employee, rename
 from employees.tax_numbers import INN, KPP
 from profiles import phones
 from profiles.api.serializers import NameField, UserIdField, checked_text
@@ -65,7 +65,7 @@ class SeenUniversityField(serializers.PrimaryKeyRelatedField[University]):
         return super().to_internal_value(data)  # type: ignore[arg-type]
 
     def get_queryset(self) -> QuerySet[University]:
-        return scope_of(self.context["request"].user).universities()
+        return user_scope(self.context["request"].user).universities()
 
 
 class EmployeeSerializer(serializers.ModelSerializer[Employee]):
@@ -105,8 +105,8 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         read_only_fields = ("max_id_updated_at", "profile_source", "profile_last_updated")
 
     @property
-    def scope(self) -> Scope:
-        return scope_of(self.context["request"].user)
+    def scope(self) -> UserScope:
+        return user_scope(self.context["request"].user)
 
     def validate_role(self, role: str) -> str:
         if not self.scope.may_grant(role) and (self.instance is None or self.instance.role != role):
@@ -156,7 +156,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             university_id=validated_data["university"].pk,
         )
         with _unique_phone(), transaction.atomic():
-            employee = named_employee(name, **validated_data)
+            employee = create_employee(name, **validated_data)
             if answered is not None:
                 # In the same transaction: an employee without the remembered answer cannot be.
                 answered(self.to_representation(employee))

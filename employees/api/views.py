@@ -15,7 +15,7 @@ from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
 from config.lib.errors import JobRunning
 from config.lib.pagination import Pages
-from employees.accounts import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, scope_of
+from employees.accounts import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, user_scope
 from employees.api.idempotency import answered_once
 from employees.api.queries import EmployeeQuerySerializer, chosen, searched_for
 from employees.api.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
@@ -58,7 +58,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Employee]:
-        return scope_of(self.request.user).employees().select_related("university")
+        return user_scope(self.request.user).employees().select_related("university")
 
     def filter_queryset(self, queryset: Any) -> Any:
         return chosen(queryset, self.request.query_params) if self.action in ("list", "all") else queryset
@@ -106,7 +106,7 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
     pagination_class = Pages
 
     def get_queryset(self) -> QuerySet[University]:
-        return scope_of(self.request.user).universities()
+        return user_scope(self.request.user).universities()
 
 
 class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJob]):
@@ -138,8 +138,8 @@ class SeenProfileViewSet(ProfileViewSet):
 
     def profiles(self) -> ProfileQuerySet:
         user = self.request.user
-        return Profile.objects.all() if user.is_staff else scope_of(user).profiles()
+        return Profile.objects.all() if user.is_staff else user_scope(user).profiles()
 
     def may_see(self, user_id: str) -> bool:
         user = self.request.user
-        return user.is_staff or scope_of(user).sees_all or self.profiles().filter(user_id=user_id).exists()
+        return user.is_staff or user_scope(user).sees_all or self.profiles().filter(user_id=user_id).exists()

@@ -23,12 +23,12 @@ from profiles.models import ProfileSource
 from profiles.name_rule import (
     CACHE_FIRST,
     CACHE_PRIMARY,
-    Found,
     Known,
     KnownProfile,
     NameChoice,
     NoAnswer,
     Policy,
+    UserFound,
     choose_name,
 )
 from profiles.rollout.decision import STATE_QUERY, Reason, RolloutState, current_state, obstacle, remember_state
@@ -133,7 +133,7 @@ def choose(candidate: Candidate, terms: Terms) -> NameChoice | None:
         return None
     is_api = candidate.profile_source == ProfileSource.API
     # A name that the direct API gave counts as its answer, to be weighed as at a lookup that asked it.
-    answer = Found(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
+    answer = UserFound(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
     policy = terms.cache_primary if stage >= CACHE_PRIMARY and not is_api else terms.cache_first
     choice = choose_name(candidate.known, answer, policy, terms.now)
     before = (candidate.first_name, candidate.last_name, candidate.profile_source)

@@ -15,9 +15,9 @@ from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 from import_export.widgets import Widget
 
-from employees.accounts import Scope
+from employees.accounts import UserScope
 from employees.models import Employee, Role, University
-from employees.naming import NAMES, ask_later, note_source
+from employees.naming import NAMES, schedule_lookup, set_name_source
 from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
 from profiles.user_ids import user_id_of
@@ -72,7 +72,7 @@ def heading(field: Field) -> str:
     return capfirst(str(label_for_field(name, University if relation else Employee)))
 
 
-class ToldDiff(Diff):
+class DisplayDiff(Diff):
     """What a row changes, in the words of the screens: files have codes."""
 
     def __init__(self, resource: EmployeeResource, instance: Employee, new: bool) -> None:
@@ -115,7 +115,7 @@ class EmployeeResource(ModelResource):
         *,
         university: University | None = None,
         on_row: Callable[[], None] | None = None,
-        scope: Scope | None = None,
+        scope: UserScope | None = None,
         **kwargs: Any,
     ) -> None:
         """``scope`` is whose roles may be given; without one a command reads the file, and may give any."""
@@ -125,7 +125,7 @@ class EmployeeResource(ModelResource):
         self.scope = scope
 
     def get_diff_class(self) -> type[Diff]:
-        return ToldDiff
+        return DisplayDiff
 
     def get_diff_headers(self) -> list[str]:
         return [heading(field) for field in self.get_import_fields()]
@@ -146,7 +146,7 @@ class EmployeeResource(ModelResource):
         super().import_instance(instance, row, **kwargs)
         if instance.role != before["role"] and self.scope and not self.scope.may_grant(instance.role):
             raise ValueError(_("only a superadmin makes curators"))
-        note_source(instance, is_named=any(getattr(instance, name) != before[name] for name in NAMES))
+        set_name_source(instance, is_named=any(getattr(instance, name) != before[name] for name in NAMES))
         if instance.max_id != before["max_id"]:
             instance.max_id_updated_at = timezone.now()
         self._place(instance, row)
@@ -163,7 +163,7 @@ class EmployeeResource(ModelResource):
             raise ValueError(_("a new employee needs an INN or the name of a university"))
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        ask_later(instance)
+        schedule_lookup(instance)
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         if self.on_row is not None:

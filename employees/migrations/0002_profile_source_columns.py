@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from config.lib.migration_operations import Call, Patiently
+from config.lib.migration_operations import Call, RetryOnLock
 from employees import name_source_archive
 
 
@@ -9,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("employees", "0001_universities_and_employees")]
 
     operations = [
-        Patiently(
+        RetryOnLock(
             migrations.SeparateDatabaseAndState(
                 database_operations=[
                     Call(

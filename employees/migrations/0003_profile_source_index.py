@@ -1,6 +1,6 @@
 from django.db import migrations, models
 
-from config.lib.migration_operations import BuildIndex, Call, Patiently
+from config.lib.migration_operations import BuildIndex, Call, RetryOnLock
 from employees import name_source_archive, name_source_csv
 
 
@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     operations = [
         # Remove both with the next release: they restore what earlier releases archived to a file.
-        Patiently(Call(forwards=name_source_csv.drop_log)),
+        RetryOnLock(Call(forwards=name_source_csv.drop_log)),
         Call(forwards=name_source_csv.restore),
         BuildIndex("employee", models.Index(fields=["profile_source"], name="idx_employees_profile_source")),
         Call(backwards=name_source_archive.refuse_unless_idle),

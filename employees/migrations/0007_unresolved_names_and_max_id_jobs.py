@@ -3,7 +3,7 @@ import django.utils.timezone
 from django.conf import settings
 from django.db import migrations, models
 
-from config.lib.migration_operations import Patiently
+from config.lib.migration_operations import RetryOnLock
 
 
 class Migration(migrations.Migration):
@@ -13,9 +13,9 @@ class Migration(migrations.Migration):
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
-    # Patiently: a foreign key locks the table it points at while it is made.
+    # RetryOnLock: a foreign key locks the table it points at while it is made.
     operations = [
-        Patiently(
+        RetryOnLock(
             migrations.CreateModel(
                 name="UnresolvedName",
                 fields=[

@@ -1,7 +1,7 @@
 from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
-from config.lib.migration_operations import Patiently
+from config.lib.migration_operations import RetryOnLock
 from employees.models.directory import CANONICAL_MAX_ID, CANONICAL_PHONE
 
 
@@ -11,7 +11,7 @@ class Migration(migrations.Migration):
 
     # Rows from before are looked at by the next migration, which holds up nobody.
     operations = [
-        Patiently(
+        RetryOnLock(
             AddConstraintNotValid(
                 "employee", models.CheckConstraint(condition=CANONICAL_PHONE, name="employees_phone_canonical")
             ),

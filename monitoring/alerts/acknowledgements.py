@@ -12,33 +12,33 @@ from django.utils.translation import gettext as _
 from monitoring.alerts.models import Alert
 
 
-class AnswerRefused(Exception):
+class AcknowledgementRefused(Exception):
     """The answer makes no sense; the text says why, for people."""
 
 
 def acknowledge(alert: Alert, user: AbstractBaseUser) -> None:
     """Note who takes care of an open alert; the first one stays."""
     if not alert.is_open:
-        raise AnswerRefused(_("The alert is resolved: there is nothing to acknowledge"))
+        raise AcknowledgementRefused(_("The alert is resolved: there is nothing to acknowledge"))
     unanswered = Alert.objects.filter(pk=alert.pk, acknowledged_at=None)
     count = unanswered.update(acknowledged_by=user, acknowledged_at=timezone.now())
     alert.refresh_from_db()
     if not count:
-        raise AnswerRefused(_("The alert is acknowledged already"))
+        raise AcknowledgementRefused(_("The alert is acknowledged already"))
 
 
 def mute(alert: Alert, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
     """Deliver nothing of this kind and key until a moment, also if it resolves and fires again meanwhile."""
     if until <= timezone.now():
-        raise AnswerRefused(_("An alert is muted until a moment that is to come"))
+        raise AcknowledgementRefused(_("An alert is muted until a moment that is to come"))
     if not reason.strip():
-        raise AnswerRefused(_("Say why it is muted"))
+        raise AcknowledgementRefused(_("Say why it is muted"))
     _set_mute(alert, muted_by=user, muted_until=until, mute_reason=reason.strip()[:500])
 
 
 def unmute(alert: Alert) -> None:
     if not alert.is_muted:
-        raise AnswerRefused(_("The alert is not muted"))
+        raise AcknowledgementRefused(_("The alert is not muted"))
     _set_mute(alert, muted_by=None, muted_until=None, mute_reason="")
 
 

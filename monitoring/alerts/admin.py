@@ -20,12 +20,12 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
 from config.lib.admin import ReadOnlyAdmin
-from config.lib.audit_log import ToldAdmin
+from config.lib.audit_log import AuditedAdmin
 from employees.admin import admin_scope
 from monitoring.alerts import acknowledgements
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
-from monitoring.dashboard.access import of_everybody
+from monitoring.dashboard.access import requires_global_scope
 
 HOURS = [
     (1, gettext_lazy("1 hour")),
@@ -96,7 +96,7 @@ ANSWERS: dict[str, tuple[Any, type[forms.Form], Answer]] = {
 
 
 @admin.register(Alert)
-class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
+class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_display = (
         "shown_severity",
         "told",
@@ -114,7 +114,7 @@ class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
     change_form_template = "admin/alert.html"
 
     def get_urls(self) -> list[Any]:
-        answer = self.admin_site.admin_view(of_everybody(self.answer, _OF_SYSTEM))
+        answer = self.admin_site.admin_view(requires_global_scope(self.answer, _OF_SYSTEM))
         return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
@@ -157,10 +157,10 @@ class AlertAdmin(ToldAdmin, ReadOnlyAdmin):
     def _act(self, request: HttpRequest, alert: Alert, title: Any, cleaned: dict[str, Any], act: Answer) -> None:
         try:
             text = act(alert, request, cleaned)
-        except acknowledgements.AnswerRefused as refusal:
+        except acknowledgements.AcknowledgementRefused as refusal:
             messages.error(request, str(refusal))
             return
-        audit_log.record(request, audit_log.deed(title, cleaned.get("reason", "")), alert)
+        audit_log.record(request, audit_log.action_message(title, cleaned.get("reason", "")), alert)
         messages.success(request, text)
 
     def _possible(self, alert: Alert) -> list[str]:

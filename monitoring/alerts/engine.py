@@ -17,7 +17,7 @@ from monitoring.alerts import outbox
 from monitoring.alerts.freshness import LAST_CHECK
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert, Delivery, Sample
-from monitoring.alerts.rules import CHECKS, Found
+from monitoring.alerts.rules import CHECKS, Detected
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level
 from profiles.rollout.decision import is_monitored
@@ -46,14 +46,14 @@ def check_alerts() -> list[str]:
         for kind, check in CHECKS.items():
             reading = readings[check.indicator]
             if reading.level != Level.ERROR:
-                lines += _settle(kind, check.found_in(reading))
+                lines += _resolve_or_fire(kind, check.detect(reading))
         Alert.objects.filter(resolved_at__lt=timezone.now() - KEPT).delete()
         Sample.objects.create(name=LAST_CHECK, value=len(CHECKS))
         Sample.objects.filter(at__lt=timezone.now() - FLAPS_COUNT_FOR).delete()
     return lines
 
 
-def _settle(kind: Kind, found: Found | None) -> list[str]:
+def _resolve_or_fire(kind: Kind, found: Detected | None) -> list[str]:
     gone = Alert.objects.open().filter(kind=kind)
     if found:
         gone = gone.exclude(key=found.key)
@@ -61,7 +61,7 @@ def _settle(kind: Kind, found: Found | None) -> list[str]:
     return lines + (_fire(kind, found) if found else [])
 
 
-def _fire(kind: Kind, found: Found) -> list[str]:
+def _fire(kind: Kind, found: Detected) -> list[str]:
     now = timezone.now()
     alert = Alert.objects.open().filter(kind=kind, key=found.key).first()
     is_new = alert is None

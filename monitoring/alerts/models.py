@@ -9,7 +9,7 @@ from django.db.models import F, Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from config.lib.messages import UNREADABLE, Sentence
+from config.lib.messages import UNREADABLE, Message
 from monitoring.alerts.kinds import TEXTS, Kind, Severity
 
 RECENT = timedelta(days=30)
@@ -105,15 +105,15 @@ class Alert(models.Model):
         return str(self.sentence)
 
     @property
-    def sentence(self) -> Sentence:
+    def sentence(self) -> Message:
         """Return the message; as it was stored when another release chose its words."""
         words = dict(self.words)
         try:
-            sentences = {name: Sentence.from_json(kept) for name, kept in words.pop(SENTENCES, {}).items()}
-            sentence = Sentence(TEXTS[Kind(self.kind)], words | sentences)
+            sentences = {name: Message.from_json(kept) for name, kept in words.pop(SENTENCES, {}).items()}
+            sentence = Message(TEXTS[Kind(self.kind)], words | sentences)
             str(sentence)
         except UNREADABLE:
-            return Sentence(self.message.replace("%", "%%"))
+            return Message(self.message.replace("%", "%%"))
         return sentence
 
     def as_json(self) -> dict[str, Any]:

@@ -17,7 +17,7 @@ _LONGEST_WORD = 500
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Detected:
     """``data`` are the documented fields of the kind, rates from 0 to 1; ``words`` fill in the kind's sentence."""
 
     severity: Severity
@@ -36,13 +36,13 @@ class Check:
     level: Level = Level.WARNING
     key: str = ""
 
-    def found_in(self, reading: IndicatorReading) -> Found | None:
+    def detect(self, reading: IndicatorReading) -> Detected | None:
         if not reading.is_broken or (self.level == Level.CRITICAL and reading.level != Level.CRITICAL):
             return None
         severity = Severity.CRITICAL if reading.level == Level.CRITICAL else Severity.WARNING
         known = {"current_rate": round(reading.value or 0, 4), "threshold": reading.warning_limit} | reading.data
         key = str(known[self.key]) if self.key else ""
-        return Found(severity, self.words(reading), {name: known[name] for name in self.fields}, key)
+        return Detected(severity, self.words(reading), {name: known[name] for name in self.fields}, key)
 
 
 def _shown(rate: float | None) -> str:
@@ -64,10 +64,10 @@ def _number(value: float) -> str:
 
 def _error(reading: IndicatorReading) -> Words:
     error = reading.data["last_error"]
-    return {"error": error, SENTENCES: {"error": failures.told(error).as_json()}}
+    return {"error": error, SENTENCES: {"error": failures.message_for(error).as_json()}}
 
 
-def _findings(reading: IndicatorReading) -> Words:
+def _problems(reading: IndicatorReading) -> Words:
     return {"found": "; ".join(reading.data["findings"]), SENTENCES: {"found": reading.message}}
 
 
@@ -90,13 +90,13 @@ CHECKS: dict[Kind, Check] = {
     ),
     Kind.DEAD_LETTERS: Check("dead_letters", _named(count="dead_letters"), ("dead_letters", "total_dead_letters")),
     Kind.WEBHOOK_SILENT: Check(
-        "updates_silence",
+        "seconds_since_update",
         _named(hours="silent_hours", limit="threshold_hours"),
         ("silent_hours", "threshold_hours"),
         Level.CRITICAL,
     ),
-    Kind.SUBSCRIPTION_LOST: Check("subscription_lost", _findings, ("findings",)),
-    Kind.SUBSCRIPTION_WRONG: Check("subscription_wrong", _findings, ("findings",)),
+    Kind.SUBSCRIPTION_LOST: Check("subscription_lost", _problems, ("findings",)),
+    Kind.SUBSCRIPTION_WRONG: Check("subscription_wrong", _problems, ("findings",)),
     Kind.SECRET_FAILURES: Check(
         "secret_failures",
         _named(count="failed_requests", accepted="accepted_events"),

@@ -18,7 +18,7 @@ from config.lib.errors import JobRunning
 from monitoring import lasting
 from monitoring.api import access
 from monitoring.api.serializers import RolloutSerializer
-from monitoring.api.views import PatientView
+from monitoring.api.views import DeadlineView
 from monitoring.dashboard.access import FORCE, OPERATE, STOP
 from monitoring.rollout_control import rollback
 from monitoring.rollout_control.rollback import NotVerified
@@ -48,7 +48,7 @@ class ChangeSerializer(serializers.Serializer[Any]):
     force = serializers.BooleanField(source="is_forced", required=False, default=False)
 
 
-class OutcomeSerializer(serializers.Serializer[Any]):
+class ChangeResultSerializer(serializers.Serializer[Any]):
     revision = serializers.IntegerField()
     is_change = serializers.BooleanField()
     is_dry_run = serializers.BooleanField()
@@ -56,7 +56,7 @@ class OutcomeSerializer(serializers.Serializer[Any]):
     verification = serializers.ListField(child=serializers.CharField(), required=False)
 
 
-class RolloutView(PatientView):
+class RolloutView(DeadlineView):
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
         return Response(lasting.told("rollout", reports.rollout, RolloutSerializer))
@@ -78,7 +78,7 @@ class RolloutChangeView(APIView):
     permission_classes = [MaySteer]
     action = Action.SET
 
-    @extend_schema(request=ChangeSerializer, responses=OutcomeSerializer)
+    @extend_schema(request=ChangeSerializer, responses=ChangeResultSerializer)
     def post(self, request: Request) -> Response:
         asked = ChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
@@ -105,4 +105,4 @@ class RolloutChangeView(APIView):
                 answer["verification"] = list(rollback.verify("emergency"))
             except NotVerified as doubt:
                 answer["verification"] = [f"not proven: {doubt}"]
-        return Response(OutcomeSerializer(answer).data)
+        return Response(ChangeResultSerializer(answer).data)

@@ -14,7 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib import errors
-from config.postgres.base import patience
+from config.postgres.base import statement_deadline
 from monitoring import lasting
 from monitoring.api import access
 from monitoring.api.metrics import exposition
@@ -39,7 +39,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     """Ready while PostgreSQL answers; without Redis the system works on, degraded."""
     has_cache = cache.health()["redis_connected"]
     try:
-        with patience(lasting.PATIENCE_SECONDS), connection.cursor() as cursor:
+        with statement_deadline(lasting.PATIENCE_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
         told = {"status": "unavailable", "database": False, "cache": has_cache}
@@ -54,11 +54,11 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
         return errors.refusal(401, _("the monitoring token is missing or wrong"))
     # Prometheus gives up after ten seconds, and would lose what Redis and the processes say along with PostgreSQL's.
-    with patience(lasting.PATIENCE_SECONDS):
+    with statement_deadline(lasting.PATIENCE_SECONDS):
         return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
-class PatientView(APIView):
+class DeadlineView(APIView):
     # For those who may monitor, who are told in time that PostgreSQL does not answer.
     authentication_classes = access.READING_AUTHENTICATION
     permission_classes = [access.MayMonitor]
@@ -69,11 +69,11 @@ class PatientView(APIView):
             super().perform_authentication(request)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        with patience(lasting.patience_left()):
+        with statement_deadline(lasting.patience_left()):
             return super().dispatch(request, *args, **kwargs)
 
 
-class ReportView(PatientView):
+class ReportView(DeadlineView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not is_monitored():

@@ -80,15 +80,15 @@ def _name(row: LogEntry) -> str:
 
 def _log(row: LogEntry) -> Entry:
     """Tell in the reader's language what was recorded as a sentence, and what Django's log keeps a code of."""
-    said = audit_log.sentence_of(row)
+    message = audit_log.message_of(row)
     # The type's own text names its app too.
     kind = str(row.content_type.name) if row.content_type else ""  # type: ignore[attr-defined]
-    if said:
-        about = f"{kind} {row.object_id}" if row.object_id else str(said)
-        reason = str(said) if row.object_id else ""
+    if message:
+        about = f"{kind} {row.object_id}" if row.object_id else str(message)
+        reason = str(message) if row.object_id else ""
         return Entry(row.action_time, str(row.user), "admin", about, reason, row.get_admin_url() or "")
     what = f"{kind}: {_name(row)}" if row.object_id else row.object_repr
-    reason = _("Deleted") if row.is_deletion() else audit_log.change_told(row)
+    reason = _("Deleted") if row.is_deletion() else audit_log.display_change(row)
     return Entry(row.action_time, str(row.user), "admin", what, reason if reason != what else "")
 
 

@@ -20,17 +20,17 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from config.lib.audit_log import LoggedByCode, ToldAdmin
+from config.lib.audit_log import AuditedAdmin, LoggedByCode
 from employees.admin import admin_scope
 from employees.history.models import EmployeeVersion, UniversityVersion
 from employees.models import BackfillRun, MaxIdJob
 from monitoring.dashboard import presenters
-from monitoring.dashboard.access import of_everybody
+from monitoring.dashboard.access import requires_global_scope
 from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.models import PhoneLink, Profile
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change, Plan
-from webhooks.admin.inbox import InboxUpdateAdmin, RawLookAdmin, RepeatAdmin, ReplayAdmin
+from webhooks.admin.inbox import DuplicateDeliveryAdmin, InboxUpdateAdmin, RawLookAdmin, ReplayAdmin
 from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
 
 admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, RawLook, Repeat, Replay])
@@ -103,7 +103,7 @@ _TRACES: list[tuple[QuerySet[Any], str, str]] = [
 
 
 @admin.register(User)
-class PeopleAdmin(WithoutJoins, ToldAdmin, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class PeopleAdmin(WithoutJoins, AuditedAdmin, UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -152,41 +152,41 @@ class ScopedProfileAdmin(ProfileAdmin):
         return profiles.filter(pk__in=scope.profiles().values("pk")) if scope else profiles
 
 
-class OfEverybody(ModelAdmin):
+class RequiresGlobalScope(ModelAdmin):
     """Pages for those who look after the whole system: the university of an update or a MAX id is not known."""
 
     def get_urls(self) -> list[Any]:
         urls: list[Any] = super().get_urls()
         for url in urls:
-            url.callback = of_everybody(url.callback)
+            url.callback = requires_global_scope(url.callback)
         return urls
 
 
 @admin.register(InboxUpdate)
-class WholeInboxAdmin(OfEverybody, InboxUpdateAdmin):
+class WholeInboxAdmin(RequiresGlobalScope, InboxUpdateAdmin):
     pass
 
 
 @admin.register(Repeat)
-class WholeRepeatAdmin(OfEverybody, RepeatAdmin):
+class WholeDuplicateDeliveryAdmin(RequiresGlobalScope, DuplicateDeliveryAdmin):
     pass
 
 
 @admin.register(Replay)
-class WholeReplayAdmin(OfEverybody, ReplayAdmin):
+class WholeReplayAdmin(RequiresGlobalScope, ReplayAdmin):
     pass
 
 
 @admin.register(RawLook)
-class WholeRawLookAdmin(OfEverybody, RawLookAdmin):
+class WholeRawLookAdmin(RequiresGlobalScope, RawLookAdmin):
     pass
 
 
 @admin.register(PhoneLink)
-class WholePhoneLinkAdmin(OfEverybody, PhoneLinkAdmin):
+class WholePhoneLinkAdmin(RequiresGlobalScope, PhoneLinkAdmin):
     pass
 
 
 @admin.register(Erasure)
-class WholeErasureAdmin(OfEverybody, ErasureAdmin):
+class WholeErasureAdmin(RequiresGlobalScope, ErasureAdmin):
     pass

@@ -49,7 +49,7 @@ def screen(permission: str) -> Callable[[View], View]:
     return wrap
 
 
-def of_everybody(view: View, why: Promise = OF_PEOPLE) -> View:
+def requires_global_scope(view: View, why: Promise = OF_PEOPLE) -> View:
     """Refuse a page about all universities to whoever looks after one, and say why."""
 
     @wraps(view)

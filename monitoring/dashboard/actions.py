@@ -17,8 +17,8 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import Sentence, number
-from employees.accounts import Scope as Limits
+from config.lib.messages import Message, number
+from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard.access import OPERATE, page, screen
@@ -71,7 +71,7 @@ class RehearsalForm(forms.Form):
         University.objects.order_by("name"), label=T("University"), empty_label=T("Choose a university")
     )
 
-    def limit(self, limits: Limits) -> None:
+    def limit(self, limits: UserScope) -> None:
         self.fields["university"].queryset = limits.universities().order_by("name")  # type: ignore[attr-defined]
 
 
@@ -110,7 +110,7 @@ class Deed:
     act: Callable[[HttpRequest, dict[str, Any]], str]
 
 
-DEEDS = {
+ACTIONS = {
     "plan": Deed(
         T("Plan a step"),
         T("The gates are asked again when it is due; it is dropped if anything else changes the rollout before."),
@@ -137,7 +137,7 @@ DEEDS = {
 
 @screen(OPERATE)
 def deed(request: HttpRequest, name: str) -> HttpResponse:
-    chosen = DEEDS[name]
+    chosen = ACTIONS[name]
     form = chosen.form(request.POST or None)
     limits = admin_scope(request)
     if limits and isinstance(form, RehearsalForm):
@@ -159,7 +159,7 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel by POST alone; who comes by a link, as after a log-in, sees the steps and their buttons."""
     if request.method != "POST":
         return HttpResponseRedirect(reverse("screens:rollout"))
-    reason = request.POST.get("reason", "").strip() or Sentence("Cancelled without a reason")
+    reason = request.POST.get("reason", "").strip() or Message("Cancelled without a reason")
     try:
         changes.apply(request_of(request, Action.CANCEL, plan=pk, reason=reason))
         messages.success(request, _("The planned step is cancelled."))

@@ -9,14 +9,14 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
 from monitoring.audit.audit_log import SOURCES, entries
-from monitoring.dashboard.access import of_everybody, page, screen
+from monitoring.dashboard.access import page, requires_global_scope, screen
 
 SEE_AUDIT = "monitoring.view_audit"
 PAGE = 50
 
 
 @screen(SEE_AUDIT)
-@of_everybody
+@requires_global_scope
 def trail(request: HttpRequest) -> HttpResponse:
     """All that was recorded, of all who did something; older entries by their moment, so that no page gets slower."""
     kind, by = request.GET.get("kind", ""), request.GET.get("by", "").replace("\0", "").strip()[:150]

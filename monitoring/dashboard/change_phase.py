@@ -22,7 +22,7 @@ from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, Rollout
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rollout_settings import Controls, Outcome
+from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 PEOPLE_SHOWN = 10
@@ -42,7 +42,7 @@ def request_of(request: HttpRequest, action: Action, **what: Any) -> ChangeReque
     )
 
 
-def preview_of(action: Action, **what: Any) -> Outcome:
+def preview_of(action: Action, **what: Any) -> ChangeResult:
     """Return what a change would do now, before anybody gave a reason."""
     return changes.preview(ChangeRequest.of(action, Source.ADMIN, by="preview", reason=_("preview"), **what))
 
@@ -59,7 +59,7 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
             refusal = str(refused)
     rollout = Rollout.current()
     title = _("Phase %(n)d · %(title)s") % {"n": phase, "title": TITLES[phase - 1]}
-    current = number(rules.shown(Controls.read(rollout).percents[name]))
+    current = number(rules.shown(RolloutSettings.read(rollout).percents[name]))
     context = {"phase": phase, "current": current, "wanted": wanted, "told": number(wanted), "steps": _steps(phase)}
     return page(
         request, "step.html", title, refusal=refusal, rollout=rollout, may=may(request), **_given(request), **context

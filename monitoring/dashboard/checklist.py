@@ -39,10 +39,10 @@ def _sign(request: HttpRequest) -> None:
 
 
 @screen(SEE_ROLLOUT)
-def standings(request: HttpRequest) -> HttpResponse:
+def checklist_status(request: HttpRequest) -> HttpResponse:
     """Show how every item stands; the page asks for it once it is shown."""
     readings = rounds.latest()
-    found = checklist.standings(readings)
+    found = checklist.checklist_status(readings)
     sections = [(section, list(group)) for section, group in groupby(found, key=lambda one: one.item.section)]
     done = sum(standing.is_done for standing in found)
     context = {"sections": sections, "done": done, "total": len(found), "measured": readings}

@@ -13,9 +13,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from employees.models import University
-from monitoring.dashboard.access import SEE_COMPARISONS, of_everybody, page, screen
+from monitoring.dashboard.access import SEE_COMPARISONS, page, requires_global_scope, screen
 from monitoring.stats import comparison_stats
-from monitoring.stats.comparison_stats import Tally
+from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.models import Comparison, ComparisonOutcome, Pattern
 
 ROWS_SHOWN = 25
@@ -54,19 +54,19 @@ class Choice(forms.Form):
 
 
 @screen(SEE_COMPARISONS)
-@of_everybody
+@requires_global_scope
 def explorer(request: HttpRequest) -> HttpResponse:
     choice = Choice(request.GET or {"days": "7"})
     rows = choice.rows()
-    tally = comparison_stats.tally(rows)
+    stats = comparison_stats.stats_of(rows)
     ages = comparison_stats.by_age(rows)
     outcome = choice.cleaned_data.get("outcome") if choice.is_valid() else ""
     context: dict[str, Any] = {
         "choice": choice,
-        "tally": told(tally),
-        "outcomes": _outcomes(tally),
+        "tally": percentages(stats),
+        "outcomes": _outcomes(stats),
         "universities": _universities(rows),
-        "ages": [(None if math.isinf(edge) else edge, told(seen)) for edge, seen in ages.items()],
+        "ages": [(None if math.isinf(edge) else edge, percentages(seen)) for edge, seen in ages.items()],
         "ttl": comparison_stats.recommended_ttl(ages),
         "patterns": [(_PATTERNS.get(name, name), n) for name, n in comparison_stats.conflict_patterns(rows).items()],
         "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
@@ -74,25 +74,25 @@ def explorer(request: HttpRequest) -> HttpResponse:
     return page(request, "comparisons.html", _("Comparisons"), **context)
 
 
-def told(tally: Tally) -> dict[str, Any]:
+def percentages(stats: ComparisonStats) -> dict[str, Any]:
     """Return agreement with its bounds, coverage and errors, 0 to 100: always together."""
-    shares = {"agreement": tally.agreement, "coverage": tally.coverage, "errors": tally.errors}
-    lower, upper = (100 * bound for bound in tally.agreement_bounds)
+    shares = {"agreement": stats.agreement, "coverage": stats.coverage, "errors": stats.errors}
+    lower, upper = (100 * bound for bound in stats.agreement_bounds)
     percents = {name: None if share is None else 100 * share for name, share in shares.items()}
-    return {"n": tally.n, "total": tally.total, "lower": lower, "upper": upper, **percents}
+    return {"n": stats.n, "total": stats.total, "lower": lower, "upper": upper, **percents}
 
 
-def _outcomes(tally: Tally) -> list[dict[str, Any]]:
+def _outcomes(stats: ComparisonStats) -> list[dict[str, Any]]:
     return [
         {
             "value": outcome.value,
             "label": outcome.label,
             "tone": _TONES.get(outcome, "calm"),
-            "count": tally.counts.get(outcome, 0),
-            "share": 100 * tally.counts.get(outcome, 0) / tally.total if tally.total else 0.0,
+            "count": stats.counts.get(outcome, 0),
+            "share": 100 * stats.counts.get(outcome, 0) / stats.total if stats.total else 0.0,
         }
         for outcome in ComparisonOutcome
-        if tally.counts.get(outcome)
+        if stats.counts.get(outcome)
     ]
 
 
@@ -101,6 +101,6 @@ def _universities(rows: QuerySet[Comparison]) -> list[dict[str, Any]]:
     most = sorted(tallies.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
     names = dict(University.objects.filter(pk__in=[pk for pk, _tally in most if pk]).values_list("pk", "name"))
     return [
-        {"id": pk, "name": names.get(pk, f"#{pk}") if pk else _("without a university"), **told(tally)}
-        for pk, tally in most
+        {"id": pk, "name": names.get(pk, f"#{pk}") if pk else _("without a university"), **percentages(stats)}
+        for pk, stats in most
     ]

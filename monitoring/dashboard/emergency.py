@@ -8,7 +8,7 @@ from typing import Any
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from monitoring.dashboard import presenters
 from monitoring.dashboard.access import STOP, page, screen
 from monitoring.dashboard.change_phase import preview_of, request_of
@@ -41,7 +41,7 @@ def stop(request: HttpRequest) -> HttpResponse:
 def _stopped(request: HttpRequest) -> dict[str, Any]:
     """Stop, prove it and tell how long that took."""
     if request.POST.get("word", "").strip().casefold() != confirmation().casefold():
-        raise ChangeRefused(Sentence("Type the word to confirm"))
+        raise ChangeRefused(Message("Type the word to confirm"))
     started = time.perf_counter()
     outcome = changes.apply(request_of(request, Action.EMERGENCY))
     took = time.perf_counter() - started

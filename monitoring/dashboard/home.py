@@ -27,7 +27,7 @@ from monitoring.stats.directory import figures
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 
 ALERTS_SHOWN = 3
 
@@ -72,7 +72,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def overview() -> dict[str, Any]:
     rollout = Rollout.current()
-    controls = Controls.read(rollout)
+    controls = RolloutSettings.read(rollout)
     kept = figures("sources", "sources_by_day")
     spread, readings = convergence(), rounds.latest()
     # “critical” comes before “warning” in the alphabet too.

@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
-from config.lib.messages import Sentence
-from employees.accounts import Scope
+from config.lib.messages import Message
+from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import Employee
 from monitoring.dashboard.access import LOOK_UP, page, screen
@@ -33,7 +33,7 @@ ORDERS: tuple[Promise, ...] = (
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class PersonMatch:
     """Somebody who was looked for; without a phone nothing is decided about them."""
 
     phone: str
@@ -55,21 +55,25 @@ def look_up(request: HttpRequest) -> HttpResponse:
         scope = admin_scope(request)
         found = find(asked, asks_api="ask_api" in request.POST, scope=scope)
         _record(request, found)
-        context |= {"found": found, "told": told(found)} if found else {"is_unknown": True, "is_limited": bool(scope)}
+        context |= (
+            {"found": found, "person_data": person_data(found)}
+            if found
+            else {"is_unknown": True, "is_limited": bool(scope)}
+        )
     return page(request, "person.html", _("Look a person up"), **context)
 
 
-def _record(request: HttpRequest, found: Found | None) -> None:
+def _record(request: HttpRequest, found: PersonMatch | None) -> None:
     """Record who was looked up by the number of the employee, which outlives an erasure and names nobody."""
     if found and found.employee:
-        audit_log.record(request, Sentence("A person was looked up"), found.employee)
+        audit_log.record(request, Message("A person was looked up"), found.employee)
     elif found and found.profile:
-        audit_log.record(request, Sentence("A person who is no employee was looked up"))
+        audit_log.record(request, Message("A person who is no employee was looked up"))
     else:
-        audit_log.record(request, Sentence("A person was looked up whom nothing is known of"))
+        audit_log.record(request, Message("A person was looked up whom nothing is known of"))
 
 
-def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> Found | None:
+def find(asked: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
     """Return who has this phone or this MAX id; None when nobody does and it is no phone, or the scope hides them.
 
     A MAX id may be that of several employees: the first whom the scope shows is told of.
@@ -85,7 +89,7 @@ def find(asked: str, *, asks_api: bool = False, scope: Scope | None = None) -> F
     known = preview.explain(phone, asks_api=asks_api) if phone else None
     max_id = known["max_id"] if known else asked
     profile = Profile.objects.filter(user_id=max_id).first() if max_id else None
-    return Found(phone, profile, employee, known) if phone or profile else None
+    return PersonMatch(phone, profile, employee, known) if phone or profile else None
 
 
 def _phone_of(max_id: str, employees: QuerySet[Employee]) -> str:
@@ -93,7 +97,7 @@ def _phone_of(max_id: str, employees: QuerySet[Employee]) -> str:
     return employee or PhoneLink.objects.filter(user_id=max_id).values_list("phone", flat=True).first() or ""
 
 
-def told(found: Found) -> dict[str, Any]:
+def person_data(found: PersonMatch) -> dict[str, Any]:
     """Say how a lookup would be decided, in words."""
     if not found.known:
         return {}

@@ -16,11 +16,11 @@ from monitoring.indicators.models import Round
 from monitoring.models import Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gate_titles import GATES
-from monitoring.rollout_control.gates.results import Finding, Judgement
+from monitoring.rollout_control.gates.results import GateResult, Judgement
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
 TITLES: tuple[Promise, ...] = (T("Infrastructure"), T("Collection"), T("Gradual transition"), T("Cache primary"))
@@ -59,7 +59,7 @@ class Condition:
     limit: str = ""
 
     @classmethod
-    def of(cls, found: Finding) -> Condition:
+    def of(cls, found: GateResult) -> Condition:
         condition = cls(str(GATES[found.gate]), str(found.verdict.label), TONES[found.verdict], found.message)
         if found.value is None or found.unit == "bool":
             return condition
@@ -107,14 +107,14 @@ class Phase:
         return [condition for condition in self.conditions if condition.tone != "good"]
 
 
-def phases(controls: Controls, readings: Round) -> list[Phase]:
+def phases(controls: RolloutSettings, readings: Round) -> list[Phase]:
     """Return the four phases; the one whose turn it is has the conditions of its next step, judged as a step is."""
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     turn = changes.turn()
     return [_phase(name, controls, flags, readings if name == turn else None) for name in PHASES]
 
 
-def _phase(name: str, controls: Controls, flags: Mapping[str, Flag], readings: Round | None) -> Phase:
+def _phase(name: str, controls: RolloutSettings, flags: Mapping[str, Flag], readings: Round | None) -> Phase:
     flag = flags.get(name)
     number, percent = rules.phase_number(name), controls.percents[name]
     status, tone = _status(name, percent, controls)
@@ -135,7 +135,7 @@ def _phase(name: str, controls: Controls, flags: Mapping[str, Flag], readings: R
     )
 
 
-def _status(name: str, percent: Decimal, controls: Controls) -> tuple[str, str]:
+def _status(name: str, percent: Decimal, controls: RolloutSettings) -> tuple[str, str]:
     if controls.is_latched:
         return _("Stopped"), "bad"
     if name in controls.everyone:

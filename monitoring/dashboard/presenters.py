@@ -18,7 +18,7 @@ from monitoring.dashboard.phases import TITLES
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import Action, Change, OnBreach
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW
-from profiles.rollout.rollout_settings import Outcome
+from profiles.rollout.rollout_settings import ChangeResult
 
 T = gettext_lazy
 SWITCHES: dict[str, Promise] = {
@@ -57,7 +57,7 @@ _KEPT: dict[str, Promise] = {
 _TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
 
 
-def outcome(result: Outcome) -> list[str]:
+def outcome(result: ChangeResult) -> list[str]:
     """Return a line for each thing that changed, or would."""
     if not result.is_change:
         return [_("Nothing to change")]

@@ -14,20 +14,20 @@ from django.template.response import TemplateResponse
 from django.utils.translation import gettext as _
 from waffle.models import Switch
 
-from employees.accounts import Scope as Limits
+from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import charts, presenters
 from monitoring.dashboard.access import SEE_ROLLOUT, may, page, screen
 from monitoring.dashboard.phases import phases
 from monitoring.indicators import rounds
-from monitoring.stats.comparison_stats import Tally
+from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.directory import figure
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Change, Plan, PlanState, Rollout, Scope
 from profiles.rollout.phases import PHASES, SWITCHES
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 
 CHANGES_SHOWN = 8
 _DAY = TruncDate("at", tzinfo=UTC)
@@ -56,7 +56,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def standing() -> dict[str, Any]:
     rollout = Rollout.current()
-    controls, readings = Controls.read(rollout), rounds.latest()
+    controls, readings = RolloutSettings.read(rollout), rounds.latest()
     switches = {switch.name: switch for switch in Switch.objects.filter(name__in=SWITCHES)}
     return {
         "rollout": rollout,
@@ -68,7 +68,7 @@ def standing() -> dict[str, Any]:
     }
 
 
-def scopes(limits: Limits | None) -> list[Scope]:
+def scopes(limits: UserScope | None) -> list[Scope]:
     """Return the universities' rules in force, or those of a reader's own, each with its university's name."""
     rules = Scope.objects.in_force().order_by("phase", "university_id")
     found = list(rules.filter(university_id__in=limits.universities()) if limits else rules)
@@ -78,13 +78,13 @@ def scopes(limits: Limits | None) -> list[Scope]:
     return found
 
 
-def latest(limits: Limits | None) -> list[dict[str, Any]]:
+def latest(limits: UserScope | None) -> list[dict[str, Any]]:
     """Return the latest changes, without those of other universities for who looks after one."""
     changes = Change.objects.of_universities(_ids(limits)) if limits else Change.objects.all()
     return [{"change": change, "what": presenters.change(change)} for change in changes[:CHANGES_SHOWN]]
 
 
-def _ids(limits: Limits) -> list[int]:
+def _ids(limits: UserScope) -> list[int]:
     return list(limits.universities().values_list("pk", flat=True))
 
 
@@ -139,14 +139,14 @@ def _by_day(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[tuple[fl
         if is_cache_first:
             answered[day][0] += n
             answered[day][1] += n * (source in (ProfileSource.API, ProfileSource.DEFAULT))
-    return [(*_agreement(Tally(outcomes[day])), _share(*answered[day])) for day in days]
+    return [(*_agreement(ComparisonStats(outcomes[day])), _share(*answered[day])) for day in days]
 
 
-def _agreement(tally: Tally) -> tuple[float | None, float | None, float | None]:
-    if tally.agreement is None:
+def _agreement(stats: ComparisonStats) -> tuple[float | None, float | None, float | None]:
+    if stats.agreement is None:
         return None, None, None
-    low, high = tally.agreement_bounds
-    return round(100 * low, 2), round(100 * high, 2), round(100 * tally.agreement, 2)
+    low, high = stats.agreement_bounds
+    return round(100 * low, 2), round(100 * high, 2), round(100 * stats.agreement, 2)
 
 
 def _share(whole: int, part: int) -> float | None:
@@ -161,7 +161,7 @@ def percents_by_day(changes: list[Change], phase: str, days: Sequence[str]) -> l
         if _percent_in(change.after, phase) is not None
     ]
     if not moves:
-        current = Controls.read(Rollout.current()).percents[phase]
+        current = RolloutSettings.read(Rollout.current()).percents[phase]
         return [float(current)] * len(days)
     first = moves[0][1]
     return [next((after for moved, _before, after in reversed(moves) if moved <= day), first) for day in days]

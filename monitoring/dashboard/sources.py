@@ -12,9 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from config.lib import audit_log
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from monitoring.dashboard import charts, history_charts
-from monitoring.dashboard.access import SEE, of_everybody, page, screen
+from monitoring.dashboard.access import SEE, page, requires_global_scope, screen
 from monitoring.dashboard.home import shares, source_counts
 from monitoring.stats.directory import figure, figures
 from profiles.models import ProfileSource
@@ -25,7 +25,7 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
 @screen(SEE)
-@of_everybody
+@requires_global_scope
 def distribution(request: HttpRequest) -> HttpResponse:
     kept = figures("sources", "sources_by_day", "sources_by_stage")
     rows = by_university(kept["sources"].value)
@@ -62,11 +62,11 @@ def by_stage(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
 
 
 @screen(SEE)
-@of_everybody
+@requires_global_scope
 def export(request: HttpRequest) -> HttpResponse:
     """Send the distribution by university as CSV, in UTF-8 with the mark that spreadsheets look for."""
     kept = figure("sources")
-    audit_log.record(request, Sentence("Export of the name sources"))
+    audit_log.record(request, Message("Export of the name sources"))
     response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
     response["Content-Disposition"] = f'attachment; filename="{_name(kept.at)}"'
     writer = csv.writer(response)

@@ -15,7 +15,7 @@ from django.utils import translation
 from django.utils.translation import gettext_noop
 
 from config.lib.formats import percent_of, thousands
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from monitoring.indicators import measurements
 from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Sources
 from monitoring.indicators.models import Level
@@ -84,23 +84,23 @@ class Indicator:
         is_critical = critical is not None and not _HOLDS[self.comparison](measured.value, critical)
         return Level.CRITICAL if is_critical else Level.WARNING
 
-    def sentence_of(self, measured: Measured) -> Sentence:
+    def message_of(self, measured: Measured) -> Message:
         level = self.level_of(measured)
         if measured.message is not None and level != Level.OK:
             return measured.message
-        words = {"title": self.title_sentence(), "n": thousands(measured.n or 0), **measured.words}
+        words = {"title": self.title_message(), "n": thousands(measured.n or 0), **measured.words}
         if level == Level.UNKNOWN:
-            return Sentence(self.unknown, words | {"wanted": self.least})
+            return Message(self.unknown, words | {"wanted": self.least})
         numbers = (measured.value, self.limits(measured)[0])
         words |= zip(self.words, map(self._written, numbers), strict=True)
-        return Sentence(self.good if level == Level.OK else self.bad, words)
+        return Message(self.good if level == Level.OK else self.bad, words)
 
     def _written(self, value: float | None) -> str:
         return "—" if value is None else _WRITTEN.get(self.unit, thousands)(value)
 
-    def title_sentence(self) -> Sentence:
+    def title_message(self) -> Message:
         with translation.override(None):
-            return Sentence(str(TITLES[self.name]))
+            return Message(str(TITLES[self.name]))
 
 
 def _seconds(setting: str) -> Limit:
@@ -148,7 +148,7 @@ _ALL = (
     Indicator("webhook_error_rate", measurements.webhook_error_rate, "%", "≤", _errors_allowed, _errors_allowed,
               good=T("webhook errors %(rate)s (n = %(n)s)"), bad=T("webhook errors %(rate)s > %(limit)s (n = %(n)s)"),
               unknown=T("no updates in the last day"), words=("rate", "limit")),
-    Indicator("updates_silence", measurements.updates_silence, "min", "<", SILENCE_LIMIT.total_seconds(),
+    Indicator("seconds_since_update", measurements.seconds_since_update, "min", "<", SILENCE_LIMIT.total_seconds(),
               _seconds("WEBHOOK_SILENCE_AFTER"), good=T("updates are arriving, the last one %(minutes)d min ago"),
               bad=T("no updates for %(minutes)d min"), unknown=T("no update has ever arrived")),
     Indicator("dead_letters", measurements.dead_letters, **_NONE),
@@ -178,7 +178,7 @@ _ALL = (
               bad=T("conflicts %(bound)s > %(limit)s (upper bound, n = %(n)s)"), words=("bound", "limit")),
     Indicator("universities_standing_out", measurements.universities_standing_out, **_NONE,
               good=T("no university stands out")),
-    Indicator("evidence_against", measurements.evidence_against, "bool", "≤", 0, unknown=T("no comparisons"),
+    Indicator("reason_against", measurements.reason_against, "bool", "≤", 0, unknown=T("no comparisons"),
               good=T("nothing speaks against the cache (n = %(n)s)")),
     Indicator("comparison_coverage", lambda sources: Measured(sources.compared.coverage, sources.compared.total), "%"),
     Indicator("comparison_errors", lambda sources: Measured(sources.compared.errors, sources.compared.total), "%"),

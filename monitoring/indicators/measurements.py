@@ -14,19 +14,19 @@ from django.db import connection
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
-from config.lib.messages import Sentence, listed
+from config.lib.messages import Message, listed
 from employees.assessment import unapplied
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
 from monitoring.indicators.models import IndicatorReading
 from monitoring.models import RoundTrip
 from monitoring.stats import comparison_stats, reports
-from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE, Tally
+from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE, ComparisonStats
 from monitoring.stats.process_counters import counted
 from profiles import cache, failures
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks import delivery_watchdog, subscription
 from webhooks.models import Backlog, InboxUpdate, State
 
@@ -59,7 +59,7 @@ class Measured:
     n: int | None = None
     words: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
-    message: Sentence | None = None
+    message: Message | None = None
     critical_limit: float | None = None
     is_judged: bool = True
 
@@ -94,19 +94,19 @@ class Sources:
         return reports.coverage()
 
     @cached_property
-    def by_university(self) -> dict[int | None, Tally]:
+    def by_university(self) -> dict[int | None, ComparisonStats]:
         return comparison_stats.by_university(comparison_stats.recent())
 
     @cached_property
-    def compared(self) -> Tally:
+    def compared(self) -> ComparisonStats:
         counts: Counter[str] = Counter()
-        for tally in self.by_university.values():
-            counts.update(tally.counts)
-        return Tally(dict(counts))
+        for stats in self.by_university.values():
+            counts.update(stats.counts)
+        return ComparisonStats(dict(counts))
 
     @cached_property
-    def subscription(self) -> list[subscription.Finding]:
-        return subscription.subscription_findings()
+    def subscription(self) -> list[subscription.Problem]:
+        return subscription.subscription_problems()
 
 
 # The installation
@@ -133,7 +133,7 @@ def round_trip(sources: Sources) -> Measured:
     if trip is None:
         return Measured(None)
     if trip.error:
-        return Measured(0, message=Sentence("the synthetic update failed: %(error)s", {"error": Sentence(trip.error)}))
+        return Measured(0, message=Message("the synthetic update failed: %(error)s", {"error": Message(trip.error)}))
     return Measured(1, words={"took": trip.took_ms or 0.0}, data={"took_ms": trip.took_ms})
 
 
@@ -174,7 +174,7 @@ def webhook_error_rate(sources: Sources) -> Measured:
     return Measured(failed / finished if finished else None, finished, data=data)
 
 
-def updates_silence(sources: Sources) -> Measured:
+def seconds_since_update(sources: Sources) -> Measured:
     """Return for how much working time nothing real arrived; nights and weekends neither count nor are judged."""
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
@@ -186,7 +186,7 @@ def updates_silence(sources: Sources) -> Measured:
         silent.total_seconds(),
         words={"minutes": minutes},
         data={"silent_hours": hours, "threshold_hours": limit},
-        message=None if is_judged else Sentence(_NIGHT, {"minutes": minutes}),
+        message=None if is_judged else Message(_NIGHT, {"minutes": minutes}),
         is_judged=is_judged,
     )
 
@@ -210,7 +210,7 @@ def secret_failures(sources: Sources) -> Measured:
 
 def redis_connected(sources: Sources) -> Measured:
     health = {name: sources.cache[name] for name in REDIS_FIELDS}
-    error = failures.told(health["last_error"] or "")
+    error = failures.message_for(health["last_error"] or "")
     data = health | {"error": health["last_error"]}
     return Measured(float(health["redis_connected"]), words={"error": error}, data=data)
 
@@ -286,18 +286,18 @@ def conflicts(sources: Sources) -> Measured:
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that their names are worse."""
     bad = [
-        Sentence("university %(id)d: %(why)s", {"id": university, "why": seen.evidence_against()})
+        Message("university %(id)d: %(why)s", {"id": university, "why": seen.reason_against()})
         for university, seen in sources.by_university.items()
-        if university is not None and seen.n >= UNIVERSITY_SAMPLE and seen.is_evidence_against()
+        if university is not None and seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
     ]
     return Measured(len(bad), message=listed(bad[:UNIVERSITIES_NAMED]) if bad else None)
 
 
-def evidence_against(sources: Sources) -> Measured:
+def reason_against(sources: Sources) -> Measured:
     """Return 1 where the comparisons prove the names bad; not what is not yet proven good."""
     seen = sources.compared
-    is_bad = seen.n >= UNIVERSITY_SAMPLE and seen.is_evidence_against()
-    return Measured(float(is_bad), seen.n, message=seen.evidence_against() if is_bad else None)
+    is_bad = seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
+    return Measured(float(is_bad), seen.n, message=seen.reason_against() if is_bad else None)
 
 
 # The subscription at MAX, the rollout and the backfill
@@ -311,17 +311,17 @@ def subscription_wrong(sources: Sources) -> Measured:
     return _subscription(one for one in sources.subscription if one.event != "subscription_lost")
 
 
-def _subscription(found: Iterable[subscription.Finding]) -> Measured:
+def _subscription(found: Iterable[subscription.Problem]) -> Measured:
     findings = list(found)
-    message = listed(finding.sentence for finding in findings) if findings else None
-    return Measured(len(findings), data={"findings": [finding.message for finding in findings]}, message=message)
+    message = listed(result.sentence for result in findings) if findings else None
+    return Measured(len(findings), data={"findings": [result.message for result in findings]}, message=message)
 
 
 def rollout_held(sources: Sources) -> Measured:
-    held = Controls.read(Rollout.current()).held_for
+    held = RolloutSettings.read(Rollout.current()).held_for
     if not held:
         return Measured(0)
-    message = held if isinstance(held, Sentence) else Sentence(held.replace("%", "%%"))
+    message = held if isinstance(held, Message) else Message(held.replace("%", "%%"))
     # Like the message, for other systems.
     with translation.override("en"):
         return Measured(1, message=message, data={"reason": str(held)})

@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
-from config.lib.messages import Sentence, readable
+from config.lib.messages import Message, readable
 
 # Worker rounds come every 30 seconds: four of them missing is no jitter.
 OLD = timedelta(minutes=2)
@@ -63,9 +63,9 @@ class IndicatorReading(models.Model):
         return self.level in (Level.WARNING, Level.CRITICAL)
 
     @property
-    def sentence(self) -> Sentence:
+    def sentence(self) -> Message:
         """Return the message; the name alone for a message of another release that cannot be read."""
-        return readable(self.message) or Sentence(self.name)
+        return readable(self.message) or Message(self.name)
 
 
 @dataclass(frozen=True, slots=True)

@@ -18,7 +18,7 @@ from profiles.rollout.decision import is_processing
 from webhooks import receiver
 from webhooks.delivery_watchdog import SYNTHETIC
 from webhooks.models import InboxUpdate, State
-from webhooks.payloads import repeat_keys
+from webhooks.payloads import duplicate_keys
 
 PATIENCE_SECONDS = 5.0
 # A type that MAX does not have: it names nobody, so nothing of it ends in the cache.
@@ -41,7 +41,7 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
     started = time.perf_counter()
     status = post(body, secret())
     trip = RoundTrip(at=now, error="" if status == 200 else _REFUSALS.get(status, _REFUSED))
-    key, _earlier = repeat_keys(update, body, now)
+    key, _earlier = duplicate_keys(update, body, now)
     while not trip.error and trip.took_ms is None:
         took = time.perf_counter() - started
         if InboxUpdate.objects.filter(dedup_key=key).exclude(state=State.PENDING).exists():

@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.measurements import Measured, Sources
 from monitoring.indicators.models import IndicatorReading, Level, Round
@@ -57,7 +57,7 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 
     Only the worker calls MAX, and counts what the processes of its machine counted.
     """
-    with _alone():
+    with _lock():
         if unless_fresh and (found := _fresh_enough()):
             return found
         previous = _stored()
@@ -99,8 +99,8 @@ def _reading(
             "not measured", extra={"event": "not_measured", "indicator": name, "error": type(error).__name__}
         )
         what = str(error) if isinstance(error, CacheError) else type(error).__name__
-        words = {"title": indicator.title_sentence(), "error": failures.told(what)}
-        message = Sentence("%(title)s could not be measured: %(error)s", words)
+        words = {"title": indicator.title_message(), "error": failures.message_for(what)}
+        message = Message("%(title)s could not be measured: %(error)s", words)
         return IndicatorReading(name=name, round_at=now, measured_at=now, level=Level.ERROR, message=message.as_json())
 
 
@@ -116,7 +116,7 @@ def _read(name: str, indicator: Indicator, measured: Measured, now: datetime) ->
         warning_limit=limit,
         critical_limit=critical,
         data=measured.data,
-        message=indicator.sentence_of(measured).as_json(),
+        message=indicator.message_of(measured).as_json(),
     )
 
 
@@ -148,7 +148,7 @@ def _thin_out(now: datetime) -> None:
 
 
 @contextmanager
-def _alone() -> Iterator[None]:
+def _lock() -> Iterator[None]:
     """Hold the lock of the rounds; after a while go on without it: two rounds at once cost time and harm nothing."""
     deadline = time.monotonic() + _LOCK_SECONDS
     while not (is_locked := _locked("SELECT pg_try_advisory_lock(%s)")) and time.monotonic() < deadline:

@@ -18,14 +18,14 @@ from waffle.models import Switch
 
 from config.lib.admin import ReadOnlyAdmin
 from config.lib.audit_log import LoggedByCode
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import presenters
 from monitoring.dashboard.access import FORCE
 from monitoring.models import Verdict
 from monitoring.rollout_control.gate_titles import GATES
-from monitoring.rollout_control.gates.results import Finding
+from monitoring.rollout_control.gates.results import GateResult
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
@@ -102,7 +102,7 @@ class FlagForm(ReasonedForm):
         if expected and expected != now:
             words = {"now": now, "expected": expected[:10]}
             raise ChangeRefused(
-                Sentence("Somebody else changed the flag: it is at %(now)s %%, not %(expected)s %%", words)
+                Message("Somebody else changed the flag: it is at %(now)s %%, not %(expected)s %%", words)
             )
 
 
@@ -115,7 +115,7 @@ class SwitchForm(ReasonedForm):
         return {"action": Action.SWITCH, "switch": self.instance.name, "is_on": self.cleaned_data["active"]}
 
 
-class ScopeForm(ReasonedForm):
+class UniversityRuleForm(ReasonedForm):
     university_id = forms.TypedChoiceField(
         label=_("university"),
         coerce=int,
@@ -209,8 +209,8 @@ class SwitchAdmin(SteeredAdmin):
 
 
 @admin.register(Scope)
-class ScopeAdmin(SteeredAdmin):
-    form = ScopeForm
+class UniversityRuleAdmin(SteeredAdmin):
+    form = UniversityRuleForm
     list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
     fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
 
@@ -229,7 +229,7 @@ class ScopeAdmin(SteeredAdmin):
         form.apply()
 
     def delete_model(self, request: HttpRequest, obj: Scope) -> None:
-        by, reason = request.user.get_username(), Sentence("Removed in the admin")
+        by, reason = request.user.get_username(), Message("Removed in the admin")
         changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, scope=obj, is_on=False))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
@@ -265,7 +265,7 @@ class ChangeAdmin(ReadOnlyAdmin):
     @admin.display(description=_("evidence"))
     def judged(self, change: Change) -> str:
         told = (
-            (GATES[item["gate"]], Verdict(item["verdict"]).label, Finding.stored_message(item))
+            (GATES[item["gate"]], Verdict(item["verdict"]).label, GateResult.stored_message(item))
             for item in change.evidence
         )
         return format_html_join(mark_safe("<br>"), "{}: {} — {}", told)

@@ -39,27 +39,27 @@ class Item:
 
 
 @dataclass(frozen=True, slots=True)
-class Standing:
+class ItemStatus:
     item: Item
     is_done: bool
     how: str
     expires_at: datetime | None = None
 
 
-def standings(readings: Round) -> list[Standing]:
+def checklist_status(readings: Round) -> list[ItemStatus]:
     """Return how each item stands by a round of the indicators; an expired signature is none."""
     signed = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
     return [_standing(item, signed.get(item.name), readings) for item in ITEMS]
 
 
-def _standing(item: Item, signature: Signature | None, readings: Round) -> Standing:
+def _standing(item: Item, signature: Signature | None, readings: Round) -> ItemStatus:
     if item.look:
         is_done, how = item.look(readings)
-        return Standing(item, is_done, how)
+        return ItemStatus(item, is_done, how)
     if signature is None:
-        return Standing(item, False, _("waits for a signature"))
+        return ItemStatus(item, False, _("waits for a signature"))
     words = {"by": signature.by.get_username(), "note": signature.note}
-    return Standing(item, True, _("signed by %(by)s: %(note)s") % words, signature.expires_at)
+    return ItemStatus(item, True, _("signed by %(by)s: %(note)s") % words, signature.expires_at)
 
 
 def _by(indicator: str) -> Look:
@@ -116,7 +116,7 @@ ITEMS = (
     Item("webhook_url", _WEBHOOK),
     Item("event_types", _WEBHOOK, _phase_is_on(2)),
     Item("webhook_endpoint", _WEBHOOK, _by("round_trip")),
-    Item("webhook_activity", _WEBHOOK, _by("updates_silence")),
+    Item("webhook_activity", _WEBHOOK, _by("seconds_since_update")),
     Item("profile_caching", _WEBHOOK, _profiles_are_cached),
     Item("cache_integration", _ENABLING, _phase_is_on(3)),
     Item("creation", _ENABLING, _employees_are_named),

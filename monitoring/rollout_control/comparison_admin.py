@@ -8,7 +8,7 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.admin import ReadOnlyAdmin
-from monitoring.audit.users import OfEverybody
+from monitoring.audit.users import RequiresGlobalScope
 from monitoring.models import GateCheck, RoundTrip
 from profiles.models import Comparison
 from profiles.rollout.models import Heartbeat
@@ -33,16 +33,16 @@ class GateCheckAdmin(ReadOnlyAdmin):
 
 @admin.register(RoundTrip)
 class RoundTripAdmin(ReadOnlyAdmin):
-    list_display = ("at", "took_ms", "told_error")
-    fields = ("at", "took_ms", "told_error")
-    readonly_fields: ClassVar = ["told_error"]
+    list_display = ("at", "took_ms", "display_error")
+    fields = ("at", "took_ms", "display_error")
+    readonly_fields: ClassVar = ["display_error"]
 
     @admin.display(description=_("error"))
-    def told_error(self, trip: RoundTrip) -> str:
-        return trip.told_error
+    def display_error(self, trip: RoundTrip) -> str:
+        return trip.display_error
 
 
 @admin.register(Comparison)
-class ComparisonAdmin(OfEverybody, ReadOnlyAdmin):
+class ComparisonAdmin(RequiresGlobalScope, ReadOnlyAdmin):
     list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
     list_filter = ("outcome", "pattern", "stage")

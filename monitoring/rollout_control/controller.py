@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import ngettext
 
-from config.lib.messages import Sentence, to_columns
+from config.lib.messages import Message, to_columns
 from monitoring.indicators import probe
 from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
 from monitoring.rollout_control import control, gates
@@ -21,7 +21,7 @@ from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Action, OnBreach, Rollout
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 
 CONDUCTOR = "conductor"
 KEPT = timedelta(days=30)
@@ -46,12 +46,12 @@ def look() -> list[str]:
     if deepest is None or deepest < 3:
         probe.round_trip()
     name = changes.turn()
-    current = gates.step_of(rules.phase_number(name), rules.percentage(100)).current
+    current = gates.transition_step(rules.phase_number(name), rules.percentage(100)).current
     step = rules.step_after(name, current)
     lines = []
     if step is not None:
         judgement = gates.check(rules.phase_number(name), step)
-        may_go_on = Sentence("Phase %(phase)d may go on", {"phase": judgement.step.phase})
+        may_go_on = Message("Phase %(phase)d may go on", {"phase": judgement.step.phase})
         lines.append(str(judgement.held() if judgement.failing else may_go_on))
     lines += _watch(deepest)
     for model in (GateCheck, RoundTrip, Comparison):
@@ -60,7 +60,7 @@ def look() -> list[str]:
 
 
 def _deepest() -> int | None:
-    outcome = Controls.read(Rollout.current())
+    outcome = RolloutSettings.read(Rollout.current())
     return max((rules.phase_number(name) for name, percent in outcome.percents.items() if percent), default=None)
 
 

@@ -4,7 +4,7 @@ from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from monitoring.indicators.titles import TITLES
 
 # The gates that ask no more than whether an indicator is within its limit.
@@ -17,13 +17,13 @@ INDICATOR_OF = {
     "round_trip": "round_trip",
     "inbox_lag": "inbox_lag",
     "webhook_errors": "webhook_error_rate",
-    "updates_arrive": "updates_silence",
+    "updates_arrive": "seconds_since_update",
     "few_evictions": "evictions",
     "agreement": "agreement",
     "conflicts": "conflicts",
     "universities": "universities_standing_out",
     "quality": "profile_quality",
-    "no_evidence_against": "evidence_against",
+    "no_evidence_against": "reason_against",
 }
 GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.items()} | {
     "rehearsed": _("Rehearsal of the way back"),
@@ -38,7 +38,7 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
 }
 
 
-def title_sentence(title: str | Promise) -> Sentence:
+def title_message(title: str | Promise) -> Message:
     """Return a title as a word of a sentence that is stored, and read in any language."""
     with translation.override(None):
-        return Sentence(str(title))
+        return Message(str(title))

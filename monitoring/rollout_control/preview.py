@@ -22,7 +22,7 @@ from profiles.lookup import look_up, policy_at
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, ProfileSource
-from profiles.name_rule import Answer, Found, NameChoice, NoAnswer
+from profiles.name_rule import Answer, NameChoice, NoAnswer, UserFound
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag, Scope
 
@@ -145,7 +145,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
         "university": university,
         "max_id": max_id,
         "employee": employee.profile_source if employee else None,
-        "redis": str(failures.told(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
+        "redis": str(failures.message_for(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
         "record": _displayed(CachedProfile.of(stored.record) if stored.record else None),
         "age": timezone.now() - stored.record.last_updated if stored.record else None,
         "api": by_api,
@@ -181,4 +181,4 @@ def _by_api(phone: str) -> tuple[Answer, str]:
         return NoAnswer.FAILED, str(error.message)
     if user is None:
         return NoAnswer.ABSENT, "—"
-    return Found(user.first_name, user.last_name, user.user_id), f"{user.first_name} {user.last_name}".strip()
+    return UserFound(user.first_name, user.last_name, user.user_id), f"{user.first_name} {user.last_name}".strip()

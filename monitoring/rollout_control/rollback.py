@@ -15,7 +15,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from employees.models import BackfillRun, RunStatus
 from employees.models.backfill import OPEN
 from monitoring.rollout_control.terminal import converged
@@ -140,7 +140,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Take one university out of the cache and back, timed; the success is a gate of phase 3."""
     if Scope.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         words = {"id": university_id}
-        raise ChangeRefused(Sentence("University %(id)d is kept out already: rehearse with another one", words))
+        raise ChangeRefused(Message("University %(id)d is kept out already: rehearse with another one", words))
     started = time.perf_counter()
     until = timezone.now() + REHEARSAL_LIMIT
     scope = Scope(university_id=university_id, phase=3, expires_at=until)

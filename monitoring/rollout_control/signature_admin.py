@@ -10,7 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
-from config.lib.audit_log import ToldAdmin
+from config.lib.audit_log import AuditedAdmin
 from monitoring.models import Signature
 from monitoring.rollout_control import checklist
 
@@ -24,7 +24,7 @@ class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 @admin.register(Signature)
-class SignatureAdmin(ToldAdmin):
+class SignatureAdmin(AuditedAdmin):
     """The checklist's signatures: given in one's own name, never altered; they expire by themselves."""
 
     form = SignatureForm

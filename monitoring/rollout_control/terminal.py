@@ -19,17 +19,17 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import OLD
 from monitoring.models import Verdict
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.checklist import standings
-from monitoring.rollout_control.gates.results import Judgement, Step
+from monitoring.rollout_control.checklist import checklist_status
+from monitoring.rollout_control.gates.results import Judgement, TransitionStep
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
-from monitoring.stats.comparison_stats import Tally
+from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.phones import masked
 from profiles.rollout import changes, rules
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import Change, Flag, Plan, PlanState, Rollout
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rollout_settings import Controls, Outcome
+from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 _COLOURS = {Verdict.PASS: "green", Verdict.FAIL: "red", Verdict.INCONCLUSIVE: "yellow", Verdict.ERROR: "magenta"}
@@ -51,7 +51,7 @@ def table(*columns: str, title: str | None = None) -> Table:
     return made
 
 
-def status(rollout: Rollout, controls: Controls, spread: Convergence) -> Iterable[Any]:
+def status(rollout: Rollout, controls: RolloutSettings, spread: Convergence) -> Iterable[Any]:
     phases = table("PHASE", ">PERCENT", "STATUS", ">SINCE", "MESSAGE")
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     for name in PHASES:
@@ -73,7 +73,7 @@ def status(rollout: Rollout, controls: Controls, spread: Convergence) -> Iterabl
         yield f"planned: {step} at {plan.due_at:%F %H:%M %Z} by {plan.by}{void}"
 
 
-def _condition(name: str, controls: Controls, flags: Mapping[str, Flag]) -> tuple[str, str]:
+def _condition(name: str, controls: RolloutSettings, flags: Mapping[str, Flag]) -> tuple[str, str]:
     """Return the phase's status in Flagger's words, and what holds its next step, as a step would be judged."""
     percent = controls.percents[name]
     if controls.is_latched:
@@ -92,7 +92,7 @@ def _condition(name: str, controls: Controls, flags: Mapping[str, Flag]) -> tupl
 
 
 def _judged(judged: Judgement) -> str:
-    reasons = "; ".join(dict.fromkeys(finding.message for finding in judged.failing))
+    reasons = "; ".join(dict.fromkeys(result.message for result in judged.failing))
     age = f" (as of {_ago(judged.measured_at)} ago)" if timezone.now() - judged.measured_at > OLD else ""
     return (f": held, {reasons}" if reasons else ": every gate passed") + age
 
@@ -116,7 +116,7 @@ def _ago(at: Any) -> str:
     return f"{max(seconds, 0):.0f} s"
 
 
-def outcome(result: Outcome) -> Iterable[str]:
+def outcome(result: ChangeResult) -> Iterable[str]:
     """Say what changed, or would change, in a line each."""
     if not result.is_change:
         yield f"Nothing to change (revision {result.revision})"
@@ -137,16 +137,16 @@ def judgement(judged: Judgement) -> Iterable[Any]:
     step = judged.step
     title = f"Phase {step.phase}, {rules.shown(step.current)} % → {rules.shown(step.target)} %"
     rows = table("GATE", "VERDICT", "FOUND", title=title)
-    for finding in judged.findings:
-        rows.add_row(finding.gate, f"[{_COLOURS[finding.verdict]}]{finding.verdict}[/]", finding.message)
+    for result in judged.findings:
+        rows.add_row(result.gate, f"[{_COLOURS[result.verdict]}]{result.verdict}[/]", result.message)
     yield rows
     yield str(judged.held()) if judged.failing else _passed(step)
 
 
-def _passed(step: Step) -> str:
+def _passed(step: TransitionStep) -> str:
     """Say too what no gate asks: whether a phase before comes first, and whether anything may go up now."""
     try:
-        Controls.read(Rollout.current()).moved(PHASES[step.phase - 1], step.target)
+        RolloutSettings.read(Rollout.current()).moved(PHASES[step.phase - 1], step.target)
     except ChangeRefused as refusal:
         return f"Every gate passes, but not yet: {refusal}"
     return f"Every gate passes: phase {step.phase} may go on"
@@ -176,23 +176,23 @@ def _moves(change: Change) -> Iterable[str]:
         yield "paused" if change.after.get("held_for") else "resumed"
 
 
-def _scope_said(change: Change) -> Iterable[str]:
+def _rule_lines(change: Change) -> Iterable[str]:
     rule = change.after or change.before
     how = ("let into" if rule["allowed"] else "kept out of") if change.after else "by the percentage again in"
     yield f"university {rule['university']} {how} phase {rule['phase']}"
 
 
-def _plan_said(change: Change) -> Iterable[str]:
+def _plan_lines(change: Change) -> Iterable[str]:
     plan, deed = change.after or change.before, "planned" if change.after else "cancelled"
     due_at = datetime.fromisoformat(plan["due_at"]).astimezone(UTC)
     yield f"{deed}: phase {plan['phase']} to {plan['percent']} % at {due_at:%F %H:%M %Z}"
 
 
 _SAID: dict[str, Callable[[Change], Iterable[str]]] = {
-    "scope": _scope_said,
+    "scope": _rule_lines,
     "seed": lambda _: ["seed"],
-    "plan": _plan_said,
-    "cancel": _plan_said,
+    "plan": _plan_lines,
+    "cancel": _plan_lines,
     "delete": lambda change: [f"{name} deleted" for name in change.before["percents"]],
     "rehearsal": lambda change: [
         "rehearsal: university {university} out in {out_s} s, back in {total_s} s".format(**change.after)
@@ -232,7 +232,7 @@ def _who_goes(seen: Preview) -> str:
     )
 
 
-def tallied(seen: Tally) -> str:
+def stats_line(seen: ComparisonStats) -> str:
     """Agreement, coverage and errors, always together."""
     shares = (seen.agreement, seen.coverage, seen.errors)
     agreement, coverage, errors = ("—" if share is None else percent_of(share) for share in shares)
@@ -241,15 +241,15 @@ def tallied(seen: Tally) -> str:
 
 def comparisons() -> Iterable[Any]:
     rows = comparison_stats.recent()
-    yield f"Comparisons of the last {comparison_stats.WINDOW.days} days: {tallied(comparison_stats.tally(rows))}"
-    outcomes = ", ".join(f"{name} {thousands(n)}" for name, n in sorted(comparison_stats.tally(rows).counts.items()))
+    yield f"Comparisons of the last {comparison_stats.WINDOW.days} days: {stats_line(comparison_stats.stats_of(rows))}"
+    outcomes = ", ".join(f"{name} {thousands(n)}" for name, n in sorted(comparison_stats.stats_of(rows).counts.items()))
     yield outcomes or "none yet"
     patterns = comparison_stats.conflict_patterns(rows)
     if patterns:
         yield "conflicts: " + ", ".join(f"{pattern} {n}" for pattern, n in patterns.items())
     ages = comparison_stats.by_age(rows)
     for edge, seen in ages.items():
-        yield f"  {'older' if math.isinf(edge) else f'up to {edge:g} days':<14}{tallied(seen)}"
+        yield f"  {'older' if math.isinf(edge) else f'up to {edge:g} days':<14}{stats_line(seen)}"
     ttl = comparison_stats.recommended_ttl(ages)
     yield "recommended PROFILE_TTL: " + (f"{ttl.days * 24}h" if ttl else "too little is known")
 
@@ -257,7 +257,7 @@ def comparisons() -> Iterable[Any]:
 def gates_of(phase: int | None, *, is_kept: bool) -> Iterable[Any]:
     name = rules.phase_name(phase) if phase else changes.turn()
     number = rules.phase_number(name)
-    step = rules.step_after(name, gates.step_of(number, rules.percentage(100)).current)
+    step = rules.step_after(name, gates.transition_step(number, rules.percentage(100)).current)
     if step is None:
         yield f"Phase {number} is at 100 %: there is no next step"
     else:
@@ -269,7 +269,7 @@ def gates_of(phase: int | None, *, is_kept: bool) -> Iterable[Any]:
 def checklist() -> Iterable[Any]:
     """The guide's checklist, a line an item."""
     rows = table("", "SECTION", "ITEM", "HOW IT IS KNOWN", "UNTIL")
-    for standing in standings(rounds.latest()):
+    for standing in checklist_status(rounds.latest()):
         mark = "[green]✓[/]" if standing.is_done else "[red]·[/]"
         until = f"{standing.expires_at:%F}" if standing.expires_at else ""
         rows.add_row(mark, str(standing.item.section), str(standing.item.text), standing.how, until)

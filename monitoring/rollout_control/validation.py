@@ -20,7 +20,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from employees.models import Employee, University
-from employees.naming import named_employee
+from employees.naming import create_employee
 from monitoring.indicators import probe, rounds
 from monitoring.stats import reports
 from profiles import cache, failures
@@ -28,7 +28,7 @@ from profiles.lookup import resolve
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.rollout.decision import decide, is_collecting, is_monitored, is_processing
 from webhooks.models import InboxUpdate, Repeat, State
-from webhooks.payloads import repeat_keys
+from webhooks.payloads import duplicate_keys
 
 FIRST_NAME, LAST_NAME = "Synthetic", "Validation"
 # Above every id that MAX has given so far, within int64.
@@ -48,7 +48,7 @@ class Skipped(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class CheckResult:
     """``status`` is ``ok``, ``skipped`` or ``failed``; ``message`` is for people."""
 
     step: str
@@ -67,7 +67,7 @@ class Validation:
     key: bytes = b""
     sent_at: int = 0
 
-    def run(self) -> Iterator[Outcome]:
+    def run(self) -> Iterator[CheckResult]:
         """Yield a line a step, up to the first that fails, and last what the removal left."""
         try:
             for step in self.steps:
@@ -116,13 +116,13 @@ class Validation:
         except requests.RequestException as error:
             raise Failed(
                 _("%(url)s does not answer: %(error)s")
-                % {"url": self.url, "error": failures.told(type(error).__name__)}
+                % {"url": self.url, "error": failures.message_for(type(error).__name__)}
             ) from None
 
     def webhook(self) -> str:
         now = timezone.now()
         self.sent_at = int(now.timestamp() * 1000)
-        self.key, _earlier = repeat_keys(json.loads(self.body), self.body, now)
+        self.key, _earlier = duplicate_keys(json.loads(self.body), self.body, now)
         status = self._post(self.body, probe.secret())
         if status != requests.codes.ok:
             raise Failed(_("the signed update was answered %d, not 200") % status)
@@ -169,7 +169,7 @@ class Validation:
         try:
             found = cache.read(self.user_id)
         except cache.CacheError as error:
-            raise Failed(_("Redis does not answer: %s") % failures.told(str(error))) from None
+            raise Failed(_("Redis does not answer: %s") % failures.message_for(str(error))) from None
         if found is None or found.display_name != f"{FIRST_NAME} {LAST_NAME}":
             raise Failed(_("Redis does not have the profile"))
         return _("Redis has the profile")
@@ -182,7 +182,7 @@ class Validation:
         with transaction.atomic():
             name = resolve(phone=phone, max_id=self.user_id, university_id=None)
             university = University.objects.first() or University.objects.create(name="synthetic")
-            employee = named_employee(name, phone=phone, university=university)
+            employee = create_employee(name, phone=phone, university=university)
             transaction.set_rollback(True)
         if employee.profile_source != ProfileSource.WEBHOOK or employee.first_name != FIRST_NAME:
             raise Failed(_("an employee would be named by %s, not by the webhook") % employee.profile_source)
@@ -234,7 +234,7 @@ def _phone(number: int) -> str:
     return f"+7000{number:07d}"
 
 
-def _try(step: Callable[[], str]) -> Outcome:
+def _try(step: Callable[[], str]) -> CheckResult:
     started = time.perf_counter()
     status = "ok"
     try:
@@ -244,5 +244,5 @@ def _try(step: Callable[[], str]) -> Outcome:
     except Failed as reason:
         status, message = "failed", str(reason)
     except DatabaseError as error:
-        status, message = "failed", f"PostgreSQL: {failures.told(type(error).__name__)}"
-    return Outcome(step.__name__, status, message, round(1000 * (time.perf_counter() - started), 1))
+        status, message = "failed", f"PostgreSQL: {failures.message_for(type(error).__name__)}"
+    return CheckResult(step.__name__, status, message, round(1000 * (time.perf_counter() - started), 1))

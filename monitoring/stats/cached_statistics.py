@@ -38,14 +38,14 @@ def age_seconds(at: datetime) -> float:
 
 
 @contextmanager
-def alone() -> Iterator[bool]:
+def try_lock() -> Iterator[bool]:
     """Say whether nobody else counts now: a round that takes longer than its interval is not joined by the next."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        is_alone = bool(cursor.fetchone()[0])
+        has_lock = bool(cursor.fetchone()[0])
     try:
-        yield is_alone
+        yield has_lock
     finally:
-        if is_alone:
+        if has_lock:
             with connection.cursor() as cursor:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])

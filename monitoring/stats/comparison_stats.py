@@ -14,7 +14,7 @@ from django.db.models import Avg, Case, Count, FloatField, QuerySet, Value, When
 from django.utils import timezone
 
 from config.lib.formats import percent_of, thousands
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.rollout.decision import BUCKETS
 
@@ -44,7 +44,7 @@ def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
 
 
 @dataclass(frozen=True, slots=True)
-class Tally:
+class ComparisonStats:
     """Comparisons by outcome. Agreement is never shown without coverage and errors beside it; shares are 0 to 1."""
 
     counts: dict[str, int]
@@ -87,36 +87,36 @@ class Tally:
     def _of(self, outcomes: Iterable[str]) -> int:
         return sum(self.counts.get(outcome, 0) for outcome in outcomes)
 
-    def is_evidence_against(self) -> bool:
+    def speaks_against(self) -> bool:
         """Return whether even the kinder bounds are too bad."""
         return self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
 
-    def evidence_against(self) -> Sentence:
+    def reason_against(self) -> Message:
         """Return the kinder bounds, in words."""
         words = {
             "agreement": percent_of(self.agreement_bounds[1]),
             "conflicts": percent_of(self.conflict_bounds[0]),
             "n": thousands(self.n),
         }
-        return Sentence("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)", words)
+        return Message("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)", words)
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:
     return Comparison.objects.filter(at__gt=timezone.now() - window)
 
 
-def tally(rows: QuerySet[Comparison]) -> Tally:
-    return Tally(dict(rows.order_by().values_list("outcome").annotate(n=Count("*"))))
+def stats_of(rows: QuerySet[Comparison]) -> ComparisonStats:
+    return ComparisonStats(dict(rows.order_by().values_list("outcome").annotate(n=Count("*"))))
 
 
-def by_university(rows: QuerySet[Comparison]) -> dict[int | None, Tally]:
+def by_university(rows: QuerySet[Comparison]) -> dict[int | None, ComparisonStats]:
     counts: dict[int | None, dict[str, int]] = {}
     for university, outcome, n in rows.order_by().values_list("university_id", "outcome").annotate(n=Count("*")):
         counts.setdefault(university, {})[outcome] = n
-    return {university: Tally(outcomes) for university, outcomes in counts.items()}
+    return {university: ComparisonStats(outcomes) for university, outcomes in counts.items()}
 
 
-def by_age(rows: QuerySet[Comparison]) -> dict[float, Tally]:
+def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
     """Return the tallies of names up to so many days old; a stale name counts as the outcome that it would have had."""
     edges = [When(cache_age_days__lte=edge, then=Value(float(edge))) for edge in AGES]
     aged = rows.order_by().exclude(cache_age_days=None)
@@ -125,10 +125,10 @@ def by_age(rows: QuerySet[Comparison]) -> dict[float, Tally]:
     for edge, outcome, pattern, n in aged.values_list("edge", "outcome", "pattern").annotate(n=Count("*")):
         seen = pattern if outcome == ComparisonOutcome.CACHE_STALE else outcome
         counts.setdefault(edge, Counter())[seen] += n
-    return {edge: Tally(dict(counts[edge])) for edge in sorted(counts)}
+    return {edge: ComparisonStats(dict(counts[edge])) for edge in sorted(counts)}
 
 
-def recommended_ttl(ages: dict[float, Tally]) -> timedelta | None:
+def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
     """Return the longest age up to which names agree, by the lower bound; None where too little is known."""
     longest = None
     for edge, seen in ages.items():
@@ -153,7 +153,7 @@ def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
 def replay(percent: Decimal, window: timedelta = WINDOW) -> dict[str, Any]:
     """Tell what the window would have been like with phase 3 at this percentage: who would have seen another name."""
     rows = recent(window).filter(bucket__lt=int(percent * BUCKETS / 100))
-    seen = tally(rows)
+    seen = stats_of(rows)
     return {
         "lookups": seen.total,
         "cache_answers": seen.n,

@@ -52,7 +52,7 @@ _EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees 
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Counted:
     """Rows of a count, and the moment they are true of."""
 
     rows: list[dict[str, Any]]
@@ -63,30 +63,30 @@ class Found:
         return cached_statistics.age_seconds(self.taken_at)
 
 
-def profiles() -> Found:
+def profiles() -> Counted:
     """Profiles by source: count, complete, empty, stale, guessed, and their mean age in seconds."""
     return _current("profiles", "profile_cache")
 
 
-def users() -> Found:
+def users() -> Counted:
     """Users by university, None for those who are no employees: users, named, full_named and so on."""
     return _current("users", "profile_cache", "employees")
 
 
-def employees() -> Found:
+def employees() -> Counted:
     """Employees by who named them."""
     return _current("employees", "employees")
 
 
-def to_backfill() -> Found:
+def to_backfill() -> Counted:
     """Employees that a backfill would name, by university and source now and then; as its dry run counts them."""
     return _current("to_backfill", "profile_cache", "employees")
 
 
-def cache_health() -> Found | None:
+def cache_health() -> Counted | None:
     """What the cache last said of itself to the task that asks it; None when it never did."""
     row = KeptFigure.objects.filter(name="cache").first()
-    return Found([row.value], row.at) if row else None
+    return Counted([row.value], row.at) if row else None
 
 
 def count(name: str) -> list[dict[str, Any]]:
@@ -107,14 +107,14 @@ _KINDS = (*_STATEMENTS, "to_backfill")
 _SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) AS tables (name))"
 
 
-def _current(name: str, *tables: str) -> Found:
+def _current(name: str, *tables: str) -> Counted:
     sized = KeptFigure.objects.annotate(size=RawSQL(_SIZE, [list(tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
         now = timezone.now()
-        return Found(count(name), now)
+        return Counted(count(name), now)
     row = last or cached_statistics.keep(name, partial(count, name))
-    return Found(row.value, row.at)
+    return Counted(row.value, row.at)
 
 
 def take() -> list[str]:

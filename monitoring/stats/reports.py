@@ -16,7 +16,7 @@ from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks.models import State
 
 PERIODS = {
@@ -175,7 +175,7 @@ def _redis_health() -> dict[str, Any]:
 def rollout() -> dict[str, Any]:
     """Return where the rollout stands and which processes follow it."""
     current = Rollout.current()
-    controls = Controls.read(current)
+    controls = RolloutSettings.read(current)
     return {
         "revision": current.revision,
         "percents": {name: float(controls.percents[name]) for name in PHASES},

@@ -43,7 +43,7 @@ SUCCESSFUL = (State.DONE, State.SKIPPED)
 LARGEST_REASONS = 20
 # The growth from one bucket of processing times to the next, as in the database's monitoring_bucket().
 GROWTH = 1.05
-_FOLDING = 0x666F6C64
+_ROLLING_UP = 0x666F6C64
 
 _COUNTS = """
 WITH pieces AS (
@@ -78,7 +78,7 @@ SELECT date_bin(%(slot)s::interval, at, '2001-01-01 00:00 UTC'), kind, update_ty
     sum(n)::bigint, sum(extracted)::bigint, sum(stored)::bigint, sum(ms)
 FROM pieces WHERE %(has_times)s OR kind <> 'time' GROUP BY 1, 2, 3, 4, 5 HAVING sum(n) <> 0
 """
-_FOLD = """
+_ROLL_UP = """
 WITH moved AS (DELETE FROM monitoring_trafficdelta RETURNING *),
 split AS (
     SELECT at, kind, update_type, reason, 0 AS bucket, n, extracted, stored, 0 AS ms FROM moved
@@ -250,12 +250,12 @@ def _floor(at: datetime) -> datetime:
 
 
 @transaction.atomic
-def fold() -> None:
+def roll_up() -> None:
     """Add the deltas up and forget the minutes and hours that no window reaches any more."""
     with connection.cursor() as cursor:
         # Two at once would wait for each other's rows in different orders.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_FOLDING])
-        cursor.execute(_FOLD)
+        cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLING_UP])
+        cursor.execute(_ROLL_UP)
         if not _has_filled.is_set():
             Traffic.objects.filter(span=Span.SIX_HOURS).delete()
             cursor.execute(_FILL)

@@ -104,7 +104,7 @@ def breaker(state: str) -> object:
 @register.filter
 def failure(error: str) -> str:
     """Say in words what went wrong; the class of the error beside it is for whoever reads the logs."""
-    return str(failures.told(error))
+    return str(failures.message_for(error))
 
 
 @register.filter

@@ -8,7 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from profiles import names
-from profiles.merge import Claim, Sighting
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.user_ids import user_id_of
 
 
@@ -74,9 +74,9 @@ class ProfileStatsSerializer(serializers.Serializer[Any]):
 class NameSerializer(serializers.Serializer[Any]):
     name = OwnNameField()
 
-    def sighting(self, user_id: str) -> Sighting:
+    def profile_update(self, user_id: str) -> ProfileUpdate:
         now = timezone.now()
-        return Sighting(user_id, now, user_provided_name=Claim(True, now, self.validated_data["name"]))
+        return ProfileUpdate(user_id, now, user_provided_name=TimestampedValue(True, now, self.validated_data["name"]))
 
 
 class ProfileChangeSerializer(serializers.Serializer[Any]):
@@ -84,9 +84,9 @@ class ProfileChangeSerializer(serializers.Serializer[Any]):
     max_last_name = NameField()
     user_provided_name = OwnNameField(required=False, allow_blank=True)
 
-    def sighting(self, user_id: str) -> Sighting:
+    def profile_update(self, user_id: str) -> ProfileUpdate:
         now = timezone.now()
-        return Sighting(
+        return ProfileUpdate(
             user_id,
             now,
             first_name=self._claim("max_first_name", now),
@@ -94,5 +94,5 @@ class ProfileChangeSerializer(serializers.Serializer[Any]):
             user_provided_name=self._claim("user_provided_name", now),
         )
 
-    def _claim(self, field: str, now: datetime) -> Claim | None:
-        return Claim(True, now, self.validated_data[field]) if field in self.validated_data else None
+    def _claim(self, field: str, now: datetime) -> TimestampedValue | None:
+        return TimestampedValue(True, now, self.validated_data[field]) if field in self.validated_data else None

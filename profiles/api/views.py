@@ -19,7 +19,7 @@ from profiles.api.serializers import (
 )
 from profiles.cache import CachedProfile
 from profiles.erasure import erase
-from profiles.merge import Sighting
+from profiles.merge import ProfileUpdate
 from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import serves
 
@@ -56,7 +56,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         """Set the given names; an absent field stays as it is, an empty one clears."""
         change = ProfileChangeSerializer(data=request.data)
         change.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(apply(change.sighting(checked_id(user_id)))).data)
+        return Response(ProfileSerializer(apply(change.profile_update(checked_id(user_id)))).data)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, user_id: str) -> Response:
@@ -70,7 +70,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         """Set the name that the person gave themselves; webhook updates never overwrite it."""
         given = NameSerializer(data=request.data)
         given.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(apply(given.sighting(checked_id(user_id)))).data)
+        return Response(ProfileSerializer(apply(given.profile_update(checked_id(user_id)))).data)
 
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
@@ -87,9 +87,9 @@ def checked_id(user_id: str) -> str:
 
 
 @transaction.atomic
-def apply(sighting: Sighting) -> CachedProfile:
+def apply(profile_update: ProfileUpdate) -> CachedProfile:
     """Merge a change made by hand and write it through to Redis."""
-    changed = Profile.objects.absorb([sighting])
+    changed = Profile.objects.merge([profile_update])
     cache.write_through(changed)
-    profile = changed[0] if changed else Profile.objects.filter(user_id=sighting.user_id).first()
-    return CachedProfile.of(profile) if profile else CachedProfile.unknown(sighting.user_id)
+    profile = changed[0] if changed else Profile.objects.filter(user_id=profile_update.user_id).first()
+    return CachedProfile.of(profile) if profile else CachedProfile.unknown(profile_update.user_id)

@@ -23,7 +23,7 @@ from requests import codes
 from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 
 T = TypeVar("T")
 
@@ -52,7 +52,7 @@ class MaxError(Exception):
         **words: Any,
     ) -> None:
         super().__init__(msgid)
-        self.message = Sentence(msgid, words)
+        self.message = Message(msgid, words)
         self.is_refused, self.is_timeout, self.retry_after = is_refused, is_timeout, retry_after
 
     def __str__(self) -> str:

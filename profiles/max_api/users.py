@@ -31,7 +31,7 @@ from profiles.user_ids import user_id_of
 SPACING = timedelta(seconds=1) / 29
 ABSENT_FOR = timedelta(minutes=5)
 FOUND_FOR = timedelta(minutes=1)
-_OUTCOME = DirectAnswer.Outcome
+_RESULT = DirectAnswer.Result
 
 calls = Counter("direct_api_calls", "Calls of the messenger's direct API", ["status"])
 durations = Histogram(
@@ -86,9 +86,9 @@ def lookup_once(phone: str) -> DirectUser | None:
     try:
         user = fetch_users([phone], deadline=deadline).get(phone)
     except MaxError:
-        answer.update(outcome=_OUTCOME.FAILED)
+        answer.update(outcome=_RESULT.FAILED)
         raise
-    answer.update(**{"outcome": _OUTCOME.ABSENT} if user is None else {"outcome": _OUTCOME.FOUND, **asdict(user)})
+    answer.update(**{"outcome": _RESULT.ABSENT} if user is None else {"outcome": _RESULT.FOUND, **asdict(user)})
     return user
 
 
@@ -96,11 +96,11 @@ def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
     pause = 0.01
     while True:
         answer = DirectAnswer.objects.filter(phone=phone).first()
-        if answer is None or answer.outcome == _OUTCOME.FAILED:
+        if answer is None or answer.outcome == _RESULT.FAILED:
             raise MaxError(_("another request asked MAX about this phone and got no answer"))
-        if answer.outcome == _OUTCOME.ABSENT:
+        if answer.outcome == _RESULT.ABSENT:
             return None
-        if answer.outcome == _OUTCOME.FOUND:
+        if answer.outcome == _RESULT.FOUND:
             return DirectUser(answer.user_id, answer.first_name, answer.last_name)
         if time.monotonic() + pause > deadline:
             raise MaxError(_("another request still waits for MAX's answer about this phone"), is_timeout=True)

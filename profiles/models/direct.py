@@ -9,7 +9,7 @@ from profiles import names
 class DirectAnswer(models.Model):
     """What the direct API is being asked, or said lately, about a phone; shared by all processes, kept for minutes."""
 
-    class Outcome(models.TextChoices):
+    class Result(models.TextChoices):
         ASKING = "asking", _("being asked")
         FOUND = "found", _("found")
         ABSENT = "absent", _("not in MAX")
@@ -17,7 +17,7 @@ class DirectAnswer(models.Model):
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
     asked_at = models.DateTimeField(_("asked at"))
-    outcome = models.CharField(_("outcome"), max_length=10, choices=Outcome)
+    outcome = models.CharField(_("outcome"), max_length=10, choices=Result)
     user_id = models.CharField(_("MAX id"), max_length=64, blank=True)
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, blank=True)
     last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, blank=True)

@@ -19,10 +19,10 @@ WHERE (EXCLUDED.said_at, EXCLUDED.user_id COLLATE "C") > (l.said_at, l.user_id)
 
 
 class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
-    def absorb(self, links: Iterable[PhoneLink]) -> None:
+    def merge(self, links: Iterable[PhoneLink]) -> None:
         """Keep the latest sharing of each phone."""
         latest: dict[str, PhoneLink] = {}
-        for link in sorted(Tombstone.objects.outlived(links), key=lambda link: (link.said_at, link.user_id)):
+        for link in sorted(Tombstone.objects.exclude_erased(links), key=lambda link: (link.said_at, link.user_id)):
             latest[link.phone] = link
         if latest:
             rows = [latest[phone] for phone in sorted(latest)]

@@ -11,7 +11,7 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib import sql
 from profiles import names
-from profiles.merge import Claim, Sighting, fold
+from profiles.merge import ProfileUpdate, TimestampedValue, merge_all
 from profiles.models.tombstones import Tombstone
 
 
@@ -56,7 +56,7 @@ _FIELDS = (
 )
 
 # One statement for a whole batch; a row is touched only where some claim is greater.
-_ABSORB = """
+_MERGE = """
 INSERT INTO profile_cache AS p (
     user_id, first_name, first_name_set_at, is_first_name_real, last_name, last_name_set_at,
     user_provided_name, user_provided_name_set_at, last_updated, is_cache_behind)
@@ -81,9 +81,9 @@ RETURNING {fields}
 
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
-    def absorb(self, sightings: Iterable[Sighting]) -> list[Profile]:
+    def merge(self, updates: Iterable[ProfileUpdate]) -> list[Profile]:
         """Merge sightings into the table by one statement; return the profiles that changed."""
-        people = fold(Tombstone.objects.outlived(sightings))
+        people = merge_all(Tombstone.objects.exclude_erased(updates))
         if not people:
             return []
         columns: list[list[object]] = [[person.user_id for person in people]]
@@ -93,7 +93,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         columns += _columns([person.last_name for person in people])
         columns += _columns([person.user_provided_name for person in people])
         columns.append([person.received_at for person in people])
-        return [Profile.from_db(self.db, _FIELDS, row) for row in sql.run(_ABSORB, columns)]
+        return [Profile.from_db(self.db, _FIELDS, row) for row in sql.run(_MERGE, columns)]
 
     def stats(self) -> dict[str, object]:
         by_source = dict(self.values_list("source").annotate(n=models.Count("*")))
@@ -110,7 +110,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
         return self.filter(last_updated__gt=timezone.now() - settings.PROFILE_TTL)
 
 
-def _columns(claims: list[Claim | None]) -> list[list[object]]:
+def _columns(claims: list[TimestampedValue | None]) -> list[list[object]]:
     return [
         [claim.value if claim else None for claim in claims],
         [claim.said_at if claim else None for claim in claims],

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 _LOCK = 0x70E57
 
 
-class Saying(Protocol):
+class Attributed(Protocol):
     @property
     def user_id(self) -> str: ...
 
@@ -22,7 +22,7 @@ class Saying(Protocol):
     def said_at(self) -> datetime: ...
 
 
-S = TypeVar("S", bound=Saying)
+S = TypeVar("S", bound=Attributed)
 
 
 def hash_of(user_id: str) -> str:
@@ -31,8 +31,8 @@ def hash_of(user_id: str) -> str:
 
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):
     @transaction.atomic
-    def bury(self, user_id: str, at: datetime) -> Tombstone:
-        """Set the tombstone when all that is being written is written: what comes after it will see it."""
+    def create_for(self, user_id: str, at: datetime) -> Tombstone:
+        """Create the tombstone after in-flight profile writes finish, so later writers see it."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         stone, _created = self.update_or_create(
@@ -40,21 +40,21 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         )
         return stone
 
-    def outlived(self, sayings: Iterable[S]) -> list[S]:
-        """Keep what was said of people who were not erased since; in a transaction that writes it."""
-        sayings = list(sayings)
-        if not sayings:
-            return sayings
+    def exclude_erased(self, updates: Iterable[S]) -> list[S]:
+        """Return the updates of people who have not been erased since; in the transaction that writes them."""
+        updates = list(updates)
+        if not updates:
+            return updates
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
-        hashes = {user_id: hash_of(user_id) for user_id in {saying.user_id for saying in sayings}}
+        hashes = {user_id: hash_of(user_id) for user_id in {update.user_id for update in updates}}
         erased_at = dict(self.filter(key__in=hashes.values()).values_list("key", "erased_at"))
         if not erased_at:
-            return sayings
+            return updates
         return [
-            saying
-            for saying in sayings
-            if (moment := erased_at.get(hashes[saying.user_id])) is None or saying.said_at > moment
+            update
+            for update in updates
+            if (moment := erased_at.get(hashes[update.user_id])) is None or update.said_at > moment
         ]
 
 

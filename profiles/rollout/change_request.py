@@ -8,7 +8,7 @@ from decimal import Decimal
 from enum import Enum, auto
 from typing import Any, Self
 
-from config.lib.messages import Said, Sentence
+from config.lib.messages import Message, Text
 from profiles.rollout import rules
 from profiles.rollout.models import Action, Flag, Scope
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
@@ -44,7 +44,7 @@ class ChangeRequest:
     action: Action
     source: Source
     by: str
-    reason: Said
+    reason: Text
     phase: str = ""
     percent: Decimal = Decimal(0)
     everyone: bool | None = None
@@ -68,7 +68,7 @@ class ChangeRequest:
         source: Source,
         *,
         by: str,
-        reason: Said,
+        reason: Text,
         phase: object = None,
         percent: object = None,
         expected_revision: object = None,
@@ -80,7 +80,7 @@ class ChangeRequest:
         """
         switch = rest.get("switch")
         if action == Action.SWITCH and switch not in (*SWITCHES, EMERGENCY_STOP):
-            raise ChangeRefused(Sentence("There is no switch “%(name)s”", {"name": str(switch)[:50]}))
+            raise ChangeRefused(Message("There is no switch “%(name)s”", {"name": str(switch)[:50]}))
         if switch == EMERGENCY_STOP and rest["is_on"]:
             action = Action.EMERGENCY
         has_phase = action in _WITH_PHASE and (phase or action != Action.ADVANCE)

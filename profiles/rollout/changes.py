@@ -19,11 +19,11 @@ from django.dispatch import Signal, receiver
 from django.utils import timezone
 from waffle.models import Switch
 
-from config.lib.messages import Sentence, to_columns
+from config.lib.messages import Message, to_columns
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
-from profiles.rollout.lock import Busy, locked_rollout, patient_transaction
+from profiles.rollout.lock import Busy, impatient_transaction, locked_rollout
 from profiles.rollout.models import (
     REASON_LENGTH,
     Action,
@@ -36,7 +36,7 @@ from profiles.rollout.models import (
     flag_saving,
 )
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
-from profiles.rollout.rollout_settings import Controls, Outcome, flag_as_json, plan_as_json, rule_as_json
+from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings, flag_as_json, plan_as_json, rule_as_json
 from profiles.rollout.rules import ChangeRefused
 
 RESUMED_SHARE = Decimal(1)
@@ -55,7 +55,7 @@ class Latched(Busy):
 
 
 # Of a phase's number, its percentage and the one that is wanted: what the gates found, and why they hold it if they do.
-Judge = Callable[[int, Decimal, Decimal], tuple[list[dict[str, Any]], Sentence | None]]
+Judge = Callable[[int, Decimal, Decimal], tuple[list[dict[str, Any]], Message | None]]
 _judges: list[Judge] = []
 
 
@@ -64,7 +64,7 @@ def register_gates(judge: Judge) -> None:
     _judges[:] = [judge]
 
 
-def apply(request: ChangeRequest) -> Outcome:
+def apply(request: ChangeRequest) -> ChangeResult:
     """Do what is requested, and return what changed; a dry run returns what would change, and writes nothing.
 
     Raises ChangeRefused for what the rules refuse, Held for a raise that the gates hold, Busy while somebody else keeps
@@ -77,10 +77,10 @@ def apply(request: ChangeRequest) -> Outcome:
             raise
         _latch(request)
         text = "Latched: the direct API answers for everyone. The percentages are as they were, repeat this. %(busy)s"
-        raise Latched(Sentence(text, {"busy": busy.said})) from None
+        raise Latched(Message(text, {"busy": busy.text})) from None
 
 
-def preview(request: ChangeRequest) -> Outcome:
+def preview(request: ChangeRequest) -> ChangeResult:
     """Return what the request would change, gates aside; raise ChangeRefused as ``apply`` does."""
     return _plan_change(Rollout.current(), replace(_resolve(request), is_dry_run=True))[0]
 
@@ -103,7 +103,7 @@ def _resolve(request: ChangeRequest) -> ChangeRequest:
     flag = Flag.objects.filter(name=name).first()
     step = rules.step_after(name, flag.percent if flag else Decimal(0))
     if step is None:
-        raise ChangeRefused(Sentence("Phase %(phase)d is at 100 %% already", {"phase": rules.phase_number(name)}))
+        raise ChangeRefused(Message("Phase %(phase)d is at 100 %% already", {"phase": rules.phase_number(name)}))
     expected = seen if request.expected_revision is None else request.expected_revision
     return replace(request, phase=name, percent=step, expected_revision=expected)
 
@@ -138,7 +138,7 @@ def _opened(request: ChangeRequest) -> Iterator[Rollout]:
             yield Rollout.current()
 
 
-def _apply(request: ChangeRequest) -> Outcome:
+def _apply(request: ChangeRequest) -> ChangeResult:
     with _opened(request) as rollout:
         outcome, row = _plan_change(rollout, request)
         if request.is_dry_run:
@@ -161,10 +161,10 @@ class _Row:
     write: Callable[[], object] = lambda: None
 
 
-def _plan_change(rollout: Rollout, request: ChangeRequest) -> tuple[Outcome, _Row | None]:
+def _plan_change(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Row | None]:
     """Return what the request changes of this rollout, and the audit row with it; None where there is nothing to do."""
     rules.refuse_stale(request.expected_revision, rollout.revision)
-    before = Controls.read(rollout)
+    before = RolloutSettings.read(rollout)
     after = deepcopy(before)
     if edit := _EDITS.get(request.action):
         edit(after, request)
@@ -172,10 +172,10 @@ def _plan_change(rollout: Rollout, request: ChangeRequest) -> tuple[Outcome, _Ro
         row = _Row(before.as_json(), after.as_json(), lambda: _write(rollout, before, after)) if is_change else None
     else:
         row = _ROWS[request.action](rollout, before, request)
-    return Outcome(before, after, rollout.revision, request.is_dry_run), row
+    return ChangeResult(before, after, rollout.revision, request.is_dry_run), row
 
 
-def _write(rollout: Rollout, before: Controls, after: Controls) -> None:
+def _write(rollout: Rollout, before: RolloutSettings, after: RolloutSettings) -> None:
     for name, percent in after.percents.items():
         if percent != before.percents[name] or after.everyone.get(name) != before.everyone.get(name):
             Flag.objects.filter(name=name).update(
@@ -223,7 +223,7 @@ def _latch(request: ChangeRequest) -> None:
 
     The revision stays, because nobody else may count it; the emergency that follows finds the latch.
     """
-    with patient_transaction(_LATCH_PATIENCE_MS):
+    with impatient_transaction(_LATCH_PATIENCE_MS):
         Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
         _leave_row(Action.LATCH, request, Rollout.current().revision, _Row())
         transaction.on_commit(forget_state)
@@ -232,7 +232,7 @@ def _latch(request: ChangeRequest) -> None:
 def _stop_with_it(request: ChangeRequest) -> None:
     """Cancel the planned steps and have the rest stopped; one that fires just now is refused as stale."""
     planned = Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True)
-    outcome, sentence = to_columns(Sentence("Cancelled by an emergency rollback"), REASON_LENGTH)
+    outcome, sentence = to_columns(Message("Cancelled by an emergency rollback"), REASON_LENGTH)
     Plan.objects.filter(pk__in=[plan.pk for plan in planned]).update(
         state=PlanState.DROPPED, outcome=outcome, sentence=sentence
     )
@@ -242,7 +242,7 @@ def _stop_with_it(request: ChangeRequest) -> None:
 # What each action does to the controls.
 
 
-def _set_percent(controls: Controls, request: ChangeRequest) -> None:
+def _set_percent(controls: RolloutSettings, request: ChangeRequest) -> None:
     """Set one phase; deeper phases are lowered with it. waffle's override stays only where it is given once more."""
     was_for_everyone = controls.everyone.pop(request.phase, None)
     if request.everyone and not was_for_everyone:
@@ -252,14 +252,14 @@ def _set_percent(controls: Controls, request: ChangeRequest) -> None:
     controls.percents = controls.moved(request.phase, request.percent)
 
 
-def _roll_back_step(controls: Controls, request: ChangeRequest) -> None:
+def _roll_back_step(controls: RolloutSettings, request: ChangeRequest) -> None:
     """Lower a phase by one step and hold it there until somebody resumes."""
     lower = rules.step_before(controls.percents[request.phase])
     controls.percents = rules.settled(controls.percents, request.phase, lower)
     controls.held_for = request.reason
 
 
-def _turn_switch(controls: Controls, request: ChangeRequest) -> None:
+def _turn_switch(controls: RolloutSettings, request: ChangeRequest) -> None:
     if request.switch == EMERGENCY_STOP:
         # To turn it off is for a resume alone.
         if controls.is_latched:
@@ -270,12 +270,12 @@ def _turn_switch(controls: Controls, request: ChangeRequest) -> None:
     controls.switches[request.switch] = request.is_on
 
 
-def _pause(controls: Controls, request: ChangeRequest) -> None:
+def _pause(controls: RolloutSettings, request: ChangeRequest) -> None:
     """Stop advances, plans and automatic steps; the percentages stay."""
     controls.held_for = controls.held_for or request.reason
 
 
-def _resume(controls: Controls, request: ChangeRequest) -> None:
+def _resume(controls: RolloutSettings, request: ChangeRequest) -> None:
     """Clear the latch, or the pause. After an emergency phase 3 starts at 1 % once more, with the same cohort."""
     controls.held_for = ""
     if not controls.is_latched:
@@ -293,7 +293,7 @@ def _resume(controls: Controls, request: ChangeRequest) -> None:
     controls.remembered = {}
 
 
-def _stop(controls: Controls, request: ChangeRequest) -> None:
+def _stop(controls: RolloutSettings, request: ChangeRequest) -> None:
     """Let the direct API answer for everyone, collect nothing, and remember what was on."""
     if not controls.is_latched or not controls.remembered:
         controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
@@ -302,11 +302,11 @@ def _stop(controls: Controls, request: ChangeRequest) -> None:
     controls.switches |= {EMERGENCY_STOP: True, "webhook_processing": False}
 
 
-def _choose_on_breach(controls: Controls, request: ChangeRequest) -> None:
+def _choose_on_breach(controls: RolloutSettings, request: ChangeRequest) -> None:
     controls.on_breach = request.on_breach
 
 
-_EDITS: dict[Action, Callable[[Controls, ChangeRequest], None]] = {
+_EDITS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
     Action.SET: _set_percent,
     Action.ADVANCE: _set_percent,
     Action.ROLL_BACK: _roll_back_step,
@@ -321,39 +321,39 @@ _EDITS: dict[Action, Callable[[Controls, ChangeRequest], None]] = {
 # What each action does that changes none of the controls.
 
 
-def _rule(rollout: Rollout, controls: Controls, request: ChangeRequest) -> _Row:
+def _rule(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
     """Let a university into a phase or keep it out, or remove such a rule."""
     scope, rule = request.scope, rule_as_json(request.scope)
     if not request.is_on:
         return _Row(before=rule, write=scope.delete)
     if scope.expires_at and scope.expires_at <= timezone.now():
-        raise ChangeRefused(Sentence("The rule would be over before it begins"))
+        raise ChangeRefused(Message("The rule would be over before it begins"))
     scope.reason = str(request.reason)
     return _Row(after=rule, write=scope.save)
 
 
-def _plan(rollout: Rollout, controls: Controls, request: ChangeRequest) -> _Row:
+def _plan(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
     """Plan a step for later, for the rollout as it is at this revision."""
     controls.moved(request.phase, request.percent)
     step = {"phase": rules.phase_number(request.phase), "percent": request.percent, "due_at": request.due_at}
     if Plan.objects.filter(state=PlanState.PLANNED, **step).exists():
-        raise ChangeRefused(Sentence("This step is planned already"))
+        raise ChangeRefused(Message("This step is planned already"))
     plan = Plan(revision=rollout.revision, by=request.by, reason=str(request.reason), **step)
     return _Row(after=plan_as_json(plan), write=plan.save)
 
 
-def _cancel(rollout: Rollout, controls: Controls, request: ChangeRequest) -> _Row:
+def _cancel(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
     """Drop a step that is still planned."""
     plan = Plan.objects.select_for_update().filter(pk=request.plan, state=PlanState.PLANNED).first()
     if plan is None:
-        raise ChangeRefused(Sentence("This step is not planned any more."))
+        raise ChangeRefused(Message("This step is not planned any more."))
     plan.state = PlanState.DROPPED
-    by = Sentence("Cancelled by %(by)s", {"by": request.by})
+    by = Message("Cancelled by %(by)s", {"by": request.by})
     plan.outcome, plan.sentence = to_columns(by, REASON_LENGTH)
     return _Row(before=plan_as_json(plan), write=plan.save)
 
 
-def _set_flag(rollout: Rollout, controls: Controls, request: ChangeRequest) -> _Row | None:
+def _set_flag(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row | None:
     """Set the percentage of a flag that is no phase; what code saves is saved by ``Flag.save()`` itself."""
     flag = request.flag
     was = Flag.objects.filter(pk=flag.pk).first()
@@ -369,7 +369,7 @@ def _set_flag(rollout: Rollout, controls: Controls, request: ChangeRequest) -> _
     return _Row(before, after, write)
 
 
-_ROWS: dict[Action, Callable[[Rollout, Controls, ChangeRequest], _Row | None]] = {
+_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Row | None]] = {
     Action.SCOPE: _rule,
     Action.PLAN: _plan,
     Action.CANCEL: _cancel,
@@ -392,7 +392,7 @@ def _apply_save(flag: Flag, **_: Any) -> None:
         Action.SET if flag.name in PHASES else Action.FLAG,
         Source.CODE,
         by=flag.change_by or "code",
-        reason=flag.change_reason or Sentence("Saved by code, without a reason"),
+        reason=flag.change_reason or Message("Saved by code, without a reason"),
         phase=flag.name,
         percent=flag.percent,
         everyone=flag.everyone,
@@ -406,5 +406,5 @@ def _apply_save(flag: Flag, **_: Any) -> None:
 
 @receiver(flag_deleting)
 def _apply_deletion(flag: Flag, **_: Any) -> None:
-    reason = flag.change_reason or Sentence("Deleted without a reason")
+    reason = flag.change_reason or Message("Deleted without a reason")
     apply(ChangeRequest.of(Action.DELETE, Source.CODE, by=flag.change_by or "code", reason=reason, flag=flag))

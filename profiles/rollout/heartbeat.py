@@ -43,7 +43,7 @@ _HOST_LENGTH = 60
 logger = logging.getLogger(__name__)
 
 
-class Pulse:
+class HeartbeatThread:
     """The thread of one process, on a connection of its own."""
 
     def __init__(self) -> None:
@@ -99,7 +99,7 @@ def _parameters() -> dict[str, Any]:
     return parameters | {"options": f"{parameters.get('options') or ''} {_LIMITS}".strip()}
 
 
-pulse = Pulse()
+heartbeat_thread = HeartbeatThread()
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,7 +128,7 @@ class Convergence:
 def convergence() -> Convergence:
     """Compare what the living processes have seen with the rollout's revision; the silent ones are only named."""
     rollout = Rollout.current()
-    rows = list(Heartbeat.objects.with_silence().order_by("process"))
+    rows = list(Heartbeat.objects.with_last_seen_age().order_by("process"))
     living = [row for row in rows if row.silence <= SILENT_AFTER]  # type: ignore[attr-defined]
     reached = [row for row in living if row.revision >= rollout.revision]
     took = [(row.revision_seen_at - rollout.revised_at).total_seconds() for row in reached if rollout.revision]

@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from django.db import OperationalError, connection, transaction
 from psycopg.errors import LockNotAvailable
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused
 
@@ -32,7 +32,7 @@ class Busy(ChangeRefused):
 def locked_rollout() -> Iterator[Rollout]:
     """Give one transaction the locked row; raise Busy when another one keeps it, or a row that is changed with it."""
     try:
-        with patient_transaction(PATIENCE_MS):
+        with impatient_transaction(PATIENCE_MS):
             yield Rollout.locked()
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
@@ -41,7 +41,7 @@ def locked_rollout() -> Iterator[Rollout]:
 
 
 @contextmanager
-def patient_transaction(patience_ms: int) -> Iterator[None]:
+def impatient_transaction(patience_ms: int) -> Iterator[None]:
     """Wait for each lock so long at most."""
     with transaction.atomic():
         with connection.cursor() as cursor:
@@ -49,14 +49,14 @@ def patient_transaction(patience_ms: int) -> Iterator[None]:
         yield
 
 
-def _held_by() -> Sentence:
+def _held_by() -> Message:
     with connection.cursor() as cursor:
         cursor.execute(_HOLDER)
         holder = cursor.fetchone()
     if holder is None:
-        return Sentence("Somebody else was changing the rollout just now: try again")
+        return Message("Somebody else was changing the rollout just now: try again")
     words = dict(zip(("pid", "name", "state", "seconds"), holder, strict=True))
-    return Sentence(
+    return Message(
         "Somebody else is changing the rollout: PostgreSQL's process %(pid)d (%(name)s, %(state)s) has held it for"
         " %(seconds)d s; “SELECT pg_terminate_backend(%(pid)d)” ends that",
         words,

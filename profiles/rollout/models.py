@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from config.lib.messages import Said, from_columns, number, to_columns
+from config.lib.messages import Text, from_columns, number, to_columns
 from profiles.rollout.decision import is_flag_active
 
 REASON_LENGTH = 500
@@ -101,7 +101,7 @@ class Rollout(models.Model):
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
     is_paused = models.BooleanField(_("paused"), default=False)
     held_for = models.CharField(_("held for"), max_length=HELD_LENGTH, blank=True, default="")
-    held_sentence = models.JSONField(null=True, editable=False)
+    held_message = models.JSONField(null=True, editable=False)
     on_breach = models.CharField(_("on a breach"), max_length=10, choices=OnBreach, default=OnBreach.HOLD)
     remembered = models.JSONField(_("percentages before the emergency"), default=dict, blank=True)
 
@@ -119,13 +119,13 @@ class Rollout(models.Model):
         return f"r{self.revision}"
 
     @property
-    def held(self) -> Said:
+    def held(self) -> Text:
         """What it is held for; ``str()`` of it is for people, ``held_for`` is in the site's language."""
-        return from_columns(self.held_for, self.held_sentence)
+        return from_columns(self.held_for, self.held_message)
 
     @held.setter
-    def held(self, said: Said) -> None:
-        self.held_for, self.held_sentence = to_columns(said, HELD_LENGTH)
+    def held(self, message: Text) -> None:
+        self.held_for, self.held_message = to_columns(message, HELD_LENGTH)
 
     @classmethod
     def current(cls) -> Rollout:
@@ -202,8 +202,8 @@ class Change(models.Model):
         return str(from_columns(self.reason, self.sentence))
 
 
-class ScopeQuerySet(models.QuerySet["Scope"]):
-    def in_force(self) -> ScopeQuerySet:
+class UniversityRuleQuerySet(models.QuerySet["Scope"]):
+    def in_force(self) -> UniversityRuleQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
@@ -217,7 +217,7 @@ class Scope(models.Model):
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
 
-    objects: ClassVar[ScopeQuerySet] = ScopeQuerySet.as_manager()  # type: ignore[assignment]
+    objects: ClassVar[UniversityRuleQuerySet] = UniversityRuleQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
         verbose_name = _("university rule")
@@ -272,7 +272,7 @@ class Plan(models.Model):
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
-    def with_silence(self) -> HeartbeatQuerySet:
+    def with_last_seen_age(self) -> HeartbeatQuerySet:
         """Add the time since the last sign of life, by the database's clock."""
         return self.annotate(silence=Now() - F("seen_at"))
 

@@ -9,7 +9,7 @@ from typing import Any
 
 from waffle.models import Switch
 
-from config.lib.messages import Said, Sentence, to_columns
+from config.lib.messages import Message, Text, to_columns
 from profiles.rollout import rules
 from profiles.rollout.models import HELD_LENGTH, Flag, Plan, Rollout, Scope
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
@@ -22,24 +22,24 @@ def is_latched() -> bool:
 
 
 @dataclass
-class Controls:
+class RolloutSettings:
     """All that an operator holds in hand, as one change finds or leaves it."""
 
     percents: dict[str, Decimal]
     everyone: dict[str, bool]
     switches: dict[str, bool]
-    held_for: Said
+    held_for: Text
     on_breach: str
     remembered: dict[str, str]
 
     @classmethod
-    def read(cls, rollout: Rollout) -> Controls:
+    def read(cls, rollout: Rollout) -> RolloutSettings:
         flags = Flag.objects.filter(name__in=PHASES)
         return cls(
             percents=dict.fromkeys(PHASES, Decimal(0)) | {flag.name: flag.percent for flag in flags},
             everyone={flag.name: flag.everyone for flag in flags if flag.everyone is not None},
             switches=dict(Switch.objects.filter(name__in=[*SWITCHES, EMERGENCY_STOP]).values_list("name", "active")),
-            held_for=rollout.held or Sentence("by an operator") if rollout.is_paused else "",
+            held_for=rollout.held or Message("by an operator") if rollout.is_paused else "",
             on_breach=rollout.on_breach,
             remembered=rollout.remembered,
         )
@@ -57,11 +57,11 @@ class Controls:
     def refuse_raise(self) -> None:
         """Let nothing go up under the emergency stop or while the rollout is paused."""
         if self.is_latched:
-            why = Sentence("The emergency stop is latched: only “rollout resume --reason …” clears it")
+            why = Message("The emergency stop is latched: only “rollout resume --reason …” clears it")
             raise ChangeRefused(why)
         if self.held_for:
             words = {"why": self.held_for}
-            raise ChangeRefused(Sentence("The rollout is paused (%(why)s): “rollout resume --reason …” goes on", words))
+            raise ChangeRefused(Message("The rollout is paused (%(why)s): “rollout resume --reason …” goes on", words))
 
     def as_json(self) -> dict[str, Any]:
         percents = {name: rules.shown(percent) for name, percent in self.percents.items()}
@@ -85,11 +85,11 @@ def plan_as_json(plan: Plan) -> dict[str, Any]:
 
 
 @dataclass(frozen=True, slots=True)
-class Outcome:
+class ChangeResult:
     """What a change did, or would do when it was a dry run."""
 
-    before: Controls
-    after: Controls
+    before: RolloutSettings
+    after: RolloutSettings
     revision: int
     is_dry_run: bool
 

@@ -7,7 +7,7 @@ from decimal import Decimal, InvalidOperation
 
 from django.core.exceptions import ValidationError
 
-from config.lib.messages import Said, Sentence
+from config.lib.messages import Message, Text
 from profiles.rollout.models import REASON_LENGTH, Flag
 from profiles.rollout.phases import PHASES
 
@@ -21,23 +21,23 @@ Percents = dict[str, Decimal]
 class ChangeRefused(ValidationError):
     """A change that must not be; the message is the same for an operator at the shell, in the admin and at the API."""
 
-    def __init__(self, said: Said) -> None:
-        super().__init__(str(said))
-        self.said = said
+    def __init__(self, text: Text) -> None:
+        super().__init__(str(text))
+        self.text = text
 
     def __str__(self) -> str:
-        return str(self.said)
+        return str(self.text)
 
 
-def reason(given: Said) -> Said:
+def reason(given: Text) -> Text:
     """Return a reason as it is; refuse an empty or a long one of a person. What code gives is cut where it is kept."""
-    if isinstance(given, Sentence):
+    if isinstance(given, Message):
         return given
     if not given.strip():
-        raise ChangeRefused(Sentence("A reason is required"))
+        raise ChangeRefused(Message("A reason is required"))
     if len(given) > REASON_LENGTH or not _is_text(given):
         limit = {"limit": REASON_LENGTH}
-        raise ChangeRefused(Sentence("A reason is text of at most %(limit)d characters", limit))
+        raise ChangeRefused(Message("A reason is text of at most %(limit)d characters", limit))
     return given
 
 
@@ -50,7 +50,7 @@ def refuse_own_salt(flag: Flag) -> None:
     """Keep the phases' cohorts nested: they are counted with one salt."""
     others = Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt)
     if flag.name in PHASES and others.exists():
-        raise ChangeRefused(Sentence("The phases have one salt: another one would deal the employees anew"))
+        raise ChangeRefused(Message("The phases have one salt: another one would deal the employees anew"))
 
 
 def revision(given: object) -> int | None:
@@ -61,7 +61,7 @@ def revision(given: object) -> int | None:
     # Python reads no number of any length.
     if not (text.isdecimal() and len(text) <= _REVISION_DIGITS):
         digits = {"digits": _REVISION_DIGITS}
-        raise ChangeRefused(Sentence("A revision is a whole number of at most %(digits)d digits", digits))
+        raise ChangeRefused(Message("A revision is a whole number of at most %(digits)d digits", digits))
     return int(text)
 
 
@@ -69,7 +69,7 @@ def refuse_stale(expected: int | None, revision: int) -> None:
     if expected is not None and expected != revision:
         words = {"now": revision, "expected": expected}
         raise ChangeRefused(
-            Sentence("Somebody else changed the rollout: it is at revision %(now)d, not %(expected)d", words)
+            Message("Somebody else changed the rollout: it is at revision %(now)d, not %(expected)d", words)
         )
 
 
@@ -79,7 +79,7 @@ def phase_name(phase: object) -> str:
     for number, name in enumerate(PHASES, start=1):
         if text in (str(number), name, name.partition("_")[0]):
             return name
-    raise ChangeRefused(Sentence("There is no phase “%(phase)s”: it is 1, 2, 3 or 4", {"phase": text[:50]}))
+    raise ChangeRefused(Message("There is no phase “%(phase)s”: it is 1, 2, 3 or 4", {"phase": text[:50]}))
 
 
 def phase_number(name: str) -> int:
@@ -93,7 +93,7 @@ def percentage(value: object) -> Decimal:
     except InvalidOperation:
         percent = Decimal("NaN")
     if isinstance(value, bool) or not percent.is_finite() or not 0 <= percent <= 100 or percent != round(percent, 2):
-        raise ChangeRefused(Sentence("A percentage is a number from 0 to 100 with at most two decimals"))
+        raise ChangeRefused(Message("A percentage is a number from 0 to 100 with at most two decimals"))
     return round(percent, 2)
 
 
@@ -106,13 +106,13 @@ def settled(before: Mapping[str, Decimal], name: str, value: object) -> Percents
     """Return all percentages after setting one: deeper phases come down with it, shallower ones bound it."""
     percent, number = percentage(value), phase_number(name)
     if number <= 2 and percent not in (0, 100):
-        raise ChangeRefused(Sentence("Phase %(phase)d is all or nothing: 0 or 100", {"phase": number}))
+        raise ChangeRefused(Message("Phase %(phase)d is all or nothing: 0 or 100", {"phase": number}))
     for shallower in PHASES[: number - 1]:
         if percent > before[shallower]:
             words = {"phase": number, "percent": shown(percent)}
             words |= {"shallower": phase_number(shallower), "bound": shown(before[shallower])}
             raise ChangeRefused(
-                Sentence("Phase %(phase)d cannot be at %(percent)s %%: phase %(shallower)d is at %(bound)s %%", words)
+                Message("Phase %(phase)d cannot be at %(percent)s %%: phase %(shallower)d is at %(bound)s %%", words)
             )
     deeper = {other: min(before[other], percent) for other in PHASES[number:]}
     return dict(before) | {name: percent} | deeper

@@ -88,7 +88,7 @@ def grow(start: int, stop: int) -> None:
 
 def tick() -> None:
     """Do what the worker does every ten seconds, and every thirty."""
-    rollups.fold()
+    rollups.roll_up()
     run("VACUUM ANALYZE monitoring_traffic")
     run("VACUUM monitoring_trafficdelta")
     population.take()

@@ -54,7 +54,7 @@ class Stage:
         deadline = time.monotonic() + _START
         while not is_ready():
             if not child.is_alive() or time.monotonic() > deadline:
-                raise RuntimeError(f"{child.name} did not start: {child.last_words()}")
+                raise RuntimeError(f"{child.name} did not start: {child.last_log_line()}")
             time.sleep(0.05)
 
     def manage(self, *arguments: str) -> None:

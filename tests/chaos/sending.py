@@ -19,7 +19,7 @@ _PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
-class Outcome:
+class Result:
     """What became of one request: a status, or the name of the error, and the seconds it took."""
 
     answer: int | str
@@ -33,7 +33,7 @@ class Sender:
         self._connection = HTTPConnection("127.0.0.1", system.port, timeout=_TIMEOUT)
         self._headers = {"Content-Type": "application/json", "X-Max-Bot-Api-Secret": system.secret}
 
-    def post(self, body: bytes) -> Outcome:
+    def post(self, body: bytes) -> Result:
         started = time.monotonic()
         answer: int | str
         try:
@@ -44,13 +44,13 @@ class Sender:
         except (OSError, HTTPException) as error:
             self._connection.close()
             answer = type(error).__name__
-        return Outcome(answer, time.monotonic() - started)
+        return Result(answer, time.monotonic() - started)
 
     def close(self) -> None:
         self._connection.close()
 
 
-def post(system: System, body: bytes) -> Outcome:
+def post(system: System, body: bytes) -> Result:
     """Send one update on a connection of its own."""
     with closing(Sender(system)) as sender:
         return sender.post(body)

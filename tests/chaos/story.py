@@ -15,14 +15,16 @@ _UPDATES_A_PERSON = 10
 _HOUR_MS = 3_600_000
 
 # A claim on a name: whether it is a real one, when it was said in milliseconds, the text.
-Claim = tuple[bool, int, str]
+TimestampedValue = tuple[bool, int, str]
 Json = dict[str, Any]
 
 
 @dataclass
 class Story:
     bodies: list[bytes] = field(default_factory=list)
-    claims: dict[str, dict[str, list[Claim]]] = field(default_factory=lambda: defaultdict(lambda: defaultdict(list)))
+    claims: dict[str, dict[str, list[TimestampedValue]]] = field(
+        default_factory=lambda: defaultdict(lambda: defaultdict(list))
+    )
 
     def expected(self) -> dict[str, tuple[str, str, str]]:
         """Return first name, last name and own name by user id; ``""`` for what nobody said."""
@@ -69,21 +71,21 @@ def _message(kind: str, user: Json, at: int, number: int, text: str) -> Json:
     }
 
 
-def _full_name(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Claim]]:
+def _full_name(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
     first, last = f"Имя {number}", f"Фамилия {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": last, "is_bot": False}
     update = _message("message_created", user, at, number, "Здравствуйте")
     return update, {"first_name": (True, at, first), "last_name": (True, at, last)}
 
 
-def _no_surname(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Claim]]:
+def _no_surname(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
     first = f"Только {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": ""}
     update = _message("message_edited", user, at, number, "Здравствуйте!")
     return update, {"first_name": (True, at, first), "last_name": (True, at, "")}
 
 
-def _callback(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Claim]]:
+def _callback(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
     first = f"Нажал {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": None}
     callback = {"timestamp": at, "callback_id": f"callback.{number}", "user": user, "payload": "p"}
@@ -91,14 +93,14 @@ def _callback(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Claim
     return update, {"first_name": (True, at, first)}
 
 
-def _deprecated_name(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Claim]]:
+def _deprecated_name(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
     name = f"Старое {number}"
     user = {"user_id": user_id, "name": name}
     update = {"update_type": "bot_started", "timestamp": at, "chat_id": number, "user": user}
     return update, {"first_name": (False, at, name)}
 
 
-def _command(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Claim]]:
+def _command(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
     own_name = _word(number)
     update = _message("message_created", {"user_id": user_id}, at, number, f"/setname {own_name}")
     return update, {"own_name": (True, at, own_name)}

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import psycopg
 import pytest
 
-from tests.chaos.sending import Outcome, Sender, post
+from tests.chaos.sending import Result, Sender, post
 from tests.chaos.story import tell
 from tests.chaos.system import System, is_alive
 
@@ -83,7 +83,7 @@ class Load:
 
 
 def terminate_under_load(system: System, *, after: float) -> Load:
-    outcomes: dict[bytes, Outcome] = {}
+    outcomes: dict[bytes, Result] = {}
     bodies = iter(tell(random.Random(), 50_000).bodies)
     taking, has_ended = threading.Lock(), threading.Event()
 

@@ -9,7 +9,7 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 
-from tests.chaos.sending import Outcome, post
+from tests.chaos.sending import Result, post
 from tests.chaos.story import tell
 from tests.chaos.system import System
 
@@ -26,7 +26,7 @@ def stopped(system: System) -> Iterator[System]:
     system.send("postgres", SIGCONT)
 
 
-def volley(system: System, size: int) -> list[Outcome]:
+def volley(system: System, size: int) -> list[Result]:
     """Send so many updates at once, each on a connection of its own."""
     with ThreadPoolExecutor(size) as pool:
         return list(pool.map(partial(post, system), tell(random.Random(), size).bodies))

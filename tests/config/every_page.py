@@ -14,7 +14,7 @@ from django.urls import reverse
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 
-from config.lib.messages import Sentence, to_columns
+from config.lib.messages import Message, to_columns
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import rename
@@ -86,7 +86,7 @@ def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     change("switch", switch="profile_cache", is_on=True, by="анна", reason="замер")
     Scope.objects.create(university_id=university.pk, phase=3, reason="замер")
     Heartbeat.objects.create(process="web-1", revision=1)
-    said = Sentence("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
+    said = Message("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
     message, sentence = to_columns(said, 500)
     GateCheck.objects.create(phase=3, gate="quality", verdict="PASS", message=message, sentence=sentence, value=98.5)
     RoundTrip.objects.create(took_ms=1.5)

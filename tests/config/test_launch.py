@@ -5,7 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
-from config.dev.launch import SERVICES, Launch, tell_commands
+from config.dev.launch import SERVICES, Launch, write_service_files
 from config.dev.processes import BASE_DIR
 
 
@@ -17,12 +17,12 @@ def answer_of(command: str, **environment: str) -> str:
 
 
 def test_it_works(tmp_path: Path) -> None:
-    tell_commands(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=True), dict.fromkeys(SERVICES, "x"))
+    write_service_files(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=True), dict.fromkeys(SERVICES, "x"))
     told = {"DATA_DIR": str(tmp_path), "ENV_FILE": str(tmp_path / "none")}
     ask = "from config.dev.launch import Launch; print(Launch.from_environment().url)"
     assert answer_of(ask, **told) == "http://127.0.0.1:8196\n"
 
 
 def test_in_production_commands_learn_the_address_and_no_mode(tmp_path: Path) -> None:
-    tell_commands(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=False), dict.fromkeys(SERVICES, "x"))
+    write_service_files(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=False), dict.fromkeys(SERVICES, "x"))
     assert (tmp_path / "running.env").read_text() == "HOST=127.0.0.1\nPORT=8196\n"

@@ -3,7 +3,7 @@ import time
 import pytest
 from django.db import OperationalError, connection
 
-from config.postgres.base import patience
+from config.postgres.base import statement_deadline
 
 
 def ask(seconds: float = 0) -> object:
@@ -15,7 +15,7 @@ def ask(seconds: float = 0) -> object:
 @pytest.mark.django_db(transaction=True)
 def test_it_waits_no_longer() -> None:
     started = time.monotonic()
-    with pytest.raises(OperationalError), patience(0.1):
+    with pytest.raises(OperationalError), statement_deadline(0.1):
         ask(0.6)
     assert time.monotonic() - started < 0.5
     assert ask() is not None
@@ -24,7 +24,7 @@ def test_it_waits_no_longer() -> None:
 @pytest.mark.django_db(transaction=True)
 def test_without_time_nothing_is_asked() -> None:
     connection.close()
-    with pytest.raises(OperationalError), patience(0):
+    with pytest.raises(OperationalError), statement_deadline(0):
         ask()
-    with patience(5):
+    with statement_deadline(5):
         assert ask() is not None

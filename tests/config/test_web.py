@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 
 PASSED_ON: list[bytes] = []
 
@@ -15,7 +15,7 @@ PASSED_ON: list[bytes] = []
 @pytest.fixture
 def web(monkeypatch: pytest.MonkeyPatch) -> Any:
     """The module, without the heart that beats from its import on and without Django behind it."""
-    monkeypatch.setattr(pulse, "start", lambda kind: None)
+    monkeypatch.setattr(heartbeat_thread, "start", lambda kind: None)
     module = importlib.import_module("config.web")
 
     def django(environ: Any, start_response: Any) -> list[bytes]:

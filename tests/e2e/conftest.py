@@ -12,7 +12,7 @@ import pytest
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-e2e")
 from playwright.sync_api import Browser, Page, sync_playwright
 
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 from tests.conftest import Phases
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
@@ -79,12 +79,12 @@ def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> 
     """The operator's browser, logged in, in the middle of a migration."""
     stage.operator()
     stage.fill(300)
-    pulse.start("web")
+    heartbeat_thread.start("web")
     context = chromium.new_context(locale="ru-RU", viewport={"width": 1400, "height": 900})
     watched = Watched(context.new_page(), live_server.url)
     log_in(watched.page, live_server.url)
     yield watched
     context.close()
-    pulse.stop()
+    heartbeat_thread.stop()
     assert watched.complaints == []
     assert watched.strangers == []

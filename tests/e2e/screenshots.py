@@ -21,9 +21,9 @@ from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from config.lib import error_pages
-from profiles.rollout.heartbeat import Pulse
+from profiles.rollout.heartbeat import HeartbeatThread
 from profiles.rollout.models import Plan, Rollout
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 from tests.e2e import stage
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 from tests.rollout.changing import change
@@ -176,7 +176,7 @@ class _Quiet(WSGIRequestHandler):
 
 def serve() -> str:
     for kind in ("web", "inbox"):
-        Pulse().start(kind)
+        HeartbeatThread().start(kind)
     server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _Quiet)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
@@ -225,7 +225,7 @@ def main() -> None:
             shoot(browser, url, chosen.into, size, theme, chosen.only, SCREENS)
         for size, theme in product(SIZES, THEMES):
             shoot(browser, url, chosen.into, size, theme, chosen.only, LAST)
-            if Controls.read(Rollout.current()).is_latched:
+            if RolloutSettings.read(Rollout.current()).is_latched:
                 start_again()
         browser.close()
     sys.stdout.write(f"{len(list(chosen.into.glob('*.png')))} pictures in {chosen.into}\n")

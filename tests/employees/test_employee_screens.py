@@ -11,7 +11,7 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 from rest_framework.test import APIClient
 
-from config.lib.audit_log import sentence_of
+from config.lib.audit_log import message_of
 from employees.backfill import batches
 from employees.history.models import EmployeeVersion, UniversityVersion, backfilled
 from employees.models import BackfillRun, Employee, RunStatus, University
@@ -156,7 +156,7 @@ def test_import_and_export_are_recorded_as_a_whole(admin: Client, university: Un
     fields = {"employeeresource_phone": "on", "employeeresource_last_name": "on"}
     export = admin.post(f"{LIST}export/", {"format": "0", "resource": "0"} | fields)
     assert SCRIPT in export.content.decode()
-    texts = [str(sentence_of(row)) for row in LogEntry.objects.order_by("pk")]
+    texts = [str(message_of(row)) for row in LogEntry.objects.order_by("pk")]
     assert texts == ["Import: 1 new, 0 updated", "Export of 1 employees"]
 
 
@@ -221,7 +221,7 @@ def test_failed_batches_are_tried_again(admin: Client, university: University) -
     assert "1 failed batch is done now." in page.content.decode()
     employee.refresh_from_db()
     assert employee.first_name == "Иван"
-    assert str(sentence_of(LogEntry.objects.get())) == "Retry failed batches: again"
+    assert str(message_of(LogEntry.objects.get())) == "Retry failed batches: again"
 
 
 def test_a_deed_is_refused_without_reason_permission_or_in_another_state(admin: Client, university: University) -> None:

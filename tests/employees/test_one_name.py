@@ -35,7 +35,7 @@ from profiles import cache
 from profiles.lookup import policy_at, resolve
 from profiles.max_api import users
 from profiles.models import DirectAnswer, PhoneLink, Profile
-from profiles.name_rule import Answer, Found, Known, KnownProfile, NameChoice, NoAnswer, choose_name
+from profiles.name_rule import Answer, Known, KnownProfile, NameChoice, NoAnswer, UserFound, choose_name
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Scope
 from tests.conftest import Phases
@@ -185,7 +185,7 @@ class World:
         if self.drawn["is_api_down"]:
             return NoAnswer.FAILED
         api = self.fields(employee)["api"]
-        return Found(api[0], api[1], self.max_id(employee)) if api else NoAnswer.ABSENT
+        return UserFound(api[0], api[1], self.max_id(employee)) if api else NoAnswer.ABSENT
 
     def expected(self, employee: Employee, *, is_asked: bool = True) -> NameChoice:
         """Return what the rule chooses for a new employee of this phone, MAX id and university."""
@@ -195,7 +195,7 @@ class World:
         if not (choice.needs_direct_api and is_asked):
             return choice
         answer = self.answer(employee)
-        if policy.stage >= 3 and known.max_id is None and isinstance(answer, Found):
+        if policy.stage >= 3 and known.max_id is None and isinstance(answer, UserFound):
             known = self.known(employee, by_api=True)
         return choose_name(known, answer, policy, self.now)
 
@@ -209,7 +209,7 @@ class World:
             return None
         answer: Answer = NoAnswer.NOT_ASKED
         if source == "api":
-            stage, answer = 3, Found(employee.first_name, employee.last_name, employee.max_id)
+            stage, answer = 3, UserFound(employee.first_name, employee.last_name, employee.max_id)
         choice = choose_name(self.known(employee), answer, policy_at(max(stage, 3)), self.now)
         before = (employee.first_name, employee.last_name, source)
         is_new = (choice.first_name, choice.last_name, str(choice.source)) != before
@@ -240,7 +240,7 @@ def person_page_agrees(world: World) -> None:
             found = person.find(employee.phone, asks_api=asks_api)
             assert found
             expected = world.expected(employee, is_asked=asks_api)
-            assert person.told(found)["served"] == preview.served(expected)
+            assert person.person_data(found)["served"] == preview.served(expected)
 
 
 def late_answer_agrees(world: World) -> None:

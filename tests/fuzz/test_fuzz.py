@@ -57,9 +57,9 @@ def test_every_update_is_read_or_malformed(update: Any) -> None:
         reading = payloads.read(update, timezone.now())
     except payloads.MalformedUpdate:
         return
-    if reading.sighting:
+    if reading.profile_update:
         json.dumps(repr(reading)).encode()
-        assert len(reading.sighting.user_id) <= 64
+        assert len(reading.profile_update.user_id) <= 64
 
 
 @examples(150, 100_000)

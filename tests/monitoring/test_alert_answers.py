@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 
 from config.lib import shell_user
 from monitoring.alerts import engine, outbox
-from monitoring.alerts.acknowledgements import AnswerRefused, acknowledge, mute, unmute
+from monitoring.alerts.acknowledgements import AcknowledgementRefused, acknowledge, mute, unmute
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.api.metrics import exposition
@@ -61,7 +61,7 @@ def cure(clock: time_machine.Traveller) -> None:
 
 
 def verdict() -> Verdict:
-    return progress.no_alert(gates.step_of(4, Decimal(1))).verdict
+    return progress.no_alert(gates.transition_step(4, Decimal(1))).verdict
 
 
 def test_it_works(client: Client, settings: Settings, superadmin: User) -> None:
@@ -100,22 +100,22 @@ def test_it_refuses_strangers(client: Client, settings: Settings) -> None:
 def test_the_first_acknowledgement_stays(superadmin: User) -> None:
     alert = fire()
     acknowledge(alert, superadmin)
-    with pytest.raises(AnswerRefused, match="already"):
+    with pytest.raises(AcknowledgementRefused, match="already"):
         acknowledge(alert, User.objects.create_user("second"))
     assert alert.acknowledged_by == superadmin
 
 
 def test_it_refuses_answers_without_sense(superadmin: User, clock: time_machine.Traveller) -> None:
     alert = fire()
-    with pytest.raises(AnswerRefused):
+    with pytest.raises(AcknowledgementRefused):
         mute(alert, superadmin, until=timezone.now(), reason="maintenance")
-    with pytest.raises(AnswerRefused):
+    with pytest.raises(AcknowledgementRefused):
         mute(alert, superadmin, until=timezone.now() + HOUR, reason="  ")
-    with pytest.raises(AnswerRefused, match="not muted"):
+    with pytest.raises(AcknowledgementRefused, match="not muted"):
         unmute(alert)
     cure(clock)
     alert.refresh_from_db()
-    with pytest.raises(AnswerRefused):
+    with pytest.raises(AcknowledgementRefused):
         acknowledge(alert, superadmin)
 
 

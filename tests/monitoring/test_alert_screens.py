@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from config.lib.audit_log import sentence_of
+from config.lib.audit_log import message_of
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.models import Alert
 
@@ -49,7 +49,7 @@ def test_it_works(admin: Client, superadmin: User) -> None:
     answer(admin, found, "unmute")
     found.refresh_from_db()
     assert not found.is_muted
-    texts = [str(sentence_of(row)) for row in LogEntry.objects.order_by("pk")]
+    texts = [str(message_of(row)) for row in LogEntry.objects.order_by("pk")]
     assert texts == ["Acknowledge", "Mute: known <b>", "Unmute"]
     history = admin.get(f"{LIST}{found.pk}/history/").content.decode()
     assert "Mute: known &lt;b&gt;" in history

@@ -54,7 +54,7 @@ def webhook(monkeypatch: pytest.MonkeyPatch) -> None:
 
     send(update(5, NAMES[4]))
     with monkeypatch.context() as broken:
-        broken.setattr(Profile.objects, "absorb", fail)
+        broken.setattr(Profile.objects, "merge", fail)
         broken.setattr("webhooks.processing.Profile.objects", Profile.objects)
         process_inbox()
         InboxUpdate.objects.pending().update(tries=5, next_try_at="2020-01-01T00:00Z")

@@ -18,7 +18,7 @@ from monitoring.alerts.models import Alert, Sample
 from monitoring.indicators import probe, rounds
 from monitoring.models import Verdict
 from monitoring.rollout_control import controller, gates
-from monitoring.rollout_control.gates.results import Finding
+from monitoring.rollout_control.gates.results import GateResult
 from profiles import cache
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
@@ -38,8 +38,8 @@ def clock() -> Iterator[Clock]:
         yield traveller
 
 
-def gate(phase: int, name: str) -> Finding:
-    return next(finding for finding in gates.judge(phase, Decimal(100)).findings if finding.gate == name)
+def gate(phase: int, name: str) -> GateResult:
+    return next(result for result in gates.judge(phase, Decimal(100)).findings if result.gate == name)
 
 
 @pytest.fixture

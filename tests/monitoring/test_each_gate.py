@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def said(phase: int, gate: str, target: int = 100) -> tuple[Verdict, str]:
-    found = {finding.gate: finding for finding in gates.judge(phase, Decimal(target)).findings}[gate]
+    found = {result.gate: result for result in gates.judge(phase, Decimal(target)).findings}[gate]
     return found.verdict, found.message
 
 
@@ -62,7 +62,7 @@ def installed(phases: Phases, settings: Settings) -> Settings:
 
 
 def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
-    assert {finding.verdict for finding in gates.judge(1, Decimal(100)).findings} == {Verdict.PASS}
+    assert {result.verdict for result in gates.judge(1, Decimal(100)).findings} == {Verdict.PASS}
     installed.WEBHOOK_SECRETS = []
     assert said(1, "secret_set") == (Verdict.FAIL, "WEBHOOK_SECRET is not set")
     run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
@@ -191,10 +191,10 @@ def test_what_holds_phase_3(
     spoil: Callable[[Settings, pytest.MonkeyPatch], object],
 ) -> None:
     proven.ROLLOUT_DWELL = timedelta(0)
-    before = {finding.gate: finding for finding in gates.judge(3, Decimal(50)).findings}[gate]
+    before = {result.gate: result for result in gates.judge(3, Decimal(50)).findings}[gate]
     assert Verdict.PASS in (before.raw, before.verdict)
     spoil(proven, monkeypatch)
-    after = {finding.gate: finding for finding in gates.judge(3, Decimal(50)).findings}[gate]
+    after = {result.gate: result for result in gates.judge(3, Decimal(50)).findings}[gate]
     assert after.verdict != Verdict.PASS
     assert after.raw is None
 

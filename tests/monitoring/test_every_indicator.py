@@ -32,7 +32,7 @@ from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.models import RoundTrip, Verdict
 from monitoring.rollout_control import checklist, gates
 from monitoring.rollout_control.gate_titles import INDICATOR_OF
-from monitoring.rollout_control.gates.results import Finding
+from monitoring.rollout_control.gates.results import GateResult
 from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
@@ -135,7 +135,7 @@ ELSEWHERE = {"redis_connected", "monitoring_on", "source_index_valid"}
 class Surfaces:
     readings: Round
     alerts: dict[str, Alert]
-    verdicts: dict[str, Finding]
+    verdicts: dict[str, GateResult]
     items: dict[str, tuple[bool, str]]
     metrics: dict[str, float]
     health: str
@@ -164,15 +164,15 @@ def looked_at(name: str, world: World, client: Client, superadmin: User, phases:
     client.force_login(superadmin)
     client.cookies["django_language"] = "en"
     engine.check_alerts()
-    found = {finding.gate: finding for phase in (1, 2, 3) for finding in gates.judge(phase, Decimal(50)).findings}
-    found |= {finding.gate: finding for phase in (2, 3) for finding in gates.watch(phase).findings}
+    found = {result.gate: result for phase in (1, 2, 3) for result in gates.judge(phase, Decimal(50)).findings}
+    found |= {result.gate: result for phase in (2, 3) for result in gates.watch(phase).findings}
     home, page = client.get("/admin/live/home/"), client.get("/admin/live/rollout/").content.decode()
     reports = {period: made() for period, made in operations_report.PERIODS.items()}
     return Surfaces(
         readings=rounds.latest(),
         alerts={CHECKS[alert.kind].indicator: alert for alert in Alert.objects.open()},  # type: ignore[index]
-        verdicts={INDICATOR_OF[gate]: finding for gate, finding in found.items() if gate in INDICATOR_OF},
-        items={one.item.name: (one.is_done, one.how) for one in checklist.standings(rounds.latest())},
+        verdicts={INDICATOR_OF[gate]: result for gate, result in found.items() if gate in INDICATOR_OF},
+        items={one.item.name: (one.is_done, one.how) for one in checklist.checklist_status(rounds.latest())},
         metrics=metrics(client),
         health=health(),
         home=home.context,
@@ -231,15 +231,15 @@ def check_alert(alert: Alert | None, reading: IndicatorReading) -> None:
         }
 
 
-def check_gate(finding: Finding | None, reading: IndicatorReading, indicator: Indicator) -> None:
-    if finding is None:
+def check_gate(result: GateResult | None, reading: IndicatorReading, indicator: Indicator) -> None:
+    if result is None:
         return
-    assert (finding.raw or finding.verdict) == VERDICTS[Level(reading.level)]
+    assert (result.raw or result.verdict) == VERDICTS[Level(reading.level)]
     if reading.level == Level.UNKNOWN and indicator.least > 1:
-        assert (finding.value, finding.limit) == (reading.n, indicator.least)
+        assert (result.value, result.limit) == (reading.n, indicator.least)
     else:
-        assert (finding.value, finding.limit) == (reading.value, reading.warning_limit)
-    assert finding.message.startswith(str(reading.sentence))
+        assert (result.value, result.limit) == (reading.value, reading.warning_limit)
+    assert result.message.startswith(str(reading.sentence))
 
 
 ITEMS = {
@@ -247,7 +247,7 @@ ITEMS = {
     "migrations": "migrations_missing",
     "health": "redis_connected",
     "webhook_endpoint": "round_trip",
-    "webhook_activity": "updates_silence",
+    "webhook_activity": "seconds_since_update",
     "sources": "source_index_valid",
     "database": "inbox_lag",
     "performance": "monitoring_on",

@@ -7,15 +7,15 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from monitoring.stats import comparison_stats
-from monitoring.stats.comparison_stats import SAMPLE_WANTED, Tally, wilson
+from monitoring.stats.comparison_stats import SAMPLE_WANTED, ComparisonStats, wilson
 from tests.monitoring.evidence_rows import compared
 
 
 def test_the_least_sample_proves_both_bounds_and_one_less_does_not() -> None:
-    clean = Tally({"agree": SAMPLE_WANTED})
+    clean = ComparisonStats({"agree": SAMPLE_WANTED})
     assert clean.agreement_bounds[0] >= 0.98
     assert clean.conflict_bounds[1] <= 0.01
-    assert Tally({"agree": SAMPLE_WANTED - 1}).conflict_bounds[1] > 0.01
+    assert ComparisonStats({"agree": SAMPLE_WANTED - 1}).conflict_bounds[1] > 0.01
 
 
 @given(st.integers(0, 5000), st.integers(0, 5000))
@@ -28,14 +28,18 @@ def test_the_bounds_hold_the_share(successes: int, others: int) -> None:
 
 def test_nothing_seen_proves_nothing() -> None:
     assert wilson(0, 0) == (0.0, 1.0)
-    assert (Tally({}).agreement, Tally({}).coverage, Tally({}).errors) == (None, None, None)
-    assert not Tally({}).is_evidence_against()
+    assert (ComparisonStats({}).agreement, ComparisonStats({}).coverage, ComparisonStats({}).errors) == (
+        None,
+        None,
+        None,
+    )
+    assert not ComparisonStats({}).speaks_against()
 
 
 def test_agreement_coverage_and_errors_stand_together() -> None:
     compared_ones = {"agree": 6, "equivalent": 1, "cache_richer": 1, "api_richer": 1, "conflict": 1}
     failed_ones = {"timeout": 2, "api_error": 2, "cache_error": 1}
-    seen = Tally({**compared_ones, **failed_ones, "cache_miss": 5, "cache_stale": 3, "both_empty": 2})
+    seen = ComparisonStats({**compared_ones, **failed_ones, "cache_miss": 5, "cache_stale": 3, "both_empty": 2})
     assert (seen.n, seen.total) == (10, 25)
     assert (seen.agreement, seen.coverage, seen.errors) == (0.8, 0.5, 0.2)
 

@@ -15,7 +15,7 @@ from monitoring.alerts import engine
 from monitoring.models import GateCheck, RoundTrip, Verdict
 from monitoring.rollout_control import control, controller, gates
 from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
-from monitoring.rollout_control.gates.results import Finding, Step
+from monitoring.rollout_control.gates.results import GateResult, TransitionStep
 from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.changes import Held
@@ -33,7 +33,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def verdicts(phase: int, target: int) -> dict[str, Verdict]:
-    return {finding.gate: finding.verdict for finding in judge(phase, Decimal(target)).findings}
+    return {result.gate: result.verdict for result in judge(phase, Decimal(target)).findings}
 
 
 def arrive(ago: timedelta = timedelta(minutes=1), state: State = State.DONE) -> None:
@@ -117,7 +117,7 @@ def test_monitoring_off_blinds_every_gate(all_green: None) -> None:
 def test_three_checks_in_a_row(all_green: None) -> None:
     GateCheck.objects.all().delete()
     for passed in (1, 2):
-        found = {finding.gate: finding for finding in gates.check(3, Decimal(50)).findings}["agreement"]
+        found = {result.gate: result for result in gates.check(3, Decimal(50)).findings}["agreement"]
         assert found.verdict == Verdict.INCONCLUSIVE
         # Looking again within the minute is no second check.
         gates.check(3, Decimal(50))
@@ -154,12 +154,12 @@ def test_the_cohort_must_not_be_worse_than_the_direct_apis(all_green: None) -> N
 def test_what_else_holds_phase_3(all_green: None, gate: str, spoil: Callable[[], object]) -> None:
     assert verdicts(3, 50)[gate] == Verdict.PASS
     spoil()
-    found = {finding.gate: finding for finding in judge(3, Decimal(50)).findings}[gate]
+    found = {result.gate: result for result in judge(3, Decimal(50)).findings}[gate]
     assert found.verdict != Verdict.PASS
 
 
 def test_a_gate_that_cannot_look_is_an_error(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
-    def broken(step: Step) -> Finding:
+    def broken(step: TransitionStep) -> GateResult:
         raise OperationalError
 
     monkeypatch.setitem(gates.OWN, "rehearsed", broken)

@@ -74,13 +74,13 @@ def test_pruning_changes_nothing(redis: object, settings: Settings) -> None:
     row(State.DONE, age=timedelta(days=7))
     expected = {"Updates a day": [2, 2, 0, 0, 0, 0, 1], "Failed updates a day": [1, 1, 0, 0, 0, 0, 0]}
     assert updates_a_day() == expected
-    rollups.fold()
+    rollups.roll_up()
     assert updates_a_day() == expected
     settings.INBOX_EVENT_RETENTION = settings.INBOX_DEAD_LETTER_RETENTION = timedelta(days=1)
     retention.prune()
     assert InboxUpdate.objects.count() == 1
     assert updates_a_day() == expected
-    rollups.fold()
+    rollups.roll_up()
     assert updates_a_day() == expected
 
 

@@ -17,7 +17,7 @@ from waffle.models import Switch
 from employees.models import Employee, University
 from monitoring.indicators import rounds
 from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
-from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, standings
+from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, checklist_status
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
@@ -219,16 +219,16 @@ def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: 
 def test_the_checklist_is_seen_or_signed(phases: Phases, superadmin: User, client: Client) -> None:
     phases(100)
     readings = rounds.latest()
-    done = {standing.item.name for standing in standings(readings) if standing.is_done}
+    done = {standing.item.name for standing in checklist_status(readings) if standing.is_done}
     assert done >= {"deploy", "migrations", "sources"}
     client.force_login(superadmin)
     item = TO_SIGN[0][0]
     assert client.post("/admin/monitoring/signature/add/", {"item": item, "note": "tar.gz on s3"}).status_code == 302
-    signed = next(standing for standing in standings(readings) if standing.item.name == item)
+    signed = next(standing for standing in checklist_status(readings) if standing.item.name == item)
     assert signed.is_done
     assert signed.how == "signed by root: tar.gz on s3"
     Signature.objects.update(signed_at=timezone.now() - timedelta(9), expires_at=timezone.now())
-    assert not next(standing for standing in standings(readings) if standing.item.name == item).is_done
+    assert not next(standing for standing in checklist_status(readings) if standing.item.name == item).is_done
     assert run("rollout", "checklist").count("\n") >= len(ITEMS)
 
 

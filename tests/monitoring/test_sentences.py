@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.lib.messages import Sentence, from_columns, listed, to_columns
+from config.lib.messages import Message, from_columns, listed, to_columns
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.audit.audit_log import entries
@@ -23,10 +23,10 @@ from monitoring.indicators import rounds
 from monitoring.models import GateCheck
 from monitoring.rollout_control import control, controller, gates
 from monitoring.rollout_control.gates import ENTERING, STAYING, WIDENING
-from monitoring.rollout_control.gates.results import Finding
+from monitoring.rollout_control.gates.results import GateResult
 from profiles import cache
 from profiles.rollout.models import Change, Flag, Plan, Rollout
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 from tests.config.catalogue import CATALOGUE, messages
 from tests.conftest import Phases
@@ -140,7 +140,7 @@ def test_the_texts_are_kept_in_the_sites_language() -> None:
 def test_a_pause_outlasts_other_changes(language: str) -> None:
     with translation.override("ru"):
         change("switch", switch="profile_cache", is_on=False, by="t", reason="замер")
-    assert str(Controls.read(Rollout.current()).held_for).startswith(HELD[language])
+    assert str(RolloutSettings.read(Rollout.current()).held_for).startswith(HELD[language])
 
 
 def test_what_a_planned_step_came_to_is_read_too(phases: Phases, language: str) -> None:
@@ -177,7 +177,7 @@ def test_rows_without_a_sentence_show_their_text(phases: Phases, language: str) 
     assert (check.text, change.text, plan.text) == ("старый текст", "причина", "итог")
     Rollout.objects.update_or_create(pk=1, defaults={"is_paused": True, "held_for": "давно"})
     assert f"paused: {Rollout.current().held}" in printed("rollout", "status")
-    assert Finding.stored_message({"gate": "dwell", "verdict": "FAIL", "message": "давно"}) == "давно"
+    assert GateResult.stored_message({"gate": "dwell", "verdict": "FAIL", "message": "давно"}) == "давно"
 
 
 @pytest.mark.usefixtures("_held")
@@ -197,12 +197,12 @@ def test_the_release_before_goes_on_beside_this_one(language: str) -> None:
     assert GateCheck.objects.get(gate="dwell", message="x").text == "x"
     with connection.cursor() as cursor:
         cursor.execute("UPDATE rollout_rollout SET held_for = '', is_paused = false")
-    assert Controls.read(Rollout.current()).held_for == ""
+    assert RolloutSettings.read(Rollout.current()).held_for == ""
 
 
 def test_an_operators_own_words_stay(phases: Phases, language: str) -> None:
     change("pause", by="t", reason="ждём ярмарку")
-    assert Controls.read(Rollout.current()).held_for == Change.objects.latest("pk").text == "ждём ярмарку"
+    assert RolloutSettings.read(Rollout.current()).held_for == Change.objects.latest("pk").text == "ждём ярмарку"
     with pytest.raises(ChangeRefused, match="ждём ярмарку"):
         change("set", phase=1, percent=100, by="t", reason="r")
 
@@ -211,9 +211,9 @@ def test_an_operators_own_words_stay(phases: Phases, language: str) -> None:
 
 
 def test_a_sentence_is_the_same_after_it_was_kept() -> None:
-    inner = Sentence("no updates for %(minutes)d min", {"minutes": 18})
-    sentence = Sentence("Held phase %(phase)d at %(percent)s %%: %(reasons)s")
-    sentence = Sentence(sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, listed([inner, inner])]})
+    inner = Message("no updates for %(minutes)d min", {"minutes": 18})
+    sentence = Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s")
+    sentence = Message(sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, listed([inner, inner])]})
     text, kept = to_columns(sentence, 500)
     assert from_columns(text, json.loads(json.dumps(kept))) == sentence
     assert text == "Held phase 3 at 12.5 %: no updates for 18 min"
@@ -232,7 +232,7 @@ def test_a_sentence_is_the_same_after_it_was_kept() -> None:
 )
 def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> None:
     """Older rows, too: what they keep is the same text with a point."""
-    sentence = Sentence.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
+    sentence = Message.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
     with translation.override("ru"):
         assert str(sentence) == f"качество {russian} ≥ 80,0"
     with translation.override("en"):
@@ -249,22 +249,22 @@ def test_a_gate_that_cannot_look_says_why_in_words(
         "en": "Evictions could not be measured: no answer in time",
         "ru": "Вытеснения: измерить не удалось (нет ответа вовремя)",
     }
-    found = gates.run_gate("few_evictions", gates.step_of(3, Decimal(1)), rounds.fresh())
+    found = gates.run_gate("few_evictions", gates.transition_step(3, Decimal(1)), rounds.fresh())
     assert found.message == shown[language]
 
 
 def test_a_long_one_is_cut_in_the_text_alone() -> None:
-    sentence = Sentence("Redis does not answer: %(error)s", {"error": "x" * 500})
+    sentence = Message("Redis does not answer: %(error)s", {"error": "x" * 500})
     text, kept = to_columns(sentence, 300)
     assert len(text) == 300
     assert str(from_columns(text, kept)) == str(sentence)
 
 
-def msgids(sentence: Sentence) -> Iterator[str]:
+def msgids(sentence: Message) -> Iterator[str]:
     yield sentence.msgid
     for word in sentence.words.values():
         for one in word if isinstance(word, list) else [word]:
-            if isinstance(one, Sentence):
+            if isinstance(one, Message):
                 yield from msgids(one)
 
 
@@ -279,8 +279,8 @@ def test_every_gate_says_something_that_is_translated(phases: Phases, has_seen_s
         engine.check_alerts()
     translated = {message.text for message in messages(CATALOGUE) if all(message.translations)}
     for phase in ENTERING:
-        step, readings = gates.step_of(phase, Decimal(100)), rounds.fresh()
+        step, readings = gates.transition_step(phase, Decimal(100)), rounds.fresh()
         for gate in {*ENTERING[phase], *WIDENING.get(phase, ()), *STAYING.get(phase, ())}:
-            finding = gates.run_gate(gate, step, readings)
-            assert set(msgids(finding.sentence)) - {"%(sentences)s"} <= translated, finding
-            assert finding.message
+            result = gates.run_gate(gate, step, readings)
+            assert set(msgids(result.sentence)) - {"%(sentences)s"} <= translated, result
+            assert result.message

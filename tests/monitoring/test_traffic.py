@@ -118,7 +118,7 @@ def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded:
     now = datetime(2026, 11, 25, tzinfo=UTC) + timedelta(seconds=second, microseconds=137)
     with time_machine.travel(now, tick=False), transaction.atomic(), override_settings(INBOX_EVENT_RETENTION=60 * DAY):
         live_through(population[:folded])
-        rollups.fold()
+        rollups.roll_up()
         live_through(population[folded:])
         for period in PERIODS:
             told, expected = webhook_stats(period), recount(period)
@@ -163,7 +163,7 @@ def test_it_works_from_the_webhook_to_the_report(phases: Callable[..., None]) ->
 def test_what_is_pruned_stays_counted() -> None:
     for days in (1, 12):
         put(timezone.now() - days * DAY, processing_ms=5.0)
-    rollups.fold()
+    rollups.roll_up()
     InboxUpdate.objects.all().delete()
     assert webhook_stats("month")["total_events"] == 2
     assert webhook_stats("week")["total_events"] == 1
@@ -183,7 +183,7 @@ def test_the_minute_that_is_being_forgotten_counts_as_a_whole(settings: Settings
 
 def test_a_replay_counts_once() -> None:
     put(timezone.now() - 2 * HOUR, State.DEAD, reason="ValueError", body=b"{}")
-    rollups.fold()
+    rollups.roll_up()
     assert webhook_stats("day")["failed_events"] == 1
     InboxUpdate.objects.replay(by="root", reason="again", selection="all")
     assert (webhook_stats("day")["failed_events"], webhook_stats("day")["pending_events"]) == (0, 1)
@@ -194,7 +194,7 @@ def test_folding_adds_up_and_forgets_old_minutes() -> None:
     now = timezone.now()
     for ago in (HOUR, HOUR, 32 * DAY):
         put(now - ago)
-        rollups.fold()
+        rollups.roll_up()
     assert not TrafficDelta.objects.exists()
     spans = Counter(Traffic.objects.values_list("span", flat=True))
     assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.SIX_HOURS: 2, Span.DAY: 2, Span.WEEK: 2}
@@ -208,7 +208,7 @@ def test_ten_thousand_types_add_one_series(phases: Callable[..., None]) -> None:
         send(envelope)
     process_inbox()
     assert webhook_stats("hour")["events_by_type"] == {"other": 10_000}
-    rollups.fold()
+    rollups.roll_up()
     assert webhook_stats("hour")["events_by_type"] == {"other": 10_000}
 
 
@@ -231,12 +231,12 @@ def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queri
 @pytest.mark.django_db(transaction=True)
 def test_a_new_process_makes_up_for_a_release_without_the_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     put(timezone.now() - 20 * DAY, processing_ms=3.0)
-    rollups.fold()
+    rollups.roll_up()
     six_hours = Traffic.objects.filter(span=Span.SIX_HOURS).order_by("kind")
     before = list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms"))
     assert len(before) == 2
     six_hours.delete()
     monkeypatch.setattr(rollups, "_has_filled", threading.Event())
-    rollups.fold()
-    rollups.fold()
+    rollups.roll_up()
+    rollups.roll_up()
     assert list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms")) == before

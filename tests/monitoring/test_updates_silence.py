@@ -26,7 +26,7 @@ def arrive(moment: datetime) -> None:
 
 def measured_at(moment: datetime) -> IndicatorReading:
     with time_machine.travel(moment.astimezone(UTC), tick=False):
-        return rounds.measure(["updates_silence"])["updates_silence"]
+        return rounds.measure(["seconds_since_update"])["seconds_since_update"]
 
 
 def silence_at(moment: datetime) -> timedelta | None:

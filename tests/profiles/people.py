@@ -8,7 +8,7 @@ from django.utils import timezone
 from redis import Redis
 
 from profiles import cache
-from profiles.merge import Claim, Sighting
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 
 
@@ -24,14 +24,14 @@ def know(
 ) -> Profile:
     """Store a profile, and write it to Redis unless told not to."""
     at = at or timezone.now() - age
-    (profile,) = Profile.objects.absorb(
+    (profile,) = Profile.objects.merge(
         [
-            Sighting(
+            ProfileUpdate(
                 user_id,
                 at,
-                first_name=Claim(True, at, first_name) if first_name is not None else None,
-                last_name=Claim(True, at, last_name) if last_name is not None else None,
-                user_provided_name=Claim(True, at, own_name) if own_name is not None else None,
+                first_name=TimestampedValue(True, at, first_name) if first_name is not None else None,
+                last_name=TimestampedValue(True, at, last_name) if last_name is not None else None,
+                user_provided_name=TimestampedValue(True, at, own_name) if own_name is not None else None,
             )
         ]
     )

@@ -3,7 +3,7 @@
 import pytest
 from django.utils import translation
 
-from profiles.failures import told
+from profiles.failures import message_for
 
 
 @pytest.mark.parametrize(
@@ -21,4 +21,4 @@ from profiles.failures import told
 def test_it_works(error: str, english: str, russian: str) -> None:
     for language, text in (("en", english), ("ru", russian)):
         with translation.override(language):
-            assert str(told(error)) == text
+            assert str(message_for(error)) == text

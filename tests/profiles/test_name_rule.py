@@ -9,19 +9,19 @@ from hypothesis import strategies as st
 from profiles.models import ProfileSource
 from profiles.name_rule import (
     Answer,
-    Found,
     Known,
     KnownProfile,
     NameChoice,
     NameReason,
     NoAnswer,
     Policy,
+    UserFound,
     choose_name,
 )
 
 NOW = datetime(2026, 11, 26, 12, tzinfo=UTC)
 TTL = timedelta(days=30)
-FULL = Found("Олег", "Сидоров", "9")
+FULL = UserFound("Олег", "Сидоров", "9")
 
 names = st.sampled_from(["", "Иван"])
 profiles = st.builds(
@@ -32,7 +32,7 @@ profiles = st.builds(
     last_updated=st.sampled_from([NOW, NOW - TTL + timedelta(seconds=1), NOW - TTL, NOW - 5 * TTL]),
 )
 knowns = st.builds(Known, max_id=st.sampled_from([None, "7"]), profile=st.none() | profiles, is_readable=st.booleans())
-answers = st.sampled_from([*NoAnswer, FULL, Found("Олег", "", "9"), Found("", "", "9")])
+answers = st.sampled_from([*NoAnswer, FULL, UserFound("Олег", "", "9"), UserFound("", "", "9")])
 policies = st.builds(Policy, stage=st.integers(0, 4), profile_ttl=st.just(TTL), has_token=st.booleans())
 
 
@@ -64,7 +64,7 @@ def brief(choice: NameChoice) -> tuple[str, str, bool]:
         (3, profile(last=None), NoAnswer.NOT_ASKED, ("Иван", "partial", True)),
         (3, profile(last=None), NoAnswer.ABSENT, ("Иван", "partial", False)),
         (3, profile(last=None), NoAnswer.FAILED, ("Иван", "partial", False)),
-        (3, profile(last=None), Found("Олег", "", "9"), ("Иван", "partial", False)),
+        (3, profile(last=None), UserFound("Олег", "", "9"), ("Иван", "partial", False)),
         (3, profile(last=None), FULL, ("Олег Сидоров", "direct_api", False)),
         (3, profile(age=TTL), NoAnswer.NOT_ASKED, ("", "stale", True)),
         (3, profile(age=TTL), NoAnswer.ABSENT, ("", "stale", False)),
@@ -112,7 +112,7 @@ def test_a_choice_is_named_or_says_why_not(known: Known, answer: Answer, policy:
     assert (choice.updated_at is None) == (not choice.is_named)
     assert not (choice.is_cached and policy.stage < 3)
     assert choice.max_id == (
-        known.max_id or (answer.user_id if isinstance(answer, Found) and not choice.is_cached else None)
+        known.max_id or (answer.user_id if isinstance(answer, UserFound) and not choice.is_cached else None)
     )
 
 
@@ -135,6 +135,6 @@ def test_a_full_name_of_the_direct_api_never_yields_to_half_a_one(known: Known, 
 @given(knowns, policies)
 def test_asking_never_loses_a_name(known: Known, policy: Policy) -> None:
     before = choose_name(known, NoAnswer.NOT_ASKED, policy, NOW)
-    for answer in (NoAnswer.FAILED, NoAnswer.ABSENT, Found("", "", "9")):
+    for answer in (NoAnswer.FAILED, NoAnswer.ABSENT, UserFound("", "", "9")):
         after = choose_name(known, answer, policy, NOW)
         assert (after.first_name, after.last_name, after.source) == (before.first_name, before.last_name, before.source)

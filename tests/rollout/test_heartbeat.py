@@ -17,7 +17,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from profiles.rollout.heartbeat import Convergence, convergence, pulse
+from profiles.rollout.heartbeat import Convergence, convergence, heartbeat_thread
 from profiles.rollout.models import Heartbeat, Rollout
 from tests.conftest import Phases
 from tests.forked import Forked, forked, live_as
@@ -79,18 +79,18 @@ def test_who_was_killed_is_silent_and_not_waited_for(processes: list[Forked]) ->
 
 def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
     phases(100, 100, 25)
-    pulse.start("inbox")
+    heartbeat_thread.start("inbox")
     wait_for(lambda: convergence().living == 1)
     assert convergence().reached[0].startswith("inbox-")
     assert Heartbeat.objects.get().revision == Rollout.current().revision
-    pulse.stop()
+    heartbeat_thread.stop()
     assert not Heartbeat.objects.exists()
 
 
 def test_a_process_that_starts_later_does_not_make_a_revision_slow(phases: Phases) -> None:
     change("set", phase=1, percent=100, by="test", reason="r")
     Rollout.objects.update(revised_at=timezone.now() - timedelta(hours=1))
-    pulse.start("inbox")
+    heartbeat_thread.start("inbox")
     wait_for(lambda: convergence().living == 1)
     assert convergence().seconds == 0
     change("set", phase=2, percent=100, by="test", reason="r")
@@ -132,7 +132,7 @@ def test_every_pool_and_the_scheduler_tell_and_take_leave(
 
 
 def live_until(end: Any) -> None:
-    pulse.start("web")
+    heartbeat_thread.start("web")
     end.wait()
 
 
@@ -150,7 +150,7 @@ def test_a_child_of_multiprocessing_takes_leave(phases: Phases) -> None:
 
 
 def test_a_child_that_is_forked_tells_for_itself(phases: Phases) -> None:
-    pulse.start("web")
+    heartbeat_thread.start("web")
     wait_for(lambda: convergence().living == 1)
     with forked(partial(live_as, "worker")):
         wait_for(lambda: convergence().living == 2)

@@ -28,7 +28,7 @@ from monitoring.rollout_control import controller, rollback
 from monitoring.stats import population
 from profiles.max_api import users
 from profiles.rollout.decision import forget_state
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
@@ -127,7 +127,7 @@ def story(
     with time_machine.travel(START, tick=True) as clock:
         Flag.objects.update(moved_at=START)
         traffic = Traffic(direct, superadmin, EMPLOYEES, UPDATES)
-        pulse.start("web")
+        heartbeat_thread.start("web")
         told = Story(clock, traffic)
         # Forty thousand log lines are no part of the story.
         logging.disable(logging.ERROR)

@@ -77,7 +77,7 @@ def test_it_keeps_nothing_of_the_row_that_the_database_refused(monkeypatch: pyte
         Profile.objects.create(**row)
 
     arrive(7)
-    monkeypatch.setattr("profiles.models.ProfileQuerySet.absorb", without_clock)
+    monkeypatch.setattr("profiles.models.ProfileQuerySet.merge", without_clock)
     process_inbox()
     kept = InboxUpdate.objects.get().error
     assert "profile_cache_first_name_has_clock" in kept.splitlines()[-1]
@@ -99,7 +99,7 @@ def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> 
 
     arrive(7)
     with monkeypatch.context() as patch:
-        patch.setattr("profiles.models.ProfileQuerySet.absorb", away)
+        patch.setattr("profiles.models.ProfileQuerySet.merge", away)
         with pytest.raises(OperationalError):
             process_inbox()
     assert InboxUpdate.objects.get().tries == 0

@@ -9,7 +9,7 @@ from profiles.max_api.client import MaxError
 from tests.loopback import Answer
 from tests.webhooks.conftest import SECRETS, URL
 from tests.webhooks.fake_platform import FakePlatform
-from webhooks.subscription import UPDATE_TYPES, subscription_findings
+from webhooks.subscription import UPDATE_TYPES, subscription_problems
 from webhooks.tasks import check_subscription
 
 STALE = "https://directory.example.ru/api/v1/webhook/max"
@@ -35,7 +35,7 @@ def test_a_good_subscription_is_not_worth_a_word(platform: FakePlatform, caplog:
 
 def test_no_types_are_all_types(platform: FakePlatform) -> None:
     platform.sends_to(URL)
-    assert subscription_findings() == []
+    assert subscription_problems() == []
 
 
 def test_it_subscribes_again_where_that_is_allowed(
@@ -63,7 +63,7 @@ def test_where_nothing_is_configured_nobody_is_asked(platform: FakePlatform, set
 def test_an_outage_is_no_finding(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
     platform.answers = [Answer(500)]
     with pytest.raises(MaxError):
-        subscription_findings()
+        subscription_problems()
     assert not caplog.records
 
 

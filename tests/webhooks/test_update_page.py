@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from tests.webhooks.inbox_rows import row
-from webhooks.admin.timeline import life_of
+from webhooks.admin.timeline import timeline_of
 from webhooks.models import InboxUpdate, RawLook, Replay, State
 from webhooks.processing import interpret
 
@@ -52,12 +52,12 @@ def test_a_replay_is_part_of_its_life() -> None:
     update = row(State.DEAD, body=BODY, tries=6, reason="KeyError")
     InboxUpdate.objects.filter(pk=update.pk).replay(by="anna", reason="mended", selection="id__in=1")
     update.refresh_from_db()
-    received, replayed, *_ = life_of(update)
+    received, replayed, *_ = timeline_of(update)
     assert (replayed.title, replayed.text) == ("Replayed", "anna: mended")
     assert received.at
     assert replayed.at
     assert replayed.at > received.at
-    assert [step.title for step in life_of(row(State.PENDING))] == ["Received", "Next try"]
+    assert [step.title for step in timeline_of(row(State.PENDING))] == ["Received", "Next try"]
 
 
 def test_the_person_is_linked_whatever_their_id() -> None:
@@ -70,7 +70,7 @@ def test_the_time_it_took_has_the_readers_decimal_sign() -> None:
     told = {}
     for language in ("en", "ru"):
         with translation.override(language):
-            told[language] = next(step.text for step in life_of(update) if "1" in step.text)
+            told[language] = next(step.text for step in timeline_of(update) if "1" in step.text)
     assert told == {"en": "took 1.4 ms", "ru": "заняло 1,4 мс"}
 
 
@@ -78,7 +78,7 @@ def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> Non
     body = b'{"update_type": "bot_started", "user": {"user_id": 0}}'
     deep, strange = row(State.QUARANTINED, reason="the body is nested too deeply"), row(State.PENDING, body=body)
     with translation.override("ru"):
-        assert life_of(deep)[1].text == "тело вложено слишком глубоко"
+        assert timeline_of(deep)[1].text == "тело вложено слишком глубоко"
         interpret(strange)
     assert strange.reason == "the user’s id is none of MAX"
 
@@ -96,7 +96,7 @@ def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> Non
 )
 def test_a_life_is_told_in_its_order(fields: dict[str, Any], titles: list[str]) -> None:
     with translation.override("en"):
-        assert [step.title for step in life_of(row(**fields))] == titles
+        assert [step.title for step in timeline_of(row(**fields))] == titles
 
 
 def test_the_body_is_shown_to_whom_gives_a_reason_and_the_look_stays() -> None:

@@ -3,8 +3,8 @@ from typing import Any
 
 import pytest
 
-from profiles.merge import Claim
-from webhooks.payloads import MalformedUpdate, moment_of, read, repeat_keys, type_of
+from profiles.merge import TimestampedValue
+from webhooks.payloads import MalformedUpdate, duplicate_keys, moment_of, read, type_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 MOMENT = datetime(2026, 4, 1, 6, 40, 4, 499000, tzinfo=UTC)
@@ -17,28 +17,28 @@ def update(user: Any, **fields: Any) -> dict[str, Any]:
 
 def test_it_reads_names_with_the_time_of_the_update() -> None:
     reading = read(update({"user_id": 2**63 - 1, "first_name": " Анна\u202e ", "last_name": ""}), NOW)
-    assert reading.sighting
+    assert reading.profile_update
     assert reading.user_id == str(2**63 - 1)
-    assert reading.sighting.first_name == Claim(True, MOMENT, "Анна")
-    assert reading.sighting.last_name == Claim(True, MOMENT, "")
+    assert reading.profile_update.first_name == TimestampedValue(True, MOMENT, "Анна")
+    assert reading.profile_update.last_name == TimestampedValue(True, MOMENT, "")
 
 
 @pytest.mark.parametrize("last_name", [None, " ", 5, {}])
 def test_a_last_name_that_says_nothing_moves_no_clock(last_name: object) -> None:
     reading = read(update({"user_id": 7, "first_name": "Анна", "last_name": last_name}), NOW)
-    assert reading.sighting
-    assert reading.sighting.last_name is None
+    assert reading.profile_update
+    assert reading.profile_update.last_name is None
 
 
 def test_the_deprecated_name_is_a_lesser_first_name() -> None:
     reading = read(update({"user_id": 7, "name": "Boris"}), NOW)
-    assert reading.sighting
-    assert reading.sighting.first_name == Claim(False, MOMENT, "Boris")
+    assert reading.profile_update
+    assert reading.profile_update.first_name == TimestampedValue(False, MOMENT, "Boris")
 
 
 def test_a_bot_is_not_a_person() -> None:
     reading = read(update({"user_id": 7, "first_name": "Бот", "is_bot": True}), NOW)
-    assert (reading.user_id, reading.sighting) == ("7", None)
+    assert (reading.user_id, reading.profile_update) == ("7", None)
 
 
 @pytest.mark.parametrize(
@@ -78,8 +78,8 @@ def test_five_minutes_ahead_are_allowed() -> None:
 )
 def test_a_command_counts_in_a_dialog_only(kind: str, recipient: dict[str, str], name: str | None) -> None:
     message = {"sender": {"user_id": 7}, "recipient": recipient, "body": {"mid": "m", "text": "/имя Иван"}}
-    sighting = read({"update_type": kind, "timestamp": TIMESTAMP, "message": message}, NOW).sighting
-    assert (sighting and sighting.user_provided_name and sighting.user_provided_name.value) == name
+    profile_update = read({"update_type": kind, "timestamp": TIMESTAMP, "message": message}, NOW).profile_update
+    assert (profile_update and profile_update.user_provided_name and profile_update.user_provided_name.value) == name
 
 
 def test_unknown_types_are_other() -> None:
@@ -91,7 +91,7 @@ def message(kind: str, mid: str, timestamp: int) -> dict[str, Any]:
 
 
 def key(value: dict[str, Any], body: bytes = b"", at: datetime = NOW) -> bytes:
-    return repeat_keys(value, body, at)[0]
+    return duplicate_keys(value, body, at)[0]
 
 
 def test_a_message_is_recognised_by_its_id() -> None:
@@ -130,5 +130,5 @@ def test_without_a_key_the_body_counts_within_ten_minutes() -> None:
     legacy = {"type": "message_new", "message": {"from": {"user_id": "7"}}}
     assert key(legacy, b"body") == key(legacy, b"body", NOW + timedelta(minutes=9))
     assert key(legacy, b"body") != key(legacy, b"other")
-    later, earlier = repeat_keys(legacy, b"body", NOW + timedelta(minutes=11))
+    later, earlier = duplicate_keys(legacy, b"body", NOW + timedelta(minutes=11))
     assert later != key(legacy, b"body") == earlier

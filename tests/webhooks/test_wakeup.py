@@ -3,7 +3,7 @@ import time
 
 import pytest
 
-from webhooks.notify import Listener, waker
+from webhooks.notify import Listener, notifier
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -12,7 +12,7 @@ def test_an_announcement_wakes_the_listener() -> None:
     listener = Listener()
     listener.wait(0)
     started = time.monotonic()
-    threading.Timer(0.2, waker.announce).start()
+    threading.Timer(0.2, notifier.announce).start()
     listener.wait(5)
     assert 0.1 < time.monotonic() - started < 2
     listener.close()
@@ -21,7 +21,7 @@ def test_an_announcement_wakes_the_listener() -> None:
 def test_what_came_while_nobody_waited_is_not_missed() -> None:
     listener = Listener()
     listener.wait(0)
-    waker.announce()
+    notifier.announce()
     time.sleep(0.3)
     started = time.monotonic()
     listener.wait(5)

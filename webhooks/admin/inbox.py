@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.lib.admin import ReadOnlyAdmin
 from config.lib.pagination import BoundedPaginator
 from webhooks.admin.filters import ReceivedFilter, TypeFilter
-from webhooks.admin.timeline import dead_letter_groups, life_of, looks_at, readable
+from webhooks.admin.timeline import dead_letter_groups, readable, timeline_of, views_of
 from webhooks.models import InboxQuerySet, InboxUpdate, RawLook, Repeat, Replay, State
 from webhooks.replay_preview import outlook
 
@@ -88,7 +88,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
 
     @display(description=_("type"), ordering="update_type")
     def shown_type(self, update: InboxUpdate) -> str:
-        return update.told_type
+        return update.display_type
 
     @display(description=_("state"), ordering="state", label=_STATE_COLOURS)
     def shown_state(self, update: InboxUpdate) -> tuple[str, str]:
@@ -96,7 +96,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
 
     @display(description=_("reason"))
     def shown_reason(self, update: InboxUpdate) -> str:
-        return update.told_reason
+        return update.display_reason
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         response: HttpResponse = super().changelist_view(request, extra_context)
@@ -112,7 +112,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         if isinstance(response, TemplateResponse) and response.context_data:
             update = response.context_data["original"]
             has_body = InboxUpdate.objects.filter(pk=update.pk, body__isnull=False).exists()
-            response.context_data |= {"life": life_of(update), "looks": looks_at(update)[:20], "has_body": has_body}
+            response.context_data |= {"life": timeline_of(update), "looks": views_of(update)[:20], "has_body": has_body}
         return response
 
     @action(description=_("Dead letters"), url_path="dead-letters", permissions=["view"])
@@ -204,7 +204,7 @@ def _replay_url(query: str) -> str:
 
 
 @admin.register(Repeat)
-class RepeatAdmin(LargeTableAdmin):
+class DuplicateDeliveryAdmin(LargeTableAdmin):
     list_display = ("shown_type", "is_conflict", "received_at")
     list_filter = (TypeFilter, "is_conflict")
     exclude = ("dedup_key", "update_type")
@@ -212,7 +212,7 @@ class RepeatAdmin(LargeTableAdmin):
 
     @display(description=_("type"), ordering="update_type")
     def shown_type(self, repeat: Repeat) -> str:
-        return repeat.told_type
+        return repeat.display_type
 
 
 @admin.register(Replay)

@@ -22,7 +22,7 @@ _WRITES_WITHIN = timedelta(minutes=1)
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TimelineEvent:
     title: str
     at: datetime | None = None
     text: str = ""
@@ -32,49 +32,49 @@ class Step:
     is_code: bool = False
 
 
-def life_of(update: InboxUpdate) -> list[Step]:
+def timeline_of(update: InboxUpdate) -> list[TimelineEvent]:
     """Return the steps of an update's life in their order: received, tried, finished, and what came of it."""
-    steps = [Step(_("Received"), update.received_at, update.told_type), *_replays(update)]
+    steps = [TimelineEvent(_("Received"), update.received_at, update.display_type), *_replays(update)]
     if update.tries:
         failed = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
-        steps.append(Step(failed, None, last_line(update.error), "wait", is_code=True))
+        steps.append(TimelineEvent(failed, None, last_line(update.error), "wait", is_code=True))
     if update.state == State.PENDING:
-        return [*steps, Step(_("Next try"), update.next_try_at)]
+        return [*steps, TimelineEvent(_("Next try"), update.next_try_at)]
     # What was not read has no effect of its own: why is told by its end.
     return [*steps, _end(update), _effect(update)] if update.state == State.DONE else [*steps, _end(update)]
 
 
-def _replays(update: InboxUpdate) -> list[Step]:
+def _replays(update: InboxUpdate) -> list[TimelineEvent]:
     """Return the last replay: it sets ``next_try_at`` to its moment, where a receipt sets it to its own (models)."""
     at = update.next_try_at
     if update.tries or at <= update.received_at:
         return []
     replay = Replay.objects.filter(at__gte=at, at__lt=at + _WRITES_WITHIN).order_by("at").first()
-    return [Step(_("Replayed"), at, f"{replay.by}: {replay.reason}" if replay else "")]
+    return [TimelineEvent(_("Replayed"), at, f"{replay.by}: {replay.reason}" if replay else "")]
 
 
 _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 
 
-def _end(update: InboxUpdate) -> Step:
+def _end(update: InboxUpdate) -> TimelineEvent:
     took = "" if update.processing_ms is None else _("took %s ms") % number_format(update.processing_ms, 1)
-    text = " · ".join(part for part in (update.told_reason, took) if part)
-    return Step(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
+    text = " · ".join(part for part in (update.display_reason, took) if part)
+    return TimelineEvent(update.get_state_display(), update.finished_at, text, _TONES.get(State(update.state), "wait"))
 
 
-def _effect(update: InboxUpdate) -> Step:
+def _effect(update: InboxUpdate) -> TimelineEvent:
     if update.has_changed_profile:
-        return Step(_("Profile changed"), None, update.user_id, "good")
+        return TimelineEvent(_("Profile changed"), None, update.user_id, "good")
     if update.has_names:
-        return Step(_("Profile unchanged"), None, _("it knew all of this, or something later"))
-    return Step(_("No effect"), None, _("the update says nothing of a person’s name"))
+        return TimelineEvent(_("Profile unchanged"), None, _("it knew all of this, or something later"))
+    return TimelineEvent(_("No effect"), None, _("the update says nothing of a person’s name"))
 
 
 def last_line(error: str) -> str:
     return error.rstrip().rpartition("\n")[2]
 
 
-def looks_at(update: InboxUpdate) -> QuerySet[RawLook]:
+def views_of(update: InboxUpdate) -> QuerySet[RawLook]:
     return RawLook.objects.filter(inbox_update_id=update.pk)
 
 
@@ -101,6 +101,6 @@ def dead_letter_groups() -> list[dict[str, Any]]:
         example=Max(_LAST_LINE),
     )
     return [
-        group | {"told": failures.told(group["reason"]), "told_type": type_for_people(group["update_type"])}
+        group | {"told": failures.message_for(group["reason"]), "display_type": type_for_people(group["update_type"])}
         for group in groups.order_by("-count", "reason", "update_type")[:MOST_GROUPS]
     ]

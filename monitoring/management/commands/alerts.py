@@ -46,7 +46,7 @@ class Command(BaseCommand):
             raise CommandError(f"There is no alert {options['id']}")
         try:
             self._answer(subcommand, alert, **options)
-        except (acknowledgements.AnswerRefused, ValueError) as refused:
+        except (acknowledgements.AcknowledgementRefused, ValueError) as refused:
             raise CommandError(str(refused)) from None
 
     def _answer(self, subcommand: str, alert: Alert, *, dry_run: bool, by: str | None = None, **options: Any) -> None:

@@ -24,7 +24,7 @@ from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
 
 # Up or down, and a few words.
-Standing = tuple[bool, str]
+ItemStatus = tuple[bool, str]
 _WRONG = {"alerts": "OPEN"}
 
 
@@ -45,7 +45,7 @@ class Command(BaseCommand):
         if down:
             raise CommandError(f"Not healthy: {', '.join(down)}")
 
-    def _lines(self, url: str | None) -> Iterator[tuple[str, Standing]]:
+    def _lines(self, url: str | None) -> Iterator[tuple[str, ItemStatus]]:
         yield "web", _web(url)
         readings = _readings()
         for name, look in _LOOKS.items():
@@ -63,13 +63,13 @@ def _readings() -> Readings:
         return rounds.measure(["migrations_missing", "redis_connected", "inbox_lag"])
 
 
-def _web(url: str | None) -> Standing:
+def _web(url: str | None) -> ItemStatus:
     launch = Launch.from_environment()
     answers = [f"{path} {launch.answer(path, url)}" for path in ("/health", "/ready")]
     return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
 
 
-def _postgresql(readings: Readings) -> Standing:
+def _postgresql(readings: Readings) -> ItemStatus:
     started = time.perf_counter()
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
@@ -77,12 +77,12 @@ def _postgresql(readings: Readings) -> Standing:
     return True, f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
 
 
-def _schema(readings: Readings) -> Standing:
+def _schema(readings: Readings) -> ItemStatus:
     reading = readings["migrations_missing"]
     return reading.is_ok, f"{reading.sentence}; run migrate" if reading.is_broken else str(reading.sentence)
 
 
-def _redis(readings: Readings) -> Standing:
+def _redis(readings: Readings) -> ItemStatus:
     reading = readings["redis_connected"]
     if not reading.is_ok:
         return False, str(reading.data.get("last_error") or reading.sentence)
@@ -92,7 +92,7 @@ def _redis(readings: Readings) -> Standing:
     return True, f"profiles: {health['cached_profiles']}, {memory}, {health['latency_ms']:.1f} ms"
 
 
-def _broker(readings: Readings) -> Standing:
+def _broker(readings: Readings) -> ItemStatus:
     if not settings.CELERY_BROKER_URL.startswith(("redis://", "rediss://", "redis+socket://")):
         return True, "not a Redis: not asked"
     url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
@@ -103,18 +103,18 @@ def _broker(readings: Readings) -> Standing:
         return False, type(error).__name__
 
 
-def _processes(kind: str) -> Standing:
+def _processes(kind: str) -> ItemStatus:
     spread = convergence()
     count = sum(process.partition("-")[0] == kind for process in (*spread.reached, *spread.behind))
     return count > 0, f"{count} living"
 
 
-def _beat(readings: Readings) -> Standing:
+def _beat(readings: Readings) -> ItemStatus:
     is_up, words = _processes("beat")
     return (is_up, words) if is_up else (is_fresh(), "alerts checked lately" if is_fresh() else "no sign of life")
 
 
-def _inbox_lag(readings: Readings) -> Standing:
+def _inbox_lag(readings: Readings) -> ItemStatus:
     """Return whether the inbox is slow enough to wake somebody."""
     reading = readings["inbox_lag"]
     words = f"{reading.sentence}; updates that wait: {reading.data.get('pending_events', 0)}"
@@ -122,20 +122,20 @@ def _inbox_lag(readings: Readings) -> Standing:
     return is_up, words if is_processing() else f"{words}; processing is off"
 
 
-def _rollout(readings: Readings) -> Standing:
+def _rollout(readings: Readings) -> ItemStatus:
     spread = convergence()
     words = f"processes at revision {spread.revision}: {len(spread.reached)} of {spread.living}"
     return spread.is_complete, words
 
 
-def _alerts(readings: Readings) -> Standing:
+def _alerts(readings: Readings) -> ItemStatus:
     """An alert that is critical is no health, whatever else is up."""
     found = Alert.objects.open().order_by("kind")
     words = ", ".join(f"{alert.kind} ({alert.severity})" for alert in found)
     return all(alert.severity != Severity.CRITICAL for alert in found), words or "none open"
 
 
-_LOOKS: dict[str, Callable[[Readings], Standing]] = {
+_LOOKS: dict[str, Callable[[Readings], ItemStatus]] = {
     "postgresql": _postgresql,
     "schema": _schema,
     "redis": _redis,

@@ -26,7 +26,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import Held
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Action, OnBreach, Rollout, Scope
-from profiles.rollout.rollout_settings import Controls
+from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 LONGEST_LIST = 100_000
@@ -56,7 +56,7 @@ class Command(BaseCommand):
 
     def on_status(self, **_: Any) -> Iterable[Any]:
         rollout = Rollout.current()
-        return terminal.status(rollout, Controls.read(rollout), convergence())
+        return terminal.status(rollout, RolloutSettings.read(rollout), convergence())
 
     def on_explain(self, phone: str, ask_api: bool, **_: Any) -> Iterable[Any]:
         try:
@@ -125,8 +125,8 @@ class Command(BaseCommand):
             shown = f"{value:.3f}" if isinstance(value, float) else value
             yield f"  {name:<18}{'—' if shown is None or shown == {} else shown}"
         rows = terminal.table("UNIVERSITY", "SEEN")
-        for university, tally in sorted(universities.items(), key=lambda item: -item[1].total):
-            rows.add_row(str(university or "—"), terminal.tallied(tally))
+        for university, stats in sorted(universities.items(), key=lambda item: -item[1].total):
+            rows.add_row(str(university or "—"), terminal.stats_line(stats))
         yield rows
 
     def on_history(self, limit: int, **_: Any) -> Iterable[Any]:

@@ -9,7 +9,7 @@ from django.db import transaction
 from waffle.management.commands import waffle_delete
 
 from config.lib import shell_user
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, Flag
@@ -25,7 +25,7 @@ class Command(waffle_delete.Command):
         for kind in ("flag_names", "switch_names"):
             if ours := sorted(_OURS & set(options[kind] or ())):
                 raise CommandError(f"{ours[0]} steers the rollout and is not deleted: set it to 0, or turn it off")
-        reason = Sentence("Deleted without a reason")
+        reason = Message("Deleted without a reason")
         with transaction.atomic():
             for flag in Flag.objects.filter(name__in=options["flag_names"] or ()):
                 by = shell_user.login()

@@ -12,14 +12,14 @@ from decimal import Decimal
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
-from config.lib.messages import Sentence, from_columns, to_columns
+from config.lib.messages import Message, from_columns, to_columns
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.models import MESSAGE_LENGTH, GateCheck, Verdict
-from monitoring.rollout_control.gate_titles import GATES, INDICATOR_OF, title_sentence
+from monitoring.rollout_control.gate_titles import GATES, INDICATOR_OF, title_message
 from monitoring.rollout_control.gates import comparison, progress
-from monitoring.rollout_control.gates.results import Finding, Judgement, Step
+from monitoring.rollout_control.gates.results import GateResult, Judgement, TransitionStep
 from profiles import failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Flag
@@ -51,7 +51,7 @@ STAYING: dict[int, tuple[str, ...]] = {
     3: ("no_evidence_against", "cohort_errors", "cohort_speed"),
     4: ("no_alert",),
 }
-OWN: dict[str, Callable[[Step], Finding]] = {
+OWN: dict[str, Callable[[TransitionStep], GateResult]] = {
     gate.__name__: gate
     for gate in (
         comparison.cohort_agreement, comparison.cohort_errors, comparison.cohort_speed,
@@ -64,7 +64,7 @@ _VERDICTS = {Level.OK: Verdict.PASS, Level.UNKNOWN: Verdict.INCONCLUSIVE, Level.
 
 def judge(phase: int, target: Decimal) -> Judgement:
     """Ask every gate of a step, by a fresh round of the indicators; nothing else is written."""
-    step = step_of(phase, target)
+    step = transition_step(phase, target)
     return _judgement(step, rounds.fresh(), {})
 
 
@@ -85,52 +85,54 @@ def check(phase: int, target: Decimal) -> Judgement:
     # The moment before they look: a step taken while they do is none that they judged.
     at = timezone.now()
     judgement = judge(phase, target)
-    GateCheck.objects.bulk_create(_row(finding, at=at, phase=phase) for finding in judgement.findings)
+    GateCheck.objects.bulk_create(_row(result, at=at, phase=phase) for result in judgement.findings)
     return judgement
 
 
 def watch(phase: int) -> Judgement:
     """Ask what has to stay true while a phase is on."""
-    step, readings = step_of(phase, Decimal(100)), rounds.fresh()
+    step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Judgement(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
 
-def step_of(phase: int, target: Decimal) -> Step:
+def transition_step(phase: int, target: Decimal) -> TransitionStep:
     return _step(phase, target, Flag.objects.filter(name=phase_name(phase)).first())
 
 
-def _step(phase: int, target: Decimal, flag: Flag | None) -> Step:
-    return Step(phase, flag.percent if flag else Decimal(0), target, flag.moved_at if flag else timezone.now())
+def _step(phase: int, target: Decimal, flag: Flag | None) -> TransitionStep:
+    return TransitionStep(
+        phase, flag.percent if flag else Decimal(0), target, flag.moved_at if flag else timezone.now()
+    )
 
 
-def _gates_of(step: Step) -> tuple[str, ...]:
+def _gates_of(step: TransitionStep) -> tuple[str, ...]:
     return ENTERING[step.phase] + (WIDENING.get(step.phase, ()) if step.current else ())
 
 
-def _judgement(step: Step, readings: Round, known: Mapping[str, Finding]) -> Judgement:
+def _judgement(step: TransitionStep, readings: Round, known: Mapping[str, GateResult]) -> Judgement:
     findings = [known.get(gate) or run_gate(gate, step, readings) for gate in _gates_of(step)]
-    return Judgement(step, [_in_a_row(step, finding) for finding in findings], readings.at)
+    return Judgement(step, [_in_a_row(step, result) for result in findings], readings.at)
 
 
-def run_gate(gate: str, step: Step, readings: Round) -> Finding:
+def run_gate(gate: str, step: TransitionStep, readings: Round) -> GateResult:
     """Return what the gate finds; one that cannot look is an error, and without monitoring nobody looks."""
     if not is_monitored():
-        return Finding(gate, Verdict.INCONCLUSIVE, Sentence("monitoring is off"))
+        return GateResult(gate, Verdict.INCONCLUSIVE, Message("monitoring is off"))
     if gate in INDICATOR_OF:
         return _of_reading(gate, readings[INDICATOR_OF[gate]])
     try:
         with transaction.atomic():
             return OWN[gate](step)
     except DatabaseError as error:
-        words = {"title": title_sentence(GATES[gate]), "error": failures.told(type(error).__name__)}
-        return Finding(gate, Verdict.ERROR, Sentence("%(title)s could not be measured: %(error)s", words))
+        words = {"title": title_message(GATES[gate]), "error": failures.message_for(type(error).__name__)}
+        return GateResult(gate, Verdict.ERROR, Message("%(title)s could not be measured: %(error)s", words))
 
 
-def _of_reading(gate: str, reading: IndicatorReading) -> Finding:
+def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     indicator, verdict = INDICATORS[reading.name], _VERDICTS.get(Level(reading.level), Verdict.FAIL)
     if reading.level == Level.UNKNOWN and indicator.least > 1:
-        return Finding(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥")
-    return Finding(
+        return GateResult(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥")
+    return GateResult(
         gate,
         verdict,
         reading.sentence,
@@ -141,28 +143,30 @@ def _of_reading(gate: str, reading: IndicatorReading) -> Finding:
     )
 
 
-def _last_cohorts(phase: int, since: datetime) -> dict[str, Finding]:
+def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
     """Return what the last check after a moment found of the cohorts; before it, that none was made."""
-    unasked = Sentence("not checked yet since the last step")
-    found = {gate: Finding(gate, Verdict.INCONCLUSIVE, unasked) for gate in comparison.UNITS}
+    unasked = Message("not checked yet since the last step")
+    found = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unasked) for gate in comparison.UNITS}
     rows = GateCheck.objects.filter(gate__in=comparison.UNITS, phase=phase, at__gt=since).order_by("-at")
     for row in reversed(rows[: len(comparison.UNITS)]):
         message = from_columns(row.message, row.sentence)
-        sentence = message if isinstance(message, Sentence) else Sentence(message.replace("%", "%%"))
-        found[row.gate] = Finding(row.gate, Verdict(row.verdict), sentence, row.value, unit=comparison.UNITS[row.gate])
+        sentence = message if isinstance(message, Message) else Message(message.replace("%", "%%"))
+        found[row.gate] = GateResult(
+            row.gate, Verdict(row.verdict), sentence, row.value, unit=comparison.UNITS[row.gate]
+        )
     return found
 
 
-def _row(finding: Finding, *, at: datetime, phase: int) -> GateCheck:
-    message, sentence = to_columns(finding.sentence, MESSAGE_LENGTH)
+def _row(result: GateResult, *, at: datetime, phase: int) -> GateCheck:
+    message, sentence = to_columns(result.sentence, MESSAGE_LENGTH)
     return GateCheck(
         at=at,
         phase=phase,
-        gate=finding.gate,
-        verdict=finding.raw or finding.verdict,
+        gate=result.gate,
+        verdict=result.raw or result.verdict,
         message=message,
         sentence=sentence,
-        value=finding.value,
+        value=result.value,
     )
 
 
@@ -178,9 +182,9 @@ def passes_before(phase: int, gate: str, wanted: int) -> int:
     return count
 
 
-def _in_a_row(step: Step, finding: Finding) -> Finding:
+def _in_a_row(step: TransitionStep, result: GateResult) -> GateResult:
     """Let a statistical gate pass only with the checks before: whoever looks often enough sees one good moment."""
-    if finding.gate not in _IN_A_ROW or finding.verdict != Verdict.PASS:
-        return finding
-    passed = 1 + passes_before(step.phase, finding.gate, CHECKS_IN_A_ROW - 1)
-    return finding if passed >= CHECKS_IN_A_ROW else finding.only_after(passed, CHECKS_IN_A_ROW)
+    if result.gate not in _IN_A_ROW or result.verdict != Verdict.PASS:
+        return result
+    passed = 1 + passes_before(step.phase, result.gate, CHECKS_IN_A_ROW - 1)
+    return result if passed >= CHECKS_IN_A_ROW else result.only_after(passed, CHECKS_IN_A_ROW)

@@ -7,13 +7,13 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Any
 
-from config.lib.messages import Sentence, from_columns, to_columns
+from config.lib.messages import Message, from_columns, to_columns
 from monitoring.models import MESSAGE_LENGTH, Verdict
 from profiles.rollout.rules import shown
 
 
 @dataclass(frozen=True, slots=True)
-class Step:
+class TransitionStep:
     """A phase that is to go from one percentage to another."""
 
     phase: int
@@ -23,7 +23,7 @@ class Step:
 
 
 @dataclass(frozen=True, slots=True)
-class Finding:
+class GateResult:
     """What one gate found. ``raw`` is its own verdict, where the checks in a row make another one of it.
 
     ``value`` and ``limit`` are in the base unit of ``unit``, shares 0 to 1; ``comparison`` is how they have to stand.
@@ -31,7 +31,7 @@ class Finding:
 
     gate: str
     verdict: Verdict
-    sentence: Sentence
+    sentence: Message
     value: float | None = None
     raw: Verdict | None = None
     limit: float | None = None
@@ -48,10 +48,10 @@ class Finding:
         fields = {"gate": self.gate, "verdict": str(self.verdict), "message": message, "value": self.value}
         return fields | {"sentence": sentence}
 
-    def only_after(self, passed: int, wanted: int) -> Finding:
+    def only_after(self, passed: int, wanted: int) -> GateResult:
         """Return a pass that counts only with those of the checks before it."""
         words = {"message": self.sentence, "passed": passed, "wanted": wanted}
-        sentence = Sentence("%(message)s, in %(passed)d of %(wanted)d checks in a row", words)
+        sentence = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", words)
         return replace(self, verdict=Verdict.INCONCLUSIVE, sentence=sentence, raw=Verdict.PASS)
 
     @staticmethod
@@ -64,26 +64,26 @@ class Finding:
 class Judgement:
     """What the gates of one step find; ``measured_at`` is the moment of the indicators' round."""
 
-    step: Step
-    findings: list[Finding]
+    step: TransitionStep
+    findings: list[GateResult]
     measured_at: datetime
 
     @property
-    def failing(self) -> list[Finding]:
-        return [finding for finding in self.findings if finding.verdict != Verdict.PASS]
+    def failing(self) -> list[GateResult]:
+        return [result for result in self.findings if result.verdict != Verdict.PASS]
 
-    def held(self) -> Sentence:
+    def held(self) -> Message:
         """Return why the phase is held, as an operator reads it; one line."""
         words = {"phase": self.step.phase, "percent": shown(self.step.current)}
-        reasons = [finding.sentence for finding in self.failing]
-        return Sentence("Held phase %(phase)d at %(percent)s %%: %(reasons)s", {**words, "reasons": reasons})
+        reasons = [result.sentence for result in self.failing]
+        return Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s", {**words, "reasons": reasons})
 
     def as_json(self) -> list[dict[str, Any]]:
-        return [finding.as_json() for finding in self.findings]
+        return [result.as_json() for result in self.findings]
 
 
 def found(
-    gate: str, is_good: bool, good: Sentence, bad: Sentence, value: float | None = None, unit: str = ""
-) -> Finding:
+    gate: str, is_good: bool, good: Message, bad: Message, value: float | None = None, unit: str = ""
+) -> GateResult:
     verdict = Verdict.PASS if is_good else Verdict.FAIL
-    return Finding(gate, verdict, good if is_good else bad, value, unit=unit)
+    return GateResult(gate, verdict, good if is_good else bad, value, unit=unit)

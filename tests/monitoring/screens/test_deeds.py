@@ -15,7 +15,7 @@ from django.utils.formats import date_format
 
 from employees.models import University
 from monitoring.audit.audit_log import entries
-from monitoring.dashboard.actions import DEEDS
+from monitoring.dashboard.actions import ACTIONS
 from monitoring.rollout_control import control
 from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
 from tests.conftest import Phases
@@ -174,7 +174,7 @@ def test_the_way_back_is_rehearsed(operator: Client, phases: Phases) -> None:
     assert change.action == "rehearsal"
 
 
-@pytest.mark.parametrize("name", DEEDS)
+@pytest.mark.parametrize("name", ACTIONS)
 def test_it_refuses_who_only_looks(client: Client, phases: Phases, name: str) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))

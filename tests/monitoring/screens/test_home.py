@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from monitoring.alerts.kinds import TEXTS, Kind
 from monitoring.alerts.models import Alert
-from monitoring.stats.rollups import fold
+from monitoring.stats.rollups import roll_up
 from profiles.rollout.models import Flag, Heartbeat
 from tests.conftest import Phases
 from tests.webhooks.inbox_rows import row
@@ -38,7 +38,7 @@ def test_number_bars_and_reports_count_the_same_updates(operator: Client, moment
         for minutes in (0, 9, 59, 61, 600, 23 * 60 + 50, 24 * 60 - 1, 24 * 60 + 1, 25 * 60):
             for state in (State.DONE, State.PENDING, State.DEAD):
                 row(state, age=timedelta(minutes=minutes))
-        fold()
+        roll_up()
         row(State.SKIPPED, age=timedelta(minutes=23 * 60 + 55))
         shown = operator.get("/admin/live/home/").context["traffic"]
         stats = operator.get("/monitoring/webhook/stats?period=day").json()

@@ -27,7 +27,7 @@ PHONE = "+79160000000"
 def served(phone: str = PHONE) -> str:
     found = person.find(phone)
     assert found
-    return str(person.told(found).get("served", ""))
+    return str(person.person_data(found).get("served", ""))
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_the_answer_of_the_direct_api_decides_what_would_be_served(
     direct.knows(PHONE, 7)
     found = person.find(PHONE, asks_api=True)
     assert found
-    assert person.told(found)["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
+    assert person.person_data(found)["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
 
 
 def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:

@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from monitoring.dashboard.emergency import confirmation
 from monitoring.models import Signature
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Change, Flag, Plan, Rollout
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
@@ -137,7 +137,7 @@ def test_it_is_paused_and_resumed(operator: Client, phases: Phases) -> None:
 @pytest.mark.django_db(transaction=True)
 def test_the_emergency_stop_tells_how_long_it_took(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
-    pulse.start("web")
+    heartbeat_thread.start("web")
     content = operator.post("/admin/emergency/", given(word=confirmation().lower())).content.decode()
     assert {percent(number) for number in (1, 2, 3, 4)} == {0}
     assert "s-badge-good" in content

@@ -14,7 +14,7 @@ from django.utils import timezone
 from monitoring.indicators import rounds
 from monitoring.models import GateCheck, IndicatorReading, Verdict
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.gates.results import Finding, Step
+from monitoring.rollout_control.gates.results import GateResult, TransitionStep
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
@@ -76,7 +76,7 @@ def test_a_check_that_a_step_overtook_says_nothing_of_the_next(
     GateCheck.objects.all().delete()
     asked = gates.OWN["cohort_agreement"]
 
-    def step_meanwhile(step: Step) -> Finding:
+    def step_meanwhile(step: TransitionStep) -> GateResult:
         change("set", phase=3, percent=5, by="root", reason="r")
         return asked(step)
 

@@ -8,11 +8,11 @@ from django.test import Client
 from django.utils import timezone, translation
 from waffle.models import Switch
 
-from config.lib.messages import Sentence
+from config.lib.messages import Message
 from monitoring.dashboard import charts
 from monitoring.dashboard.phases import Condition
 from monitoring.models import Signature, Verdict
-from monitoring.rollout_control.gates.results import Finding
+from monitoring.rollout_control.gates.results import GateResult
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
@@ -95,7 +95,7 @@ def test_months_are_written_as_their_language_does(language: str, month: str) ->
 def test_a_gates_number_has_no_idle_zero() -> None:
     with translation.override("ru"):
         numbers = [
-            Condition.of(Finding("dwell", Verdict.PASS, Sentence("dwell time over"), hours * 3600, unit="h")).number
+            Condition.of(GateResult("dwell", Verdict.PASS, Message("dwell time over"), hours * 3600, unit="h")).number
             for hours in (71.98, 12.34, 0.5, 3)
         ]
     assert numbers == ["72\u00a0ч", "12,3\u00a0ч", "0,5\u00a0ч", "3\u00a0ч"]

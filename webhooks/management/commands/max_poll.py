@@ -15,7 +15,7 @@ from profiles.max_api import client
 from profiles.max_api.client import MaxError
 from webhooks import subscription
 from webhooks.inbox import connect, store
-from webhooks.notify import waker
+from webhooks.notify import notifier
 from webhooks.payloads import LARGEST_ENVELOPE
 from webhooks.receiver import arrivals_in
 
@@ -40,7 +40,7 @@ class Command(BaseCommand):
             with Console(stderr=True).status("no updates yet; Ctrl-C ends") as status, closing(connect()) as inbox:
                 for updates, reached in self.rounds(marker, once=once):
                     store(inbox, arrivals_in(json.dumps({"updates": updates}).encode(), timezone.now()))
-                    waker.announce()
+                    notifier.announce()
                     count, next_marker = count + len(updates), reached
                     status.update(f"updates: {count}, the last at {timezone.localtime():%T}; Ctrl-C ends")
         except KeyboardInterrupt:

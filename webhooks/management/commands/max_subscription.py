@@ -59,9 +59,9 @@ class Command(BaseCommand):
         Console(file=cast(TextIO, self.stdout), markup=False, emoji=False, highlight=False).print(table)
 
     def compare(self, url: str, hosts: set[str]) -> None:
-        findings = subscription.findings_in(subscription.subscriptions(), url, hosts)
+        findings = subscription.problems_in(subscription.subscriptions(), url, hosts)
         if findings:
-            raise CommandError("; ".join(finding.message for finding in findings))
+            raise CommandError("; ".join(result.message for result in findings))
         self.stdout.write(f"MAX sends every update to {url}, once")
 
     def subscribe(self, url: str, hosts: set[str], *, dry_run: bool) -> None:

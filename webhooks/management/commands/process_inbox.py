@@ -8,7 +8,7 @@ from typing import Any
 from django.core.management.base import BaseCommand
 from django.db import connection
 
-from profiles.rollout.heartbeat import pulse
+from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks.notify import Listener
 from webhooks.processing import process_inbox
 
@@ -29,7 +29,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stopping.set())
-        pulse.start("inbox")
+        heartbeat_thread.start("inbox")
         listener = Listener()
         while not stopping.is_set():
             try:
