@@ -17,7 +17,15 @@ from monitoring.rollout_control.checklist_titles import TITLES
 from monitoring.rollout_control.gate_titles import GATES
 
 __all__ = [
-    "Alert", "Delivery", "GateCheck", "IndicatorReading", "KeptFigure", "Level", "RoundTrip", "Sample", "Signature",
+    "Alert",
+    "CachedStatistic",
+    "Delivery",
+    "GateCheck",
+    "IndicatorReading",
+    "Level",
+    "RoundTrip",
+    "Sample",
+    "Signature",
     "Verdict",
 ]  # fmt: skip
 
@@ -117,7 +125,7 @@ class Signature(models.Model):
         return str(TITLES.get(self.item, self.item))
 
 
-class KeptFigure(models.Model):
+class CachedStatistic(models.Model):
     """A figure over whole tables, as it was last counted and how long that took (stats/cached_statistics)."""
 
     name = models.CharField(max_length=30, primary_key=True)
@@ -126,13 +134,14 @@ class KeptFigure(models.Model):
     took_ms = models.FloatField()
 
     class Meta:
+        db_table = "monitoring_keptfigure"
         default_permissions = ()
         permissions: ClassVar = [
             ("view_screens", _("Can see the monitoring screens")),
             ("look_up_person", _("Can look a person up")),
         ]
-        verbose_name = _("kept figure")
-        verbose_name_plural = _("kept figures")
+        verbose_name = _("cached statistic")
+        verbose_name_plural = _("cached statistics")
 
     def __str__(self) -> str:
         return self.name
@@ -153,7 +162,7 @@ class Span(models.TextChoices):
     WEEK = "week", _("week")
 
 
-class TrafficDelta(models.Model):
+class RollupDelta(models.Model):
     """What one statement changed in the counts of the webhook, written by triggers of the inbox until it is folded.
 
     ``bucket`` is the processing time's, None where nobody measured one.
@@ -170,14 +179,16 @@ class TrafficDelta(models.Model):
     ms = models.FloatField()
 
     class Meta:
-        verbose_name = _("change of the traffic's counts")
-        verbose_name_plural = _("changes of the traffic's counts")
+        db_table = "monitoring_trafficdelta"
+        default_permissions = ()
+        verbose_name = _("rollup delta")
+        verbose_name_plural = _("rollup deltas")
 
     def __str__(self) -> str:
         return f"{self.kind} {self.n:+d}"
 
 
-class Traffic(models.Model):
+class Rollup(models.Model):
     """How many updates that came in one span of time (UTC) have which state by now; pruning takes none away.
 
     ``kind`` is a settled State, ``repeat``, or ``time``: those rows hold how many took a processing time, by bucket.
@@ -195,8 +206,10 @@ class Traffic(models.Model):
     ms = models.FloatField()
 
     class Meta:
-        verbose_name = _("count of the traffic")
-        verbose_name_plural = _("counts of the traffic")
+        db_table = "monitoring_traffic"
+        default_permissions = ()
+        verbose_name = _("rollup")
+        verbose_name_plural = _("rollups")
         constraints: ClassVar = [
             models.UniqueConstraint(
                 fields=["span", "at", "kind", "update_type", "reason", "bucket"], name="monitoring_traffic_once"

@@ -9,7 +9,7 @@ from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Exists, Min, OuterRef
 
-from webhooks.models import InboxUpdate, Repeat
+from webhooks.models import DuplicateDelivery, InboxUpdate
 
 MOSCOW = ZoneInfo("Europe/Moscow")
 # The request ids of our own probes begin with this: MAX sends none, and what a proxy makes up does not.
@@ -43,7 +43,7 @@ def last_arrival() -> datetime | None:
     own = InboxUpdate.objects.filter(request_id__startswith=SYNTHETIC)
     latest = (
         InboxUpdate.objects.exclude(request_id__startswith=SYNTHETIC),
-        Repeat.objects.exclude(Exists(own.filter(dedup_key=OuterRef("dedup_key")))),
+        DuplicateDelivery.objects.exclude(Exists(own.filter(dedup_key=OuterRef("dedup_key")))),
     )
     arrivals = [rows.order_by("-id").values_list("received_at", flat=True).first() for rows in latest]
     moments = [moment for moment in arrivals if moment]

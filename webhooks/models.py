@@ -166,7 +166,7 @@ class InboxUpdate(models.Model):
         return str(failures.message_for(self.reason)) if self.reason else ""
 
 
-class Repeat(models.Model):
+class DuplicateDelivery(models.Model):
     """A delivery of an update that the inbox already had; a conflict when it said something else. The first is kept."""
 
     dedup_key = models.BinaryField(max_length=32)
@@ -174,10 +174,19 @@ class Repeat(models.Model):
     is_conflict = models.BooleanField(_("with other content"), db_default=False)
     received_at = models.DateTimeField(_("received at"), db_index=True)
 
+    permission_name = "repeat"
+
     class Meta:
         db_table = "webhook_repeats"
-        verbose_name = _("repeated delivery")
-        verbose_name_plural = _("repeated deliveries")
+        default_permissions = ()
+        permissions: ClassVar = [
+            ("add_repeat", "Can add duplicate delivery"),
+            ("change_repeat", "Can change duplicate delivery"),
+            ("delete_repeat", "Can delete duplicate delivery"),
+            ("view_repeat", "Can view duplicate delivery"),
+        ]
+        verbose_name = _("duplicate delivery")
+        verbose_name_plural = _("duplicate deliveries")
 
     def __str__(self) -> str:
         return f"{self.display_type} {self.received_at:%F %T}"
@@ -206,7 +215,7 @@ class Replay(models.Model):
         return f"{self.selection}: {self.count}"
 
 
-class RawLook(models.Model):
+class PayloadAccess(models.Model):
     """Who looked at the body of an update, when and why. A trigger refuses to edit or delete a row, here and above."""
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
@@ -216,12 +225,21 @@ class RawLook(models.Model):
     update_type = models.CharField(_("type"), max_length=40)
     reason = models.CharField(_("reason"), max_length=500)
 
+    permission_name = "rawlook"
+
     class Meta:
         db_table = "webhook_raw_looks"
         ordering: ClassVar = ["-at"]
-        verbose_name = _("look at a body")
-        verbose_name_plural = _("looks at bodies")
-        permissions: ClassVar = [("view_raw_body", _("Can see the body of an update"))]
+        default_permissions = ()
+        permissions: ClassVar = [
+            ("view_raw_body", _("Can see the body of an update")),
+            ("add_rawlook", "Can add payload access"),
+            ("change_rawlook", "Can change payload access"),
+            ("delete_rawlook", "Can delete payload access"),
+            ("view_rawlook", "Can view payload access"),
+        ]
+        verbose_name = _("payload access")
+        verbose_name_plural = _("payload accesses")
         constraints: ClassVar = [models.CheckConstraint(condition=~Q(reason=""), name="webhook_raw_look_has_reason")]
 
     def __str__(self) -> str:

@@ -12,7 +12,7 @@ from django.db import transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
 BATCH = 1000
 # Bounds a run, so that the worker's other tasks, which refill the cache, get their turn; the next run goes on.
@@ -53,8 +53,8 @@ def dead_letters_before(moment: datetime) -> QuerySet[InboxUpdate]:
     return InboxUpdate.objects.filter(state=State.DEAD, finished_at__lt=moment).order_by("finished_at")
 
 
-def repeats_before(moment: datetime) -> QuerySet[Repeat]:
-    return Repeat.objects.filter(received_at__lt=moment).order_by("received_at")
+def repeats_before(moment: datetime) -> QuerySet[DuplicateDelivery]:
+    return DuplicateDelivery.objects.filter(received_at__lt=moment).order_by("received_at")
 
 
 def _ago(age: timedelta) -> datetime:

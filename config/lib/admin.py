@@ -17,3 +17,22 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class RenamedModelAdmin(ModelAdmin):
+    """Check the permissions under the model's former name, ``permission_name``, which groups have been granted."""
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return self._has_permission(request, "add")
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._has_permission(request, "change")
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._has_permission(request, "delete")
+
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return self._has_permission(request, "view") or self._has_permission(request, "change")
+
+    def _has_permission(self, request: HttpRequest, action: str) -> bool:
+        return request.user.has_perm(f"{self.opts.app_label}.{action}_{self.model.permission_name}")

@@ -8,11 +8,11 @@ from waffle.models import Switch
 from employees.models import BackfillRun
 from monitoring.dashboard import presenters
 from monitoring.models import Signature
-from profiles.rollout.models import Flag, Scope
+from profiles.rollout.models import Flag, UniversityRule
 
 CODED: tuple[type[Model], ...] = (Flag, Switch, Group)
 # Their texts are sentences of the language that was active, and nothing else names them.
-WORDED: tuple[type[Model], ...] = (Scope, Signature, BackfillRun)
+WORDED: tuple[type[Model], ...] = (UniversityRule, Signature, BackfillRun)
 
 
 def use_words() -> None:

@@ -20,7 +20,7 @@ from monitoring.dashboard import presenters
 from monitoring.models import Signature
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change
-from webhooks.models import RawLook, Replay
+from webhooks.models import PayloadAccess, Replay
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +55,7 @@ def _replay(row: Replay) -> Entry:
     return Entry(row.at, row.by, "replay", _("Updates replayed: %(count)d, of %(selection)s") % told, row.reason)
 
 
-def _look(row: RawLook) -> Entry:
+def _look(row: PayloadAccess) -> Entry:
     url = reverse("admin:webhooks_inboxupdate_change", args=[row.inbox_update_id])
     return Entry(row.at, row.by, "look", f"{row.update_type} {row.inbox_update_id}", row.reason, url)
 
@@ -95,7 +95,7 @@ def _log(row: LogEntry) -> Entry:
 SOURCES = {
     "rollout": Source(gettext_lazy("rollout"), "stairs", Change.objects.all, "at", "by", _change),
     "replay": Source(gettext_lazy("replays"), "replay", Replay.objects.all, "at", "by", _replay),
-    "look": Source(gettext_lazy("looks at bodies"), "visibility", RawLook.objects.all, "at", "by", _look),
+    "look": Source(gettext_lazy("looks at bodies"), "visibility", PayloadAccess.objects.all, "at", "by", _look),
     "erasure": Source(gettext_lazy("erasures"), "person_remove", Erasure.objects.all, "at", "by", _erasure),
     "signature": Source(
         gettext_lazy("signatures"),

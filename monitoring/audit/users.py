@@ -30,10 +30,10 @@ from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.models import PhoneLink, Profile
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change, Plan
-from webhooks.admin.inbox import DuplicateDeliveryAdmin, InboxUpdateAdmin, RawLookAdmin, ReplayAdmin
-from webhooks.models import InboxUpdate, RawLook, Repeat, Replay
+from webhooks.admin.inbox import DuplicateDeliveryAdmin, InboxUpdateAdmin, PayloadAccessAdmin, ReplayAdmin
+from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay
 
-admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, RawLook, Repeat, Replay])
+admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, PayloadAccess, DuplicateDelivery, Replay])
 # Nobody has to do with tokens one by one: a chain ends by a new password, or when its user is no longer active.
 admin.site.unregister([OutstandingToken, BlacklistedToken])
 
@@ -51,7 +51,7 @@ def _in_words(permission: Permission) -> str:
         return permission.name
     opts = model._meta  # noqa: SLF001 (documented by Django)
     verb, _sep, rest = permission.codename.partition("_")
-    if verb not in _VERBS or rest != opts.model_name:
+    if verb not in _VERBS or rest != getattr(model, "permission_name", opts.model_name):
         text = dict(opts.permissions).get(permission.codename, permission.name)
     else:
         text = str(_VERBS[verb]) % opts.verbose_name_plural
@@ -98,7 +98,7 @@ _TRACES: list[tuple[QuerySet[Any], str, str]] = [
     (BackfillRun.objects.all(), "requested_by", "pk"),
     (MaxIdJob.objects.all(), "requested_by", "pk"),
     *((rows, "by", "username") for rows in (Change.objects.all(), Plan.objects.all(), Replay.objects.all())),
-    *((rows, "by", "username") for rows in (RawLook.objects.all(), Erasure.objects.all())),
+    *((rows, "by", "username") for rows in (PayloadAccess.objects.all(), Erasure.objects.all())),
 ]
 
 
@@ -167,7 +167,7 @@ class WholeInboxAdmin(RequiresGlobalScope, InboxUpdateAdmin):
     pass
 
 
-@admin.register(Repeat)
+@admin.register(DuplicateDelivery)
 class WholeDuplicateDeliveryAdmin(RequiresGlobalScope, DuplicateDeliveryAdmin):
     pass
 
@@ -177,8 +177,8 @@ class WholeReplayAdmin(RequiresGlobalScope, ReplayAdmin):
     pass
 
 
-@admin.register(RawLook)
-class WholeRawLookAdmin(RequiresGlobalScope, RawLookAdmin):
+@admin.register(PayloadAccess)
+class WholePayloadAccessAdmin(RequiresGlobalScope, PayloadAccessAdmin):
     pass
 
 

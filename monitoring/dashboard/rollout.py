@@ -25,7 +25,7 @@ from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.directory import figure
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Change, Plan, PlanState, Rollout, Scope
+from profiles.rollout.models import Change, Plan, PlanState, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SWITCHES
 from profiles.rollout.rollout_settings import RolloutSettings
 
@@ -68,9 +68,9 @@ def standing() -> dict[str, Any]:
     }
 
 
-def scopes(limits: UserScope | None) -> list[Scope]:
+def scopes(limits: UserScope | None) -> list[UniversityRule]:
     """Return the universities' rules in force, or those of a reader's own, each with its university's name."""
-    rules = Scope.objects.in_force().order_by("phase", "university_id")
+    rules = UniversityRule.objects.in_force().order_by("phase", "university_id")
     found = list(rules.filter(university_id__in=limits.universities()) if limits else rules)
     names = dict(University.objects.filter(pk__in=[scope.university_id for scope in found]).values_list("pk", "name"))
     for scope in found:

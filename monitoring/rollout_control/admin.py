@@ -16,7 +16,7 @@ from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
 from config.lib.audit_log import LoggedByCode
 from config.lib.messages import Message
 from employees.admin import admin_scope
@@ -28,7 +28,7 @@ from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates.results import GateResult
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 
@@ -124,7 +124,7 @@ class UniversityRuleForm(ReasonedForm):
     )
 
     class Meta:
-        model = Scope
+        model = UniversityRule
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -208,14 +208,14 @@ class SwitchAdmin(SteeredAdmin):
         form.apply()
 
 
-@admin.register(Scope)
-class UniversityRuleAdmin(SteeredAdmin):
+@admin.register(UniversityRule)
+class UniversityRuleAdmin(RenamedModelAdmin, SteeredAdmin):
     form = UniversityRuleForm
     list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
     fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Scope]:
-        rules_of_all: QuerySet[Scope] = super().get_queryset(request)
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UniversityRule]:
+        rules_of_all: QuerySet[UniversityRule] = super().get_queryset(request)
         limits = admin_scope(request)
         return rules_of_all.filter(university_id__in=limits.universities()) if limits else rules_of_all
 
@@ -225,10 +225,10 @@ class UniversityRuleAdmin(SteeredAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
-    def save_model(self, request: HttpRequest, obj: Scope, form: Any, change: bool) -> None:
+    def save_model(self, request: HttpRequest, obj: UniversityRule, form: Any, change: bool) -> None:
         form.apply()
 
-    def delete_model(self, request: HttpRequest, obj: Scope) -> None:
+    def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
         changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, scope=obj, is_on=False))
 

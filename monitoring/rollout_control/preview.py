@@ -24,7 +24,7 @@ from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, ProfileSource
 from profiles.name_rule import Answer, NameChoice, NoAnswer, UserFound
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
-from profiles.rollout.models import Flag, Scope
+from profiles.rollout.models import Flag, UniversityRule
 
 _BUCKETED = """
 SELECT e.*, rollout_bucket(%(salt)s, e.phone) AS bucket FROM employees e
@@ -117,7 +117,7 @@ def _kept(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityS
     kept = figure("cohorts")
     if kept.value["salt"] != flag.salt:
         return None
-    own_rules = set(Scope.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))
+    own_rules = set(UniversityRule.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))
     rungs = range(RUNGS.index(low), RUNGS.index(high))
     sums: dict[tuple[int, str], list[int]] = {}
     for university, title, rung, *numbers in kept.value["rows"]:

@@ -26,7 +26,7 @@ from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Action, Scope
+from profiles.rollout.models import Action, UniversityRule
 from profiles.rollout.rules import ChangeRefused
 
 VERIFIED_WITHIN = 4.5
@@ -138,12 +138,12 @@ _CHECKS: dict[str, Callable[[], str]] = {
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Take one university out of the cache and back, timed; the success is a gate of phase 3."""
-    if Scope.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
+    if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         words = {"id": university_id}
         raise ChangeRefused(Message("University %(id)d is kept out already: rehearse with another one", words))
     started = time.perf_counter()
     until = timezone.now() + REHEARSAL_LIMIT
-    scope = Scope(university_id=university_id, phase=3, expires_at=until)
+    scope = UniversityRule(university_id=university_id, phase=3, expires_at=until)
     changes.apply(replace(request, action=Action.SCOPE, scope=scope))
     request = replace(request, expected_revision=None)
     try:

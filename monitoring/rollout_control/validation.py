@@ -27,7 +27,7 @@ from profiles import cache, failures
 from profiles.lookup import resolve
 from profiles.models import PhoneLink, Profile, ProfileSource
 from profiles.rollout.decision import decide, is_collecting, is_monitored, is_processing
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.payloads import duplicate_keys
 
 FIRST_NAME, LAST_NAME = "Synthetic", "Validation"
@@ -214,7 +214,7 @@ class Validation:
             Profile.objects.filter(user_id=self.user_id),
             PhoneLink.objects.filter(user_id=self.user_id),
             InboxUpdate.objects.filter(dedup_key=self.key),
-            Repeat.objects.filter(dedup_key=self.key),
+            DuplicateDelivery.objects.filter(dedup_key=self.key),
             Employee.objects.filter(max_id=self.user_id),
         )
         return sum(rows.count() for rows in mine)
@@ -223,7 +223,7 @@ class Validation:
     def _remove(self) -> None:
         # The update first: a worker that has it is waited for, and nothing makes the profile anew.
         InboxUpdate.objects.filter(dedup_key=self.key).delete()
-        Repeat.objects.filter(dedup_key=self.key).delete()
+        DuplicateDelivery.objects.filter(dedup_key=self.key).delete()
         Profile.objects.filter(user_id=self.user_id).delete()
         with suppress(cache.CacheError):
             cache.forget(self.user_id)

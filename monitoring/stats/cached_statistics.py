@@ -14,21 +14,21 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from monitoring.models import KeptFigure
+from monitoring.models import CachedStatistic
 
 _LOCK = 0x636F756E74  # "count"
 
 
-def keep(name: str, look: Callable[[], Any]) -> KeptFigure:
+def keep(name: str, look: Callable[[], Any]) -> CachedStatistic:
     """Look, and keep what was found with how long that took; return it as it would be read back."""
     at, started = timezone.now(), time.perf_counter()
     value = look()
     took_ms = (time.perf_counter() - started) * 1000
-    KeptFigure.objects.update_or_create(name=name, defaults={"value": value, "at": at, "took_ms": took_ms})
-    return KeptFigure(name=name, value=KeptFigure.as_kept(value), at=at, took_ms=took_ms)
+    CachedStatistic.objects.update_or_create(name=name, defaults={"value": value, "at": at, "took_ms": took_ms})
+    return CachedStatistic(name=name, value=CachedStatistic.as_kept(value), at=at, took_ms=took_ms)
 
 
-def is_due(row: KeptFigure | None, *, after: timedelta, rest: int) -> bool:
+def is_due(row: CachedStatistic | None, *, after: timedelta, rest: int) -> bool:
     """Tell whether a figure is older than ``after``, and has rested for ``rest`` times as long as it took."""
     return row is None or timezone.now() - row.at >= max(after, timedelta(milliseconds=rest * row.took_ms))
 

@@ -10,7 +10,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from monitoring.models import KeptFigure
+from monitoring.models import CachedStatistic
 from monitoring.stats import cached_statistics
 from profiles.rollout.decision import BUCKETS, current_state
 from profiles.rollout.rules import STEPS
@@ -126,15 +126,15 @@ def figure(name: str) -> Figure:
 
 def figures(*names: str) -> dict[str, Figure]:
     """Return what is kept, by one query; only what is missing, or quick and old, is counted now."""
-    rows = KeptFigure.objects.in_bulk(names)
+    rows = CachedStatistic.objects.in_bulk(names)
     return {name: refresh(name) if _is_counted_now(rows.get(name)) else _figure(rows[name]) for name in names}
 
 
-def _is_counted_now(row: KeptFigure | None) -> bool:
+def _is_counted_now(row: CachedStatistic | None) -> bool:
     return row is None or (row.took_ms < _QUICK_MS and cached_statistics.is_due(row, after=_GLANCE, rest=_REST))
 
 
-def _figure(row: KeptFigure) -> Figure:
+def _figure(row: CachedStatistic) -> Figure:
     return Figure(row.value, row.at)
 
 
@@ -144,7 +144,7 @@ def refresh(name: str) -> Figure:
 
 def refresh_due() -> list[str]:
     """Count what is due; return the names of what was counted."""
-    rows = KeptFigure.objects.in_bulk(FIGURES)
+    rows = CachedStatistic.objects.in_bulk(FIGURES)
     due = [name for name in FIGURES if cached_statistics.is_due(rows.get(name), after=_FRESH, rest=_REST)]
     for name in due:
         refresh(name)

@@ -17,7 +17,7 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from employees.backfill import batches
-from monitoring.models import KeptFigure
+from monitoring.models import CachedStatistic
 from monitoring.stats import cached_statistics
 from profiles import cache
 
@@ -85,7 +85,7 @@ def to_backfill() -> Counted:
 
 def cache_health() -> Counted | None:
     """What the cache last said of itself to the task that asks it; None when it never did."""
-    row = KeptFigure.objects.filter(name="cache").first()
+    row = CachedStatistic.objects.filter(name="cache").first()
     return Counted([row.value], row.at) if row else None
 
 
@@ -108,7 +108,7 @@ _SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) A
 
 
 def _current(name: str, *tables: str) -> Counted:
-    sized = KeptFigure.objects.annotate(size=RawSQL(_SIZE, [list(tables)]))  # noqa: S611 (a constant)
+    sized = CachedStatistic.objects.annotate(size=RawSQL(_SIZE, [list(tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
         now = timezone.now()
@@ -119,7 +119,7 @@ def _current(name: str, *tables: str) -> Counted:
 
 def take() -> list[str]:
     """Count what is due; return the names of what was counted."""
-    taken = KeptFigure.objects.in_bulk(_KINDS)
+    taken = CachedStatistic.objects.in_bulk(_KINDS)
     due = [name for name in _KINDS if cached_statistics.is_due(taken.get(name), after=FRESH, rest=_REST)]
     for name in due:
         cached_statistics.keep(name, partial(count, name))

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from monitoring.models import Span, Traffic
+from monitoring.models import Rollup, Span
 from webhooks import payloads
 from webhooks.models import OTHER, State
 
@@ -257,9 +257,9 @@ def roll_up() -> None:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLING_UP])
         cursor.execute(_ROLL_UP)
         if not _has_filled.is_set():
-            Traffic.objects.filter(span=Span.SIX_HOURS).delete()
+            Rollup.objects.filter(span=Span.SIX_HOURS).delete()
             cursor.execute(_FILL)
             transaction.on_commit(_has_filled.set)
     now = timezone.now()
     for span, age in KEPT.items():
-        Traffic.objects.filter(span=span, at__lt=now - age).delete()
+        Rollup.objects.filter(span=span, at__lt=now - age).delete()

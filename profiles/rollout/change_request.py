@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from config.lib.messages import Message, Text
 from profiles.rollout import rules
-from profiles.rollout.models import Action, Flag, Scope
+from profiles.rollout.models import Action, Flag, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
@@ -53,7 +53,7 @@ class ChangeRequest:
     on_breach: str = ""
     due_at: datetime | None = None
     plan: int = 0
-    scope: Scope = field(default_factory=Scope)
+    scope: UniversityRule = field(default_factory=UniversityRule)
     flag: Flag = field(default_factory=Flag)
     facts: dict[str, Any] = field(default_factory=dict)
     evidence: list[dict[str, Any]] = field(default_factory=list)

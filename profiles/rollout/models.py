@@ -101,7 +101,7 @@ class Rollout(models.Model):
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
     is_paused = models.BooleanField(_("paused"), default=False)
     held_for = models.CharField(_("held for"), max_length=HELD_LENGTH, blank=True, default="")
-    held_message = models.JSONField(null=True, editable=False)
+    held_sentence = models.JSONField(null=True, editable=False)
     on_breach = models.CharField(_("on a breach"), max_length=10, choices=OnBreach, default=OnBreach.HOLD)
     remembered = models.JSONField(_("percentages before the emergency"), default=dict, blank=True)
 
@@ -121,11 +121,11 @@ class Rollout(models.Model):
     @property
     def held(self) -> Text:
         """What it is held for; ``str()`` of it is for people, ``held_for`` is in the site's language."""
-        return from_columns(self.held_for, self.held_message)
+        return from_columns(self.held_for, self.held_sentence)
 
     @held.setter
     def held(self, message: Text) -> None:
-        self.held_for, self.held_message = to_columns(message, HELD_LENGTH)
+        self.held_for, self.held_sentence = to_columns(message, HELD_LENGTH)
 
     @classmethod
     def current(cls) -> Rollout:
@@ -202,12 +202,12 @@ class Change(models.Model):
         return str(from_columns(self.reason, self.sentence))
 
 
-class UniversityRuleQuerySet(models.QuerySet["Scope"]):
+class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
     def in_force(self) -> UniversityRuleQuerySet:
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()))
 
 
-class Scope(models.Model):
+class UniversityRule(models.Model):
     """A university that is let into a phase whatever the percentage, or kept out of it. Keeping out wins."""
 
     university_id = models.BigIntegerField(_("university id"))
@@ -219,7 +219,17 @@ class Scope(models.Model):
 
     objects: ClassVar[UniversityRuleQuerySet] = UniversityRuleQuerySet.as_manager()  # type: ignore[assignment]
 
+    permission_name = "scope"
+
     class Meta:
+        db_table = "rollout_scope"
+        default_permissions = ()
+        permissions: ClassVar = [
+            ("add_scope", "Can add university rule"),
+            ("change_scope", "Can change university rule"),
+            ("delete_scope", "Can delete university rule"),
+            ("view_scope", "Can view university rule"),
+        ]
         verbose_name = _("university rule")
         verbose_name_plural = _("university rules")
         constraints: ClassVar = [

@@ -11,7 +11,7 @@ from waffle.models import Switch
 
 from config.lib.messages import Message, Text, to_columns
 from profiles.rollout import rules
-from profiles.rollout.models import HELD_LENGTH, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import HELD_LENGTH, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
@@ -75,7 +75,7 @@ def flag_as_json(flag: Flag, percent: Decimal) -> dict[str, Any]:
     return kept if flag.everyone is None else kept | {"everyone": {flag.name: flag.everyone}}
 
 
-def rule_as_json(rule: Scope) -> dict[str, Any]:
+def rule_as_json(rule: UniversityRule) -> dict[str, Any]:
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
     return {"university": rule.university_id, "phase": rule.phase, "allowed": rule.is_allowed, "expires_at": expires_at}
 

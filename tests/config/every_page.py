@@ -23,12 +23,12 @@ from monitoring.dashboard import urls as screens
 from monitoring.models import Alert, GateCheck, RoundTrip, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
-from profiles.rollout.models import Heartbeat, Plan, Scope
+from profiles.rollout.models import Heartbeat, Plan, UniversityRule
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change, plan_step
 from tests.webhooks.inbox_rows import row
-from webhooks.models import RawLook, Repeat, Replay, State
+from webhooks.models import DuplicateDelivery, PayloadAccess, Replay, State
 
 # With arguments, or of what was just done.
 _MORE = (
@@ -73,9 +73,9 @@ def _of_the_webhook() -> dict[str, Any]:
     for state in State:
         row(state, processing_ms=1.5, update_type="other")
     now = timezone.now()
-    Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=now)
+    DuplicateDelivery.objects.create(dedup_key=b"1", update_type="other", received_at=now)
     Replay.objects.create(by="анна", selection="всё", reason="сбой", count=1)
-    RawLook.objects.create(by="анна", inbox_update_id=update.pk, update_type="bot_started", reason="жалоба")
+    PayloadAccess.objects.create(by="анна", inbox_update_id=update.pk, update_type="bot_started", reason="жалоба")
     return {"update": update.pk}
 
 
@@ -84,7 +84,7 @@ def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     Delivery.objects.create(alert=alert, channel="webhook", event="firing", payload={}, error="ConnectTimeout", tries=1)
     change("switch", switch="profile_cache", is_on=False, by="анна", reason="замер")
     change("switch", switch="profile_cache", is_on=True, by="анна", reason="замер")
-    Scope.objects.create(university_id=university.pk, phase=3, reason="замер")
+    UniversityRule.objects.create(university_id=university.pk, phase=3, reason="замер")
     Heartbeat.objects.create(process="web-1", revision=1)
     said = Message("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
     message, sentence = to_columns(said, 500)

@@ -21,7 +21,7 @@ from monitoring.rollout_control import gates
 from monitoring.stats import directory
 from profiles import cache
 from profiles.models import Profile, ProfileSource
-from profiles.rollout.models import Change, Flag, Scope
+from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
@@ -125,7 +125,7 @@ def _rollout(universities: list[University]) -> None:
     for name, percent in zip(PHASES, (100, 100, 25, 0), strict=True):
         for step in (1, 5, 25) if percent == 25 else (percent,):
             change("set", phase=name, percent=Decimal(step), **why)
-    scope = Scope(university_id=universities[3].pk, phase=3)
+    scope = UniversityRule(university_id=universities[3].pk, phase=3)
     change("scope", scope=scope, by="m.orlova", reason=f"Просил ректорат {SCRIPT}")
     days = {"phase1_infrastructure": 26, "phase2_collection": 19, "phase3_cache_first": 3, "phase4_cache_primary": 40}
     for name, back in days.items():

@@ -11,7 +11,7 @@ from monitoring.models import Alert
 from profiles.models import Profile
 from tests.e2e import stage
 from tests.e2e.conftest import Watched
-from webhooks.models import InboxUpdate, RawLook, Replay, State
+from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 
@@ -73,7 +73,7 @@ def test_a_body_is_text_and_the_look_is_recorded(watched: Watched) -> None:
     page.locator("input[name=reason]").press("Enter")
     page.wait_for_selector(".s-pre")
     assert page.locator(".s-pre").inner_text() == stage.IMAGE
-    assert RawLook.objects.get().reason == "Жалоба"
+    assert PayloadAccess.objects.get().reason == "Жалоба"
 
 
 def test_a_file_is_imported_after_a_preview(watched: Watched, tmp_path: Path) -> None:

@@ -18,7 +18,7 @@ from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, University
 from employees.tasks import forget_prior_values, work_on_jobs
 from profiles.models import PhoneLink, Profile
-from profiles.rollout.models import Scope
+from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases
 from tests.forked import forked
 from tests.profiles.people import know
@@ -113,7 +113,7 @@ def test_it_replaces_names_of_those_whom_the_cache_serves(
 ) -> None:
     phases(*percents)
     if rule:
-        Scope.objects.create(university_id=university.pk, phase=rule[0], is_allowed=rule[1], reason="r")
+        UniversityRule.objects.create(university_id=university.pk, phase=rule[0], is_allowed=rule[1], reason="r")
     know("1", is_cached=False)
     employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
     assert f"{replaced} changed" in command("start", "--replace-names")
@@ -136,7 +136,7 @@ def test_the_nameless_are_named_whatever_the_percentages_but_not_at_a_denied_uni
 ) -> None:
     phases(100, 100)
     denied = University.objects.create(name="Другой")
-    Scope.objects.create(university_id=denied.pk, phase=3, reason="r")
+    UniversityRule.objects.create(university_id=denied.pk, phase=3, reason="r")
     know("1", is_cached=False)
     here, there = employ(university, 1, "1"), employ(denied, 2, "1", profile_source="default")
     assert "1 row would change" in command("start", "--dry-run")

@@ -37,7 +37,7 @@ from profiles.max_api import users
 from profiles.models import DirectAnswer, PhoneLink, Profile
 from profiles.name_rule import Answer, Known, KnownProfile, NameChoice, NoAnswer, UserFound, choose_name
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import Scope
+from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
 
@@ -372,7 +372,7 @@ def test_every_surface_chooses_the_same_name(
         world = World(drawn, direct)
         if drawn["rule"]:
             phase, is_allowed = drawn["rule"]
-            Scope.objects.create(
+            UniversityRule.objects.create(
                 university_id=world.universities[0].pk, phase=phase, is_allowed=is_allowed, reason="drawn"
             )
         obstacle = drawn["obstacle"]

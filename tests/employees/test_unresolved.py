@@ -13,7 +13,7 @@ from employees.tasks import retry_unresolved
 from profiles.max_api import users
 from profiles.models import WaitingComparison
 from profiles.rollout.decision import forget_state
-from profiles.rollout.models import Flag, Scope
+from profiles.rollout.models import Flag, UniversityRule
 from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
@@ -62,7 +62,7 @@ def test_a_rule_for_the_university_holds_at_the_retry(
     direct.status = 200
     direct.knows(PHONE, 7)
     know("7")
-    Scope.objects.create(university_id=university.pk, phase=3, is_allowed=is_allowed, reason="r")
+    UniversityRule.objects.create(university_id=university.pk, phase=3, is_allowed=is_allowed, reason="r")
     WaitingComparison.objects.all().delete()
     forget_state()
     retry()

@@ -10,7 +10,7 @@ from employees.models import Employee, University
 from monitoring.models import GateCheck, Verdict
 from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
-from profiles.rollout.models import Change, Flag, Scope
+from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.profiles.people import know
@@ -82,7 +82,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     ):
         assert words in shown, words
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
-    change("scope", scope=Scope(university_id=7, reason="r"), by="root", reason="r")
+    change("scope", scope=UniversityRule(university_id=7, reason="r"), by="root", reason="r")
     shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
     for words in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
         assert words in shown, words

@@ -17,10 +17,10 @@ from employees.models import BackfillRun, Employee, University
 from monitoring.audit.audit_log import SOURCES, entries
 from monitoring.models import Signature
 from profiles.models.tombstones import Erasure
-from profiles.rollout.models import Scope
+from profiles.rollout.models import UniversityRule
 from tests.profiles.people import know
 from tests.rollout.changing import change
-from webhooks.models import RawLook, Replay
+from webhooks.models import PayloadAccess, Replay
 
 pytestmark = pytest.mark.django_db
 PAGE = "/admin/audit/"
@@ -38,7 +38,7 @@ def admin(client: Client, superadmin: User) -> Client:
 def _recorded(superadmin: User, phases: Any) -> None:
     change("switch", switch="profile_cache", is_on=False, by="anna", reason="measure <b>")
     Replay.objects.create(by="boris", selection=SCRIPT, reason="outage", count=2)
-    RawLook.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
+    PayloadAccess.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
     Erasure.objects.create(by="dora", reason="asked to", person="0" * 64, counts={})
     Signature.objects.create(item="dpo", by=superadmin, note="read", expires_at=timezone.now() + timedelta(days=1))
     LogEntry.objects.create(user=superadmin, action_flag=2, object_repr="Import", change_message="Import: 1 new")
@@ -84,7 +84,7 @@ def test_what_djangos_log_names_is_read_in_the_readers_language(
     admin.post("/admin/rollout/scope/add/", {"university_id": university.pk, "phase": 3, "reason": "measure"})
     with translation.override(language):
         told = {entry.what for entry in entries(kind="admin")}
-    scope = Scope.objects.get().pk
+    scope = UniversityRule.objects.get().pk
     assert (
         told
         == {

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 
 from employees.backfill import batches
 from employees.models import Employee, University
-from monitoring.models import KeptFigure
+from monitoring.models import CachedStatistic
 from monitoring.stats import directory, population, reports
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
-from profiles.rollout.models import Scope
+from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases
 
 TTL = timedelta(days=30)
@@ -155,7 +155,7 @@ def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert set(population.take()) == {"profiles", "users", "employees", "to_backfill"}
     Employee.objects.all().delete()
-    KeptFigure.objects.update(at=timezone.now() - timedelta(seconds=7))
+    CachedStatistic.objects.update(at=timezone.now() - timedelta(seconds=7))
     covered = reports.coverage()
     assert covered["employees_by_source"] == {"api": 1}
     assert covered["age_seconds"] == pytest.approx(7, abs=1)
@@ -165,16 +165,16 @@ def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
 @pytest.mark.usefixtures("large")
 def test_what_took_long_is_not_counted_again_soon() -> None:
     population.take()
-    KeptFigure.objects.filter(name="users").update(at=timezone.now() - timedelta(seconds=30), took_ms=2000)
-    KeptFigure.objects.filter(name="profiles").update(at=timezone.now() - timedelta(seconds=30), took_ms=1000)
+    CachedStatistic.objects.filter(name="users").update(at=timezone.now() - timedelta(seconds=30), took_ms=2000)
+    CachedStatistic.objects.filter(name="profiles").update(at=timezone.now() - timedelta(seconds=30), took_ms=1000)
     assert population.take() == ["profiles"]
 
 
 def test_what_a_screen_shows_is_counted_by_the_task_and_rests_as_well() -> None:
     directory.figures(*directory.FIGURES)
     hour_ago = timezone.now() - timedelta(hours=1)
-    KeptFigure.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
-    KeptFigure.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
+    CachedStatistic.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
+    CachedStatistic.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
     # Nobody who looks waits for it, however old it is.
     assert (directory.figure("sources").value, directory.figure("ages").at) == ([], hour_ago)
     assert directory.refresh_due() == ["ages"]
@@ -184,7 +184,7 @@ def test_what_a_screen_shows_is_counted_by_the_task_and_rests_as_well() -> None:
 def test_the_first_report_does_not_wait_for_the_task() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert reports.coverage()["total_users"] == 1
-    assert KeptFigure.objects.filter(name="users").exists()
+    assert CachedStatistic.objects.filter(name="users").exists()
 
 
 def test_advice_follows_from_the_numbers() -> None:
@@ -222,7 +222,7 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
     )
     phones = Employee.objects.order_by("pk").values_list("phone", flat=True)
     PhoneLink.objects.create(phone=phones[2], user_id="3", said_at=timezone.now())
-    Scope.objects.create(university_id=University.objects.latest("pk").pk, phase=3, reason="r")
+    UniversityRule.objects.create(university_id=University.objects.latest("pk").pk, phase=3, reason="r")
     forget_state()
     if is_large:
         population.take()
@@ -237,6 +237,6 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
     assert any(text.startswith("Employees that a backfill cannot name: 2.") for text in actions)
     call_command("backfill", "start", stdout=out)
     if is_large:
-        KeptFigure.objects.update(at=timezone.now() - timedelta(hours=1))
+        CachedStatistic.objects.update(at=timezone.now() - timedelta(hours=1))
         population.take()
     assert not any("backfill start" in text for text in reports.quality()["recommended_actions"])

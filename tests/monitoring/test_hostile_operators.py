@@ -28,7 +28,7 @@ from monitoring.rollout_control import controller
 from monitoring.rollout_control.admin import ReasonedForm
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
@@ -284,7 +284,7 @@ def test_a_rule_that_is_over_is_refused(phases: Phases, university: University) 
     for until in ("2020-01-01T00:00", "0s"):
         with pytest.raises(CommandError, match="over"):
             run("rollout", "university", "deny", "--id", str(university.pk), "--until", until, "--reason", "r")
-    over = Scope(university_id=1, reason="r", expires_at=timezone.now() - timedelta(seconds=1))
+    over = UniversityRule(university_id=1, reason="r", expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(ChangeRefused, match="over before it begins"):
         change("scope", scope=over)
-    assert not Scope.objects.exists()
+    assert not UniversityRule.objects.exists()

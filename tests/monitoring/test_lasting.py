@@ -17,7 +17,7 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from monitoring import lasting
-from monitoring.models import KeptFigure
+from monitoring.models import CachedStatistic
 from monitoring.stats import population
 from tests.conftest import client_of
 from tests.profiles.people import know
@@ -160,7 +160,7 @@ def test_without_redis_the_last_numbers_of_the_cache_are_told(
 ) -> None:
     know("1")
     population.take()
-    KeptFigure.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
+    CachedStatistic.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
     told = report(client, "/monitoring/cache-health")
     assert (told["degraded"], told["redis_connected"], told["cached_profiles"]) == (True, False, 1)

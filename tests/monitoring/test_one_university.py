@@ -8,7 +8,7 @@ from django.urls import reverse
 from employees.models import BackfillRun, Employee, Membership, RunStatus, University
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
-from profiles.rollout.models import Change, Scope
+from profiles.rollout.models import Change, UniversityRule
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.rollout.changing import change
@@ -156,7 +156,7 @@ def test_a_preview_counts_no_other_university(own: Client, phases: Phases, unive
 def test_rules_of_other_universities_are_not_listed(own: Client, university: University) -> None:
     other = University.objects.create(name="Другой")
     for one in (university, other):
-        Scope.objects.create(university_id=one.pk, reason=f"because of {one.pk}")
+        UniversityRule.objects.create(university_id=one.pk, reason=f"because of {one.pk}")
     for path in ("/admin/rollout/", "/admin/rollout/scope/"):
         page = own.get(path).content.decode()
         assert f"because of {university.pk}" in page
@@ -169,7 +169,7 @@ def test_changes_of_other_universities_rules_are_not_told(own: Client, universit
     other = University.objects.create(name="Другой")
     for one in (university, other):
         why = {"by": "anna", "reason": f"because of {one.pk}"}
-        scope = Scope(university_id=one.pk)
+        scope = UniversityRule(university_id=one.pk)
         change("scope", scope=scope, **why)
         change("scope", scope=scope, is_on=False, **why)
         change("rehearsal", facts={"university": one.pk}, **why)

@@ -11,7 +11,7 @@ from django.test import Client
 from employees.models import Employee, University
 from monitoring.dashboard import presenters
 from tests.rollout.changing import change
-from webhooks.models import RawLook
+from webhooks.models import PayloadAccess
 
 pytestmark = pytest.mark.django_db
 USERS, GROUPS = "/admin/auth/user/", "/admin/auth/group/"
@@ -55,7 +55,7 @@ def test_whoever_left_another_trace_stays(admin: Client, university: University,
     elif trace == "change":
         change("switch", switch="monitoring", is_on=False, by="left", reason="a drill")
     else:
-        RawLook.objects.create(inbox_update_id=1, update_type="bot_started", by="left", reason="a complaint")
+        PayloadAccess.objects.create(inbox_update_id=1, update_type="bot_started", by="left", reason="a complaint")
     assert (
         "their deeds are in the audit trail"
         in admin.post(f"{USERS}{user.pk}/delete/", {"post": "yes"}).content.decode()

@@ -14,7 +14,7 @@ from profiles.rollout.decision import forget_state
 from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
 TOKEN = "monitoring-token"
 REPORTS = [
@@ -113,7 +113,7 @@ def test_statistics_of_the_webhook(client: Client) -> None:
     arrive(State.PENDING, ago=minute)
     arrive(State.QUARANTINED, ago=minute, reason="the body is empty")
     arrive(State.DEAD, ago=minute, reason="ValueError")
-    Repeat.objects.create(dedup_key=b"x", update_type="other", received_at=timezone.now())
+    DuplicateDelivery.objects.create(dedup_key=b"x", update_type="other", received_at=timezone.now())
     body = report(client, REPORTS[2])
     assert {name: body[name] for name in body if name.endswith("_events")} == {
         "total_events": 6,

@@ -20,7 +20,7 @@ from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
 from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, checklist_status
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
@@ -92,7 +92,7 @@ def test_a_refusal_is_one_line_and_an_exit_code() -> None:
 def directory(phases: Phases, university: University) -> list[Employee]:
     phases(100, 100, 5)
     other = University.objects.create(name="Другой")
-    Scope.objects.create(university_id=other.pk, phase=3, is_allowed=True, reason="pilot")
+    UniversityRule.objects.create(university_id=other.pk, phase=3, is_allowed=True, reason="pilot")
     forget_state()
     return [
         Employee.objects.create(phone=f"+7916{number:07d}", university=university if number % 3 else other)

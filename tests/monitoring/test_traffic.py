@@ -16,12 +16,12 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from monitoring.models import Span, Traffic, TrafficDelta
+from monitoring.models import Rollup, RollupDelta, Span
 from monitoring.stats import rollups
 from monitoring.stats.reports import PERIODS, webhook_stats
 from tests.webhooks.sending import send
 from webhooks import retention
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.processing import process_inbox
 
 TYPES = ("bot_started", "message_created", "other")
@@ -52,7 +52,7 @@ def recount(period: str) -> dict[str, Any]:
         "successful_events": states["done"] + states["skipped"],
         "failed_events": states["quarantined"] + states["dead"],
         "pending_events": states["pending"],
-        "duplicate_events": sum(since < row.received_at for row in Repeat.objects.all()),
+        "duplicate_events": sum(since < row.received_at for row in DuplicateDelivery.objects.all()),
         "events_by_type": dict(Counter(row.update_type for row in rows)),
         "errors_by_type": dict(Counter(row.reason for row in rows if row.state in rollups.FAILED)),
         "profiles_extracted": sum(row.has_names for row in rows),
@@ -138,7 +138,9 @@ def live_through(population: list[dict[str, Any]]) -> None:
     for fields in population:
         row = put(now - timedelta(seconds=fields["seconds"]), **fields["row"])
         if fields["is_repeated"]:
-            Repeat.objects.create(dedup_key=row.dedup_key, update_type=row.update_type, received_at=row.received_at)
+            DuplicateDelivery.objects.create(
+                dedup_key=row.dedup_key, update_type=row.update_type, received_at=row.received_at
+            )
         if becomes := fields["becomes"]:
             finished_at = None if becomes == State.PENDING else now
             InboxUpdate.objects.filter(pk=row.pk).update(state=becomes, finished_at=finished_at)
@@ -195,8 +197,8 @@ def test_folding_adds_up_and_forgets_old_minutes() -> None:
     for ago in (HOUR, HOUR, 32 * DAY):
         put(now - ago)
         rollups.roll_up()
-    assert not TrafficDelta.objects.exists()
-    spans = Counter(Traffic.objects.values_list("span", flat=True))
+    assert not RollupDelta.objects.exists()
+    spans = Counter(Rollup.objects.values_list("span", flat=True))
     assert spans == {Span.MINUTE: 1, Span.HOUR: 2, Span.SIX_HOURS: 2, Span.DAY: 2, Span.WEEK: 2}
 
 
@@ -232,7 +234,7 @@ def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queri
 def test_a_new_process_makes_up_for_a_release_without_the_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
     put(timezone.now() - 20 * DAY, processing_ms=3.0)
     rollups.roll_up()
-    six_hours = Traffic.objects.filter(span=Span.SIX_HOURS).order_by("kind")
+    six_hours = Rollup.objects.filter(span=Span.SIX_HOURS).order_by("kind")
     before = list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms"))
     assert len(before) == 2
     six_hours.delete()

@@ -43,7 +43,7 @@ def test_it_is_told_as_it_was_kept(
         kind="dead_letters", severity="critical", message="как было", words={}, fired_at=timezone.now()
     )
     Change.objects.create(by="t", action="pause", reason="как было", revision=1, sentence=kept)
-    Rollout.objects.update_or_create(pk=1, defaults={"is_paused": True, "held_for": "как было", "held_message": kept})
+    Rollout.objects.update_or_create(pk=1, defaults={"is_paused": True, "held_for": "как было", "held_sentence": kept})
     for path, count in {"/admin/live/home/": 3, "/admin/rollout/": 3, "/admin/audit/": 1}.items():
         answer = client.get(path, headers={"Accept-Language": language})
         assert answer.status_code == 200, path

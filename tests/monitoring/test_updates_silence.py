@@ -11,7 +11,7 @@ from monitoring.indicators.models import IndicatorReading, Level
 from monitoring.rollout_control.validation import Validation
 from tests.conftest import Phases
 from webhooks.delivery_watchdog import MOSCOW, working_time
-from webhooks.models import InboxUpdate, Repeat
+from webhooks.models import DuplicateDelivery, InboxUpdate
 
 pytestmark = pytest.mark.django_db
 
@@ -72,7 +72,7 @@ def test_what_we_send_ourselves_is_no_arrival(redis: object, phases: Phases, set
         validation = Validation(patience=0)
         validation.webhook()
         validation.repeat()
-    assert (InboxUpdate.objects.count(), Repeat.objects.count()) == (3, 1)
+    assert (InboxUpdate.objects.count(), DuplicateDelivery.objects.count()) == (3, 1)
     assert measured_at(moscow(25, 12)).value == 3 * 3600
 
 
@@ -98,7 +98,7 @@ def test_only_working_time_counts(last: datetime, now: datetime, hours: int | No
 
 def test_a_repeat_is_an_arrival_too() -> None:
     arrive(moscow(25, 8))
-    Repeat.objects.create(dedup_key=b"1", update_type="bot_started", received_at=moscow(25, 12))
+    DuplicateDelivery.objects.create(dedup_key=b"1", update_type="bot_started", received_at=moscow(25, 12))
     assert silence_at(moscow(25, 15)) is None
 
 

@@ -20,7 +20,7 @@ from profiles.models import PhoneLink, Profile, WaitingComparison
 from profiles.rollout.decision import forget_state
 from tests.conftest import Phases
 from tests.servers import FaultyServer
-from webhooks.models import InboxUpdate, Repeat
+from webhooks.models import DuplicateDelivery, InboxUpdate
 from webhooks.processing import process_inbox
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
@@ -71,7 +71,7 @@ def validate(*words: str) -> Any:
 
 
 def traces() -> int:
-    models = (Profile, PhoneLink, InboxUpdate, Repeat, Employee, WaitingComparison, University)
+    models = (Profile, PhoneLink, InboxUpdate, DuplicateDelivery, Employee, WaitingComparison, University)
     return sum(model.objects.count() for model in models)
 
 

@@ -20,7 +20,7 @@ from employees.models import BackfillRun, University
 from monitoring.management.commands.rollback import SWITCHES
 from monitoring.rollout_control import rollback
 from profiles.rollout.decision import forget_state, is_processing
-from profiles.rollout.models import Change, Flag, Heartbeat, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Heartbeat, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.forked import Forked, forked, live_as
@@ -120,7 +120,7 @@ def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
         run(*words)
     University.objects.create(pk=7, name="Вуз")
     assert "University 7 out after" in run(*words)
-    assert not Scope.objects.exists()
+    assert not UniversityRule.objects.exists()
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     change = Change.objects.latest("revision")
     assert (change.action, change.after["university"]) == ("rehearsal", 7)

@@ -12,7 +12,7 @@ from waffle.testutils import override_switch
 from employees.models import University
 from profiles.rollout import changes
 from profiles.rollout.decision import decide, forget_state
-from profiles.rollout.models import Change, Flag, Plan, Rollout, Scope
+from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
@@ -158,7 +158,7 @@ def test_a_universitys_rule_is_recorded(
     form = {"university_id": university.pk, "phase": 3, "is_allowed": "on", "reason": "pilot"}
     assert client.post("/admin/rollout/scope/add/", form).status_code == 302
     assert decide(PHONE, university.pk).reason == "ALLOWED"
-    scope = Scope.objects.get()
+    scope = UniversityRule.objects.get()
     assert client.post(f"/admin/rollout/scope/{scope.pk}/delete/", {"post": "yes"}).status_code == 302
     assert decide(PHONE, university.pk).stage == 2
     assert [row.action for row in Change.objects.all()[:2]] == ["scope", "scope"]
@@ -172,8 +172,8 @@ def test_a_rule_for_no_university_is_refused(
     form = {"university_id": number, "phase": 3, "is_allowed": "on", "reason": "pilot"}
     answer = client.post("/admin/rollout/scope/add/", form)
     assert "university_id" in answer.context["adminform"].form.errors
-    assert not Scope.objects.exists()
-    lost = Scope.objects.create(university_id=999, reason="pilot")
+    assert not UniversityRule.objects.exists()
+    lost = UniversityRule.objects.create(university_id=999, reason="pilot")
     assert client.post(f"/admin/rollout/scope/{lost.pk}/change/", form | {"university_id": 999}).status_code == 302
 
 

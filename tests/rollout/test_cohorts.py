@@ -9,7 +9,7 @@ import pytest
 from django.utils import timezone
 
 from profiles.rollout.decision import Decision, Reason, bucket, current_state, decide, forget_state
-from profiles.rollout.models import Scope
+from profiles.rollout.models import UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 
@@ -74,7 +74,7 @@ def outsider(phases: Phases) -> str:
 
 def rule(university: int, *, phase: int = 3, allowed: bool, expires_in: timedelta | None = None) -> None:
     expires_at = timezone.now() + expires_in if expires_in else None
-    Scope.objects.create(
+    UniversityRule.objects.create(
         university_id=university, phase=phase, is_allowed=allowed, reason="pilot", expires_at=expires_at
     )
     forget_state()

@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 
 from tests.webhooks.inbox_rows import row
-from webhooks.models import InboxUpdate, RawLook, Repeat, Replay, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
 
 LIST = reverse("admin:webhooks_inboxupdate_changelist")
 PAGE = reverse("admin:webhooks_inboxupdate_replay_result")
@@ -157,12 +157,12 @@ def test_the_list_finds_a_persons_updates_and_an_update_by_number(operator: Clie
     assert operator.get(LIST, {"q": "9" * 30}).status_code == HTTPStatus.OK
 
 
-@pytest.mark.parametrize("model", [InboxUpdate, Repeat, Replay, RawLook])
+@pytest.mark.parametrize("model", [InboxUpdate, DuplicateDelivery, Replay, PayloadAccess])
 def test_nothing_is_edited_by_hand(operator: Client, model: type[Model]) -> None:
     row()
-    Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now())
+    DuplicateDelivery.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now())
     Replay.objects.create(by="root", selection="all", reason="x", count=1)
-    RawLook.objects.create(by="root", inbox_update_id=1, update_type="other", reason="x")
+    PayloadAccess.objects.create(by="root", inbox_update_id=1, update_type="other", reason="x")
     before = list(model._default_manager.values())
     (pk,) = model._default_manager.values_list("pk", flat=True)
     for name, args in (("add", []), ("change", [pk]), ("delete", [pk])):

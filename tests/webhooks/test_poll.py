@@ -15,7 +15,7 @@ from profiles.models import Profile
 from tests.loopback import Answer
 from tests.webhooks.fake_platform import FakePlatform
 from webhooks.management.commands import max_poll
-from webhooks.models import InboxUpdate, Repeat
+from webhooks.models import DuplicateDelivery, InboxUpdate
 from webhooks.processing import process_inbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -54,7 +54,7 @@ def test_what_was_read_before_is_a_repeat(platform: FakePlatform) -> None:
     platform.updates = [started(1), started(2)]
     for _ in range(2):
         poll("--once", "--marker", "0")
-    assert (InboxUpdate.objects.count(), Repeat.objects.count()) == (2, 2)
+    assert (InboxUpdate.objects.count(), DuplicateDelivery.objects.count()) == (2, 2)
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from pytest_django.fixtures import Settings
 
 from tests.webhooks.inbox_rows import row
 from webhooks import retention
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.tasks import prune_inbox
 
 pytestmark = pytest.mark.django_db
@@ -66,9 +66,9 @@ def test_age_counts_from_the_end_not_from_the_arrival() -> None:
 
 def test_repeats_go_with_the_events() -> None:
     for age in (719 * HOUR, 721 * HOUR):
-        Repeat.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now() - age)
+        DuplicateDelivery.objects.create(dedup_key=b"1", update_type="other", received_at=timezone.now() - age)
     assert retention.prune().repeats == 1
-    assert Repeat.objects.count() == 1
+    assert DuplicateDelivery.objects.count() == 1
 
 
 def test_the_ages_are_settings(settings: Settings) -> None:

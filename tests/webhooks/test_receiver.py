@@ -14,7 +14,7 @@ from pytest_django.fixtures import Settings
 from tests.webhooks.sending import ChunkedInput, send
 from webhooks.group_commit import writer
 from webhooks.inbox import store
-from webhooks.models import InboxUpdate, Repeat, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
 
 UPDATE = {
@@ -143,19 +143,19 @@ def test_a_repeat_is_counted_and_not_stored_again() -> None:
     for _ in range(3):
         assert send(UPDATE).status == 200
     assert len(states()) == 1
-    assert list(Repeat.objects.values_list("is_conflict", flat=True)) == [False, False]
+    assert list(DuplicateDelivery.objects.values_list("is_conflict", flat=True)) == [False, False]
 
 
 def test_a_repeat_within_one_envelope_is_counted() -> None:
     assert send({"updates": [UPDATE, UPDATE]}).status == 200
-    assert (len(states()), Repeat.objects.count()) == (1, 1)
+    assert (len(states()), DuplicateDelivery.objects.count()) == (1, 1)
 
 
 def test_other_content_under_the_same_key_is_a_conflict_and_the_first_is_kept() -> None:
     send(UPDATE)
     send(json.dumps(UPDATE, indent=1).encode())
     send(UPDATE | {"user": {"user_id": 7, "first_name": "Яна"}})
-    assert list(Repeat.objects.order_by("id").values_list("is_conflict", flat=True)) == [False, True]
+    assert list(DuplicateDelivery.objects.order_by("id").values_list("is_conflict", flat=True)) == [False, True]
     assert json.loads(bytes(InboxUpdate.objects.get().body or b"")) == UPDATE
 
 

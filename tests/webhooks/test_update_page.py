@@ -14,7 +14,7 @@ from django.utils import translation
 
 from tests.webhooks.inbox_rows import row
 from webhooks.admin.timeline import timeline_of
-from webhooks.models import InboxUpdate, RawLook, Replay, State
+from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 from webhooks.processing import interpret
 
 pytestmark = pytest.mark.django_db
@@ -103,11 +103,11 @@ def test_the_body_is_shown_to_whom_gives_a_reason_and_the_look_stays() -> None:
     update = row(State.DEAD, body=BODY)
     officer = client_with("view_inboxupdate", "view_raw_body")
     assert "alert(1)" not in officer.get(body_of(update)).content.decode()
-    assert not RawLook.objects.exists()
+    assert not PayloadAccess.objects.exists()
     shown = officer.post(body_of(update), {"reason": "complaint 12"}).content.decode()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     assert SCRIPT not in shown
-    look = RawLook.objects.get()
+    look = PayloadAccess.objects.get()
     assert (look.by, look.inbox_update_id, look.reason) == ("view_inboxupdate-view_raw_body", update.pk, "complaint 12")
     assert "complaint 12" in officer.get(page_of(update)).content.decode()
 
@@ -116,7 +116,7 @@ def test_it_refuses_without_a_reason() -> None:
     update = row(State.DEAD, body=BODY)
     answer = client_with("view_inboxupdate", "view_raw_body").post(body_of(update), {"reason": " "})
     assert "alert(1)" not in answer.content.decode()
-    assert not RawLook.objects.exists()
+    assert not PayloadAccess.objects.exists()
 
 
 @pytest.mark.parametrize("codenames", [("view_inboxupdate",), ("view_inboxupdate", "add_replay"), ("view_raw_body",)])
@@ -124,7 +124,7 @@ def test_it_refuses_without_the_permission(codenames: tuple[str, ...]) -> None:
     update = row(State.DEAD, body=BODY)
     client = client_with(*codenames)
     assert client.post(body_of(update), {"reason": "curious"}).status_code == HTTPStatus.FORBIDDEN
-    assert not RawLook.objects.exists()
+    assert not PayloadAccess.objects.exists()
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_any_body_can_be_shown(body: bytes | None, words: str) -> None:
 
 
 def test_looks_and_replays_only_grow() -> None:
-    look = RawLook.objects.create(by="a", inbox_update_id=1, update_type="other", reason="x")
+    look = PayloadAccess.objects.create(by="a", inbox_update_id=1, update_type="other", reason="x")
     replay = Replay.objects.create(by="a", selection="all", reason="x", count=1)
     for row_of_audit in (look, replay):
         with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():

@@ -13,11 +13,11 @@ from django.utils.translation import ngettext
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
 from config.lib.pagination import BoundedPaginator
 from webhooks.admin.filters import ReceivedFilter, TypeFilter
 from webhooks.admin.timeline import dead_letter_groups, readable, timeline_of, views_of
-from webhooks.models import InboxQuerySet, InboxUpdate, RawLook, Repeat, Replay, State
+from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State
 from webhooks.replay_preview import outlook
 
 _STATE_COLOURS = {
@@ -160,7 +160,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         form = ReasonForm(request.POST or None)
         body = None
         if form.is_valid():
-            RawLook.objects.create(
+            PayloadAccess.objects.create(
                 by=request.user.get_username(),
                 inbox_update_id=update.pk,
                 update_type=update.update_type,
@@ -203,15 +203,15 @@ def _replay_url(query: str) -> str:
     return f"{reverse('admin:webhooks_inboxupdate_replay_result')}?{query}"
 
 
-@admin.register(Repeat)
-class DuplicateDeliveryAdmin(LargeTableAdmin):
+@admin.register(DuplicateDelivery)
+class DuplicateDeliveryAdmin(LargeTableAdmin, RenamedModelAdmin):
     list_display = ("shown_type", "is_conflict", "received_at")
     list_filter = (TypeFilter, "is_conflict")
     exclude = ("dedup_key", "update_type")
     readonly_fields = ("shown_type",)
 
     @display(description=_("type"), ordering="update_type")
-    def shown_type(self, repeat: Repeat) -> str:
+    def shown_type(self, repeat: DuplicateDelivery) -> str:
         return repeat.display_type
 
 
@@ -221,7 +221,7 @@ class ReplayAdmin(LargeTableAdmin):
     search_fields = ("by", "reason", "selection")
 
 
-@admin.register(RawLook)
-class RawLookAdmin(LargeTableAdmin):
+@admin.register(PayloadAccess)
+class PayloadAccessAdmin(LargeTableAdmin, RenamedModelAdmin):
     list_display = ("at", "by", "inbox_update_id", "update_type", "reason")
     search_fields = ("by", "reason")

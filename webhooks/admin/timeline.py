@@ -13,7 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from profiles import failures
-from webhooks.models import InboxUpdate, RawLook, Replay, State, type_for_people
+from webhooks.models import InboxUpdate, PayloadAccess, Replay, State, type_for_people
 from webhooks.payloads import MalformedUpdate, parse
 
 MOST_GROUPS = 100
@@ -74,8 +74,8 @@ def last_line(error: str) -> str:
     return error.rstrip().rpartition("\n")[2]
 
 
-def views_of(update: InboxUpdate) -> QuerySet[RawLook]:
-    return RawLook.objects.filter(inbox_update_id=update.pk)
+def views_of(update: InboxUpdate) -> QuerySet[PayloadAccess]:
+    return PayloadAccess.objects.filter(inbox_update_id=update.pk)
 
 
 def readable(body: bytes) -> str:

@@ -25,7 +25,7 @@ from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import Held
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Action, OnBreach, Rollout, Scope
+from profiles.rollout.models import Action, OnBreach, Rollout, UniversityRule
 from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -89,12 +89,12 @@ class Command(BaseCommand):
 
     def on_university(self, rule: str, id: int, phase: int, until: str | None, **options: Any) -> Iterable[Any]:  # noqa: A002 (the option's name)
         if rule == "clear":
-            scopes = list(Scope.objects.filter(university_id=id, phase=phase))
+            scopes = list(UniversityRule.objects.filter(university_id=id, phase=phase))
         else:
             if not University.objects.filter(pk=id).exists():
                 raise CommandError(f"There is no university {id}")
             key = {"university_id": id, "phase": phase, "is_allowed": rule == "allow"}
-            scope = Scope.objects.filter(**key).first() or Scope(**key)
+            scope = UniversityRule.objects.filter(**key).first() or UniversityRule(**key)
             scope.expires_at = moment(until) if until else None
             scopes = [scope]
         request = request_of(Action.SCOPE, options, is_on=rule != "clear")

@@ -14,7 +14,7 @@ from employees.models import Employee, Membership, University
 from monitoring.dashboard import person
 from profiles.erasure import erase
 from profiles.rollout.decision import forget_state
-from profiles.rollout.models import Scope
+from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
 from tests.profiles.people import know
@@ -106,7 +106,7 @@ def test_the_answer_of_the_direct_api_decides_what_would_be_served(
 def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:
     phases(100, 100, 100)
     know("7", "Мария", "Кузнецова")
-    Scope.objects.create(university_id=employee.university_id, phase=3, reason="r")
+    UniversityRule.objects.create(university_id=employee.university_id, phase=3, reason="r")
     forget_state()
     assert "Мария" not in served()
 
