@@ -5,6 +5,7 @@ from decimal import Decimal
 
 import pytest
 import pytest_django
+from django.contrib import admin
 from django.contrib.auth.models import User
 from django.utils import translation
 from django_redis import get_redis_connection
@@ -30,6 +31,9 @@ from webhooks.group_commit import writer
 from webhooks.notify import notifier
 
 Phases = Callable[..., None]
+
+# Done by config.urls otherwise, which not every test imports.
+admin.autodiscover()
 
 
 def pytest_collection_finish() -> None:
