@@ -12,7 +12,6 @@ from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
@@ -218,12 +217,6 @@ class UniversityRuleAdmin(RenamedModelAdmin, SteeredAdmin):
         rules_of_all: QuerySet[UniversityRule] = super().get_queryset(request)
         limits = admin_scope(request)
         return rules_of_all.filter(university_id__in=limits.universities()) if limits else rules_of_all
-
-    def has_add_permission(self, request: HttpRequest) -> bool:
-        return bool(ModelAdmin.has_add_permission(self, request))
-
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
     def save_model(self, request: HttpRequest, obj: UniversityRule, form: Any, change: bool) -> None:
         form.apply()

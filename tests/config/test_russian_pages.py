@@ -120,7 +120,7 @@ def test_the_emergency_stop_is_told_in_russian(
         ("auth/user/add/", {"username": "", "usable_password": "true"}),
         ("webhooks/inboxupdate/{update}/raw-body/", {"reason": "жалоба"}),
         ("waffle/switch/1/change/", {"active": "on", "reason": ""}),
-        ("rollout/scope/add/", {"university_id": "0", "phase": "3", "reason": ""}),
+        ("rollout/universityrule/add/", {"university_id": "0", "phase": "3", "reason": ""}),
     ],
 )
 def test_what_is_answered_is_in_russian(

@@ -105,7 +105,7 @@ SCREENS: Screens = [
     ("checklist", "/admin/checklist/", None),
     ("sources", "/admin/sources/", None),
     ("cache", "/admin/cache/", None),
-    ("rule", "/admin/rollout/scope/add/", None),
+    ("rule", "/admin/rollout/universityrule/add/", None),
     ("flag", "/admin/rollout/flag/3/change/", None),
     ("changes", "/admin/rollout/change/", None),
     ("change", "/admin/rollout/change/7/change/", None),

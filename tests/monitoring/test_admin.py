@@ -95,7 +95,7 @@ def test_a_percentage_is_filled_in_as_people_write_it(operator: Client, phases: 
 
 
 def test_a_rules_university_is_chosen_by_its_name(operator: Client, university: University) -> None:
-    page = operator.get("/admin/rollout/scope/add/").content.decode()
+    page = operator.get("/admin/rollout/universityrule/add/").content.decode()
     assert f'<option value="{university.pk}">{university.name}</option>' in page
 
 
@@ -108,7 +108,7 @@ def test_each_gate_has_a_title() -> None:
     ("path", "name"),
     [
         ("waffle/switch/{switch}/change/", "reason"),
-        ("rollout/scope/add/", "reason"),
+        ("rollout/universityrule/add/", "reason"),
         ("rollout/flag/{flag}/change/", "reason"),
         ("rollout/flag/{flag}/change/", "percent"),
         ("monitoring/signature/add/", "item"),

@@ -81,7 +81,7 @@ def test_what_djangos_log_names_is_read_in_the_readers_language(
     switch, group = Switch.objects.get(name="profile_cache"), Group.objects.get(name="curator")
     admin.post(f"/admin/waffle/switch/{switch.pk}/change/", {"reason": "measure"})
     admin.post(f"/admin/auth/group/{group.pk}/change/", {"name": "curator"})
-    admin.post("/admin/rollout/scope/add/", {"university_id": university.pk, "phase": 3, "reason": "measure"})
+    admin.post("/admin/rollout/universityrule/add/", {"university_id": university.pk, "phase": 3, "reason": "measure"})
     with translation.override(language):
         told = {entry.what for entry in entries(kind="admin")}
     scope = UniversityRule.objects.get().pk

@@ -28,7 +28,7 @@ PAGES = [
     "webhooks/inboxupdate/dead-letters/",
     "webhooks/inboxupdate/replay/?state__exact=dead",
     "webhooks/inboxupdate/{update}/replay-one/",
-    "webhooks/repeat/",
+    "webhooks/duplicatedelivery/",
     "webhooks/replay/",
     "profiles/comparison/",
 ]
@@ -157,7 +157,7 @@ def test_rules_of_other_universities_are_not_listed(own: Client, university: Uni
     other = University.objects.create(name="Другой")
     for one in (university, other):
         UniversityRule.objects.create(university_id=one.pk, reason=f"because of {one.pk}")
-    for path in ("/admin/rollout/", "/admin/rollout/scope/"):
+    for path in ("/admin/rollout/", "/admin/rollout/universityrule/"):
         page = own.get(path).content.decode()
         assert f"because of {university.pk}" in page
         assert f"because of {other.pk}" not in page
@@ -187,10 +187,10 @@ def test_a_rule_is_made_for_ones_own_university(own: Client, university: Univers
     User.objects.get(username="own").groups.add(Group.objects.get(name="rollout_manager"))
     other = University.objects.create(name="Другой")
     form = {"phase": 3, "is_allowed": "on", "reason": "pilot"}
-    refused = own.post("/admin/rollout/scope/add/", form | {"university_id": other.pk})
+    refused = own.post("/admin/rollout/universityrule/add/", form | {"university_id": other.pk})
     assert "university_id" in refused.context["adminform"].form.errors
-    assert "Другой" not in own.get("/admin/rollout/scope/add/").content.decode()
-    assert own.post("/admin/rollout/scope/add/", form | {"university_id": university.pk}).status_code == 302
+    assert "Другой" not in own.get("/admin/rollout/universityrule/add/").content.decode()
+    assert own.post("/admin/rollout/universityrule/add/", form | {"university_id": university.pk}).status_code == 302
 
 
 def test_somebody_unknown_is_asked_to_log_in() -> None:

@@ -156,10 +156,10 @@ def test_a_universitys_rule_is_recorded(
     phases(100, 100, 0.01)
     client.force_login(superadmin)
     form = {"university_id": university.pk, "phase": 3, "is_allowed": "on", "reason": "pilot"}
-    assert client.post("/admin/rollout/scope/add/", form).status_code == 302
+    assert client.post("/admin/rollout/universityrule/add/", form).status_code == 302
     assert decide(PHONE, university.pk).reason == "ALLOWED"
     scope = UniversityRule.objects.get()
-    assert client.post(f"/admin/rollout/scope/{scope.pk}/delete/", {"post": "yes"}).status_code == 302
+    assert client.post(f"/admin/rollout/universityrule/{scope.pk}/delete/", {"post": "yes"}).status_code == 302
     assert decide(PHONE, university.pk).stage == 2
     assert [row.action for row in Change.objects.all()[:2]] == ["scope", "scope"]
 
@@ -170,11 +170,14 @@ def test_a_rule_for_no_university_is_refused(
 ) -> None:
     client.force_login(superadmin)
     form = {"university_id": number, "phase": 3, "is_allowed": "on", "reason": "pilot"}
-    answer = client.post("/admin/rollout/scope/add/", form)
+    answer = client.post("/admin/rollout/universityrule/add/", form)
     assert "university_id" in answer.context["adminform"].form.errors
     assert not UniversityRule.objects.exists()
     lost = UniversityRule.objects.create(university_id=999, reason="pilot")
-    assert client.post(f"/admin/rollout/scope/{lost.pk}/change/", form | {"university_id": 999}).status_code == 302
+    assert (
+        client.post(f"/admin/rollout/universityrule/{lost.pk}/change/", form | {"university_id": 999}).status_code
+        == 302
+    )
 
 
 def test_the_api_says_that_the_phase_is_missing(phases: Phases, api: APIClient) -> None:
