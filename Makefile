@@ -13,7 +13,7 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 SHARED_OUT = -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-webhook test-profile-integration test-integration test-backward-compatibility \
+.PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
@@ -34,8 +34,12 @@ test-webhook: development ## test receiver, inbox, MAX's updates, bot commands, 
 test-profile-integration: development ## test where a name comes from: cache, direct API, rollout, creating an employee
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
-test-integration: development ## test the whole system as processes (chaos, walkthrough, guide), and names by every way to set one
-	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/employees/test_one_name.py $(ARGS)
+test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and names by every way to set one
+	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/upgrade \
+		tests/employees/test_one_name.py $(ARGS)
+
+test-upgrade: development ## upgrade from the previous release and go back, on one DATA_DIR (PREVIOUS=revision)
+	@exec $(PY) -m pytest tests/upgrade $(ARGS)
 
 test-backward-compatibility: development ## test the previous release on the new schema, legacy updates, the guide's SQL
 	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \

@@ -59,6 +59,7 @@ class System:
         self.port = int(self.environment["PORT"])
         self.secret = self.environment["WEBHOOK_SECRET"]
         self.supervisor: subprocess.Popen[bytes] | None = None
+        self.tree, self.module = BASE_DIR, "config.dev.supervisor"
 
     @property
     def output(self) -> Path:
@@ -67,9 +68,9 @@ class System:
     def start(self) -> None:
         """Return when it is ready; from the main thread, with whose end it would stop."""
         with self.output.open("wb") as output:
-            self.supervisor = subprocess.Popen(
-                [sys.executable, "-m", "config.dev.supervisor"],
-                cwd=BASE_DIR,
+            self.supervisor = subprocess.Popen(  # noqa: S603 (ours)
+                [sys.executable, "-m", self.module],
+                cwd=self.tree,
                 env=self.environment,
                 stdin=subprocess.DEVNULL,
                 stdout=output,
