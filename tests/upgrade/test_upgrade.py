@@ -74,7 +74,7 @@ class Installation(System):
 
     def rows(self, query: str) -> list[tuple[Any, ...]]:
         with self.database() as database:
-            return database.execute(query).fetchall()  # type: ignore[arg-type]
+            return database.execute(query).fetchall()
 
     def stored(self) -> dict[str, list[tuple[Any, ...]]]:
         """Return what no upgrade may change: the directory, profiles, updates, percentages, the audit and its texts."""
