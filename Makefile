@@ -15,7 +15,7 @@ SHARED_OUT = -n 3 --dist loadgroup
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e screenshots test-all fuzz audit \
-	bench bench-directory bench-monitoring bench-screens bench-sizes bench-start lint messages openapi \
+	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
 
 help: ## print this list
@@ -73,6 +73,9 @@ test-chaos: development ## kill -9 for ten minutes while updates and employees a
 
 bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
+
+bench-releases: development ## compare each path with an earlier release (PREVIOUS=revision), both running, by wrk
+	@exec $(PY) -m tests.bench.releases $(PREVIOUS) $(ARGS)
 
 bench-start: development ## measure how long `make run` takes to start, to do the main job, and to stop
 	@PYTHONPATH=. $(PY) .ci/smoke.py .

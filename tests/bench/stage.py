@@ -115,14 +115,15 @@ def staged() -> Iterator[Stage]:
 def cpu_seconds(child: Child) -> float:
     """Return the processor time of a process and its children so far."""
     root = child.process.pid if child.process else 0
-    return sum(_cpu_seconds(pid) for pid in (root, *_children_of(root)))
+    return sum(cpu_of(pid) for pid in (root, *_children_of(root)))
 
 
 def _children_of(pid: int) -> list[int]:
     return [int(text) for path in Path(f"/proc/{pid}/task").glob("*/children") for text in path.read_text().split()]
 
 
-def _cpu_seconds(pid: int) -> float:
+def cpu_of(pid: int) -> float:
+    """Return the processor seconds of one process so far."""
     fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
     return (int(fields[11]) + int(fields[12])) / _TICKS
 
