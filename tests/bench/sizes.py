@@ -17,7 +17,7 @@ from django.utils import timezone  # isort: skip
 from rich.console import Console  # isort: skip
 from rich.table import Table  # isort: skip
 
-from tests.chaos.story import tell  # isort: skip
+from tests.chaos.updates import generate  # isort: skip
 from webhooks.inbox import connect, store  # isort: skip
 from webhooks.processing import process_inbox  # isort: skip
 from webhooks.receiver import arrivals_in  # isort: skip
@@ -30,7 +30,7 @@ _BATCH = 500
 
 def collect(updates: int) -> None:
     """Send updates of a tenth as many people through the inbox."""
-    bodies = tell(random.Random(1), updates).bodies
+    bodies = generate(random.Random(1), updates).bodies
     with connect() as inbox:
         for start in range(0, updates, _BATCH):
             now = timezone.now()
@@ -70,7 +70,7 @@ def measure(rows: int) -> dict[str, float]:
 
 
 def grown(sizes: dict[str, float], people: int) -> tuple[float, float]:
-    """Return the bytes of PostgreSQL and of Redis for so many people, each of whom has a profile."""
+    """Return the bytes of PostgreSQL and of Redis for a number of people who each have a profile."""
     inbox = _BODIES * sizes["update with its body"] + (_ROWS - _BODIES) * sizes["update without it"]
     return people * (sizes["employee"] + sizes["profile"] + inbox), people * sizes["profile in Redis"]
 
