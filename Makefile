@@ -62,7 +62,7 @@ audit: development ## list known vulnerabilities of what requirements.txt instal
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
 
 test-walkthrough: development ## play the rollout from phase 1 to 4 and back, with 5,000 employees; records it in docs
-	@WALKTHROUGH=full STORY=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
+	@WALKTHROUGH=full RECORD_TO=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
 test-chaos: development ## kill -9 for ten minutes while updates and employees arrive (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
