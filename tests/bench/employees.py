@@ -1,6 +1,6 @@
 """Measures POST /employees against a bare create.
 
-``python -m tests.servers python -m tests.bench.employees [seconds]``. Phase 3 is at 100%, and Redis has every profile. Both run under granian, by turns.
+``python -m tests.servers python -m tests.bench.employees [seconds]``. Phase 3 is at 100%, and Redis has every profile.
 """
 
 import json
