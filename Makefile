@@ -1,16 +1,16 @@
 PYTHON ?= python3
 PY := .venv/bin/python
-# pip takes an empty HOME for the root of the file system.
+# With an empty HOME, pip would use the root of the file system.
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input $(if $(HOME),,--no-cache-dir)
 
-# Beside a `make run` in development, manage.py is in development too.
+# While `make run` is in development mode, so is manage.py.
 MODE = ! grep -qs ^DEBUG "$${DATA_DIR:-.data}/running.env" || export DEBUG="$${DEBUG:-true}";
 COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
-# The whole suite waits as long as it works: three workers keep two cores busy. It starts fifty processes, so the
-# compiled modules are kept, whatever the caller has in the environment.
-SHARED_OUT = -n 3 --dist loadgroup
+# Tests spend half of their time waiting, so three workers keep two cores busy. They start fifty processes, so Python
+# must write compiled modules (PYTHONDONTWRITEBYTECODE).
+PARALLEL = -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
@@ -25,8 +25,8 @@ help: ## print this list
 run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.dev.supervisor
 
-test: development ## run the whole suite, with servers of its own (ARGS=… for pytest)
-	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(SHARED_OUT))
+test: development ## run the whole suite, with its own servers (ARGS=… for pytest)
+	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(PARALLEL))
 
 test-webhook: development ## test receiver, inbox, MAX's updates, bot commands, subscription
 	@exec $(PY) -m pytest tests/webhooks $(ARGS)
@@ -34,7 +34,7 @@ test-webhook: development ## test receiver, inbox, MAX's updates, bot commands, 
 test-profile-integration: development ## test where a name comes from: cache, direct API, rollout, creating an employee
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
-test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and names by every way to set one
+test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and every way to set a name
 	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/upgrade \
 		tests/employees/test_one_name.py $(ARGS)
 
@@ -45,11 +45,11 @@ test-backward-compatibility: development ## test the previous release on the new
 	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \
 		tests/webhooks/test_payloads.py tests/config/test_openapi.py $(ARGS)
 
-test-performance: development ## measure receiver and parallel creates beside bare Django
+test-performance: development ## measure the receiver against bare Django, and parallel creates
 	$(PY) -m tests.bench $(ARGS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 
-test-guide: development ## run every command of docs/migration-guide.md, on a system of its own
+test-guide: development ## run every command of docs/migration-guide.md, on its own system
 	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
 
 test-sigterm: development ## send SIGTERM to the web server under load, twenty times
@@ -58,23 +58,23 @@ test-sigterm: development ## send SIGTERM to the web server under load, twenty t
 test-all: ## run lint, the whole suite, the guide and the audit
 	$(MAKE) --no-print-directory lint test test-guide audit
 
-fuzz: development ## send hostile updates, commands and requests, by the hundred thousand
+fuzz: development ## send a hundred thousand hostile updates, commands and requests
 	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
 	@DEBUG=true $(PY) -m tests.fuzz
 
-audit: development ## list known vulnerabilities of what requirements.txt installs; fails when it cannot check
+audit: development ## check the packages of requirements.txt for known vulnerabilities
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
 
-test-walkthrough: development ## play the rollout from phase 1 to 4 and back, with 5,000 employees; records it in docs
-	@WALKTHROUGH=full STORY=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
+test-walkthrough: development ## run the rollout from phase 1 to 4 and back, with 5,000 employees, and record it in docs
+	@WALKTHROUGH=full RECORD_TO=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
-test-chaos: development ## kill -9 for ten minutes while updates and employees arrive (ARGS='--seed N --seconds N')
+test-chaos: development ## kill every part again and again, for ten minutes under load (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
 
-bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
+bench: development ## measure the receiver against a bare Django view, with wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
-bench-releases: development ## compare each path with an earlier release (PREVIOUS=revision), both running, by wrk
+bench-releases: development ## measure each path against an earlier release (PREVIOUS=revision), with wrk
 	@exec $(PY) -m tests.bench.releases $(PREVIOUS) $(ARGS)
 
 bench-start: development ## measure how long `make run` takes to start, to do the main job, and to stop
@@ -113,7 +113,7 @@ messages: development ## collect the texts into the Russian catalogue and compil
 bench-screens: development ## measure the admin's pages with a million employees, profiles and updates
 	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
 
-bench-monitoring: development ## measure each report at a thousand and at a million people (ARGS=5000000)
+bench-monitoring: development ## measure each report with a thousand and a million people (ARGS=5000000)
 	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
 bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and the growth (ARGS=ROWS)
@@ -162,7 +162,7 @@ new-venv:
 		echo 'Python has no venv: install it (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	@$(PYTHON) -m venv --clear .venv
 
-# A copy of what is installed, so that only a changed list is installed again.
+# .venv has a copy of the installed list, so that only a changed list is installed again.
 runtime: venv
 	@cmp -s requirements.txt .venv/requirements.txt || { echo 'Installing requirements.txt' && \
 		$(PIP) --require-hashes -r requirements.txt && cp requirements.txt .venv/; }

@@ -1,6 +1,6 @@
-"""Does the main job as a user would: `make run` in a fresh clone, an update, an employee, and nothing left behind.
+"""Checks the main job as a user does it: `make run` in a fresh clone, an update, an employee, and no process left.
 
-Starts it twice, and tells how long starts and stops take: the second start may take ten seconds.
+Starts the system twice and prints how long each start and stop takes; the second start may take ten seconds.
 """
 
 import json
@@ -46,15 +46,15 @@ def wait_for(what: str, is_true: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def expect(what: str, found: object, wanted: object) -> None:
-    if found != wanted:
-        sys.exit(f"FAILED: {what} is {found!r}, not {wanted!r}")
-    print(f"ok: {what} is {wanted!r}")
+def expect(what: str, actual: object, expected: object) -> None:
+    if actual != expected:
+        sys.exit(f"FAILED: {what} is {actual!r}, not {expected!r}")
+    print(f"ok: {what} is {expected!r}")
 
 
 @contextmanager
 def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> Iterator[None]:
-    """Run `make run`; end it by SIGTERM, and check that it started and stopped in time and left no process."""
+    """Run `make run` and end it with SIGTERM; check that it starts and stops in time and leaves no process."""
     began = time.monotonic()
     with output.open("w") as log:
         make = subprocess.Popen(["make", "run"], cwd=tree, env=env, stdout=log, stderr=log)  # noqa: S607 (make of PATH)
@@ -100,17 +100,17 @@ def main_job(tree: Path, env: dict[str, str], token: str) -> None:
 
     known = {"phone": "+1234567890", "max_id": "test_user", "university_id": 1}
     status, employee = call(f"{url}/employees", known, token)
-    found = (status, *(employee.get(name) for name in ("first_name", "last_name", "profile_source")))
-    expect("an employee with a profile", found, (201, "Test", "User", "webhook"))
+    result = (status, *(employee.get(name) for name in ("first_name", "last_name", "profile_source")))
+    expect("an employee with a profile", result, (201, "Test", "User", "webhook"))
     unknown = {"phone": "+79990000001", "max_id": "nobody", "university_id": 1}
     status, employee = call(f"{url}/employees", unknown, token)
-    found = (status, *(employee.get(name) for name in ("first_name", "profile_source")))
-    expect("an employee without one", found, (201, "Неизвестно", "default"))
+    result = (status, *(employee.get(name) for name in ("first_name", "profile_source")))
+    expect("an employee without one", result, (201, "Неизвестно", "default"))
 
 
 def token_in(output: Path) -> str:
-    found = re.search(r"eyJ[\w.-]+", output.read_text())
-    return found.group() if found else ""
+    match = re.search(r"eyJ[\w.-]+", output.read_text())
+    return match.group() if match else ""
 
 
 def main() -> None:
@@ -119,7 +119,7 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        # Nothing but PATH: what the caller has in its environment must not be what makes it work.
+        # Only PATH, so that the result does not depend on the caller's variables.
         env = {"PATH": os.environ["PATH"], "PORT": str(port), "DATA_DIR": f"{folder}/data", "HOME": folder}
         output = Path(folder, "output")
         with running(tree, env, output, _INSTALL_AND_START):

@@ -1,4 +1,4 @@
-"""``make bench``: the benchmarks named, or all, as tables or as JSON; exit code 1 when a result was wrong."""
+"""``make bench``: run the named benchmarks, or all; exit code 1 when one has faults."""
 
 import argparse
 import json
@@ -20,7 +20,7 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
 
 
 def measure(names: list[str], console: Console) -> dict[str, list[Report]]:
-    with console.status("starting servers of our own") as status, staged() as stage:
+    with console.status("starting servers") as status, staged() as stage:
         return {name: BENCHES[name](stage, status.update) for name in names or BENCHES}
 
 
@@ -28,21 +28,21 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="|".join(BENCHES))
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
-    given = parser.parse_args()
-    # SIGINT too: it is ignored in what a script starts in the background.
+    options = parser.parse_args()
+    # SIGINT too: a process that a script starts in the background ignores it by default.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     console = Console()
     try:
         wrk.require()
-        reports = measure(given.names, Console(stderr=True))
+        reports = measure(options.names, Console(stderr=True))
     except wrk.Missing as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")
-    flat = [report for found in reports.values() for report in found]
-    if given.json:
-        figures = {name: {report.name: report.figures for report in found} for name, found in reports.items()}
+    flat = [report for group in reports.values() for report in group]
+    if options.json:
+        figures = {name: {report.name: report.figures for report in group} for name, group in reports.items()}
         sys.stdout.write(json.dumps(figures, ensure_ascii=False, indent=2) + "\n")
     else:
         for report in flat:

@@ -1,6 +1,6 @@
-"""The backfill of a million rows beside a client: ``python -m tests.servers python -m tests.bench.backfill [rows]``.
+"""Measures a backfill of a million rows, and how much it slows down creates.
 
-Nothing else should run meanwhile: the client's slowest hundredth is what is compared.
+``python -m tests.servers python -m tests.bench.backfill [rows]``; run nothing else meanwhile.
 """
 
 import subprocess
@@ -24,7 +24,7 @@ INSERT INTO profile_cache (user_id, first_name, first_name_set_at, is_first_name
     last_updated, is_cache_behind)
 SELECT max_id, 'Имя' || id % 1000, now(), true, 'Фамилия' || id % 5000, now(), now(), false FROM employees
 """
-# The creates of the client have phones of another country.
+# The client creates employees with phones of another country.
 _CHECKSUM = """
 SELECT md5(string_agg(md5(first_name || last_name || profile_source), '' ORDER BY id)) FROM employees
 WHERE phone LIKE '+79%'
@@ -32,7 +32,7 @@ WHERE phone LIKE '+79%'
 
 
 class Client:
-    """tests/bench/creator.py as a process, which creates employees all along."""
+    """Runs tests/bench/creator.py, which creates employees without a pause."""
 
     def __enter__(self) -> "Client":
         self.process = subprocess.Popen(
@@ -41,7 +41,7 @@ class Client:
         return self
 
     def mark(self) -> tuple[int, float, float]:
-        """Return how many were created since the last mark, and the median and the 99th percentile in ms."""
+        """Return the number of creates since the last mark, their median and 99th percentile in ms."""
         if self.process.stdin is None or self.process.stdout is None:
             raise SystemExit("the client has no pipes")
         self.process.stdin.write("\n")
@@ -81,7 +81,7 @@ def measure(report: Report) -> BackfillRun:
         report.faults.append(f"{rate:.0f} rows/s")
     if slower > MOST_TIMES_SLOWER:
         report.faults.append(f"creates {slower:.1f} times slower")
-    # The client's own employees have names.
+    # The client's employees have names already.
     if run_row.rows_changed != ROWS:
         report.faults.append(f"{run_row.rows_changed} rows changed")
     return run_row
@@ -105,13 +105,13 @@ def main() -> None:
     run("VACUUM ANALYZE profile_cache")
     before = run(_CHECKSUM)
     filled = time.perf_counter() - started
-    report = Report("backfill", f"Backfill of {ROWS} employees", ["", "before", "beside the backfill", "wanted"])
+    report = Report("backfill", f"Backfill of {ROWS} employees", ["", "before", "during the backfill", "required"])
     undo(measure(report), before, report)
     report.notes.append(f"{filled:.0f} s to fill the tables, {time.perf_counter() - started:.0f} s in all")
     console = Console()
     console.print(report.table())
     for fault in report.faults:
-        console.print(f"missed: {fault}")
+        console.print(f"failed: {fault}")
     sys.exit(bool(report.faults))
 
 

@@ -1,4 +1,4 @@
-"""What the receiver is compared with: Django that does nothing, under the same server."""
+"""The receiver's baseline: a Django view that does nothing, under the same server."""
 
 from django.conf import settings
 from django.core.wsgi import get_wsgi_application

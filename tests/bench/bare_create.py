@@ -1,4 +1,4 @@
-"""What a create costs that does nothing but create: the same model, serializer class, server, log-in and middleware."""
+"""The baseline of POST /employees: a plain create with the same model, server, log-in and middleware."""
 
 from tests.bench import rows  # sets Django up
 

@@ -1,6 +1,6 @@
-"""A client that creates employees one after the other; each line on stdin is answered with its times since the last.
+"""Creates employees one after the other; for each line on stdin it prints ``count p50 p99`` since the last, in ms.
 
-``count p50 p99`` in milliseconds; through the whole API but the HTTP server.
+Requests pass the whole API except the HTTP server.
 """
 
 import select

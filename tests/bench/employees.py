@@ -1,6 +1,6 @@
-"""POST /employees against a bare create: ``python -m tests.servers python -m tests.bench.employees [seconds]``.
+"""Measures POST /employees against a bare create.
 
-Phase 3 for everybody, each person in Redis; the same granian for both, by turns.
+``python -m tests.servers python -m tests.bench.employees [seconds]``. Phase 3 is at 100%, and Redis has every profile.
 """
 
 import json
@@ -27,7 +27,7 @@ from profiles.rollout.phases import PHASES
 from tests.profiles.people import know
 
 LEAST_SHARE = 0.6
-# As in production: in development Django keeps every query.
+# Production mode: in development Django keeps every query in memory.
 PRODUCTION = {
     "DEBUG": "false",
     "SECRET_KEY": settings.SECRET_KEY,
@@ -43,7 +43,7 @@ SECONDS = float(sys.argv[1]) if len(sys.argv) > 1 else 4.0
 
 @dataclass
 class Client:
-    """Threads that each post over one connection, as fast as they are answered."""
+    """Posts over several connections, each as fast as it is answered."""
 
     port: int
     path: str

@@ -1,6 +1,6 @@
-"""What a report costs at a thousand and at a million people, asked by turns: ``make bench-monitoring``.
+"""Measures each report with a thousand and with a million people, by turns: ``make bench-monitoring``.
 
-With ``ARGS=5000000``: the distribution by source alone, for so many employees.
+With ``ARGS=5000000``: only the distribution by source, for that number of employees.
 """
 
 import http.client
@@ -87,7 +87,7 @@ def grow(start: int, stop: int) -> None:
 
 
 def tick() -> None:
-    """Do what the worker does every ten seconds, and every thirty."""
+    """Run the worker's tasks of every ten and thirty seconds."""
     rollups.roll_up()
     run("VACUUM ANALYZE monitoring_traffic")
     run("VACUUM monitoring_trafficdelta")
@@ -96,8 +96,8 @@ def tick() -> None:
     rounds.take_round()
 
 
-def keep_as_few() -> str:
-    """Copy the database as it is now; return how to connect to the copy."""
+def copy_database() -> str:
+    """Copy the database; return the address of the copy."""
     own, name = os.environ["DATABASE_URL"], connection.settings_dict["NAME"]
     connection.close()
     with psycopg.connect(make_conninfo(own, dbname="template1"), autocommit=True) as server:
@@ -106,7 +106,7 @@ def keep_as_few() -> str:
 
 
 def measure(urls: list[str]) -> tuple[Times, Times]:
-    """Ask every path of two servers of our own, by turns, so that both have the same weather."""
+    """Request every path of two servers by turns, so that other load affects both alike."""
     own = os.environ["DATABASE_URL"]
     os.environ["MONITORING_TOKEN"] = TOKEN
     servers, clients = [], []
@@ -118,8 +118,8 @@ def measure(urls: list[str]) -> tuple[Times, Times]:
             clients.append(http.client.HTTPConnection("127.0.0.1", port))
         times: tuple[Times, Times] = ({}, {})
         for path in PATHS:
-            asked = [[ask(client, path) for client in clients] for _ in range(REQUESTS + 10)][10:]
-            times[0][path], times[1][path] = ([pair[side] for pair in asked] for side in (0, 1))
+            pairs = [[request(client, path) for client in clients] for _ in range(REQUESTS + 10)][10:]
+            times[0][path], times[1][path] = ([pair[side] for pair in pairs] for side in (0, 1))
         return times
     finally:
         os.environ["DATABASE_URL"] = own
@@ -128,7 +128,7 @@ def measure(urls: list[str]) -> tuple[Times, Times]:
             server.wait()
 
 
-def ask(client: http.client.HTTPConnection, path: str) -> float:
+def request(client: http.client.HTTPConnection, path: str) -> float:
     started = time.perf_counter()
     client.request("GET", path, headers={"Host": "localhost", "Authorization": f"Bearer {TOKEN}"})
     answer = client.getresponse()
@@ -166,24 +166,24 @@ def compare(report: Report, few: Times, many: Times) -> None:
 
 
 def distribution(report: Report) -> None:
-    """Count the employees by source: once for all, and for a report from what was counted."""
+    """Time the count of employees by source, and a report that reads it."""
     recount = min(clocked(lambda: population.count("employees")) for _ in range(3))
     population.take()
-    told = [clocked(reports.coverage) for _ in range(50)]
+    took = [clocked(reports.coverage) for _ in range(50)]
     age = reports.coverage()["age_seconds"]
     report.notes.append(
-        f"{Employee.objects.count():,} employees by source: p95 {p95(told):.1f} ms (≤ {LARGEST_MS:g}),"
+        f"{Employee.objects.count():,} employees by source: p95 {p95(took):.1f} ms (≤ {LARGEST_MS:g}),"
         f" {age:g} s old; recount {recount:.0f} ms (≤ {RECOUNT_MS:g})"
     )
-    if recount > RECOUNT_MS or p95(told) > LARGEST_MS:
+    if recount > RECOUNT_MS or p95(took) > LARGEST_MS:
         report.faults.append("the distribution by source is too slow")
 
 
 def grow_twice(report: Report) -> None:
     grow(1, FEW)
-    few_url = keep_as_few()
+    few_url = copy_database()
     grow(FEW + 1, MANY)
-    # The server counts a statement's scans up to ten seconds late, unless its connection ends.
+    # Scans are counted up to ten seconds late, unless the connection ends.
     connection.close()
     before = scans()
     few, many = measure([few_url, os.environ["DATABASE_URL"]])
@@ -191,16 +191,16 @@ def grow_twice(report: Report) -> None:
     compare(report, few, many)
     report.notes.append(
         f"{Profile.objects.count():,} profiles, {Employee.objects.count():,} employees,"
-        f" {InboxUpdate.objects.count():,} updates; read as a whole by {len(PATHS) * REQUESTS:,} requests: "
+        f" {InboxUpdate.objects.count():,} updates; scanned by {len(PATHS) * REQUESTS:,} requests: "
         + (", ".join(tables) or "no table")
     )
-    asked = get_redis_connection("default").info("commandstats")
-    report.faults += [f"read as a whole: {name}" for name in tables] + ["KEYS"] * ("cmdstat_keys" in asked)
+    commands = get_redis_connection("default").info("commandstats")
+    report.faults += [f"scanned: {name}" for name in tables] + ["KEYS"] * ("cmdstat_keys" in commands)
 
 
 def main() -> None:
     migrate()
-    # They speed up searches, and slow down the filling of the table.
+    # These indexes serve searches, and slow down the inserts below.
     for index in ("scoped_search", "by_last_name", "univ_created", "created_at"):
         run(f"DROP INDEX idx_employees_{index}")
     report = Report("monitoring", f"a report in ms, {FEW:,} and {MANY:,} people", COLUMNS)

@@ -1,4 +1,4 @@
-"""Eight creates at once of one phone in eight spellings, for 200 phones: one 201 and seven 409 each.
+"""Creates one phone in eight spellings at once, for 200 phones: each gives one 201 and seven 409.
 
 ``python -m tests.servers python -m tests.bench.parallel [phones]``
 """
@@ -37,7 +37,7 @@ def main() -> None:
     port = free_port()
     server = serve("config.wsgi:application", port)
     together = threading.Barrier(8)
-    outcomes: list[Counter[int]] = [Counter() for _ in range(PHONES)]
+    statuses: list[Counter[int]] = [Counter() for _ in range(PHONES)]
 
     def one(spelling: int) -> None:
         def body(number: int) -> dict[str, object]:
@@ -49,20 +49,20 @@ def main() -> None:
             for number in range(PHONES):
                 together.wait()
                 connection.sendall(client.request(number))
-                outcomes[number][answer_of(connection)] += 1
+                statuses[number][answer_of(connection)] += 1
 
     try:
         with ThreadPoolExecutor(8) as pool:
             list(pool.map(one, range(8)))
     finally:
         server.terminate()
-    report(outcomes)
+    report(statuses)
 
 
-def report(outcomes: list[Counter[int]]) -> None:
-    good = sum(outcome == Counter({201: 1, 409: 7}) for outcome in outcomes)
+def report(statuses: list[Counter[int]]) -> None:
+    good = sum(counts == Counter({201: 1, 409: 7}) for counts in statuses)
     sys.stdout.write(
-        f"{good} of {PHONES} phones: one 201 and seven 409; all statuses {dict(sum(outcomes, Counter()))}, "
+        f"{good} of {PHONES} phones: one 201 and seven 409; all statuses {dict(sum(statuses, Counter()))}, "
         f"{Employee.objects.count()} employees\n"
     )
     sys.exit(good != PHONES)

@@ -1,4 +1,4 @@
-"""``POST /webhook/max``, durable, against a bare Django view under the same server; then processing and visibility."""
+"""Measures ``POST /webhook/max`` against a bare Django view under the same server, then processing and visibility."""
 
 import time
 from collections.abc import Callable
@@ -24,7 +24,7 @@ _QUIET_SECONDS = 0.1
 _BACKLOG = 20_000
 _STEADY_RATE = 300
 _STEADY_SECONDS = 15
-# Of issue 3: the least share of the bare view's throughput.
+# The required share of the bare view's throughput, by connections.
 _LEAST_RATIO = {16: 0.5, 64: 0.65}
 
 
@@ -48,7 +48,7 @@ def _throughput(stage: Stage, say: Say) -> Report:
     report = Report(
         "throughput",
         "POST /webhook/max against an empty view, MIDDLEWARE = []: medians of pairs",
-        ["conns", "bare/s", "ours/s", "ratio", "wanted", "p50 ms", "p99 ms", "CPU µs", "bare"],
+        ["conns", "bare/s", "ours/s", "ratio", "required", "p50 ms", "p99 ms", "CPU µs", "bare"],
         notes=[f"granian {stage.web_flags()}", "fsync and synchronous_commit on, wrk with one thread beside it"],
     )
     for url, _ in (bare, ours):
@@ -64,7 +64,7 @@ def _throughput(stage: Stage, say: Say) -> Report:
 
 
 def _pair(stage: Stage, bare: Target, ours: Target, connections: int, report: Report, number: int) -> Round:
-    """Load both, now the one and now the other first, and compare what ours said with what it stored."""
+    """Load both, in alternating order; compare the 200s of ours with the rows that it stored."""
     stored_before = _stored(stage)
     shots: dict[str, tuple[wrk.Shot, float]] = {}
     for url, process in (ours, bare) if number % 2 else (bare, ours):
@@ -73,7 +73,7 @@ def _pair(stage: Stage, bare: Target, ours: Target, connections: int, report: Re
         shots[url] = shot, (cpu_seconds(process) - cpu_before) / max(shot.accepted, 1) * 1e6
     (bare_shot, bare_cpu_us), (our_shot, cpu_us) = shots[bare[0]], shots[ours[0]]
     stored = _stored(stage) - stored_before
-    # wrk ends without waiting for the requests that are under way, one a connection.
+    # wrk ends without waiting for the requests under way, one for each connection.
     if not our_shot.accepted <= stored <= our_shot.accepted + connections:
         report.faults.append(f"{our_shot.accepted} answers 200, but {stored} rows, at {connections} connections")
     if our_shot.refused or our_shot.broken:
@@ -107,7 +107,7 @@ def _add_level(report: Report, connections: int, rounds: list[Round]) -> None:
 
 
 def _stored(stage: Stage) -> int:
-    """Count the inbox once nothing is written any more."""
+    """Count the rows of the inbox once their number stands still."""
     with stage.database() as database:
         count = -1
         while count != (count := _number(database.execute("SELECT count(*) FROM webhook_inbox").fetchone())):
@@ -121,7 +121,7 @@ def _number(row: tuple[int, ...] | None) -> int:
 
 # Processing
 
-# A batch is stamped with the moment at which it was begun: the last one is left out of the count.
+# A batch has the time at which it began, so the last batch is not counted.
 _DRAIN_RATE = """
 SELECT count(*) FILTER (WHERE finished_at < last) / extract(epoch FROM last - min(finished_at))
 FROM webhook_inbox, (SELECT max(finished_at) AS last FROM webhook_inbox) AS newest GROUP BY last
@@ -129,7 +129,7 @@ FROM webhook_inbox, (SELECT max(finished_at) AS last FROM webhook_inbox) AS newe
 
 
 def _processing(stage: Stage, say: Say) -> Report:
-    report = Report("processing", "Processing, one inbox worker", ["", "found", "wanted"])
+    report = Report("processing", "Processing, one inbox worker", ["", "measured", "required"])
     inbox = stage.process("inbox")
     _drain(stage, inbox, report, say)
     _steady(stage, report, say)

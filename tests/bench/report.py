@@ -1,4 +1,4 @@
-"""What a benchmark found, as a table for people and as JSON."""
+"""The result of a benchmark, as a table and as JSON."""
 
 from dataclasses import dataclass, field
 from typing import Any
@@ -8,7 +8,7 @@ from rich.table import Table
 
 @dataclass
 class Report:
-    """``rows`` are the table; ``figures`` the same numbers for machines; ``faults`` what must not be."""
+    """``rows`` is the table, ``figures`` the same numbers for JSON; any of the ``faults`` fails the benchmark."""
 
     name: str
     title: str

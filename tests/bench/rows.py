@@ -1,4 +1,4 @@
-"""A database of a million employees for the measurements, made by the server itself."""
+"""Fills a database with a million employees, for the benchmarks."""
 
 import os
 import sys
@@ -7,7 +7,7 @@ from typing import Any
 import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-# One that production takes too: some measurements start production servers.
+# Long enough for production mode: some benchmarks start production servers.
 os.environ.setdefault("SECRET_KEY", "measured-" * 8)
 django.setup()
 
@@ -18,7 +18,7 @@ ROWS = int(sys.argv[1]) if len(sys.argv) > 1 and sys.argv[1].isdigit() else 1_00
 
 _FIRST = "Иван Анна Пётр Мария Олег Елена Сергей Ольга Дмитрий Наталья Алексей Татьяна Андрей Ирина Михаил Светлана"
 _LAST = "Иванов Петров Сидоров Кузнецов Смирнов Попов Лебедев Козлов Новиков Морозов Волков Соловьёв Зайцев Павлов"
-# Surnames of one to three syllables as rare as real ones, and common ones in between.
+# A third of the people have common surnames, the others rare ones.
 _EMPLOYEES = """
 INSERT INTO employees (phone, first_name, last_name, middle_name, max_id, role, university_id, profile_source,
     created_at, updated_at)
@@ -41,7 +41,7 @@ def run(sql: str, **params: Any) -> list[tuple[object, ...]]:
 
 
 def fill(rows: int = ROWS, *, start: int = 1, nameless: bool = False) -> None:
-    """Insert employees of twenty universities; names as unevenly spread as in life, or none and everybody in MAX."""
+    """Insert employees of twenty universities, with realistic names; ``nameless`` ones all have a MAX id instead."""
     universities = run(
         "INSERT INTO universities (name, inn, kpp, created_at, updated_at) "
         "SELECT 'Вуз ' || n || '-' || %(start)s, '', '', now(), now() FROM generate_series(1, 20) n RETURNING id",

@@ -1,4 +1,4 @@
-"""The admin's screens over a million employees, profiles and updates: ``make bench-screens`` (ARGS='[rows]')."""
+"""Measures the admin's pages with a million employees, profiles and updates: ``make bench-screens`` (ARGS='[rows]')."""
 
 from tests.bench.rows import ROWS, fill, migrate, run  # sets Django up
 
@@ -24,7 +24,6 @@ from tests.rollout.changing import change
 
 LIMIT_MS = 150
 REPEATS = 40
-# Others add the paths of their screens here.
 PATHS = [
     "/admin/",
     "/admin/live/home/",
@@ -105,7 +104,7 @@ def prepare() -> None:
     migrate()
     fill()
     run(_PROFILES, rows=ROWS)
-    # Past the triggers that count arrivals: they are not what is measured.
+    # Without the triggers that count arrivals.
     run("SET session_replication_role = replica")
     run(_INBOX, rows=ROWS)
     run("SET session_replication_role = DEFAULT")
@@ -119,13 +118,13 @@ def prepare() -> None:
 
 
 def busy_ms(backend: int) -> float:
-    """Return how long this process and its PostgreSQL backend were on a processor: no other load is in that."""
+    """Return the processor time of this process and its PostgreSQL backend, which other load does not change."""
     on_processor = int(Path(f"/proc/{backend}/schedstat").read_text().split()[0])
     return time.process_time() * 1000 + on_processor / 1e6
 
 
 def measure(client: Client, path: str, repeats: int = REPEATS) -> float:
-    """Print the times of a path; return the 95th percentile on the processors, in ms."""
+    """Print the times of a page; return the 95th percentile of its processor time, in ms."""
     backend = int(str(run("SELECT pg_backend_pid()")[0][0]))
     took, busy = [], []
     for _ in range(repeats):
@@ -153,10 +152,10 @@ def main() -> None:
     for name in directory.FIGURES:
         started = time.perf_counter()
         directory.refresh(name)
-        say(f"counted beside the requests: {name:20} {(time.perf_counter() - started) * 1000:8.0f} ms")
+        say(f"counted in the background: {name:20} {(time.perf_counter() - started) * 1000:8.0f} ms")
     client = Client()
     client.force_login(User.objects.create_superuser("root"))
-    say(f"{'screen':40} {'p50 ms':>8} {'p95 ms':>8} {'p95 on cpu, ms':>14}")
+    say(f"{'page':40} {'p50 ms':>8} {'p95 ms':>8} {'p95 on cpu, ms':>14}")
     worst = 0.0
     for path in PATHS:
         client.get(path)

@@ -1,4 +1,4 @@
-"""First pages of a million employees: ``python -m tests.servers python -m tests.bench.search [rows]``."""
+"""Measures searches among a million employees: ``python -m tests.servers python -m tests.bench.search [rows]``."""
 
 from tests.bench.rows import ROWS, fill, migrate, run  # sets Django up
 
@@ -11,9 +11,9 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.models import Group, User
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 
 from employees.models import Membership, University
+from tests.conftest import client_of
 
 LIMIT_MS = 50
 REPEATS = 60
@@ -45,12 +45,6 @@ QUERIES = [
     "ordering=-created_at",
     "ordering=-id&search=сидор",
 ]
-
-
-def client_of(user: User) -> APIClient:
-    client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user)}")
-    return client
 
 
 def measure(client: APIClient, query: str) -> tuple[float, float, Any]:

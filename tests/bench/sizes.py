@@ -1,6 +1,6 @@
-"""``python -m tests.servers python -m tests.bench.sizes [ROWS]``: bytes a row, and what a year of them comes to.
+"""Measures bytes per row in PostgreSQL and Redis, and projects the growth: ``make bench-sizes``.
 
-Employees are made by the server; profiles and updates go through the inbox, as they do in life.
+Profiles and updates go through the inbox, as in production.
 """
 
 from __future__ import annotations
@@ -10,27 +10,28 @@ import logging
 import random
 import sys
 
-from tests.bench.rows import fill, migrate, run  # first: it sets Django up
+from tests.bench.rows import fill, migrate, run  # sets Django up
 
-from django_redis import get_redis_connection  # isort: skip
-from django.utils import timezone  # isort: skip
-from rich.console import Console  # isort: skip
-from rich.table import Table  # isort: skip
+# isort: split
+from django.utils import timezone
+from django_redis import get_redis_connection
+from rich.console import Console
+from rich.table import Table
 
-from tests.chaos.story import tell  # isort: skip
-from webhooks.inbox import connect, store  # isort: skip
-from webhooks.processing import process_inbox  # isort: skip
-from webhooks.receiver import arrivals_in  # isort: skip
+from tests.chaos.updates import generate
+from webhooks.inbox import connect, store
+from webhooks.processing import process_inbox
+from webhooks.receiver import arrivals_in
 
 PEOPLE = (10_000, 100_000, 1_000_000, 10_000_000)
-# What a person does: an update a day, of which the body is kept three days and the row thirty.
+# One update a day: three days of updates with a body, thirty days of rows.
 _BODIES, _ROWS = 3, 30
 _BATCH = 500
 
 
 def collect(updates: int) -> None:
-    """Send updates of a tenth as many people through the inbox."""
-    bodies = tell(random.Random(1), updates).bodies
+    """Store and process updates, ten for each person."""
+    bodies = generate(random.Random(1), updates).bodies
     with connect() as inbox:
         for start in range(0, updates, _BATCH):
             now = timezone.now()
@@ -70,7 +71,7 @@ def measure(rows: int) -> dict[str, float]:
 
 
 def grown(sizes: dict[str, float], people: int) -> tuple[float, float]:
-    """Return the bytes of PostgreSQL and of Redis for so many people, each of whom has a profile."""
+    """Return the bytes of PostgreSQL and of Redis for a number of people who each have a profile."""
     inbox = _BODIES * sizes["update with its body"] + (_ROWS - _BODIES) * sizes["update without it"]
     return people * (sizes["employee"] + sizes["profile"] + inbox), people * sizes["profile in Redis"]
 
@@ -87,10 +88,10 @@ def main() -> None:
     )
     for name, size in sizes.items():
         measured.add_row(name, f"{size:.0f}")
-    projected = Table("people", "PostgreSQL", "Redis", title="one update a day and person")
+    projected = Table("people", "PostgreSQL", "Redis", title="one update a day for each person")
     for people in PEOPLE:
         disk, memory = grown(sizes, people)
-        projected.add_row(f"{people:,}".replace(",", " "), f"{disk / 1e9:.1f} GB", f"{memory / 1e6:.0f} MB")
+        projected.add_row(f"{people:,}", f"{disk / 1e9:.1f} GB", f"{memory / 1e6:.0f} MB")
     console = Console()
     console.print(measured)
     console.print(projected)

@@ -1,4 +1,4 @@
-"""Durable servers and the project's own processes, started one by one as ``make run`` would, for benchmarks."""
+"""Starts durable servers, and the project's processes one by one, as ``make run`` does."""
 
 import os
 import shutil
@@ -27,10 +27,10 @@ _TICKS = os.sysconf("SC_CLK_TCK")
 
 
 class Stage:
-    """PostgreSQL and both Valkeys are running, the database is migrated; nothing else runs until a bench starts it."""
+    """Runs PostgreSQL and both Valkeys with a migrated database; a benchmark starts the processes that it needs."""
 
     def __init__(self, folder: Path) -> None:
-        # The processes must not see what the developer has in the shell.
+        # The processes must not see the developer's variables.
         environment = production_environment(folder)
         os.environ.clear()
         os.environ.update(environment)
@@ -62,11 +62,11 @@ class Stage:
         subprocess.run(command, cwd=BASE_DIR, env=self.environment, check=True, capture_output=True)  # noqa: S603
 
     def process(self, name: str) -> Child:
-        """Return one of ``make run``'s processes (web, inbox, worker, beat), not yet started."""
+        """Return a process of ``make run`` (web, inbox, worker, beat), not yet started."""
         return next(child for child in self.launch.application(self.environment) if child.name == name)
 
     def start_web(self) -> tuple[str, Child]:
-        """Start the web server, unless an earlier bench did; return its URL and process."""
+        """Start the web server unless it runs already; return its URL and process."""
         web = next((child for child in self.running if child.name == "web"), None)
         if web is None:
             web = self.process("web")
@@ -74,7 +74,7 @@ class Stage:
         return self.launch.url, web
 
     def start_bare(self) -> tuple[str, Child]:
-        """Start the bare view on a port of its own, under the web server's very flags."""
+        """Start the bare view on another port, with the web server's flags."""
         launch = replace(self.launch, port=embedded.free_port())
         web = next(child for child in launch.application(self.environment) if child.name == "web")
         argv = [{"config.web:application": "tests.bench.bare:application"}.get(word, word) for word in web.argv]

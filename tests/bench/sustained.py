@@ -1,4 +1,4 @@
-"""Updates at a steady rate: how long the receiver takes, and how long until Redis shows what it was told."""
+"""Measures at a steady rate how long the receiver takes, and how long until Redis has the profile."""
 
 import json
 import threading
@@ -23,14 +23,14 @@ class Sustained:
     visible_at: dict[str, float] = field(default_factory=dict)
 
     def until_visible(self) -> list[float]:
-        """Return the seconds from each 200 to Redis; zero where Redis was first, infinite where it never came."""
+        """Return the seconds from each 200 to Redis: 0 if Redis was first, infinity if the profile never arrived."""
         return [
             max(0.0, self.visible_at.get(user_id, float("inf")) - at) for user_id, at in self.acknowledged_at.items()
         ]
 
 
 class Watcher:
-    """Notes when each person's key is written, by Redis's own notifications."""
+    """Records when each person's key is written, by Redis's keyspace notifications."""
 
     def __init__(self, cache: redis.Redis, seen: dict[str, float]) -> None:
         cache.config_set("notify-keyspace-events", "E$")
@@ -56,7 +56,7 @@ class Watcher:
 
 
 def send_steadily(port: int, secret: str, cache: redis.Redis, *, rate: int, seconds: int) -> Sustained:
-    """Send updates of distinct people; each is due at its own moment, whatever became of those before."""
+    """Send updates of distinct people, each at a fixed time, however long the earlier ones take."""
     result = Sustained(rate * seconds)
     with closing(Watcher(cache, result.visible_at)):
         started = time.monotonic() + 0.2
@@ -93,7 +93,7 @@ def _send_one(connection: HTTPConnection, secret: str, user_id: str, due: float,
     answer = connection.getresponse()
     answer.read()
     now = time.monotonic()
-    # From the moment it was due: a stall must not hide behind the requests that it held up.
+    # From the time it was due, so that a stall counts for every request that it delays.
     result.latencies.append(now - due)
     result.statuses.append(answer.status)
     if answer.status == 200:

@@ -1,4 +1,4 @@
--- Distinct updates of 700 bytes, and figures as JSON. Arguments: the secret, and a word that no other run has used.
+-- Sends distinct updates of 700 bytes and prints figures as JSON. Arguments: the secret, and an id unique to the run.
 local threads = 0
 
 function setup(thread)
@@ -9,7 +9,7 @@ end
 function init(args)
   run = args[2]
   count = 0
-  -- Every update is a little newer than the last, so that each of them changes its profile.
+  -- Every update is newer than the last, so that each of them changes its profile.
   started = os.time() * 1000 - 1800000
   headers = { ["Content-Type"] = "application/json", ["X-Max-Bot-Api-Secret"] = args[1] }
   padding = string.rep("x", 700)

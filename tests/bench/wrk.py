@@ -1,4 +1,4 @@
-"""Load by wrk."""
+"""Runs wrk, the HTTP load generator."""
 
 import json
 import secrets
@@ -11,12 +11,12 @@ _SCRIPT = Path(__file__).with_name("updates.lua")
 
 
 class Missing(RuntimeError):
-    """wrk is not installed; the message is one line for the user."""
+    """wrk is not installed."""
 
 
 @dataclass(frozen=True)
 class Shot:
-    """What one run of wrk saw. ``refused`` are answers over 399, ``broken`` requests without an answer."""
+    """One run of wrk. ``refused`` counts statuses over 399, ``broken`` requests without an answer."""
 
     requests: int
     seconds: float
@@ -40,7 +40,7 @@ def require() -> None:
 
 
 def shoot(url: str, secret: str, *, connections: int, seconds: float) -> Shot:
-    """Send distinct updates as fast as so many connections can."""
+    """Send distinct updates over so many connections, as fast as they are answered."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s"]
     command += ["--timeout", "10s", "--script", str(_SCRIPT), url, secret, secrets.token_hex(4)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own script)

@@ -1,4 +1,4 @@
-"""``make test-chaos``: the long ordeal, with its progress and a summary; exit code 1 when anything was wrong."""
+"""``make test-chaos``: run the long scenario and print a summary; exit code 1 when a promise was broken."""
 
 import argparse
 import random
@@ -11,22 +11,22 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.chaos.ordeal import COPIES, Ordeal, Plan, Verdict
+from tests.chaos.scenario import COPIES, Plan, Result, Scenario
 from tests.chaos.system import PARTS, System
 
 _MEANING = {
-    "unacknowledged": "deliveries not acknowledged in the end",
+    "unacknowledged": "deliveries never acknowledged",
     "missing": "acknowledged updates missing in the inbox",
-    "stored_anew": "acknowledged updates lost, and stored by a later copy",
-    "doubles": "updates stored more than once",
+    "stored_late": "acknowledged updates lost, and stored from a later copy",
+    "duplicates": "updates stored more than once",
     "unprocessed": "updates unprocessed 60 s after the last fault",
-    "behind_in_postgres": "profiles in PostgreSQL other than their newest update",
-    "behind_in_redis": "profiles in Redis other than their newest update",
-    "employees_lost": "employees acknowledged by 201 and missing",
-    "employees_doubled": "employees with a phone that another one has",
-    "employees_not_created": "employees not created in the end",
-    "strange_answers": "answers other than 200, 201, 503, a 409 for what was created, or a broken connection",
-    "missed_faults": "faults that found nothing to kill",
+    "wrong_in_postgres": "profiles in PostgreSQL that differ from their newest update",
+    "wrong_in_redis": "profiles in Redis that differ from their newest update",
+    "employees_lost": "employees acknowledged with 201 and missing",
+    "employees_duplicated": "employees with the phone of another one",
+    "employees_not_created": "employees never created",
+    "unexpected_answers": "answers other than 200, 201, 503, a 409 for what was created, or a broken connection",
+    "missed_faults": "faults that found no process to kill",
 }
 
 
@@ -36,44 +36,45 @@ def arguments() -> Plan:
     parser.add_argument("--updates", type=int, default=20_000, help="distinct updates, each sent five times")
     parser.add_argument("--faults", type=int, default=5, help="kill -9 for each part")
     parser.add_argument("--seconds", type=float, default=150, help="time over which the updates are sent")
-    given = parser.parse_args()
-    return Plan(given.seed, given.updates, given.faults, given.seconds)
+    options = parser.parse_args()
+    return Plan(options.seed, options.updates, options.faults, options.seconds)
 
 
-def endure(system: System, plan: Plan, console: Console) -> tuple[Ordeal, Verdict]:
-    ordeal = Ordeal(system, plan)
+def run(scenario: Scenario, console: Console) -> Result:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        deliveries = progress.add_task("acknowledged", total=plan.updates * COPIES)
-        faults = progress.add_task("kill -9", total=len(ordeal.faults))
-        reported = 0
+        deliveries = progress.add_task("acknowledged", total=scenario.plan.updates * COPIES)
+        faults = progress.add_task("kill -9", total=len(scenario.faults))
+        printed = 0
 
-        def watch(ordeal: Ordeal) -> None:
-            nonlocal reported
-            progress.update(deliveries, completed=ordeal.load.acknowledged)
-            progress.update(faults, completed=len(ordeal.struck))
-            for fault in ordeal.struck[reported:]:
+        def show_progress(scenario: Scenario) -> None:
+            nonlocal printed
+            progress.update(deliveries, completed=scenario.webhook.acknowledged)
+            progress.update(faults, completed=len(scenario.done))
+            for fault in scenario.done[printed:]:
                 progress.console.print(f"{fault.at:6.1f} s  kill -9 {fault.part} (process {fault.pid})")
-                reported += 1
+                printed += 1
 
-        return ordeal, ordeal.run(watch)
+        return scenario.run(show_progress)
 
 
-def summary(ordeal: Ordeal, verdict: Verdict) -> Table:
-    table = Table("", "", title=f"seed {ordeal.plan.seed}: {'passed' if not verdict.complaints() else 'FAILED'}")
-    killed = Counter(fault.part for fault in ordeal.struck)
-    table.add_row("updates, sent five times each", f"{ordeal.plan.updates}")
-    durability = ordeal.system.durability().items()
+def summary(scenario: Scenario, result: Result) -> Table:
+    def listed(counts: Counter[int | str]) -> str:
+        return ", ".join(f"{answer}: {count}" for answer, count in counts.most_common())
+
+    table = Table("", "", title=f"seed {scenario.plan.seed}: {'FAILED' if result.violations() else 'passed'}")
+    table.add_row("updates, sent five times each", f"{scenario.plan.updates}")
+    durability = scenario.system.durability().items()
     table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
-    table.add_row("kill -9", ", ".join(f"{part} {killed[part]}" for part in PARTS))
-    answers = (f"{answer}: {count}" for answer, count in ordeal.load.answers.most_common())
-    table.add_row("answers", ", ".join(answers))
-    answers = (f"{answer}: {count}" for answer, count in ordeal.hiring.answers.most_common())
-    table.add_row(f"{len(ordeal.hiring.created)} employees created, answers", ", ".join(answers), end_section=True)
-    for name, value in vars(verdict).items():
-        if name in _MEANING:
-            table.add_row(_MEANING[name], f"{value or 0}", style="red" if value else "green")
-    table.add_row("all was in order, seconds after the last fault", f"{verdict.settled_after:.1f}")
+    kills = Counter(fault.part for fault in scenario.done)
+    table.add_row("kill -9", ", ".join(f"{part} {kills[part]}" for part in PARTS))
+    table.add_row("answers of the webhook", listed(scenario.webhook.answers))
+    created = len(scenario.employees.created)
+    table.add_row(f"{created} employees created, answers", listed(scenario.employees.answers), end_section=True)
+    for name, meaning in _MEANING.items():
+        value = getattr(result, name)
+        table.add_row(meaning, f"{value or 0}", style="red" if value else "green")
+    table.add_row("recovery, seconds after the last fault", f"{result.recovery_seconds:.1f}")
     return table
 
 
@@ -83,17 +84,18 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
 
 def main() -> int:
     plan = arguments()
-    # SIGINT too: it is ignored in what a script starts in the background.
+    # SIGINT too: a process that a script starts in the background ignores it by default.
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, interrupt)
     console = Console()
-    console.print(f"seed {plan.seed}; starting a system of our own")
+    console.print(f"seed {plan.seed}; starting the system")
     system = System()
     try:
         system.start()
-        ordeal, verdict = endure(system, plan, console)
-        console.print(summary(ordeal, verdict))
-        failed = bool(verdict.complaints())
+        scenario = Scenario(system, plan)
+        result = run(scenario, console)
+        console.print(summary(scenario, result))
+        failed = bool(result.violations())
     except KeyboardInterrupt:
         console.print("interrupted")
         failed = True
@@ -102,7 +104,7 @@ def main() -> int:
         signal.signal(signal.SIGINT, signal.SIG_IGN)
         left = system.stop()
     if left:
-        console.print(f"[red]processes left behind, killed now: {left}")
+        console.print(f"[red]processes that were still running, now killed: {left}")
     return 1 if failed or left else 0
 
 

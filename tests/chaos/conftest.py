@@ -2,20 +2,19 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
-from random import Random
 
 import pytest
 
-from tests.chaos.sending import post
-from tests.chaos.story import tell
 from tests.chaos.system import System
+from tests.chaos.updates import random_bodies
+from tests.chaos.webhook_load import post
 
 _CONNECTIONS = 16
 
 
 @pytest.fixture(scope="session")
 def started() -> Iterator[System]:
-    # Development mode starts three seconds sooner; the secret is asked for all the same.
+    # Development mode starts three seconds faster, and still checks the secret.
     system = System(DEBUG="true")
     try:
         system.start()
@@ -28,14 +27,10 @@ def started() -> Iterator[System]:
 
 @pytest.fixture
 def system(started: System) -> System:
-    """A whole system of this package's own; what the test before has killed was started again, and all of it serves."""
+    """Return the running system, after it has recovered from the previous test."""
     deadline = time.monotonic() + 30
     with ThreadPoolExecutor(_CONNECTIONS) as pool:
-        while {outcome.answer for outcome in pool.map(partial(post, started), _updates())} != {200}:
+        while {result.answer for result in pool.map(partial(post, started), random_bodies(_CONNECTIONS))} != {200}:
             assert time.monotonic() < deadline
             time.sleep(0.1)
     return started
-
-
-def _updates() -> list[bytes]:
-    return tell(Random(), _CONNECTIONS).bodies

@@ -1,4 +1,4 @@
-"""The whole system as ``make run`` starts it, on a folder and a port of its own, for tests that hurt it."""
+"""The whole system as ``make run`` starts it, with its own folder and port, for tests that break it."""
 
 import os
 import random
@@ -21,8 +21,8 @@ from config.dev.processes import BASE_DIR, die_with_parent, marked, outlast, pos
 
 _START = 90.0
 _STOP = 20.0
-# What tells the processes of a part from the others of the same DATA_DIR.
-_WORDS = {
+# What the command line of each part contains.
+_COMMANDS = {
     "cache": "valkey-server --dir {data_dir}/cache",
     "broker": "valkey-server --dir {data_dir}/broker",
     "web": "-m config.web_server ",
@@ -30,11 +30,11 @@ _WORDS = {
     "worker": "config.celery --quiet worker",
     "beat": "config.celery --quiet beat",
 }
-PARTS = ("postgres", *_WORDS)
+PARTS = ("postgres", *_COMMANDS)
 
 
 def production_environment(data_dir: Path) -> dict[str, str]:
-    """Return all that the system gets to see, and nothing of the caller's: production, collecting, durable servers."""
+    """Return the whole environment of the system: production mode, updates collected, durable servers."""
     return {
         "PATH": os.environ["PATH"],
         "ENV_FILE": os.devnull,
@@ -66,7 +66,7 @@ class System:
         return self.folder / "output"
 
     def start(self) -> None:
-        """Return when it is ready; from the main thread, with whose end it would stop."""
+        """Return when it is ready. Call this in the main thread: the system ends with the thread that started it."""
         with self.output.open("wb") as output:
             self.supervisor = subprocess.Popen(  # noqa: S603 (ours)
                 [sys.executable, "-m", self.module],
@@ -75,7 +75,7 @@ class System:
                 stdin=subprocess.DEVNULL,
                 stdout=output,
                 stderr=output,
-                # Ctrl-C is for the harness, which stops the system in its own time.
+                # Ctrl-C reaches only the test, which then stops the system.
                 start_new_session=True,
                 preexec_fn=partial(die_with_parent, signal.SIGTERM),  # noqa: PLW1509 (one call into libc)
             )
@@ -86,7 +86,7 @@ class System:
             time.sleep(0.05)
 
     def stop(self) -> list[int]:
-        """Stop everything; return the ids of the processes that it left behind, which are killed then."""
+        """Stop everything, kill what is still running, and return the ids of those processes."""
         if self.supervisor is not None:
             self.supervisor.send_signal(signal.SIGTERM)
             with suppress(subprocess.TimeoutExpired):
@@ -123,14 +123,11 @@ class System:
         return redis.Redis.from_url(self.service("REDIS_URL"))
 
     def pids(self, part: str) -> list[int]:
-        """Return the living processes of a part, the oldest first."""
+        """Return the running processes of a part, the oldest first."""
         if part == "postgres":
             return sorted(postgres_of(self.data_dir / "postgres"), key=_started_at)
-        words = _WORDS[part].format(data_dir=self.data_dir)
-        return sorted((pid for pid in marked(self.data_dir) if words in _command_of(pid)), key=_started_at)
-
-    def main_pid(self, part: str) -> int:
-        return self.pids(part)[0]
+        command = _COMMANDS[part].format(data_dir=self.data_dir)
+        return sorted((pid for pid in marked(self.data_dir) if command in _command_of(pid)), key=_started_at)
 
     def send(self, part: str, number: signal.Signals) -> None:
         """Signal all processes of a part."""
@@ -138,9 +135,9 @@ class System:
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
 
-    def kill_one(self, part: str, choice: random.Random, sparing: set[int]) -> int | None:
-        """Kill the oldest process of a part, its parent, or any of its workers; None while there is none to kill."""
-        pids = [pid for pid in self.pids(part) if pid not in sparing]
+    def kill_one(self, part: str, choice: random.Random, excluded: set[int]) -> int | None:
+        """Kill the first process of a part (its parent), or any of them; return its id, or None while none runs."""
+        pids = [pid for pid in self.pids(part) if pid not in excluded]
         if not pids:
             return None
         pid = choice.choice([pids[0], choice.choice(pids)])

@@ -1,4 +1,4 @@
-"""Senders that stop in the middle: they hold a thread of the web server each, and may hold up nobody else."""
+"""Senders that stop in the middle of a request each hold a thread of the web server, and must not delay others."""
 
 import random
 import socket
@@ -9,9 +9,9 @@ from contextlib import ExitStack
 import jwt
 import pytest
 
-from tests.chaos.sending import post
-from tests.chaos.story import tell
 from tests.chaos.system import System
+from tests.chaos.updates import random_bodies
+from tests.chaos.webhook_load import post
 
 pytestmark = pytest.mark.xdist_group("slow")
 
@@ -39,39 +39,39 @@ def connections() -> Iterator[ExitStack]:
     ("start", "path"),
     [(half_sent, "/webhook/max"), (half_sent, "/api/token"), (unfinished_headers, "/webhook/max")],
 )
-def test_good_updates_pass_them(system: System, connections: ExitStack, start, path: str) -> None:
+def test_it_answers_others_at_once(system: System, connections: ExitStack, start, path: str) -> None:
     for _ in range(_SENDERS):
         connection = connections.enter_context(socket.create_connection(("127.0.0.1", system.port)))
         connection.sendall(start(system, path))
     time.sleep(0.5)
-    for body in tell(random.Random(), 20).bodies:
-        outcome = post(system, body)
-        assert outcome.answer == 200
-        assert outcome.seconds < 1
+    for body in random_bodies(20):
+        result = post(system, body)
+        assert result.answer == 200
+        assert result.seconds < 1
     probe = connections.enter_context(socket.create_connection(("127.0.0.1", system.port)))
     probe.settimeout(2)
     probe.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
     assert b" 200 " in probe.recv(100)
 
 
-def ask(system: System, head: str, body: bytes = b"") -> bytes:
+def create(system: System, head: str, body: bytes = b"") -> bytes:
     with socket.create_connection(("127.0.0.1", system.port), timeout=5) as connection:
         connection.sendall(f"POST /employees HTTP/1.1\r\n{_HEADERS}{head}\r\n\r\n".encode() + body)
         return connection.recv(4096).partition(b"\r\n")[0]
 
 
-def test_a_giant_is_refused_as_announced_and_as_counted(system: System) -> None:
-    assert b" 413 " in ask(system, f"Content-Length: {17 * 1024 * 1024}")
+def test_it_refuses_a_large_body_by_header_and_by_count(system: System) -> None:
+    assert b" 413 " in create(system, f"Content-Length: {17 * 1024 * 1024}")
     chunk = b"100000\r\n" + bytes(0x100000) + b"\r\n"
-    assert b" 413 " in ask(system, "Transfer-Encoding: chunked", chunk * 17)
+    assert b" 413 " in create(system, "Transfer-Encoding: chunked", chunk * 17)
 
 
-def test_a_body_arrives_whole_by_either_way(system: System) -> None:
+def test_it_reads_chunked_and_plain_bodies(system: System) -> None:
     claims = {"token_type": "access", "exp": time.time() + 60, "iat": time.time(), "jti": "0", "user_id": "1"}
     token = f"Authorization: Bearer {jwt.encode(claims, system.environment['SECRET_KEY'])}\r\n"
     phone = f"+7{random.randrange(9 * 10**9, 10**10)}"
     body = f'{{"phone": "{phone}", "first_name": "A", "last_name": "B", "university_id": 1}}'.encode()
     chunked = b"".join(b"1\r\n" + body[n : n + 1] + b"\r\n" for n in range(len(body))) + b"0\r\n\r\n"
-    assert b" 201 " in ask(system, f"{token}Transfer-Encoding: chunked", chunked)
-    assert b" 409 " in ask(system, f"{token}Content-Length: {len(body)}", body)
-    assert b" 400 " in ask(system, f"{token}Content-Length: 0")
+    assert b" 201 " in create(system, f"{token}Transfer-Encoding: chunked", chunked)
+    assert b" 409 " in create(system, f"{token}Content-Length: {len(body)}", body)
+    assert b" 400 " in create(system, f"{token}Content-Length: 0")

@@ -1,6 +1,5 @@
-"""PostgreSQL that is stopped takes connections and never answers: worse than one that is gone."""
+"""A PostgreSQL that is stopped (SIGSTOP) accepts connections and never answers, which is worse than none."""
 
-import random
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -9,9 +8,9 @@ from signal import SIGCONT, SIGSTOP
 
 import pytest
 
-from tests.chaos.sending import Result, post
-from tests.chaos.story import tell
 from tests.chaos.system import System
+from tests.chaos.updates import random_bodies
+from tests.chaos.webhook_load import Result, post
 
 _DEADLINE = 3.0
 _RECOVERY = 5.0
@@ -26,20 +25,20 @@ def stopped(system: System) -> Iterator[System]:
     system.send("postgres", SIGCONT)
 
 
-def volley(system: System, size: int) -> list[Result]:
-    """Send so many updates at once, each on a connection of its own."""
-    with ThreadPoolExecutor(size) as pool:
-        return list(pool.map(partial(post, system), tell(random.Random(), size).bodies))
+def send_at_once(system: System, count: int) -> list[Result]:
+    """Send the updates in parallel, each over its own connection."""
+    with ThreadPoolExecutor(count) as pool:
+        return list(pool.map(partial(post, system), random_bodies(count)))
 
 
 @pytest.mark.alone
-@pytest.mark.parametrize("size", [1, 64])
-def test_it_is_503_in_time_and_works_again_afterwards(stopped: System, size: int) -> None:
-    """64 are more than the web server has threads: those that wait for a thread are not to wait twice."""
-    outcomes = volley(stopped, size)
-    assert {outcome.answer for outcome in outcomes} == {503}
-    assert max(outcome.seconds for outcome in outcomes) < _DEADLINE
+@pytest.mark.parametrize("count", [1, 64])
+def test_it_answers_503_in_time_and_recovers(stopped: System, count: int) -> None:
+    """64 requests are more than the web server has threads: waiting for a thread must not double the delay."""
+    results = send_at_once(stopped, count)
+    assert {result.answer for result in results} == {503}
+    assert max(result.seconds for result in results) < _DEADLINE
     stopped.send("postgres", SIGCONT)
     deadline = time.monotonic() + _RECOVERY
-    while {outcome.answer for outcome in volley(stopped, size)} != {200}:
+    while {result.answer for result in send_at_once(stopped, count)} != {200}:
         assert time.monotonic() < deadline

@@ -1,4 +1,4 @@
-"""What the containers' health checks say."""
+"""The health checks of the containers."""
 
 import os
 import socket
@@ -23,7 +23,7 @@ def _this_database(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_this_database")
-def test_a_process_that_tells_its_revision_is_alive() -> None:
+def test_it_is_alive_with_a_heartbeat() -> None:
     assert not alive.beats("inbox")
     Heartbeat.objects.create(process=f"inbox-{socket.gethostname()}-1", revision=1)
     assert alive.beats("inbox")
@@ -32,7 +32,7 @@ def test_a_process_that_tells_its_revision_is_alive() -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("_this_database")
-def test_one_of_another_host_or_long_silent_is_not() -> None:
+def test_it_is_dead_with_an_old_or_foreign_heartbeat() -> None:
     Heartbeat.objects.create(process="inbox-elsewhere-1", revision=1)
     Heartbeat.objects.create(process=f"inbox-{socket.gethostname()}-1", revision=1)
     Heartbeat.objects.filter(process__contains=socket.gethostname()).update(
@@ -41,17 +41,17 @@ def test_one_of_another_host_or_long_silent_is_not() -> None:
     assert not alive.beats("inbox")
 
 
-def test_without_a_database_nobody_is(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_is_dead_without_a_database(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DATABASE_URL", "postgresql://nobody@127.0.0.1:1/nothing")
     assert not alive.beats("inbox")
 
 
-def test_a_server_that_is_not_there_does_not_serve(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_does_not_serve_on_a_closed_port(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PORT", "1")
     assert not alive.serves()
 
 
-def test_the_scheduler_writes_its_schedule_down(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_it_reads_the_age_of_the_schedule_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("DATA_DIR", str(tmp_path))
     assert not alive.schedules()
     schedule = tmp_path / "celerybeat-schedule"

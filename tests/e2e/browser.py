@@ -1,4 +1,4 @@
-"""Debian's chromium, quiet: it asks nobody for updates."""
+"""Debian's chromium, with its background requests off."""
 
 import shutil
 

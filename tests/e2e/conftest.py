@@ -1,4 +1,4 @@
-"""A browser for the screens; without playwright or chromium the tests here are skipped, and say so."""
+"""A browser for the admin's pages; the tests are skipped without playwright or chromium."""
 
 from __future__ import annotations
 
@@ -33,42 +33,42 @@ def chromium() -> Iterator[Browser]:
 
 
 class Watched:
-    """A page, and what it must not do: complain on the console, or ask another host."""
+    """A page that records errors on its console and requests to other hosts."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.complaints: list[str] = []
-        self.strangers: list[str] = []
-        page.on("console", self._note)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.errors: list[str] = []
+        self.foreign_requests: list[str] = []
+        page.on("console", self._record_message)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", self._dismiss)
-        page.on("request", self._look)
+        page.on("request", self._record_request)
 
-    def _note(self, message: Any) -> None:
+    def _record_message(self, message: Any) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
     def _dismiss(self, dialog: Any) -> None:
-        self.complaints.append(f"a dialog: {dialog.message}")
+        self.errors.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _look(self, request: Any) -> None:
+    def _record_request(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
-            self.strangers.append(request.url)
+            self.foreign_requests.append(request.url)
 
     def open(self, path: str) -> Page:
         self.page.goto(self.url + path, wait_until="networkidle")
         return self.page
 
     def faults(self) -> list[str]:
-        """Return the serious faults of accessibility that axe finds on the page as it is."""
-        # Evaluated by the debugger: the page's own policy would refuse it as a script.
+        """Return the serious accessibility faults that axe finds on the page."""
+        # Through the debugger: the page's Content-Security-Policy would refuse a script.
         self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        result = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{fault['id']}: {node['html'][:200]}"
-            for fault in found["violations"]
+            for fault in result["violations"]
             if fault["impact"] in ("serious", "critical")
             for node in fault["nodes"]
         ]
@@ -76,7 +76,7 @@ class Watched:
 
 @pytest.fixture
 def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> Iterator[Watched]:
-    """The operator's browser, logged in, in the middle of a migration."""
+    """Return the operator's browser, logged in, in the middle of a migration."""
     stage.operator()
     stage.fill(300)
     heartbeat_thread.start("web")
@@ -86,5 +86,5 @@ def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> 
     yield watched
     context.close()
     heartbeat_thread.stop()
-    assert watched.complaints == []
-    assert watched.strangers == []
+    assert watched.errors == []
+    assert watched.foreign_requests == []

@@ -1,4 +1,7 @@
-"""Each screen, 1400 and 390 wide, light and dark; ``make screenshots``, ARGS='--into DIR --only NAME --language en'."""
+"""Takes pictures of the admin's pages, 1400 and 390 px wide, light and dark.
+
+``make screenshots``, with ARGS='--into DIR --only NAME --language en'.
+"""
 
 from tests.bench.rows import migrate  # sets Django up
 
@@ -37,9 +40,9 @@ def look_up(page: Page, who: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def show_error(page: Page, name: str, **told: int) -> None:
-    """Show what is hard to bring about as its view would."""
-    page.set_content(error_pages.page(name, **told))
+def show_error(page: Page, name: str, **context: int) -> None:
+    """Show an error page that is hard to provoke."""
+    page.set_content(error_pages.page(name, **context))
 
 
 def open_menu(page: Page) -> None:
@@ -47,7 +50,7 @@ def open_menu(page: Page) -> None:
 
 
 def open_user_menu(page: Page) -> None:
-    """Open the user's menu where there is room for the sidebar that it is in."""
+    """Open the user's menu, if the window is wide enough for the sidebar."""
     opener = page.locator("[x-on\\:click='openUserLinks = !openUserLinks']").first
     if opener.is_visible():
         opener.click()
@@ -63,7 +66,7 @@ def preview_import(page: Page) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def outdate(page: Page) -> None:
+def void_plans(page: Page) -> None:
     for revision in (1, Rollout.current().revision):
         due_at = timezone.now() + timedelta(hours=revision)
         Plan.objects.create(
@@ -72,7 +75,7 @@ def outdate(page: Page) -> None:
     page.reload(wait_until="networkidle")
 
 
-def stop(page: Page) -> None:
+def stop_everything(page: Page) -> None:
     page.locator("textarea[name=reason]").fill("Имена перепутаны")
     word = page.locator("input[name=word]")
     word.fill(word.get_attribute("data-word") or "")
@@ -85,13 +88,13 @@ def log_out(page: Page) -> None:
     page.reload(wait_until="networkidle")
 
 
-def start_again() -> None:
+def resume() -> None:
     change("resume", by="m.orlova", reason="Ошибка исправлена")
     for percent in (5, 25):
         change("set", phase=3, percent=percent, by="m.orlova", reason="Ошибка исправлена")
 
 
-# Name and path, and what is done before the picture is taken. Others add their own screens here.
+# Name, path, and what to do before the picture.
 SCREENS: Screens = [
     ("home", "/admin/", None),
     ("rollout", "/admin/rollout/", None),
@@ -144,11 +147,7 @@ SCREENS: Screens = [
     ("profiles", "/admin/profiles/profile/", None),
     ("profile", f"/admin/profiles/profile/{stage.KNOWN_ID}/change/", None),
     ("erase", f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/", None),
-    (
-        "menu",
-        "/admin/",
-        open_menu,
-    ),
+    ("menu", "/admin/", open_menu),
     ("error-400", "/admin/employees/employee/?q=%00", None),
     ("error-404", "/admin/", lambda page: show_error(page, "404.html")),
     ("error-403", "/admin/", lambda page: show_error(page, "403.html")),
@@ -157,10 +156,10 @@ SCREENS: Screens = [
     ("error-429", "/admin/", lambda page: show_error(page, "429.html", minutes=15)),
     ("error-500", "/admin/", lambda page: show_error(page, "500.html")),
 ]
-# They move the rollout, or log out: after all others, and each time from where the stage stood.
+# These change the rollout or log out, so they come last.
 LAST: Screens = [
-    ("void", "/admin/rollout/", outdate),
-    ("stopped", "/admin/emergency/", stop),
+    ("void", "/admin/rollout/", void_plans),
+    ("stopped", "/admin/emergency/", stop_everything),
     ("latched", "/admin/rollout/", None),
     ("resume", "/admin/steer/resume/", None),
     ("log-in", "/admin/", log_out),
@@ -171,7 +170,7 @@ THEMES = ("light", "dark")
 
 class _Quiet(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        """Say nothing of each request."""
+        """Log no requests."""
 
 
 def serve() -> str:
@@ -182,7 +181,7 @@ def serve() -> str:
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def tell_error(message: ConsoleMessage) -> None:
+def print_error(message: ConsoleMessage) -> None:
     if message.type == "error":
         sys.stderr.write(f"{message.location['url']}: {message.text}\n")
 
@@ -192,7 +191,7 @@ def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only:
     options: dict[str, Any] = {"color_scheme": theme, "locale": get_language()}
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
-    page.on("console", tell_error)
+    page.on("console", print_error)
     log_in(page, url)
     for name, path, prepare in screens:
         if only and name not in only.split(","):
@@ -212,9 +211,9 @@ def main() -> None:
     arguments.add_argument("--into", type=Path, default=settings.DATA_DIR / "screenshots")
     arguments.add_argument("--only", default="", help="names of screens, comma-separated")
     arguments.add_argument("--language", default="ru", choices=("ru", "en"))
-    chosen = arguments.parse_args()
-    translation.activate(chosen.language)
-    chosen.into.mkdir(parents=True, exist_ok=True)
+    options = arguments.parse_args()
+    translation.activate(options.language)
+    options.into.mkdir(parents=True, exist_ok=True)
     migrate()
     stage.operator()
     stage.fill()
@@ -222,13 +221,13 @@ def main() -> None:
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
         for size, theme in product(SIZES, THEMES):
-            shoot(browser, url, chosen.into, size, theme, chosen.only, SCREENS)
+            shoot(browser, url, options.into, size, theme, options.only, SCREENS)
         for size, theme in product(SIZES, THEMES):
-            shoot(browser, url, chosen.into, size, theme, chosen.only, LAST)
+            shoot(browser, url, options.into, size, theme, options.only, LAST)
             if RolloutSettings.read(Rollout.current()).is_latched:
-                start_again()
+                resume()
         browser.close()
-    sys.stdout.write(f"{len(list(chosen.into.glob('*.png')))} pictures in {chosen.into}\n")
+    sys.stdout.write(f"{len(list(options.into.glob('*.png')))} pictures in {options.into}\n")
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""The operator's work by a browser: a dead letter replayed, a file imported, a run watched, an alert muted."""
+"""An operator's work in a browser: replay, import and export, backfill, erasure, alerts."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ LISTS = [
 
 
 def test_it_works(watched: Watched) -> None:
-    """Each page in both widths: no complaint, no fault of ours that axe calls serious, nothing wider than the glass."""
+    """Each page, wide and narrow, has no error, no serious accessibility fault and no horizontal scrolling."""
     employee, update = Employee.objects.order_by("pk")[0], InboxUpdate.objects.filter(state=State.DEAD)[0]
     own = [
         f"/admin/employees/employee/{employee.pk}/history/",
@@ -44,13 +44,13 @@ def test_it_works(watched: Watched) -> None:
         watched.page.set_viewport_size({"width": width, "height": 900})
         for path in [*LISTS, *own]:
             watched.open(path)
-            if found := watched.faults():
-                faults[path, width] = found
+            if page_faults := watched.faults():
+                faults[path, width] = page_faults
             assert watched.page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
     assert faults == {}
 
 
-def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: Watched) -> None:
+def test_it_replays_a_group_of_dead_letters_by_keyboard(watched: Watched) -> None:
     count = InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").count()
     page = watched.open("/admin/webhooks/inboxupdate/dead-letters/")
     page.locator("article", has_text="bot_started").locator("a.s-button-primary").focus()
@@ -65,7 +65,7 @@ def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: Watched) -> No
     assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").exists()
 
 
-def test_a_body_is_text_and_the_look_is_recorded(watched: Watched) -> None:
+def test_it_shows_a_body_as_text_and_records_the_access(watched: Watched) -> None:
     update = InboxUpdate.objects.filter(state=State.DEAD)[0]
     InboxUpdate.objects.filter(pk=update.pk).update(body=stage.IMAGE.encode())
     page = watched.open(f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/")
@@ -76,7 +76,7 @@ def test_a_body_is_text_and_the_look_is_recorded(watched: Watched) -> None:
     assert PayloadAccess.objects.get().reason == "Жалоба"
 
 
-def test_a_file_is_imported_after_a_preview(watched: Watched, tmp_path: Path) -> None:
+def test_it_imports_a_file_after_a_preview(watched: Watched, tmp_path: Path) -> None:
     file = tmp_path / "сотрудники.csv"
     file.write_text(f"phone,last_name,first_name,university_name\n8 999 123-45-67,{stage.SCRIPT},Пётр,Новый вуз\n")
     page = watched.open("/admin/employees/employee/import/")
@@ -89,7 +89,7 @@ def test_a_file_is_imported_after_a_preview(watched: Watched, tmp_path: Path) ->
     assert Employee.objects.get(phone="+79991234567").last_name == stage.SCRIPT
 
 
-def test_the_employees_are_exported(watched: Watched) -> None:
+def test_it_exports_employees(watched: Watched) -> None:
     page = watched.open("/admin/employees/employee/export/")
     page.locator("select[name=format]").select_option("0")
     with page.expect_download() as download:
@@ -99,7 +99,7 @@ def test_the_employees_are_exported(watched: Watched) -> None:
     assert len(file.splitlines()) == 1 + Employee.objects.count()
 
 
-def test_a_person_is_erased_from_the_page_of_the_person(watched: Watched) -> None:
+def test_it_erases_a_person_from_their_page(watched: Watched) -> None:
     page = watched.open("/admin/person/")
     page.locator("input[name=who]").fill(stage.KNOWN_PHONE)
     page.locator("input[name=who]").press("Enter")
@@ -111,12 +111,12 @@ def test_a_person_is_erased_from_the_page_of_the_person(watched: Watched) -> Non
     assert not Profile.objects.filter(user_id=stage.KNOWN_ID).exists()
 
 
-def test_an_employee_is_found_in_any_case(watched: Watched) -> None:
+def test_it_finds_an_employee_in_any_case(watched: Watched) -> None:
     page = watched.open("/admin/employees/employee/?q=КУЗНЕЦОВА")
     assert "Кузнецова" in page.locator("#result_list").inner_text()
 
 
-def test_a_run_moves_before_the_eyes(watched: Watched) -> None:
+def test_it_shows_the_progress_of_a_backfill(watched: Watched) -> None:
     run = BackfillRun.objects.get()
     page = watched.open(f"/admin/employees/backfillrun/{run.pk}/change/")
     page.locator("a.s-button", has_text="Продолжить").click()
@@ -128,7 +128,7 @@ def test_a_run_moves_before_the_eyes(watched: Watched) -> None:
     assert page.locator("#backfill-progress[hx-trigger]").count() == 0
 
 
-def test_an_alert_is_muted(watched: Watched) -> None:
+def test_it_mutes_an_alert(watched: Watched) -> None:
     alert = Alert.objects.all()[0]
     page = watched.open(f"/admin/monitoring/alert/{alert.pk}/answer/mute/")
     page.locator("input[name=reason]").fill("Знаем")

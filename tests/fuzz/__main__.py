@@ -1,4 +1,4 @@
-"""``python -m tests.fuzz [SECONDS]``: atheris, guided by coverage, over all that reads what a messenger sends."""
+"""``python -m tests.fuzz [SECONDS]``: fuzz the parsers of updates with atheris, guided by coverage."""
 
 import os
 import sys
@@ -14,7 +14,7 @@ _SECONDS = 60
 
 def main() -> None:
     if find_spec("atheris") is None:
-        sys.stderr.write("atheris is not installed (pip install --group fuzz): nothing was fuzzed by coverage\n")
+        sys.stderr.write("Skipped coverage-guided fuzzing: atheris is not installed (pip install --group fuzz)\n")
         return
     import atheris  # noqa: PLC0415 (optional)
 
@@ -36,9 +36,9 @@ def main() -> None:
         except payloads.MalformedUpdate:
             pass
 
-    with tempfile.TemporaryDirectory() as found:
+    with tempfile.TemporaryDirectory() as corpus:
         seconds = sys.argv[1] if len(sys.argv) > 1 else str(_SECONDS)
-        options = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", found, str(_SEEDS)]
+        options = [f"-max_total_time={seconds}", "-max_len=4096", "-timeout=10", corpus, str(_SEEDS)]
         atheris.Setup([sys.argv[0], *options], one)
         atheris.Fuzz()
 

@@ -1,6 +1,6 @@
-"""Whatever arrives: answers by docs/reference/http-api.md, nothing dead, nothing that no row or JSON could hold.
+"""Hostile input gets the documented answers, leaves no dead letter, and yields only values that can be stored.
 
-``make fuzz`` plays it with a hundred thousand examples; the suite with a few hundred.
+``make fuzz`` tries a hundred thousand examples, the suite a few hundred.
 """
 
 import json
@@ -33,24 +33,24 @@ def examples(few: int, many: int) -> settings:
     )
 
 
-def can_be_kept(text: str | None) -> bool:
+def can_be_stored(text: str | None) -> bool:
     return text is None or ("\0" not in text and bool(text.encode()) == bool(text) and len(text) <= 70_000)
 
 
 @examples(150, 100_000)
 @given(bodies())
-def test_every_body_becomes_rows(body: bytes) -> None:
+def test_it_makes_rows_of_every_body(body: bytes) -> None:
     arrivals = arrivals_in(body, timezone.now())
     assert len(arrivals) <= payloads.LARGEST_ENVELOPE
     for arrival in arrivals:
         assert arrival.dedup_key
-        assert can_be_kept(arrival.update_type)
-        assert can_be_kept(arrival.reason)
+        assert can_be_stored(arrival.update_type)
+        assert can_be_stored(arrival.reason)
 
 
 @examples(150, 100_000)
 @given(mutated())
-def test_every_update_is_read_or_malformed(update: Any) -> None:
+def test_it_reads_every_update_or_calls_it_malformed(update: Any) -> None:
     if not isinstance(update, dict):
         return
     try:
@@ -64,10 +64,10 @@ def test_every_update_is_read_or_malformed(update: Any) -> None:
 
 @examples(150, 100_000)
 @given(
-    st.sampled_from(["", "/имя ", "/setname", "меня зовут ", "МОЁ ИМЯ: "]),
+    st.sampled_from(COMMANDS),
     st.text(st.characters(codec=None), max_size=150),
 )
-def test_a_command_gives_a_name_or_none(command: str, text: str) -> None:
+def test_it_takes_a_valid_name_or_none_from_a_command(command: str, text: str) -> None:
     name = name_given_in(command + text)
     if name is not None:
         assert 1 <= len(name) <= 100
@@ -77,13 +77,13 @@ def test_a_command_gives_a_name_or_none(command: str, text: str) -> None:
 
 @examples(100, 50_000)
 @given(st.dictionaries(st.sampled_from(["vcf_info", "hash", "max_info", "x"]), VALUES, max_size=4))
-def test_a_contact_without_a_signature_is_nobodys(payload: dict[str, Any]) -> None:
+def test_it_links_no_phone_without_a_signature(payload: dict[str, Any]) -> None:
     assert contacts.own_phone(payload, "7") is None
 
 
 @examples(150, 100_000)
 @given(st.one_of(st.text(max_size=30), st.from_regex(r"\+?[78]?[\d ()\-]{5,20}")))
-def test_a_phone_is_canonical_or_refused(spelling: str) -> None:
+def test_it_normalizes_a_phone_or_refuses_it(spelling: str) -> None:
     try:
         phone = phones.normalize(spelling)
     except ValueError:
@@ -93,16 +93,16 @@ def test_a_phone_is_canonical_or_refused(spelling: str) -> None:
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
-def test_nothing_dies_on_the_way_through() -> None:
+def test_it_processes_everything_it_accepts() -> None:
     @examples(25, 3_000)
     @given(st.lists(bodies(), min_size=1, max_size=8))
-    def pass_through(some: list[bytes]) -> None:
-        for body in some:
+    def send_and_process(batch: list[bytes]) -> None:
+        for body in batch:
             assert send(body).status in (200, 413)
         process_inbox()
         assert not InboxUpdate.objects.filter(state__in=(State.PENDING, State.DEAD)).exists()
         assert not InboxUpdate.objects.filter(tries__gt=0).exists()
 
-    pass_through()
+    send_and_process()
     for profile in Profile.objects.all():
-        assert can_be_kept(profile.first_name)
+        assert can_be_stored(profile.first_name)

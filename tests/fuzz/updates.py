@@ -1,7 +1,9 @@
-"""Updates as no messenger would send them: the recorded ones with parts replaced, dropped and repeated."""
+"""Generates hostile updates: recorded ones with parts replaced or dropped, in broken encodings."""
 
 import copy
 import json
+from functools import reduce
+from operator import getitem
 from pathlib import Path
 from typing import Any
 
@@ -29,41 +31,36 @@ VALUES = st.recursive(
 )
 
 
-def _places(value: Any, place: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+def _paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
+    """Return the path of keys to each part of a JSON value, the empty path of the whole included."""
     keys = value if isinstance(value, dict) else range(len(value)) if isinstance(value, list) else ()
-    return [place, *(found for key in keys for found in _places(value[key], (*place, key)))]
-
-
-def _holder(value: Any, place: tuple[Any, ...]) -> Any:
-    for key in place[:-1]:
-        value = value[key]
-    return value
+    return [path, *(inner for key in keys for inner in _paths(value[key], (*path, key)))]
 
 
 @st.composite
 def mutated(draw: st.DrawFn) -> Any:
     update = copy.deepcopy(draw(st.sampled_from(PAYLOADS)))
     for _ in range(draw(st.integers(1, 4))):
-        place = draw(st.sampled_from(_places(update)))
-        if not place:
+        path = draw(st.sampled_from(_paths(update)))
+        if not path:
             continue
-        holder = _holder(update, place)
+        parent = reduce(getitem, path[:-1], update)
         if draw(st.booleans()):
-            holder[place[-1]] = draw(VALUES)
+            parent[path[-1]] = draw(VALUES)
         else:
-            del holder[place[-1]]
+            del parent[path[-1]]
     return update
 
 
 @st.composite
 def bodies(draw: st.DrawFn) -> bytes:
-    """Mostly JSON, of whatever encoding; sometimes cut off, with a byte changed, or no JSON at all."""
+    """Generate mostly JSON, in any encoding; sometimes cut off, doubled, with a byte changed, or no JSON at all."""
     text = json.dumps(draw(mutated() | VALUES), ensure_ascii=draw(st.booleans()))
     body = text.encode("utf-8", errors="surrogatepass")
-    spoilt = draw(st.sampled_from(["no", "no", "cut", "byte", "twice", "bytes"]))
-    if spoilt == "cut":
+    fault = draw(st.sampled_from(["no", "no", "cut", "byte", "twice", "bytes"]))
+    if fault == "cut":
         return body[: draw(st.integers(0, len(body)))]
-    if spoilt == "byte" and body:
+    if fault == "byte" and body:
         index = draw(st.integers(0, len(body) - 1))
         return body[:index] + draw(st.binary(min_size=1, max_size=2)) + body[index + 1 :]
-    return {"twice": body * 2, "bytes": draw(st.binary(max_size=60))}.get(spoilt, body)
+    return {"twice": body * 2, "bytes": draw(st.binary(max_size=60))}.get(fault, body)

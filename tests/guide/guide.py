@@ -1,4 +1,4 @@
-"""docs/migration-guide.md as a list of commands, each with the answer that stands below it."""
+"""Reads the blocks of commands in a document, and the answer that is printed below each."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from pathlib import Path
 
 GUIDE = Path(__file__).parent.parent.parent / "docs" / "migration-guide.md"
 _BLOCK = re.compile(
-    r"(?:^<!-- (?P<note>[^>]*) -->\n)?^```bash\n(?P<script>.*?)^```\n(?P<told>\n```text\n(?P<answer>.*?)^```\n)?",
+    r"(?:^<!-- (?P<note>[^>]*) -->\n)?^```bash\n(?P<script>.*?)^```\n(?P<printed>\n```text\n(?P<answer>.*?)^```\n)?",
     re.MULTILINE | re.DOTALL,
 )
-# What is of its own time and machine.
+# What differs from run to run, or from machine to machine.
 _VOLATILE = [
     (r"eyJ[\w.-]+", "TOKEN"),
     (r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(:\d\d(\.\d+)?)?(\+\d\d:?\d\d|Z| UTC)?", "MOMENT"),
@@ -19,13 +19,13 @@ _VOLATILE = [
     (r"\b\d+(\.\d+)? ?(ms|s|min|h)\b", "TIME"),
     (r'("(?:latency_ms|average_processing_time_ms|average_age_days|age_seconds)":) ?[\d.]+', r"\1N"),
     (r"((?:used_memory|maxmemory|total_operations|cache_hit_rate|p\d\d_processing|latency)\w*\W+)[\d.]+", r"\1N"),
-    # The conductor sends a synthetic update when it is due.
+    # The rollout controller sends synthetic updates of its own.
     (r'("(?:total_events|successful_events|other)":)\d+|\bn = \d+', r"\1N"),
     (r"(can be replayed|put back into the queue): \d+", r"\1: N"),
     (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
     (r"/\S*/\.data\b", ".data"),
     (r"\d+/\d+ at revision", "N/N at revision"),
-    # A process that was killed leaves its row for a while.
+    # A killed process keeps its heartbeat row for a while.
     (r"; silent, not counted: .*|(?<=silent processes).*", ""),
     (r"^date: .*|Makefile:\d+", ""),
     (r"[━─┏┓┗┛┡┩┳┻╇┃│└┘┴┼├┤╭╮╰╯╺╸]+", " "),
@@ -39,8 +39,8 @@ class Block:
     answer: str
     note: str
     line: int
-    end: int
-    told_to: int
+    answer_start: int
+    answer_end: int
 
     @property
     def is_run(self) -> bool:
@@ -54,7 +54,7 @@ def blocks(text: str) -> list[Block]:
             match["answer"] or "",
             (match["note"] or "").strip(),
             text.count("\n", 0, match.start("script")) + 1,
-            match.start("told") if match["told"] else match.end(),
+            match.start("printed") if match["printed"] else match.end(),
             match.end(),
         )
         for match in _BLOCK.finditer(text)
@@ -62,15 +62,15 @@ def blocks(text: str) -> list[Block]:
 
 
 def steady(answer: str) -> list[str]:
-    """Leave out what differs from run to run, so that lines of one meaning are equal."""
+    """Return the lines of an answer without what differs from run to run."""
     for pattern, name in _VOLATILE:
         answer = re.sub(pattern, name, answer, flags=re.MULTILINE)
     return [line.strip() for line in answer.splitlines() if line.strip()]
 
 
 def with_answers(text: str, answers: list[tuple[Block, str]]) -> str:
-    """Return the guide with the answers of this run, as printed."""
-    for block, answer in sorted(answers, key=lambda pair: -pair[0].end):
-        told = f"\n```text\n{answer.rstrip()}\n```\n" if answer.strip() else ""
-        text = text[: block.end] + told + text[block.told_to :]
+    """Return the document with these answers instead of the printed ones."""
+    for block, answer in sorted(answers, key=lambda pair: -pair[0].answer_start):
+        printed = f"\n```text\n{answer.rstrip()}\n```\n" if answer.strip() else ""
+        text = text[: block.answer_start] + printed + text[block.answer_end :]
     return text

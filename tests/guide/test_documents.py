@@ -1,13 +1,14 @@
-"""The documents agree with the code: links, commands, make targets, and an index that has every document."""
+"""The documents agree with the code: links, commands, make targets, paths, permissions, and the index."""
 
 from __future__ import annotations
 
 import re
 import shlex
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from django.apps import apps
+from django.contrib.auth import get_permission_codename
 from django.core.management import CommandError, get_commands, load_command_class
 
 from tests.guide.guide import blocks
@@ -15,9 +16,10 @@ from tests.guide.guide import blocks
 ROOT = Path(__file__).parent.parent.parent
 DOCS = ROOT / "docs"
 DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
-# Not for operators: one is a developer's, two are waffle's own under our rules.
+# makemessages is for developers; the other two are waffle's own, under our rules.
 UNDOCUMENTED = {"makemessages", "waffle_delete", "waffle_switch"}
-_OWN_APPS = ("employees", "monitoring", "profiles", "webhooks")
+FOLDERS = ("config", "profiles", "employees", "webhooks", "monitoring", "deploy", "tests")
+each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def anchors(document: Path) -> set[str]:
@@ -27,19 +29,21 @@ def anchors(document: Path) -> set[str]:
     return {re.sub(r"[^\w\- ]", "", title.lower()).replace(" ", "-") for title in titles}
 
 
-def commands_in(document: Path) -> Iterator[str]:
-    for block in blocks(document.read_text()):
-        for line in block.script.replace("\\\n", " ").splitlines():
-            if found := re.search(r"manage\.py (.*?)(?: \|.*)?$", line):
-                yield found.group(1)
+def script_lines(document: Path) -> list[str]:
+    scripts = [block.script.replace("\\\n", " ") for block in blocks(document.read_text())]
+    return [line for script in scripts for line in script.splitlines()]
 
 
-def targets() -> set[str]:
+def commands_in(document: Path) -> list[str]:
+    return [match[1] for line in script_lines(document) if (match := re.search(r"manage\.py (.*?)(?: \|.*)?$", line))]
+
+
+def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_link_leads_somewhere(document: Path) -> None:
+@each_document
+def test_it_links_to_what_exists(document: Path) -> None:
     for link in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
         path, _, anchor = link.partition("#")
         target = document.parent / path if path else document
@@ -47,8 +51,8 @@ def test_every_link_leads_somewhere(document: Path) -> None:
         assert not anchor or anchor in anchors(target), link
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_command_takes_its_options(document: Path) -> None:
+@each_document
+def test_it_names_commands_and_options_that_exist(document: Path) -> None:
     for command in commands_in(document):
         name, *arguments = shlex.split(command)
         parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
@@ -58,33 +62,60 @@ def test_every_command_takes_its_options(document: Path) -> None:
             pytest.fail(f"{command}: {error}")
 
 
-@pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
-def test_every_make_target_exists(document: Path) -> None:
-    named = re.findall(r"`make ([a-z][a-z0-9-]+)|^make ([a-z][a-z0-9-]+)", document.read_text(), re.MULTILINE)
-    assert {one or other for one, other in named} <= targets()
+def test_it_finds_the_commands_of_the_documents() -> None:
+    assert len(commands_in(DOCS / "migration-guide.md")) > 20
+    assert sum(len(commands_in(document)) for document in DOCUMENTS) > 80
 
 
-def test_every_document_that_the_code_names_exists() -> None:
-    folders = ("config", "profiles", "employees", "webhooks", "monitoring", "deploy", "tests")
-    files = [path for folder in folders for end in ("py", "yml", "html") for path in (ROOT / folder).rglob(f"*.{end}")]
+@each_document
+def test_it_names_make_targets_that_exist(document: Path) -> None:
+    names = re.findall(r"`make ([a-z][a-z0-9-]+)", document.read_text())
+    names += re.findall(r"\bmake ([a-z][a-z0-9-]+)", "\n".join(script_lines(document)))
+    assert set(names) <= make_targets()
+
+
+@each_document
+def test_it_names_files_and_modules_that_exist(document: Path) -> None:
+    text = document.read_text()
+    paths = re.findall(rf"`((?:{'|'.join(FOLDERS)}|docs)/[\w./-]*)`", text)
+    modules = re.findall(r"`((?:config|tests)\.[a-z_.]+)`", text)
+    paths += [module.replace(".", "/") for module in modules]
+    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()] == []
+
+
+def test_it_names_permissions_that_exist() -> None:
+    existing = set()
+    for model in apps.get_models():
+        meta = model._meta
+        codenames = [get_permission_codename(action, meta) for action in meta.default_permissions]
+        codenames += [codename for codename, _ in meta.permissions]
+        existing |= {f"{meta.app_label}.{codename}" for codename in codenames}
+    table = (DOCS / "reference" / "permissions.md").read_text()
+    named = set(re.findall(r"`((?:employees|monitoring|profiles|rollout|webhooks)\.[a-z_]+)`", table))
+    assert len(named) > 10
+    assert named <= existing
+
+
+def test_it_has_every_document_that_the_code_names() -> None:
+    files = [path for folder in FOLDERS for end in ("py", "yml", "html") for path in (ROOT / folder).rglob(f"*.{end}")]
     files += [ROOT / name for name in ("Makefile", ".env.example", "docker-compose.yml")]
     named = {name for path in files for name in re.findall(r"\bdocs/[a-z/-]+\.md", path.read_text())}
     assert len(named) > 10
     assert [name for name in sorted(named) if not (ROOT / name).exists()] == []
 
 
-def test_the_table_has_every_make_target() -> None:
+def test_it_has_a_row_for_every_make_target() -> None:
     table = (DOCS / "reference" / "make-targets.md").read_text()
-    assert set(re.findall(r"^\| `make ([a-z0-9-]+)` \|", table, re.MULTILINE)) == targets()
+    assert set(re.findall(r"^\| `make ([a-z0-9-]+)` \|", table, re.MULTILINE)) == make_targets()
 
 
-def test_the_tables_have_every_command() -> None:
+def test_it_has_a_row_for_every_command() -> None:
     tables = (DOCS / "reference" / "commands.md").read_text()
-    own = {name for name, app in get_commands().items() if str(app).startswith(_OWN_APPS)}
+    own = {name for name, app in get_commands().items() if str(app).startswith(FOLDERS)}
     assert set(re.findall(r"`manage\.py ([a-z_]+)", tables)) == own - UNDOCUMENTED
 
 
-def test_the_index_has_every_document() -> None:
+def test_it_lists_every_document_in_the_index() -> None:
     index = (DOCS / "README.md").read_text() + (DOCS / "ru" / "README.md").read_text()
     linked = {path.name for path in (DOCS / link for link in re.findall(r"\]\(([^)#]+)\)", index))}
     assert {path.name for path in DOCS.rglob("*.md")} - {"README.md"} <= linked

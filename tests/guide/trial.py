@@ -1,4 +1,4 @@
-"""A fresh copy of the project and a shell in it, in which the guide is followed."""
+"""A fresh copy of the project, and a shell in it that runs the commands of the guide."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ class Trial:
         _copy_to(self.copy)
         (self.copy / ".venv").symlink_to(sys.prefix)
         environment = {"PATH": os.environ["PATH"], "PORT": str(self.port), "HOME": str(self.folder), "WEB_WORKERS": "1"}
-        # Who acts is in the answers.
+        # LOGNAME is in the answers.
         environment |= {"PYTHONDONTWRITEBYTECODE": "1", "LC_ALL": "C.UTF-8", "LOGNAME": "olga"}
         self.environment = environment
         self.shell = self._start(["bash", "--noprofile", "--norc"], stdout=subprocess.PIPE)
-        # What is installed is not to be installed again, least of all into the environment of this test.
+        # Do not install the requirements again: .venv is the environment of this test.
         self.run('make() { command make -s -o runtime -o development "$@"; }')
 
     def _start(self, argv: list[str], stdout: int | None) -> subprocess.Popen[str]:
@@ -54,29 +54,29 @@ class Trial:
         return child
 
     def run(self, script: str) -> tuple[str, int]:
-        """Return what the shell printed and its last exit code; the variables stay for the next script."""
+        """Return the output and the last exit code; variables stay set for the next script."""
         assert self.shell.stdin is not None
         assert self.shell.stdout is not None
         script = re.sub(r"localhost:8095", f"localhost:{self.port}", script)
         self.shell.stdin.write(f'{script}\necho "{_END} $?"\n')
         self.shell.stdin.flush()
-        said, deadline = "", time.monotonic() + _BLOCK_SECONDS
-        while not (end := re.search(rf"{_END} (\d+)\n", said)):
+        output, deadline = "", time.monotonic() + _BLOCK_SECONDS
+        while not (end := re.search(rf"{_END} (\d+)\n", output)):
             if not select.select([self.shell.stdout], [], [], max(0.0, deadline - time.monotonic()))[0]:
-                raise TimeoutError(f"{script}\n{said}")
-            said += os.read(self.shell.stdout.fileno(), 65536).decode(errors="replace")
-        said = re.sub(rf"(localhost|127\.0\.0\.1):{self.port}", r"\1:8095", said[: end.start()])
-        tidy = "\n".join(line.rstrip() for line in said.split("\n"))
-        return tidy.replace(str(self.copy), "/srv/directory"), int(end[1])
+                raise TimeoutError(f"{script}\n{output}")
+            output += os.read(self.shell.stdout.fileno(), 65536).decode(errors="replace")
+        output = re.sub(rf"(localhost|127\.0\.0\.1):{self.port}", r"\1:8095", output[: end.start()])
+        output = "\n".join(line.rstrip() for line in output.split("\n"))
+        return output.replace(str(self.copy), "/srv/directory"), int(end[1])
 
     def start_in_background(self) -> None:
-        """Do what `make run` does in a terminal of its own; return when it is ready."""
+        """Start the system as `make run` does in another terminal; return when it is ready."""
         with (self.folder / "output").open("w") as output:
             supervisor = self._start([sys.executable, "-m", "config.dev.supervisor"], stdout=output.fileno())
         deadline = time.monotonic() + _START_SECONDS
-        while "Ready." not in (said := (self.folder / "output").read_text()):
+        while "Ready." not in (printed := (self.folder / "output").read_text()):
             if supervisor.poll() is not None or time.monotonic() > deadline:
-                raise RuntimeError(f"make run did not start: {said}")
+                raise RuntimeError(f"make run did not start: {printed}")
             time.sleep(0.1)
 
     def stop(self) -> None:
@@ -95,7 +95,7 @@ class Trial:
 
 
 def _copy_to(folder: Path) -> None:
-    """Copy what belongs to the project, without the state that this tree may have."""
+    """Copy the project's files, without the state of this working tree."""
     listed = subprocess.run(
         ["git", "ls-files", "--cached", "--others", "--exclude-standard", "-z"],  # noqa: S607
         cwd=BASE_DIR,

@@ -15,8 +15,8 @@ from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
 from config.dev.processes import BASE_DIR
-from tests.chaos.sending import post
 from tests.chaos.system import System
+from tests.chaos.webhook_load import post
 
 
 class NoRelease(RuntimeError):

@@ -1,4 +1,4 @@
-"""Sends bodies as the messenger does: again and again until 200."""
+"""Sends updates as MAX does: each is repeated until it is answered with 200."""
 
 import itertools
 import threading
@@ -13,14 +13,14 @@ from http.client import HTTPConnection, HTTPException
 from tests.chaos.system import System
 
 PATH = "/webhook/max"
-# The messenger's own patience.
+# MAX waits as long.
 _TIMEOUT = 30.0
 _PAUSE_SECONDS = 0.1
 
 
 @dataclass(frozen=True)
 class Result:
-    """What became of one request: a status, or the name of the error, and the seconds it took."""
+    """``answer`` is the status, or the name of the error where there was no answer."""
 
     answer: int | str
     seconds: float
@@ -56,8 +56,8 @@ def post(system: System, body: bytes) -> Result:
         return sender.post(body)
 
 
-class Load:
-    """Deliveries at a steady pace from several connections, each repeated until it is acknowledged."""
+class WebhookLoad:
+    """Sends deliveries at a steady rate over several connections, each repeated until it is acknowledged."""
 
     def __init__(self, system: System, deliveries: Sequence[bytes], *, connections: int, seconds: float) -> None:
         self.system = system
@@ -69,7 +69,7 @@ class Load:
         self.started_at = time.monotonic()
         self.is_cancelled = False
         self._numbers = itertools.count()
-        self._counting = threading.Lock()
+        self._lock = threading.Lock()
         self._threads = [threading.Thread(target=self._run, daemon=True) for _ in range(connections)]
 
     def start(self) -> None:
@@ -90,7 +90,7 @@ class Load:
     def _deliver(self, sender: Sender, body: bytes) -> None:
         while not self.is_cancelled:
             answer = sender.post(body).answer
-            with self._counting:
+            with self._lock:
                 self.answers[answer] += 1
                 if answer == 200:
                     self.acknowledged += 1

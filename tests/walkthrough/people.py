@@ -1,4 +1,4 @@
-"""People who write to the bot, and a directory that takes them on: the traffic of the walk-through."""
+"""Simulates the people of the walkthrough: they write to the bot, and the directory hires them."""
 
 from __future__ import annotations
 
@@ -22,12 +22,11 @@ LAST = ("Алёхин", "Белова", "Власов", "Громова", "Дё�
 SECRET = "a-secret-of-the-walkthrough"
 
 
-class Traffic:
-    """``employees`` are taken on and ``updates`` sent in all, in the shares that a day asks for."""
+class People:
+    """Person ``n`` has the MAX id 100,000 + n; ``hired`` counts employees so far, ``sent`` updates."""
 
-    def __init__(self, direct: FakeMax, user: User, employees: int, updates: int) -> None:
+    def __init__(self, direct: FakeMax, user: User) -> None:
         self.direct, self.user = direct, user
-        self.employees, self.updates = employees, updates
         self.hired = self.sent = 0
         self.universities = [University.objects.create(name=f"University {number}") for number in range(1, 5)]
 
@@ -35,7 +34,7 @@ class Traffic:
         return FIRST[number % len(FIRST)], LAST[number % len(LAST)]
 
     def write(self, people: range, times: int = 1) -> None:
-        """Let people write to the bot, so many times each."""
+        """Send one update for each of the people, so many times."""
         numbers = [number for _ in range(times) for number in people]
         for start in range(0, len(numbers), 100):
             envelope = [self._update(number) for number in numbers[start : start + 100]]
@@ -44,17 +43,16 @@ class Traffic:
     def _update(self, number: int) -> dict[str, object]:
         self.sent += 1
         first, last = self.name(number)
-        sender = {"user_id": 100_000 + number, "first_name": first, "last_name": last, "is_bot": False}
         message = {
-            "sender": sender,
+            "sender": {"user_id": 100_000 + number, "first_name": first, "last_name": last, "is_bot": False},
             "recipient": {"chat_type": "dialog"},
             "body": {"mid": f"m{self.sent}", "text": "."},
         }
-        moment = int(timezone.now().timestamp() * 1000)
-        return {"update_type": "message_created", "timestamp": moment, "message": message}
+        timestamp = int(timezone.now().timestamp() * 1000)
+        return {"update_type": "message_created", "timestamp": timestamp, "message": message}
 
     def hire(self, count: int, *, married: int = 0) -> None:
-        """Take on the next employees; ``married`` of them have another last name at the direct API."""
+        """Create the next employees; the first ``married`` of them have another last name in the direct API."""
         api = client_of(self.user)
         for number in range(self.hired, self.hired + count):
             first, last = self.name(number)
@@ -66,25 +64,24 @@ class Traffic:
             body = {"phone": phone, "max_id": str(max_id), "university_id": university.pk}
             assert api.post("/employees", body, format="json").status_code == 201
             if number % 50 == 49:
-                self.compare()
+                self._compare()
         self.hired += count
-        self.compare()
+        self._compare()
 
-    def compare(self) -> None:
-        """Do what the worker does every few seconds; the API answers for whoever waits."""
-        waiting = Employee.objects.order_by("-pk")[:60]
-        known = {(person.phone, person.max_id) for person in waiting}
+    def _compare(self) -> None:
+        """Compare the waiting lookups, as the worker does every few seconds; the direct API knows all of them."""
+        newest = Employee.objects.order_by("-pk")[:60]
         saved, self.direct.users = self.direct.users, []
-        for phone, max_id in known:
-            first, last = self.name(int(phone[-7:]))
-            self.direct.knows(phone, int(max_id or 0), first, last)
+        for employee in newest:
+            first, last = self.name(int(employee.phone[-7:]))
+            self.direct.knows(employee.phone, int(employee.max_id or 0), first, last)
         compare_waiting(60, pause=lambda _: None)
         self.direct.users = saved
 
 
 @contextmanager
 def inbox_worker() -> Iterator[None]:
-    """The inbox worker's loop in a thread of this process, under this process's clock."""
+    """Run the inbox worker in a thread, so that it lives under the test's clock."""
     stopping = threading.Event()
 
     def run() -> None:

@@ -1,6 +1,6 @@
-"""Updates by the thousand, and what must be known of each person once all of them have arrived, in whatever order.
+"""Random updates, and the names that each person must have once all of them have arrived, in whatever order.
 
-The expectation follows docs/reference/names.md and is computed without the code under test.
+The expected names follow docs/reference/names.md and are computed without the code under test.
 """
 
 import json
@@ -11,43 +11,50 @@ from dataclasses import dataclass, field
 from typing import Any
 
 _LETTERS = "абвгдежзийклмнопрстуфхцчшщэюя"
-_UPDATES_A_PERSON = 10
+_UPDATES_PER_PERSON = 10
 _HOUR_MS = 3_600_000
 
-# A claim on a name: whether it is a real one, when it was said in milliseconds, the text.
-TimestampedValue = tuple[bool, int, str]
 Json = dict[str, Any]
+# Whether the name is a real one, its time in milliseconds, its text: the greatest wins.
+TimestampedValue = tuple[bool, int, str]
+Names = dict[str, TimestampedValue]
 
 
 @dataclass
-class Story:
+class Updates:
+    """``bodies`` are what is sent; ``names`` has every value that they carry, by user id and field."""
+
     bodies: list[bytes] = field(default_factory=list)
-    claims: dict[str, dict[str, list[TimestampedValue]]] = field(
+    names: dict[str, dict[str, list[TimestampedValue]]] = field(
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
 
-    def expected(self) -> dict[str, tuple[str, str, str]]:
-        """Return first name, last name and own name by user id; ``""`` for what nobody said."""
-        fields = ("first_name", "last_name", "own_name")
+    def expected(self) -> dict[str, tuple[str, ...]]:
+        """Return first, last and user-provided name by user id; ``""`` where no update carries one."""
+        fields = ("first_name", "last_name", "user_provided_name")
         return {
-            user_id: tuple(max(said[name])[2] if said[name] else "" for name in fields)  # type: ignore[misc]
-            for user_id, said in self.claims.items()
+            user_id: tuple(max(values[name])[2] if values[name] else "" for name in fields)
+            for user_id, values in self.names.items()
         }
 
 
-def tell(choice: random.Random, count: int) -> Story:
-    """Make distinct updates of the last hour, several a person, of kinds that carry different fields."""
-    story = Story()
+def generate(choice: random.Random, count: int) -> Updates:
+    """Return distinct updates of the last hour, several for each person, of kinds that carry different fields."""
+    updates = Updates()
     first_id = choice.randrange(10**12, 10**15)
     now = int(time.time() * 1000)
     for number in range(count):
-        user_id = first_id + choice.randrange(max(1, count // _UPDATES_A_PERSON))
+        user_id = first_id + choice.randrange(max(1, count // _UPDATES_PER_PERSON))
         at = now - choice.randrange(_HOUR_MS)
-        update, said = choice.choice(_KINDS)(user_id, at, first_id + number)
-        story.bodies.append(json.dumps(update, ensure_ascii=False).encode())
-        for name, claim in said.items():
-            story.claims[str(user_id)][name].append(claim)
-    return story
+        update, names = choice.choice(_KINDS)(user_id, at, first_id + number)
+        updates.bodies.append(json.dumps(update, ensure_ascii=False).encode())
+        for name, value in names.items():
+            updates.names[str(user_id)][name].append(value)
+    return updates
+
+
+def random_bodies(count: int) -> list[bytes]:
+    return generate(random.Random(), count).bodies
 
 
 def _word(number: int) -> str:
@@ -71,21 +78,21 @@ def _message(kind: str, user: Json, at: int, number: int, text: str) -> Json:
     }
 
 
-def _full_name(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
+def _full_name(user_id: int, at: int, number: int) -> tuple[Json, Names]:
     first, last = f"Имя {number}", f"Фамилия {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": last, "is_bot": False}
     update = _message("message_created", user, at, number, "Здравствуйте")
     return update, {"first_name": (True, at, first), "last_name": (True, at, last)}
 
 
-def _no_surname(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
+def _no_surname(user_id: int, at: int, number: int) -> tuple[Json, Names]:
     first = f"Только {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": ""}
     update = _message("message_edited", user, at, number, "Здравствуйте!")
     return update, {"first_name": (True, at, first), "last_name": (True, at, "")}
 
 
-def _callback(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
+def _callback(user_id: int, at: int, number: int) -> tuple[Json, Names]:
     first = f"Нажал {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": None}
     callback = {"timestamp": at, "callback_id": f"callback.{number}", "user": user, "payload": "p"}
@@ -93,17 +100,17 @@ def _callback(user_id: int, at: int, number: int) -> tuple[Json, dict[str, Times
     return update, {"first_name": (True, at, first)}
 
 
-def _deprecated_name(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
+def _deprecated_name(user_id: int, at: int, number: int) -> tuple[Json, Names]:
     name = f"Старое {number}"
     user = {"user_id": user_id, "name": name}
     update = {"update_type": "bot_started", "timestamp": at, "chat_id": number, "user": user}
     return update, {"first_name": (False, at, name)}
 
 
-def _command(user_id: int, at: int, number: int) -> tuple[Json, dict[str, TimestampedValue]]:
-    own_name = _word(number)
-    update = _message("message_created", {"user_id": user_id}, at, number, f"/setname {own_name}")
-    return update, {"own_name": (True, at, own_name)}
+def _command(user_id: int, at: int, number: int) -> tuple[Json, Names]:
+    name = _word(number)
+    update = _message("message_created", {"user_id": user_id}, at, number, f"/setname {name}")
+    return update, {"user_provided_name": (True, at, name)}
 
 
 _KINDS = (_full_name, _no_surname, _callback, _deprecated_name, _command)

@@ -1,4 +1,4 @@
-"""Employees created by the API all along the ordeal, each tried again until it is there."""
+"""Creates employees over the API at a steady rate, each repeated until it is there."""
 
 import json
 import threading
@@ -8,20 +8,22 @@ from http.client import HTTPConnection, HTTPException
 
 from tests.chaos.system import System
 
-_A_SECOND = 10
+_PER_SECOND = 10
 _TIMEOUT = 30.0
 _PAUSE_SECONDS = 0.1
 
 
-class Hiring:
-    """``created`` are the phones that were acknowledged: by 201, or by 409 after an attempt that got no answer."""
+class EmployeeLoad:
+    """``created`` has the phones that were acknowledged: by 201, or by 409 after an attempt without an answer."""
 
     def __init__(self, system: System, *, first_phone: int, seconds: float) -> None:
         self.system = system
-        self.tried = [f"+7{9 * 10**9 + (first_phone + number) % 10**9}" for number in range(int(seconds * _A_SECOND))]
+        self.phones = [
+            f"+7{9 * 10**9 + (first_phone + number) % 10**9}" for number in range(int(seconds * _PER_SECOND))
+        ]
         self.created: set[str] = set()
         self.answers: Counter[int | str] = Counter()
-        self.strange_answers: Counter[int | str] = Counter()
+        self.unexpected_answers: Counter[int | str] = Counter()
         self.is_cancelled = False
         self._token = ""
         self._thread = threading.Thread(target=self._run, daemon=True)
@@ -34,15 +36,15 @@ class Hiring:
 
     def _run(self) -> None:
         started = time.monotonic()
-        for number, phone in enumerate(self.tried):
-            time.sleep(max(0.0, started + number / _A_SECOND - time.monotonic()))
-            self._hire(phone)
+        for number, phone in enumerate(self.phones):
+            time.sleep(max(0.0, started + number / _PER_SECOND - time.monotonic()))
+            self._create(phone)
 
-    def _hire(self, phone: str) -> None:
+    def _create(self, phone: str) -> None:
         employee = {"phone": phone, "first_name": "Анна", "last_name": "Иванова", "university_name": "Хаос"}
         has_unanswered = False
         while not self.is_cancelled:
-            status = self._create(employee)
+            status = self._attempt(employee)
             self.answers[status] += 1
             if status == 201 or (status == 409 and has_unanswered):
                 self.created.add(phone)
@@ -52,10 +54,10 @@ class Hiring:
             elif status == 401:
                 self._token = ""
             else:
-                self.strange_answers[status] += 1
+                self.unexpected_answers[status] += 1
             time.sleep(_PAUSE_SECONDS)
 
-    def _create(self, employee: dict[str, str]) -> int | str:
+    def _attempt(self, employee: dict[str, str]) -> int | str:
         if not self._token:
             login = {"username": "admin", "password": self.system.environment["DJANGO_SUPERUSER_PASSWORD"]}
             status, answer = self._post("/api/token", login)
