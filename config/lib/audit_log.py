@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
-from config.lib.messages import Message, readable, to_columns
+from config.lib.messages import Message, parse_message, to_columns
 
 _MESSAGE_KEY = "said"
 _LENGTH = 200
@@ -47,7 +47,7 @@ def message_of(row: LogEntry) -> Message | None:
     if f'"{_MESSAGE_KEY}"' not in row.change_message:
         return None
     try:
-        return readable(json.loads(row.change_message)[0][_MESSAGE_KEY])
+        return parse_message(json.loads(row.change_message)[0][_MESSAGE_KEY])
     except (ValueError, LookupError, TypeError):
         # Somebody's own words, which happen to hold ours.
         return None

@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.lib.messages import Message, from_columns, listed, to_columns
+from config.lib.messages import Message, from_columns, join_messages, to_columns
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.audit.audit_log import entries
@@ -213,7 +213,9 @@ def test_an_operators_own_words_stay(phases: Phases, language: str) -> None:
 def test_a_sentence_is_the_same_after_it_was_kept() -> None:
     inner = Message("no updates for %(minutes)d min", {"minutes": 18})
     sentence = Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s")
-    sentence = Message(sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, listed([inner, inner])]})
+    sentence = Message(
+        sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, join_messages([inner, inner])]}
+    )
     text, kept = to_columns(sentence, 500)
     assert from_columns(text, json.loads(json.dumps(kept))) == sentence
     assert text == "Held phase 3 at 12.5 %: no updates for 18 min"
@@ -262,7 +264,7 @@ def test_a_long_one_is_cut_in_the_text_alone() -> None:
 
 def msgids(sentence: Message) -> Iterator[str]:
     yield sentence.msgid
-    for word in sentence.words.values():
+    for word in sentence.params.values():
         for one in word if isinstance(word, list) else [word]:
             if isinstance(one, Message):
                 yield from msgids(one)
