@@ -80,15 +80,15 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
-    "config.lib.proxies.ClientAddressMiddleware",
+    "config.lib.middleware.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.lib.csp.PolicyMiddleware",
-    "config.lib.paths.CanonicalPathMiddleware",
-    "config.lib.headers.PrivacyMiddleware",
+    "config.lib.middleware.PolicyMiddleware",
+    "config.lib.middleware.CanonicalPathMiddleware",
+    "config.lib.middleware.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "config.lib.nul.NoNulMiddleware",
+    "config.lib.middleware.NoNulMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -229,7 +229,7 @@ X_FRAME_OPTIONS = "DENY"
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 REST_FRAMEWORK = {
-    # config.lib.proxies has put the client's address where it belongs.
+    # ClientAddressMiddleware has put the client's address where it belongs.
     "NUM_PROXIES": 0,
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],

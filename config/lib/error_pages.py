@@ -1,4 +1,4 @@
-"""What people see in the admin where something is refused or breaks; programs read config.lib.errors' JSON."""
+"""Error pages of the admin; other clients get the JSON of ``config.lib.errors``."""
 
 from __future__ import annotations
 
@@ -18,9 +18,8 @@ from config.lib import errors
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Nobody sends more than an administrator who imports a file.
+# The largest bodies are files that administrators import.
 LARGEST_BODY = 16 * 1024 * 1024
-_MB = 1024 * 1024
 
 
 def is_for_people(path: str) -> bool:
@@ -28,8 +27,8 @@ def is_for_people(path: str) -> bool:
 
 
 def page(name: str, **context: Any) -> str:
-    """Return a page that needs neither the database nor the request, which may be what broke."""
-    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB, **context})
+    """Return a page that needs neither the database nor the request, since either may have failed."""
+    return render_to_string(name, {"largest_mb": LARGEST_BODY // 1024**2, **context})
 
 
 def _refusal(request: HttpRequest, status: int, name: str = "") -> HttpResponse:
@@ -65,13 +64,13 @@ def too_many_log_ins(seconds: float) -> HttpResponse:
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
-    """Answer for axes; config.login has answered programs already."""
+    """Return axes' response to a locked out user; the API has its own from ``config.login``."""
     if response is not None and not is_for_people(request.path_info):
         return response
     return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())
 
 
 def too_large(environ: WSGIEnvironment) -> bytes:
-    """Return the page to a body that no middleware has seen, in the language that its sender reads."""
+    """Return the page for a body that no middleware has seen, in the language of the request."""
     with translation.override(translation.get_language_from_request(WSGIRequest(environ))):
         return page("413.html").encode()

@@ -107,8 +107,8 @@ def test_the_api_answers_in_the_language_that_is_asked_for(client: Client, setti
         for language in ("", "ru", "en", "de")
     }
     assert {answer["code"] for answer in answers.values()} == {"NOT_FOUND"}
-    assert answers["en"]["message"] == "there is nothing at this path"
-    assert answers[""]["message"] == answers["ru"]["message"] == answers["de"]["message"] == "по этому пути ничего нет"
+    assert answers["en"]["message"] == "Not found."
+    assert answers[""]["message"] == answers["ru"]["message"] == answers["de"]["message"] == "Не найдено."
 
 
 def test_the_packages_behind_the_api_do_too() -> None:

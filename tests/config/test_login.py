@@ -89,7 +89,7 @@ def test_a_refresh_token_opens_nothing(user: User) -> None:
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {log_in().json()['refresh']}")
     answer = client.get("/employees", headers={"Accept-Language": "en"})
     assert answer.status_code == 401
-    assert answer.json()["error"]["message"] == "the token is wrong or has expired: log in again"
+    assert answer.json()["error"]["message"] == "The token is invalid or has expired. Log in again."
 
 
 def test_five_wrong_passwords_lock_out(user: User) -> None:

@@ -25,10 +25,10 @@ def test_a_name_is_stored_without_it(api: APIClient, university: University) -> 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b'{"phone" 1}', "the body is not JSON: see its character 10"),
-        (b"}", "the body is not JSON"),
-        (b"\xff", "the body is not JSON"),
-        (b'{"phone": NaN}', "the body is not JSON"),
+        (b'{"phone" 1}', "The body is not valid JSON (character 10)."),
+        (b"}", "The body is not valid JSON."),
+        (b"\xff", "The body is not valid JSON."),
+        (b'{"phone": NaN}', "The body is not valid JSON."),
     ],
 )
 def test_what_is_not_json_is_refused_in_our_words(api: APIClient, body: bytes, message: str) -> None:
@@ -39,7 +39,7 @@ def test_what_is_not_json_is_refused_in_our_words(api: APIClient, body: bytes, m
 @pytest.mark.parametrize("path", ["/employees/999", "/employees/by-max-id/999", "/employees/batch-jobs/999"])
 def test_what_is_not_there_is_said_in_our_words(api: APIClient, path: str) -> None:
     answer = api.get(path)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "there is nothing at this path")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "Not found.")
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000])
