@@ -14,8 +14,8 @@ from config.env import (
     Env,
     broker_url,
     database,
+    format_duration,
     hours,
-    in_words,
     parse_duration,
     redis_address,
     redis_url,
@@ -44,7 +44,7 @@ def test_it_reads_gos_durations(text: str, hours: float) -> None:
     ],
 )
 def test_it_writes_durations_in_words(text: str, words: str) -> None:
-    assert in_words(parse_duration(text)) == words
+    assert format_duration(parse_duration(text)) == words
 
 
 @pytest.mark.parametrize("text", ["", "720", "h", "-1h", "1d", "1h ", "1h30"])
@@ -72,7 +72,12 @@ def test_a_blank_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
         if blank is not None:
             monkeypatch.setenv("X", blank)
         env = Env()
-        read = (env.bool("X", default=True), env.int("X", default=3), env.share("X", 0.5), env.str("X", "text"))
+        read = (
+            env.bool("X", default=True),
+            env.int("X", default=3),
+            env.float_up_to("X", 1, 0.5),
+            env.str("X", "text"),
+        )
         assert read == (True, 3, 0.5, "text")
         assert env.list("X") == []
         assert env.read("X", parse_duration, "1h") == timedelta(hours=1)
@@ -92,11 +97,11 @@ def test_true_and_false(monkeypatch: pytest.MonkeyPatch, word: str, value: bool)
         (lambda env, name: env.int(name, default=1), "abc"),
         (lambda env, name: env.int(name, default=1), "1.5"),
         (lambda env, name: env.int(name, default=1), "-1"),
-        (lambda env, name: env.share(name, 0.8), "80"),
-        (lambda env, name: env.share(name, 0.8), "nan"),
-        (lambda env, name: env.share(name, 0.8), "0.8x"),
-        (lambda env, name: env.share(name, 0.8), "-0.8"),
-        (lambda env, name: env.share(name, 0, whole=100), "100.5"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "80"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "nan"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "0.8x"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "-0.8"),
+        (lambda env, name: env.float_up_to(name, 100, 0), "100.5"),
         (lambda env, name: env.read(name, parse_duration, "3s"), "3 seconds"),
         (lambda env, name: env.read(name, hours, "8-20"), "20-8"),
         (lambda env, name: env.read(name, database, "postgresql://"), "mysql://root:secret@localhost/x"),
