@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from config.dev.processes import marked, postgres_of
+from config.dev.processes import postgres_processes, processes_of
 
 _INSTALL_AND_START = 600
 _SECOND_START = 10
@@ -78,7 +78,7 @@ def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> I
         wait_for("the end", lambda: make.poll() is not None, _STOP)
         print(f"ok: stopped within {time.monotonic() - began:.1f} s")
     data_dir = Path(env["DATA_DIR"])
-    expect("what is left of make run", [*marked(data_dir), *postgres_of(data_dir / "postgres")], [])
+    expect("what is left of make run", [*processes_of(data_dir), *postgres_processes(data_dir / "postgres")], [])
 
 
 def main_job(tree: Path, env: dict[str, str], token: str) -> None:

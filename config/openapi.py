@@ -1,4 +1,4 @@
-"""Adds to drf-spectacular's schema the errors of every operation, and the operations that are no REST framework views."""
+"""Adds to drf-spectacular's schema the errors of every operation, and the views that are not REST framework's."""
 
 from typing import Any
 

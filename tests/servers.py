@@ -22,7 +22,7 @@ import pytest
 import redis
 
 from config.dev import embedded
-from config.dev.processes import BASE_DIR, Child, marked, outlast, stop
+from config.dev.processes import BASE_DIR, Child, end_processes, processes_of, stop
 
 _PREFIX = f"directory-tests-{os.geteuid()}-"
 # Nothing here has to outlive a power cut.
@@ -63,7 +63,7 @@ class FaultyServer:
         self.child.kill()
 
     def stop(self) -> None:
-        stop([self.child], patience=5)
+        stop([self.child], seconds=5)
 
 
 class ThrowawayServers:
@@ -116,12 +116,12 @@ class ThrowawayServers:
         if os.getpid() != self.owner or not self.folder.exists():
             return
         children = [server.child for server in vars(self).values() if isinstance(server, FaultyServer)]
-        stop(children, patience=3)
+        stop(children, seconds=3)
         _remove(self.folder)
 
 
 def _remove(folder: Path) -> None:
-    outlast(partial(marked, folder), patience=0)
+    end_processes(partial(processes_of, folder), seconds=0)
     shutil.rmtree(embedded.socket_path(folder), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
