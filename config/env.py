@@ -51,6 +51,9 @@ class Env(DjangoEnv):  # type: ignore[misc]
         value: T = self.get_value(var, cast, cast(default))
         return value
 
+    def duration(self, var: str, default: str) -> timedelta:
+        return self.read(var, parse_duration, default)
+
     def float_up_to(self, var: str, maximum: int, default: float) -> float:
         value: float = self.float(var, default)
         if value > maximum:
@@ -137,24 +140,20 @@ _DESCRIPTIONS: dict[Any, str] = {
 }
 
 
-def refuse_plain_http(name: str, url: str) -> None:
-    """Raise ImproperlyConfigured unless the url is encrypted or on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ImproperlyConfigured(f"{name} must begin with https:// in production: it receives phones and the token")
-
-
-def refuse_weak_production(secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str]) -> None:
+def refuse_unsafe_production(
+    secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str], max_api_url: str
+) -> None:
     """Raise ImproperlyConfigured, without quoting values, unless production is safe to start."""
     secret_key = secret_key.strip()
     # The rule of Django's check security.W009, which does not stop a start.
     if len(secret_key) < 50 or len(set(secret_key)) < 5 or secret_key.startswith("django-insecure-"):
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters in production")
     if not webhook_secrets or not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in webhook_secrets):
-        raise ImproperlyConfigured(
-            "WEBHOOK_SECRET must be set to 16 to 256 characters of A-Z, a-z, 0-9, _ and - in production"
-        )
+        raise ImproperlyConfigured("WEBHOOK_SECRET must have 16 to 256 of the characters A-Z a-z 0-9 _ - in production")
     if GUIDE_SECRET in webhook_secrets:
         raise ImproperlyConfigured("WEBHOOK_SECRET is the public example of the migration guide: choose another one")
     if not allowed_hosts or "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS must list the host names of this server in production")
+    parts = urlsplit(max_api_url)
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ImproperlyConfigured("MAX_API_URL must begin with https:// in production: it receives phones and a token")

@@ -19,7 +19,7 @@ from config.env import (
     parse_duration,
     redis_address,
     redis_url,
-    refuse_weak_production,
+    refuse_unsafe_production,
 )
 
 KEY, SECRET, HOSTS = "secret-key" * 5, "s" * 16, ["example.org"]
@@ -146,7 +146,7 @@ def refuse(key: str, secrets: str, hosts: list[str]) -> None:
     class Given(Env):
         ENVIRON = {"WEBHOOK_SECRET": secrets}
 
-    refuse_weak_production(key, Given().list("WEBHOOK_SECRET"), hosts)
+    refuse_unsafe_production(key, Given().list("WEBHOOK_SECRET"), hosts, "https://localhost")
 
 
 def test_strong_secrets_start() -> None:
