@@ -1,14 +1,9 @@
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.dev.processes import BASE_DIR
 from config.env import (
     GUIDE_SECRET,
     Env,
@@ -182,13 +177,3 @@ def test_a_secret_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WEBHOOK_SECRET", "$ecret-of-16-letters, $other")
     assert Env().str("WEBHOOK_SECRET", "") == "$ecret-of-16-letters, $other"
     assert Env().list("WEBHOOK_SECRET") == ["$ecret-of-16-letters", "$other"]
-
-
-def test_an_empty_url_in_the_env_file_leaves_it_to_services_env(tmp_path: Path) -> None:
-    """As in a copy of .env.example, beside a running `make run`."""
-    (tmp_path / "env").write_text("DATABASE_URL=\nREDIS_URL=\nDEBUG=true\n")
-    (tmp_path / "services.env").write_text("DATABASE_URL=postgresql:///here\nREDIS_URL=redis://there/1\n")
-    code = "from config import settings as s; print(s.DATABASES['default']['NAME'], s.REDIS_URL)"
-    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / "env"), "DATA_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, env=environment, capture_output=True, text=True)  # noqa: S603, PLW1510
-    assert (done.stdout, done.stderr) == ("here redis://there/1\n", "")

@@ -73,7 +73,7 @@ def test_programs_get_json(client: Client) -> None:
 
 
 @pytest.mark.parametrize("path", ["monitoring/alert/{alert}/answer/mute/", "employees/backfillrun/{run}/do/undo/"])
-def test_who_may_see_but_not_do_is_told_so(viewer: Client, superadmin: User, path: str) -> None:
+def test_who_may_see_but_not_act_gets_a_page(viewer: Client, superadmin: User, path: str) -> None:
     ids = {
         "alert": Alert.objects.create(
             kind=Kind.DEAD_LETTERS, severity=Severity.WARNING, message="m", words={"count": 3}

@@ -37,7 +37,7 @@ def test_what_is_not_json_is_refused_in_our_words(api: APIClient, body: bytes, m
 
 
 @pytest.mark.parametrize("path", ["/employees/999", "/employees/by-max-id/999", "/employees/batch-jobs/999"])
-def test_what_is_not_there_is_said_in_our_words(api: APIClient, path: str) -> None:
+def test_it_answers_not_found_in_our_words(api: APIClient, path: str) -> None:
     answer = api.get(path)
     assert (answer.status_code, answer.json()["error"]["message"]) == (404, "Not found.")
 

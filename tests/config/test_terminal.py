@@ -35,7 +35,7 @@ def test_a_secret_that_is_set_is_given(capsys: pytest.CaptureFixture[str]) -> No
         ({"DJANGO_SUPERUSER_PASSWORD": "x"}, False, "admin / its earlier password"),
     ],
 )
-def test_it_tells_how_to_log_in(
+def test_it_shows_how_to_log_in(
     capsys: pytest.CaptureFixture[str], environment: dict[str, str], is_new: bool, login: str
 ) -> None:
     launch = Launch(environment, Path("/data"), "127.0.0.1", 8095, 1, is_development=True)
