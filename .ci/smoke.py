@@ -1,6 +1,6 @@
-"""Does the main job as a user would: `make run` in a fresh clone, an update, an employee, and nothing left behind.
+"""Does the main job as a user would: `make run` in a fresh clone, an update, an employee, and no process left.
 
-Starts it twice, and tells how long starts and stops take: the second start may take ten seconds.
+Starts it twice and prints how long starts and stops take; the second start may take ten seconds.
 """
 
 import json
@@ -46,14 +46,14 @@ def wait_for(what: str, is_true: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def expect(what: str, found: object, wanted: object) -> None:
-    if found != wanted:
-        sys.exit(f"FAILED: {what} is {found!r}, not {wanted!r}")
+def expect(what: str, actual: object, wanted: object) -> None:
+    if actual != wanted:
+        sys.exit(f"FAILED: {what} is {actual!r}, not {wanted!r}")
     print(f"ok: {what} is {wanted!r}")
 
 
 @contextmanager
-def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> Iterator[None]:
+def running(tree: Path, env: dict[str, str], output: Path, timeout: float) -> Iterator[None]:
     """Run `make run`; end it by SIGTERM, and check that it started and stopped in time and left no process."""
     began = time.monotonic()
     with output.open("w") as log:
@@ -69,7 +69,7 @@ def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> I
             return False
 
     try:
-        wait_for("GET /health 200", is_ready, patience)
+        wait_for("GET /health 200", is_ready, timeout)
         print(f"ok: started within {time.monotonic() - began:.1f} s")
         yield
     finally:
@@ -100,17 +100,17 @@ def main_job(tree: Path, env: dict[str, str], token: str) -> None:
 
     known = {"phone": "+1234567890", "max_id": "test_user", "university_id": 1}
     status, employee = call(f"{url}/employees", known, token)
-    found = (status, *(employee.get(name) for name in ("first_name", "last_name", "profile_source")))
-    expect("an employee with a profile", found, (201, "Test", "User", "webhook"))
+    answer = (status, *(employee.get(name) for name in ("first_name", "last_name", "profile_source")))
+    expect("an employee with a profile", answer, (201, "Test", "User", "webhook"))
     unknown = {"phone": "+79990000001", "max_id": "nobody", "university_id": 1}
     status, employee = call(f"{url}/employees", unknown, token)
-    found = (status, *(employee.get(name) for name in ("first_name", "profile_source")))
-    expect("an employee without one", found, (201, "Неизвестно", "default"))
+    answer = (status, *(employee.get(name) for name in ("first_name", "profile_source")))
+    expect("an employee without one", answer, (201, "Неизвестно", "default"))
 
 
 def token_in(output: Path) -> str:
-    found = re.search(r"eyJ[\w.-]+", output.read_text())
-    return found.group() if found else ""
+    match = re.search(r"eyJ[\w.-]+", output.read_text())
+    return match.group() if match else ""
 
 
 def main() -> None:

@@ -44,59 +44,47 @@ def _is_in_inbox(request: HttpRequest) -> bool:
     return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
 
 
-_GROUPS = [
-    {
-        "title": _("Migration"),
-        "items": [
-            {"title": _("Overview"), "icon": "dashboard", "link": "admin:index"},
-            _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
-            _global_entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
-            _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
-            _global_entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
-        ],
-    },
-    {
-        "title": _("Directory"),
-        "items": [
-            _table_entry(_("Employees"), "badge", "employees_employee"),
-            _table_entry(_("Universities"), "account_balance", "employees_university"),
-            _table_entry(_("Unresolved names"), "person_off", "employees_unresolvedname"),
-            _entry(_("Find a person"), "person_search", "screens:person", "monitoring.look_up_person"),
-            _table_entry(_("Backfill"), "published_with_changes", "employees_backfillrun"),
-        ],
-    },
-    {
-        "title": _("Webhook"),
-        "items": [
-            _global_entry(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
-            _global_entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
-            _global_entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
-        ],
-    },
-    {
-        "title": _("Monitoring"),
-        "items": [
-            _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
-            _table_entry(_("Alerts"), "notifications", "monitoring_alert"),
-            _table_entry(_("Gate checks"), "rule", "monitoring_gatecheck"),
-        ],
-    },
-    {
-        "title": _("System"),
-        "items": [
-            _global_entry(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit"),
-            _table_entry(_("Users"), "person", "auth_user"),
-            _table_entry(_("Groups"), "group", "auth_group"),
-            _table_entry(_("Rollout changes"), "history", "rollout_change"),
-        ],
-    },
-]
+_GROUPS: dict[Any, list[dict[str, Any]]] = {
+    _("Migration"): [
+        {"title": _("Overview"), "icon": "dashboard", "link": "admin:index"},
+        _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
+        _global_entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+        _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
+        _global_entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
+    ],
+    _("Directory"): [
+        _table_entry(_("Employees"), "badge", "employees_employee"),
+        _table_entry(_("Universities"), "account_balance", "employees_university"),
+        _table_entry(_("Unresolved names"), "person_off", "employees_unresolvedname"),
+        _entry(_("Find a person"), "person_search", "screens:person", "monitoring.look_up_person"),
+        _table_entry(_("Backfill"), "published_with_changes", "employees_backfillrun"),
+    ],
+    _("Webhook"): [
+        _global_entry(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
+        _global_entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
+        _global_entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
+    ],
+    _("Monitoring"): [
+        _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
+        _table_entry(_("Alerts"), "notifications", "monitoring_alert"),
+        _table_entry(_("Gate checks"), "rule", "monitoring_gatecheck"),
+    ],
+    _("System"): [
+        _global_entry(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit"),
+        _table_entry(_("Users"), "person", "auth_user"),
+        _table_entry(_("Groups"), "group", "auth_group"),
+        _table_entry(_("Rollout changes"), "history", "rollout_change"),
+    ],
+}
 
 
 @cache
 def _groups() -> list[dict[str, Any]]:
     """Return the groups with addresses for URL names; the theme would reverse lazy ones a hundred times a page."""
-    return [group | {"items": [item | {"link": reverse(item["link"])} for item in group["items"]]} for group in _GROUPS]
+    return [
+        {"title": title, "items": [item | {"link": reverse(item["link"])} for item in items]}
+        for title, items in _GROUPS.items()
+    ]
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:

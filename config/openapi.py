@@ -48,38 +48,36 @@ def _response(schema: dict[str, Any], description: str, content_type: str = "app
     return {"description": description, "content": {content_type: {"schema": schema}}}
 
 
-_WEBHOOK = {
-    "operationId": "webhook_max",
-    "description": 'One update of MAX, the legacy shape, or {"updates": [...]} of at most 100.',
-    "tags": ["webhook"],
-    "parameters": [{"name": "X-Max-Bot-Api-Secret", "in": "header", "schema": _STRING}],
-    "requestBody": {"content": {"application/json": {"schema": _ANY_OBJECT}}},
-    "responses": {"200": _response(_STATUS_OK, "stored durably")},
+def _operation(name: str, description: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]:
+    tag = "webhook" if name == "webhook_max" else "operations"
+    return {"operationId": name, "description": description, "tags": [tag], **more, "responses": responses}
+
+
+_WEBHOOK = _operation(
+    "webhook_max",
+    'One update of MAX, the legacy shape, or {"updates": [...]} of at most 100.',
+    {"200": _response(_STATUS_OK, "stored durably")},
+    parameters=[{"name": "X-Max-Bot-Api-Secret", "in": "header", "schema": _STRING}],
+    requestBody={"content": {"application/json": {"schema": _ANY_OBJECT}}},
+)
+_READY_RESPONSES = {
+    "200": _response(_object(_STATES), "ready; degraded while Redis is unavailable"),
+    "503": _response(_object(_STATES), "PostgreSQL is unavailable") | {"headers": _RETRY_AFTER},
 }
 # Open to everybody, but for the metrics in production.
 _OPERATIONS = {
-    "/health": {
-        "operationId": "health",
-        "description": "Whether the process is up.",
-        "tags": ["operations"],
-        "responses": {"200": _response(_STATUS_OK, "up, whatever the state of the databases")},
-    },
-    "/ready": {
-        "operationId": "ready",
-        "description": "Whether requests can be served.",
-        "tags": ["operations"],
-        "responses": {
-            "200": _response(_object(_STATES), "ready; degraded while Redis is unavailable"),
-            "503": _response(_object(_STATES), "PostgreSQL is unavailable") | {"headers": _RETRY_AFTER},
-        },
-    },
-    "/metrics": {
-        "operationId": "metrics",
-        "description": "Counters and gauges for Prometheus; in production with the monitoring token.",
-        "tags": ["operations"],
-        "security": [{"monitoringAuth": []}, {}],
-        "responses": {"200": _response(_STRING, "the exposition format 0.0.4", "text/plain")},
-    },
+    "/health": _operation(
+        "health",
+        "Whether the process is up.",
+        {"200": _response(_STATUS_OK, "up, even without the databases")},
+    ),
+    "/ready": _operation("ready", "Whether requests can be served.", _READY_RESPONSES),
+    "/metrics": _operation(
+        "metrics",
+        "Counters and gauges for Prometheus; in production with the monitoring token.",
+        {"200": _response(_STRING, "the exposition format 0.0.4", "text/plain")},
+        security=[{"monitoringAuth": []}, {}],
+    ),
 }
 
 

@@ -39,7 +39,6 @@ else:
     refuse_unsafe_production(SECRET_KEY, _secrets, ALLOWED_HOSTS, MAX_API_URL)
 
 # Applications
-
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
@@ -106,7 +105,6 @@ TEMPLATES = [
 ]
 
 # Stores
-
 DATABASES = {"default": env.read("DATABASE_URL", database, "postgresql://postgres@localhost/directory")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
@@ -151,7 +149,6 @@ MONITORING_CHECK_INTERVAL = env.duration("MONITORING_CHECK_INTERVAL", "5m")
 CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 
 # Rollout
-
 PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.float_up_to("PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 100, 0)
 EMPLOYEE_SERVICE_PROFILE_ENABLED = env.bool("EMPLOYEE_SERVICE_PROFILE_ENABLED", default=True)
 CHAT_SERVICE_PROFILE_ENABLED = env.bool("CHAT_SERVICE_PROFILE_ENABLED", default=True)
@@ -159,14 +156,12 @@ WEBHOOK_ENABLED = env.bool("WEBHOOK_ENABLED", default=True)
 ROLLOUT_DWELL = env.duration("ROLLOUT_DWELL", "24h")
 
 # Direct API
-
 MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
 MAX_API_TIMEOUT = env.duration("MAX_API_TIMEOUT", "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
 
 # Webhook
-
 WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
 WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", default=False)
 WEBHOOK_SILENCE_AFTER = env.duration("WEBHOOK_SILENCE_AFTER", "6h")
@@ -177,7 +172,6 @@ INBOX_EVENT_RETENTION = env.duration("INBOX_EVENT_RETENTION", "720h")
 INBOX_DEAD_LETTER_RETENTION = env.duration("INBOX_DEAD_LETTER_RETENTION", "2160h")
 
 # Monitoring
-
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", default=True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
 PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", default=True)
@@ -201,7 +195,6 @@ vars().update(env.read("EMAIL_URL", Env.email_url_config, "smtp://localhost:25")
 EMAIL_TIMEOUT = 5
 
 # HTTP
-
 # The number of our own reverse proxies in front, whose X-Forwarded headers are trusted.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
@@ -209,7 +202,7 @@ SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "config.lib.error_pages.without_csrf"
+CSRF_FAILURE_VIEW = "config.lib.error_pages.forbidden"
 # The proxy redirects to https, but never a POST; HSTS for other host names of the domain is not ours to set.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
@@ -266,7 +259,6 @@ STORAGES = {
 }
 
 # Language and time
-
 LANGUAGE_CODE = "ru"
 LANGUAGES = [("ru", "Русский"), ("en", "English")]
 # The second one translates other packages.
@@ -275,7 +267,6 @@ USE_TZ = True
 TIME_ZONE = "UTC"
 
 # Logs
-
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,

@@ -24,7 +24,7 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
-from tests.emptying import instead_of_flush, remember_rows
+from tests.database_reset import replace_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.group_commit import writer
@@ -32,32 +32,32 @@ from webhooks.notify import notifier
 
 Phases = Callable[..., None]
 
-# Done by config.urls otherwise, which not every test imports.
+# Usually done by config.urls, which not every test imports.
 admin.autodiscover()
 
 
 def pytest_collection_finish() -> None:
-    """Spare the collector what the imports made: it lives as long as the tests, a tenth of which would look at it."""
+    """Exclude the imported objects from garbage collection, which took a tenth of the tests' time."""
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
-    """Have tests that commit leave the database as the migrations made it."""
+    """Restore the rows of the migrations after each test that commits."""
     with django_db_blocker.unblock():
-        remember_rows()
-    instead_of_flush()
+        save_rows()
+    replace_flush()
 
 
 @pytest.fixture(autouse=True)
 def _fast_passwords(settings: Settings) -> None:
-    """Hash passwords as no attacker is to be held up here: the real way takes a third of a second each."""
+    """Hash passwords quickly: the real hasher takes a third of a second each."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def _in_english(settings: Settings) -> Iterator[None]:
-    """Tests read the English texts; those about Russian choose it."""
+    """Activate English; tests about Russian choose it."""
     settings.LANGUAGE_CODE = "en"
     with translation.override("en"):
         yield
@@ -65,7 +65,7 @@ def _in_english(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Forget what a process remembers: the flags' memo, the breakers, the last good reports, the waker's thread."""
+    """Forget what a process remembers: flags, breakers and reports, and stop its threads."""
     forget_state()
     cache.breaker.close()
     users.breaker.close()
@@ -78,13 +78,13 @@ def _as_a_new_process() -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _measured_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Let no step be judged by the round before: what a test does takes less than the seconds that one is fresh for."""
+    """Measure indicators at each call: a round stays fresh for longer than a test takes."""
     monkeypatch.setattr(rounds, "FRESH", timedelta(0))
 
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    """The cache's Redis, empty."""
+    """Return the client of the cache's Redis, which is empty."""
     client = get_redis_connection("default")
     client.flushdb()
     yield client
@@ -93,12 +93,12 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture
 def phases(db: None) -> Phases:
-    """Set the four percentages; switches are on and nothing is latched, as after a migration."""
+    """Return a setter of the four percentages; switches are on and nothing is stopped, as after a migration."""
     switches = [Switch(name=name, active=name != EMERGENCY_STOP) for name in (*SWITCHES, EMERGENCY_STOP)]
     Switch.objects.bulk_create(switches, update_conflicts=True, unique_fields=["name"], update_fields=["active"])
 
     def set_percents(*percents: float) -> None:
-        # By one statement: a save of each is sixty queries, for the rules and the audit.
+        # In one statement: saving each takes sixty queries, for the rules and the audit log.
         flags = [
             Flag(name=name, percent=Decimal(str(percent)))
             for name, percent in zip(PHASES, [*percents, 0, 0, 0, 0], strict=False)
@@ -113,7 +113,7 @@ def phases(db: None) -> Phases:
 
 @pytest.fixture
 def cache_first(phases: Phases, redis: Redis) -> None:
-    """Phase 3 for everybody: updates are collected, the cache answers first."""
+    """Set phase 3 to 100%: updates are collected, and names come from the cache first."""
     phases(100, 100, 100)
 
 
@@ -140,7 +140,7 @@ def api(superadmin: User) -> APIClient:
 
 @pytest.fixture
 def direct(settings: Settings) -> Iterator[FakeMax]:
-    """The direct API, reachable and with a token."""
+    """Start a fake direct API, with a token for it."""
     with fake_max() as fake:
         settings.MAX_API_URL = fake.url
         settings.MAX_BOT_TOKEN = "bot-token"
@@ -149,7 +149,7 @@ def direct(settings: Settings) -> Iterator[FakeMax]:
 
 @pytest.fixture
 def platform(settings: Settings) -> Iterator[FakePlatform]:
-    """MAX's API, reachable and with a token."""
+    """Start a fake MAX API, with a token for it."""
     with fake_platform() as fake:
         settings.MAX_API_URL = fake.url
         settings.MAX_BOT_TOKEN = TOKEN

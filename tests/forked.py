@@ -1,4 +1,4 @@
-"""A process of a test's own, forked: a new interpreter would import for a second what is here already."""
+"""Forked processes for tests: a new interpreter would need a second for its imports."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class Forked:
     is_reaped: bool = False
 
     def kill(self) -> None:
-        """End it as ``kill -9`` does, and wait until it has."""
+        """Kill the process by SIGKILL and wait for its end."""
         if not self.is_reaped:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -27,8 +27,8 @@ class Forked:
 
 @contextmanager
 def forked(work: Callable[[], object]) -> Iterator[Forked]:
-    """Do the work in another process, which is killed at the end of the block if not before."""
-    # Two processes cannot talk over one connection.
+    """Run a function in another process, which is killed at the end of the block at the latest."""
+    # Two processes cannot share a connection.
     connection.close()
     pid = os.fork()
     if not pid:
@@ -43,7 +43,7 @@ def forked(work: Callable[[], object]) -> Iterator[Forked]:
         process.kill()
 
 
-def live_as(kind: str) -> None:
-    """Do nothing but tell the rollout that a process of this kind lives."""
+def run_heartbeat(kind: str) -> None:
+    """Run a process that only has the heartbeat of its kind."""
     heartbeat_thread.start(kind)
     threading.Event().wait()

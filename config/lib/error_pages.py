@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -31,30 +32,20 @@ def page(name: str, **context: Any) -> str:
     return render_to_string(name, {"largest_mb": LARGEST_BODY // 1024**2, **context})
 
 
-def _refusal(request: HttpRequest, status: int, name: str = "") -> HttpResponse:
+def _refuse(status: int, request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
     if not is_for_people(request.path_info):
         return errors.refusal(status)
-    return HttpResponse(page(f"{name or status}.html"), status=status)
+    return HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
+
+
+# Django gives a reason only for a CSRF failure.
+forbidden = partial(_refuse, 403)
+not_found = partial(_refuse, 404)
+server_error = partial(_refuse, 500)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _refusal(request, 413 if isinstance(exception, RequestDataTooBig) else 400)
-
-
-def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _refusal(request, 403)
-
-
-def without_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return _refusal(request, 403, "403_csrf")
-
-
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _refusal(request, 404)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    return _refusal(request, 500)
+    return _refuse(413 if isinstance(exception, RequestDataTooBig) else 400, request)
 
 
 def too_many_log_ins(seconds: float) -> HttpResponse:

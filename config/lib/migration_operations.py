@@ -17,10 +17,6 @@ _TRIES = 60
 _PAUSE_SECONDS = 0.5
 
 
-def _nothing() -> None:
-    pass
-
-
 class RetryOnLock(Operation):
     """Run operations that need a table's lock in one transaction, and retry it for half a minute.
 
@@ -93,7 +89,7 @@ class Call(Operation):
     reduces_to_sql = False
 
     def __init__(
-        self, *, forwards: Callable[[], object] = _nothing, backwards: Callable[[], object] = _nothing
+        self, *, forwards: Callable[[], object] | None = None, backwards: Callable[[], object] | None = None
     ) -> None:
         self.forwards, self.backwards = forwards, backwards
 
@@ -101,15 +97,15 @@ class Call(Operation):
         """Change no model."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if not schema_editor.collect_sql:
+        if self.forwards and not schema_editor.collect_sql:
             self.forwards()
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if not schema_editor.collect_sql:
+        if self.backwards and not schema_editor.collect_sql:
             self.backwards()
 
     def describe(self) -> str:
-        names = [function.__name__ for function in (self.forwards, self.backwards) if function is not _nothing]
+        names = [function.__name__ for function in (self.forwards, self.backwards) if function]
         return f"Call {' or, on reversing, '.join(names)}"
 
 

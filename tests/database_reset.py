@@ -1,16 +1,16 @@
-"""Brings the database back to what the migrations made of it, after a test that committed.
+"""Restores the database that the migrations made, after a test that committed.
 
-Django's flush truncates every table, which writes new files for each and its indexes, and makes content types and
-permissions anew: seventeen times the work.
+Django's flush costs seventeen times as much: it truncates every table, which creates new files for each and its
+indexes, and recreates content types and permissions.
 """
 
 from django.db import connection
 from django.test import TransactionTestCase
 
-# Whoever changes these is a migration.
-_KEPT = ("django_migrations", "django_content_type", "auth_permission")
-_KEEPING = "as_migrated"
-# Deleted rows keep their room, and the size of a table decides how it is counted.
+# Only migrations change these.
+_UNCHANGED = ("django_migrations", "django_content_type", "auth_permission")
+_SCHEMA = "as_migrated"
+# Deleted rows keep their space, and the size of a table decides how it is counted.
 _TRUNCATE_LARGE = """
 FOR large IN SELECT oid::regclass FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 1048576
@@ -18,30 +18,26 @@ LOOP EXECUTE 'TRUNCATE ' || large || ' CASCADE'; END LOOP;
 """
 
 
-def _tables() -> set[str]:
-    return set(connection.introspection.django_table_names(only_existing=True)) - set(_KEPT)
-
-
 def _columns(table: str) -> list[str]:
     with connection.cursor() as cursor:
         return [column.name for column in connection.introspection.get_table_description(cursor, table)]
 
 
-def remember_rows() -> None:
-    """Copy what the migrations wrote into tables, beside a procedure that brings it back."""
-    tables = sorted(_tables())
+def save_rows() -> None:
+    """Copy the rows that the migrations wrote, and create a procedure that restores them."""
+    tables = sorted(set(connection.introspection.django_table_names(only_existing=True)) - set(_UNCHANGED))
     inserts = []
     with connection.cursor() as cursor:
-        cursor.execute(f"CREATE SCHEMA {_KEEPING}")
+        cursor.execute(f"CREATE SCHEMA {_SCHEMA}")
         for table in tables:
             cursor.execute(f"SELECT EXISTS (SELECT FROM {table})")  # noqa: S608 (names of our own models)
             if cursor.fetchone() == (True,):
-                cursor.execute(f"CREATE TABLE {_KEEPING}.{table} AS TABLE {table}")
+                cursor.execute(f"CREATE TABLE {_SCHEMA}.{table} AS TABLE {table}")
                 columns = ",".join(map(connection.ops.quote_name, _columns(table)))
-                inserts.append(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {_KEEPING}.{table};")  # noqa: S608
+                inserts.append(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {_SCHEMA}.{table};")  # noqa: S608
         deletes = [f"DELETE FROM {table};" for table in tables]  # noqa: S608
         cursor.execute(
-            f"CREATE PROCEDURE {_KEEPING}.restore() LANGUAGE plpgsql"
+            f"CREATE PROCEDURE {_SCHEMA}.restore() LANGUAGE plpgsql"
             # No triggers, no foreign keys.
             " SET session_replication_role = replica"
             f" AS $body$ DECLARE large text; BEGIN {_TRUNCATE_LARGE} {' '.join(deletes + inserts)} END $body$"
@@ -49,12 +45,12 @@ def remember_rows() -> None:
 
 
 def restore_rows() -> None:
-    """Delete all rows, the audit's too, and write those that remember_rows() found; in one round trip."""
+    """Delete all rows, the audit log's too, and insert the saved ones; in one round trip."""
     with connection.cursor() as cursor:
-        cursor.execute(f"CALL {_KEEPING}.restore()")
+        cursor.execute(f"CALL {_SCHEMA}.restore()")
 
 
-def instead_of_flush() -> None:
+def replace_flush() -> None:
     def _fixture_teardown(self: TransactionTestCase) -> None:
         restore_rows()
 
