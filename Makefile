@@ -3,13 +3,13 @@ PY := .venv/bin/python
 # pip takes an empty HOME for the root of the file system.
 PIP := $(PY) -m pip install --quiet --disable-pip-version-check --no-input $(if $(HOME),,--no-cache-dir)
 
-# Beside a `make run` in development, manage.py is in development too.
+# Beside a `make run` in development mode, manage.py runs in that mode too.
 MODE = ! grep -qs ^DEBUG "$${DATA_DIR:-.data}/running.env" || export DEBUG="$${DEBUG:-true}";
 COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-hashes --no-strip-extras --no-emit-index-url \
 	--python-version 3.11 --custom-compile-command 'make lock' $(ARGS)
 
-# The whole suite waits as long as it works: three workers keep two cores busy. It starts fifty processes, so the
-# compiled modules are kept, whatever the caller has in the environment.
+# The suite waits half of its time: three workers keep two cores busy. It starts many processes, so compiled modules are
+# written, whatever the environment says.
 SHARED_OUT = -n 3 --dist loadgroup
 
 .DEFAULT_GOAL := help
@@ -22,30 +22,30 @@ help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  %-28s %s\n' "$$name" "$$text"; done
 
-run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
+run: runtime ## start the whole system; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.dev.supervisor
 
-test: development ## run the whole suite, with servers of its own (ARGS=… for pytest)
+test: development ## run all tests, with their own servers (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(SHARED_OUT))
 
-test-webhook: development ## test receiver, inbox, MAX's updates, bot commands, subscription
+test-webhook: development ## test the receiver, inbox, update types, bot commands, subscription
 	@exec $(PY) -m pytest tests/webhooks $(ARGS)
 
-test-profile-integration: development ## test where a name comes from: cache, direct API, rollout, creating an employee
+test-profile-integration: development ## test where names come from: cache, direct API, rollout, new employees
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
-test-integration: development ## test the whole system as processes (chaos, walkthrough, guide), and names by every way to set one
+test-integration: development ## test the running system (chaos, walkthrough, guide), and every way to set a name
 	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/employees/test_one_name.py $(ARGS)
 
 test-backward-compatibility: development ## test the previous release on the new schema, legacy updates, the guide's SQL
 	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \
 		tests/webhooks/test_payloads.py tests/config/test_openapi.py $(ARGS)
 
-test-performance: development ## measure receiver and parallel creates beside bare Django
+test-performance: development ## measure the receiver and parallel creates against plain Django
 	$(PY) -m tests.bench $(ARGS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 
-test-guide: development ## run every command of docs/migration-guide.md, on a system of its own
+test-guide: development ## run every command of docs/migration-guide.md on a separate system
 	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
 
 test-sigterm: development ## send SIGTERM to the web server under load, twenty times
@@ -54,32 +54,32 @@ test-sigterm: development ## send SIGTERM to the web server under load, twenty t
 test-all: ## run lint, the whole suite, the guide and the audit
 	$(MAKE) --no-print-directory lint test test-guide audit
 
-fuzz: development ## send hostile updates, commands and requests, by the hundred thousand
+fuzz: development ## send hundreds of thousands of hostile updates, commands and requests
 	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
 	@DEBUG=true $(PY) -m tests.fuzz
 
-audit: development ## list known vulnerabilities of what requirements.txt installs; fails when it cannot check
+audit: development ## list known vulnerabilities of requirements.txt; fails if it cannot check
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
 
-test-walkthrough: development ## play the rollout from phase 1 to 4 and back, with 5,000 employees; records it in docs
+test-walkthrough: development ## run the rollout from phase 1 to 4 and back with 5,000 employees; records it in docs
 	@WALKTHROUGH=full STORY=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
 
-test-chaos: development ## kill -9 for ten minutes while updates and employees arrive (ARGS='--seed N --seconds N')
+test-chaos: development ## kill processes for ten minutes while updates and employees arrive (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
 
-bench: development ## compare the receiver with a bare Django view, by wrk (ARGS=--json)
+bench: development ## compare the receiver with a plain Django view, by wrk (ARGS=--json)
 	@exec $(PY) -m tests.bench $(ARGS)
 
-bench-start: development ## measure how long `make run` takes to start, to do the main job, and to stop
+bench-start: development ## measure how long `make run` takes to start, do the main job and stop
 	@PYTHONPATH=. $(PY) .ci/smoke.py .
 
-test-e2e: browser ## test the admin in a browser (Debian's chromium), each page with axe
+test-e2e: browser ## test the admin in a browser (Debian's chromium), and accessibility by axe
 	@exec $(PY) -m pytest tests/e2e --timeout 300 $(ARGS)
 
-screenshots: browser ## take a picture of every page, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
+screenshots: browser ## take screenshots of every page, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
 	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
-test-migrations: development ## migrate a million employees, forward and back, under load
+test-migrations: development ## migrate a million employees forward and back under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
 		-s $(ARGS)
 
@@ -90,7 +90,7 @@ lint: development ## check style, types, import layers, missing migrations
 	.venv/bin/lint-imports
 	$(PY) -m tests.servers $(PY) manage.py makemigrations --check --dry-run
 
-bench-directory: development ## measure creates, searches and the backfill of a million employees
+bench-directory: development ## measure creates, searches and the backfill with a million employees
 	$(PY) -m tests.servers $(PY) -m tests.bench.employees
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
@@ -103,13 +103,13 @@ messages: development ## collect the texts into the Russian catalogue and compil
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
 	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
 
-bench-screens: development ## measure the admin's pages with a million employees, profiles and updates
+bench-screens: development ## measure the admin pages with a million employees, profiles and updates
 	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
 
-bench-monitoring: development ## measure each report at a thousand and at a million people (ARGS=5000000)
+bench-monitoring: development ## measure each report with a thousand and a million people (ARGS=5000000)
 	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
-bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and the growth (ARGS=ROWS)
+bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and growth (ARGS=ROWS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
 
 openapi: development ## rewrite openapi.json
@@ -118,21 +118,21 @@ openapi: development ## rewrite openapi.json
 migrate-up: runtime ## apply the migrations
 	@$(MODE) $(PY) manage.py migrate
 
-migrate-down: runtime ## rename the columns of profile_source away; migrate-up brings them back (ARGS='--reason "…" --dry-run')
+migrate-down: runtime ## rename the profile_source columns away; migrate-up restores them (ARGS='--reason "…" --dry-run')
 	@$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
-deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR
+deploy: runtime ## migrate, collect static files, check, and reload the `make run` of DATA_DIR
 	@$(MODE) $(PY) manage.py migrate --no-input
 	@$(MODE) $(PY) manage.py collectstatic --no-input --verbosity 0
 	@$(MODE) $(PY) manage.py check --deploy
 	@$(PY) -m config.dev.console reload
 
-health: runtime ## print a line for each component: web, stores, processes, inbox, rollout, alerts
+health: runtime ## print the state of each component: web, stores, processes, inbox, rollout, alerts
 	@$(MODE) $(PY) manage.py health
 
 logs: ## follow the logs of DATA_DIR
 	@test -d "$${DATA_DIR:-.data}/logs" || { \
-		echo "Nothing was logged in $${DATA_DIR:-.data}: start \`make run\`, or set DATA_DIR" >&2; exit 1; }
+		echo "There are no logs in $${DATA_DIR:-.data}: start \`make run\`, or set DATA_DIR" >&2; exit 1; }
 	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log
 
 redis-cli: runtime ## run a Redis command: make redis-cli ARGS='GET profile:user:test'
@@ -155,7 +155,7 @@ new-venv:
 		echo 'Python has no venv: install it (Debian, Ubuntu: apt install python3-venv)' >&2; exit 1; }
 	@$(PYTHON) -m venv --clear .venv
 
-# A copy of what is installed, so that only a changed list is installed again.
+# A copy of the installed list, so that only a changed one is installed again.
 runtime: venv
 	@cmp -s requirements.txt .venv/requirements.txt || { echo 'Installing requirements.txt' && \
 		$(PIP) --require-hashes -r requirements.txt && cp requirements.txt .venv/; }
