@@ -31,7 +31,7 @@ WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
 _secrets = env.list("WEBHOOK_SECRET")
 WEBHOOK_SECRETS = [secret.encode() for secret in _secrets]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
-MAX_API_URL = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+MAX_API_URL: str = env.str("MAX_API_URL", "https://platform-api2.max.ru")
 if DEBUG:
     SECRET_KEY = SECRET_KEY or "django-insecure-development-only-key-that-production-refuses"
     ALLOWED_HOSTS = ALLOWED_HOSTS or ["*"]

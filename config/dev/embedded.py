@@ -89,7 +89,7 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
         for path in (data, *data.rglob("*")):
             os.chown(path, owner, owner, follow_symlinks=False)
     # An error's statement would put phones and names into the log.
-    options = {"log_min_error_statement": "panic", "log_error_verbosity": "terse"} | options
+    options = {"log_min_error_statement": "panic", "log_error_verbosity": "terse", **options}
     argv = [*prefix, str(binaries / "postgres"), "-D", str(data), "-h", "", "-p", _PORT, "-k", str(sockets)]
     for name, value in options.items():
         argv += ["-c", f"{name}={value}"]

@@ -42,22 +42,20 @@ _MESSAGES = {
 }
 
 
-class AlreadyExists(exceptions.APIException):
+class _Conflict(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
+
+
+class AlreadyExists(_Conflict):
     default_code = "ALREADY_EXISTS"
 
-    def __init__(self, details: dict[str, list[str]]) -> None:
-        super().__init__(details)
 
-
-class JobRunning(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
+class JobRunning(_Conflict):
     default_code = "JOB_RUNNING"
     default_detail = gettext_lazy("Another job is already running.")
 
 
-class IdempotencyInFlight(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
+class IdempotencyInFlight(_Conflict):
     default_code = "IDEMPOTENCY_IN_FLIGHT"
     default_detail = gettext_lazy("The first request with this Idempotency-Key is still being processed.")
 

@@ -17,8 +17,8 @@ StoredMessage: TypeAlias = dict[str, Any]
 class Message:
     """A msgid of the catalogue and its parameters; ``str()`` translates it into the active language.
 
-    A parameter is a string, a number, another message, or a list of messages, which are joined. Numbers with a fraction
-    are passed as text with a decimal point; ``str()`` writes them as the language does.
+    A parameter is a string, a number, another message, or a list of messages, which are joined. ``str()`` localizes a
+    string that is a number or a percentage: “1 538”, “98.5”, “98.5 %”.
     """
 
     msgid: str
@@ -41,7 +41,8 @@ Text: TypeAlias = Message | str
 # Raised by a message that another release stored with other parameters than its msgid has here.
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 _JOINED = "%(sentences)s"
-_FRACTION = re.compile(r"([+-]?\d+)\.(\d+)(\s?%)?")
+# A number or a percentage as thousands() and percent_of() write it.
+_NUMBER = re.compile(r"[+-]?[\d\u202f]+(\.\d+)?(\s?%)?")
 
 
 def join_messages(messages: Iterable[Message]) -> Message:
@@ -76,9 +77,11 @@ def parse_message(stored: Any) -> Message | None:
 
 
 def localize(text: str) -> str:
-    """Return a number or a percentage with the decimal mark of the active language, other text unchanged."""
+    """Return a number or a percentage as the active language writes it, other text unchanged."""
+    if not _NUMBER.fullmatch(text):
+        return text
     mark = formats.get_format("DECIMAL_SEPARATOR")
-    return _FRACTION.sub(rf"\g<1>{mark}\g<2>\g<3>", text) if _FRACTION.fullmatch(text) else text
+    return text.replace("\u202f", ",").replace(" %", "%") if mark == "." else text.replace(".", mark)
 
 
 def thousands(number: float) -> str:

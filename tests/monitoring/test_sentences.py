@@ -222,23 +222,24 @@ def test_a_sentence_is_the_same_after_it_was_kept() -> None:
 
 
 @pytest.mark.parametrize(
-    ("kept", "russian"),
+    ("kept", "english", "russian"),
     [
-        ("98.5 %", "98,5 %"),
-        ("-0.7", "-0,7"),
-        ("12.5", "12,5"),
-        ("25", "25"),
-        ("10.0.0.1", "10.0.0.1"),
-        ("в 2.5 раза", "в 2.5 раза"),
+        ("98.5 %", "98.5%", "98,5 %"),
+        ("1\u202f538", "1,538", "1\u202f538"),
+        ("-0.7", "-0.7", "-0,7"),
+        ("12.5", "12.5", "12,5"),
+        ("25", "25", "25"),
+        ("10.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("в 2.5 раза", "в 2.5 раза", "в 2.5 раза"),
     ],
 )
-def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> None:
-    """Older rows, too: what they keep is the same text with a point."""
+def test_numbers_are_written_as_in_the_readers_language(kept: str, english: str, russian: str) -> None:
+    """Older rows, too: they store the same text with a decimal point."""
     sentence = Message.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
     with translation.override("ru"):
         assert str(sentence) == f"качество {russian} ≥ 80,0"
     with translation.override("en"):
-        assert str(sentence) == f"quality {kept} ≥ 80.0"
+        assert str(sentence) == f"quality {english} ≥ 80.0"
     assert sentence.as_json()["words"]["score"] == kept
 
 
