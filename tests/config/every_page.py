@@ -118,7 +118,7 @@ def _model_pages(model: type[Model], most: int) -> Iterator[str]:
     yield reverse(f"{name}_add")
     for number, pk in enumerate(model._default_manager.values_list("pk", flat=True)[:most]):
         # The other pages show nothing of a row but its title.
-        for page in ("change", "history", "delete") if number < 2 else ("change",):
+        for page in ("change", "history", "delete") if not number else ("change",):
             yield reverse(f"{name}_{page}", args=[pk])
 
 
