@@ -1,16 +1,8 @@
 import os
 from typing import Any
 
-from celery import Celery
+from celery import Celery, signals
 from celery.concurrency import prefork
-from celery.signals import (
-    beat_embedded_init,
-    beat_init,
-    task_prerun,
-    worker_process_init,
-    worker_process_shutdown,
-    worker_ready,
-)
 
 from config.lib import request_id
 
@@ -21,25 +13,25 @@ app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
 
 
-@task_prerun.connect
+@signals.task_prerun.connect
 def begin_request_id(task_id: str = "", **_: object) -> None:
     request_id.begin(task_id)
 
 
-@worker_process_init.connect
+@signals.worker_process_init.connect
 def start_child(**_: object) -> None:
     """Start the heartbeat in the process that runs the tasks; a thread of its parent would not survive the fork."""
     _start_heartbeat("worker")
 
 
-@worker_ready.connect
+@signals.worker_ready.connect
 def start_worker(sender: Any, **_: object) -> None:
     """Start the heartbeat in the worker itself where it runs the tasks: in pools of threads and the solo pool."""
     if not isinstance(sender.pool, prefork.TaskPool):
         _start_heartbeat("worker")
 
 
-@worker_process_shutdown.connect
+@signals.worker_process_shutdown.connect
 def stop_heartbeat(**_: object) -> None:
     """Stop the heartbeat here: Celery's children run no exit handlers of Python."""
     from profiles.rollout.heartbeat import heartbeat_thread  # noqa: PLC0415 (models can be imported only now)
@@ -47,8 +39,8 @@ def stop_heartbeat(**_: object) -> None:
     heartbeat_thread.stop()
 
 
-@beat_init.connect
-@beat_embedded_init.connect
+@signals.beat_init.connect
+@signals.beat_embedded_init.connect
 def start_scheduler(**_: object) -> None:
     """Start the heartbeat, and check the alerts now: beat itself would do it only after an interval."""
     _start_heartbeat("beat")

@@ -34,25 +34,16 @@ class LogInSerializer(TokenObtainPairSerializer):
         return tokens
 
 
-@extend_schema_view(
-    post=extend_schema(
-        description="Log in: an access token for 15 minutes and a refresh token for a day.",
-        auth=[],
-        request=TokenObtainPairSerializer,
-        responses=TokenObtainPairSerializer,
-    )
-)
+def _describe(description: str, serializer: type[Any]) -> Any:
+    schema = extend_schema(description=description, auth=[], request=serializer, responses=serializer)
+    return extend_schema_view(post=schema)
+
+
+@_describe("Log in: an access token for 15 minutes and a refresh token for a day.", TokenObtainPairSerializer)
 class LogInView(TokenObtainPairView):
     throttle_classes = [LogInRate]
 
 
-@extend_schema_view(
-    post=extend_schema(
-        description="Exchange a refresh token, which can be used once, for a new pair.",
-        auth=[],
-        request=TokenRefreshSerializer,
-        responses=TokenRefreshSerializer,
-    )
-)
+@_describe("Exchange a refresh token, which can be used once, for a new pair.", TokenRefreshSerializer)
 class RefreshView(TokenRefreshView):
     throttle_classes = [LogInRate]

@@ -26,25 +26,12 @@ DATABASE = "directory"
 _NOBODY = 65534
 _PORT = "5432"
 # PostgreSQL refuses to run as root. The first command needs no privilege, but Docker's seccomp profile and folders of
-# another user forbid it. The second one keeps one capability, so that nobody else may read what only root may.
-_AS_NOBODY = (
-    (("unshare", "--user", f"--map-user={_NOBODY}", f"--map-group={_NOBODY}"), 0),
-    (
-        (
-            "setpriv",
-            f"--reuid={_NOBODY}",
-            f"--regid={_NOBODY}",
-            "--clear-groups",
-            # Without it access(2), by which PostgreSQL finds itself, ignores the capability.
-            "--securebits=+no_setuid_fixup",
-            "--inh-caps=+dac_override",
-            "--ambient-caps=+dac_override",
-            # The change of user resets what die_with_parent asked for.
-            "--pdeathsig=INT",
-        ),
-        _NOBODY,
-    ),
-)
+# another user forbid it. The second one keeps one capability, so that nobody else may read what only root may; without
+# its securebits access(2), by which PostgreSQL finds itself, would ignore the capability. Its change of user resets
+# what die_with_parent asked for.
+_UNSHARE = f"unshare --user --map-user={_NOBODY} --map-group={_NOBODY}"
+_SETPRIV = f"setpriv --reuid={_NOBODY} --regid={_NOBODY} --clear-groups --securebits=+no_setuid_fixup"
+_SETPRIV += " --inh-caps=+dac_override --ambient-caps=+dac_override --pdeathsig=INT"
 
 
 @dataclass(frozen=True)
@@ -103,12 +90,13 @@ def postgres_url(sockets: Path, database: str = DATABASE) -> str:
     return f"postgresql://postgres@:{_PORT}/{database}?host={sockets}"
 
 
-def _command_prefix(binaries: Path, folder: Path) -> tuple[tuple[str, ...], int]:
+def _command_prefix(binaries: Path, folder: Path) -> tuple[list[str], int]:
     """Return the words before a command of PostgreSQL here, and the user that must own its files."""
     if os.geteuid() != 0:
-        return (), os.geteuid()
+        return [], os.geteuid()
     probe = ["sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(binaries / "postgres")]
-    for prefix, owner in _AS_NOBODY:
+    for command, owner in ((_UNSHARE, 0), (_SETPRIV, _NOBODY)):
+        prefix = command.split()
         if shutil.which(prefix[0]):
             done = subprocess.run([*prefix, *probe], check=False, capture_output=True)  # noqa: S603 (ours)
             if done.returncode == 0:

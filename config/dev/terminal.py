@@ -93,12 +93,7 @@ def _parent_handles_interrupt() -> bool:
 def _foreground_group() -> int | None:
     """Return the process group that the terminal's keys reach, or None without a terminal."""
     try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno())
     except OSError:
         return None
-    try:
-        return os.tcgetpgrp(terminal)
-    except OSError:
-        return None
-    finally:
-        os.close(terminal)

@@ -17,7 +17,7 @@ from config.lib import error_pages
 from employees.models import University
 from monitoring.rollout_control import rollback
 from profiles.rollout.models import Heartbeat
-from tests.config.every_page import make_rows, paths
+from tests.config.admin_pages import make_rows, paths
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 
