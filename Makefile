@@ -22,16 +22,16 @@ help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
 		printf '  %-28s %s\n' "$$name" "$$text"; done
 
-run: runtime ## start everything; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
+run: runtime ## start the whole system; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.dev.supervisor
 
 test: development ## run the whole suite, with its own servers (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(PARALLEL))
 
-test-webhook: development ## test receiver, inbox, MAX's updates, bot commands, subscription
+test-webhook: development ## test the receiver, inbox, update types, bot commands, subscription
 	@exec $(PY) -m pytest tests/webhooks $(ARGS)
 
-test-profile-integration: development ## test where a name comes from: cache, direct API, rollout, creating an employee
+test-profile-integration: development ## test where names come from: cache, direct API, rollout, new employees
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
 test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and every way to set a name
@@ -80,13 +80,13 @@ bench-releases: development ## measure each path against an earlier release (PRE
 bench-start: development ## measure how long `make run` takes to start, to do the main job, and to stop
 	@PYTHONPATH=. $(PY) .ci/smoke.py .
 
-test-e2e: browser ## test the admin in a browser (Debian's chromium), each page with axe
+test-e2e: browser ## test the admin in a browser (Debian's chromium), and accessibility by axe
 	@exec $(PY) -m pytest tests/e2e --timeout 300 $(ARGS)
 
-screenshots: browser ## take a picture of every page, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
+screenshots: browser ## take screenshots of every page, 1400 and 390 wide, light and dark (ARGS='--into DIR --only NAME')
 	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
-test-migrations: development ## migrate a million employees, forward and back, under load
+test-migrations: development ## migrate a million employees forward and back under load
 	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
 		-s $(ARGS)
 
@@ -97,7 +97,7 @@ lint: development ## check style, types, import layers, missing migrations
 	.venv/bin/lint-imports
 	$(PY) -m tests.servers $(PY) manage.py makemigrations --check --dry-run
 
-bench-directory: development ## measure creates, searches and the backfill of a million employees
+bench-directory: development ## measure creates, searches and the backfill with a million employees
 	$(PY) -m tests.servers $(PY) -m tests.bench.employees
 	$(PY) -m tests.servers $(PY) -m tests.bench.parallel
 	$(PY) -m tests.servers $(PY) -m tests.bench.search
@@ -110,13 +110,13 @@ messages: development ## collect the texts into the Russian catalogue and compil
 	msgattrib --untranslated --no-wrap locale/ru/LC_MESSAGES/django.po
 	DEBUG=true ENV_FILE=/dev/null $(PY) manage.py compilemessages --locale ru --ignore .venv
 
-bench-screens: development ## measure the admin's pages with a million employees, profiles and updates
+bench-screens: development ## measure the admin pages with a million employees, profiles and updates
 	$(PY) -m tests.servers $(PY) -m tests.bench.screens $(ARGS)
 
 bench-monitoring: development ## measure each report with a thousand and a million people (ARGS=5000000)
 	$(PY) -m tests.servers $(PY) -m tests.bench.monitoring $(ARGS)
 
-bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and the growth (ARGS=ROWS)
+bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and growth (ARGS=ROWS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
 
 openapi: development ## rewrite openapi.json
@@ -125,21 +125,21 @@ openapi: development ## rewrite openapi.json
 migrate-up: runtime ## apply the migrations
 	@$(MODE) $(PY) manage.py migrate
 
-migrate-down: runtime ## rename the columns of profile_source away; migrate-up brings them back (ARGS='--reason "…" --dry-run')
+migrate-down: runtime ## rename the profile_source columns away; migrate-up restores them (ARGS='--reason "…" --dry-run')
 	@$(MODE) $(PY) manage.py rollback schema $(ARGS)
 
-deploy: runtime ## migrate, collect static files, check, then reload the `make run` of DATA_DIR
+deploy: runtime ## migrate, collect static files, check, and reload the `make run` of DATA_DIR
 	@$(MODE) $(PY) manage.py migrate --no-input
 	@$(MODE) $(PY) manage.py collectstatic --no-input --verbosity 0
 	@$(MODE) $(PY) manage.py check --deploy
 	@$(PY) -m config.dev.console reload
 
-health: runtime ## print a line for each component: web, stores, processes, inbox, rollout, alerts
+health: runtime ## print the state of each component: web, stores, processes, inbox, rollout, alerts
 	@$(MODE) $(PY) manage.py health
 
 logs: ## follow the logs of DATA_DIR
 	@test -d "$${DATA_DIR:-.data}/logs" || { \
-		echo "Nothing was logged in $${DATA_DIR:-.data}: start \`make run\`, or set DATA_DIR" >&2; exit 1; }
+		echo "There are no logs in $${DATA_DIR:-.data}: start \`make run\`, or set DATA_DIR" >&2; exit 1; }
 	@exec tail -n 20 -F "$${DATA_DIR:-.data}"/logs/*.log
 
 redis-cli: runtime ## run a Redis command: make redis-cli ARGS='GET profile:user:test'

@@ -14,18 +14,19 @@ if __name__ == "__main__":
     if any("\udc80" <= letter <= "\udcff" for argument in sys.argv for letter in argument):
         sys.exit("manage.py: an argument is not UTF-8")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    # Beside a running `make run` its mode and its address hold for commands too; the web processes never read them.
+    # Commands beside a running `make run` take its mode and address; the web processes never read this file.
     here = Path(__file__).parent
     data_dir = Path(os.environ.get("DATA_DIR") or here / ".data")
     Env.read_env(data_dir / "running.env")
-    nothing_runs = f"nothing runs with {data_dir}: start `make run`"
+    hint = f"nothing runs with {data_dir}: start `make run`"
     try:
         django.setup()
     except ImproperlyConfigured as error:
         files = (Path(os.environ.get("ENV_FILE", here / ".env")), data_dir / "services.env")
         is_stopped = "SECRET_KEY" in str(error) and "DEBUG" not in os.environ and not any(map(Path.is_file, files))
-        sys.exit(f"manage.py: {error}" + f" ({nothing_runs})" * is_stopped)
-    # Commands speak one language, whole; Russian is the admin's and, by Accept-Language, the API's.
+        sys.exit(f"manage.py: {error}" + f" ({hint})" * is_stopped)
+    hint = "" if "DATABASE_URL" in os.environ else f"{hint}, or set its DATA_DIR or a DATABASE_URL"
+    # Commands are English; Russian is for the admin and, by Accept-Language, the API.
     translation.activate("en")
     try:
         try:
@@ -33,13 +34,12 @@ if __name__ == "__main__":
         finally:
             sys.stdout.flush()
     except SystemExit as end:
-        if end.code == 1 and "DATABASE_URL" not in os.environ:
-            sys.stderr.write(f"{nothing_runs}, or set its DATA_DIR or a DATABASE_URL\n")
+        if end.code == 1 and hint:
+            sys.stderr.write(f"{hint}\n")
         raise
     except BrokenPipeError:
-        # `manage.py health | head -1`: whoever read has read enough; the interpreter's own flush would complain.
+        # The reader of `manage.py health | head -1` has left, and the interpreter's own flush would complain.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OperationalError as error:
-        where = "" if "DATABASE_URL" in os.environ else f" ({nothing_runs}, or set its DATA_DIR or a DATABASE_URL)"
-        sys.exit(f"PostgreSQL: {str(error).splitlines()[0]}{where}")
+        sys.exit(f"PostgreSQL: {str(error).splitlines()[0]}" + f" ({hint})" * bool(hint))

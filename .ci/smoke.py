@@ -1,6 +1,6 @@
-"""Checks the main job as a user does it: `make run` in a fresh clone, an update, an employee, and no process left.
+"""Does the main job as a user would: `make run` in a fresh clone, an update, an employee, and no process left.
 
-Starts the system twice and prints how long each start and stop takes; the second start may take ten seconds.
+Starts it twice and prints how long starts and stops take; the second start may take ten seconds.
 """
 
 import json
@@ -19,7 +19,7 @@ from typing import Any
 from urllib.error import HTTPError, URLError
 from urllib.request import Request, urlopen
 
-from config.dev.processes import marked, postgres_of
+from config.dev.processes import postgres_processes, processes_of
 
 _INSTALL_AND_START = 600
 _SECOND_START = 10
@@ -46,15 +46,15 @@ def wait_for(what: str, is_true: Callable[[], bool], seconds: float) -> None:
         time.sleep(0.2)
 
 
-def expect(what: str, actual: object, expected: object) -> None:
-    if actual != expected:
-        sys.exit(f"FAILED: {what} is {actual!r}, not {expected!r}")
-    print(f"ok: {what} is {expected!r}")
+def expect(what: str, actual: object, wanted: object) -> None:
+    if actual != wanted:
+        sys.exit(f"FAILED: {what} is {actual!r}, not {wanted!r}")
+    print(f"ok: {what} is {wanted!r}")
 
 
 @contextmanager
-def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> Iterator[None]:
-    """Run `make run` and end it with SIGTERM; check that it starts and stops in time and leaves no process."""
+def running(tree: Path, env: dict[str, str], output: Path, timeout: float) -> Iterator[None]:
+    """Run `make run`; end it by SIGTERM, and check that it started and stopped in time and left no process."""
     began = time.monotonic()
     with output.open("w") as log:
         make = subprocess.Popen(["make", "run"], cwd=tree, env=env, stdout=log, stderr=log)  # noqa: S607 (make of PATH)
@@ -69,7 +69,7 @@ def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> I
             return False
 
     try:
-        wait_for("GET /health 200", is_ready, patience)
+        wait_for("GET /health 200", is_ready, timeout)
         print(f"ok: started within {time.monotonic() - began:.1f} s")
         yield
     finally:
@@ -78,7 +78,7 @@ def running(tree: Path, env: dict[str, str], output: Path, patience: float) -> I
         wait_for("the end", lambda: make.poll() is not None, _STOP)
         print(f"ok: stopped within {time.monotonic() - began:.1f} s")
     data_dir = Path(env["DATA_DIR"])
-    expect("what is left of make run", [*marked(data_dir), *postgres_of(data_dir / "postgres")], [])
+    expect("what is left of make run", [*processes_of(data_dir), *postgres_processes(data_dir / "postgres")], [])
 
 
 def main_job(tree: Path, env: dict[str, str], token: str) -> None:
@@ -100,12 +100,12 @@ def main_job(tree: Path, env: dict[str, str], token: str) -> None:
 
     known = {"phone": "+1234567890", "max_id": "test_user", "university_id": 1}
     status, employee = call(f"{url}/employees", known, token)
-    result = (status, *(employee.get(name) for name in ("first_name", "last_name", "profile_source")))
-    expect("an employee with a profile", result, (201, "Test", "User", "webhook"))
+    answer = (status, *(employee.get(name) for name in ("first_name", "last_name", "profile_source")))
+    expect("an employee with a profile", answer, (201, "Test", "User", "webhook"))
     unknown = {"phone": "+79990000001", "max_id": "nobody", "university_id": 1}
     status, employee = call(f"{url}/employees", unknown, token)
-    result = (status, *(employee.get(name) for name in ("first_name", "profile_source")))
-    expect("an employee without one", result, (201, "Неизвестно", "default"))
+    answer = (status, *(employee.get(name) for name in ("first_name", "profile_source")))
+    expect("an employee without one", answer, (201, "Неизвестно", "default"))
 
 
 def token_in(output: Path) -> str:

@@ -1,5 +1,4 @@
 import gc
 
-# By default Python looks for garbage at every 700 new objects: a tenth of each start, where an import makes nothing but
-# what lasts.
+# Collecting at every 700 new objects, Python's default, is a tenth of each start: most objects of an import stay.
 gc.set_threshold(20_000)

@@ -1,4 +1,4 @@
-"""The health checks of the containers: ``python -m config.alive web|inbox|worker|beat``; exit code 1 says no."""
+"""The health checks of the containers: ``python -m config.alive web|inbox|worker|beat`` exits with 0 or 1."""
 
 import os
 import socket
@@ -11,30 +11,30 @@ from pathlib import Path
 
 import psycopg
 
-_PATIENCE = 4
+_TIMEOUT = 4
 _HEARTBEAT_SECONDS = 10
-# Beat writes its schedule down every three minutes.
+# Beat saves its schedule every three minutes.
 _SCHEDULE_SECONDS = 600
 
 
 def serves() -> bool:
     url = f"http://127.0.0.1:{os.environ.get('PORT') or 8095}/health"
     try:
-        with urllib.request.urlopen(url, timeout=_PATIENCE) as answer:
-            return bool(answer.status == 200)
+        with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
+            return bool(response.status == 200)
     except OSError:
         return False
 
 
 def beats(kind: str) -> bool:
-    """Return whether a process of this kind on this host has reported its revision of the rollout lately."""
-    seen = "SELECT 1 FROM rollout_heartbeat WHERE process LIKE %s AND seen_at > now() - make_interval(secs => %s)"
+    """Return whether a process of this kind on this host has a recent heartbeat."""
+    query = "SELECT 1 FROM rollout_heartbeat WHERE process LIKE %s AND seen_at > now() - make_interval(secs => %s)"
     try:
-        with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=_PATIENCE) as connection:
-            found = connection.execute(seen, [f"{kind}-{socket.gethostname()}-%", _HEARTBEAT_SECONDS]).fetchone()
+        with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=_TIMEOUT) as connection:
+            row = connection.execute(query, [f"{kind}-{socket.gethostname()}-%", _HEARTBEAT_SECONDS]).fetchone()
     except psycopg.Error:
         return False
-    return found is not None
+    return row is not None
 
 
 def schedules() -> bool:

@@ -1,4 +1,4 @@
-"""Reads the environment by django-environ: a blank value is the default, a wrong one is refused by its name."""
+"""Reads the environment by django-environ: a blank value means the default, an invalid one is refused by its name."""
 
 import re
 from collections.abc import Callable
@@ -12,13 +12,7 @@ from kombu.transport import TRANSPORT_ALIASES
 from redis.connection import parse_url
 
 T = TypeVar("T")
-_UNITS = {
-    "h": timedelta(hours=1),
-    "m": timedelta(minutes=1),
-    "s": timedelta(seconds=1),
-    "ms": timedelta(milliseconds=1),
-    "us": timedelta(microseconds=1),
-}
+_UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(h|ms|us|m|s)")
 _DURATION = re.compile(rf"(?:{_DURATION_PART.pattern})+")
 _WEBHOOK_SECRET = re.compile(r"[A-Za-z0-9_-]{16,256}")
@@ -27,10 +21,10 @@ GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migratio
 
 
 class Env(DjangoEnv):  # type: ignore[misc]
-    """django-environ, with errors that name the variable and never its value.
+    """django-environ with errors that name the variable and never quote its value.
 
-    It would also take “maybe” for false, read a number out of “0.8x”, and a text that begins with ``$`` as the name of
-    another variable: a secret may.
+    django-environ would also read “maybe” as false, 0.8 out of “0.8x”, and a text that begins with ``$``, as a secret
+    may, as the name of another variable.
     """
 
     DB_SCHEMES = dict.fromkeys(("postgres", "postgresql"), "config.postgres")
@@ -44,24 +38,26 @@ class Env(DjangoEnv):  # type: ignore[misc]
         text: str = self.ENVIRON.get(var, "")
         if not text.strip() or cast is str:
             return text if text.strip() else default
-        is_wrong = isinstance(cast, type) and not re.fullmatch(self._STRICT[cast], text.strip(), re.IGNORECASE)
+        is_invalid = isinstance(cast, type) and not re.fullmatch(self._STRICT[cast], text.strip(), re.IGNORECASE)
         try:
-            if not is_wrong:
+            if not is_invalid:
                 return self.parse_value(text.strip(), cast)
         except (ValueError, ImproperlyConfigured):
             pass
-        raise ImproperlyConfigured(f"{var} is not {_MEANINGS[cast]}")
+        raise ImproperlyConfigured(f"{var} is not {_DESCRIPTIONS[cast]}")
 
     def read(self, var: str, cast: Callable[[str], T], default: str) -> T:
-        """Return a value of one of the types below, which the default is written in too."""
+        """Return a value of one of the types below; the default is written as in the environment."""
         value: T = self.get_value(var, cast, cast(default))
         return value
 
-    def share(self, var: str, default: float, whole: int = 1) -> float:
-        """Return a number from 0 to the whole."""
+    def duration(self, var: str, default: str) -> timedelta:
+        return self.read(var, parse_duration, default)
+
+    def float_up_to(self, var: str, maximum: int, default: float) -> float:
         value: float = self.float(var, default)
-        if value > whole:
-            raise ImproperlyConfigured(f"{var} is not a number from 0 to {whole}")
+        if value > maximum:
+            raise ImproperlyConfigured(f"{var} is not a number from 0 to {maximum}")
         return value
 
     def list(self, var: str, cast: Any = str.strip, default: Any = ()) -> Any:
@@ -70,43 +66,43 @@ class Env(DjangoEnv):  # type: ignore[misc]
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the timedelta of Go's spelling (``720h``, ``1h30m``, ``3s``); ValueError on anything else."""
+    """Return the timedelta of a duration in Go's spelling (``720h``, ``1h30m``, ``3s``); ValueError on other text."""
     if not _DURATION.fullmatch(text):
-        raise ValueError(f"{text!r} is not {_MEANINGS[parse_duration]}")
+        raise ValueError(f"{text!r} is not {_DESCRIPTIONS[parse_duration]}")
     parts = _DURATION_PART.findall(text)
-    return sum((float(amount) * _UNITS[unit] for amount, unit in parts), timedelta())
+    return timedelta(seconds=sum(float(amount) * _UNIT_SECONDS[unit] for amount, unit in parts))
 
 
-def in_words(length: timedelta) -> str:
+def format_duration(duration: timedelta) -> str:
     """Return a duration as people write it: ``30 days``, ``1 hour 30 minutes``, ``0.5 seconds``."""
-    left, words = length.total_seconds(), list[tuple[float, str]]()
-    for unit, seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
-        number, left = divmod(left, seconds)
-        words += [(number, unit)] if number else []
-    words += [(round(left, 6), "second")] if left or not words else []
-    return " ".join(f"{number:g} {unit}{'' if number == 1 else 's'}" for number, unit in words)
+    seconds, parts = duration.total_seconds(), list[tuple[float, str]]()
+    for unit, unit_seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
+        number, seconds = divmod(seconds, unit_seconds)
+        parts += [(number, unit)] if number else []
+    parts += [(round(seconds, 6), "second")] if seconds or not parts else []
+    return " ".join(f"{number:g} {unit}{'' if number == 1 else 's'}" for number, unit in parts)
 
 
 def hours(text: str) -> tuple[int, int]:
-    """Return the first hour of a day and the one that ends them, of hours such as ``8-20``."""
+    """Return the first hour of a range such as ``8-20``, and the hour at which it ends."""
     match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text, re.ASCII)
     first, last = map(int, match.groups()) if match else (0, 0)
     if not 0 <= first < last <= 24:
-        raise ValueError(f"{text!r} is not {_MEANINGS[hours]}")
+        raise ValueError(f"{text!r} is not {_DESCRIPTIONS[hours]}")
     return first, last
 
 
 def database(url: str) -> dict[str, Any]:
-    """Return the entry of DATABASES for a PostgreSQL URL, with a folder of sockets and options in its query."""
+    """Return the entry of DATABASES for a PostgreSQL URL; its query may name a socket folder and options."""
     if url.partition("://")[0] not in Env.DB_SCHEMES:
-        raise ValueError(f"not {_MEANINGS[database]}")
+        raise ValueError(f"not {_DESCRIPTIONS[database]}")
     entry: dict[str, Any] = Env.db_url_config(url)
     options = entry.pop("OPTIONS", {})
     return entry | {
         "HOST": options.pop("host", entry["HOST"]),
-        # A host that vanished is noticed by what it does not acknowledge, not after the kernel's quarter of an hour.
-        # Django turns prepared statements off, also for cursors that ask for one: planning each time was half of what
-        # the inbox's INSERT cost PostgreSQL. Django's own cursors bind on this side and are never prepared.
+        # tcp_user_timeout: the kernel would take a quarter of an hour to notice a host that vanished.
+        # prepare_threshold: planning each time was half of what the inbox's INSERT cost PostgreSQL, and Django turns
+        # prepared statements off even for cursors that ask for them. Django's own cursors never prepare.
         "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, "prepare_threshold": 5, **options},
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
@@ -124,13 +120,13 @@ def redis_address(address: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL of a queue: that of a Redis, or of another server that Celery knows."""
+    """Return the URL of a Redis, or of another broker that Celery supports."""
     scheme, is_url, _ = url.partition("://")
     is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith("redis")
     return url if is_other else redis_url(url)
 
 
-_MEANINGS: dict[Any, str] = {
+_DESCRIPTIONS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
     float: "a number",
@@ -144,24 +140,20 @@ _MEANINGS: dict[Any, str] = {
 }
 
 
-def refuse_plain_http(name: str, url: str) -> None:
-    """Raise ImproperlyConfigured unless what is sent to url stays encrypted, or on this machine."""
-    parts = urlsplit(url)
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
-        raise ImproperlyConfigured(f"{name} must begin with https:// when DEBUG is off: phones and the token go there")
-
-
-def refuse_weak_production(secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str]) -> None:
-    """Raise ImproperlyConfigured, naming the variable and never its value, unless production is safe to start."""
+def refuse_unsafe_production(
+    secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str], max_api_url: str
+) -> None:
+    """Raise ImproperlyConfigured, without quoting values, unless production is safe to start."""
     secret_key = secret_key.strip()
-    # As Django's own check judges it (security.W009), which does not stop a start.
+    # The rule of Django's check security.W009, which does not stop a start.
     if len(secret_key) < 50 or len(set(secret_key)) < 5 or secret_key.startswith("django-insecure-"):
-        raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters when DEBUG is off")
+        raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters in production")
     if not webhook_secrets or not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in webhook_secrets):
-        raise ImproperlyConfigured(
-            "WEBHOOK_SECRET must hold 16 to 256 of the characters A-Z a-z 0-9 _ - when DEBUG is off"
-        )
+        raise ImproperlyConfigured("WEBHOOK_SECRET must have 16 to 256 of the characters A-Z a-z 0-9 _ - in production")
     if GUIDE_SECRET in webhook_secrets:
-        raise ImproperlyConfigured("WEBHOOK_SECRET is the example of the migration guide: anybody knows it")
+        raise ImproperlyConfigured("WEBHOOK_SECRET is the public example of the migration guide: choose another one")
     if not allowed_hosts or "*" in allowed_hosts:
-        raise ImproperlyConfigured("ALLOWED_HOSTS must name the hosts that this server answers for when DEBUG is off")
+        raise ImproperlyConfigured("ALLOWED_HOSTS must list the host names of this server in production")
+    parts = urlsplit(max_api_url)
+    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+        raise ImproperlyConfigured("MAX_API_URL must begin with https:// in production: it receives phones and a token")

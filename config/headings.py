@@ -1,4 +1,4 @@
-"""The theme makes the headings of a list again for each of its rows, a sixth of the page's time: here once a list."""
+"""Builds the headings of an admin list once; the theme builds them for each row, a sixth of the page's time."""
 
 from typing import Any
 
@@ -7,18 +7,18 @@ from django.utils.safestring import SafeString
 from django.utils.text import capfirst
 from unfold.templatetags import unfold_list
 
-_make = unfold_list.result_headers
+_build = unfold_list.result_headers
 
 
 def headings(cl: ChangeList) -> list[dict[str, Any]]:
-    """Return the headings, written as over a column: a phone shows them beside each value, as the theme left them."""
-    made: list[dict[str, Any]] = vars(cl).setdefault("headings", [])
-    if not made:
-        for heading in _make(cl):
+    """Return the headings, capitalised: on a phone they stand beside each value, where the theme left them as is."""
+    cached: list[dict[str, Any]] = vars(cl).setdefault("headings", [])
+    if not cached:
+        for heading in _build(cl):
             text = heading["text"]
-            made.append(heading | {"text": text if isinstance(text, SafeString) else capfirst(text)})
-    return made
+            cached.append(heading | {"text": text if isinstance(text, SafeString) else capfirst(text)})
+    return cached
 
 
-def make_once() -> None:
+def install() -> None:
     unfold_list.result_headers = headings

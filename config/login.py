@@ -3,10 +3,8 @@ from typing import Any
 from django.conf import settings
 from django.contrib.auth.signals import user_logged_in
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import extend_schema
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import AuthenticationFailed, Throttled
-from rest_framework.request import Request
-from rest_framework.response import Response
 from rest_framework_simplejwt.serializers import TokenObtainPairSerializer, TokenRefreshSerializer
 from rest_framework_simplejwt.tokens import Token
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
@@ -15,12 +13,12 @@ from config.lib.throttling import LogInRate
 
 
 class LogInSerializer(TokenObtainPairSerializer):
-    """User name and password for a pair of tokens; 429 while axes locks the name and the address out."""
+    """Exchange user name and password for a pair of tokens; 429 while axes locks the name and address out."""
 
     @classmethod
     def get_token(cls, user: Any) -> Token:
         token = super().get_token(user)
-        # For the reports, which have to come while there is no PostgreSQL to ask whose token it is.
+        # For the reports, which must work without PostgreSQL.
         token["is_staff"] = user.is_staff
         return token
 
@@ -31,24 +29,21 @@ class LogInSerializer(TokenObtainPairSerializer):
             if getattr(self.context["request"], "axes_locked_out", False):
                 raise Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), _("Too many wrong passwords.")) from None
             raise
-        # Forgives the wrong passwords before it, and notes the time.
+        # Resets axes' count of wrong passwords, and sets last_login.
         user_logged_in.send(sender=type(self.user), request=self.context["request"], user=self.user)
         return tokens
 
 
+def _describe(description: str, serializer: type[Any]) -> Any:
+    schema = extend_schema(description=description, auth=[], request=serializer, responses=serializer)
+    return extend_schema_view(post=schema)
+
+
+@_describe("Log in: an access token for 15 minutes and a refresh token for a day.", TokenObtainPairSerializer)
 class LogInView(TokenObtainPairView):
     throttle_classes = [LogInRate]
 
-    @extend_schema(auth=[], request=TokenObtainPairSerializer, responses=TokenObtainPairSerializer)
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Log in: a token for 15 minutes and one to refresh it for a day."""
-        return Response(super().post(request, *args, **kwargs).data)
 
-
+@_describe("Exchange a refresh token, which can be used once, for a new pair.", TokenRefreshSerializer)
 class RefreshView(TokenRefreshView):
     throttle_classes = [LogInRate]
-
-    @extend_schema(auth=[], request=TokenRefreshSerializer, responses=TokenRefreshSerializer)
-    def post(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Trade a refresh token, which is used up by it, for a new pair."""
-        return Response(super().post(request, *args, **kwargs).data)

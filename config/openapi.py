@@ -1,10 +1,10 @@
-"""What drf-spectacular cannot see: the errors of every operation, and what is no view of REST framework."""
+"""Adds to drf-spectacular's schema the errors of every operation, and the views that are not REST framework's."""
 
 from typing import Any
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Employee directory",
-    "DESCRIPTION": "Employees of a university network, named from MAX messenger's webhook profiles.",
+    "DESCRIPTION": "Employees of a university network, with names from MAX messenger profiles.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
     "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
@@ -14,112 +14,84 @@ SPECTACULAR_SETTINGS = {
     "COMPONENT_SPLIT_REQUEST": True,
     "POSTPROCESSING_HOOKS": [
         "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.openapi.describe_the_rest",
+        "config.openapi.add_errors_and_operations",
     ],
 }
-_MEANINGS = {
-    "400": "VALIDATION_ERROR: the request makes no sense; details name the fields",
-    "401": "UNAUTHORIZED: no token, or one that is no longer good",
-    "403": "FORBIDDEN: not for this role",
-    "404": "NOT_FOUND: nothing there, or nothing that this user may see",
+_DESCRIPTIONS = {
+    "400": "VALIDATION_ERROR: the request is invalid; details name the fields",
+    "401": "UNAUTHORIZED: the token is missing or not valid",
+    "403": "FORBIDDEN: the user lacks the permission",
+    "404": "NOT_FOUND: the object does not exist, or the user may not see it",
     "409": "ALREADY_EXISTS, JOB_RUNNING or IDEMPOTENCY_IN_FLIGHT",
     "413": "PAYLOAD_TOO_LARGE: above 256 KiB at the webhook, 2.5 MB elsewhere",
-    "415": "UNSUPPORTED_MEDIA_TYPE: JSON is spoken here",
-    "422": "IDEMPOTENCY_MISMATCH: this key came with another body before",
-    "429": "RATE_LIMITED: too many requests, or log-ins; see Retry-After",
-    "503": "UNAVAILABLE: the database does not answer; see Retry-After",
+    "415": "UNSUPPORTED_MEDIA_TYPE: the body is not JSON",
+    "422": "IDEMPOTENCY_MISMATCH: the key was already used with a different body",
+    "429": "RATE_LIMITED: too many requests or log-ins; see Retry-After",
+    "503": "UNAVAILABLE: the database is unavailable; see Retry-After",
 }
-_ERROR = {
-    "type": "object",
-    "required": ["error"],
-    "properties": {
-        "error": {
-            "type": "object",
-            "required": ["code", "message", "details"],
-            "properties": {
-                "code": {"type": "string"},
-                "message": {"type": "string"},
-                "details": {"type": "object", "additionalProperties": {}},
-            },
-        }
-    },
-}
+
+
+def _object(properties: dict[str, Any], *, is_complete: bool = True) -> dict[str, Any]:
+    return {"type": "object", **({"required": list(properties)} if is_complete else {}), "properties": properties}
+
+
+_STRING, _BOOLEAN = {"type": "string"}, {"type": "boolean"}
+_ANY_OBJECT = {"type": "object", "additionalProperties": {}}
+_ERROR = _object({"error": _object({"code": _STRING, "message": _STRING, "details": _ANY_OBJECT})})
+_STATUS_OK = _object({"status": _STRING | {"enum": ["ok"]}}, is_complete=False)
+_STATES = {"status": _STRING | {"enum": ["ok", "degraded", "unavailable"]}, "database": _BOOLEAN, "cache": _BOOLEAN}
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
 _CONFLICTING = ("/employees", "/employees/{id}", "/employees/batch-update-max-id", "/universities")
-_STATUS_OK = {"type": "object", "properties": {"status": {"type": "string", "enum": ["ok"]}}}
-_WEBHOOK = {
-    "post": {
-        "operationId": "webhook_max",
-        "description": 'One Update of the messenger, the legacy shape, or {"updates": [...]} of at most 100.',
-        "tags": ["webhook"],
-        "parameters": [{"name": "X-Max-Bot-Api-Secret", "in": "header", "schema": {"type": "string"}}],
-        "requestBody": {"content": {"application/json": {"schema": {"type": "object", "additionalProperties": {}}}}},
-        "responses": {
-            "200": {
-                "description": "stored durably",
-                "content": {"application/json": {"schema": _STATUS_OK}},
-            }
-        },
-    }
-}
-
-# Open to everybody, but for the metrics in production; 503 of /ready says more than an error does.
-_READY = {
-    "type": "object",
-    "required": ["status", "database", "cache"],
-    "properties": {
-        "status": {"type": "string", "enum": ["ok", "degraded", "unavailable"]},
-        "database": {"type": "boolean"},
-        "cache": {"type": "boolean"},
-    },
-}
 
 
-def _described(content_type: str, schema: dict[str, Any], description: str) -> dict[str, Any]:
+def _response(schema: dict[str, Any], description: str, content_type: str = "application/json") -> dict[str, Any]:
     return {"description": description, "content": {content_type: {"schema": schema}}}
 
 
-_JSON = "application/json"
+def _operation(name: str, description: str, responses: dict[str, Any], **more: Any) -> dict[str, Any]:
+    tag = "webhook" if name == "webhook_max" else "operations"
+    return {"operationId": name, "description": description, "tags": [tag], **more, "responses": responses}
+
+
+_WEBHOOK = _operation(
+    "webhook_max",
+    'One update of MAX, the legacy shape, or {"updates": [...]} of at most 100.',
+    {"200": _response(_STATUS_OK, "stored durably")},
+    parameters=[{"name": "X-Max-Bot-Api-Secret", "in": "header", "schema": _STRING}],
+    requestBody={"content": {"application/json": {"schema": _ANY_OBJECT}}},
+)
+_READY_RESPONSES = {
+    "200": _response(_object(_STATES), "ready; degraded while Redis is unavailable"),
+    "503": _response(_object(_STATES), "PostgreSQL is unavailable") | {"headers": _RETRY_AFTER},
+}
+# Open to everybody, but for the metrics in production.
 _OPERATIONS = {
-    "/health": {
-        "get": {
-            "operationId": "health",
-            "description": "Whether the process is up.",
-            "tags": ["operations"],
-            "responses": {"200": _described(_JSON, _STATUS_OK, "up, whatever the databases do")},
-        }
-    },
-    "/ready": {
-        "get": {
-            "operationId": "ready",
-            "description": "Whether requests can be served.",
-            "tags": ["operations"],
-            "responses": {
-                "200": _described(_JSON, _READY, "ready; degraded while Redis does not answer"),
-                "503": _described(_JSON, _READY, "PostgreSQL does not answer") | {"headers": _RETRY_AFTER},
-            },
-        }
-    },
-    "/metrics": {
-        "get": {
-            "operationId": "metrics",
-            "description": "Counters and gauges for Prometheus; in production with the monitoring token.",
-            "tags": ["operations"],
-            "security": [{"monitoringAuth": []}, {}],
-            "responses": {"200": _described("text/plain", {"type": "string"}, "the exposition format 0.0.4")},
-        }
-    },
+    "/health": _operation(
+        "health",
+        "Whether the process is up.",
+        {"200": _response(_STATUS_OK, "up, even without the databases")},
+    ),
+    "/ready": _operation("ready", "Whether requests can be served.", _READY_RESPONSES),
+    "/metrics": _operation(
+        "metrics",
+        "Counters and gauges for Prometheus; in production with the monitoring token.",
+        {"200": _response(_STRING, "the exposition format 0.0.4", "text/plain")},
+        security=[{"monitoringAuth": []}, {}],
+    ),
 }
 
 
-def describe_the_rest(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Add the errors that each operation may answer with, and what is no view. A hook of drf-spectacular."""
+def add_errors_and_operations(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Return the complete schema; a hook of drf-spectacular."""
     result["components"]["schemas"]["Error"] = _ERROR
-    result["paths"] |= _OPERATIONS | {"/webhook/max": _WEBHOOK}
+    result["paths"] |= {path: {"get": operation} for path, operation in _OPERATIONS.items()}
+    result["paths"]["/webhook/max"] = {"post": _WEBHOOK}
     for path, operations in result["paths"].items():
         for verb, operation in operations.items():
             for status in sorted(_statuses(path, verb, operation)):
-                operation["responses"].setdefault(status, _answer(status))
+                error = _response({"$ref": "#/components/schemas/Error"}, _DESCRIPTIONS[status])
+                headers = {"headers": _RETRY_AFTER} if status in ("429", "503") else {}
+                operation["responses"].setdefault(status, error | headers)
     return result
 
 
@@ -142,13 +114,3 @@ def _statuses(path: str, verb: str, operation: dict[str, Any]) -> set[str]:
         "503": True,
     }
     return {status for status, is_possible in causes.items() if is_possible}
-
-
-def _answer(status: str) -> dict[str, Any]:
-    answer: dict[str, Any] = {
-        "description": _MEANINGS[status],
-        "content": {"application/json": {"schema": {"$ref": "#/components/schemas/Error"}}},
-    }
-    if status in ("429", "503"):
-        answer["headers"] = _RETRY_AFTER
-    return answer

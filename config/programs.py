@@ -1,6 +1,6 @@
-"""The processes of the project: how each is started, by `make run` and in a container.
+"""The processes of the project, as `make run` and the containers start them.
 
-``python -m config.programs web`` becomes that process, or says why it must not start.
+``python -m config.programs web`` becomes that process, or exits with the reason why it must not start.
 """
 
 import os
@@ -9,17 +9,13 @@ from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
-# Granian's threads read requests, and one that waits for the rest of a body keeps its thread: the work itself is done
-# by fewer (config.web), so that many slow senders hold up nobody.
-_RECEIVING_THREADS = 256
-_HEADERS_TAKE_MS = 10_000
-
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
-    """Return the arguments of Python for each process, in the order in which they start."""
-    web = f"config.web_server --interface wsgi --http 1 --no-ws --blocking-threads {_RECEIVING_THREADS}"
-    web += f" --respawn-failed-workers --http1-header-read-timeout {_HEADERS_TAKE_MS}"
-    # The time that a new worker has to import before a reload ends the old one.
+    """Return Python's arguments for each process, in the order in which they start."""
+    # A slow sender keeps one of the many receiving threads; fewer threads do the work (config.web).
+    web = "config.web_server --interface wsgi --http 1 --no-ws --blocking-threads 256"
+    web += " --respawn-failed-workers --http1-header-read-timeout 10000"
+    # The seconds that a new worker has to import before a reload ends the old one.
     web += " --respawn-interval 2 --workers-kill-timeout 8"
     web += f" --host {host} --port {port} --workers {web_workers} config.web:application"
     celery = "celery --app config.celery --quiet"
@@ -35,12 +31,13 @@ def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str
 
 def main(name: str) -> None:
     try:
-        from config import settings  # noqa: PLC0415 (refuses weak secrets: here, before a port is bound)
-    except ImproperlyConfigured as refusal:
-        sys.exit(str(refusal))
+        from config import settings  # noqa: PLC0415 (refuses weak secrets before a port is bound)
+    except ImproperlyConfigured as error:
+        sys.exit(str(error))
     settings.DATA_DIR.mkdir(parents=True, exist_ok=True)
     workers = int(os.environ.get("WEB_WORKERS") or os.cpu_count() or 1)
-    argv = commands("0.0.0.0", int(os.environ.get("PORT") or 8095), workers, settings.DATA_DIR)[name]  # noqa: S104 (in a container)
+    port = int(os.environ.get("PORT") or 8095)
+    argv = commands("0.0.0.0", port, workers, settings.DATA_DIR)[name]  # noqa: S104 (in a container)
     os.execv(sys.executable, [sys.executable, *argv])  # noqa: S606 (our own command)
 
 

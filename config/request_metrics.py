@@ -1,4 +1,4 @@
-"""Counts requests by django-prometheus, under labels that neither a client nor the number of tables can multiply."""
+"""Counts requests by django-prometheus, under labels whose number neither clients nor tables can increase."""
 
 from typing import Any
 
@@ -6,36 +6,30 @@ from django.http import HttpRequest, HttpResponse
 from django_prometheus.middleware import PrometheusAfterMiddleware
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-# Anybody can have them of any view by any method.
+# Anybody can get them from any view by any method.
 _REFUSALS = frozenset({401, 403, 404, 405})
 _ADMIN_PAGES = frozenset({"add", "change", "changelist", "delete", "export", "history", "import", "index", "login"})
 
 
 class RequestMetricsMiddleware(PrometheusAfterMiddleware):  # type: ignore[misc]
-    """Labels a request when its response is known; the library would take any word as a method."""
+    """Label a request when its response is known; the library would accept any word as a method."""
 
     def process_view(self, request: HttpRequest, *_view: Any) -> None:
-        """Leave the view to ``process_response``, which knows whether it took the request."""
+        """Leave the view to ``process_response``, which knows whether the request was refused."""
 
     def process_template_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Count no templates: the admin looks for each page in several, by the table's name."""
+        """Count no templates: the admin has several names for each page, one of them by table."""
         return response
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        by_view = self.metrics.requests_by_view_transport_method
-        self.label_metric(
-            by_view,
-            request,
-            response,
-            view=self._get_view_name(request),
-            transport=self._transport(request),
-            method=request.method or "",
-        ).inc()
+        labels = {"view": self._get_view_name(request), "transport": self._transport(request)}
+        metric = self.metrics.requests_by_view_transport_method
+        self.label_metric(metric, request, response, **labels, method=request.method or "").inc()
         counted: HttpResponse = super().process_response(request, response)
         return counted
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        """Count the error by its class and its view; the library would observe the latency twice."""
+        """Count the error by its class and view; the library would also observe the latency a second time."""
         self.metrics.exceptions_by_type.labels(type(exception).__name__).inc()
         self.metrics.exceptions_by_view.labels(self._get_view_name(request)).inc()
 
@@ -50,7 +44,7 @@ class RequestMetricsMiddleware(PrometheusAfterMiddleware):  # type: ignore[misc]
         return super().label_metric(metric, request, response, **labels)
 
     def _get_view_name(self, request: HttpRequest) -> str:
-        """Return the name of the URL; for the admin's tables that of the page alone, as each of them has them all."""
+        """Return the name of the URL; of the admin only the kind of page, because each table has all of them."""
         match = request.resolver_match
         if match is None:
             return "<none>"

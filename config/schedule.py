@@ -1,4 +1,4 @@
-"""What beat starts, and how often."""
+"""The schedule of the periodic tasks."""
 
 from datetime import timedelta
 from typing import Any
@@ -26,9 +26,9 @@ _ROUNDS = {
 
 
 def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
-    """Return the beat schedule; alerts are checked as often as the settings say."""
+    """Return the beat schedule."""
     rounds = _ROUNDS | {"monitoring.tasks.check_alerts": alerts_every}
-    # A round that found no worker in time is not made up for: the next one does its work.
+    # A task that found no worker in time expires: the next one does its work.
     entries: dict[str, dict[str, Any]] = {
         task: {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}
         for task, interval in rounds.items()

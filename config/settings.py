@@ -7,17 +7,7 @@ from urllib.parse import quote
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from config.env import (
-    Env,
-    broker_url,
-    database,
-    hours,
-    parse_duration,
-    redis_address,
-    redis_url,
-    refuse_plain_http,
-    refuse_weak_production,
-)
+from config.env import Env, broker_url, database, hours, redis_address, redis_url, refuse_unsafe_production
 from config.lib import metric_files
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
@@ -27,12 +17,12 @@ metric_files.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
-# Left empty, as in .env.example, they are for services.env to say.
+# An empty one, as in .env.example, is left to services.env.
 for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
     if not env.ENVIRON.get(name):
         env.ENVIRON.pop(name, None)
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".data")
-# What a running `make run` wrote: lets manage.py, psql and the tests' curl lines reach its services.
+# Written by a running `make run`, so that manage.py beside it reaches its services.
 Env.read_env(DATA_DIR / "services.env")
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -41,14 +31,14 @@ WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
 _secrets = env.list("WEBHOOK_SECRET")
 WEBHOOK_SECRETS = [secret.encode() for secret in _secrets]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
+MAX_API_URL: str = env.str("MAX_API_URL", "https://platform-api2.max.ru")
 if DEBUG:
     SECRET_KEY = SECRET_KEY or "django-insecure-development-only-key-that-production-refuses"
     ALLOWED_HOSTS = ALLOWED_HOSTS or ["*"]
 else:
-    refuse_weak_production(SECRET_KEY, _secrets, ALLOWED_HOSTS)
+    refuse_unsafe_production(SECRET_KEY, _secrets, ALLOWED_HOSTS, MAX_API_URL)
 
 # Applications
-
 INSTALLED_APPS = [
     "unfold",
     "unfold.contrib.filters",
@@ -70,7 +60,7 @@ INSTALLED_APPS = [
     "axes",
     "import_export",
     "simple_history",
-    # Before waffle: its command of the same name knows neither gates nor the audit.
+    # Before waffle, whose command waffle_flag knows neither gates nor the audit log.
     "monitoring",
     "waffle",
     "profiles.rollout",
@@ -80,15 +70,15 @@ INSTALLED_APPS = [
     "webhooks",
 ]
 MIDDLEWARE = [
-    "config.lib.proxies.ClientAddressMiddleware",
+    "config.lib.middleware.ClientAddressMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
-    "config.lib.csp.PolicyMiddleware",
-    "config.lib.paths.CanonicalPathMiddleware",
-    "config.lib.headers.PrivacyMiddleware",
+    "config.lib.middleware.PolicyMiddleware",
+    "config.lib.middleware.CanonicalPathMiddleware",
+    "config.lib.middleware.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "config.lib.nul.NoNulMiddleware",
+    "config.lib.middleware.NoNulMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -115,19 +105,18 @@ TEMPLATES = [
 ]
 
 # Stores
-
 DATABASES = {"default": env.read("DATABASE_URL", database, "postgresql://postgres@localhost/directory")}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
-PROFILE_TTL = env.read("PROFILE_TTL", parse_duration, "720h")
+PROFILE_TTL = env.duration("PROFILE_TTL", "720h")
 PROFILE_CACHE_ENABLED = env.bool("PROFILE_CACHE_ENABLED", default=True)
-PROFILE_CACHE_TIMEOUT = env.read("PROFILE_CACHE_TIMEOUT", parse_duration, "3s")
+PROFILE_CACHE_TIMEOUT = env.duration("PROFILE_CACHE_TIMEOUT", "3s")
 REDIS_ADDR = env.read("REDIS_ADDR", redis_address, "localhost:6379")
 REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
 REDIS_DB = env.int("REDIS_DB", default=1)
 _login = f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else ""
 REDIS_URL = env.read("REDIS_URL", redis_url, f"redis://{_login}{REDIS_ADDR}/{REDIS_DB}")
-# A third of the budget: after a silent Redis there must be time to ask PostgreSQL.
+# A third of the budget: after a Redis that hangs there must be time to ask PostgreSQL.
 REDIS_TIMEOUT = min(timedelta(milliseconds=500), PROFILE_CACHE_TIMEOUT / 3)
 CACHES = {
     "default": {
@@ -148,7 +137,7 @@ CACHES = {
 }
 WAFFLE_CACHE_NAME = "waffle"
 WAFFLE_FLAG_MODEL = "rollout.Flag"
-# monitoring.rollout_control.admin has pages for them that ask the rules, the gates and for a reason.
+# monitoring.rollout_control.admin has pages that apply the rules and gates, and require a reason.
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
 CELERY_BROKER_URL = env.read("CELERY_BROKER_URL", broker_url, REDIS_URL)
@@ -156,45 +145,37 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
-MONITORING_CHECK_INTERVAL: timedelta = env.read("MONITORING_CHECK_INTERVAL", parse_duration, "5m")
+MONITORING_CHECK_INTERVAL = env.duration("MONITORING_CHECK_INTERVAL", "5m")
 CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 
 # Rollout
-
-PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.share("PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 0, whole=100)
+PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE = env.float_up_to("PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE", 100, 0)
 EMPLOYEE_SERVICE_PROFILE_ENABLED = env.bool("EMPLOYEE_SERVICE_PROFILE_ENABLED", default=True)
 CHAT_SERVICE_PROFILE_ENABLED = env.bool("CHAT_SERVICE_PROFILE_ENABLED", default=True)
 WEBHOOK_ENABLED = env.bool("WEBHOOK_ENABLED", default=True)
-ROLLOUT_DWELL = env.read("ROLLOUT_DWELL", parse_duration, "24h")
+ROLLOUT_DWELL = env.duration("ROLLOUT_DWELL", "24h")
 
 # Direct API
-
 MAX_BOT_TOKEN = env.str("MAX_BOT_TOKEN", "")
-MAX_API_URL: str = env.str("MAX_API_URL", "https://platform-api2.max.ru")
-if not DEBUG:
-    refuse_plain_http("MAX_API_URL", MAX_API_URL)
 MAX_API_USERS_PATH = env.str("MAX_API_USERS_PATH", "/internal/users")
-MAX_API_TIMEOUT = env.read("MAX_API_TIMEOUT", parse_duration, "5s")
+MAX_API_TIMEOUT = env.duration("MAX_API_TIMEOUT", "5s")
 MAX_API_CA_BUNDLE = env.str("MAX_API_CA_BUNDLE", "")
 
 # Webhook
-
 WEBHOOK_PUBLIC_URL = env.str("WEBHOOK_PUBLIC_URL", "")
 WEBHOOK_AUTO_RESUBSCRIBE = env.bool("WEBHOOK_AUTO_RESUBSCRIBE", default=False)
-WEBHOOK_SILENCE_AFTER = env.read("WEBHOOK_SILENCE_AFTER", parse_duration, "6h")
+WEBHOOK_SILENCE_AFTER = env.duration("WEBHOOK_SILENCE_AFTER", "6h")
 WEBHOOK_WORKING_HOURS = env.read("WEBHOOK_WORKING_HOURS", hours, "8-20")
-INBOX_LAG_ALERT = env.read("INBOX_LAG_ALERT", parse_duration, "5m")
-INBOX_BODY_RETENTION = env.read("INBOX_BODY_RETENTION", parse_duration, "72h")
-INBOX_EVENT_RETENTION = env.read("INBOX_EVENT_RETENTION", parse_duration, "720h")
-INBOX_DEAD_LETTER_RETENTION = env.read("INBOX_DEAD_LETTER_RETENTION", parse_duration, "2160h")
+INBOX_LAG_ALERT = env.duration("INBOX_LAG_ALERT", "5m")
+INBOX_BODY_RETENTION = env.duration("INBOX_BODY_RETENTION", "72h")
+INBOX_EVENT_RETENTION = env.duration("INBOX_EVENT_RETENTION", "720h")
+INBOX_DEAD_LETTER_RETENTION = env.duration("INBOX_DEAD_LETTER_RETENTION", "2160h")
 
 # Monitoring
-
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", default=True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
 PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", default=True)
-# Six for each page and for the database: /metrics has to stay small. The third and the fourth are the targets of a
-# lookup and of creating an employee.
+# Six, so that /metrics stays small; the third and fourth are the targets of a lookup and of creating an employee.
 PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.2, 1.0, 5.0)
 PROMETHEUS_EXPORT_MIGRATIONS = False
 if PROMETHEUS_ENABLED:
@@ -203,8 +184,8 @@ if PROMETHEUS_ENABLED:
         *MIDDLEWARE,
         "config.request_metrics.RequestMetricsMiddleware",
     ]
-PROFILE_QUALITY_ALERT_THRESHOLD = env.share("PROFILE_QUALITY_ALERT_THRESHOLD", 0.8)
-WEBHOOK_ERROR_ALERT_THRESHOLD = env.share("WEBHOOK_ERROR_ALERT_THRESHOLD", 0.05)
+PROFILE_QUALITY_ALERT_THRESHOLD = env.float_up_to("PROFILE_QUALITY_ALERT_THRESHOLD", 1, 0.8)
+WEBHOOK_ERROR_ALERT_THRESHOLD = env.float_up_to("WEBHOOK_ERROR_ALERT_THRESHOLD", 1, 0.05)
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
 ALERT_SLACK_WEBHOOK = env.str("ALERT_SLACK_WEBHOOK", "")
 ALERT_EMAIL_TO = env.list("ALERT_EMAIL_TO")
@@ -214,22 +195,19 @@ vars().update(env.read("EMAIL_URL", Env.email_url_config, "smtp://localhost:25")
 EMAIL_TIMEOUT = 5
 
 # HTTP
-
-# How many reverse proxies of ours stand in front: the addresses and the scheme that they report are believed.
+# The number of our own reverse proxies in front, whose X-Forwarded headers are trusted.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
-CSRF_FAILURE_VIEW = "config.lib.error_pages.without_csrf"
-SECURE_REFERRER_POLICY = "same-origin"
-X_FRAME_OPTIONS = "DENY"
-# The proxy redirects to https, and a POST is never redirected; other names of the domain are not ours to bind.
+CSRF_FAILURE_VIEW = "config.lib.error_pages.forbidden"
+# The proxy redirects to https, but never a POST; HSTS for other host names of the domain is not ours to set.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 REST_FRAMEWORK = {
-    # config.lib.proxies has put the client's address where it belongs.
+    # ClientAddressMiddleware has set REMOTE_ADDR.
     "NUM_PROXIES": 0,
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -238,7 +216,6 @@ REST_FRAMEWORK = {
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_THROTTLE_CLASSES": ["config.lib.throttling.UserRate"],
     "EXCEPTION_HANDLER": "config.lib.errors.handle",
-    "UNAUTHENTICATED_USER": "django.contrib.auth.models.AnonymousUser",
 }
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
@@ -254,7 +231,7 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
     {"NAME": "django.contrib.auth.password_validation.NumericPasswordValidator"},
 ]
-# Five wrong passwords for one name from one address lock both out for a while; counted in PostgreSQL.
+# Five wrong passwords for a user name from one address lock this pair out; counted in PostgreSQL.
 AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contrib.auth.backends.ModelBackend"]
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
@@ -262,13 +239,13 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
-# Who is locked out waits a quarter of an hour, or until `manage.py axes_reset_username NAME`.
+# `manage.py axes_reset_username NAME` ends a lockout early.
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "config.lib.error_pages.locked_out"
-# Requests a second of one user to one process; 0: no limit.
+# Requests a second of one user to one process; 0 is no limit.
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=0 if DEBUG else 100)
-# Versions are shown; going back to one would overwrite what came since unseen.
+# Reverting to a version would overwrite later changes unseen.
 SIMPLE_HISTORY_REVERT_DISABLED = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -282,16 +259,14 @@ STORAGES = {
 }
 
 # Language and time
-
 LANGUAGE_CODE = "ru"
 LANGUAGES = [("ru", "Русский"), ("en", "English")]
-# The second has Russian for texts of other packages.
+# The second one translates other packages.
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale_thirdparty"]
 USE_TZ = True
 TIME_ZONE = "UTC"
 
 # Logs
-
 LOGGING = {
     "version": 1,
     "disable_existing_loggers": False,
@@ -300,7 +275,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
-        # What a client did wrong is in the answer.
+        # The response reports a client's errors.
         "django.request": {"level": "ERROR"},
     },
 }

@@ -1,4 +1,4 @@
-"""How the admin looks, and what its pages may load: nothing from any other host."""
+"""The look of the admin, and the policy that lets pages load nothing from other hosts."""
 
 from csp.constants import NONE, SELF, UNSAFE_INLINE
 from django.templatetags.static import static
@@ -8,7 +8,7 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF],
-        # The theme, its charts and Swagger set styles by script.
+        # The theme, its charts and Swagger set styles in scripts.
         "style-src": [SELF, UNSAFE_INLINE],
         "img-src": [SELF, "data:"],
         "object-src": [NONE],
@@ -22,13 +22,13 @@ UNFOLD = {
     "SITE_TITLE": _("MAX · employee directory"),
     "SITE_HEADER": _("Employee directory"),
     "SITE_SYMBOL": "badge",
-    # The way to the site leads back here.
+    # There is no other site to link to.
     "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],
     "BORDER_RADIUS": "8px",
     "COLORS": {
-        # A blue that stays apart from the colours that mean something.
+        # A blue that differs from the colours of states.
         "primary": {
             "50": "oklch(97% .014 254.604)",
             "100": "oklch(93.2% .032 255.585)",

@@ -1,7 +1,7 @@
-"""What the web server loads: the WSGI application, in a process that reports which revision of the rollout it follows.
+"""The WSGI application of the web server, in a process that has a heartbeat.
 
-The server's threads take requests in, sixty-four others do Django's work: a sender that stops in the middle of a body
-holds a thread that has nothing else to do, and no connection to PostgreSQL.
+The server's threads receive requests, and 64 others do Django's work: a client that stops in the middle of a body
+occupies a receiving thread, but no connection to PostgreSQL.
 """
 
 from __future__ import annotations
@@ -24,13 +24,11 @@ if TYPE_CHECKING:
 
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
-_TOO_LARGE = receiver.refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
-# Django would take what came for the whole: half of a form is a form, with a number that lacks its last digits.
-_CUT_OFF = receiver.refusal("400 Bad Request", "the body is shorter than announced")
-_CHUNK = 64 * 1024
-_IN_MEMORY = 1024 * 1024
+_TOO_LARGE = receiver.refusal("413 Content Too Large", f"The request body exceeds {LARGEST_BODY} bytes.")
+# Django would accept half a form, and with it a number that lacks its last digits.
+_CUT_OFF = receiver.refusal("400 Bad Request", "The request body is shorter than its Content-Length.")
 
-# Their number is that of the connections in config.dev.launch.
+# As many as the connections that config.dev.launch counts.
 _django = ThreadPoolExecutor(64, "django")
 
 heartbeat_thread.start("web")
@@ -39,36 +37,28 @@ heartbeat_thread.start("web")
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
     if environ["PATH_INFO"] in receiver.PATHS:
         return wsgi.application(environ, start_response)
-    if "HTTP_TRANSFER_ENCODING" not in environ and environ.get("CONTENT_LENGTH", "0") == "0":
-        return _work(environ, start_response)
-    with SpooledTemporaryFile(_IN_MEMORY) as body:
-        if refusal := _take_in(environ, body):
+    has_body = "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
+    with SpooledTemporaryFile(max_size=1024**2) as body:
+        if has_body and (refusal := _receive(environ, body)):
             start_response(refusal.status, refusal.headers)
             return refusal.body
-        return _work(environ, start_response)
+        return _django.submit(wsgi.application, environ, start_response).result()
 
 
-def _work(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    return _django.submit(wsgi.application, environ, start_response).result()
-
-
-def _take_in(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
-    """Read the whole body into a file, which takes its place; return the answer to one that is too large or cut off."""
+def _receive(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
+    """Read the request body into a file that replaces it; return the response to one too large or cut off."""
     announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
-    if announced > LARGEST_BODY:
-        return _too_large(environ)
-    while chunk := environ["wsgi.input"].read(_CHUNK):
+    while announced <= LARGEST_BODY and (chunk := environ["wsgi.input"].read(64 * 1024)):
         length += body.write(chunk)
         if length > LARGEST_BODY:
-            return _too_large(environ)
+            break
+    if max(announced, length) > LARGEST_BODY:
+        if not error_pages.is_for_people(environ["PATH_INFO"]):
+            return _TOO_LARGE
+        page = error_pages.too_large(environ)
+        return receiver.Answer(_TOO_LARGE.status, page, content_type="text/html; charset=utf-8")
     if length < announced:
         return _CUT_OFF
     body.seek(0)
     environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(length)
     return None
-
-
-def _too_large(environ: WSGIEnvironment) -> receiver.Answer:
-    if not error_pages.is_for_people(environ["PATH_INFO"]):
-        return _TOO_LARGE
-    return receiver.Answer(_TOO_LARGE.status, error_pages.too_large(environ), content_type="text/html; charset=utf-8")

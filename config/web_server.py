@@ -1,7 +1,7 @@
-"""``python -m config.web_server``: granian's own command, with workers that can be stopped while they start.
+"""``python -m config.web_server``: granian's command, with workers that can be stopped while they start.
 
-Granian forks its workers, and until one serves it has the main process' handlers: a SIGTERM would set a flag that
-nobody reads. The worker would begin to serve after the signal to end, and be killed among its requests seconds later.
+A worker that granian forks has the handlers of the main process until it serves. A SIGTERM then would set a flag that
+nobody reads: the worker would start to serve after it, and be killed among its requests seconds later.
 """
 
 import os
@@ -12,22 +12,18 @@ _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def end_at_once_while_starting() -> None:
-    """Give the processes forked from now on the system's own handlers, without a moment in which a signal is lost."""
-    os.register_at_fork(before=_hold, after_in_parent=_let_through, after_in_child=_be_ended)
+    """Reset the handlers in each forked process, without a moment in which a signal is lost."""
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING),
+        after_in_child=_reset_handlers,
+    )
 
 
-def _hold() -> None:
-    signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING)
-
-
-def _let_through() -> None:
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
-
-
-def _be_ended() -> None:
+def _reset_handlers() -> None:
     for number in _ENDING:
         signal.signal(number, signal.SIG_DFL)
-    _let_through()
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING)
 
 
 if __name__ == "__main__":

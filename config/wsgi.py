@@ -1,4 +1,4 @@
-"""The web processes' entry: the webhook's own application, and Django's for everything else."""
+"""The WSGI application: the webhook has its own, Django serves everything else."""
 
 import os
 from collections.abc import Iterable

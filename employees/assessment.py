@@ -10,7 +10,7 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Q
 
-from config.env import in_words
+from config.env import format_duration
 from employees.models import Employee, University
 from profiles import cache, names
 from profiles.models import Profile
@@ -58,7 +58,7 @@ def assess() -> dict[str, Any]:
 
 
 def _shown(value: object) -> str:
-    return in_words(value) if isinstance(value, timedelta) else str(value)
+    return format_duration(value) if isinstance(value, timedelta) else str(value)
 
 
 def _totals() -> dict[str, int]:

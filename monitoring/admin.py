@@ -9,6 +9,6 @@ from monitoring.rollout_control import admin as flags
 from monitoring.rollout_control import comparison_admin, signature_admin
 
 __all__ = ["alerts", "comparison_admin", "flags", "signature_admin", "users"]
-headings.make_once()
+headings.install()
 # As the pages of the dashboard write that nothing is known.
 admin.site.empty_value_display = "—"

@@ -1,4 +1,4 @@
-"""Pytest plugin: while a test with the mark ``alone`` runs, the other workers of ``pytest -n`` wait."""
+"""Pytest plugin: a test marked ``alone``, which judges short times, runs while other workers of ``pytest -n`` wait."""
 
 import fcntl
 import os
@@ -8,13 +8,14 @@ from pathlib import Path
 
 import pytest
 
-# Two files to lock. A test that waits to be alone holds the first, so that no other test starts meanwhile.
+# Each lock needs a file, of any content. A test that waits to be alone holds the first lock, so that no other test
+# starts meanwhile.
 _QUEUE, _RUNNING = Path(__file__), Path(__file__).with_name("conftest.py")
 
 
 @contextmanager
 def _open(path: Path) -> Iterator[int]:
-    """Open a file for locking; unlock it at the end, because a forked child may still have it open."""
+    """Open a file to be locked, and unlock it explicitly, because a forked child may have it open still."""
     descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     try:
         yield descriptor
@@ -39,7 +40,7 @@ def _await_turn(has_lock: bool = False) -> AbstractContextManager[None]:
 
 @pytest.hookimpl(wrapper=True, tryfirst=True)
 def pytest_runtest_setup(item: pytest.Item) -> Generator[None, object, object]:
-    """Let fixtures run beside other tests: only the test itself needs the machine alone."""
+    """Set up beside other tests: nobody judges how long fixtures take."""
     with _await_turn():
         return (yield)
 

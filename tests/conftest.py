@@ -24,7 +24,7 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
-from tests.database_reset import remember_rows, replace_flush
+from tests.database_reset import replace_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.group_commit import writer
@@ -32,32 +32,32 @@ from webhooks.notify import notifier
 
 Phases = Callable[..., None]
 
-# config.urls does this, but not every test imports it.
+# Usually done by config.urls, which not every test imports.
 admin.autodiscover()
 
 
 def pytest_collection_finish() -> None:
-    """Exempt imported modules from garbage collection: they stay, and looking at them takes a tenth of the run."""
+    """Exclude the imported objects from garbage collection, which took a tenth of the tests' time."""
     gc.freeze()
 
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
-    """Reset the database after tests that commit, without Django's slow flush."""
+    """Restore the rows of the migrations after each test that commits."""
     with django_db_blocker.unblock():
-        remember_rows()
+        save_rows()
     replace_flush()
 
 
 @pytest.fixture(autouse=True)
 def _fast_passwords(settings: Settings) -> None:
-    """Hash passwords with MD5: the real hasher takes a third of a second."""
+    """Hash passwords quickly: the real hasher takes a third of a second each."""
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
 
 
 @pytest.fixture(autouse=True)
 def _in_english(settings: Settings) -> Iterator[None]:
-    """Run tests in English; those about Russian activate it."""
+    """Activate English; tests about Russian choose it."""
     settings.LANGUAGE_CODE = "en"
     with translation.override("en"):
         yield
@@ -65,7 +65,7 @@ def _in_english(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Reset the state of the process before each test, and stop its threads afterwards."""
+    """Forget what a process remembers: flags, breakers and reports, and stop its threads."""
     forget_state()
     cache.breaker.close()
     users.breaker.close()
@@ -84,7 +84,7 @@ def _measured_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    """Return a client of the cache's Redis, which is empty."""
+    """Return the client of the cache's Redis, which is empty."""
     client = get_redis_connection("default")
     client.flushdb()
     yield client
@@ -93,12 +93,12 @@ def redis() -> Iterator[Redis]:
 
 @pytest.fixture
 def phases(db: None) -> Phases:
-    """Return a function that sets the four percentages; every switch is on except the emergency stop."""
+    """Return a setter of the four percentages; switches are on and nothing is stopped, as after a migration."""
     switches = [Switch(name=name, active=name != EMERGENCY_STOP) for name in (*SWITCHES, EMERGENCY_STOP)]
     Switch.objects.bulk_create(switches, update_conflicts=True, unique_fields=["name"], update_fields=["active"])
 
     def set_percents(*percents: float) -> None:
-        # One statement: saving each flag takes sixty queries, for the rules and the audit log.
+        # In one statement: saving each takes sixty queries, for the rules and the audit log.
         flags = [
             Flag(name=name, percent=Decimal(str(percent)))
             for name, percent in zip(PHASES, [*percents, 0, 0, 0, 0], strict=False)
@@ -140,7 +140,7 @@ def api(superadmin: User) -> APIClient:
 
 @pytest.fixture
 def direct(settings: Settings) -> Iterator[FakeMax]:
-    """Start a fake direct API and configure it, with a token."""
+    """Start a fake direct API, with a token for it."""
     with fake_max() as fake:
         settings.MAX_API_URL = fake.url
         settings.MAX_BOT_TOKEN = "bot-token"
@@ -149,7 +149,7 @@ def direct(settings: Settings) -> Iterator[FakeMax]:
 
 @pytest.fixture
 def platform(settings: Settings) -> Iterator[FakePlatform]:
-    """Start a fake MAX API and configure it, with a token."""
+    """Start a fake MAX API, with a token for it."""
     with fake_platform() as fake:
         settings.MAX_API_URL = fake.url
         settings.MAX_BOT_TOKEN = TOKEN

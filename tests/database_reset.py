@@ -1,16 +1,16 @@
-"""Restores the rows that the migrations wrote, after a test that committed.
+"""Restores the database that the migrations made, after a test that committed.
 
-Django's flush takes 17 times as long: it truncates every table, which writes new files for the table and its indexes,
-and then creates content types and permissions again.
+Django's flush costs seventeen times as much: it truncates every table, which creates new files for each and its
+indexes, and recreates content types and permissions.
 """
 
 from django.db import connection
 from django.test import TransactionTestCase
 
 # Only migrations change these.
-_UNTOUCHED = ("django_migrations", "django_content_type", "auth_permission")
+_UNCHANGED = ("django_migrations", "django_content_type", "auth_permission")
 _SCHEMA = "as_migrated"
-# Deleted rows still take space, and reports count a large table in another way than a small one.
+# Deleted rows keep their space, and the size of a table decides how it is counted.
 _TRUNCATE_LARGE = """
 FOR large IN SELECT oid::regclass FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 1048576
@@ -18,18 +18,14 @@ LOOP EXECUTE 'TRUNCATE ' || large || ' CASCADE'; END LOOP;
 """
 
 
-def _tables() -> set[str]:
-    return set(connection.introspection.django_table_names(only_existing=True)) - set(_UNTOUCHED)
-
-
 def _columns(table: str) -> list[str]:
     with connection.cursor() as cursor:
         return [column.name for column in connection.introspection.get_table_description(cursor, table)]
 
 
-def remember_rows() -> None:
-    """Copy the rows that the migrations wrote, and create the procedure that restores them."""
-    tables = sorted(_tables())
+def save_rows() -> None:
+    """Copy the rows that the migrations wrote, and create a procedure that restores them."""
+    tables = sorted(set(connection.introspection.django_table_names(only_existing=True)) - set(_UNCHANGED))
     inserts = []
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA {_SCHEMA}")
@@ -42,14 +38,14 @@ def remember_rows() -> None:
         deletes = [f"DELETE FROM {table};" for table in tables]  # noqa: S608
         cursor.execute(
             f"CREATE PROCEDURE {_SCHEMA}.restore() LANGUAGE plpgsql"
-            # Without triggers and foreign keys.
+            # No triggers, no foreign keys.
             " SET session_replication_role = replica"
             f" AS $body$ DECLARE large text; BEGIN {_TRUNCATE_LARGE} {' '.join(deletes + inserts)} END $body$"
         )
 
 
 def restore_rows() -> None:
-    """Delete all rows, the audit log's too, and insert the remembered ones, in one round trip."""
+    """Delete all rows, the audit log's too, and insert the saved ones; in one round trip."""
     with connection.cursor() as cursor:
         cursor.execute(f"CALL {_SCHEMA}.restore()")
 

@@ -1,4 +1,4 @@
-"""Runs work in a forked process, which saves the second that a new interpreter needs for its imports."""
+"""Forked processes for tests: a new interpreter would need a second for its imports."""
 
 import os
 import signal
@@ -18,7 +18,7 @@ class Forked:
     is_reaped: bool = False
 
     def kill(self) -> None:
-        """Kill the process with SIGKILL and wait for its end."""
+        """Kill the process by SIGKILL and wait for its end."""
         if not self.is_reaped:
             os.kill(self.pid, signal.SIGKILL)
             os.waitpid(self.pid, 0)
@@ -27,7 +27,7 @@ class Forked:
 
 @contextmanager
 def forked(work: Callable[[], object]) -> Iterator[Forked]:
-    """Run ``work`` in a child process; kill the child at the end of the block."""
+    """Run a function in another process, which is killed at the end of the block at the latest."""
     # Two processes cannot share a connection.
     connection.close()
     pid = os.fork()
@@ -43,7 +43,7 @@ def forked(work: Callable[[], object]) -> Iterator[Forked]:
         process.kill()
 
 
-def live_as(kind: str) -> None:
-    """Write heartbeats as a process of this kind, and do nothing else."""
+def run_heartbeat(kind: str) -> None:
+    """Run a process that only has the heartbeat of its kind."""
     heartbeat_thread.start(kind)
     threading.Event().wait()

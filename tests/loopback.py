@@ -1,4 +1,4 @@
-"""An HTTP server on loopback that answers as a test requires: late, byte by byte, over TLS, or not at all."""
+"""An HTTP server on loopback that answers as a test wants: late, byte by byte, over TLS, or not at all."""
 
 import json
 import ssl
@@ -12,9 +12,9 @@ from urllib.parse import parse_qsl, urlsplit
 
 
 class Answer(NamedTuple):
-    """Seconds: ``delay`` before the first byte, ``drip`` after each byte of the body, ``head_drip`` of the headers too.
+    """A response: ``delay`` seconds before it, ``drip`` after each byte of the body, ``head_drip`` of the headers too.
 
-    With ``hangs_up`` the server closes the connection instead.
+    With ``hangs_up`` the connection is closed instead.
     """
 
     status: int = 200
@@ -64,7 +64,7 @@ class Server(ThreadingHTTPServer):
         super().process_request(*args)
 
     def handle_error(self, *args: Any) -> None:
-        """Ignore clients that hang up or refuse the certificate: tests do so on purpose."""
+        """Ignore clients that hang up or refuse the certificate: tests are about them."""
 
 
 class _Handler(BaseHTTPRequestHandler):
@@ -86,7 +86,7 @@ class _Handler(BaseHTTPRequestHandler):
         try:
             self.reply(answer)
         except ConnectionError:
-            return  # the client has closed the connection
+            return  # the client hung up
 
     do_GET = do_POST = do_DELETE = handle_any  # noqa: N815 (the server's names)
 
@@ -113,9 +113,9 @@ def serving(
     certificate: tuple[str, str] | None = None,
     keeps_alive: bool = False,
 ) -> Iterator[Server]:
-    """Serve answers of ``answer_to(request, authorization)``; over TLS with the paths of a certificate and its key.
+    """Start a server; ``answer_to`` gets each request and its Authorization header.
 
-    With ``keeps_alive`` each answer has a Content-Length.
+    With a certificate, the paths of it and its key, it speaks TLS; with keep-alive it sends Content-Length.
     """
     with Server(answer_to, keeps_alive=keeps_alive) as server:
         if certificate:

@@ -1,6 +1,6 @@
-"""Pytest plugin: starts a PostgreSQL and two Valkeys before Django reads its settings.
+"""Pytest plugin: starts PostgreSQL and two Valkey servers before Django reads its settings.
 
-Under ``pytest -n`` each worker has its own. ``python -m tests.servers COMMAND …`` runs a command with such servers.
+Each worker of ``pytest -n`` has its own. ``python -m tests.servers COMMAND …`` runs any command beside such servers.
 """
 
 import atexit
@@ -22,16 +22,16 @@ import pytest
 import redis
 
 from config.dev import embedded
-from config.dev.processes import BASE_DIR, Child, marked, outlast, stop
+from config.dev.processes import BASE_DIR, Child, end_processes, processes_of, stop
 
 _PREFIX = f"directory-tests-{os.geteuid()}-"
-# Tests do not need durability.
+# Nothing here must survive a power cut.
 _FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
 
 
 @dataclass
 class FaultyServer:
-    """A server that a test may pause, kill and restart."""
+    """A server that a test may pause, kill and start again."""
 
     server: embedded.Server
 
@@ -44,7 +44,7 @@ class FaultyServer:
         return self.server.child
 
     def start(self) -> None:
-        """Start it and wait until it answers. Call this in the main thread: the server ends with the thread."""
+        """Start the server and wait until it answers; from the main thread, because it dies with its thread."""
         self.child.start()
         deadline = time.monotonic() + 30
         while not self.server.answers():
@@ -53,7 +53,7 @@ class FaultyServer:
             time.sleep(0.02)
 
     def pause(self) -> None:
-        """Let it accept connections and never answer."""
+        """Have the server accept connections and never answer."""
         self.child.send(SIGSTOP)
 
     def resume(self) -> None:
@@ -63,7 +63,7 @@ class FaultyServer:
         self.child.kill()
 
     def stop(self) -> None:
-        stop([self.child], patience=5)
+        stop([self.child], seconds=5)
 
 
 class ThrowawayServers:
@@ -71,7 +71,7 @@ class ThrowawayServers:
         _sweep()
         self.owner = os.getpid()
         self.folder = Path(tempfile.mkdtemp(prefix=_PREFIX)).resolve()
-        # Locked until this run ends: a later run removes the folders that are not locked.
+        # Held as long as this run lives: a later one removes the folders whose lock is free.
         self.lock = os.open(self.folder, os.O_RDONLY)
         fcntl.flock(self.lock, fcntl.LOCK_EX)
         atexit.register(self.stop)
@@ -96,7 +96,7 @@ class ThrowawayServers:
         }
 
     def set_environment(self) -> None:
-        """Hide the developer's variables and .env from the settings."""
+        """Remove what the developer has in the shell and .env from the environment."""
         example = BASE_DIR / ".env.example"
         for name in re.findall(r"^#? ?([A-Z_]+)=", example.read_text() if example.exists() else "", re.MULTILINE):
             os.environ.pop(name, None)
@@ -112,16 +112,16 @@ class ThrowawayServers:
         }
 
     def stop(self) -> None:
-        # A test's forked child runs the same atexit functions.
+        # A forked child of a test runs the same atexit functions.
         if os.getpid() != self.owner or not self.folder.exists():
             return
         children = [server.child for server in vars(self).values() if isinstance(server, FaultyServer)]
-        stop(children, patience=3)
+        stop(children, seconds=3)
         _remove(self.folder)
 
 
 def _remove(folder: Path) -> None:
-    outlast(partial(marked, folder), patience=0)
+    end_processes(partial(processes_of, folder), seconds=0)
     shutil.rmtree(embedded.socket_path(folder), ignore_errors=True)
     shutil.rmtree(folder, ignore_errors=True)
 
@@ -150,7 +150,7 @@ servers.set_environment()
 
 @pytest.hookimpl(wrapper=True)
 def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]:
-    """Start the servers before pytest-django reads the settings; the controller of ``pytest -n`` needs none."""
+    """Start the servers before pytest-django reads the settings; the process that distributes tests needs none."""
     if "PYTEST_XDIST_WORKER" in os.environ or not early_config.known_args_namespace.numprocesses:
         servers.start()
     yield
@@ -162,7 +162,7 @@ def pytest_unconfigure() -> None:
 
 @pytest.fixture
 def redis_server() -> Iterator[FaultyServer]:
-    """Return the cache's server, for faults; it is restarted and emptied after the test."""
+    """Return the cache's server to be paused, killed and started; it is empty and running after the test."""
     yield servers.cache
     servers.cache.resume()
     if not servers.cache.child.is_alive():
@@ -172,7 +172,7 @@ def redis_server() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def broker_server() -> Iterator[FaultyServer]:
-    """Return the queue's server, for faults; it is restarted after the test."""
+    """Return the broker's server to be paused, killed and started; it is running after the test."""
     yield servers.broker
     servers.broker.resume()
     if not servers.broker.child.is_alive():
@@ -181,7 +181,7 @@ def broker_server() -> Iterator[FaultyServer]:
 
 @pytest.fixture
 def durable_postgres() -> Iterator[FaultyServer]:
-    """Start a second PostgreSQL with fsync on, for tests with kill -9."""
+    """Start a second PostgreSQL with fsync on, for tests of what survives kill -9."""
     folder = Path(tempfile.mkdtemp(dir=servers.folder))
     sockets = Path(tempfile.mkdtemp(dir=embedded.socket_folder(servers.folder)))
     env = embedded.environment(servers.folder)

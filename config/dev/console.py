@@ -1,64 +1,56 @@
-"""What the Makefile asks of a running system: a Redis command, a reload."""
+"""The Makefile's commands for a running system: ``python -m config.dev.console redis|reload``."""
 
 import os
 import shlex
 import signal
 import sys
-from collections.abc import Callable
 
 import redis
 from environ import Env
 
-from config.dev.launch import Launch, StartError
-from config.dev.supervisor import claim
+from config.dev.launch import Launch
+from config.dev.processes import StartError
+from config.dev.supervisor import lock_data_dir
 
 
 def redis_command(launch: Launch) -> str:
-    """Run the words of ARGS as redis-cli would, on the server of REDIS_URL or of services.env."""
+    """Run ARGS as redis-cli would, on the server of REDIS_URL or of services.env."""
     Env.read_env(launch.data_dir / "services.env")
-    words = shlex.split(os.environ.get("ARGS", ""))
+    arguments = shlex.split(os.environ.get("ARGS", ""))
     url = os.environ.get("REDIS_URL") or launch.environment.get("REDIS_URL")
-    if not words:
+    if not arguments:
         raise StartError("Give a command: make redis-cli ARGS='GET profile:user:test'")
     if not url:
-        raise StartError(f"Nothing runs with {launch.data_dir}: start it by `make run`, or set REDIS_URL or DATA_DIR")
+        raise StartError(f"Nothing runs with {launch.data_dir}: start `make run`, or set REDIS_URL or DATA_DIR")
     try:
         client = redis.Redis.from_url(url, decode_responses=True)
-        return _printed(client.execute_command(*words))  # type: ignore[no-untyped-call]
+        return _format(client.execute_command(*arguments))  # type: ignore[no-untyped-call]
     except ValueError:
         raise StartError("REDIS_URL is not a Redis URL (redis://host:6379/1)") from None
     except redis.RedisError as error:
         raise StartError(f"(error) {error}") from None
 
 
-def _printed(reply: object) -> str:
-    if reply is None:
-        return "(nil)"
+def _format(reply: object) -> str:
     if isinstance(reply, dict):
-        return "\n".join(f"{name}: {_printed(value)}" for name, value in reply.items())
+        return "\n".join(f"{name}: {_format(value)}" for name, value in reply.items())
     if isinstance(reply, list | tuple | set):
-        return "\n".join(_printed(item) for item in reply)
-    return str(reply)
+        return "\n".join(map(_format, reply))
+    return "(nil)" if reply is None else str(reply)
 
 
 def reload(launch: Launch) -> str:
-    """Have the supervisor of DATA_DIR start its processes again with the code and .env of now."""
+    """Have the supervisor of DATA_DIR restart its processes with the present code and .env."""
     pid_file = launch.data_dir / "supervisor.pid"
-    if not pid_file.exists() or claim(launch.data_dir):
-        return f"Nothing runs with {launch.data_dir}: the next `make run` starts what was deployed"
+    if not pid_file.exists() or lock_data_dir(launch.data_dir):
+        return f"Nothing runs with {launch.data_dir}: the next `make run` starts the new release"
     os.kill(int(pid_file.read_text()), signal.SIGHUP)
-    return f"Reloading; the outcome is shown where `make run` with {launch.data_dir} runs"
-
-
-_COMMANDS: dict[str, Callable[[Launch], str]] = {"redis": redis_command, "reload": reload}
-
-
-def main() -> None:
-    try:
-        sys.stdout.write(f"{_COMMANDS[sys.argv[1]](Launch.from_environment())}\n")
-    except StartError as error:
-        sys.exit(str(error))
+    return f"Reloading: `make run` with {launch.data_dir} prints the result"
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        command = {"redis": redis_command, "reload": reload}[sys.argv[1]]
+        sys.stdout.write(f"{command(Launch.from_environment())}\n")
+    except StartError as error:
+        sys.exit(str(error))

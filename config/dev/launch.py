@@ -1,4 +1,4 @@
-"""What `make run` is asked for by the environment and .env, and the commands that follow from it."""
+"""The configuration of `make run`, from the environment and .env, and the commands that follow from it."""
 
 import json
 import os
@@ -13,30 +13,25 @@ from urllib.request import Request, urlopen
 from environ import Env
 
 from config.dev import embedded
-from config.dev.processes import BASE_DIR, MARK, Child
+from config.dev.processes import BASE_DIR, MARK, Child, StartError
 from config.programs import commands
 
-# A web worker's threads keep a connection each (config.web); the others and a person with psql need some too.
+# Each thread of a web worker keeps a connection (config.web); the other processes and a person with psql need some too.
 _WEB_THREADS = 64
 _OTHER_CONNECTIONS = 40
 SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 
 
-class StartError(RuntimeError):
-    """The system cannot start; the message is one line for the user."""
-
-
-class _EnvFile(Env):  # type: ignore[misc]
-    ENVIRON: dict[str, str] = {}
-
-
 def dotenv() -> dict[str, str]:
-    """Read .env apart from the environment: children read it themselves, so that a reload sees its changes."""
-    _EnvFile.ENVIRON = {}
+    """Return the variables of .env without setting them: children read it themselves, so that a reload sees changes."""
+
+    class EnvFile(Env):  # type: ignore[misc]
+        ENVIRON: dict[str, str] = {}
+
     file = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
     if file.exists():  # else the library logs that it is missing, amid the lines of `make health`
-        _EnvFile.read_env(str(file))
-    return _EnvFile.ENVIRON
+        EnvFile.read_env(str(file))
+    return EnvFile.ENVIRON
 
 
 @dataclass(frozen=True)
@@ -69,22 +64,19 @@ class Launch:
     def url(self) -> str:
         return f"http://{self.reachable_host}:{self.port}"
 
-    @property
-    def host_header(self) -> str:
-        """Return a name that ALLOWED_HOSTS accepts, for asking our own /health."""
+    def request_status(self, path: str, url: str | None = None) -> str:
+        """Return the HTTP status of a path and the "status" of its JSON, or why there is no response."""
+        # A name that ALLOWED_HOSTS accepts.
         allowed = self.environment.get("ALLOWED_HOSTS", "*").split(",")[0].strip()
-        return self.reachable_host if allowed == "*" else allowed.removeprefix(".")
-
-    def answer(self, path: str, url: str | None = None) -> str:
-        """Return the status of a path of the web server and the word in its JSON, or why there is none."""
-        request = Request((url or self.url) + path, headers={"Host": self.host_header})  # noqa: S310 (http)
+        host = self.reachable_host if allowed == "*" else allowed.removeprefix(".")
+        request = Request((url or self.url) + path, headers={"Host": host})  # noqa: S310 (http)
         try:
             with urlopen(request, timeout=5) as response:  # noqa: S310 (http)
                 return f"{response.status} {json.load(response).get('status', '')}".rstrip()
         except HTTPError as error:
             return f"{error.code}"
         except HTTPException:
-            return "no answer (not by HTTP)"
+            return "no answer (not HTTP)"
         except (OSError, ValueError) as error:
             return f"no answer ({getattr(error, 'reason', error)})"
 
@@ -108,20 +100,18 @@ class Launch:
         return self.data_dir / "logs" / f"{name}.log"
 
     def servers(self) -> Iterator[tuple[str, embedded.Server]]:
-        """Yield the embedded servers with the variable that would have made each unnecessary."""
+        """Yield the embedded servers, each with the variable that is to name it and is unset."""
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:
-            data, connections = self.data_dir / "postgres", self.web_workers * _WEB_THREADS + _OTHER_CONNECTIONS
-            yield (
-                "DATABASE_URL",
-                embedded.postgres(data, sockets, self.log("postgres"), env, max_connections=connections),
-            )
+            connections = self.web_workers * _WEB_THREADS + _OTHER_CONNECTIONS
+            data, log = self.data_dir / "postgres", self.log("postgres")
+            yield "DATABASE_URL", embedded.postgres(data, sockets, log, env, max_connections=connections)
         if "REDIS_URL" not in self.environment:
-            data = self.data_dir / "cache"
-            yield "REDIS_URL", embedded.valkey_cache(data, self.log("cache"), env, self.environment)
+            data, log = self.data_dir / "cache", self.log("cache")
+            yield "REDIS_URL", embedded.valkey_cache(data, log, env, self.environment)
             if "CELERY_BROKER_URL" not in self.environment:
-                data = self.data_dir / "broker"
-                yield "CELERY_BROKER_URL", embedded.valkey_broker(data, sockets, self.log("broker"), env)
+                data, log = self.data_dir / "broker", self.log("broker")
+                yield "CELERY_BROKER_URL", embedded.valkey_broker(data, sockets, log, env)
 
     def application(self, env: Mapping[str, str]) -> list[Child]:
         """Return the processes of the project itself, in the order in which they start."""
@@ -130,7 +120,7 @@ class Launch:
 
 
 def write_service_files(launch: Launch, urls: Mapping[str, str]) -> None:
-    """Write down for commands beside us where the services are, where we answer ourselves, and in which mode."""
+    """Write services.env and running.env, by which other commands find the services, our address and the mode."""
     services = launch.data_dir / "services.env"
     services.touch(mode=0o600)
     services.write_text("".join(f"{name}={urls[name]}\n" for name in SERVICES))
@@ -138,8 +128,8 @@ def write_service_files(launch: Launch, urls: Mapping[str, str]) -> None:
     (launch.data_dir / "running.env").write_text(f"{mode}HOST={launch.host}\nPORT={launch.port}\n")
 
 
-def _number(environment: Mapping[str, str], name: str, default: int, highest: int) -> int:
+def _number(environment: Mapping[str, str], name: str, default: int, maximum: int) -> int:
     text = environment.get(name, str(default))
-    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= highest):
-        raise StartError(f"{name} must be a number from 1 to {highest}, not {text!r}")
+    if not (text.isascii() and text.isdigit() and 1 <= int(text) <= maximum):
+        raise StartError(f"{name} must be a number from 1 to {maximum}, not {text!r}")
     return int(text)

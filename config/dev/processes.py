@@ -12,25 +12,28 @@ from functools import partial
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-# In the environment of everything that is started for a DATA_DIR, and of nothing else.
+# In the environment of every process that is started for a DATA_DIR, and of no other.
 MARK = "SUPERVISED_DATA_DIR"
 
 _PR_SET_PDEATHSIG = 1
-_PROC = Path("/proc")
-# A process in the middle of disk I/O dies when that is done.
-_KILL_TAKES = 2.0
+# A process in the middle of disk I/O dies only after it.
+_KILL_SECONDS = 2.0
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
+class StartError(RuntimeError):
+    """The system cannot start; the message is one line for the user."""
+
+
 def die_with_parent(death_signal: int) -> None:
-    """Have the kernel send death_signal to this process when the thread that forked it ends, kill -9 included."""
+    """Have the kernel send death_signal to this process when the thread that forked it ends, even by kill -9."""
     if _prctl:
         _prctl(_PR_SET_PDEATHSIG, death_signal)
 
 
 @dataclass
 class Child:
-    """A process in a session of its own, which can be started again with the same arguments."""
+    """A process in its own session, which can be started again with the same arguments."""
 
     name: str
     argv: Sequence[str]
@@ -64,73 +67,73 @@ class Child:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill at once whatever is left of the process and its group."""
+        """Kill what is left of the process and its group."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
-    def ending(self) -> str:
-        """Return how the process ended, for people."""
+    def exit_status(self) -> str:
+        """Return the signal that ended the process, or its exit code."""
         code = self.process.returncode if self.process else None
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
     def last_log_line(self) -> str:
-        """Return the last line of the log that is not indented, as the rest of a message is, or an empty string."""
+        """Return the last line of the log that does not continue another one by its indent, or an empty string."""
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             lines = log.read().decode(errors="replace").split("\n")
         return next((line.strip() for line in reversed(lines) if line and not line[0].isspace()), "")
 
 
-def until(is_true: Callable[[], bool], seconds: float, wait: Callable[[float], None] = time.sleep) -> bool:
-    """Return whether it came true within so many seconds; wait() may raise to give up."""
+def wait_for(is_true: Callable[[], bool], seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
+    """Return whether the condition becomes true in time; sleep() may raise to give up."""
     deadline = time.monotonic() + seconds
-    while not (came_true := is_true()) and time.monotonic() < deadline:
-        wait(0.05)
-    return came_true
+    while not (is_fulfilled := is_true()) and time.monotonic() < deadline:
+        sleep(0.05)
+    return is_fulfilled
 
 
-def stop(children: Iterable[Child], patience: float, must_hurry: Callable[[], bool] = lambda: False) -> None:
-    """Ask children to stop, together, and kill those that have not after patience seconds."""
+def stop(children: Iterable[Child], seconds: float, must_hurry: Callable[[], bool] = lambda: False) -> None:
+    """Send each child its stop signal, and kill those that are still alive after so many seconds."""
     children = list(children)
     for child in children:
         child.send(child.stop_signal)
         child.send(signal.SIGCONT)
-    until(lambda: must_hurry() or not any(child.is_alive() for child in children), patience)
+    wait_for(lambda: must_hurry() or not any(child.is_alive() for child in children), seconds)
     for child in children:
         child.kill()
 
 
 def _find(is_wanted: Callable[[Path], bool]) -> list[int]:
-    found = []
-    for folder in _PROC.glob("[0-9]*"):
-        # Processes end while we look, and those of other users may not be read.
+    pids = []
+    for folder in Path("/proc").glob("[0-9]*"):
+        # Processes end meanwhile, and those of other users may not be read.
         with suppress(OSError):
             if int(folder.name) != os.getpid() and is_wanted(folder):
-                found.append(int(folder.name))
-    return found
+                pids.append(int(folder.name))
+    return pids
 
 
-def marked(data_dir: Path) -> list[int]:
-    """Find every process, grandchildren too, that was started for data_dir."""
+def processes_of(data_dir: Path) -> list[int]:
+    """Return the ids of all processes that were started for data_dir, grandchildren too."""
     entry = f"{MARK}={data_dir}".encode()
     return _find(lambda folder: entry in (folder / "environ").read_bytes().split(b"\0"))
 
 
-def postgres_of(data: Path) -> list[int]:
-    """Find the postmaster and the backends of a data folder: backends overwrite their environment, and the mark."""
+def postgres_processes(data: Path) -> list[int]:
+    """Return the ids of the postmaster and its backends, which overwrite their environment and so the mark."""
     return _find(lambda folder: (folder / "exe").readlink().name == "postgres" and (folder / "cwd").readlink() == data)
 
 
-def outlast(find: Callable[[], list[int]], patience: float) -> None:
-    """Wait until find() finds nothing more; after patience seconds kill what it still finds."""
+def end_processes(find: Callable[[], list[int]], seconds: float) -> None:
+    """Wait until find() returns no process; kill those that it still returns after so many seconds."""
 
-    def is_dead() -> bool:
-        for pid in (left := find()):
+    def are_killed() -> bool:
+        for pid in (pids := find()):
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)
-        return not left
+        return not pids
 
-    if not until(lambda: not find(), patience):
-        until(is_dead, _KILL_TAKES)
+    if not wait_for(lambda: not find(), seconds):
+        wait_for(are_killed, _KILL_SECONDS)

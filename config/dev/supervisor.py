@@ -1,4 +1,4 @@
-"""`make run`: start everything under one foreground process, keep it alive, and leave nothing behind."""
+"""`make run`: start everything in one foreground process group, restart what dies, and leave nothing behind."""
 
 import errno
 import fcntl
@@ -16,28 +16,29 @@ from pathlib import Path
 from types import FrameType
 from typing import IO, Any
 
-from config.dev.embedded import Unavailable, socket_path
-from config.dev.launch import SERVICES, Launch, StartError, write_service_files
-from config.dev.processes import Child, die_with_parent, marked, outlast, postgres_of, stop, until
+from config.dev.embedded import socket_path
+from config.dev.launch import SERVICES, Launch, write_service_files
+from config.dev.processes import (
+    Child,
+    StartError,
+    die_with_parent,
+    end_processes,
+    postgres_processes,
+    processes_of,
+    stop,
+    wait_for,
+)
 from config.dev.terminal import Terminal, say, show_ready
-
-# Seconds: the whole stop stays under 15.
-_STOP_APPLICATION = 12.0
-_STOP_VALKEY = 1.0
-_STOP_POSTGRES = 1.5
-_SETTINGS_TAKE = 30.0
-_SERVER_TAKES = 60.0
-_MIGRATIONS_TAKE = 3600.0
-_WEB_TAKES = 60.0
 
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
-_LIVED_WELL = 30.0
+# A process that lived this long is restarted after the shortest pause again.
+_STABLE_SECONDS = 30.0
 _LOG_LIMIT = 10 * 1024 * 1024
 
 
 class Stopped(Exception):
-    """SIGTERM, Ctrl-C or the end of the terminal."""
+    """Raised after SIGTERM, Ctrl-C or the end of the terminal."""
 
 
 class Supervisor:
@@ -46,106 +47,100 @@ class Supervisor:
         self.terminal = Terminal()
         self.servers: list[Child] = []
         self.application: list[Child] = []
-        self.due: dict[str, float] = {}
+        self.restart_at: dict[str, float] = {}
         self.pause: dict[str, float] = {}
-        self.is_stop_asked = False
+        self.is_stop_requested = False
+        self.is_reload_requested = False
         self.interrupts = 0
-        self.is_reload_asked = False
         # Handlers only take a note: an exception in the middle of a start would lose the child being started.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.note)
 
     def note(self, number: int, _frame: FrameType | None) -> None:
         if number == signal.SIGHUP and not self.terminal.is_gone():
-            self.is_reload_asked = True
+            self.is_reload_requested = True
         else:
-            self.is_stop_asked = True
-            # Only these are in earnest when there are two: make passes on a SIGTERM that its group had already.
+            self.is_stop_requested = True
+            # Only a second SIGINT means haste: make passes on a SIGTERM that its whole group has received.
             self.interrupts += number == signal.SIGINT
 
     def run(self) -> int:
-        code = 0
         try:
-            prepared = self.start()
-            show_ready(self.launch, prepared)
+            show_ready(self.launch, self.start())
             self.watch()
         except Stopped:
             say("Stopping")
-        except (StartError, Unavailable, OSError) as error:
+        except (StartError, OSError) as error:
             say(str(error))
-            code = 1
+            return 1
         finally:
             self.shut_down()
-        return code
+        return 0
 
-    def wait(self, seconds: float) -> None:
-        if self.is_stop_asked or self.terminal.is_stop_wanted():
+    def sleep(self, seconds: float) -> None:
+        if self.is_stop_requested or self.terminal.is_stop_wanted():
             raise Stopped
         time.sleep(seconds)
 
     def start(self) -> dict[str, Any]:
-        outlast(partial(marked, self.launch.data_dir), patience=4)
+        end_processes(partial(processes_of, self.launch.data_dir), seconds=4)
         refuse_taken_port(self.launch)
         lay_out(self.launch)
         self.check_settings()
         say(f"Starting with {self.launch.data_dir}")
         env = self.launch.child_environment(self.start_servers())
-        prepared = self.prepare(env)
+        login = {name: text for name, text in self.launch.environment.items() if name.startswith("DJANGO_SUPERUSER_")}
+        output = self.run_to_end("prepare", ["-m", "config.dev.prepare"], {**env, **login}, seconds=3600)
         self.application = self.launch.application(env)
-        # Celery imports what the web server imports: started together, each of them takes twice as long.
+        # Celery imports what the web server imports: started together, each would take twice as long.
         receiving, background = self.application[:2], self.application[2:]
         for child in receiving:
             child.start()
-        self.wait_until(lambda: self.launch.answer("/health").startswith("200"), _WEB_TAKES, receiving)
+        self.await_start(lambda: self.launch.request_status("/health").startswith("200"), receiving)
         for child in background:
             child.start()
+        prepared: dict[str, Any] = json.loads(output.splitlines()[-1])
         return prepared
 
     def check_settings(self) -> None:
-        env = self.launch.child_environment({})
-        command = [sys.executable, "-c", "import config.settings"]
-        self.run_to_end(Child("settings", command, env, self.launch.log("settings")), _SETTINGS_TAKE)
+        self.run_to_end("settings", ["-c", "import config.settings"], self.launch.child_environment({}), seconds=30)
 
     def start_servers(self) -> dict[str, str]:
         urls = {name: value for name, value in self.launch.environment.items() if name in SERVICES}
         for name, server in self.launch.servers():
-            self.wait(0)
+            self.sleep(0)
             self.servers.append(server.child)
             server.child.start()
-            self.wait_until(server.answers, _SERVER_TAKES, [server.child])
+            self.await_start(server.answers, [server.child])
             urls[name] = server.url
         urls.setdefault("CELERY_BROKER_URL", urls["REDIS_URL"])
         write_service_files(self.launch, urls)
         return urls
 
-    def prepare(self, env: dict[str, str]) -> dict[str, Any]:
-        login = {name: text for name, text in self.launch.environment.items() if name.startswith("DJANGO_SUPERUSER_")}
-        command = [sys.executable, "-m", "config.dev.prepare"]
-        output = self.run_to_end(
-            Child("prepare", command, {**env, **login}, self.launch.log("prepare")), _MIGRATIONS_TAKE
-        )
-        prepared: dict[str, Any] = json.loads(output.splitlines()[-1])
-        return prepared
-
-    def run_to_end(self, child: Child, patience: float) -> bytes:
-        """Return what the child wrote to stdout, which must be little; raise its last line when it fails."""
-        self.wait(0)
+    def run_to_end(self, name: str, arguments: list[str], env: dict[str, str], seconds: float) -> bytes:
+        """Return the stdout of a Python process, which must be short; raise StartError if it fails."""
+        self.sleep(0)
+        child = Child(name, [sys.executable, *arguments], env, self.launch.log(name))
         child.start(subprocess.PIPE)
         try:
-            until(lambda: not child.is_alive(), patience, self.wait)
+            wait_for(lambda: not child.is_alive(), seconds, self.sleep)
         finally:
             child.kill()
-        if child.process is None or child.process.stdout is None or child.process.returncode != 0:
-            raise StartError(_message(child))
-        return child.process.stdout.read()
+        if child.process and child.process.stdout and child.process.returncode == 0:
+            return child.process.stdout.read()
+        # A traceback ends with the dotted class of the error, which says nothing to the user.
+        line = child.last_log_line()
+        prefix, colon, message = line.partition(": ")
+        is_error = colon and "." in prefix and " " not in prefix
+        raise StartError(message if is_error else f"{name} failed: {line}")
 
-    def wait_until(self, is_true: Callable[[], bool], patience: float, needed: list[Child]) -> None:
-        """Raise StartError unless it comes true in time, and as soon as one of the children that it needs has died."""
+    def await_start(self, is_ready: Callable[[], bool], needed: list[Child]) -> None:
+        """Raise StartError if it takes more than a minute, or as soon as a needed child has died."""
 
         def dead() -> list[Child]:
             return [child for child in needed if not child.is_alive()]
 
-        if not until(lambda: is_true() or bool(dead()), patience, self.wait) or dead():
+        if not wait_for(lambda: is_ready() or bool(dead()), 60, self.sleep) or dead():
             late = (dead() or needed)[0]
             raise StartError(f"{late.name} did not start: {late.last_log_line()} (see {late.log})")
 
@@ -154,22 +149,23 @@ class Supervisor:
             for child in (*self.servers, *self.application):
                 if not child.is_alive():
                     self.revive(child)
-            if self.is_reload_asked:
-                self.is_reload_asked = False
+            if self.is_reload_requested:
+                self.is_reload_requested = False
                 self.reload()
-            self.wait(0.1)
+            self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
+        """Start a dead child again after a pause, which doubles each time."""
         now = time.monotonic()
-        if child.name not in self.due:
+        if child.name not in self.restart_at:
             child.kill()
-            has_lived_well = now - child.started_at > _LIVED_WELL
-            pause = _SHORTEST_PAUSE if has_lived_well else self.pause.get(child.name, _SHORTEST_PAUSE)
+            was_stable = now - child.started_at > _STABLE_SECONDS
+            pause = _SHORTEST_PAUSE if was_stable else self.pause.get(child.name, _SHORTEST_PAUSE)
             self.pause[child.name] = min(pause * 2, _LONGEST_PAUSE)
-            self.due[child.name] = now + pause
-            say(f"{child.name} died ({child.ending()}): starting it again in {pause:.1f} s, see {child.log}")
-        elif now >= self.due[child.name]:
-            del self.due[child.name]
+            self.restart_at[child.name] = now + pause
+            say(f"{child.name} died ({child.exit_status()}): restarting it in {pause:.1f} s, see {child.log}")
+        elif now >= self.restart_at[child.name]:
+            del self.restart_at[child.name]
             child.start()
 
     def reload(self) -> None:
@@ -179,41 +175,34 @@ class Supervisor:
             say(f"Not reloaded: {error}")
             return
         web, *others = self.application
-        # Granian starts new workers before it ends the old ones: no request is refused meanwhile.
+        # Granian starts new workers before it ends the old ones, so no request is refused.
         web.send(signal.SIGHUP)
         for child in others:
             child.send(child.stop_signal)
-        until(lambda: not any(child.is_alive() for child in others), _STOP_APPLICATION, self.wait)
+        wait_for(lambda: not any(child.is_alive() for child in others), 12.0, self.sleep)
         for child in others:
             child.kill()
-            self.due.pop(child.name, None)
+            self.restart_at.pop(child.name, None)
             child.start()
         say("Reloaded inbox, worker and beat; the web workers follow one by one, two seconds each")
 
     def shut_down(self) -> None:
-        def must_hurry() -> bool:
-            return self.interrupts > 1
-
-        stop(self.application, _STOP_APPLICATION, must_hurry)
-        stop([child for child in self.servers if child.name != "postgres"], _STOP_VALKEY, must_hurry)
-        stop([child for child in self.servers if child.name == "postgres"], _STOP_POSTGRES, must_hurry)
-        outlast(partial(marked, self.launch.data_dir), patience=0)
-        # Its children overwrite their environment, and end after it when the disk is slow.
-        outlast(partial(postgres_of, self.launch.data_dir / "postgres"), patience=0)
+        """Stop everything in less than 15 seconds, the application first and PostgreSQL last."""
+        data_dir = self.launch.data_dir
+        postgres = [child for child in self.servers if child.name == "postgres"]
+        valkeys = [child for child in self.servers if child not in postgres]
+        for children, seconds in ((self.application, 12.0), (valkeys, 1.0), (postgres, 1.5)):
+            stop(children, seconds, must_hurry=lambda: self.interrupts > 1)
+        end_processes(partial(processes_of, data_dir), seconds=0)
+        # PostgreSQL's children overwrite their environment, and end after it when the disk is slow.
+        end_processes(partial(postgres_processes, data_dir / "postgres"), seconds=0)
         for name in ("services.env", "running.env", "supervisor.pid"):
-            (self.launch.data_dir / name).unlink(missing_ok=True)
-        shutil.rmtree(socket_path(self.launch.data_dir), ignore_errors=True)
+            (data_dir / name).unlink(missing_ok=True)
+        shutil.rmtree(socket_path(data_dir), ignore_errors=True)
 
 
-def _message(child: Child) -> str:
-    # A traceback ends with the dotted class of the error; the message says enough without it.
-    words = child.last_log_line()
-    name, colon, message = words.partition(": ")
-    return message if colon and "." in name and " " not in name else f"{child.name} failed: {words}"
-
-
-def claim(data_dir: Path) -> IO[str] | None:
-    """Take the lock that one supervisor holds on its DATA_DIR for as long as it lives; None when it is taken."""
+def lock_data_dir(data_dir: Path) -> IO[str] | None:
+    """Return the open file whose lock one supervisor holds as long as it lives; None while another one does."""
     lock = (data_dir / "supervisor.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -238,7 +227,7 @@ def refuse_taken_port(launch: Launch) -> None:
 
 
 def lay_out(launch: Launch) -> None:
-    """Make the folders of DATA_DIR, set aside long logs and drop the metrics of processes that are gone."""
+    """Create the folders of DATA_DIR, set long logs aside, and drop the metrics of processes that are gone."""
     prometheus = launch.data_dir / "prometheus"
     shutil.rmtree(prometheus, ignore_errors=True)
     for folder in (prometheus, launch.data_dir / "logs"):
@@ -250,16 +239,16 @@ def lay_out(launch: Launch) -> None:
 
 
 def main() -> int:
-    # With make killed there would be nobody left to pass on a Ctrl-C.
+    # If make is killed, nobody is left to pass on a Ctrl-C.
     if "MAKELEVEL" in os.environ:
         die_with_parent(signal.SIGTERM)
     try:
         launch = Launch.from_environment()
         if not launch.data_dir.exists():
-            # No earlier run of it, which start() waits for, can hold the port.
+            # No earlier run with it, which start() waits for, can hold the port.
             refuse_taken_port(launch)
         launch.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
-        lock = claim(launch.data_dir)
+        lock = lock_data_dir(launch.data_dir)
     except StartError as error:
         say(str(error))
         return 1

@@ -1,4 +1,4 @@
-"""What `make run` says, and whether anybody is still there to read it."""
+"""The output of `make run`, and whether its terminal still exists."""
 
 import os
 import re
@@ -28,7 +28,7 @@ _DEVELOPMENT = """
   API token (30 days)
   {token}
 
-Try it: MAX tells us a name, and a new employee gets it.
+Try it: MAX sends a profile, and a new employee gets its name.
 
 curl -sS {url}/webhook/max{secret} -H 'Content-Type: application/json' -d '{update}'
 sleep 1
@@ -39,7 +39,7 @@ _EMPLOYEE = '{"phone":"+1234567890","max_id":"test_user","university_id":1}'
 
 
 def say(line: str) -> None:
-    # A closed terminal or the end of `make run | head` is no reason to stop half way.
+    # A closed terminal or the end of `make run | head` is no reason to stop half-way.
     with suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
@@ -48,45 +48,40 @@ def say(line: str) -> None:
 def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
     say(_READY.format(url=launch.url, login=_login(launch, prepared), data_dir=launch.data_dir))
     if token := prepared.get("token"):
-        secret = _secret(launch)
-        say(_DEVELOPMENT.format(url=launch.url, token=token, secret=secret, update=_UPDATE, employee=_EMPLOYEE))
-
-
-def _secret(launch: Launch) -> str:
-    """Return the option by which curl gives the secret, where one is set: without it the line would get a 401."""
-    given = launch.environment.get("WEBHOOK_SECRET", "").split(",")
-    first = next((secret.strip() for secret in given if secret.strip()), "")
-    return f" -H {shlex.quote(f'X-Max-Bot-Api-Secret: {first}')}" if first else ""
+        secrets = launch.environment.get("WEBHOOK_SECRET", "").split(",")
+        secret = next((secret.strip() for secret in secrets if secret.strip()), "")
+        option = f" -H {shlex.quote(f'X-Max-Bot-Api-Secret: {secret}')}" if secret else ""
+        say(_DEVELOPMENT.format(url=launch.url, token=token, secret=option, update=_UPDATE, employee=_EMPLOYEE))
 
 
 def _login(launch: Launch, prepared: dict[str, Any]) -> str:
     if "is_new" not in prepared:
-        return "manage.py createsuperuser, or set DJANGO_SUPERUSER_PASSWORD"
+        return "create one by manage.py createsuperuser, or set DJANGO_SUPERUSER_PASSWORD"
     if "DJANGO_SUPERUSER_PASSWORD" in launch.environment:
-        password = "the password in DJANGO_SUPERUSER_PASSWORD" if prepared["is_new"] else "the password it had"
+        password = "the password in DJANGO_SUPERUSER_PASSWORD" if prepared["is_new"] else "its earlier password"
     else:
         password = "admin" if prepared["is_new"] else "admin (unless changed since)"
     return f"{prepared['username']} / {password}"
 
 
 class Terminal:
-    """Distinguishes a closed terminal from the SIGHUP of `make deploy`; under nohup there is no terminal to close."""
+    """Distinguish a closed terminal from the SIGHUP of `make deploy`; under nohup there is no terminal to close."""
 
     def __init__(self) -> None:
         self.has_one = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _foreground_group() is not None
         self.is_in_foreground = self.has_one and _foreground_group() == os.getpgrp()
-        self.has_make = "MAKELEVEL" in os.environ and _make_awaits_interrupt()
+        self.has_make = "MAKELEVEL" in os.environ and _parent_handles_interrupt()
 
     def is_gone(self) -> bool:
         return self.has_one and _foreground_group() is None
 
     def is_stop_wanted(self) -> bool:
-        """Return whether make or the terminal got a signal to stop that it does not pass on."""
-        return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _make_awaits_interrupt())
+        """Return whether make or the terminal received a stop signal that it does not pass on."""
+        return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _parent_handles_interrupt())
 
 
-def _make_awaits_interrupt() -> bool:
-    """Return whether our parent has a handler for SIGINT: make drops it at the first, and then waits for us to end."""
+def _parent_handles_interrupt() -> bool:
+    """Return whether the parent handles SIGINT: after the first one make only waits for us to end."""
     try:
         status = Path(f"/proc/{os.getppid()}/status").read_text()
     except OSError:
@@ -98,12 +93,7 @@ def _make_awaits_interrupt() -> bool:
 def _foreground_group() -> int | None:
     """Return the process group that the terminal's keys reach, or None without a terminal."""
     try:
-        terminal = os.open("/dev/tty", os.O_RDONLY | os.O_NOCTTY)
+        with Path("/dev/tty").open("rb", buffering=0) as terminal:
+            return os.tcgetpgrp(terminal.fileno())
     except OSError:
         return None
-    try:
-        return os.tcgetpgrp(terminal)
-    except OSError:
-        return None
-    finally:
-        os.close(terminal)

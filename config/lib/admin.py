@@ -5,7 +5,7 @@ from unfold.admin import ModelAdmin
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Rows that the system writes: the admin shows them, and neither adds, changes nor deletes any."""
+    """Show rows that only the system writes."""
 
     show_full_result_count = False
 

@@ -1,4 +1,4 @@
-"""Django's log of the admin, told in the language of whoever reads it and without ids of people."""
+"""Django's admin log, with messages in the reader's language and without ids of people."""
 
 from __future__ import annotations
 
@@ -15,76 +15,74 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
-from config.lib.messages import Message, readable, to_columns
+from config.lib.messages import Message, parse_message, to_columns
 
+# Stored beside Django's own keys since the first release.
 _MESSAGE_KEY = "said"
 _LENGTH = 200
-_ACTION_WITH_REASON = "%(deed)s: %(reason)s"
 
 
 def action_message(title: Promise, reason: str = "") -> Message:
-    """Return the sentence of something done for a reason, which stays in its operator's words."""
+    """Return the message of an action with its reason, which is not translated."""
     with translation.override(None):
-        name = Message(str(title))
-    return Message(_ACTION_WITH_REASON, {"deed": name, "reason": reason}) if reason else name
+        action = Message(str(title))
+    return Message("%(action)s: %(reason)s", {"action": action, "reason": reason}) if reason else action
 
 
 def record(request: HttpRequest, message: Message, about: Model | type[Model] | None = None) -> None:
-    """Leave a row about an object, by its number alone, a table or neither; the release before reads the text."""
-    text, kept = to_columns(message, _LENGTH)
+    """Log the message for an object (only its primary key is stored), a model, or neither."""
+    text, stored = to_columns(message, _LENGTH)
     LogEntry.objects.create(
         user_id=int(request.user.pk or 0),
         content_type=ContentType.objects.get_for_model(about) if about else None,
         object_id=about.pk if isinstance(about, Model) else None,
         object_repr=text,
         action_flag=CHANGE,
-        change_message=json.dumps([{"changed": {"fields": [text]}, _MESSAGE_KEY: kept}], ensure_ascii=False),
+        change_message=json.dumps([{"changed": {"fields": [text]}, _MESSAGE_KEY: stored}], ensure_ascii=False),
     )
 
 
 def message_of(row: LogEntry) -> Message | None:
-    """Return what was recorded as a sentence; None for rows that are Django's own, or of a release before."""
+    """Return the message that ``record`` logged; None for the rows that Django wrote."""
     if f'"{_MESSAGE_KEY}"' not in row.change_message:
         return None
     try:
-        return readable(json.loads(row.change_message)[0][_MESSAGE_KEY])
+        return parse_message(json.loads(row.change_message)[0][_MESSAGE_KEY])
     except (ValueError, LookupError, TypeError):
-        # Somebody's own words, which happen to hold ours.
         return None
 
 
 def display_change(row: LogEntry) -> str:
-    """Return what a row tells, in the reader's language: Django keeps the English labels of the fields of a form."""
+    """Return the change in the active language; Django translates its own messages, but not the names of fields."""
     if message := message_of(row):
         return str(message)
     try:
         changes = json.loads(row.change_message)
         for change in changes:
-            (said_of,) = change.values()
-            if "fields" in said_of:
-                said_of["fields"] = [_label(field, row) for field in said_of["fields"]]
+            (details,) = change.values()
+            if "fields" in details:
+                details["fields"] = [_field_label(field, row) for field in details["fields"]]
     except (ValueError, TypeError, AttributeError):
-        # A plain text, of a release before or of somebody's own.
         return row.get_change_message()
     return LogEntry(change_message=json.dumps(changes)).get_change_message()
 
 
-def _label(field: str, row: LogEntry) -> str:
-    about: Any = row.content_type
-    model = about and about.model_class()
+def _field_label(field: str, row: LogEntry) -> str:
+    content_type: Any = row.content_type
+    model = content_type and content_type.model_class()
     options = model._meta if model else None  # noqa: SLF001 (documented)
     fields = [*options.fields, *options.many_to_many] if options else []
     with translation.override(None):
-        names = {capfirst(str(one.verbose_name)): one.verbose_name for one in fields}
-    if field in names:
-        return str(names[field])
-    translated, lower = translation.gettext(field), field[:1].lower() + field[1:]
-    found = translation.gettext(lower)
-    return found if translated == field and found != lower else translated
+        labels = {capfirst(str(field.verbose_name)): field.verbose_name for field in fields}
+    if field in labels:
+        return str(labels[field])
+    # The label of a form's own field: Django capitalises it, the catalogue may have it in lower case.
+    lower = field[:1].lower() + field[1:]
+    return next((text for key in (field, lower) if (text := translation.gettext(key)) != key), field)
 
 
 class AuditedAdmin(ModelAdmin):
-    """Shows in an object's history what was recorded of it, in the reader's language."""
+    """Show the history of an object in the reader's language."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -98,20 +96,17 @@ class AuditedAdmin(ModelAdmin):
         return response
 
 
-class LoggedByCode(AuditedAdmin):
-    """Has Django's log keep a row's code, and no words in the language of whoever changed it."""
+class UntranslatedLogAdmin(AuditedAdmin):
+    """Log objects and fields by their codes, not in the language of the user who changed them."""
 
-    def log_addition(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
+    def log_addition(self, *args: Any) -> Any:
         with translation.override(None):
-            row: LogEntry = super().log_addition(request, obj, message)
-        return row
+            return super().log_addition(*args)
 
-    def log_change(self, request: HttpRequest, obj: Model, message: Any) -> LogEntry:
+    def log_change(self, *args: Any) -> Any:
         with translation.override(None):
-            row: LogEntry = super().log_change(request, obj, message)
-        return row
+            return super().log_change(*args)
 
-    def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
+    def log_deletions(self, *args: Any) -> Any:
         with translation.override(None):
-            rows: list[LogEntry] = super().log_deletions(request, queryset)
-        return rows
+            return super().log_deletions(*args)

@@ -1,8 +1,9 @@
-"""What people see in the admin where something is refused or breaks; programs read config.lib.errors' JSON."""
+"""Error pages of the admin; other clients get the JSON of ``config.lib.errors``."""
 
 from __future__ import annotations
 
 import math
+from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
@@ -18,9 +19,8 @@ from config.lib import errors
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# Nobody sends more than an administrator who imports a file.
+# The largest bodies are files that administrators import.
 LARGEST_BODY = 16 * 1024 * 1024
-_MB = 1024 * 1024
 
 
 def is_for_people(path: str) -> bool:
@@ -28,34 +28,24 @@ def is_for_people(path: str) -> bool:
 
 
 def page(name: str, **context: Any) -> str:
-    """Return a page that needs neither the database nor the request, which may be what broke."""
-    return render_to_string(name, {"largest_mb": LARGEST_BODY // _MB, **context})
+    """Return a page that needs neither the database nor the request, since either may have failed."""
+    return render_to_string(name, {"largest_mb": LARGEST_BODY // 1024**2, **context})
 
 
-def _refusal(request: HttpRequest, status: int, name: str = "") -> HttpResponse:
+def _refuse(status: int, request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
     if not is_for_people(request.path_info):
         return errors.refusal(status)
-    return HttpResponse(page(f"{name or status}.html"), status=status)
+    return HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
+
+
+# Django gives a reason only for a CSRF failure.
+forbidden = partial(_refuse, 403)
+not_found = partial(_refuse, 404)
+server_error = partial(_refuse, 500)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
-    return _refusal(request, 413 if isinstance(exception, RequestDataTooBig) else 400)
-
-
-def forbidden(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _refusal(request, 403)
-
-
-def without_csrf(request: HttpRequest, reason: str = "") -> HttpResponse:
-    return _refusal(request, 403, "403_csrf")
-
-
-def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    return _refusal(request, 404)
-
-
-def server_error(request: HttpRequest) -> HttpResponse:
-    return _refusal(request, 500)
+    return _refuse(413 if isinstance(exception, RequestDataTooBig) else 400, request)
 
 
 def too_many_log_ins(seconds: float) -> HttpResponse:
@@ -65,13 +55,13 @@ def too_many_log_ins(seconds: float) -> HttpResponse:
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
-    """Answer for axes; config.login has answered programs already."""
+    """Return axes' response to a locked out user; the API has its own from ``config.login``."""
     if response is not None and not is_for_people(request.path_info):
         return response
     return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())
 
 
 def too_large(environ: WSGIEnvironment) -> bytes:
-    """Return the page to a body that no middleware has seen, in the language that its sender reads."""
+    """Return the page for a body that no middleware has seen, in the language of the request."""
     with translation.override(translation.get_language_from_request(WSGIRequest(environ))):
         return page("413.html").encode()

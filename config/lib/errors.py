@@ -1,4 +1,4 @@
-"""One shape for every error of the API: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
+"""Errors of the API, all in one shape: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -33,40 +33,37 @@ _CODES = {
     503: "UNAVAILABLE",
 }
 
-
 _MESSAGES = {
-    400: gettext_lazy("the request makes no sense"),
-    403: gettext_lazy("this is not permitted"),
-    404: gettext_lazy("there is nothing at this path"),
-    413: gettext_lazy("the body is too large"),
-    500: gettext_lazy("something broke here; it is in the log"),
+    400: gettext_lazy("Bad request."),
+    403: gettext_lazy("You do not have permission to do this."),
+    404: gettext_lazy("Not found."),
+    413: gettext_lazy("The request body is too large."),
+    500: gettext_lazy("Internal server error."),
 }
 
 
-class AlreadyExists(exceptions.APIException):
+class _Conflict(exceptions.APIException):
     status_code = status.HTTP_409_CONFLICT
+
+
+class AlreadyExists(_Conflict):
     default_code = "ALREADY_EXISTS"
 
-    def __init__(self, details: dict[str, list[str]]) -> None:
-        super().__init__(details)
 
-
-class JobRunning(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
+class JobRunning(_Conflict):
     default_code = "JOB_RUNNING"
-    default_detail = gettext_lazy("another job is running")
+    default_detail = gettext_lazy("Another job is already running.")
 
 
-class IdempotencyInFlight(exceptions.APIException):
-    status_code = status.HTTP_409_CONFLICT
+class IdempotencyInFlight(_Conflict):
     default_code = "IDEMPOTENCY_IN_FLIGHT"
-    default_detail = gettext_lazy("the first request with this Idempotency-Key is not answered yet")
+    default_detail = gettext_lazy("The first request with this Idempotency-Key is still being processed.")
 
 
 class IdempotencyMismatch(exceptions.APIException):
     status_code = status.HTTP_422_UNPROCESSABLE_ENTITY
     default_code = "IDEMPOTENCY_MISMATCH"
-    default_detail = gettext_lazy("this Idempotency-Key came with another body before")
+    default_detail = gettext_lazy("This Idempotency-Key was already used with a different request body.")
 
 
 def body(status_code: int, message: str | Promise, details: Any = None, code: str | None = None) -> dict[str, Any]:
@@ -74,19 +71,19 @@ def body(status_code: int, message: str | Promise, details: Any = None, code: st
 
 
 def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
-    """Return the answer outside REST framework, with the usual message of the status where none is given."""
+    """Return an error response for views outside REST framework, by default with the usual message of the status."""
     return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Reshape what REST framework makes of an error; a database that does not answer is 503, not 500."""
+    """Return REST framework's response in our shape; 503 while the database cannot serve this release."""
     if isinstance(error, RecursionError):
-        return Response(body(400, _("the body is nested too deeply")), 400)
+        return Response(body(400, _("The JSON body is nested too deeply.")), 400)
     if isinstance(error, RequestDataTooBig):
         return Response(body(413, _MESSAGES[413]), 413)
-    if why := _unavailable(error):
+    if reason := _database_failure(error):
         set_rollback()
-        return Response(body(503, why), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
+        return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     if isinstance(error, Http404):
         # Django's text is English and names the model.
         error = exceptions.NotFound(_MESSAGES[404])
@@ -94,24 +91,24 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     if response is not None:
         message, details = _message_and_details(response.data)
         if isinstance(error, InvalidToken):
-            message = _("the token is wrong or has expired: log in again")
-        # Ours are in capitals; REST framework's, which are not, say less than the status.
+            message = _("The token is invalid or has expired. Log in again.")
+        # Our codes are in capitals; REST framework's are less precise than the status.
         code = str(getattr(error, "default_code", ""))
         response.data = body(response.status_code, message, details, code if code.isupper() else None)
     return response
 
 
-def _unavailable(error: Exception) -> str | None:
-    """Return why the database cannot serve this release now; None when the error says something else."""
+def _database_failure(error: Exception) -> str | None:
+    """Return why the database cannot serve this release now, or None."""
     if isinstance(error, OperationalError):
-        return _("the database does not answer")
+        return _("The database is unavailable. Try again later.")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
-        return _("the database's schema is not that of this release")
+        return _("The database schema does not match this release.")
     return None
 
 
 def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
-    """Split REST framework's answer into one sentence and the errors by field."""
+    """Return the first message of REST framework's error data, and the errors by field."""
     if isinstance(data, list):
         return str(data[0]), {"non_field_errors": data}
     if set(data) <= {"detail", "code", "messages"}:
@@ -127,14 +124,14 @@ def not_found(request: HttpRequest) -> HttpResponse:
 
 
 def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Answer other methods than GET and HEAD with 405 in the shape of every error."""
+    """Answer methods other than GET and HEAD with 405."""
 
     @csrf_exempt
     @wraps(view)
     def guarded(request: HttpRequest) -> HttpResponse:
         if request.method in ("GET", "HEAD"):
             return view(request)
-        response = refusal(405, _("only GET is allowed"))
+        response = refusal(405, _("Only GET is allowed."))
         response["Allow"] = "GET, HEAD"
         return response
 

@@ -1,4 +1,4 @@
-"""What code tells people: its text and the words in it are kept apart, and read in the language of whoever reads."""
+"""Messages that are stored as a msgid with parameters, and translated when somebody reads them."""
 
 from __future__ import annotations
 
@@ -15,86 +15,96 @@ StoredMessage: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A text of the catalogue (``make messages`` finds it by this name); ``str()`` is in the language that is active.
+    """A msgid of the catalogue and its parameters; ``str()`` translates it into the active language.
 
-    A word is a string, a number, another sentence, or a list of sentences, which are read one after the other. A number
-    with a fraction is kept with a point, as text, and gets the reader's decimal mark here.
+    A parameter is a string, a number, another message, or a list of messages, which are joined. ``str()`` localizes a
+    string that is a number or a percentage: “1 538”, “98.5”, “98.5 %”.
     """
 
     msgid: str
-    words: Mapping[str, Any] = field(default_factory=dict)
+    params: Mapping[str, Any] = field(default_factory=dict)
 
     def __str__(self) -> str:
-        return translation.gettext(self.msgid) % {name: _read(word) for name, word in self.words.items()}
+        return translation.gettext(self.msgid) % {name: _shown(param) for name, param in self.params.items()}
 
     def as_json(self) -> StoredMessage:
-        return {"msgid": self.msgid, "words": {name: _kept(word) for name, word in self.words.items()}}
+        return {"msgid": self.msgid, "words": {name: _to_json(param) for name, param in self.params.items()}}
 
     @classmethod
-    def from_json(cls, kept: StoredMessage) -> Message:
-        return cls(kept["msgid"], {name: _found(word) for name, word in kept["words"].items()})
+    def from_json(cls, stored: StoredMessage) -> Message:
+        return cls(stored["msgid"], {name: _from_json(param) for name, param in stored["words"].items()})
 
 
-# An operator's own words are a string, in whatever language.
+# What an operator wrote is a plain string, which nobody translates.
 Text: TypeAlias = Message | str
 
-# What reading one raises that another release kept: a word that its text asks for is missing, or of another kind.
+# Raised by a message that another release stored with other parameters than its msgid has here.
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
-_LIST = "%(sentences)s"
-# As code writes a number or a percentage into a word: “98.5”, “98.5 %”.
-_FRACTION = re.compile(r"([+-]?\d+)\.(\d+)(\s?%)?")
+_JOINED = "%(sentences)s"
+# A number or a percentage as thousands() and percent_of() write it.
+_NUMBER = re.compile(r"[+-]?[\d\u202f]+(\.\d+)?(\s?%)?")
 
 
-def listed(sentences: Iterable[Message]) -> Message:
-    """Return a sentence that is nothing but others; each is read once."""
-    return Message(_LIST, {"sentences": list(sentences)})
+def join_messages(messages: Iterable[Message]) -> Message:
+    """Return a message that shows each of the messages once, separated by semicolons."""
+    return Message(_JOINED, {"sentences": list(messages)})
 
 
 def to_columns(text: Text, limit: int) -> tuple[str, StoredMessage | None]:
-    """Return what the column of text keeps, for searches and for the release before, and the column beside it."""
+    """Return the values of a text column, for searches and the previous release, and of the JSON column beside it."""
     with translation.override(settings.LANGUAGE_CODE):
         shown = str(text).strip()[:limit]
     return shown, {**text.as_json(), "text": shown} if isinstance(text, Message) else None
 
 
-def from_columns(text: str, kept: StoredMessage | None) -> Text:
-    """Return what is kept; the text where there is no sentence, that of an earlier text, or one that cannot be read.
+def from_columns(text: str, stored: StoredMessage | None) -> Text:
+    """Return the stored message; the text where there is no readable message, or one that belongs to another text.
 
-    The release before writes texts, and leaves the column beside them as it was.
+    The previous release writes the text column alone.
     """
-    is_of_text = isinstance(kept, dict) and kept.get("text") == text
-    return (readable(kept) or text) if is_of_text else text
+    is_of_text = isinstance(stored, dict) and stored.get("text") == text
+    return (parse_message(stored) or text) if is_of_text else text
 
 
-def readable(kept: Any) -> Message | None:
-    """Return a sentence that ``str()`` can read in the language that is active; None for one that another code kept."""
+def parse_message(stored: Any) -> Message | None:
+    """Return the message of a JSON value; None for a value that cannot be shown in the active language."""
     try:
-        sentence = Message.from_json(kept)
-        str(sentence)
+        message = Message.from_json(stored)
+        str(message)
     except UNREADABLE:
         return None
-    return sentence
+    return message
 
 
-def number(text: str) -> str:
-    """Return a number, or a percentage, with the reader's decimal mark; any other text as it is."""
+def localize(text: str) -> str:
+    """Return a number or a percentage as the active language writes it, other text unchanged."""
+    if not _NUMBER.fullmatch(text):
+        return text
     mark = formats.get_format("DECIMAL_SEPARATOR")
-    return _FRACTION.sub(rf"\g<1>{mark}\g<2>\g<3>", text) if _FRACTION.fullmatch(text) else text
+    return text.replace("\u202f", ",").replace(" %", "%") if mark == "." else text.replace(".", mark)
 
 
-def _read(word: Any) -> Any:
-    if isinstance(word, list):
-        return "; ".join(dict.fromkeys(map(str, word)))
-    return number(word) if isinstance(word, str) else word
+def thousands(number: float) -> str:
+    return f"{number:,.0f}".replace(",", "\u202f")
 
 
-def _kept(word: Any) -> Any:
-    if isinstance(word, list):
-        return [one.as_json() for one in word]
-    return word.as_json() if isinstance(word, Message) else word
+def percent_of(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
-def _found(word: Any) -> Any:
-    if isinstance(word, list):
-        return [Message.from_json(one) for one in word]
-    return Message.from_json(word) if isinstance(word, dict) else word
+def _shown(param: Any) -> Any:
+    if isinstance(param, list):
+        return "; ".join(dict.fromkeys(map(str, param)))
+    return localize(param) if isinstance(param, str) else param
+
+
+def _to_json(param: Any) -> Any:
+    if isinstance(param, list):
+        return [message.as_json() for message in param]
+    return param.as_json() if isinstance(param, Message) else param
+
+
+def _from_json(param: Any) -> Any:
+    if isinstance(param, list):
+        return [Message.from_json(stored) for stored in param]
+    return Message.from_json(param) if isinstance(param, dict) else param

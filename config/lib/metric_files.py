@@ -1,4 +1,4 @@
-"""Metrics of many processes: each counts into files of its own in one folder, named by host and process."""
+"""Metrics of several processes: each counts into its own files in one folder, named by host and process."""
 
 import os
 import socket
@@ -6,17 +6,17 @@ import socket
 from prometheus_client import disable_created_metrics, values
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# The library splits names of files at the underscore.
+# The library splits file names at the underscore.
 HOST = socket.gethostname().replace("_", "-").replace("/", "-")
 _process = f"{HOST}-{os.getpid()}"
 
 
 def share() -> None:
-    """Count under a name that no process of another container has; call it before any metric is made."""
-    # The moment of its creation beside each counter: twice the series, and no use to a rate.
+    """Count under a name that is unique among all containers; call it before any metric is created."""
+    # A second series for each counter, which no rate needs.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if FOLDER in os.environ:
-        # Asked for at each count, so made at each fork alone.
+        # The library asks at each count, so the name is built only at each fork.
         os.register_at_fork(after_in_child=_name_process)
         values.ValueClass = values.MultiProcessValue(lambda: _process)  # type: ignore[no-untyped-call]
 

@@ -1,4 +1,4 @@
-"""Migration operations for a table that is in use: nobody waits long, and what was interrupted is repaired."""
+"""Migration operations for tables in use: nobody waits long, and an interrupted operation is repaired."""
 
 from __future__ import annotations
 
@@ -11,21 +11,17 @@ from django.db import OperationalError, connections
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
 
-# While a lock is waited for, everybody else queues behind: give up early, let them pass, come back.
+# All other users of the table queue behind a lock that is waited for: give up early, let them pass, try again.
 LOCK_TIMEOUT_MS = 100
 _TRIES = 60
-_REST_SECONDS = 0.5
-
-
-def _nothing() -> None:
-    pass
+_PAUSE_SECONDS = 0.5
 
 
 class RetryOnLock(Operation):
-    """Run operations that need a table's lock in one transaction, again and again until the lock is to be had.
+    """Run operations that need a table's lock in one transaction, and retry it for half a minute.
 
-    For migrations with ``atomic = False``. After half a minute the OperationalError is the operator's: something holds
-    the table for good.
+    For migrations with ``atomic = False``. After that the OperationalError is raised: something holds the table for
+    good, and the operator has to find it.
     """
 
     def __init__(self, *operations: Operation) -> None:
@@ -36,61 +32,64 @@ class RetryOnLock(Operation):
             operation.state_forwards(app_label, state)
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        steps, state = [], from_state
-        for operation in self.operations:
-            before, state = state, state.clone()
-            operation.state_forwards(app_label, state)
-            steps.append((operation.database_forwards, before, state))
-        _insist(schema_editor, app_label, steps)
+        states = self._states(app_label, from_state)
+        steps = [
+            (operation.database_forwards, states[number], states[number + 1])
+            for number, operation in enumerate(self.operations)
+        ]
+        _run_with_retries(app_label, schema_editor, steps)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        states = [to_state]
+        states = self._states(app_label, to_state)
+        steps = [
+            (operation.database_backwards, states[number + 1], states[number])
+            for number, operation in enumerate(self.operations)
+        ]
+        _run_with_retries(app_label, schema_editor, steps[::-1])
+
+    def _states(self, app_label: str, state: Any) -> list[Any]:
+        """Return the state before the first operation and after each of them."""
+        states = [state]
         for operation in self.operations:
             states.append(states[-1].clone())
             operation.state_forwards(app_label, states[-1])
-        steps = [
-            (operation.database_backwards, states[number + 1], states[number])
-            for number, operation in reversed(list(enumerate(self.operations)))
-        ]
-        _insist(schema_editor, app_label, steps)
+        for each in states:
+            # Rendered on first use, which would take as long as a lock may be held.
+            each.apps  # noqa: B018 (a cached property)
+        return states
 
     def describe(self) -> str:
-        return "Without holding up others: " + "; ".join(operation.describe() for operation in self.operations)
+        return "Retry on lock: " + "; ".join(operation.describe() for operation in self.operations)
 
 
-def _insist(schema_editor: Any, app_label: str, steps: list[Any]) -> None:
+def _run_with_retries(app_label: str, schema_editor: Any, steps: list[Any]) -> None:
+    def run(editor: Any) -> None:
+        for step, *states in steps:
+            step(app_label, editor, *states)
+
     if schema_editor.collect_sql:
-        _run(schema_editor, app_label, steps)
+        run(schema_editor)
         return
-    for _, *states in steps:
-        for state in states:
-            # Made on first use, which takes as long as a lock may be held.
-            state.apps  # noqa: B018 (a property that works)
     for attempt in range(1, _TRIES + 1):
         try:
-            # An editor of its own: deferred statements, such as foreign keys, belong to the same try.
+            # A separate editor: deferred statements, such as foreign keys, belong to the same attempt.
             with connections[schema_editor.connection.alias].schema_editor(atomic=True) as editor:
                 editor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
-                _run(editor, app_label, steps)
+                run(editor)
             return
         except OperationalError as error:
             if attempt == _TRIES or not isinstance(error.__cause__, LockNotAvailable):
                 raise
-            time.sleep(_REST_SECONDS)
-
-
-def _run(editor: Any, app_label: str, steps: list[Any]) -> None:
-    for step, from_state, to_state in steps:
-        step(app_label, editor, from_state, to_state)
+            time.sleep(_PAUSE_SECONDS)
 
 
 class Call(Operation):
-    """Call a function on the way there or back. RunPython would make models first, too slowly to do it under a lock."""
+    """Call a function on migrating or on reversing; RunPython would render models first, too slow under a lock."""
 
     reduces_to_sql = False
 
     def __init__(
-        self, *, forwards: Callable[[], object] = _nothing, backwards: Callable[[], object] = _nothing
+        self, *, forwards: Callable[[], object] | None = None, backwards: Callable[[], object] | None = None
     ) -> None:
         self.forwards, self.backwards = forwards, backwards
 
@@ -98,32 +97,32 @@ class Call(Operation):
         """Change no model."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if not schema_editor.collect_sql:
+        if self.forwards and not schema_editor.collect_sql:
             self.forwards()
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        if not schema_editor.collect_sql:
+        if self.backwards and not schema_editor.collect_sql:
             self.backwards()
 
     def describe(self) -> str:
-        names = [way.__name__ for way in (self.forwards, self.backwards) if way is not _nothing]
-        return f"Call {' or, on the way back, '.join(names)}"
+        names = [function.__name__ for function in (self.forwards, self.backwards) if function]
+        return f"Call {' or, on reversing, '.join(names)}"
 
 
 class BuildIndex(AddIndexConcurrently):
-    """Build an index while others write; an invalid one that an interrupted build left under its name goes first."""
+    """Build an index while others write; first drop the invalid one that an interrupted build may have left."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         _drop_index(schema_editor, self.index.name)
         super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        # Without the model's help: a way back that was interrupted has dropped it already.
+        # Not by the model: an interrupted reversal may have dropped it already.
         _drop_index(schema_editor, self.index.name)
 
 
 class DropIndex(RemoveIndexConcurrently):
-    """Drop an index while others write; on the way back it is built as BuildIndex does."""
+    """Drop an index while others write; reversing builds it as BuildIndex does."""
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         _drop_index(schema_editor, self.name)

@@ -1,4 +1,4 @@
-"""Pages of lists: those of the API, and those of tables too large to be counted for each page."""
+"""Pagination of the API, and of admin lists over tables that are too large to count on each page."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 from rest_framework.pagination import LimitOffsetPagination
 
-# Where counts end and estimates begin, and the pages of the admin: in the API too (docs/reference/http-api.md).
+# Up to here rows are counted and pages exist; above it counts are estimates (docs/reference/http-api.md).
 EXACT = 10_000
 
 
@@ -21,14 +21,14 @@ class Pages(LimitOffsetPagination):
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Counts exactly to 10 000 and takes the planner's word above; no page lies deeper, as it would cost its depth."""
+    """Count up to 10,000 rows and estimate above; there are no deeper pages, because their cost grows with depth."""
 
     @cached_property
     def count(self) -> int:
         listed: Any = self.object_list
         rows = listed.order_by().select_related(None)
         counted = rows[: EXACT + 1].count()
-        return counted if counted <= EXACT else max(expected(rows), EXACT + 1)
+        return counted if counted <= EXACT else max(estimate(rows), EXACT + 1)
 
     @property
     def is_estimate(self) -> bool:
@@ -36,7 +36,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
     @property
     def reach(self) -> int:
-        """Return how many rows the pages of a longer list hold."""
+        """Return how many rows of a longer list have pages."""
         return EXACT
 
     @cached_property
@@ -49,7 +49,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
         return Page(self.object_list[bottom : bottom + self.per_page], number, self)
 
 
-def expected(rows: Any) -> int:
-    """Return the planner's number of rows; of a condition that nothing can fulfil Django asks nobody."""
+def estimate(rows: Any) -> int:
+    """Return the planner's estimate of the number of rows; 0 where Django knows that no row can match."""
     plan = rows.values("pk").explain(format="json")
     return int(json.loads(plan)[0]["Plan"]["Plan Rows"]) if plan else 0

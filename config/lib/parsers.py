@@ -9,28 +9,29 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class BoundedJSONParser(JSONParser):
-    """JSON as REST framework reads it; a body nested too deeply for Python is the client's error too.
+    """Parse JSON; refuse a body that is nested too deeply for Python, and replace lone surrogates by U+FFFD.
 
-    Half a character, which JSON can spell, becomes U+FFFD: no answer that quotes it could be encoded.
+    JSON can spell half of a surrogate pair, but no response that quotes it could be encoded.
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
-            return _whole(super().parse(stream, media_type, parser_context))
+            return _without_surrogates(super().parse(stream, media_type, parser_context))
         except RecursionError:
-            raise ParseError(_("the body is nested too deeply")) from None
+            raise ParseError(_("The JSON body is nested too deeply.")) from None
         except ParseError as error:
-            # REST framework's text is English, and so is Python's behind it.
-            if at := getattr(error.__context__, "pos", None):
-                raise ParseError(_("the body is not JSON: see its character %(at)d") % {"at": at + 1}) from None
-            raise ParseError(_("the body is not JSON")) from None
+            # The texts of REST framework and Python are English.
+            if position := getattr(error.__context__, "pos", None):
+                message = _("The body is not valid JSON (character %(position)d).") % {"position": position + 1}
+                raise ParseError(message) from None
+            raise ParseError(_("The body is not valid JSON.")) from None
 
 
-def _whole(value: Any) -> Any:
+def _without_surrogates(value: Any) -> Any:
     if isinstance(value, str):
         return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
     if isinstance(value, list):
-        return [_whole(item) for item in value]
+        return [_without_surrogates(item) for item in value]
     if isinstance(value, dict):
-        return {_whole(key): _whole(item) for key, item in value.items()}
+        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
     return value

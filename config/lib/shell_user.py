@@ -1,11 +1,9 @@
-"""Who types a command."""
-
 import getpass
 import os
 
 
 def login() -> str:
-    """Return the login of this shell's user; the number where it has no name, as in many a container."""
+    """Return the login of the user who runs this command, or ``uid N`` where it has no name, as in many containers."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -13,5 +11,5 @@ def login() -> str:
 
 
 def user() -> str:
-    """Return the user of this shell, for an audit whose other rows are of people at the admin and the API."""
+    """Return the login as audit rows show it, beside users of the admin and the API."""
     return f"{login()} (manage.py)"

@@ -1,5 +1,3 @@
-"""Statements over whole batches, on Django's connection and in its transaction."""
-
 from collections.abc import Sequence
 from typing import Any
 
@@ -8,10 +6,10 @@ from django.db import connection
 
 
 def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of one statement, none where it returns none; raise django.db errors.
+    """Return the rows of a statement on Django's connection, in its transaction; raise django.db errors.
 
-    Parameters are bound by the server and in binary (``%b``): Django's own cursor writes arrays out as text, which
-    costs a batch of 500 updates more than all its other work.
+    The server binds the parameters in binary (``%b``): Django's cursor would write arrays as text, which costs more
+    than everything else that a batch of 500 updates does.
     """
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:

@@ -1,4 +1,4 @@
-"""Rate limits counted in the process: a limit that needs Redis would fail with it, or cost every request a trip."""
+"""Rate limits that are counted in each process: with Redis they would fail when it does, and cost a round trip."""
 
 from __future__ import annotations
 
@@ -21,73 +21,69 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
-_MOST_CALLERS = 10_000
+_MAX_CALLERS = 10_000
 _BURST_SECONDS = 10
 
 
 class TokenBuckets:
-    """One bucket a caller, refilled at ``rate`` a second up to ``burst``; the longest unseen are forgotten."""
+    """A token bucket for each caller; the least recently seen callers are forgotten."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str, rate: float, burst: float) -> float:
-        """Take one token and return 0.0, or return the seconds until there is one."""
+        """Take a token and return 0.0, or return the seconds until there is one; rate is tokens a second."""
         now = time.monotonic()
         with self._lock:
             tokens, seen_at = self._buckets.pop(caller, (burst, now))
             tokens = min(burst, tokens + (now - seen_at) * rate)
             wait = 0.0 if tokens >= 1 else (1 - tokens) / rate
             self._buckets[caller] = (tokens if wait else tokens - 1, now)
-            if len(self._buckets) > _MOST_CALLERS:
+            if len(self._buckets) > _MAX_CALLERS:
                 del self._buckets[next(iter(self._buckets))]
         return wait
 
 
-class UserRate(BaseThrottle):
-    """API_RATE_LIMIT requests a second of one user, ten seconds' worth at once."""
-
-    buckets = TokenBuckets()
-    left = 0.0
-
-    def allow_request(self, request: Request, view: APIView) -> bool:
-        if not settings.API_RATE_LIMIT or not request.user or not request.user.pk:
-            return True
-        rate = settings.API_RATE_LIMIT
-        self.left = self.buckets.take(str(request.user.pk), rate, rate * _BURST_SECONDS)
-        return not self.left
+class _BucketThrottle(BaseThrottle):
+    seconds_left = 0.0
 
     def wait(self) -> float:
-        return math.ceil(self.left)
+        return math.ceil(self.seconds_left)
 
 
-class LogInRate(BaseThrottle):
-    """Thirty log-ins a minute from one address; wrong passwords are counted apart, by axes, in PostgreSQL."""
+class UserRate(_BucketThrottle):
+    """Allow a user API_RATE_LIMIT requests a second, and ten seconds' worth at once."""
 
     buckets = TokenBuckets()
-    left = 0.0
 
     def allow_request(self, request: Request, view: APIView) -> bool:
-        self.left = self.take(self.get_ident(request))
-        return not self.left
+        rate = settings.API_RATE_LIMIT
+        if rate and request.user and request.user.pk:
+            self.seconds_left = self.buckets.take(str(request.user.pk), rate, rate * _BURST_SECONDS)
+        return not self.seconds_left
+
+
+class LogInRate(_BucketThrottle):
+    """Allow an address thirty log-ins a minute; axes counts wrong passwords separately, in PostgreSQL."""
+
+    buckets = TokenBuckets()
+
+    def allow_request(self, request: Request, view: APIView) -> bool:
+        self.seconds_left = self.take(self.get_ident(request))
+        return not self.seconds_left
 
     @classmethod
     def take(cls, address: str) -> float:
         return cls.buckets.take(address, rate=0.5, burst=30)
 
-    def wait(self) -> float:
-        return math.ceil(self.left)
-
 
 def as_log_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Count the posts to a view of Django's with the log-ins of the API."""
+    """Count POST requests to a Django view together with the log-ins of the API."""
 
     @wraps(view)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         wait = LogInRate.take(request.META["REMOTE_ADDR"]) if request.method == "POST" else 0.0
-        if wait:
-            return too_many_log_ins(wait)
-        return view(request, *args, **kwargs)
+        return too_many_log_ins(wait) if wait else view(request, *args, **kwargs)
 
     return limited

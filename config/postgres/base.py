@@ -1,4 +1,4 @@
-"""The PostgreSQL backend of Django and django-prometheus, on whose connections a block can refuse to wait long."""
+"""Django's PostgreSQL backend with django-prometheus's metrics and a deadline for a block of statements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class DeadlineConnection(psycopg.Connection):
-    """A connection that waits for the server up to the deadline of the block that uses it."""
+    """Wait for the server only up to the deadline of the current block."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         deadline = _deadline.get()
@@ -37,10 +37,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 @contextmanager
 def statement_deadline(seconds: float) -> Iterator[None]:
-    """Bound all waiting for PostgreSQL in this block: what takes longer raises OperationalError.
+    """Limit the waits for PostgreSQL in this block; what takes longer raises OperationalError.
 
-    Only making a new connection may take longer, up to its own two seconds. A statement that was given up leaves its
-    connection in an unknown state: it is closed, without asking the server.
+    A new connection may take up to two seconds more. A statement that missed the deadline leaves its connection in an
+    unknown state, so it is closed without asking the server.
     """
     token = _deadline.set(time.monotonic() + seconds)
     try:

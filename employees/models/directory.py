@@ -11,7 +11,7 @@ from django.utils.deconstruct import deconstructible
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import pgettext_lazy
 
-from config.lib.pagination import EXACT, expected
+from config.lib.pagination import EXACT, estimate
 from profiles import names, phones
 from profiles.models import ProfileSource
 
@@ -116,13 +116,13 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
     def count_or_estimate(self, *, is_search: bool) -> int:
         """Count exactly to 10 000; above, tell what the planner expects."""
         rows = self.order_by().select_related(None)
-        planned = expected(rows) if is_search else None
+        planned = estimate(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
         if planned is None or planned < (FAR_ABOVE_BY_ONE_WORD if is_one_word else FAR_ABOVE):
             counted = rows[: EXACT + 1].count()
             if counted <= EXACT:
                 return counted
-        return max(expected(rows) if planned is None else planned, EXACT + 1)
+        return max(estimate(rows) if planned is None else planned, EXACT + 1)
 
     def gathered_first(self) -> EmployeeQuerySet:
         """Order by id where PostgreSQL cannot tell: else it walks the table by id rather than gather a few matches."""

@@ -20,7 +20,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from config.lib.audit_log import AuditedAdmin, LoggedByCode
+from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from employees.admin import admin_scope
 from employees.history.models import EmployeeVersion, UniversityVersion
 from employees.models import BackfillRun, MaxIdJob
@@ -122,7 +122,7 @@ class PeopleAdmin(WithoutJoins, AuditedAdmin, UserAdmin, ModelAdmin):  # type: i
 
 
 @admin.register(Group)
-class PeopleGroupAdmin(WithoutJoins, LoggedByCode, GroupAdmin, ModelAdmin):
+class PeopleGroupAdmin(WithoutJoins, UntranslatedLogAdmin, GroupAdmin, ModelAdmin):
     list_display = ("named",)
     readonly_fields = ("named",)
 

@@ -17,7 +17,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import Message, number
+from config.lib.messages import Message, localize
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
@@ -80,7 +80,7 @@ def _plan(request: HttpRequest, given: dict[str, Any]) -> str:
     changes.apply(change)
     words = {
         "phase": rules.phase_number(change.phase),
-        "percent": number(rules.shown(change.percent)),
+        "percent": localize(rules.shown(change.percent)),
         "at": date_format(timezone.localtime(given["due_at"]), "j E Y, H:i T"),
     }
     return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words

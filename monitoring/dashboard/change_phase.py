@@ -12,7 +12,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import number
+from config.lib.messages import localize
 from employees.admin import admin_scope
 from monitoring.dashboard import presenters
 from monitoring.dashboard.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, screen
@@ -59,8 +59,8 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
             refusal = str(refused)
     rollout = Rollout.current()
     title = _("Phase %(n)d · %(title)s") % {"n": phase, "title": TITLES[phase - 1]}
-    current = number(rules.shown(RolloutSettings.read(rollout).percents[name]))
-    context = {"phase": phase, "current": current, "wanted": wanted, "told": number(wanted), "steps": _steps(phase)}
+    current = localize(rules.shown(RolloutSettings.read(rollout).percents[name]))
+    context = {"phase": phase, "current": current, "wanted": wanted, "told": localize(wanted), "steps": _steps(phase)}
     return page(
         request, "step.html", title, refusal=refusal, rollout=rollout, may=may(request), **_given(request), **context
     )

@@ -13,7 +13,7 @@ from django.db.models import Count, Model
 from django.db.models.functions import TruncDate
 from django.utils import timezone
 
-from config.env import in_words
+from config.env import format_duration
 from employees.models import Employee
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
@@ -103,7 +103,7 @@ def monthly() -> Digest:
         timezone.now(),
         [
             Table("Who named the employees", shares or [("—", "0")]),
-            Table("Cache", [("PROFILE_TTL", in_words(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
+            Table("Cache", [("PROFILE_TTL", format_duration(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
             Table("Size of the tables, bytes", _sizes()),
             _traffic(reports.webhook_stats("month")),
         ],

@@ -60,7 +60,7 @@ def look_up(request: HttpRequest) -> HttpResponse:
             if found
             else {"is_unknown": True, "is_limited": bool(scope)}
         )
-    return page(request, "person.html", _("Look a person up"), **context)
+    return page(request, "person.html", _("Find a person"), **context)
 
 
 def _record(request: HttpRequest, found: PersonMatch | None) -> None:

@@ -13,7 +13,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
-from config.lib.messages import number
+from config.lib.messages import localize
 from monitoring.dashboard.phases import TITLES
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import Action, Change, OnBreach
@@ -89,7 +89,7 @@ def _value(name: str, value: Any) -> str:
     if value is None or name in _OTHERS:
         return str(value or "—")
     # What else has a name is a phase, or a flag of another app.
-    return f"{number(str(value))}\u00a0%"
+    return f"{localize(str(value))}\u00a0%"
 
 
 def change(row: Change) -> str:
@@ -128,7 +128,7 @@ def _scope(row: Change) -> str:
 def _plan(row: Change) -> str:
     told = row.after or row.before
     due_at = timezone.localtime(datetime.fromisoformat(told["due_at"]))
-    words = {"deed": row.get_action_display(), "phase": told["phase"], "percent": number(told["percent"])}
+    words = {"deed": row.get_action_display(), "phase": told["phase"], "percent": localize(told["percent"])}
     words["at"] = date_format(due_at, "j E Y, H:i T")
     return _("%(deed)s: phase %(phase)d to %(percent)s %% on %(at)s") % words
 
@@ -172,7 +172,7 @@ def _plain(name: str, value: Any) -> str:
     if name in ("due_at", "expires_at") and value:
         return date_format(datetime.fromisoformat(value).astimezone(UTC), "SHORT_DATETIME_FORMAT") + " UTC"
     if name == "percent":
-        return f"{number(str(value))}\u00a0%"
+        return f"{localize(str(value))}\u00a0%"
     if isinstance(value, bool):
         return _("yes") if value else _("no")
     return "—" if value is None else str(value)

@@ -14,8 +14,7 @@ from django.conf import settings
 from django.utils import translation
 from django.utils.translation import gettext_noop
 
-from config.lib.formats import percent_of, thousands
-from config.lib.messages import Message
+from config.lib.messages import Message, percent_of, thousands
 from monitoring.indicators import measurements
 from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Sources
 from monitoring.indicators.models import Level

@@ -14,7 +14,7 @@ from django.db import connection
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
-from config.lib.messages import Message, listed
+from config.lib.messages import Message, join_messages
 from employees.assessment import unapplied
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
@@ -290,7 +290,7 @@ def universities_standing_out(sources: Sources) -> Measured:
         for university, seen in sources.by_university.items()
         if university is not None and seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
     ]
-    return Measured(len(bad), message=listed(bad[:UNIVERSITIES_NAMED]) if bad else None)
+    return Measured(len(bad), message=join_messages(bad[:UNIVERSITIES_NAMED]) if bad else None)
 
 
 def reason_against(sources: Sources) -> Measured:
@@ -313,7 +313,7 @@ def subscription_wrong(sources: Sources) -> Measured:
 
 def _subscription(found: Iterable[subscription.Problem]) -> Measured:
     findings = list(found)
-    message = listed(result.sentence for result in findings) if findings else None
+    message = join_messages(result.sentence for result in findings) if findings else None
     return Measured(len(findings), data={"findings": [result.message for result in findings]}, message=message)
 
 

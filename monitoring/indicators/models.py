@@ -8,7 +8,7 @@ from typing import ClassVar
 from django.db import models
 from django.utils import timezone
 
-from config.lib.messages import Message, readable
+from config.lib.messages import Message, parse_message
 
 # Worker rounds come every 30 seconds: four of them missing is no jitter.
 OLD = timedelta(minutes=2)
@@ -65,7 +65,7 @@ class IndicatorReading(models.Model):
     @property
     def sentence(self) -> Message:
         """Return the message; the name alone for a message of another release that cannot be read."""
-        return readable(self.message) or Message(self.name)
+        return parse_message(self.message) or Message(self.name)
 
 
 @dataclass(frozen=True, slots=True)

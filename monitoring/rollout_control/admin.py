@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 from waffle.models import Switch
 
 from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
-from config.lib.audit_log import LoggedByCode
+from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
 from employees.admin import admin_scope
 from employees.models import University
@@ -143,7 +143,7 @@ class UniversityRuleForm(ReasonedForm):
         return {"action": Action.SCOPE, "scope": self.instance}
 
 
-class SteeredAdmin(LoggedByCode):
+class SteeredAdmin(UntranslatedLogAdmin):
     """Saves by the change functions; a form class a request, because the form asks who it is."""
 
     @admin.display(description=_("name"), ordering="name")

@@ -11,7 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import number
+from config.lib.messages import localize
 from monitoring.indicators.models import Round
 from monitoring.models import Signature
 from monitoring.rollout_control.checklist_titles import TITLES
@@ -71,7 +71,7 @@ def _phase_is_on(phase: int) -> Look:
         percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
         return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {
             "phase": phase,
-            "percent": number(rules.shown(percent)),
+            "percent": localize(rules.shown(percent)),
         }
 
     return look

@@ -14,7 +14,7 @@ from django.utils.translation import ngettext
 from rich.console import Console
 from rich.table import Table
 
-from config.lib.formats import percent_of, thousands
+from config.lib.messages import percent_of, thousands
 from monitoring.indicators import rounds
 from monitoring.indicators.models import OLD
 from monitoring.models import Verdict

@@ -13,8 +13,7 @@ from typing import Any
 from django.db.models import Avg, Case, Count, FloatField, QuerySet, Value, When
 from django.utils import timezone
 
-from config.lib.formats import percent_of, thousands
-from config.lib.messages import Message
+from config.lib.messages import Message, percent_of, thousands
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.rollout.decision import BUCKETS
 

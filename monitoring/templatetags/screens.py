@@ -11,7 +11,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import number
+from config.lib.messages import localize
 from monitoring.dashboard import presenters
 from monitoring.dashboard.charts import day_format
 from profiles import failures
@@ -87,7 +87,7 @@ def ago(at: datetime | None) -> str:
 @register.filter
 def exact(percent_of_all: Decimal) -> str:
     """Write a percentage of the rollout as people do: 25, 12.5, in Russian 12,5."""
-    return number(rules.shown(percent_of_all))
+    return localize(rules.shown(percent_of_all))
 
 
 @register.filter

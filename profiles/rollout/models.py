@@ -16,7 +16,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from config.lib.messages import Text, from_columns, number, to_columns
+from config.lib.messages import Text, from_columns, localize, to_columns
 from profiles.rollout.decision import is_flag_active
 
 REASON_LENGTH = 500
@@ -273,7 +273,7 @@ class Plan(models.Model):
         verbose_name_plural = _("planned steps")
 
     def __str__(self) -> str:
-        return f"{self.phase}: {number(str(self.percent))} %"
+        return f"{self.phase}: {localize(str(self.percent))} %"
 
     @property
     def text(self) -> str:

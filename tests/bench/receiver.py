@@ -59,7 +59,7 @@ def _throughput(stage: Stage, say: Say) -> Report:
         rounds[connections].append(_pair(stage, bare, ours, connections, report, number))
     for connections, done in rounds.items():
         _add_level(report, connections, done)
-    stop([bare[1]], patience=5)
+    stop([bare[1]], seconds=5)
     return report
 
 
@@ -133,7 +133,7 @@ def _processing(stage: Stage, say: Say) -> Report:
     inbox = stage.process("inbox")
     _drain(stage, inbox, report, say)
     _steady(stage, report, say)
-    stop([inbox], patience=5)
+    stop([inbox], seconds=5)
     return report
 
 

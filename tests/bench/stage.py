@@ -18,7 +18,7 @@ import redis
 
 from config.dev import embedded
 from config.dev.launch import Launch
-from config.dev.processes import BASE_DIR, Child, marked, outlast, postgres_of, stop
+from config.dev.processes import BASE_DIR, Child, end_processes, postgres_processes, processes_of, stop
 from config.dev.supervisor import lay_out
 from tests.chaos.system import production_environment
 
@@ -94,8 +94,8 @@ class Stage:
 
     def stop(self) -> None:
         servers = [child for child in self.running if child.name in ("postgres", "cache", "broker")]
-        stop([child for child in self.running if child not in servers], patience=5)
-        stop(servers, patience=5)
+        stop([child for child in self.running if child not in servers], seconds=5)
+        stop(servers, seconds=5)
 
 
 @contextmanager
@@ -107,7 +107,7 @@ def staged() -> Iterator[Stage]:
         yield stage
     finally:
         stage.stop()
-        outlast(lambda: [*marked(folder), *postgres_of(folder / "postgres")], patience=0)
+        end_processes(lambda: [*processes_of(folder), *postgres_processes(folder / "postgres")], seconds=0)
         shutil.rmtree(embedded.socket_path(folder), ignore_errors=True)
         shutil.rmtree(folder, ignore_errors=True)
 

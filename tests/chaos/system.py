@@ -17,7 +17,7 @@ import psycopg
 import redis
 
 from config.dev import embedded
-from config.dev.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
+from config.dev.processes import BASE_DIR, die_with_parent, end_processes, postgres_processes, processes_of
 
 _START = 90.0
 _STOP = 20.0
@@ -92,7 +92,7 @@ class System:
             with suppress(subprocess.TimeoutExpired):
                 self.supervisor.wait(_STOP)
         left = self._living()
-        outlast(self._living, patience=0)
+        end_processes(self._living, seconds=0)
         if self.supervisor is not None:
             self.supervisor.wait()
         shutil.rmtree(embedded.socket_path(self.data_dir), ignore_errors=True)
@@ -102,7 +102,7 @@ class System:
     def _living(self) -> list[int]:
         supervisor = self.supervisor
         own = [supervisor.pid] if supervisor is not None and supervisor.poll() is None else []
-        return [*own, *marked(self.data_dir), *postgres_of(self.data_dir / "postgres")]
+        return [*own, *processes_of(self.data_dir), *postgres_processes(self.data_dir / "postgres")]
 
     def service(self, name: str) -> str:
         """Return the URL of a server from services.env."""
@@ -125,9 +125,9 @@ class System:
     def pids(self, part: str) -> list[int]:
         """Return the running processes of a part, the oldest first."""
         if part == "postgres":
-            return sorted(postgres_of(self.data_dir / "postgres"), key=_started_at)
+            return sorted(postgres_processes(self.data_dir / "postgres"), key=_started_at)
         command = _COMMANDS[part].format(data_dir=self.data_dir)
-        return sorted((pid for pid in marked(self.data_dir) if command in _command_of(pid)), key=_started_at)
+        return sorted((pid for pid in processes_of(self.data_dir) if command in _command_of(pid)), key=_started_at)
 
     def send(self, part: str, number: signal.Signals) -> None:
         """Signal all processes of a part."""

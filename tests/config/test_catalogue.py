@@ -33,7 +33,7 @@ def every_message() -> list[Message]:
 
 def test_it_works() -> None:
     with translation.override("ru"):
-        assert translation.gettext("Dead letters") == "Недоставленные"
+        assert translation.gettext("Dead letters") == "Не удалось обработать"
         assert translation.ngettext("%(n)s update", "%(n)s updates", 3) % {"n": 3} == "3 события"
 
 
@@ -107,8 +107,8 @@ def test_the_api_answers_in_the_language_that_is_asked_for(client: Client, setti
         for language in ("", "ru", "en", "de")
     }
     assert {answer["code"] for answer in answers.values()} == {"NOT_FOUND"}
-    assert answers["en"]["message"] == "there is nothing at this path"
-    assert answers[""]["message"] == answers["ru"]["message"] == answers["de"]["message"] == "по этому пути ничего нет"
+    assert answers["en"]["message"] == "Not found."
+    assert answers[""]["message"] == answers["ru"]["message"] == answers["de"]["message"] == "Не найдено."
 
 
 def test_the_packages_behind_the_api_do_too() -> None:

@@ -1,25 +1,20 @@
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from datetime import timedelta
-from pathlib import Path
 
 import pytest
 from django.core.exceptions import ImproperlyConfigured
 
-from config.dev.processes import BASE_DIR
 from config.env import (
     GUIDE_SECRET,
     Env,
     broker_url,
     database,
+    format_duration,
     hours,
-    in_words,
     parse_duration,
     redis_address,
     redis_url,
-    refuse_weak_production,
+    refuse_unsafe_production,
 )
 
 KEY, SECRET, HOSTS = "secret-key" * 5, "s" * 16, ["example.org"]
@@ -44,7 +39,7 @@ def test_it_reads_gos_durations(text: str, hours: float) -> None:
     ],
 )
 def test_it_writes_durations_in_words(text: str, words: str) -> None:
-    assert in_words(parse_duration(text)) == words
+    assert format_duration(parse_duration(text)) == words
 
 
 @pytest.mark.parametrize("text", ["", "720", "h", "-1h", "1d", "1h ", "1h30"])
@@ -72,7 +67,12 @@ def test_a_blank_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
         if blank is not None:
             monkeypatch.setenv("X", blank)
         env = Env()
-        read = (env.bool("X", default=True), env.int("X", default=3), env.share("X", 0.5), env.str("X", "text"))
+        read = (
+            env.bool("X", default=True),
+            env.int("X", default=3),
+            env.float_up_to("X", 1, 0.5),
+            env.str("X", "text"),
+        )
         assert read == (True, 3, 0.5, "text")
         assert env.list("X") == []
         assert env.read("X", parse_duration, "1h") == timedelta(hours=1)
@@ -92,11 +92,11 @@ def test_true_and_false(monkeypatch: pytest.MonkeyPatch, word: str, value: bool)
         (lambda env, name: env.int(name, default=1), "abc"),
         (lambda env, name: env.int(name, default=1), "1.5"),
         (lambda env, name: env.int(name, default=1), "-1"),
-        (lambda env, name: env.share(name, 0.8), "80"),
-        (lambda env, name: env.share(name, 0.8), "nan"),
-        (lambda env, name: env.share(name, 0.8), "0.8x"),
-        (lambda env, name: env.share(name, 0.8), "-0.8"),
-        (lambda env, name: env.share(name, 0, whole=100), "100.5"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "80"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "nan"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "0.8x"),
+        (lambda env, name: env.float_up_to(name, 1, 0.8), "-0.8"),
+        (lambda env, name: env.float_up_to(name, 100, 0), "100.5"),
         (lambda env, name: env.read(name, parse_duration, "3s"), "3 seconds"),
         (lambda env, name: env.read(name, hours, "8-20"), "20-8"),
         (lambda env, name: env.read(name, database, "postgresql://"), "mysql://root:secret@localhost/x"),
@@ -141,7 +141,7 @@ def refuse(key: str, secrets: str, hosts: list[str]) -> None:
     class Given(Env):
         ENVIRON = {"WEBHOOK_SECRET": secrets}
 
-    refuse_weak_production(key, Given().list("WEBHOOK_SECRET"), hosts)
+    refuse_unsafe_production(key, Given().list("WEBHOOK_SECRET"), hosts, "https://localhost")
 
 
 def test_strong_secrets_start() -> None:
@@ -177,13 +177,3 @@ def test_a_secret_may_begin_with_a_dollar(monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setenv("WEBHOOK_SECRET", "$ecret-of-16-letters, $other")
     assert Env().str("WEBHOOK_SECRET", "") == "$ecret-of-16-letters, $other"
     assert Env().list("WEBHOOK_SECRET") == ["$ecret-of-16-letters", "$other"]
-
-
-def test_an_empty_url_in_the_env_file_leaves_it_to_services_env(tmp_path: Path) -> None:
-    """As in a copy of .env.example, beside a running `make run`."""
-    (tmp_path / "env").write_text("DATABASE_URL=\nREDIS_URL=\nDEBUG=true\n")
-    (tmp_path / "services.env").write_text("DATABASE_URL=postgresql:///here\nREDIS_URL=redis://there/1\n")
-    code = "from config import settings as s; print(s.DATABASES['default']['NAME'], s.REDIS_URL)"
-    environment = {"PATH": os.environ["PATH"], "ENV_FILE": str(tmp_path / "env"), "DATA_DIR": str(tmp_path)}
-    done = subprocess.run([sys.executable, "-c", code], cwd=BASE_DIR, env=environment, capture_output=True, text=True)  # noqa: S603, PLW1510
-    assert (done.stdout, done.stderr) == ("here redis://there/1\n", "")

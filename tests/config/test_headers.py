@@ -1,9 +1,5 @@
-"""What a browser is told, and whose word is taken for a client's address."""
+"""The headers of responses, and whose word counts for a client's address."""
 
-import os
-import secrets
-import subprocess
-import sys
 from collections.abc import Iterator
 from types import SimpleNamespace
 
@@ -12,7 +8,6 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from config.dev.processes import BASE_DIR
 from config.lib.throttling import LogInRate, TokenBuckets
 from tests.servers import FaultyServer
 
@@ -38,32 +33,14 @@ def test_it_works(client: Client) -> None:
     assert headers["Cache-Control"] == "no-store"
 
 
-def test_production_keeps_cookies_to_https() -> None:
-    """By the settings of a production process: those of the tests are development's."""
-    code = (
-        "from config import settings as s; print(s.SESSION_COOKIE_SECURE, s.CSRF_COOKIE_SECURE, s.SECURE_HSTS_SECONDS,"
-        " s.SESSION_COOKIE_SAMESITE, s.SECURE_PROXY_SSL_HEADER)"
-    )
-    environment = {
-        "PATH": os.environ["PATH"],
-        "ENV_FILE": os.devnull,
-        "SECRET_KEY": secrets.token_urlsafe(64),
-        "WEBHOOK_SECRET": secrets.token_urlsafe(24),
-        "ALLOWED_HOSTS": "directory.example.ru",
-    }
-    command = [sys.executable, "-c", code]
-    done = subprocess.run(command, cwd=BASE_DIR, env=environment, capture_output=True, text=True, check=True)  # noqa: S603
-    assert done.stdout.split(maxsplit=4) == ["True", "True", "31536000", "Lax", "None\n"]
-
-
-def test_hsts_is_told_over_https_alone(client: Client, settings: Settings) -> None:
+def test_hsts_is_sent_over_https_only(client: Client, settings: Settings) -> None:
     settings.SECURE_HSTS_SECONDS = 10
     assert "Strict-Transport-Security" not in client.get("/health").headers
     assert client.get("/health", secure=True).headers["Strict-Transport-Security"] == "max-age=10"
 
 
-def statuses(client: Client, count: int, **told: str) -> list[int]:
-    return [client.post("/api/token", {}, **told).status_code for _ in range(count)]  # type: ignore[arg-type]
+def statuses(client: Client, count: int, **headers: str) -> list[int]:
+    return [client.post("/api/token", {}, **headers).status_code for _ in range(count)]  # type: ignore[arg-type]
 
 
 def test_a_client_cannot_choose_its_address(client: Client) -> None:
@@ -72,7 +49,7 @@ def test_a_client_cannot_choose_its_address(client: Client) -> None:
     assert answers[-1] == 429
 
 
-def test_a_proxy_of_ours_tells_it(client: Client, settings: Settings) -> None:
+def test_a_proxy_of_ours_reports_it(client: Client, settings: Settings) -> None:
     settings.TRUSTED_PROXIES = 1
     assert statuses(client, 31, HTTP_X_FORWARDED_FOR="6.6.6.6, 10.0.0.1")[-1] == 429
     assert statuses(client, 1, HTTP_X_FORWARDED_FOR="7.7.7.7, 10.0.0.1") == [429], "what the client wrote before it"

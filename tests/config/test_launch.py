@@ -18,9 +18,9 @@ def answer_of(command: str, **environment: str) -> str:
 
 def test_it_works(tmp_path: Path) -> None:
     write_service_files(Launch({}, tmp_path, "127.0.0.1", 8196, 1, is_development=True), dict.fromkeys(SERVICES, "x"))
-    told = {"DATA_DIR": str(tmp_path), "ENV_FILE": str(tmp_path / "none")}
+    environment = {"DATA_DIR": str(tmp_path), "ENV_FILE": str(tmp_path / "none")}
     ask = "from config.dev.launch import Launch; print(Launch.from_environment().url)"
-    assert answer_of(ask, **told) == "http://127.0.0.1:8196\n"
+    assert answer_of(ask, **environment) == "http://127.0.0.1:8196\n"
 
 
 def test_in_production_commands_learn_the_address_and_no_mode(tmp_path: Path) -> None:

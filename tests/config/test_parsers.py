@@ -1,4 +1,4 @@
-"""Bodies that are JSON and still no text: half a character answers like any other wrong or odd value."""
+"""JSON bodies: lone surrogates, which no response could encode, deep nesting, and what is not JSON."""
 
 import pytest
 from rest_framework.test import APIClient
@@ -10,13 +10,13 @@ HALF = r'"\ud800"'
 
 
 @pytest.mark.parametrize("field", ["role", "phone", "max_id", "university_id", "inn"])
-def test_an_answer_may_quote_it(api: APIClient, university: University, field: str) -> None:
+def test_it_quotes_a_lone_surrogate(api: APIClient, university: University, field: str) -> None:
     body = f'{{"phone": "+79165550142", "university_id": {university.pk}, "{field}": {HALF}}}'
     answer = api.post("/employees", body, content_type="application/json")
     assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, [field])
 
 
-def test_a_name_is_stored_without_it(api: APIClient, university: University) -> None:
+def test_it_stores_a_name_without_it(api: APIClient, university: University) -> None:
     body = f'{{"phone": "+79165550142", "university_id": {university.pk}, "first_name": {HALF}, "last_name": "А"}}'
     assert api.post("/employees", body, content_type="application/json").status_code == 201
     assert Employee.objects.get().first_name == "\N{REPLACEMENT CHARACTER}"
@@ -25,23 +25,23 @@ def test_a_name_is_stored_without_it(api: APIClient, university: University) -> 
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b'{"phone" 1}', "the body is not JSON: see its character 10"),
-        (b"}", "the body is not JSON"),
-        (b"\xff", "the body is not JSON"),
-        (b'{"phone": NaN}', "the body is not JSON"),
+        (b'{"phone" 1}', "The body is not valid JSON (character 10)."),
+        (b"}", "The body is not valid JSON."),
+        (b"\xff", "The body is not valid JSON."),
+        (b'{"phone": NaN}', "The body is not valid JSON."),
     ],
 )
-def test_what_is_not_json_is_refused_in_our_words(api: APIClient, body: bytes, message: str) -> None:
+def test_it_refuses_what_is_not_json(api: APIClient, body: bytes, message: str) -> None:
     answer = api.post("/employees", body, content_type="application/json")
     assert (answer.status_code, answer.json()["error"]["message"]) == (400, message)
 
 
 @pytest.mark.parametrize("path", ["/employees/999", "/employees/by-max-id/999", "/employees/batch-jobs/999"])
-def test_what_is_not_there_is_said_in_our_words(api: APIClient, path: str) -> None:
+def test_it_answers_not_found_in_our_words(api: APIClient, path: str) -> None:
     answer = api.get(path)
-    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "there is nothing at this path")
+    assert (answer.status_code, answer.json()["error"]["message"]) == (404, "Not found.")
 
 
 @pytest.mark.parametrize("body", ["[" * 100_000, '{"a":' * 3000 + "1" + "}" * 3000])
-def test_a_nest_is_refused(api: APIClient, body: str) -> None:
+def test_it_refuses_deep_nesting(api: APIClient, body: str) -> None:
     assert api.post("/employees", body, content_type="application/json").status_code == 400

@@ -11,14 +11,14 @@ def test_each_spelling_is_served(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/nope", "/nope/", "/api/v1/nope", "/api/v1", "/api/v2/health", "/api/v1/api/v1/x"])
-def test_elsewhere_there_is_nothing(client: Client, path: str) -> None:
+def test_it_answers_not_found_elsewhere(client: Client, path: str) -> None:
     answer = client.get(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (404, "NOT_FOUND")
 
 
 @pytest.mark.django_db
 @pytest.mark.parametrize("path", ["/health", "/ready", "/metrics"])
-def test_what_is_read_only_refuses_to_be_written(client: Client, path: str) -> None:
+def test_it_refuses_to_write_what_is_read_only(client: Client, path: str) -> None:
     answer = client.post(path)
     assert (answer.status_code, answer.json()["error"]["code"]) == (405, "METHOD_NOT_ALLOWED")
 

@@ -1,4 +1,4 @@
-"""PostgreSQL's own log tells what went wrong, and never of whom."""
+"""PostgreSQL's own log shows what went wrong, and nothing personal."""
 
 import pytest
 from django.db import DatabaseError, IntegrityError, connection, transaction
@@ -28,8 +28,8 @@ def test_a_refused_row_is_logged_without_phone_and_names(employee: Employee) -> 
     logged = log()[already:]
     assert "duplicate key value violates unique constraint" in logged
     assert "value too long" in logged
-    for told in (PHONE, PHONE[1:], "Евпраксия", "UPDATE", "INSERT"):
-        assert told not in logged
+    for text in (PHONE, PHONE[1:], "Евпраксия", "UPDATE", "INSERT"):
+        assert text not in logged
 
 
 @pytest.mark.django_db

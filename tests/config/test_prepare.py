@@ -53,7 +53,7 @@ def test_production_refuses_the_password_of_development(
 
 def test_production_makes_nobody_with_it(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "admin")
-    with pytest.raises(ImproperlyConfigured, match="DJANGO_SUPERUSER_PASSWORD is admin"):
+    with pytest.raises(ImproperlyConfigured, match="DJANGO_SUPERUSER_PASSWORD must not be admin"):
         prepare.main()
     assert not User.objects.exists()
 

@@ -17,7 +17,7 @@ from config.lib import error_pages
 from employees.models import University
 from monitoring.rollout_control import rollback
 from profiles.rollout.models import Heartbeat
-from tests.config.every_page import make_rows, paths
+from tests.config.admin_pages import make_rows, paths
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 
@@ -96,7 +96,7 @@ def test_every_table_has_a_row(operator: Client, rows: dict[str, Any]) -> None:
 
 
 @pytest.mark.parametrize("is_followed", [True, False])
-def test_the_emergency_stop_is_told_in_russian(
+def test_the_emergency_stop_is_reported_in_russian(
     operator: Client, rows: dict[str, Any], monkeypatch: pytest.MonkeyPatch, is_followed: bool
 ) -> None:
     if is_followed:
@@ -104,8 +104,8 @@ def test_the_emergency_stop_is_told_in_russian(
     monkeypatch.setattr(rollback.await_convergence, "__defaults__", (0.1,))
     page = operator.post("/admin/emergency/", {"word": "стоп", "reason": "имена не те"}).content.decode()
     assert latin_in(page) == set()
-    told = "имя никому не известно, кэш не отвечал" if is_followed else "Ещё не все процессы увидели изменение"
-    assert told in page
+    outcome = "имя никому не известно, кэш не отвечал" if is_followed else "Ещё не все процессы увидели изменение"
+    assert outcome in page
 
 
 @pytest.mark.parametrize(
@@ -141,7 +141,7 @@ def test_an_import_is_previewed_in_russian(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("name", ["400", "403", "403_csrf", "404", "413", "500"])
-def test_what_refuses_or_breaks_is_told_in_russian(name: str) -> None:
+def test_error_pages_are_in_russian(name: str) -> None:
     with translation.override("ru"):
         assert latin_in(error_pages.page(f"{name}.html")) == set()
 
@@ -158,7 +158,7 @@ def test_english_is_complete_where_it_is_chosen(operator: Client, rows: dict[str
     operator.cookies["django_language"] = "en"
     data = {"вуз", "петров", "сидоров", "иван", "анна", "старшая", "сбой", "всё", "жалоба", "ошибка", "замер", "готово"}
     data |= {"итог", "просьба", "нет", "русский", "каталог", "сотрудников", "неизвестно"}
-    for path in paths(rows, most=2):
+    for path in paths(rows, most=1):
         reader = Visible()
         reader.feed(read(operator, path))
         words = {word for text in reader.texts for word in re.findall(r"[А-Яа-яёЁ]{2,}", text)}

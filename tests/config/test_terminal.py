@@ -32,10 +32,10 @@ def test_a_secret_that_is_set_is_given(capsys: pytest.CaptureFixture[str]) -> No
         ({}, True, "admin / admin"),
         ({}, False, "admin / admin (unless changed since)"),
         ({"DJANGO_SUPERUSER_PASSWORD": "x"}, True, "admin / the password in DJANGO_SUPERUSER_PASSWORD"),
-        ({"DJANGO_SUPERUSER_PASSWORD": "x"}, False, "admin / the password it had"),
+        ({"DJANGO_SUPERUSER_PASSWORD": "x"}, False, "admin / its earlier password"),
     ],
 )
-def test_it_tells_how_to_log_in(
+def test_it_shows_how_to_log_in(
     capsys: pytest.CaptureFixture[str], environment: dict[str, str], is_new: bool, login: str
 ) -> None:
     launch = Launch(environment, Path("/data"), "127.0.0.1", 8095, 1, is_development=True)

@@ -13,7 +13,7 @@ import yaml
 
 from config.alive import CHECKS
 from config.programs import commands
-from tests.config.test_documented import COMPOSE_ONLY, ROOT, in_the_example, read_by_the_code
+from tests.config.test_environment_table import COMPOSE_ONLY, ROOT, in_the_example, read_by_the_code
 
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)

@@ -113,6 +113,6 @@ def test_a_release_that_is_too_new_says_so_and_recovers(api_client: APIClient, u
     for answer in (api_client.get("/employees"), api_client.post("/employees", body, format="json")):
         assert answer.status_code == 503
         assert answer["Retry-After"]
-        assert answer.json()["error"]["message"] == "the database's schema is not that of this release"
+        assert answer.json()["error"]["message"] == "The database schema does not match this release."
     migrate("0101")
     assert api_client.post("/employees", body, format="json").status_code == 201

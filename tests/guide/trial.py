@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 
 from config.dev import embedded
-from config.dev.processes import BASE_DIR, die_with_parent, marked, outlast, postgres_of
+from config.dev.processes import BASE_DIR, die_with_parent, end_processes, postgres_processes, processes_of
 
 _START_SECONDS = 120
 _BLOCK_SECONDS = 120
@@ -89,7 +89,7 @@ class Trial:
             if child.stdout is not None:
                 child.stdout.close()
         data = self.copy / ".data"
-        outlast(lambda: [*marked(data), *postgres_of(data / "postgres")], patience=0)
+        end_processes(lambda: [*processes_of(data), *postgres_processes(data / "postgres")], seconds=0)
         shutil.rmtree(embedded.socket_path(data), ignore_errors=True)
         shutil.rmtree(self.folder, ignore_errors=True)
 

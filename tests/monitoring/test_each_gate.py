@@ -149,7 +149,7 @@ def test_evictions_are_counted_from_the_first_round(installed: Settings, phases:
     assert said(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: the first look")
     assert said(3, "few_evictions") == (Verdict.PASS, "no notable evictions")
     evict(redis)
-    assert said(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0 % of the profiles in a day")
+    assert said(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0% of the profiles in a day")
     redis.config_resetstat()
     assert said(3, "few_evictions")[0] == Verdict.FAIL, "what was evicted before a restart was evicted"
 

@@ -105,7 +105,7 @@ def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
 def test_the_message_is_the_documented_one(all_green: None) -> None:
     compared(24, "conflict")
     held = str(judge(3, Decimal(50)).held())
-    assert held.startswith("Held phase 3 at 25 %: agreement 94.8 % < 98.0 % (lower bound, n = 764); conflicts 5.")
+    assert held.startswith("Held phase 3 at 25 %: agreement 94.8% < 98.0% (lower bound, n = 764); conflicts 5.")
 
 
 def test_monitoring_off_blinds_every_gate(all_green: None) -> None:

@@ -72,4 +72,4 @@ def test_what_does_not_speak_http_does_not_answer(all_living: None) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         threading.Thread(target=greet).start()
         lines, _ = health(f"http://127.0.0.1:{server.getsockname()[1]}")
-    assert lines["web"].endswith("/ready no answer (not by HTTP)")
+    assert lines["web"].endswith("/ready no answer (not HTTP)")

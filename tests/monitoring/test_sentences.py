@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
-from config.lib.messages import Message, from_columns, listed, to_columns
+from config.lib.messages import Message, from_columns, join_messages, to_columns
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.audit.audit_log import entries
@@ -213,30 +213,33 @@ def test_an_operators_own_words_stay(phases: Phases, language: str) -> None:
 def test_a_sentence_is_the_same_after_it_was_kept() -> None:
     inner = Message("no updates for %(minutes)d min", {"minutes": 18})
     sentence = Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s")
-    sentence = Message(sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, listed([inner, inner])]})
+    sentence = Message(
+        sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, join_messages([inner, inner])]}
+    )
     text, kept = to_columns(sentence, 500)
     assert from_columns(text, json.loads(json.dumps(kept))) == sentence
     assert text == "Held phase 3 at 12.5 %: no updates for 18 min"
 
 
 @pytest.mark.parametrize(
-    ("kept", "russian"),
+    ("kept", "english", "russian"),
     [
-        ("98.5 %", "98,5 %"),
-        ("-0.7", "-0,7"),
-        ("12.5", "12,5"),
-        ("25", "25"),
-        ("10.0.0.1", "10.0.0.1"),
-        ("в 2.5 раза", "в 2.5 раза"),
+        ("98.5 %", "98.5%", "98,5 %"),
+        ("1\u202f538", "1,538", "1\u202f538"),
+        ("-0.7", "-0.7", "-0,7"),
+        ("12.5", "12.5", "12,5"),
+        ("25", "25", "25"),
+        ("10.0.0.1", "10.0.0.1", "10.0.0.1"),
+        ("в 2.5 раза", "в 2.5 раза", "в 2.5 раза"),
     ],
 )
-def test_a_fraction_has_the_readers_decimal_mark(kept: str, russian: str) -> None:
-    """Older rows, too: what they keep is the same text with a point."""
+def test_numbers_are_written_as_in_the_readers_language(kept: str, english: str, russian: str) -> None:
+    """Older rows, too: they store the same text with a decimal point."""
     sentence = Message.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
     with translation.override("ru"):
         assert str(sentence) == f"качество {russian} ≥ 80,0"
     with translation.override("en"):
-        assert str(sentence) == f"quality {kept} ≥ 80.0"
+        assert str(sentence) == f"quality {english} ≥ 80.0"
     assert sentence.as_json()["words"]["score"] == kept
 
 
@@ -262,7 +265,7 @@ def test_a_long_one_is_cut_in_the_text_alone() -> None:
 
 def msgids(sentence: Message) -> Iterator[str]:
     yield sentence.msgid
-    for word in sentence.words.values():
+    for word in sentence.params.values():
         for one in word if isinstance(word, list) else [word]:
             if isinstance(one, Message):
                 yield from msgids(one)

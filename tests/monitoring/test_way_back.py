@@ -23,7 +23,7 @@ from profiles.rollout.decision import forget_state, is_processing
 from profiles.rollout.models import Change, Flag, Heartbeat, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
-from tests.forked import Forked, forked, live_as
+from tests.forked import Forked, forked, run_heartbeat
 from tests.servers import FaultyServer
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -44,7 +44,7 @@ def shell_environment() -> dict[str, str]:
 
 @pytest.fixture
 def worker(transactional_db: None) -> Iterator[Forked]:
-    with forked(partial(live_as, "worker")) as process:
+    with forked(partial(run_heartbeat, "worker")) as process:
         deadline = time.monotonic() + 30
         while not Heartbeat.objects.exists() and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -20,7 +20,7 @@ from django.utils import timezone
 from profiles.rollout.heartbeat import Convergence, convergence, heartbeat_thread
 from profiles.rollout.models import Heartbeat, Rollout
 from tests.conftest import Phases
-from tests.forked import Forked, forked, live_as
+from tests.forked import Forked, forked, run_heartbeat
 from tests.rollout.changing import change
 from tests.servers import FaultyServer
 
@@ -47,7 +47,7 @@ def shell_environment() -> dict[str, str]:
 def processes(phases: Phases) -> Iterator[list[Forked]]:
     phases(100, 100, 25)
     with ExitStack() as stack:
-        running = [stack.enter_context(forked(partial(live_as, kind))) for kind in PROCESSES]
+        running = [stack.enter_context(forked(partial(run_heartbeat, kind))) for kind in PROCESSES]
         wait_for(lambda: convergence().living == len(PROCESSES), 30)
         yield running
 
@@ -152,5 +152,5 @@ def test_a_child_of_multiprocessing_takes_leave(phases: Phases) -> None:
 def test_a_child_that_is_forked_tells_for_itself(phases: Phases) -> None:
     heartbeat_thread.start("web")
     wait_for(lambda: convergence().living == 1)
-    with forked(partial(live_as, "worker")):
+    with forked(partial(run_heartbeat, "worker")):
         wait_for(lambda: convergence().living == 2)

@@ -65,7 +65,7 @@ def _readings() -> Readings:
 
 def _web(url: str | None) -> ItemStatus:
     launch = Launch.from_environment()
-    answers = [f"{path} {launch.answer(path, url)}" for path in ("/health", "/ready")]
+    answers = [f"{path} {launch.request_status(path, url)}" for path in ("/health", "/ready")]
     return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
 
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from config.lib.formats import percent_of, thousands
-from config.lib.messages import Message
+from config.lib.messages import Message, percent_of, thousands
 from monitoring.models import Verdict
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep, found
 from monitoring.stats import comparison_stats

@@ -7,7 +7,7 @@ from datetime import timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from config.lib.messages import Message, listed
+from config.lib.messages import Message, join_messages
 from monitoring.alerts import freshness
 from monitoring.alerts.models import Alert
 from monitoring.models import Verdict
@@ -58,7 +58,7 @@ def no_alert(step: TransitionStep) -> GateResult:
         why = Message("alerts were not checked lately: is the worker running? See manage.py check_alerts")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, why)
     holding = list(Alert.objects.holding().order_by("pk"))
-    sentence = listed(alert.sentence for alert in holding) if holding else Message("no open alert")
+    sentence = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
     verdict = Verdict.FAIL if holding else Verdict.PASS
     return GateResult("no_alert", verdict, sentence, len(holding), limit=0, comparison="≤")
 

@@ -6,7 +6,7 @@ from pathlib import Path
 ROOT = Path(__file__).parent.parent.parent
 
 
-READS = re.compile(r'(?:env\.\w+\(|(?:environ|environment|given|login)(?:\.get\(|, |\[))"([A-Z][A-Z0-9_]+)"')
+READS = re.compile(r'(?:env\.\w+\(|(?:environ|environment|variables)(?:\.get\(|, |\[))"([A-Z][A-Z0-9_]+)"')
 INTERNAL = {
     "CONTENT_LENGTH", "PATH_INFO", "REQUEST_METHOD", "ARGS", "MAKELEVEL", "ENV_FILE", "PATH", "HOME", "CI",
     "HTTP_X_REQUEST_ID", "PROMETHEUS_MULTIPROC_DIR",

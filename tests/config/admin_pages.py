@@ -1,4 +1,4 @@
-"""Every page of the admin, over a row of every table that it shows; the data is in Cyrillic, its codes are not."""
+"""Every page of the admin, over a row of every table that it shows; the data is Cyrillic, codes are Latin."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from tests.rollout.changing import change, plan_step
 from tests.webhooks.inbox_rows import row
 from webhooks.models import DuplicateDelivery, PayloadAccess, Replay, State
 
-# With arguments, or of what was just done.
+# Pages with arguments.
 _MORE = (
     "employees/employee/import/", "employees/employee/export/", "employees/employee/?q=нет",
     "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/raw-body/",
@@ -43,7 +43,7 @@ _MORE = (
 
 
 def make_rows(by: User) -> dict[str, Any]:
-    """Make a row of each table; return what the addresses of some pages need."""
+    """Create a row of each table; return the ids that the addresses of some pages need."""
     university = University.objects.create(name="Вуз")
     know("7")
     employee = Employee.objects.create(
@@ -62,13 +62,13 @@ def make_rows(by: User) -> dict[str, Any]:
         "employee": employee.pk,
         "run": run.pk,
         "user": by.pk,
-        **_of_the_webhook(),
-        **_of_the_rollout(by, university),
-        **_of_people(by),
+        **_webhook_rows(),
+        **_rollout_rows(by, university),
+        **_people_rows(by),
     }
 
 
-def _of_the_webhook() -> dict[str, Any]:
+def _webhook_rows() -> dict[str, Any]:
     update = row(State.DEAD, update_type="bot_started", tries=6, error="Ошибка", reason="ZeroDivisionError")
     for state in State:
         row(state, processing_ms=1.5, update_type="other")
@@ -79,15 +79,15 @@ def _of_the_webhook() -> dict[str, Any]:
     return {"update": update.pk}
 
 
-def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
+def _rollout_rows(by: User, university: University) -> dict[str, Any]:
     alert = Alert.objects.create(kind="dead_letters", severity="warning", message="", words={"count": "3"})
     Delivery.objects.create(alert=alert, channel="webhook", event="firing", payload={}, error="ConnectTimeout", tries=1)
     change("switch", switch="profile_cache", is_on=False, by="анна", reason="замер")
     change("switch", switch="profile_cache", is_on=True, by="анна", reason="замер")
     UniversityRule.objects.create(university_id=university.pk, phase=3, reason="замер")
     Heartbeat.objects.create(process="web-1", revision=1)
-    said = Message("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
-    message, sentence = to_columns(said, 500)
+    quality = Message("quality %(score)s ≥ %(limit)s", {"score": "98.5", "limit": "80.0"})
+    message, sentence = to_columns(quality, 500)
     GateCheck.objects.create(phase=3, gate="quality", verdict="PASS", message=message, sentence=sentence, value=98.5)
     RoundTrip.objects.create(took_ms=1.5)
     RoundTrip.objects.create(error="not processed in time: processing is off")
@@ -103,8 +103,8 @@ def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     return {"alert": alert.pk}
 
 
-def _of_people(by: User) -> dict[str, Any]:
-    """Make a token too: it has no page, and the page that deletes its user may name it."""
+def _people_rows(by: User) -> dict[str, Any]:
+    """Create a token too: it has no page, but the page that deletes its user may name it."""
     Erasure.objects.create(person="0" * 64, by="анна", reason="просьба")
     now = timezone.now()
     token = OutstandingToken.objects.create(user=by, jti="1", token="1", created_at=now, expires_at=now)
@@ -112,17 +112,18 @@ def _of_people(by: User) -> dict[str, Any]:
     return {}
 
 
-def _of_model(model: type[Model], most: int) -> Iterator[str]:
+def _model_pages(model: type[Model], most: int) -> Iterator[str]:
     name = f"admin:{model._meta.app_label}_{model._meta.model_name}"
     yield reverse(f"{name}_changelist")
     yield reverse(f"{name}_add")
-    for pk in model._default_manager.values_list("pk", flat=True)[:most]:
-        for page in ("change", "history", "delete"):
+    for number, pk in enumerate(model._default_manager.values_list("pk", flat=True)[:most]):
+        # The other pages show nothing of a row but its title.
+        for page in ("change", "history", "delete") if not number else ("change",):
             yield reverse(f"{name}_{page}", args=[pk])
 
 
 def paths(rows: dict[str, Any], *, most: int) -> list[str]:
-    """Return the addresses of all pages that can be asked for, of at most so many rows a table."""
-    models = [path for model in admin.site._registry for path in _of_model(model, most)]
-    plain = [reverse(f"screens:{page.name}") for page in screens.urlpatterns if "<" not in str(page.pattern)]
-    return [*models, *plain, *(f"/admin/{path}".format(**rows) for path in _MORE)]
+    """Return the addresses of all pages, for at most so many rows of a table."""
+    models = [path for model in admin.site._registry for path in _model_pages(model, most)]
+    screens_pages = [reverse(f"screens:{page.name}") for page in screens.urlpatterns if "<" not in str(page.pattern)]
+    return [*models, *screens_pages, *(f"/admin/{path}".format(**rows) for path in _MORE)]
