@@ -1,54 +1,67 @@
-"""Counts requests by django-prometheus, under labels whose number neither clients nor tables can increase."""
+"""Count requests in django-prometheus's metrics, under labels that neither clients nor tables can multiply."""
 
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from functools import lru_cache
 from typing import Any
 
 from django.http import HttpRequest, HttpResponse
-from django_prometheus.middleware import PrometheusAfterMiddleware
+from django_prometheus.middleware import Metrics
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-# Anybody can get them from any view by any method.
+# Any client can provoke these from any view with any method.
 _REFUSALS = frozenset({401, 403, 404, 405})
 _ADMIN_PAGES = frozenset({"add", "change", "changelist", "delete", "export", "history", "import", "index", "login"})
 
 
-class RequestMetricsMiddleware(PrometheusAfterMiddleware):  # type: ignore[misc]
-    """Label a request when its response is known; the library would accept any word as a method."""
+class RequestMetricsMiddleware:
+    """Count each request once its response is known, with the latency of all middleware.
 
-    def process_view(self, request: HttpRequest, *_view: Any) -> None:
-        """Leave the view to ``process_response``, which knows whether the request was refused."""
+    The library's own middleware counts fifteen metrics, at three times the cost, and accepts any word as a method.
+    """
 
-    def process_template_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        """Count no templates: the admin has several names for each page, one of them by table."""
+    metrics_cls = Metrics
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+        self.metrics = self.metrics_cls.get_instance()
+        # Finding a metric by its labels takes longer than counting.
+        self.children = lru_cache(maxsize=4096)(self._children)
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        started = time.perf_counter()
+        response = self.get_response(request)
+        method = request.method if request.method in _METHODS else "<other>"
+        is_refused = response.status_code in _REFUSALS or method == "<other>"
+        view = "<refused>" if is_refused else _view_of(request)
+        requests, responses, latency = self.children(view, method, request.scheme, response.status_code)
+        requests.inc()
+        responses.inc()
+        latency.observe(time.perf_counter() - started)
+        self.metrics.requests_total.inc()
         return response
 
-    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
-        labels = {"view": self._get_view_name(request), "transport": self._transport(request)}
-        metric = self.metrics.requests_by_view_transport_method
-        self.label_metric(metric, request, response, **labels, method=request.method or "").inc()
-        counted: HttpResponse = super().process_response(request, response)
-        return counted
-
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        """Count the error by its class and view; the library would also observe the latency a second time."""
+        """Count an error by its class and its view."""
         self.metrics.exceptions_by_type.labels(type(exception).__name__).inc()
-        self.metrics.exceptions_by_view.labels(self._get_view_name(request)).inc()
+        self.metrics.exceptions_by_view.labels(_view_of(request)).inc()
 
-    def label_metric(
-        self, metric: Any, request: HttpRequest, response: HttpResponse | None = None, **labels: str
-    ) -> Any:
-        is_refused = response is not None and response.status_code in _REFUSALS
-        if "view" in labels and (is_refused or request.method not in _METHODS):
-            labels["view"] = "<refused>"
-        if "method" in labels and request.method not in _METHODS:
-            labels["method"] = "<other>"
-        return super().label_metric(metric, request, response, **labels)
+    def _children(self, view: str, method: str, transport: str, status: int) -> tuple[Any, Any, Any]:
+        return (
+            self.metrics.requests_by_view_transport_method.labels(view=view, transport=transport, method=method),
+            self.metrics.responses_by_status_view_method.labels(status=str(status), view=view, method=method),
+            self.metrics.requests_latency_by_view_method.labels(view=view, method=method),
+        )
 
-    def _get_view_name(self, request: HttpRequest) -> str:
-        """Return the name of the URL; of the admin only the kind of page, because each table has all of them."""
-        match = request.resolver_match
-        if match is None:
-            return "<none>"
-        if match.namespaces == ["admin"]:
-            page = (match.url_name or "").rpartition("_")[2]
-            return f"admin:{page if page in _ADMIN_PAGES else 'other'}"
-        return match.view_name
+
+def _view_of(request: HttpRequest) -> str:
+    """Return the name of the URL; for the admin's tables only the page's name, because every table has each page."""
+    match = request.resolver_match
+    if match is None:
+        return "<none>"
+    if match.namespaces == ["admin"]:
+        page = (match.url_name or "").rpartition("_")[2]
+        return f"admin:{page if page in _ADMIN_PAGES else 'other'}"
+    return match.view_name

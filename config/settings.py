@@ -179,11 +179,7 @@ PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", default=True)
 PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.2, 1.0, 5.0)
 PROMETHEUS_EXPORT_MIGRATIONS = False
 if PROMETHEUS_ENABLED:
-    MIDDLEWARE = [
-        "django_prometheus.middleware.PrometheusBeforeMiddleware",
-        *MIDDLEWARE,
-        "config.request_metrics.RequestMetricsMiddleware",
-    ]
+    MIDDLEWARE = ["config.request_metrics.RequestMetricsMiddleware", *MIDDLEWARE]
 PROFILE_QUALITY_ALERT_THRESHOLD = env.float_up_to("PROFILE_QUALITY_ALERT_THRESHOLD", 1, 0.8)
 WEBHOOK_ERROR_ALERT_THRESHOLD = env.float_up_to("WEBHOOK_ERROR_ALERT_THRESHOLD", 1, 0.05)
 ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")

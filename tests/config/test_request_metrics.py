@@ -34,7 +34,6 @@ def test_it_works(client: Client) -> None:
         (f"{LATENCY}_count", labels),
         ("django_http_responses_total_by_status_view_method_total", labels | {"status": "200"}),
         ("django_http_requests_total_by_view_transport_method_total", labels | {"transport": "http"}),
-        ("django_http_requests_latency_including_middlewares_seconds_count", {}),
     ]
     before = [value(name, **of) for name, of in names]
     client.get("/health/")
@@ -104,13 +103,14 @@ def test_all_that_may_come_stays_far_under_256_kb() -> None:
     class OwnMiddleware(RequestMetricsMiddleware):
         metrics_cls = OwnMetrics
 
-    middleware, factory = OwnMiddleware(lambda request: HttpResponse()), RequestFactory()
+    response = HttpResponse()
+    middleware, factory = OwnMiddleware(lambda request: response), RequestFactory()
     for match in views(get_resolver()):
         for verb in VERBS:
             refusals = (200, 401) if verb in ("HEAD", "OPTIONS") else (401, 403, 404, 405)
             for status in (200, 302, 400, 401, 403, 404, 409, 500) if verb in verbs(match.func) else refusals:
                 request = factory.generic(verb, "/")
                 request.resolver_match = match
-                middleware.process_request(request)
-                middleware.process_response(request, HttpResponse(status=status))
+                response.status_code = status
+                middleware(request)
     assert len(generate_latest(registry)) < 210_000
