@@ -187,7 +187,7 @@ class ProfileAdmin(AuditedAdmin):
 class PhoneLinkAdmin(ReadOnlyAdmin):
     """A link may be taken away: the person shares the phone anew, or the direct API is asked."""
 
-    list_display = ("user_id", "said_at")
+    list_display = ("user_id", "observed_at")
     search_fields = ("user_id",)
     exclude = ("phone",)
 

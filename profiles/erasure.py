@@ -27,7 +27,7 @@ ONCE_MORE_AFTER = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
 
 # Sent with ``person`` inside the transaction. A receiver erases what its app keeps, adds to ``person.phones`` those it
-# knows, counts by table in ``person.erased``, and sets ``person.is_left`` when it has to be asked again.
+# knows, counts by table in ``person.erased``, and sets ``person.is_incomplete`` when it has to be asked again.
 person_erased = Signal()
 
 
@@ -40,7 +40,7 @@ class Person:
     erased_at: datetime | None = None
     phones: set[str] = field(default_factory=set)
     erased: Counter[str] = field(default_factory=Counter)
-    is_left: bool = False
+    is_incomplete: bool = False
 
 
 def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
@@ -72,7 +72,7 @@ def finish_erasures() -> int:
 def _finish(stone: Tombstone) -> bool:
     person = _erase(Person(stone.unfinished_id, stone.erased_at, erased_at=stone.erased_at))
     _forget_cached(person)
-    if person.is_left:
+    if person.is_incomplete:
         return False
     # Unless they were erased anew meanwhile: that has a second pass of its own.
     return bool(Tombstone.objects.filter(pk=stone.pk, erased_at=stone.erased_at).update(unfinished_id=""))
@@ -114,5 +114,5 @@ def _forget_cached(person: Person) -> None:
     try:
         cache.forget(person.user_id)
     except cache.CacheError as error:
-        person.is_left = True
+        person.is_incomplete = True
         logger.warning("erased person still in Redis", extra={"event": "erasure_postponed", "error": str(error)})

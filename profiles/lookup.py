@@ -68,7 +68,7 @@ def _timed(phone: str, max_id: str | None, university_id: int | None) -> NameCho
     """Look the name up at the person's stage, and leave the lookup to be compared afterwards."""
     stage = decide(phone, university_id).stage
     started = time.perf_counter()
-    choice = look_up(phone, max_id, policy_at(stage), ask_direct_api)
+    choice = lookup_name(phone, max_id, policy_at(stage), ask_direct_api)
     durations.labels(stage).observe(time.perf_counter() - started)
     resolutions.labels(choice.source, stage).inc()
     comparison.offer(
@@ -88,7 +88,7 @@ def policy_at(stage: int) -> Policy:
     return Policy(stage, settings.PROFILE_TTL, bool(settings.MAX_BOT_TOKEN))
 
 
-def look_up(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
+def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
     """Choose by the stores, and once more with the direct API's answer where that is needed.
 
     Without a MAX id the stores are asked by the phone's verified link, else by the id that the direct API answers.

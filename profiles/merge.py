@@ -18,7 +18,7 @@ class TimestampedValue(NamedTuple):
     """
 
     is_real: bool
-    said_at: datetime
+    observed_at: datetime
     value: str
 
 
@@ -33,12 +33,12 @@ class ProfileUpdate:
     user_provided_name: TimestampedValue | None = None
 
     @property
-    def says_something(self) -> bool:
+    def has_values(self) -> bool:
         return any(self.claims)
 
     @property
-    def said_at(self) -> datetime:
-        return max((claim.said_at for claim in self.claims if claim), default=self.received_at)
+    def observed_at(self) -> datetime:
+        return max((claim.observed_at for claim in self.claims if claim), default=self.received_at)
 
     @property
     def claims(self) -> tuple[TimestampedValue | None, TimestampedValue | None, TimestampedValue | None]:
@@ -70,4 +70,4 @@ def merge_all(updates: Iterable[ProfileUpdate]) -> list[ProfileUpdate]:
     for update in updates:
         known = people.get(update.user_id)
         people[update.user_id] = known.merge(update) if known else update
-    return [people[user_id] for user_id in sorted(people) if people[user_id].says_something]
+    return [people[user_id] for user_id in sorted(people) if people[user_id].has_values]

@@ -22,11 +22,11 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
     def merge(self, links: Iterable[PhoneLink]) -> None:
         """Keep the latest sharing of each phone."""
         latest: dict[str, PhoneLink] = {}
-        for link in sorted(Tombstone.objects.exclude_erased(links), key=lambda link: (link.said_at, link.user_id)):
+        for link in sorted(Tombstone.objects.exclude_erased(links), key=lambda link: (link.observed_at, link.user_id)):
             latest[link.phone] = link
         if latest:
             rows = [latest[phone] for phone in sorted(latest)]
-            sql.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "said_at")])
+            sql.run(_LINK, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "observed_at")])
 
     def user_of(self, phone: str) -> str | None:
         """Return the MAX id of whoever shared this canonical phone as their own, None when nobody did."""
@@ -38,7 +38,7 @@ class PhoneLink(models.Model):
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
     user_id = models.CharField(_("MAX id"), max_length=64, db_index=True)
-    said_at = models.DateTimeField(_("shared at"))
+    observed_at = models.DateTimeField(_("shared at"), db_column="said_at")
 
     objects: ClassVar[PhoneLinkQuerySet] = PhoneLinkQuerySet.as_manager()  # type: ignore[assignment]
 

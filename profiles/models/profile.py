@@ -113,7 +113,7 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 def _columns(claims: list[TimestampedValue | None]) -> list[list[object]]:
     return [
         [claim.value if claim else None for claim in claims],
-        [claim.said_at if claim else None for claim in claims],
+        [claim.observed_at if claim else None for claim in claims],
     ]
 
 

@@ -19,7 +19,7 @@ class Attributed(Protocol):
     def user_id(self) -> str: ...
 
     @property
-    def said_at(self) -> datetime: ...
+    def observed_at(self) -> datetime: ...
 
 
 S = TypeVar("S", bound=Attributed)
@@ -54,7 +54,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         return [
             update
             for update in updates
-            if (moment := erased_at.get(hashes[update.user_id])) is None or update.said_at > moment
+            if (moment := erased_at.get(hashes[update.user_id])) is None or update.observed_at > moment
         ]
 
 

@@ -53,7 +53,7 @@ class ChangeRequest:
     on_breach: str = ""
     due_at: datetime | None = None
     plan: int = 0
-    scope: UniversityRule = field(default_factory=UniversityRule)
+    rule: UniversityRule = field(default_factory=UniversityRule)
     flag: Flag = field(default_factory=Flag)
     facts: dict[str, Any] = field(default_factory=dict)
     evidence: list[dict[str, Any]] = field(default_factory=list)

@@ -23,7 +23,7 @@ from config.lib.messages import Message, to_columns
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
-from profiles.rollout.lock import Busy, impatient_transaction, locked_rollout
+from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
 from profiles.rollout.models import (
     REASON_LENGTH,
     Action,
@@ -46,7 +46,7 @@ _LATCH_PATIENCE_MS = 500
 emergency_stopped = Signal()
 
 
-class Held(ChangeRefused):
+class GatesNotPassed(ChangeRefused):
     """A step that the gates do not let through."""
 
 
@@ -67,8 +67,8 @@ def register_gates(judge: Judge) -> None:
 def apply(request: ChangeRequest) -> ChangeResult:
     """Do what is requested, and return what changed; a dry run returns what would change, and writes nothing.
 
-    Raises ChangeRefused for what the rules refuse, Held for a raise that the gates hold, Busy while somebody else keeps
-    the rollout locked, and Latched when an emergency could do no more than latch because of that.
+    Raises ChangeRefused for what the rules refuse, GatesNotPassed for a raise that the gates hold, Busy while somebody
+    else keeps the rollout locked, and Latched when an emergency could do no more than latch because of that.
     """
     try:
         return _apply(_let_through(_resolve(request)))
@@ -85,7 +85,7 @@ def preview(request: ChangeRequest) -> ChangeResult:
     return _plan_change(Rollout.current(), replace(_resolve(request), is_dry_run=True))[0]
 
 
-def turn() -> str:
+def next_phase() -> str:
     """Return the first phase that is not complete."""
     percents = dict(Flag.objects.filter(name__in=PHASES).values_list("name", "percent"))
     return next((name for name in PHASES if percents.get(name, Decimal(0)) < 100), PHASES[-1])
@@ -99,7 +99,7 @@ def _resolve(request: ChangeRequest) -> ChangeRequest:
     if request.action != Action.ADVANCE:
         return request
     seen = Rollout.current().revision
-    name = request.phase or turn()
+    name = request.phase or next_phase()
     flag = Flag.objects.filter(name=name).first()
     step = rules.step_after(name, flag.percent if flag else Decimal(0))
     if step is None:
@@ -109,7 +109,7 @@ def _resolve(request: ChangeRequest) -> ChangeRequest:
 
 
 def _let_through(request: ChangeRequest) -> ChangeRequest:
-    """Return the request with what the gates found, or raise Held: the one place that lets a raise through.
+    """Return the request with what the gates found, or raise GatesNotPassed: the one place that lets a raise through.
 
     Whatever has to agree to a raise, besides the gates, belongs here. What code saves is not judged.
     """
@@ -123,7 +123,7 @@ def _let_through(request: ChangeRequest) -> ChangeRequest:
     [judge] = _judges
     evidence, held = judge(rules.phase_number(request.phase), current, target)
     if held and not request.is_forced:
-        raise Held(held)
+        raise GatesNotPassed(held)
     return replace(request, evidence=evidence, is_forced=bool(held), expected_revision=planned.revision)
 
 
@@ -223,7 +223,7 @@ def _latch(request: ChangeRequest) -> None:
 
     The revision stays, because nobody else may count it; the emergency that follows finds the latch.
     """
-    with impatient_transaction(_LATCH_PATIENCE_MS):
+    with transaction_with_lock_timeout(_LATCH_PATIENCE_MS):
         Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
         _leave_row(Action.LATCH, request, Rollout.current().revision, _Row())
         transaction.on_commit(forget_state)
@@ -249,7 +249,7 @@ def _set_percent(controls: RolloutSettings, request: ChangeRequest) -> None:
         controls.refuse_raise()
     if request.everyone is not None:
         controls.everyone[request.phase] = request.everyone
-    controls.percents = controls.moved(request.phase, request.percent)
+    controls.percents = controls.percents_after(request.phase, request.percent)
 
 
 def _roll_back_step(controls: RolloutSettings, request: ChangeRequest) -> None:
@@ -296,7 +296,7 @@ def _resume(controls: RolloutSettings, request: ChangeRequest) -> None:
 def _stop(controls: RolloutSettings, request: ChangeRequest) -> None:
     """Let the direct API answer for everyone, collect nothing, and remember what was on."""
     if not controls.is_latched or not controls.remembered:
-        controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
+        controls.remembered = {name: rules.format_percent(percent) for name, percent in controls.percents.items()}
     controls.percents = dict.fromkeys(PHASES, Decimal(0))
     controls.everyone = {}
     controls.switches |= {EMERGENCY_STOP: True, "webhook_processing": False}
@@ -323,7 +323,7 @@ _EDITS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
 
 def _rule(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
     """Let a university into a phase or keep it out, or remove such a rule."""
-    scope, rule = request.scope, rule_as_json(request.scope)
+    scope, rule = request.rule, rule_as_json(request.rule)
     if not request.is_on:
         return _Row(before=rule, write=scope.delete)
     if scope.expires_at and scope.expires_at <= timezone.now():
@@ -334,7 +334,7 @@ def _rule(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -
 
 def _plan(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
     """Plan a step for later, for the rollout as it is at this revision."""
-    controls.moved(request.phase, request.percent)
+    controls.percents_after(request.phase, request.percent)
     step = {"phase": rules.phase_number(request.phase), "percent": request.percent, "due_at": request.due_at}
     if Plan.objects.filter(state=PlanState.PLANNED, **step).exists():
         raise ChangeRefused(Message("This step is planned already"))

@@ -7,7 +7,6 @@ from django.db import DatabaseError
 
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rules import shown
 
 
 @register
@@ -28,7 +27,7 @@ def phases_are_as_they_look(app_configs: Sequence[Any] | None, **kwargs: Any) ->
     overridden = [
         Warning(
             f"{flag.name} is overridden: {'on' if flag.everyone else 'off'} for everyone, whatever its percentage.",
-            hint=f"manage.py rollout set --phase {flag.name} --percent {shown(flag.percent)} --reason … undoes it.",
+            hint="Set the percentage with `manage.py rollout set` to remove the override.",
             id="rollout.W001",
         )
         for flag in flags

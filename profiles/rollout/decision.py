@@ -104,7 +104,7 @@ class RolloutState:
             return percent == BUCKETS
         return bucket(self.salts[flag], key) < percent
 
-    def place(self, phone: str | None, university_id: int | None) -> tuple[int, Reason]:
+    def stage_of(self, phone: str | None, university_id: int | None) -> tuple[int, Reason]:
         """Return the deepest phase that admits the person, whatever the latch and the switches say."""
         # Without a key: the last bucket, which only 100 percent admits.
         number = bucket(self.salts.get(PHASES[2], ""), phone) if phone else BUCKETS - 1
@@ -199,7 +199,7 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
     """Return the stage for the employee of this canonical phone; ask once a request, at its outermost point."""
     state = current_state()
     forbidden = obstacle(state, "employee")
-    stage, reason = (0, forbidden) if forbidden else state.place(phone, university_id)
+    stage, reason = (0, forbidden) if forbidden else state.stage_of(phone, university_id)
     decisions.labels(reason, stage).inc()
     return Decision(stage, reason, state.revision)
 

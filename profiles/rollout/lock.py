@@ -12,7 +12,7 @@ from config.lib.messages import Message
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused
 
-PATIENCE_MS = 1_500
+LOCK_TIMEOUT_MS = 1_500
 
 _HOLDER = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.state,
@@ -32,7 +32,7 @@ class Busy(ChangeRefused):
 def locked_rollout() -> Iterator[Rollout]:
     """Give one transaction the locked row; raise Busy when another one keeps it, or a row that is changed with it."""
     try:
-        with impatient_transaction(PATIENCE_MS):
+        with transaction_with_lock_timeout(LOCK_TIMEOUT_MS):
             yield Rollout.locked()
     except OperationalError as error:
         if isinstance(error.__cause__, LockNotAvailable):
@@ -41,7 +41,7 @@ def locked_rollout() -> Iterator[Rollout]:
 
 
 @contextmanager
-def impatient_transaction(patience_ms: int) -> Iterator[None]:
+def transaction_with_lock_timeout(patience_ms: int) -> Iterator[None]:
     """Wait for each lock so long at most."""
     with transaction.atomic():
         with connection.cursor() as cursor:

@@ -48,7 +48,7 @@ class RolloutSettings:
     def is_latched(self) -> bool:
         return self.switches.get(EMERGENCY_STOP, False)
 
-    def moved(self, name: str, value: object) -> rules.Percents:
+    def percents_after(self, name: str, value: object) -> rules.Percents:
         """Return all percentages after setting one phase; refuse what must not be."""
         if rules.percentage(value) > self.percents[name]:
             self.refuse_raise()
@@ -64,14 +64,14 @@ class RolloutSettings:
             raise ChangeRefused(Message("The rollout is paused (%(why)s): “rollout resume --reason …” goes on", words))
 
     def as_json(self) -> dict[str, Any]:
-        percents = {name: rules.shown(percent) for name, percent in self.percents.items()}
+        percents = {name: rules.format_percent(percent) for name, percent in self.percents.items()}
         held_for, _sentence = to_columns(self.held_for, HELD_LENGTH)
         return vars(self) | {"percents": percents, "held_for": held_for}
 
 
 def flag_as_json(flag: Flag, percent: Decimal) -> dict[str, Any]:
     """Return one flag as the audit keeps it at this percentage; those of other apps are in no Controls."""
-    kept: dict[str, Any] = {"percents": {flag.name: rules.shown(percent)}}
+    kept: dict[str, Any] = {"percents": {flag.name: rules.format_percent(percent)}}
     return kept if flag.everyone is None else kept | {"everyone": {flag.name: flag.everyone}}
 
 
@@ -81,7 +81,7 @@ def rule_as_json(rule: UniversityRule) -> dict[str, Any]:
 
 
 def plan_as_json(plan: Plan) -> dict[str, Any]:
-    return {"phase": plan.phase, "percent": rules.shown(plan.percent), "due_at": plan.due_at.isoformat()}
+    return {"phase": plan.phase, "percent": rules.format_percent(plan.percent), "due_at": plan.due_at.isoformat()}
 
 
 @dataclass(frozen=True, slots=True)

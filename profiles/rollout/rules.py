@@ -97,7 +97,7 @@ def percentage(value: object) -> Decimal:
     return round(percent, 2)
 
 
-def shown(percent: Decimal) -> str:
+def format_percent(percent: Decimal) -> str:
     """Return the percentage as people write it: 25, 12.5, 0.01."""
     return f"{percent.normalize():f}"
 
@@ -109,8 +109,8 @@ def settled(before: Mapping[str, Decimal], name: str, value: object) -> Percents
         raise ChangeRefused(Message("Phase %(phase)d is all or nothing: 0 or 100", {"phase": number}))
     for shallower in PHASES[: number - 1]:
         if percent > before[shallower]:
-            words = {"phase": number, "percent": shown(percent)}
-            words |= {"shallower": phase_number(shallower), "bound": shown(before[shallower])}
+            words = {"phase": number, "percent": format_percent(percent)}
+            words |= {"shallower": phase_number(shallower), "bound": format_percent(before[shallower])}
             raise ChangeRefused(
                 Message("Phase %(phase)d cannot be at %(percent)s %%: phase %(shallower)d is at %(bound)s %%", words)
             )

@@ -93,7 +93,7 @@ SURFACES = [
 def test_each_surface_says_who_holds_it(
     held: object, api: APIClient, change: Callable[[APIClient], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     with pytest.raises((ValidationError, CommandError), match=HELD):
         change(api)
     assert Flag.objects.get(name=PHASES[2]).percent == 4
@@ -122,7 +122,7 @@ def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object
 def test_an_emergency_by_the_api_latches_all_the_same(
     held: object, api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
     assert answer.status_code == 409
     assert answer.json()["error"]["message"].startswith("Latched: the direct API answers for everyone")
@@ -132,7 +132,7 @@ def test_an_emergency_by_the_api_latches_all_the_same(
 def test_an_emergency_by_the_page_latches_all_the_same(
     held: object, superadmin: User, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     client.force_login(superadmin)
     assert client.get("/admin/emergency/").status_code == 200
     page = client.post("/admin/emergency/", {"word": confirmation(), "reason": "r"})
@@ -164,7 +164,7 @@ def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> Non
 def test_a_planned_step_waits_for_the_next_look(
     held: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     held.rollback()
     plan_step(3, 1, timezone.now() - timedelta(seconds=1))
     held.execute("SELECT * FROM rollout_rollout FOR UPDATE")

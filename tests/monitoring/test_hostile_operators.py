@@ -286,5 +286,5 @@ def test_a_rule_that_is_over_is_refused(phases: Phases, university: University) 
             run("rollout", "university", "deny", "--id", str(university.pk), "--until", until, "--reason", "r")
     over = UniversityRule(university_id=1, reason="r", expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(ChangeRefused, match="over before it begins"):
-        change("scope", scope=over)
+        change("scope", rule=over)
     assert not UniversityRule.objects.exists()

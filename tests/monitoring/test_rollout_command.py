@@ -24,7 +24,7 @@ from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 
 SUBCOMMANDS = [
@@ -55,7 +55,7 @@ def test_status_is_a_line_a_phase(phases: Phases) -> None:
 
 def test_status_says_how_old_an_old_round_is(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
-    know("7")
+    add_profile("7")
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {3: ("quality",)})
     monkeypatch.setattr("monitoring.rollout_control.gates.WIDENING", {})
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
@@ -102,7 +102,7 @@ def directory(phases: Phases, university: University) -> list[Employee]:
 
 @pytest.mark.parametrize("target", [Decimal(50), Decimal("0.5"), Decimal(5)])
 def test_a_preview_names_exactly_who_changes_path(directory: list[Employee], phases: Phases, target: Decimal) -> None:
-    know("7")
+    add_profile("7")
     seen = preview(PHASES[2], 3, target, limit=300)
     before = {person.pk: decide(person.phone, person.university_id).stage for person in directory}
     phases(100, 100, float(target))
@@ -118,7 +118,7 @@ def test_a_preview_is_readable(directory: list[Employee]) -> None:
 
 
 def test_explain_tells_what_each_store_knows(directory: list[Employee]) -> None:
-    know("7")
+    add_profile("7")
     Employee.objects.filter(pk=directory[1].pk).update(max_id="7")
     told = run("rollout", "explain", "--phone", directory[1].phone)
     assert "Иван Петров (webhook)" in told

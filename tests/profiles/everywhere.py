@@ -19,7 +19,7 @@ from employees.backfill import batches
 from employees.models import Employee, University, UnresolvedName
 from profiles.comparison import compare
 from profiles.models import DirectAnswer, WaitingComparison
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
 
@@ -62,7 +62,7 @@ def person_everywhere(university: University, api: APIClient) -> Employee:
     contact = {"type": "contact", "payload": {"vcf_info": card, "hash": signature}}
     said(message(body={"mid": "c", "attachments": [contact]}))
     process_inbox()
-    know(ID, FIRST, LAST, OWN)
+    add_profile(ID, FIRST, LAST, OWN)
     employee = Employee.objects.create(phone=PHONE, max_id=ID, university=university)
     run = batches.start()
     while batches.step(run):

@@ -12,7 +12,7 @@ from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 
 
-def know(
+def add_profile(
     user_id: str,
     first_name: str | None = "Иван",
     last_name: str | None = "Петров",

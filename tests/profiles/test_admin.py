@@ -6,7 +6,7 @@ from redis import Redis
 
 from profiles.models import Profile
 from profiles.models.tombstones import Erasure
-from tests.profiles.people import cached, know
+from tests.profiles.people import add_profile, cached
 
 pytestmark = pytest.mark.django_db
 
@@ -23,7 +23,7 @@ def change(operator: Client, user_id: str, **names: str) -> int:
 
 
 def test_a_name_by_hand_is_a_claim_and_reaches_redis(operator: Client, redis: Redis) -> None:
-    before = know("7", "Иван", None)
+    before = add_profile("7", "Иван", None)
     assert change(operator, "7", first_name="Пётр") == 302
     profile = Profile.objects.get()
     assert (profile.first_name, profile.last_name) == ("Пётр", None)
@@ -46,7 +46,7 @@ def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, te
     answer = operator.post(url, {"user_id": "42", "user_provided_name": text})
     words = "a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots"
     assert answer.context["adminform"].form.errors == {"user_provided_name": [words]}
-    know("7")
+    add_profile("7")
     assert change(operator, "7", user_provided_name=text) == 200
     assert not Profile.objects.filter(user_provided_name__isnull=False).exists()
 
@@ -67,7 +67,7 @@ def test_names_by_hand_are_cleaned(operator: Client, redis: Redis) -> None:
 
 
 def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> None:
-    know("7")
+    add_profile("7")
     operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes", "reason": "asked to"})
     assert not Profile.objects.exists()
     assert not redis.exists("profile:user:7")

@@ -5,13 +5,13 @@ from rest_framework.test import APIClient
 
 from profiles.models import Profile
 from tests.conftest import client_of
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def test_it_works(api: APIClient) -> None:
-    know("7", "Иван", "Петров")
+    add_profile("7", "Иван", "Петров")
     answer = api.get("/profiles/7")
     assert answer.status_code == 200
     body = answer.json()
@@ -28,12 +28,12 @@ def test_it_works(api: APIClient) -> None:
 
 
 def test_it_reads_the_record_where_redis_has_nothing(api: APIClient) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     assert api.get("/profiles/7").json()["max_first_name"] == "Иван"
 
 
 def test_what_redis_had_lost_is_refilled(api: APIClient, redis: Redis) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     api.get("/profiles/7")
     assert redis.exists("profile:user:7")
 
@@ -58,7 +58,7 @@ def test_it_refuses_what_is_no_id(api: APIClient, user_id: str) -> None:
 
 
 def test_it_sets_and_clears_names(api: APIClient) -> None:
-    know("7", "Иван", "Петров")
+    add_profile("7", "Иван", "Петров")
     changed = api.put("/profiles/7", {"max_last_name": "", "user_provided_name": "Ваня"}, format="json").json()
     assert (changed["max_first_name"], changed["max_last_name"], changed["display_name"]) == ("Иван", "", "Ваня")
     assert changed["source"] == "user_input"
@@ -80,9 +80,9 @@ def test_it_refuses_what_is_no_own_name(api: APIClient, name: object) -> None:
 
 
 def test_it_counts(api: APIClient) -> None:
-    know("1", "Иван", "Петров")
-    know("2", "Иван", "")
-    know("3", "Иван", "", "Ваня")
+    add_profile("1", "Иван", "Петров")
+    add_profile("2", "Иван", "")
+    add_profile("3", "Иван", "", "Ваня")
     assert api.get("/profiles/stats").json() == {
         "total_profiles": 3,
         "profiles_with_full_name": 2,

@@ -21,7 +21,7 @@ from profiles.rollout.models import Flag
 from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 
 PHONE = "+79161234567"
@@ -42,7 +42,7 @@ def outcome_of(max_id: str | None = "7") -> ComparisonOutcome:
 
 
 def test_it_works(direct: FakeMax) -> None:
-    know("7", "Олег", "Сидоров", age=timedelta(days=3))
+    add_profile("7", "Олег", "Сидоров", age=timedelta(days=3))
     direct.knows(PHONE, 7)
     assert outcome_of() == ComparisonOutcome.AGREE
     row = Comparison.objects.get()
@@ -130,7 +130,7 @@ def test_a_hanging_api_is_not_waited_for(
     monkeypatch.setattr("profiles.comparison.offer", timed)
     started = time.perf_counter()
     for number in range(20):
-        know(str(number + 1))
+        add_profile(str(number + 1))
         body = {"phone": f"+7916000{number:04d}", "max_id": str(number + 1), "university_id": university.pk}
         assert api.post("/employees", body, format="json").json()["profile_source"] == "webhook"
     assert time.perf_counter() - started < direct.delay
@@ -142,7 +142,7 @@ def test_a_hanging_api_is_not_waited_for(
 
 def test_it_stops_in_time_and_leaves_the_rest(direct: FakeMax, phases: Phases) -> None:
     phases(100, 100, 100)
-    know("7")
+    add_profile("7")
     for number in range(4):
         resolve(phone=f"+7916000000{number}", max_id="7", university_id=None)
     assert compare_waiting(0.0) == 0

@@ -30,7 +30,7 @@ from tests.profiles.everywhere import (
     places,
     said,
 )
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
@@ -73,7 +73,7 @@ def test_however_deep_somebody_else_hid_them(superadmin: User) -> None:
 
 def test_only_a_later_update_brings_the_person_back(api: APIClient, redis: Redis) -> None:
     earlier = timezone.now()
-    know(ID, FIRST, LAST)
+    add_profile(ID, FIRST, LAST)
     api.delete(f"/profiles/{ID}")
     said(message(at=earlier), State.PENDING)
     process_inbox()
@@ -109,7 +109,7 @@ def test_replays_and_the_backfill_find_nothing(api: APIClient, employee: Employe
 
 
 def test_others_keep_theirs(api: APIClient, employee: Employee, university: University, redis: Redis) -> None:
-    know("481516", "Олег", "Другой")
+    add_profile("481516", "Олег", "Другой")
     other = Employee.objects.create(phone="+12025550199", max_id="481516", first_name="Олег", university=university)
     kept = said(message(481516, "Олег", body={"mid": "1", "text": f"1{ID}"}), State.DONE, user_id="481516")
     IdempotentRequest.objects.create(
@@ -155,7 +155,7 @@ def test_what_was_under_way_is_caught_by_the_second_pass(api: APIClient, employe
 def test_the_second_pass_leaves_what_came_later(api: APIClient, employee: Employee) -> None:
     api.delete(f"/profiles/{ID}")
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
-    know(ID, "Новое", "Имя")
+    add_profile(ID, "Новое", "Имя")
     Employee.objects.filter(pk=employee.pk).update(first_name="Новое", profile_last_updated=timezone.now())
     assert erasure.finish_erasures() == 1
     employee.refresh_from_db()
@@ -163,7 +163,7 @@ def test_the_second_pass_leaves_what_came_later(api: APIClient, employee: Employ
 
 
 def test_redis_that_is_away_is_done_later(api: APIClient, redis: Redis, redis_server: FaultyServer) -> None:
-    know(ID, FIRST, LAST)
+    add_profile(ID, FIRST, LAST)
     redis_server.pause()
     assert api.delete(f"/profiles/{ID}").status_code == 204
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
@@ -180,7 +180,7 @@ def test_redis_that_is_away_is_done_later(api: APIClient, redis: Redis, redis_se
 def test_it_waits_for_who_is_writing_the_person(redis: Redis) -> None:
     erasing = threading.Thread(target=erase_and_leave)
     with transaction.atomic():
-        know(ID, FIRST, LAST)
+        add_profile(ID, FIRST, LAST)
         erasing.start()
         erasing.join(0.5)
         assert erasing.is_alive(), "the tombstone was set past a writer that had not seen it"

@@ -20,7 +20,7 @@ from profiles.models import PhoneLink, Profile
 from profiles.models.tombstones import Erasure, Tombstone
 from tests.conftest import client_of
 from tests.profiles.everywhere import EVERYWHERE, FIRST, ID, LAST, OWN, TOKEN, person_everywhere, places
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 
@@ -95,7 +95,7 @@ def test_the_admin_refuses_without_a_reason(
 
 def test_several_are_erased_for_one_reason(client: Client, employee: Employee, superadmin: User) -> None:
     client.force_login(superadmin)
-    know("8")
+    add_profile("8")
     chosen = {"action": "delete_selected", "_selected_action": [ID, "8"]}
     confirm = client.post("/admin/profiles/profile/", chosen).content.decode()
     assert all(f'name="{name}"' in confirm for name in ("_selected_action", "reason", "post"))
