@@ -140,7 +140,7 @@ class UniversityRuleForm(ReasonedForm):
         # The instance gets what was given only after the form is found valid.
         for name in self.Meta.fields:
             setattr(self.instance, name, self.cleaned_data[name])
-        return {"action": Action.SCOPE, "scope": self.instance}
+        return {"action": Action.SCOPE, "rule": self.instance}
 
 
 class SteeredAdmin(LoggedByCode):

@@ -134,7 +134,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     university = employee.university_id if employee else None
     decision = decide(phone, university)
     max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
-    stored = cache.find(max_id, trusts=lambda _: False) if max_id else cache.Stored()
+    stored = cache.find(max_id, accepts=lambda _: False) if max_id else cache.Stored()
     answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
     choice = lookup_name(phone, max_id, policy_at(decision.stage), lambda _: answer)
     return {

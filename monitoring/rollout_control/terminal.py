@@ -204,7 +204,8 @@ def preview(seen: Preview) -> Iterable[Any]:
     shares = table("UNIVERSITY", ">PEOPLE", ">WITHOUT PROFILE", ">LOOKUPS/WEEK")
     for share in seen.universities:
         shares.add_row(share.name, thousands(share.people), thousands(share.without_profile), thousands(share.lookups))
-    yield f"Phase {seen.phase} {rules.format_percent(seen.current)} % → {rules.format_percent(seen.target)} %: {_who_goes(seen)}"
+    current, target = rules.format_percent(seen.current), rules.format_percent(seen.target)
+    yield f"Phase {seen.phase} {current} % → {target} %: {_who_goes(seen)}"
     yield shares
     if seen.people:
         people = table("EMPLOYEE", "PHONE", "UNIVERSITY", "NAMED BY")

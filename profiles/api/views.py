@@ -1,6 +1,7 @@
 from typing import Any
 
 from django.db import transaction
+from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
@@ -19,13 +20,13 @@ from profiles.api.serializers import (
 )
 from profiles.cache import CachedProfile
 from profiles.erasure import erase
-from profiles.merge import ProfileUpdate
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile, ProfileQuerySet
-from profiles.rollout.decision import serves
+from profiles.rollout.decision import is_service_on
 
 
 class ProfileViewSet(GenericViewSet[Profile]):
-    """What is known of a MAX user."""
+    """The stored names of a MAX user."""
 
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
@@ -36,7 +37,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         return Profile.objects.all()
 
     def may_see(self, user_id: str) -> bool:
-        """Tell whether the person is known to this user; the directory above narrows it."""
+        """Return whether the user may see this person; the directory overrides it."""
         return True
 
     def get_permissions(self) -> list[BasePermission]:
@@ -44,33 +45,34 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
     @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
-        """Show a person; a service that names itself gets the unknown profile while the rollout keeps it off."""
+        """Return a profile. A service that sends its name gets an unknown profile while the rollout keeps it off."""
         user_id = checked_id(user_id)
         service = request.headers.get("X-Service")
-        is_shown = self.may_see(user_id) and (service is None or serves(service))
+        is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
         profile = cache.find(user_id).profile if is_shown else None
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
     def update(self, request: Request, user_id: str) -> Response:
-        """Set the given names; an absent field stays as it is, an empty one clears."""
-        change = ProfileChangeSerializer(data=request.data)
-        change.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(apply(change.profile_update(checked_id(user_id)))).data)
+        """Set the given names. An absent field stays unchanged; an empty one clears the name."""
+        serializer = ProfileChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
+        return _merge(checked_id(user_id), fields)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, user_id: str) -> Response:
-        """Erase a person everywhere; of employees the row stays, without the name. Recorded without the person."""
+        """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person."""
         erase(checked_id(user_id), by=request.user.get_username(), reason="by the API")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=NameSerializer, responses=ProfileSerializer)
     @action(detail=True, methods=["post"], url_path="name")
     def set_name(self, request: Request, user_id: str) -> Response:
-        """Set the name that the person gave themselves; webhook updates never overwrite it."""
-        given = NameSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(apply(given.profile_update(checked_id(user_id)))).data)
+        """Set the user-provided name. Names in webhook updates never overwrite it."""
+        serializer = NameSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return _merge(checked_id(user_id), {"user_provided_name": serializer.validated_data["name"]})
 
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
@@ -79,6 +81,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
+    """Return the canonical MAX user ID; raise ValidationError for an invalid one."""
     field: Any = UserIdField()
     try:
         return str(field.run_validation(user_id))
@@ -87,9 +90,11 @@ def checked_id(user_id: str) -> str:
 
 
 @transaction.atomic
-def apply(profile_update: ProfileUpdate) -> CachedProfile:
-    """Merge a change made by hand and write it through to Redis."""
-    changed = Profile.objects.merge([profile_update])
+def _merge(user_id: str, fields: dict[str, str]) -> Response:
+    """Merge names entered by hand, write them through to Redis and return the profile."""
+    now = timezone.now()
+    values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
+    changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
     cache.write_through(changed)
-    profile = changed[0] if changed else Profile.objects.filter(user_id=profile_update.user_id).first()
-    return CachedProfile.of(profile) if profile else CachedProfile.unknown(profile_update.user_id)
+    profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
+    return Response(ProfileSerializer(CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)).data)

@@ -97,7 +97,7 @@ def test_an_overridden_phase_is_told(phases: Phases, everyone: bool) -> None:
     Flag.objects.filter(name=PHASES[2]).update(everyone=everyone)
     assert ids() == ["rollout.W001"]
     (told,) = [message for message in run_checks(include_deployment_checks=True) if message.id == "rollout.W001"]
-    words = shlex.split(str(told.hint).partition(" undoes ")[0])
+    words = shlex.split(str(told.hint).partition(" removes ")[0])
     call_command(*words[1:-1], "as the check says", stdout=StringIO())
     assert ids() == []
     assert Flag.objects.get(name=PHASES[2]).percent == 12.5

@@ -28,7 +28,7 @@ from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.rollout.changing import change, plan_step
 
-HELD = r"Somebody else is changing the rollout: PostgreSQL's process \d+ \(psql, idle in transaction\) has held it for"
+HELD = r"Another change is in progress: PostgreSQL process \d+ \(psql, idle in transaction\) has held the lock"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -108,7 +108,7 @@ def test_it_says_so_within_three_seconds(held: object) -> None:
 
 def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object, ...]]) -> None:
     started = time.monotonic()
-    with pytest.raises(CommandError, match=f"^Latched: the direct API answers for everyone.*{HELD}") as failed:
+    with pytest.raises(CommandError, match=f"^Latched: all names come from the direct API.*{HELD}") as failed:
         command("rollback", "emergency", "--reason", "names are wrong")
     assert failed.value.returncode == 3
     assert time.monotonic() - started < 3
@@ -125,7 +125,7 @@ def test_an_emergency_by_the_api_latches_all_the_same(
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
     assert answer.status_code == 409
-    assert answer.json()["error"]["message"].startswith("Latched: the direct API answers for everyone")
+    assert answer.json()["error"]["message"].startswith("Latched: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 
@@ -136,7 +136,7 @@ def test_an_emergency_by_the_page_latches_all_the_same(
     client.force_login(superadmin)
     assert client.get("/admin/emergency/").status_code == 200
     page = client.post("/admin/emergency/", {"word": confirmation(), "reason": "r"})
-    assert page.context["refusal"].startswith("Latched: the direct API answers for everyone")
+    assert page.context["refusal"].startswith("Latched: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 

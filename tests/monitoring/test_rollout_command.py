@@ -85,7 +85,7 @@ def test_a_refusal_is_one_line_and_an_exit_code() -> None:
     command = [sys.executable, "manage.py", "rollout", "set", "--phase", "9", "--percent", "1", "--reason", "r"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 1
-    assert done.stderr == "CommandError: There is no phase “9”: it is 1, 2, 3 or 4\n"
+    assert done.stderr == "CommandError: There is no phase “9”: choose 1, 2, 3 or 4.\n"
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatc
     phases(0, 0)
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
     told = run("rollout", "gates", "--phase", 2, "--dry-run")
-    assert "Every gate passes, but not yet: Phase 2 cannot be at 100 %: phase 1 is at 0 %" in told
+    assert "Every gate passes, but not yet: Phase 2 cannot go to 100%: phase 1 is at 0%." in told
     assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")
 
 
@@ -210,7 +210,7 @@ def test_waffle_commands_are_ours(phases: Phases) -> None:
 def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: tuple[str, ...]) -> None:
     phases(100, 100, 5)
     recorded = Change.objects.count()
-    with pytest.raises(CommandError, match=r"^A reason is required$"):
+    with pytest.raises(CommandError, match=r"^A reason is required\.$"):
         run(*words)
     assert Change.objects.count() == recorded
     assert (Flag.objects.get(name=PHASES[2]).percent, Switch.objects.get(name="profile_cache").active) == (5, True)

@@ -246,8 +246,8 @@ def test_a_gate_that_cannot_look_says_why_in_words(
     gone = cache.health() | {"redis_connected": False, "last_error": "info: TimeoutError"}
     monkeypatch.setattr(cache, "health", lambda: gone)
     shown = {
-        "en": "Evictions could not be measured: no answer in time",
-        "ru": "Вытеснения: измерить не удалось (нет ответа вовремя)",
+        "en": "Evictions could not be measured: timed out",
+        "ru": "Вытеснения: измерить не удалось (время ожидания истекло)",
     }
     found = gates.run_gate("few_evictions", gates.transition_step(3, Decimal(1)), rounds.fresh())
     assert found.message == shown[language]

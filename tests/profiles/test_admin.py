@@ -44,7 +44,7 @@ def test_a_new_profile(operator: Client, redis: Redis) -> None:
 def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, text: str) -> None:
     url = reverse("admin:profiles_profile_add")
     answer = operator.post(url, {"user_id": "42", "user_provided_name": text})
-    words = "a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots"
+    words = "Use 1 to 100 letters, spaces, hyphens, apostrophes or dots."
     assert answer.context["adminform"].form.errors == {"user_provided_name": [words]}
     add_profile("7")
     assert change(operator, "7", user_provided_name=text) == 200
@@ -54,7 +54,7 @@ def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, te
 @pytest.mark.parametrize("names", [{}, {"first_name": " ", "last_name": ""}, {"first_name": "⁠"}])
 def test_a_profile_without_a_name_is_refused(operator: Client, redis: Redis, names: dict[str, str]) -> None:
     answer = operator.post(reverse("admin:profiles_profile_add"), {"user_id": "42"} | names)
-    assert "A profile begins with a name" in str(answer.context["adminform"].form.non_field_errors())
+    assert "Enter a first name, a last name or an own name." in str(answer.context["adminform"].form.non_field_errors())
     assert not Profile.objects.exists()
 
 

@@ -14,7 +14,15 @@ from rest_framework.test import APIClient
 
 from employees.models import University
 from profiles.cache import CachedProfile
-from profiles.comparison import COMPARED_STAGES, compare_waiting, judge, judge_names, masked, offer, pattern_of
+from profiles.comparison import (
+    COMPARED_STAGES,
+    classify,
+    classify_names,
+    compare_waiting,
+    conflict_pattern,
+    enqueue,
+    masked,
+)
 from profiles.lookup import resolve
 from profiles.models import Comparison, ComparisonOutcome, WaitingComparison
 from profiles.rollout.models import Flag
@@ -69,12 +77,12 @@ def test_it_works(direct: FakeMax) -> None:
     ],
 )
 def test_two_names(cache_name: str, api_name: str, outcome: str) -> None:
-    assert judge_names(cache_name, api_name) == outcome
+    assert classify_names(cache_name, api_name) == outcome
 
 
 @given(st.lists(st.sampled_from(["Олег", "Пётр", "петр", "Неизвестно", "O"]), max_size=3).map(" ".join))
 def test_a_name_agrees_with_itself_or_says_nothing(name: str) -> None:
-    assert judge_names(name, name) in ("agree", "both_empty")
+    assert classify_names(name, name) in ("agree", "both_empty")
 
 
 def profile(first: str, last: str, own: str = "", age: timedelta = timedelta()) -> CachedProfile:
@@ -82,11 +90,11 @@ def profile(first: str, last: str, own: str = "", age: timedelta = timedelta()) 
 
 
 def test_what_the_cache_lacks_or_keeps_too_long() -> None:
-    assert judge(None, "Олег") == "cache_miss"
-    assert judge(None, "") == "both_empty"
-    assert judge(profile("", ""), "Олег") == "cache_miss"
-    assert judge(profile("Олег", "", age=timedelta(days=31)), "Олег") == "cache_stale"
-    assert judge(profile("Олег", "", own="Князь"), "Олег Сидоров") == "cache_richer"
+    assert classify(None, "Олег") == "cache_miss"
+    assert classify(None, "") == "both_empty"
+    assert classify(profile("", ""), "Олег") == "cache_miss"
+    assert classify(profile("Олег", "", age=timedelta(days=31)), "Олег") == "cache_stale"
+    assert classify(profile("Олег", "", own="Князь"), "Олег Сидоров") == "cache_richer"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +107,8 @@ def test_what_the_cache_lacks_or_keeps_too_long() -> None:
     ],
 )
 def test_conflicts_have_a_pattern(cache_name: str, api_name: str, pattern: str) -> None:
-    assert pattern_of(cache_name, api_name) == pattern
-    assert pattern_of(api_name, cache_name) == pattern
+    assert conflict_pattern(cache_name, api_name) == pattern
+    assert conflict_pattern(api_name, cache_name) == pattern
 
 
 def test_faults_are_outcomes(direct: FakeMax, settings: Settings, redis_server: FaultyServer) -> None:
@@ -124,10 +132,10 @@ def test_a_hanging_api_is_not_waited_for(
 
     def timed(**looked_up: Any) -> None:
         started = time.perf_counter()
-        offer(**looked_up)
+        enqueue(**looked_up)
         added.append(time.perf_counter() - started)
 
-    monkeypatch.setattr("profiles.comparison.offer", timed)
+    monkeypatch.setattr("profiles.comparison.enqueue", timed)
     started = time.perf_counter()
     for number in range(20):
         add_profile(str(number + 1))

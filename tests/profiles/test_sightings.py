@@ -25,7 +25,7 @@ some_sightings = st.lists(updates, max_size=8)
 
 
 def claims(people: list[ProfileUpdate]) -> list[tuple[object, ...]]:
-    return [(person.user_id, *person.claims) for person in people]
+    return [(person.user_id, *person.values) for person in people]
 
 
 @given(some_sightings, st.randoms())
@@ -39,8 +39,8 @@ def test_order_and_repeats_change_nothing(said: list[ProfileUpdate], random: obj
 def test_each_field_is_the_greatest_claim_made(said: list[ProfileUpdate]) -> None:
     for person in merge_all(said):
         mine = [update for update in said if update.user_id == person.user_id]
-        for index, claim in enumerate(person.claims):
-            made = [made for update in mine if (made := update.claims[index])]
+        for index, claim in enumerate(person.values):
+            made = [made for update in mine if (made := update.values[index])]
             assert claim == (max(made) if made else None)
 
 

@@ -110,7 +110,7 @@ def test_a_link_that_is_taken_away_leaves_no_id(client: Client, employee: Employ
     client.post(f"/admin/profiles/phonelink/{quote(link.pk)}/delete/", {"post": "yes"})
     assert not PhoneLink.objects.filter(pk=link.pk).exists()
     row = LogEntry.objects.get(content_type__app_label="profiles")
-    assert (row.object_id, row.object_repr) == (None, "A person's link to a phone was taken away")
+    assert (row.object_id, row.object_repr) == (None, "Phone link removed")
 
 
 def run(*arguments: str) -> str:

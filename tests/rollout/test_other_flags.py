@@ -107,7 +107,7 @@ def test_a_form_of_an_earlier_revision_is_refused(
     percent = Flag.objects.get(name=name).percent
     page = f"/admin/rollout/flag/{Flag.objects.get(name=name).pk}/change/"
     given = {"percent": "7", "reason": "less load", "note": "", "expect_revision": str(Rollout.current().revision - 1)}
-    assert "Somebody else changed the rollout" in client.post(page, given).content.decode()
+    assert "The rollout has changed" in client.post(page, given).content.decode()
     assert Flag.objects.get(name=name).percent == percent
 
 

@@ -229,7 +229,7 @@ def stop_and_resume(story: Story) -> None:
     story.run("rollback emergency --by olga --reason 'me too'")
     story.run(
         "waffle_flag phase3_cache_first --percent 10 --reason 'back to work'",
-        refused="only “rollout resume --reason …” clears it",
+        refused="clear it with Resume or “rollout resume --reason …”",
     )
     story.traffic.write(range(50))
     waiting = InboxUpdate.objects.filter(state=State.PENDING).count()
