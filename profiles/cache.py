@@ -155,13 +155,8 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
     if record is not None and cached is None and not redis_error:
         # The result does not depend on it, and the refill task tries again.
         with suppress(CacheError):
-            refill(record)
+            write([record], only_absent=True)
     return Stored(cached, record, redis_error)
-
-
-def write(profiles: Iterable[Profile]) -> None:
-    """Write profiles whose rows the caller has locked; raise CacheError."""
-    _set_many("set", profiles, only_absent=False)
 
 
 def write_through(profiles: list[Profile]) -> None:
@@ -173,16 +168,13 @@ def write_through(profiles: list[Profile]) -> None:
         Profile.objects.filter(pk__in=[profile.pk for profile in profiles]).update(is_cache_behind=True)
 
 
-def refill(profile: Profile) -> None:
-    """Write a profile that Redis has lost, unless a worker already did; raise CacheError."""
-    _set_many("refill", [profile], only_absent=True)
-
-
 def forget(user_id: str) -> None:
     _execute("delete", lambda client: client.delete(key_of(user_id)))
 
 
-def _set_many(operation: str, profiles: Iterable[Profile], *, only_absent: bool) -> None:
+def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
+    """Write profiles whose rows the caller has locked, or only those that Redis has lost; raise CacheError."""
+    operation = "refill" if only_absent else "set"
     expires_before = timezone.now() - settings.PROFILE_TTL
     ttls = [(profile, profile.last_updated - expires_before) for profile in profiles]
     fresh = [(profile, ttl) for profile, ttl in ttls if ttl > timedelta(0)]

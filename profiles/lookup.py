@@ -12,22 +12,11 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
-from profiles import cache, comparison
+from profiles import cache, comparison, name_rule
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, ProfileSource
-from profiles.name_rule import (
-    CACHE_FIRST,
-    Answer,
-    Known,
-    KnownProfile,
-    NameChoice,
-    NameReason,
-    NoAnswer,
-    Policy,
-    UserFound,
-    choose_name,
-)
+from profiles.name_rule import Answer, Known, KnownProfile, NameChoice, NameReason, NoAnswer, Policy, UserFound
 from profiles.phones import masked
 from profiles.rollout.decision import decide
 
@@ -88,15 +77,14 @@ def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[s
 
     Without a MAX ID the stores are read by the phone's verified link, or else by the ID that the direct API returns.
     """
-    uses_cache = policy.stage >= CACHE_FIRST
-    known = _read_stores(max_id or PhoneLink.objects.user_of(phone)) if uses_cache else Known(max_id)
-    choice = choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
+    known = _read_stores(max_id or PhoneLink.objects.user_of(phone)) if policy.uses_cache else Known(max_id)
+    choice = name_rule.choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
     if not choice.needs_direct_api:
         return choice
     answer = ask(phone)
-    if uses_cache and known.max_id is None and isinstance(answer, UserFound):
+    if policy.uses_cache and known.max_id is None and isinstance(answer, UserFound):
         known = _read_stores(answer.user_id)
-    return choose_name(known, answer, policy, timezone.now())
+    return name_rule.choose_name(known, answer, policy, timezone.now())
 
 
 def _read_stores(max_id: str | None) -> Known:

@@ -44,6 +44,10 @@ class Policy:
     profile_ttl: timedelta
     has_token: bool
 
+    @property
+    def uses_cache(self) -> bool:
+        return self.stage >= CACHE_FIRST
+
 
 @dataclass(frozen=True, slots=True)
 class KnownProfile:
@@ -114,7 +118,7 @@ class NameChoice:
 def choose_name(known: Known, answer: Answer, policy: Policy, now: datetime) -> NameChoice:
     """Return the name for a person, from what the stores have and the direct API's answer."""
     is_primary = policy.stage >= CACHE_PRIMARY
-    if policy.stage < CACHE_FIRST:
+    if not policy.uses_cache:
         return _choose_direct(known, answer, now, NameReason.NOT_ADMITTED, can_ask=policy.has_token)
     cached = _choose_stored(known, policy, now)
     if cached.is_named and (is_primary or cached.reason != NameReason.PARTIAL):

@@ -19,22 +19,12 @@ from django.dispatch import Signal, receiver
 from django.utils import timezone
 from waffle.models import Switch
 
-from config.lib.messages import Message, to_columns
+from config.lib.messages import Message
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
 from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
-from profiles.rollout.models import (
-    REASON_LENGTH,
-    Action,
-    Change,
-    Flag,
-    Plan,
-    PlanState,
-    Rollout,
-    flag_deleting,
-    flag_saving,
-)
+from profiles.rollout.models import Action, Change, Flag, Plan, PlanState, Rollout, flag_deleting, flag_saving
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
@@ -153,11 +143,9 @@ def _apply(request: ChangeRequest) -> ChangeResult:
             forget_state()
         if request.action == Action.EMERGENCY:
             # A plan that is locked is being carried out: it will be refused as stale.
-            planned = Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True)
-            outcome, sentence = to_columns(Message("Cancelled by an emergency rollback"), REASON_LENGTH)
-            Plan.objects.filter(pk__in=[plan.pk for plan in planned]).update(
-                state=PlanState.DROPPED, outcome=outcome, sentence=sentence
-            )
+            for plan in Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True):
+                plan.drop(Message("Cancelled by an emergency rollback"))
+                plan.save()
             emergency_stopped.send(ChangeRequest, request=request)
         transaction.on_commit(forget_state)
         return replace(result, revision=rollout.revision)
@@ -205,18 +193,10 @@ def _write_settings(rollout: Rollout, before: RolloutSettings, after: RolloutSet
 
 
 def _write_audit_row(action: Action, request: ChangeRequest, revision: int, edit: _Edit) -> None:
-    reason, sentence = to_columns(request.reason, REASON_LENGTH)
-    Change.objects.create(
-        by=request.by,
-        action=action,
-        reason=reason,
-        sentence=sentence,
-        revision=revision,
-        before=edit.before,
-        after=edit.after,
-        evidence=request.evidence,
-        is_forced=request.is_forced,
-    )
+    row = Change(by=request.by, action=action, revision=revision, before=edit.before, after=edit.after)
+    row.evidence, row.is_forced = request.evidence, request.is_forced
+    row.text = request.reason
+    row.save()
 
 
 # Actions that change settings.
@@ -323,8 +303,7 @@ def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest)
     plan = Plan.objects.select_for_update().filter(pk=request.plan, state=PlanState.PLANNED).first()
     if plan is None:
         raise ChangeRefused(Message("This step is no longer planned."))
-    plan.state = PlanState.DROPPED
-    plan.outcome, plan.sentence = to_columns(Message("Cancelled by %(by)s", {"by": request.by}), REASON_LENGTH)
+    plan.drop(Message("Cancelled by %(by)s", {"by": request.by}))
     return _Edit(before=_plan_as_json(plan), write=plan.save)
 
 

@@ -201,13 +201,6 @@ def is_service_on(service: str) -> bool:
     return obstacle(current_state(), "_".join(part for part in parts if part != "service")) is None
 
 
-def is_flag_active(name: str, phone: str | None, university_id: int | None) -> bool:
-    """Return whether waffle's flag is on: a phase by the whole decision, another flag by its percentage."""
-    if name in PHASES:
-        return decide(phone, university_id).stage > PHASES.index(name)
-    return current_state().admits(name, phone)
-
-
 def is_collecting() -> bool:
     """Return whether updates become profiles; updates have no phone, so phase 2 is all or nothing."""
     if not settings.PROFILE_CACHE_ENABLED:

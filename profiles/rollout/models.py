@@ -16,8 +16,9 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from config.lib.messages import Text, from_columns, number, to_columns
-from profiles.rollout.decision import is_flag_active
+from config.lib.messages import Message, Text, from_columns, number, to_columns
+from profiles.rollout.decision import current_state, decide
+from profiles.rollout.phases import PHASES
 
 REASON_LENGTH = 500
 HELD_LENGTH = 300
@@ -64,11 +65,12 @@ class Flag(AbstractUserFlag):
     def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool:
         """Decide by ``request.rollout_phone``, where a view sets it, and by nothing else that a client sends."""
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
-        return is_flag_active(self.name, phone, university)
+        if self.name in PHASES:
+            return decide(phone, university).stage > PHASES.index(self.name)
+        return current_state().admits(self.name, phone)
 
     def is_active_for_user(self, user: AbstractBaseUser) -> bool | None:
-        """Decide as without a phone: a user has none."""
-        return is_flag_active(self.name, None, None)
+        return self.is_active(None)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
@@ -192,6 +194,10 @@ class Change(models.Model):
         """The reason in the active language."""
         return str(from_columns(self.reason, self.sentence))
 
+    @text.setter
+    def text(self, reason: Text) -> None:
+        self.reason, self.sentence = to_columns(reason, REASON_LENGTH)
+
 
 class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
     def in_force(self) -> UniversityRuleQuerySet:
@@ -267,6 +273,10 @@ class Plan(models.Model):
     def text(self) -> str:
         """The outcome in the active language."""
         return str(from_columns(self.outcome, self.sentence))
+
+    def drop(self, why: Message) -> None:
+        self.state = PlanState.DROPPED
+        self.outcome, self.sentence = to_columns(why, REASON_LENGTH)
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):

@@ -60,7 +60,7 @@ def refuse_stale(expected: int | None, revision: int) -> None:
         params = {"now": revision, "expected": expected}
         raise ChangeRefused(
             Message(
-                "The rollout has changed: it is at revision %(now)d, not %(expected)d. Review it and retry.", params
+                "The rollout has changed: it is at revision %(now)d, not %(expected)d. Check it and retry.", params
             )
         )
 
