@@ -32,14 +32,14 @@ def test_it_reads_the_record_where_redis_has_nothing(api: APIClient) -> None:
     assert api.get("/profiles/7").json()["max_first_name"] == "Иван"
 
 
-def test_what_redis_had_lost_is_refilled(api: APIClient, redis: Redis) -> None:
+def test_it_refills_redis(api: APIClient, redis: Redis) -> None:
     add_profile("7", is_cached=False)
     api.get("/profiles/7")
     assert redis.exists("profile:user:7")
 
 
 @pytest.mark.parametrize("name", [5, 1.5, True, {}, [], int("1" * 200)], ids=range(6))
-def test_it_refuses_what_is_no_text(api: APIClient, name: object) -> None:
+def test_it_refuses_a_name_that_is_not_text(api: APIClient, name: object) -> None:
     answer = api.put("/profiles/7", {"max_first_name": name, "max_last_name": name}, format="json")
     assert answer.status_code == 400
     assert sorted(answer.json()["error"]["details"]) == ["max_first_name", "max_last_name"]
@@ -51,7 +51,7 @@ def test_an_unknown_user_has_empty_names(api: APIClient) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["0", "007", str(2**63), "a b", "имя"])
-def test_it_refuses_what_is_no_id(api: APIClient, user_id: str) -> None:
+def test_it_refuses_an_invalid_id(api: APIClient, user_id: str) -> None:
     answer = api.get(f"/profiles/{user_id}")
     assert answer.status_code == 400
     assert "user_id" in answer.json()["error"]["details"]
@@ -73,7 +73,7 @@ def test_it_sets_the_own_name(api: APIClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "1", "я" * 101, None, 5, ["Анна"]])
-def test_it_refuses_what_is_no_own_name(api: APIClient, name: object) -> None:
+def test_it_refuses_an_invalid_own_name(api: APIClient, name: object) -> None:
     answer = api.post("/profiles/7/name", {"name": name}, format="json")
     assert answer.status_code == 400
     assert list(answer.json()["error"]["details"]) == ["name"]

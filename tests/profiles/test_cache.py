@@ -57,7 +57,7 @@ def test_a_refill_on_read_does_not_overwrite(redis: Redis) -> None:
     assert cached(redis, "7")["max_first_name"] == "Пётр"
 
 
-def test_the_task_fills_a_redis_that_lost_everything(redis: Redis) -> None:
+def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     for number in range(1200):
         add_profile(str(number), is_cached=False)
     assert refill_cache() == 1200
@@ -90,7 +90,7 @@ def test_a_stopped_redis_costs_the_timeout_and_no_more(redis_server: FaultyServe
     assert datetime.now(UTC) - started < settings.REDIS_TIMEOUT + timedelta(milliseconds=300)
 
 
-def test_health_tells_an_outage(redis_server: FaultyServer) -> None:
+def test_health_reports_an_outage(redis_server: FaultyServer) -> None:
     assert cache.health()["redis_connected"] is True
     redis_server.kill()
     health = cache.health()

@@ -1,4 +1,4 @@
-"""The cache held against the direct API, after the answer and without a part in it."""
+"""The shadow comparison of the cache with the direct API, after the lookup."""
 
 import time
 from datetime import timedelta
@@ -89,7 +89,7 @@ def profile(first: str, last: str, own: str = "", age: timedelta = timedelta()) 
     return CachedProfile("7", first, last, own, timezone.now() - age, "webhook")
 
 
-def test_what_the_cache_lacks_or_keeps_too_long() -> None:
+def test_misses_and_stale_profiles() -> None:
     assert classify(None, "Олег") == "cache_miss"
     assert classify(None, "") == "both_empty"
     assert classify(profile("", ""), "Олег") == "cache_miss"
@@ -158,7 +158,7 @@ def test_it_stops_in_time_and_leaves_the_rest(direct: FakeMax, phases: Phases) -
     assert WaitingComparison.objects.count() + Comparison.objects.count() == 4
 
 
-def test_old_ones_are_given_up(direct: FakeMax) -> None:
+def test_it_drops_old_lookups(direct: FakeMax) -> None:
     resolve(phone=PHONE, max_id="7", university_id=None)
     WaitingComparison.objects.update(asked_at=timezone.now() - timedelta(hours=1))
     assert compare_waiting(1) == 0
@@ -172,5 +172,5 @@ def test_phases_2_and_3_compare(phases: Phases, direct: FakeMax, percents: tuple
     assert WaitingComparison.objects.exists() == (len(percents) in COMPARED_STAGES)
 
 
-def test_a_masked_name_tells_nobody() -> None:
+def test_a_masked_name_hides_the_person() -> None:
     assert masked("Анна-Мария фон Петрова") == "А… ф… П…"

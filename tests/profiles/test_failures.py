@@ -1,4 +1,4 @@
-"""What went wrong is told in words; the class of an error is for logs and programs."""
+"""Error classes become messages for people."""
 
 import pytest
 from django.utils import translation

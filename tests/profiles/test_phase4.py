@@ -1,4 +1,4 @@
-"""Phase 4: the direct API is asked only for a person whom no store knows. And outside services by X-Service."""
+"""Phase 4 asks the direct API only about unknown people; outside services send X-Service."""
 
 from datetime import timedelta
 
@@ -78,7 +78,7 @@ def test_a_service_is_switched_by_itself(api: APIClient, name: str) -> None:
     assert api.get("/profiles/7").json()["source"] == "webhook"
 
 
-def test_a_service_is_off_by_its_variable_the_latch_or_for_being_unknown(api: APIClient, settings: Settings) -> None:
+def test_what_turns_a_service_off(api: APIClient, settings: Settings) -> None:
     add_profile("7")
 
     def source(service: str = "chat") -> str:

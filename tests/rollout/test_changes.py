@@ -1,4 +1,4 @@
-"""What each change does, and what it leaves on record."""
+"""What each change does, and what the audit records."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -158,8 +158,8 @@ def test_a_universitys_rule_is_recorded(
     form = {"university_id": university.pk, "phase": 3, "is_allowed": "on", "reason": "pilot"}
     assert client.post("/admin/rollout/universityrule/add/", form).status_code == 302
     assert decide(PHONE, university.pk).reason == "ALLOWED"
-    scope = UniversityRule.objects.get()
-    assert client.post(f"/admin/rollout/universityrule/{scope.pk}/delete/", {"post": "yes"}).status_code == 302
+    rule = UniversityRule.objects.get()
+    assert client.post(f"/admin/rollout/universityrule/{rule.pk}/delete/", {"post": "yes"}).status_code == 302
     assert decide(PHONE, university.pk).stage == 2
     assert [row.action for row in Change.objects.all()[:2]] == ["scope", "scope"]
 

@@ -1,4 +1,4 @@
-"""Every surface refuses the same change in the same words, and leaves the same audit row of the same change."""
+"""Every surface refuses a change with the same message and leaves the same audit row."""
 
 from __future__ import annotations
 
@@ -172,7 +172,7 @@ def stopped() -> None:
     change("emergency")
 
 
-# What is asked for of a rollout with phase 3 at 5 %, after something happened, and how it is refused.
+# Changes of a rollout with phase 3 at 5%, what happened before, and the refusal.
 BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = {
     "no number": ([*NOW, *LATER], nothing, {"percent": "abc"}, NUMBER),
     "no percentage at all": ([*NOW, *LATER], nothing, {"percent": ""}, NUMBER),
@@ -214,7 +214,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_it_is_refused_in_the_same_words(phases: Phases, name: str) -> None:
+def test_it_is_refused_with_the_same_message(phases: Phases, name: str) -> None:
     surfaces, prepare, given, words = BAD[name]
     phases(100, 100, 5)
     Rollout.objects.update_or_create(pk=1, defaults={"revision": 1})

@@ -30,7 +30,7 @@ DIRECT = ("Олег", "Сидоров", ProfileSource.API)
 
 
 def minutes_later() -> None:
-    """Let what the direct API said be forgotten."""
+    """Delete the direct API's stored answers."""
     DirectAnswer.objects.all().delete()
 
 
