@@ -10,7 +10,6 @@ from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
@@ -26,7 +25,6 @@ from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
 from profiles import cache, names
 from profiles.erasure import erase
-from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
 from profiles.user_ids import user_id_of
 
@@ -94,7 +92,7 @@ class ProfileAdmin(AuditedAdmin):
     form = ProfileForm
     actions = ("delete_selected",)
     delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"
-    list_display = ("user_id", *_NAMES, "shown_source", "last_updated")
+    list_display = ("user_id", *_NAMES, "display_source", "last_updated")
     sortable_by = ("user_id",)
     list_filter = (SourceFilter,)
     list_filter_submit = True
@@ -109,10 +107,10 @@ class ProfileAdmin(AuditedAdmin):
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Sequence[str]:
-        return ("user_id", "shown_source", "last_updated", "is_behind") if obj else ()
+        return ("user_id", "display_source", "last_updated", "is_behind") if obj else ()
 
     @admin.display(description=_("source"), ordering="source")
-    def shown_source(self, profile: Profile) -> str:
+    def display_source(self, profile: Profile) -> str:
         # Django does not display the choices of a generated column.
         return str(ProfileSource(profile.source).label)
 
@@ -121,10 +119,8 @@ class ProfileAdmin(AuditedAdmin):
         return profile.is_cache_behind
 
     def save_model(self, request: HttpRequest, obj: Profile, form: ProfileForm, change: bool) -> None:
-        now = timezone.now()
         changed = [name for name in _NAMES if name in form.changed_data]
-        values = {name: TimestampedValue(True, now, form.cleaned_data[name]) for name in changed}
-        cache.write_through(Profile.objects.merge([ProfileUpdate(obj.user_id, now, **values)]))
+        cache.store_names(obj.user_id, {name: form.cleaned_data[name] for name in changed})
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """List what an erasure removes, which is more than the row, and what remains."""

@@ -1,6 +1,6 @@
 """The profile cache in Redis: one JSON string a person under ``profile:user:{user_id}``, rebuilt from PostgreSQL.
 
-Only this module knows the keys and their TTL. Writers hold the profile's row lock while they write, so an older
+Writers hold the profile's row lock while they write, so an older
 version never overwrites a newer one; a reader that refills a miss writes only an absent key.
 """
 
@@ -25,6 +25,7 @@ from prometheus_client import Counter
 
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile, ProfileSource
 from profiles.name_rule import is_fresh_at
 
@@ -121,7 +122,6 @@ def key_of(user_id: str) -> str:
 
 
 def read(user_id: str) -> CachedProfile | None:
-    """Return the profile in Redis, None on a miss; raise CacheError."""
     text = _execute("get", lambda client: client.get(key_of(user_id)))
     profile = CachedProfile.from_json(text) if text else None
     operations.labels("get", "hit" if profile else "miss").inc()
@@ -166,6 +166,15 @@ def write_through(profiles: list[Profile]) -> None:
     except CacheError as error:
         logger.warning("profiles not written to Redis", extra={"event": "cache_write_failed", "error": str(error)})
         Profile.objects.filter(pk__in=[profile.pk for profile in profiles]).update(is_cache_behind=True)
+
+
+def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
+    """Merge names entered by hand, write them through to Redis and return the profile if it changed."""
+    now = timezone.now()
+    values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
+    changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
+    write_through(changed)
+    return changed
 
 
 def forget(user_id: str) -> None:
@@ -214,12 +223,10 @@ def mark_filled() -> None:
 
 
 def keep_reports(reports: dict[str, str]) -> None:
-    """Store reports for when PostgreSQL is unavailable; raise CacheError."""
     _execute("set", lambda client: client.hset(_REPORTS, items=[part for item in reports.items() for part in item]))
 
 
 def kept_report(name: str) -> str | None:
-    """Return the report stored last; raise CacheError."""
     text: bytes | None = _execute("get", lambda client: client.hget(_REPORTS, name))
     return text.decode() if text else None
 

@@ -21,14 +21,7 @@ from profiles import cache, names
 from profiles.cache import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
-from profiles.models import (
-    Comparison,
-    ComparisonOutcome,
-    Pattern,
-    PhoneLink,
-    ProfileSource,
-    WaitingComparison,
-)
+from profiles.models import Comparison, ComparisonOutcome, Pattern, PhoneLink, WaitingComparison
 from profiles.rollout.decision import bucket, current_state
 from profiles.rollout.phases import PHASES, SHADOW
 
@@ -42,24 +35,14 @@ dropped = Counter("comparisons_dropped", "Lookups that waited too long to be com
 logger = logging.getLogger(__name__)
 
 
-def enqueue(
-    *, phone: str, max_id: str | None, university_id: int | None, stage: int, source: str, name: str, seconds: float
-) -> None:
-    """Store a lookup for comparison: one INSERT, which never fails the request."""
-    if stage not in COMPARED_STAGES or not settings.MAX_BOT_TOKEN or not current_state().admits(SHADOW, phone):
+def enqueue(lookup: WaitingComparison) -> None:
+    """Store a lookup, if it is to be compared: one INSERT, which never fails the request."""
+    is_compared = lookup.stage in COMPARED_STAGES and current_state().admits(SHADOW, lookup.phone)
+    if not (is_compared and settings.MAX_BOT_TOKEN):
         return
-    waiting = WaitingComparison(
-        phone=phone,
-        max_id=max_id or "",
-        university_id=university_id,
-        stage=stage,
-        served_source=source,
-        served_ms=seconds * 1000,
-        api_name=name if source == ProfileSource.API else "",
-    )
     try:
         with transaction.atomic():
-            waiting.save(force_insert=True)
+            lookup.save(force_insert=True)
     except DatabaseError as error:
         logger.warning("comparison not stored", extra={"event": "comparison_lost", "error": type(error).__name__})
 

@@ -15,7 +15,7 @@ from prometheus_client import Counter, Histogram
 from profiles import cache, comparison, name_rule
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
-from profiles.models import PhoneLink, ProfileSource
+from profiles.models import PhoneLink, ProfileSource, WaitingComparison
 from profiles.name_rule import Answer, Known, KnownProfile, NameChoice, NameReason, NoAnswer, Policy, UserFound
 from profiles.phones import masked
 from profiles.rollout.decision import decide
@@ -46,15 +46,11 @@ def resolve(
     seconds = time.perf_counter() - started
     durations.labels(stage).observe(seconds)
     resolutions.labels(choice.source, stage).inc()
-    comparison.enqueue(
-        phone=phone,
-        max_id=choice.max_id,
-        university_id=university_id,
-        stage=stage,
-        source=choice.source,
-        name=f"{choice.first_name} {choice.last_name}".strip(),
-        seconds=seconds,
-    )
+    lookup = WaitingComparison(phone=phone, max_id=choice.max_id or "", university_id=university_id, stage=stage)
+    lookup.served_source, lookup.served_ms = choice.source, seconds * 1000
+    if choice.source == ProfileSource.API:
+        lookup.api_name = f"{choice.first_name} {choice.last_name}".strip()
+    comparison.enqueue(lookup)
     if not first_name and not last_name:
         return choice
     return replace(

@@ -154,7 +154,6 @@ def _choose_stored(known: Known, policy: Policy, now: datetime) -> NameChoice:
 
 
 def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timedelta) -> bool:
-    """Return whether a name from MAX is young enough to be served."""
     return last_updated is not None and now - last_updated < profile_ttl
 
 

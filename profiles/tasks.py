@@ -39,7 +39,7 @@ def refill_cache() -> int:
 
 @transaction.atomic
 def _write_batch(profiles: QuerySet[Profile]) -> list[Profile]:
-    """Write profiles under their row locks, so that none overwrites a newer version."""
+    # Under the row locks: none overwrites a newer version.
     batch = list(profiles.order_by("user_id")[:BATCH])
     cache.write(batch)
     Profile.objects.filter(pk__in=[profile.pk for profile in batch], is_cache_behind=True).update(is_cache_behind=False)

@@ -17,8 +17,6 @@ def checked_text(data: Any) -> str:
 
 
 class UserIdField(serializers.CharField):
-    """A MAX user ID, as a string or as an integer."""
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=64, **kwargs)
 
@@ -30,8 +28,6 @@ class UserIdField(serializers.CharField):
 
 
 class NameField(serializers.CharField):
-    """A name: cleaned, cut at 100 characters, may be empty."""
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_blank=True, required=False, trim_whitespace=False, **kwargs)
 
@@ -42,8 +38,6 @@ class NameField(serializers.CharField):
 
 
 class OwnNameField(serializers.CharField):
-    """A user-provided name: 1 to 100 letters, spaces, hyphens, apostrophes, dots."""
-
     def to_internal_value(self, data: Any) -> str:
         try:
             return names.user_provided(checked_text(data))

@@ -1,7 +1,6 @@
 from typing import Any
 
 from django.db import transaction
-from django.utils import timezone
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
 from rest_framework.decorators import action
@@ -20,7 +19,6 @@ from profiles.api.serializers import (
 )
 from profiles.cache import CachedProfile
 from profiles.erasure import erase
-from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import is_service_on
 
@@ -58,7 +56,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         serializer = ProfileChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
-        return _merge(checked_id(user_id), fields)
+        return _store_names(checked_id(user_id), fields)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, user_id: str) -> Response:
@@ -72,7 +70,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         """Set the user-provided name. Names in webhook updates never overwrite it."""
         serializer = NameSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return _merge(checked_id(user_id), {"user_provided_name": serializer.validated_data["name"]})
+        return _store_names(checked_id(user_id), {"user_provided_name": serializer.validated_data["name"]})
 
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
@@ -81,7 +79,6 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
-    """Return the canonical MAX user ID; raise ValidationError for an invalid one."""
     field: Any = UserIdField()
     try:
         return str(field.run_validation(user_id))
@@ -90,11 +87,7 @@ def checked_id(user_id: str) -> str:
 
 
 @transaction.atomic
-def _merge(user_id: str, fields: dict[str, str]) -> Response:
-    """Merge names entered by hand, write them through to Redis and return the profile."""
-    now = timezone.now()
-    values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
-    changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
-    cache.write_through(changed)
+def _store_names(user_id: str, fields: dict[str, str]) -> Response:
+    changed = cache.store_names(user_id, fields)
     profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
     return Response(ProfileSerializer(CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)).data)

@@ -32,8 +32,6 @@ class DirectAnswer(models.Model):
 
 
 class DirectApiPace(models.Model):
-    """The one row with the time from which any process may call the direct API."""
-
     free_at = models.DateTimeField()
 
     class Meta:

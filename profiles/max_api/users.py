@@ -172,5 +172,5 @@ def _digits(value: object) -> str:
 
 
 def delete_old_answers() -> int:
-    """Delete answers that are too old to reuse, since they are personal data; return how many."""
+    """Delete answers too old to reuse, since they are personal data; return how many."""
     return DirectAnswer.objects.filter(asked_at__lt=timezone.now() - ABSENT_FOR).delete()[0]

@@ -11,8 +11,6 @@ from profiles.models.profile import ProfileSource
 
 
 class ComparisonOutcome(models.TextChoices):
-    """How the answers of the cache and the direct API for one person compare."""
-
     AGREE = "agree", _("agree")
     EQUIVALENT = "equivalent", _("equivalent")
     CACHE_RICHER = "cache_richer", _("the cache knows more")
@@ -27,8 +25,6 @@ class ComparisonOutcome(models.TextChoices):
 
 
 class Pattern(models.TextChoices):
-    """How two conflicting names of one person differ."""
-
     SCRIPT = "script", _("another alphabet")
     LAST_NAME = "last_name", _("another last name")
     FIRST_NAME = "first_name", _("another first name")

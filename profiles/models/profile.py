@@ -16,8 +16,6 @@ from profiles.models.tombstones import Tombstone
 
 
 class ProfileSource(models.TextChoices):
-    """Where a name comes from."""
-
     WEBHOOK = "webhook", _("webhook")
     USER_INPUT = "user_input", _("named by the person")
     API = "api", _("direct API")
@@ -166,7 +164,6 @@ WHERE (EXCLUDED.said_at, EXCLUDED.user_id COLLATE "C") > (l.said_at, l.user_id)
 
 class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
     def merge(self, links: Iterable[PhoneLink]) -> None:
-        """Store the latest sharing of each phone."""
         links = sorted(Tombstone.objects.exclude_erased(links), key=lambda link: (link.observed_at, link.user_id))
         latest = {link.phone: link for link in links}
         if latest:

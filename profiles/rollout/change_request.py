@@ -19,8 +19,6 @@ _WITH_PERCENT = (Action.SET, Action.PLAN, Action.FLAG)
 
 
 class Source(Enum):
-    """The surface that a request comes from."""
-
     ADMIN = auto()
     FLAG_FORM = auto()
     COMMAND = auto()
@@ -92,13 +90,6 @@ class ChangeRequest:
             expected_revision=rules.revision(expected_revision),
             **rest,
         )
-
-    @property
-    def recorded_action(self) -> Action:
-        """The action in the audit row: saves by code and planned steps have actions of their own."""
-        if self.source == Source.CODE and self.action in (Action.SET, Action.FLAG):
-            return Action.SAVE
-        return Action.SCHEDULE if self.source == Source.SCHEDULE else self.action
 
     @property
     def is_of_rollout(self) -> bool:

@@ -30,6 +30,12 @@ from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 RESUMED_PERCENT = Decimal(1)
+# In the audit, saves by code and planned steps have actions of their own.
+_RECORDED = {
+    (Source.CODE, Action.SET): Action.SAVE,
+    (Source.CODE, Action.FLAG): Action.SAVE,
+    (Source.SCHEDULE, Action.SET): Action.SCHEDULE,
+}
 _LATCH_LOCK_TIMEOUT_MS = 500
 
 # Sent with its ``request`` in the transaction of an emergency stop, for other work to stop as well.
@@ -69,7 +75,7 @@ def apply(request: ChangeRequest) -> ChangeResult:
         # the row may count it, and the repeated emergency finds the latch.
         with transaction_with_lock_timeout(_LATCH_LOCK_TIMEOUT_MS):
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
-            _write_audit_row(Action.LATCH, request, Rollout.current().revision, _Edit())
+            _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
             transaction.on_commit(forget_state)
         message = Message(
             "Latched: all names come from the direct API. The percentages are unchanged: repeat the stop. %(busy)s",
@@ -84,7 +90,6 @@ def preview(request: ChangeRequest) -> ChangeResult:
 
 
 def next_phase() -> str:
-    """Return the first phase that is not at 100%."""
     percents = dict(Flag.objects.filter(name__in=PHASES).values_list("name", "percent"))
     return next((name for name in PHASES if percents.get(name, Decimal(0)) < 100), PHASES[-1])
 
@@ -138,7 +143,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
                 rollout.revision += 1
                 rollout.revised_at = Now()
                 rollout.save()
-            _write_audit_row(request.recorded_action, request, rollout.revision, edit)
+            _write_audit_row(_RECORDED.get((request.source, request.action), request.action), request, rollout, edit)
             # Decisions later in this transaction follow the change too.
             forget_state()
         if request.action == Action.EMERGENCY:
@@ -192,8 +197,8 @@ def _write_settings(rollout: Rollout, before: RolloutSettings, after: RolloutSet
     rollout.on_breach, rollout.remembered = after.on_breach, after.remembered
 
 
-def _write_audit_row(action: Action, request: ChangeRequest, revision: int, edit: _Edit) -> None:
-    row = Change(by=request.by, action=action, revision=revision, before=edit.before, after=edit.after)
+def _write_audit_row(action: Action, request: ChangeRequest, rollout: Rollout, edit: _Edit) -> None:
+    row = Change(by=request.by, action=action, revision=rollout.revision, before=edit.before, after=edit.after)
     row.evidence, row.is_forced = request.evidence, request.is_forced
     row.text = request.reason
     row.save()
@@ -213,7 +218,6 @@ def _set_percent(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 
 def _roll_back_step(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """Lower a phase by one step and pause the rollout."""
     current = settings.percents[request.phase]
     lower = max((step for step in rules.STEPS if step < current), default=Decimal(0))
     settings.percents = rules.set_phase(settings.percents, request.phase, lower)

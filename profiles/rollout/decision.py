@@ -83,13 +83,18 @@ class RolloutState:
                 allowed[university] = max(allowed.get(university, 0), phase)
             else:
                 denied[university] = min(denied.get(university, phase), phase)
-        phases = _nested([percents.get(name, 0) for name in PHASES], [everyone.get(name) for name in PHASES])
+        phases, limit = [], BUCKETS
+        for number, name in enumerate(PHASES):
+            # An override “on” extends to all earlier phases; “off” extends to all later ones and wins.
+            is_on = any(everyone.get(later) for later in PHASES[number:])
+            limit = min(limit, BUCKETS if is_on and everyone.get(name, True) else percents.get(name, 0))
+            phases.append(limit)
         return cls(
             revision=revision,
             percents=percents | dict(zip(PHASES, phases, strict=True)),
             salts={name: salt for name, _, _, salt in flags},
             switches=dict(switches),
-            phases=phases,
+            phases=tuple(phases),
             allowed=allowed,
             denied=denied,
             read_at=time.monotonic(),
@@ -119,17 +124,6 @@ class RolloutState:
         if self.denied.get(university_id, BUCKETS) <= stage:
             stage, reason = self.denied[university_id] - 1, Reason.DENIED
         return stage, reason
-
-
-def _nested(percents: list[int], everyone: list[bool | None]) -> tuple[int, ...]:
-    """Apply waffle's overrides: yes extends to all earlier phases; no extends to all later ones and wins."""
-    for number in range(len(percents)):
-        if everyone[number]:
-            percents[: number + 1] = [BUCKETS] * (number + 1)
-    for number in range(len(percents)):
-        if everyone[number] is False:
-            percents[number:] = [0] * (len(percents) - number)
-    return tuple(min(percents[: number + 1]) for number in range(len(percents)))
 
 
 def bucket(salt: str, key: str) -> int:
@@ -166,7 +160,6 @@ class _Memo:
         return state
 
     def forget(self) -> None:
-        """Make the next decision read PostgreSQL."""
         self._state = RolloutState()
 
 

@@ -39,8 +39,6 @@ logger = logging.getLogger(__name__)
 
 
 class HeartbeatThread:
-    """The thread of one process, on a connection of its own."""
-
     def __init__(self) -> None:
         self._reset()
         # A forked child does not have its parent's thread.
@@ -112,7 +110,6 @@ class Convergence:
         return len(self.reached) + len(self.behind)
 
     def has_living(self, kind: str) -> bool:
-        """Return whether a process of this kind (web, inbox, worker, beat) is alive."""
         return any(process.startswith(f"{kind}-") for process in (*self.reached, *self.behind))
 
 

@@ -52,7 +52,6 @@ def locked_rollout() -> Iterator[Rollout]:
 
 @contextmanager
 def transaction_with_lock_timeout(milliseconds: int) -> Iterator[None]:
-    """Run the block in a transaction that waits at most this long for each lock."""
     with transaction.atomic():
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])

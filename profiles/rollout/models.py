@@ -129,7 +129,6 @@ class Rollout(models.Model):
 
     @classmethod
     def locked(cls) -> Rollout:
-        """Return the row, locked until the transaction ends."""
         Rollout.objects.bulk_create([Rollout(pk=1)], ignore_conflicts=True)
         return Rollout.objects.select_for_update().get(pk=1)
 
@@ -191,7 +190,6 @@ class Change(models.Model):
 
     @property
     def text(self) -> str:
-        """The reason in the active language."""
         return str(from_columns(self.reason, self.sentence))
 
     @text.setter
@@ -271,7 +269,6 @@ class Plan(models.Model):
 
     @property
     def text(self) -> str:
-        """The outcome in the active language."""
         return str(from_columns(self.outcome, self.sentence))
 
     def drop(self, why: Message) -> None:
@@ -281,13 +278,10 @@ class Plan(models.Model):
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        """Annotate ``last_seen_age``, by the database's clock."""
         return self.annotate(last_seen_age=Now() - F("seen_at"))
 
 
 class Heartbeat(models.Model):
-    """A process that uses the flags, and the revision that it follows."""
-
     process = models.CharField(_("process"), max_length=100, primary_key=True)
     revision = models.BigIntegerField(_("revision"))
     revision_seen_at = models.DateTimeField(_("revision seen at"), db_default=Now())

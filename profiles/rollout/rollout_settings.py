@@ -18,8 +18,6 @@ from profiles.rollout.rules import ChangeRefused
 
 @dataclass
 class RolloutSettings:
-    """Percentages, overrides, switches and the pause of the rollout."""
-
     percents: dict[str, Decimal]
     everyone: dict[str, bool]
     switches: dict[str, bool]
@@ -44,7 +42,6 @@ class RolloutSettings:
         return self.switches.get(EMERGENCY_STOP, False)
 
     def percents_after(self, name: str, value: object) -> rules.Percents:
-        """Return all percentages after one phase is set; raise ChangeRefused for what the rules refuse."""
         if rules.percentage(value) > self.percents[name]:
             self.refuse_raise()
         return rules.set_phase(self.percents, name, value)

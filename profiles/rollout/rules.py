@@ -59,14 +59,11 @@ def refuse_stale(expected: int | None, revision: int) -> None:
     if expected is not None and expected != revision:
         params = {"now": revision, "expected": expected}
         raise ChangeRefused(
-            Message(
-                "The rollout has changed: it is at revision %(now)d, not %(expected)d. Check it and retry.", params
-            )
+            Message("The rollout has changed: it is at revision %(now)d, not %(expected)d. Check it and retry.", params)
         )
 
 
 def phase_name(phase: object) -> str:
-    """Return the flag name of a phase given by number or name."""
     text = str(phase).strip()
     for number, name in enumerate(PHASES, start=1):
         if text in (str(number), name, name.partition("_")[0]):

@@ -3,7 +3,6 @@
 import time
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -130,9 +129,9 @@ def test_a_hanging_api_is_not_waited_for(
     direct.delay = 5
     added: list[float] = []
 
-    def timed(**looked_up: Any) -> None:
+    def timed(lookup: WaitingComparison) -> None:
         started = time.perf_counter()
-        enqueue(**looked_up)
+        enqueue(lookup)
         added.append(time.perf_counter() - started)
 
     monkeypatch.setattr("profiles.comparison.enqueue", timed)

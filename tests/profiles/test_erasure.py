@@ -111,9 +111,7 @@ def test_replays_and_the_backfill_find_nothing(api: APIClient, employee: Employe
 def test_it_leaves_other_people_alone(api: APIClient, employee: Employee, university: University, redis: Redis) -> None:
     add_profile("481516", "Олег", "Другой")
     other = Employee.objects.create(phone="+12025550199", max_id="481516", first_name="Олег", university=university)
-    theirs = add_update(
-        message(481516, "Олег", body={"mid": "1", "text": f"1{ID}"}), State.DONE, user_id="481516"
-    )
+    theirs = add_update(message(481516, "Олег", body={"mid": "1", "text": f"1{ID}"}), State.DONE, user_id="481516")
     IdempotentRequest.objects.create(
         user=User.objects.get(username="root"), key="o", answer={"id": other.pk}, status=201
     )
