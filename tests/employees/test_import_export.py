@@ -93,7 +93,7 @@ def test_errors_are_told_in_words_and_nothing_is_imported(tmp_path: Path, univer
         call_command("import_employees", str(file), stdout=out, stderr=out)
     text = out.getvalue()
     for words in (
-        "Row 3: a phone is",
+        "Row 3: Enter a Russian phone",
         "Row 4: max_id: a user id",
         "Row 5: role:",
         "Row 6:",

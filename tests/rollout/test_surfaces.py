@@ -215,7 +215,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
 
 @pytest.mark.parametrize("name", BAD)
 def test_it_is_refused_with_the_same_message(phases: Phases, name: str) -> None:
-    surfaces, prepare, given, words = BAD[name]
+    surfaces, prepare, given, message = BAD[name]
     phases(100, 100, 5)
     Rollout.objects.update_or_create(pk=1, defaults={"revision": 1})
     prepare()
@@ -225,7 +225,7 @@ def test_it_is_refused_with_the_same_message(phases: Phases, name: str) -> None:
         refusals = {surface.__name__: surface(asked) for surface in surfaces}
     assert len(set(refusals.values())) == 1, refusals
     refusal = refusals[surfaces[0].__name__]
-    assert refusal.startswith(words) if words.endswith("; ") else refusal == words
+    assert refusal.startswith(message) if message.endswith("; ") else refusal == message
     assert state() == before
 
 

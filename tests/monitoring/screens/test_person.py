@@ -73,7 +73,7 @@ def test_without_a_token_it_does_not_promise_the_direct_api(
 ) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    asked = "The direct API would be asked for the name: the cache does not answer for this person."
+    asked = "The direct API would be asked for the name: the rollout does not use the cache for this person yet."
     assert served() == asked
     settings.MAX_BOT_TOKEN = ""
     assert served().startswith("No name would be found")
@@ -84,7 +84,7 @@ def test_it_serves_half_a_name_as_the_lookup_does(
 ) -> None:
     phases(100, 100, 100)
     add_profile("7", "Мария", None)
-    reason = "the cache has only a part of the name"
+    reason = "the cache has only part of the name"
     assert served() == f"The direct API would be asked for the full name; without it: Мария ({reason})."
     settings.MAX_BOT_TOKEN = ""
     assert served() == f"A new employee would be named Мария: {reason}."
@@ -100,7 +100,10 @@ def test_the_answer_of_the_direct_api_decides_what_would_be_served(
     direct.knows(PHONE, 7)
     found = person.find(PHONE, asks_api=True)
     assert found
-    assert person.person_data(found)["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
+    assert (
+        person.person_data(found)["served"]
+        == "A new employee would be named Олег Сидоров: the direct API returned the name."
+    )
 
 
 def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:
