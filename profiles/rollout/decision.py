@@ -20,6 +20,7 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 
 BUCKETS = 10_000
 MEMO_SECONDS = 1.0
+_VARIABLES = {"employee": "EMPLOYEE_SERVICE_PROFILE_ENABLED", "chat": "CHAT_SERVICE_PROFILE_ENABLED"}
 
 # One statement is one snapshot: no decision mixes two revisions. The heartbeat runs it on a connection of its own.
 STATE_QUERY = """
@@ -178,8 +179,8 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
     """Return what turns the cache off for a service whatever the percentages; None when nothing does."""
-    variables = {"employee": settings.EMPLOYEE_SERVICE_PROFILE_ENABLED, "chat": settings.CHAT_SERVICE_PROFILE_ENABLED}
-    if not settings.PROFILE_CACHE_ENABLED or not variables.get(service, True):
+    variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
+    if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF
     if state.is_on(EMERGENCY_STOP):
         return Reason.KILLED
