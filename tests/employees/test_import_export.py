@@ -94,7 +94,7 @@ def test_errors_are_told_in_words_and_nothing_is_imported(tmp_path: Path, univer
     text = out.getvalue()
     for words in (
         "Row 3: Enter a Russian phone",
-        "Row 4: max_id: a user id",
+        "Row 4: max_id: Invalid MAX user ID",
         "Row 5: role:",
         "Row 6:",
         "Row 7:",
