@@ -14,7 +14,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from employees.models import BackfillRun, RunStatus
 from profiles.rollout.models import Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
-from profiles.rollout.rules import phase_number, shown
+from profiles.rollout.rules import format_percent, phase_number
 
 _MIGRATION = ("employees", "0002_profile_source_columns")
 
@@ -50,7 +50,9 @@ def refuse_unless_idle() -> None:
     """Raise CommandError, which ``migrate`` shows as one line, unless all percentages are 0 and no backfill runs."""
     controls = RolloutSettings.read(Rollout.current())
     busy = [
-        f"phase {phase_number(name)} is at {shown(percent)} %" for name, percent in controls.percents.items() if percent
+        f"phase {phase_number(name)} is at {format_percent(percent)} %"
+        for name, percent in controls.percents.items()
+        if percent
     ]
     if busy:
         raise CommandError(f"The schema goes back only with every percentage at 0: {', '.join(busy)}")

@@ -10,7 +10,6 @@ from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
-from django.utils import timezone
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
@@ -26,16 +25,14 @@ from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
 from profiles import cache, names
 from profiles.erasure import erase
-from profiles.merge import ProfileUpdate, TimestampedValue
-from profiles.models import PhoneLink, Profile, ProfileSource
-from profiles.models.tombstones import Erasure
+from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
 from profiles.user_ids import user_id_of
 
 _NAMES = ("first_name", "last_name", "user_provided_name")
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Names by hand go the way of every other: as claims with a clock."""
+    """Enters names as an update, so that they follow the merge rule."""
 
     class Meta:
         model = Profile
@@ -54,28 +51,21 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
         return names.clean(self.cleaned_data["last_name"] or "")
 
     def clean_user_provided_name(self) -> str:
-        given = self.cleaned_data["user_provided_name"]
+        name = self.cleaned_data["user_provided_name"]
         try:
-            return names.user_provided(given) if given else ""
+            return names.user_provided(name) if name else ""
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
 
     def clean(self) -> dict[str, Any]:
-        given: dict[str, Any] = super().clean() or self.cleaned_data
-        if "user_id" in self.fields and not self.errors and not any(given[name] for name in _NAMES):
-            raise forms.ValidationError(_("A profile begins with a name: the first, the last or the person's own."))
-        return given
-
-    def profile_update(self) -> ProfileUpdate:
-        now = timezone.now()
-        claims = {
-            name: TimestampedValue(True, now, self.cleaned_data[name]) for name in _NAMES if name in self.changed_data
-        }
-        return ProfileUpdate(self.instance.user_id, now, **claims)
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        if "user_id" in self.fields and not self.errors and not any(cleaned[name] for name in _NAMES):
+            raise forms.ValidationError(_("Enter a first name, a last name or an own name."))
+        return cleaned
 
 
 class SourceFilter(DropdownFilter):
-    """Offers the two sources that a profile can have: to look for those that occur would read the whole table."""
+    """Offers the two sources that a profile can have, without reading the table for them."""
 
     title = _("source")
     parameter_name = "source__exact"
@@ -90,10 +80,10 @@ class SourceFilter(DropdownFilter):
 class ErasureForm(forms.Form):
     reason = forms.CharField(
         label=_("reason"),
-        help_text=_("kept for good: no names"),
+        help_text=_("stored permanently: do not include names"),
         max_length=500,
         widget=UnfoldAdminTextInputWidget,
-        error_messages={"required": _("Nobody is erased without a reason.")},
+        error_messages={"required": _("Enter a reason for the erasure.")},
     )
 
 
@@ -102,7 +92,7 @@ class ProfileAdmin(AuditedAdmin):
     form = ProfileForm
     actions = ("delete_selected",)
     delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"
-    list_display = ("user_id", *_NAMES, "shown_source", "last_updated")
+    list_display = ("user_id", *_NAMES, "display_source", "last_updated")
     sortable_by = ("user_id",)
     list_filter = (SourceFilter,)
     list_filter_submit = True
@@ -113,37 +103,37 @@ class ProfileAdmin(AuditedAdmin):
     show_full_result_count = False
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Find by the whole id: nothing else has an index."""
+        """Find by the whole ID: nothing else has an index."""
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Sequence[str]:
-        return ("user_id", "shown_source", "last_updated", "is_behind") if obj else ()
+        return ("user_id", "display_source", "last_updated", "is_behind") if obj else ()
 
     @admin.display(description=_("source"), ordering="source")
-    def shown_source(self, profile: Profile) -> str:
-        # A computed column has the choices of its output, and Django shows none of them.
+    def display_source(self, profile: Profile) -> str:
+        # Django does not display the choices of a generated column.
         return str(ProfileSource(profile.source).label)
 
-    @admin.display(description=_("behind in Redis"), boolean=True)
+    @admin.display(description=_("outdated in Redis"), boolean=True)
     def is_behind(self, profile: Profile) -> bool:
         return profile.is_cache_behind
 
     def save_model(self, request: HttpRequest, obj: Profile, form: ProfileForm, change: bool) -> None:
-        changed = Profile.objects.merge([form.profile_update()])
-        cache.write_through(changed)
+        changed = [name for name in _NAMES if name in form.changed_data]
+        cache.store_names(obj.user_id, {name: form.cleaned_data[name] for name in changed})
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Say what an erasure is: more than the row goes, and something stays."""
-        words = [
-            _("The profile with its names, in PostgreSQL and in Redis"),
-            _("Verified links of the person to a phone"),
-            _("Bodies of the person's updates, dead letters among them"),
-            _("The names in the directory become “Неизвестно”; the employee stays"),
-            _("A tombstone keeps the moment and a hash of the id: only a later update makes a profile anew"),
+        """List what an erasure removes, which is more than the row, and what remains."""
+        consequences = [
+            _("The profile and its names in PostgreSQL and Redis"),
+            _("Verified phone links"),
+            _("Bodies of the person's updates, including failed ones"),
+            _("Names in the directory become “Неизвестно”; the employees stay"),
+            _("A tombstone with the time and a hash of the ID remains: only a later update can recreate the profile"),
         ]
         people = [f"{_('MAX id')} {profile}" for profile in objs]
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
-        return [*people, words], {self.opts.verbose_name_plural: len(people)}, refused, []
+        return [*people, consequences], {self.opts.verbose_name_plural: len(people)}, refused, []
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -170,7 +160,7 @@ class ProfileAdmin(AuditedAdmin):
         return form.is_valid()
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
-        """Leave the record to the erasure's own: Django's would keep the MAX id."""
+        """Log nothing: the erasure has its own audit row, and Django's would hold the MAX ID."""
         return []
 
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
@@ -185,9 +175,9 @@ class ProfileAdmin(AuditedAdmin):
 
 @admin.register(PhoneLink)
 class PhoneLinkAdmin(ReadOnlyAdmin):
-    """A link may be taken away: the person shares the phone anew, or the direct API is asked."""
+    """Allows deletion too: the person can share the phone again, or the direct API is asked."""
 
-    list_display = ("user_id", "said_at")
+    list_display = ("user_id", "observed_at")
     search_fields = ("user_id",)
     exclude = ("phone",)
 
@@ -195,22 +185,22 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
         return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
-        """Record that links went, and not whose: Django would keep the MAX id."""
+        """Log the deletions without the MAX IDs, which Django would log."""
         for _link in queryset:
-            audit_log.record(request, Message("A person's link to a phone was taken away"), PhoneLink)
+            audit_log.record(request, Message("Phone link removed"), PhoneLink)
         return []
 
 
 @admin.register(Erasure)
 class ErasureAdmin(ReadOnlyAdmin):
-    list_display = ("at", "by", "reason", "told")
-    fields = ("at", "by", "reason", "person", "told")
-    readonly_fields: ClassVar = ["told"]
+    list_display = ("at", "by", "reason", "display_counts")
+    fields = ("at", "by", "reason", "person", "display_counts")
+    readonly_fields: ClassVar = ["display_counts"]
 
     @admin.display(description=_("erased rows by table"))
-    def told(self, erasure: Erasure) -> str:
-        """Say what went by the names of the models; a table that is gone since keeps its own."""
+    def display_counts(self, erasure: Erasure) -> str:
+        """Return the counts by model name, or by table name where the model no longer exists."""
         models = (model._meta for model in apps.get_models())  # noqa: SLF001 (documented by Django)
-        names_of = {opts.db_table: capfirst(str(opts.verbose_name_plural)) for opts in models}
-        told = ((names_of.get(table, table), count) for table, count in erasure.counts.items() if count)
-        return format_html_join(mark_safe("<br>"), "{}: {}", told) or "—"
+        titles = {opts.db_table: capfirst(str(opts.verbose_name_plural)) for opts in models}
+        counts = ((titles.get(table, table), count) for table, count in erasure.counts.items() if count)
+        return format_html_join(mark_safe("<br>"), "{}: {}", counts) or "—"

@@ -1,7 +1,7 @@
-"""A circuit breaker that lets calls run side by side.
+"""A circuit breaker that lets calls run in parallel.
 
-The libraries at hand hold a lock while the guarded call runs: with a hanging server, every thread would wait for every
-other one's timeout in turn.
+Existing libraries hold a lock during the guarded call: with a server that hangs, threads would wait for each other's
+timeouts in turn.
 """
 
 import threading
@@ -15,11 +15,11 @@ opened = Gauge("breaker_open", "Processes whose circuit breaker is open", ["brea
 
 
 class BreakerOpen(Exception):
-    """The other side is taken to be down; nothing was asked."""
+    """The breaker is open: the call was not made."""
 
 
 class Breaker:
-    """Opens after ``failures`` in a row; every ``reset`` seconds one caller probes, and its success closes it."""
+    """Opens after ``failures`` in a row; then one caller in ``reset`` seconds probes, and its success closes it."""
 
     def __init__(self, name: str, *, failures: int = 5, reset: float = 5.0) -> None:
         self._limit = failures
@@ -32,7 +32,7 @@ class Breaker:
 
     @property
     def state(self) -> str:
-        """``closed``, ``open`` or ``half-open``, as this process sees it."""
+        """``closed``, ``open`` or ``half-open``, in this process."""
         probe_at = self._probe_at
         if probe_at is None:
             return "closed"
@@ -40,13 +40,23 @@ class Breaker:
 
     @contextmanager
     def guard(self, *failures: type[Exception]) -> Iterator[None]:
-        """Run a call; the named exceptions count as failures. Raise BreakerOpen at once while it is open."""
-        self._enter()
+        """Run the block, counting these exceptions as failures; raise BreakerOpen at once while the breaker is open."""
+        if self._probe_at is not None:
+            with self._lock:
+                now = time.monotonic()
+                if self._probe_at is not None and now < self._probe_at:
+                    raise BreakerOpen
+                # This caller probes. If it never returns, another one may after a while.
+                self._probe_at = now + self._reset
         try:
             yield
         except failures as error:
             self.last_error = type(error).__name__
-            self._failed()
+            with self._lock:
+                self._failures += 1
+                if self._failures >= self._limit:
+                    self._probe_at = time.monotonic() + self._reset
+                    self._opened.set(1)
             raise
         self.close()
 
@@ -55,20 +65,3 @@ class Breaker:
             with self._lock:
                 self._failures, self._probe_at = 0, None
                 self._opened.set(0)
-
-    def _enter(self) -> None:
-        if self._probe_at is None:
-            return
-        with self._lock:
-            now = time.monotonic()
-            if self._probe_at is not None and now < self._probe_at:
-                raise BreakerOpen
-            # This caller is the probe. If it never reports back, the next one may try after another while.
-            self._probe_at = now + self._reset
-
-    def _failed(self) -> None:
-        with self._lock:
-            self._failures += 1
-            if self._failures >= self._limit:
-                self._probe_at = time.monotonic() + self._reset
-                self._opened.set(1)

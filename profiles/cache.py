@@ -1,7 +1,7 @@
 """The profile cache in Redis: one JSON string a person under ``profile:user:{user_id}``, rebuilt from PostgreSQL.
 
-Only this module knows the keys and their TTL. Writers hold the row lock of the profile while they write, so an older
-version never overwrites a newer one; a reader that refills a miss writes only where nothing is.
+Writers hold the profile's row lock while they write, so an older
+version never overwrites a newer one; a reader that refills a miss writes only an absent key.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from prometheus_client import Counter
 
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile, ProfileSource
 from profiles.name_rule import is_fresh_at
 
@@ -37,12 +38,12 @@ _REPORTS = "profiles:reports"
 
 
 class CacheError(Exception):
-    """Redis did not answer, in time or at all."""
+    """Redis failed or did not respond in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedProfile:
-    """A profile as Redis and the API show it: names are ``""``, never None; ``last_updated`` is aware."""
+    """A profile as Redis and the API hold it: names are ``""``, never None; ``last_updated`` is aware."""
 
     user_id: str
     max_first_name: str
@@ -68,7 +69,7 @@ class CachedProfile:
 
     @classmethod
     def from_json(cls, text: bytes) -> CachedProfile | None:
-        """Read what Redis holds; None for what we did not write."""
+        """Return the profile in a Redis value; None for a value that this module did not write."""
         try:
             fields = json.loads(text)
             return cls(**fields | {"last_updated": datetime.fromisoformat(fields["last_updated"])})
@@ -76,17 +77,10 @@ class CachedProfile:
             return None
 
     def to_json(self) -> str:
-        return json.dumps(self.as_dict(), ensure_ascii=False)
-
-    def as_dict(self) -> dict[str, Any]:
-        return {
-            "user_id": self.user_id,
-            "max_first_name": self.max_first_name,
-            "max_last_name": self.max_last_name,
-            "user_provided_name": self.user_provided_name,
-            "last_updated": moment(self.last_updated) if self.last_updated else None,
-            "source": self.source,
-        }
+        at = self.last_updated
+        text = at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z") if at else None
+        fields = {name: getattr(self, name) for name in self.__slots__}
+        return json.dumps(fields | {"last_updated": text}, ensure_ascii=False)
 
     @property
     def display_name(self) -> str:
@@ -103,9 +97,9 @@ class CachedProfile:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What Redis and the record behind it hold of one person; an error of a store is no miss.
+    """What Redis and PostgreSQL hold for one person; a store's error is not a miss.
 
-    ``record`` is read only where Redis had nothing that the reader trusts.
+    ``record``, the row in PostgreSQL, is read only when the reader does not accept what Redis holds.
     """
 
     redis: CachedProfile | None = None
@@ -115,7 +109,7 @@ class Stored:
 
     @property
     def profile(self) -> CachedProfile | None:
-        """Return what Redis, else the record, holds; raise DatabaseError where the record could not be read."""
+        """The profile in Redis, else the record; raises DatabaseError if the record could not be read."""
         if self.redis is not None:
             return self.redis
         if self.record_error is not None:
@@ -123,27 +117,22 @@ class Stored:
         return CachedProfile.of(self.record) if self.record else None
 
 
-def moment(at: datetime) -> str:
-    return at.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
-
-
 def key_of(user_id: str) -> str:
     return f"profile:user:{user_id}"
 
 
 def read(user_id: str) -> CachedProfile | None:
-    """Return what Redis holds of the person, None on a miss; raise CacheError when it does not answer."""
-    text = _ask("get", lambda client: client.get(key_of(user_id)))
+    text = _execute("get", lambda client: client.get(key_of(user_id)))
     profile = CachedProfile.from_json(text) if text else None
     operations.labels("get", "hit" if profile else "miss").inc()
     return profile
 
 
-def find(user_id: str, *, trusts: Callable[[CachedProfile], bool] = bool) -> Stored:
-    """Read Redis, else the record, which refills Redis; errors of either are part of the answer, never raised.
+def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
+    """Read Redis, else the record, which refills Redis; return their errors instead of raising them.
 
-    ``trusts`` returns whether what Redis holds will do; by default it does whenever there is something. The three waits
-    (two for Redis, one for PostgreSQL) share PROFILE_CACHE_TIMEOUT.
+    ``accepts`` decides whether the profile in Redis is enough; by default any is. The three waits (two for Redis, one
+    for PostgreSQL) share PROFILE_CACHE_TIMEOUT.
     """
     cached, redis_error = None, ""
     try:
@@ -151,36 +140,27 @@ def find(user_id: str, *, trusts: Callable[[CachedProfile], bool] = bool) -> Sto
     except CacheError as error:
         redis_error = str(error)
         logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": redis_error})
-    if cached is not None and trusts(cached):
+    if cached is not None and accepts(cached):
         return Stored(cached)
+    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
     try:
-        record = _recorded(user_id)
+        with transaction.atomic():
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
+            record = Profile.objects.filter(user_id=user_id).first()
     except DatabaseError as error:
         extra = {"event": "record_read_failed", "error": type(error).__name__}
         logger.warning("profile record unreadable", extra=extra)
         return Stored(cached, None, redis_error, error)
     if record is not None and cached is None and not redis_error:
-        # Redis is full or went down: the answer does not depend on it, and the refill task tries again.
+        # The result does not depend on it, and the refill task tries again.
         with suppress(CacheError):
-            refill(record)
+            write([record], only_absent=True)
     return Stored(cached, record, redis_error)
 
 
-def _recorded(user_id: str) -> Profile | None:
-    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
-        return Profile.objects.filter(user_id=user_id).first()
-
-
-def write(profiles: Iterable[Profile]) -> None:
-    """Write profiles whose rows the caller has locked; raise CacheError when Redis does not answer."""
-    _set_many("set", profiles, only_absent=False)
-
-
 def write_through(profiles: list[Profile]) -> None:
-    """Write profiles within the transaction that changed them; what Redis refuses is left to the refill task."""
+    """Write profiles in the transaction that changed them; if Redis fails, the refill task writes them later."""
     try:
         write(profiles)
     except CacheError as error:
@@ -188,38 +168,42 @@ def write_through(profiles: list[Profile]) -> None:
         Profile.objects.filter(pk__in=[profile.pk for profile in profiles]).update(is_cache_behind=True)
 
 
-def refill(profile: Profile) -> None:
-    """Write back a profile that Redis had lost, unless a worker was quicker; raise CacheError."""
-    _set_many("refill", [profile], only_absent=True)
+def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
+    """Merge names entered by hand, write them through to Redis and return the profile if it changed."""
+    now = timezone.now()
+    values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
+    changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
+    write_through(changed)
+    return changed
 
 
 def forget(user_id: str) -> None:
-    _ask("delete", lambda client: client.delete(key_of(user_id)))
+    _execute("delete", lambda client: client.delete(key_of(user_id)))
 
 
-def _set_many(operation: str, profiles: Iterable[Profile], *, only_absent: bool) -> None:
-    lasting = [(profile, ttl) for profile in profiles if (ttl := _ttl_left(profile)) > timedelta(0)]
-    if not lasting:
+def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
+    """Write profiles whose rows the caller has locked, or only those that Redis has lost; raise CacheError."""
+    operation = "refill" if only_absent else "set"
+    expires_before = timezone.now() - settings.PROFILE_TTL
+    ttls = [(profile, profile.last_updated - expires_before) for profile in profiles]
+    fresh = [(profile, ttl) for profile, ttl in ttls if ttl > timedelta(0)]
+    if not fresh:
         return
 
     def send(client: redis.Redis) -> Any:
         pipeline = client.pipeline(transaction=False)
-        for profile, ttl in lasting:
-            pipeline.set(key_of(profile.user_id), CachedProfile.of(profile).to_json(), px=ttl, nx=only_absent)
+        for profile, ttl in fresh:
+            # ± 10%, so that a refilled cache does not expire all at once.
+            px = ttl * random.uniform(0.9, 1.1)  # noqa: S311 (not a secret)
+            pipeline.set(key_of(profile.user_id), CachedProfile.of(profile).to_json(), px=px, nx=only_absent)
         return pipeline.execute()
 
-    _ask(operation, send)
-    operations.labels(operation, "success").inc(len(lasting))
-    logger.info("profiles written to redis", extra={"event": f"profiles_{operation}", "count": len(lasting)})
+    _execute(operation, send)
+    operations.labels(operation, "success").inc(len(fresh))
+    logger.info("profiles written to redis", extra={"event": f"profiles_{operation}", "count": len(fresh)})
 
 
-def _ttl_left(profile: Profile) -> timedelta:
-    """What is left of PROFILE_TTL, ± 10 % so that a refilled cache does not expire at one moment."""
-    left: timedelta = profile.last_updated + settings.PROFILE_TTL - timezone.now()
-    return left * random.uniform(0.9, 1.1)  # noqa: S311 (spreads expiry, hides nothing)
-
-
-def _ask(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
+def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
             return send(get_redis_connection("default"))
@@ -229,56 +213,50 @@ def _ask(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
 
 
 def needs_filling() -> bool:
-    """Tell whether Redis lost its content: the marker of the last fill is gone or names another server process."""
-    filled_for, run_id = _ask("info", lambda client: (client.get(_FILLED_FOR), client.info("server")["run_id"]))
+    """Return whether Redis lost its content: the marker of the last fill is gone or names another server process."""
+    filled_for, run_id = _execute("info", lambda client: (client.get(_FILLED_FOR), client.info("server")["run_id"]))
     return bool(filled_for != run_id.encode())
 
 
 def mark_filled() -> None:
-    _ask("set", lambda client: client.set(_FILLED_FOR, client.info("server")["run_id"]))
+    _execute("set", lambda client: client.set(_FILLED_FOR, client.info("server")["run_id"]))
 
 
 def keep_reports(reports: dict[str, str]) -> None:
-    """Keep reports for when PostgreSQL cannot be asked; raise CacheError."""
-    _ask("set", lambda client: client.hset(_REPORTS, items=[part for item in reports.items() for part in item]))
+    _execute("set", lambda client: client.hset(_REPORTS, items=[part for item in reports.items() for part in item]))
 
 
 def kept_report(name: str) -> str | None:
-    """Return what was kept last; raise CacheError."""
-    text: bytes | None = _ask("get", lambda client: client.hget(_REPORTS, name))
+    text: bytes | None = _execute("get", lambda client: client.hget(_REPORTS, name))
     return text.decode() if text else None
 
 
-def _look(client: redis.Redis) -> Any:
-    pipeline = client.pipeline(transaction=False)
-    pipeline.info("everything")
-    pipeline.exists(_FILLED_FOR, _REPORTS)
-    return pipeline.execute()
-
-
 def health() -> dict[str, Any]:
-    """Ask Redis how it is; one that does not answer is told, not raised. Sizes in bytes, latency in milliseconds."""
+    """Return the state of Redis, or the error if it fails. Sizes are in bytes, latency in milliseconds."""
+
+    def send(client: redis.Redis) -> Any:
+        pipeline = client.pipeline(transaction=False)
+        pipeline.info("everything")
+        pipeline.exists(_FILLED_FOR, _REPORTS)
+        return pipeline.execute()
+
     started = time.perf_counter()
+    info: dict[str, Any] = {}
+    cached_profiles, last_error = None, breaker.last_error
     try:
-        info, others = _ask("info", _look)
-        last_error = breaker.last_error
-        is_connected = True
+        info, other_keys = _execute("info", send)
+        database = get_redis_connection("default").connection_pool.connection_kwargs.get("db", 0)
+        cached_profiles = info.get(f"db{database}", {}).get("keys", 0) - other_keys
     except CacheError as error:
-        info, others, last_error, is_connected = {}, 0, str(error), False
+        last_error = str(error)
     return {
-        "redis_connected": is_connected,
+        "redis_connected": bool(info),
         "last_error": last_error,
         "used_memory_bytes": info.get("used_memory"),
         "maxmemory_bytes": info.get("maxmemory"),
         "maxmemory_policy": info.get("maxmemory_policy"),
         "evicted_keys": info.get("evicted_keys"),
-        "cached_profiles": _keys(info) - others if info else None,
+        "cached_profiles": cached_profiles,
         "latency_ms": round((time.perf_counter() - started) * 1000, 3),
         "breaker": breaker.state,
     }
-
-
-def _keys(info: dict[str, Any]) -> int:
-    database = get_redis_connection("default").connection_pool.connection_kwargs.get("db", 0)
-    keys: int = info.get(f"db{database}", {}).get("keys", 0)
-    return keys

@@ -1,4 +1,4 @@
-"""Deployments that start and would do harm: ``manage.py check``, and with ``--deploy`` what has to ask the servers."""
+"""Harmful deployments, found by ``manage.py check``; with ``--deploy``, also by asking the servers."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -14,52 +14,45 @@ _POSITIVE = ("PROFILE_TTL", "PROFILE_CACHE_TIMEOUT", "MAX_API_TIMEOUT")
 
 
 @register
-def durations_are_positive(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    return [
-        Error(
-            f"{name} is not positive: nothing would be cached, or asked.", hint="PROFILE_TTL=720h", id="profiles.E001"
-        )
-        for name in _POSITIVE
-        if getattr(settings, name) <= timedelta(0)
-    ]
+def check_durations(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    hint = "Set a duration above zero, such as 720h, 3s or 5m."
+    invalid = [name for name in _POSITIVE if getattr(settings, name) <= timedelta(0)]
+    return [Error(f"{name} is not positive.", hint=hint, id="profiles.E001") for name in invalid]
 
 
 @register(deploy=True)
-def authorities_are_there(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_ca_bundle(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     path = settings.MAX_API_CA_BUNDLE
     if not path or Path(path).exists():
         return []
-    return [Error("MAX_API_CA_BUNDLE is no file: MAX would never be asked.", hint=path, id="profiles.E003")]
+    text = "MAX_API_CA_BUNDLE is not a file: every call of MAX would fail."
+    return [Error(text, hint=f"Put the file at {path}, or unset the variable.", id="profiles.E003")]
 
 
 @register(deploy=True)
-def queue_is_not_forgotten(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """A server that evicts what it has no room for evicts tasks too; one that does not, refuses profiles instead."""
-    if not _plain(settings.CELERY_BROKER_URL).startswith(("redis", "unix")):
+def check_broker(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Report a broker that may evict tasks, or shares the profile cache's server: it cannot suit both."""
+    url = _plain(settings.CELERY_BROKER_URL)
+    if not url.startswith(("redis", "unix")):
         return []
-    policy = _policy_of(settings.CELERY_BROKER_URL)
+    try:
+        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+            policy = str(client.info("memory").get("maxmemory_policy", ""))
+    except redis.RedisError:
+        policy = ""
     hint = "Give CELERY_BROKER_URL a server of its own with maxmemory-policy noeviction."
     if policy.startswith("allkeys"):
-        return [Error(f"The queue is on a server that forgets ({policy}).", hint=hint, id="profiles.E002")]
-    if _address(settings.CELERY_BROKER_URL) == _address(settings.REDIS_URL):
-        return [Warning("The queue and the profile cache share one server.", hint=hint, id="profiles.W001")]
+        return [Error(f"The broker may evict tasks: its maxmemory-policy is {policy}.", hint=hint, id="profiles.E002")]
+    if _address(url) == _address(_plain(settings.REDIS_URL)):
+        return [Warning("The broker and the profile cache share one server.", hint=hint, id="profiles.W001")]
     return []
 
 
-def _policy_of(url: str) -> str:
-    """Return the server's maxmemory-policy, an empty string while it does not answer."""
-    try:
-        with redis.Redis.from_url(_plain(url), socket_timeout=2, socket_connect_timeout=2) as client:
-            return str(client.info("memory").get("maxmemory_policy", ""))
-    except redis.RedisError:
-        return ""
-
-
 def _plain(url: str) -> str:
-    """Turn Celery's spelling of a socket into redis-py's."""
+    """Return a URL for redis-py, which spells sockets differently from Celery."""
     return url.replace("redis+socket://", "unix://").partition("?")[0]
 
 
 def _address(url: str) -> tuple[object, object]:
-    parts = parse_url(_plain(url))  # type: ignore[no-untyped-call]
+    parts = parse_url(url)  # type: ignore[no-untyped-call]
     return parts.get("path") or parts.get("host"), parts.get("port", 6379)

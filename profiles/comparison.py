@@ -1,7 +1,7 @@
-"""The shadow comparison: after a lookup was answered, the worker holds the cache against the direct API.
+"""The shadow comparison: after a lookup, the worker compares the cache's answer with the direct API's.
 
-The request writes one row and goes on. Names are kept masked and phones hashed; what has to be asked waits under a
-rate limit of its own, so that comparing never competes with answering.
+The request only writes one row. Names are stored masked and phones hashed; calls of the direct API have a rate limit
+of their own, so that comparisons do not slow lookups down.
 """
 
 from __future__ import annotations
@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import timedelta
 
 from django.conf import settings
@@ -22,95 +21,68 @@ from profiles import cache, names
 from profiles.cache import CachedProfile
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
-from profiles.models import (
-    Comparison,
-    ComparisonOutcome,
-    Pattern,
-    PhoneLink,
-    ProfileSource,
-    WaitingComparison,
-)
+from profiles.models import Comparison, ComparisonOutcome, Pattern, PhoneLink, WaitingComparison
 from profiles.rollout.decision import bucket, current_state
 from profiles.rollout.phases import PHASES, SHADOW
 
 COMPARED_STAGES = (2, 3)
 CALLS_PER_SECOND = 5.0
-KEPT_WAITING = timedelta(minutes=15)
-_SLICE = 20
+DROPPED_AFTER = timedelta(minutes=15)
+_BATCH = 20
 
 outcomes = Counter("comparisons", "Lookups compared, by outcome", ["outcome"])
 dropped = Counter("comparisons_dropped", "Lookups that waited too long to be compared")
 logger = logging.getLogger(__name__)
 
 
-def offer(
-    *, phone: str, max_id: str | None, university_id: int | None, stage: int, source: str, name: str, seconds: float
-) -> None:
-    """Leave a lookup to be compared; costs the request one INSERT and never fails it."""
-    if stage not in COMPARED_STAGES or not settings.MAX_BOT_TOKEN or not current_state().admits(SHADOW, phone):
+def enqueue(lookup: WaitingComparison) -> None:
+    """Store a lookup, if it is to be compared: one INSERT, which never fails the request."""
+    is_compared = lookup.stage in COMPARED_STAGES and current_state().admits(SHADOW, lookup.phone)
+    if not (is_compared and settings.MAX_BOT_TOKEN):
         return
-    waiting = WaitingComparison(
-        phone=phone,
-        max_id=max_id or "",
-        university_id=university_id,
-        stage=stage,
-        served_source=source,
-        served_ms=seconds * 1000,
-        api_name=name if source == ProfileSource.API else "",
-    )
     try:
         with transaction.atomic():
-            waiting.save(force_insert=True)
+            lookup.save(force_insert=True)
     except DatabaseError as error:
-        logger.warning("comparison not left", extra={"event": "comparison_lost", "error": type(error).__name__})
+        logger.warning("comparison not stored", extra={"event": "comparison_lost", "error": type(error).__name__})
 
 
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
-    """Compare what waits, for at most so long and one call; return how many were compared."""
-    late, _ = WaitingComparison.objects.filter(asked_at__lt=timezone.now() - KEPT_WAITING).delete()
-    if late:
-        dropped.inc(late)
-        logger.warning("comparisons dropped", extra={"event": "comparisons_dropped", "count": late})
+    """Compare waiting lookups for at most this long and one call; return how many were compared."""
+    old, _ = WaitingComparison.objects.filter(asked_at__lt=timezone.now() - DROPPED_AFTER).delete()
+    if old:
+        dropped.inc(old)
+        logger.warning("comparisons dropped", extra={"event": "comparisons_dropped", "count": old})
     deadline, count = time.monotonic() + seconds, 0
-    while time.monotonic() < deadline and (slice_ := _take()):
+    while time.monotonic() < deadline and (batch := _take_batch()):
         done: list[Comparison] = []
-        while slice_ and time.monotonic() < deadline:
-            waiting = slice_.pop(0)
+        while batch and time.monotonic() < deadline:
+            waiting = batch.pop(0)
             done.append(compare(waiting))
-            if not waiting.api_name and slice_:
+            if not waiting.api_name and batch:
                 pause(1 / CALLS_PER_SECOND)
         Comparison.objects.bulk_create(done)
         for comparison in done:
             outcomes.labels(comparison.outcome).inc()
-        WaitingComparison.objects.bulk_create(slice_)
+        WaitingComparison.objects.bulk_create(batch)
         count += len(done)
     return count
 
 
 @transaction.atomic
-def _take() -> list[WaitingComparison]:
-    taken = list(WaitingComparison.objects.order_by("pk").select_for_update(skip_locked=True)[:_SLICE])
-    WaitingComparison.objects.filter(pk__in=[waiting.pk for waiting in taken]).delete()
-    return taken
-
-
-@dataclass(frozen=True, slots=True)
-class Answers:
-    """What the two sides said: ``failure`` is the outcome when one of them said nothing."""
-
-    cached: CachedProfile | None = None
-    api_name: str = ""
-    failure: ComparisonOutcome | None = None
+def _take_batch() -> list[WaitingComparison]:
+    batch = list(WaitingComparison.objects.order_by("pk").select_for_update(skip_locked=True)[:_BATCH])
+    WaitingComparison.objects.filter(pk__in=[waiting.pk for waiting in batch]).delete()
+    return batch
 
 
 def compare(waiting: WaitingComparison) -> Comparison:
-    answers = _ask_both(waiting)
-    outcome, pattern = answers.failure or judge(answers.cached, answers.api_name), ""
-    cached = answers.cached
-    if outcome == ComparisonOutcome.CONFLICT and cached:
-        pattern = pattern_of(_max_name(cached), answers.api_name)
-    elif outcome == ComparisonOutcome.CACHE_STALE and cached:
-        pattern = judge_names(_max_name(cached), answers.api_name)
+    cached, api_name, failure = _read_both(waiting)
+    outcome, pattern = failure or classify(cached, api_name), ""
+    if cached and outcome == ComparisonOutcome.CONFLICT:
+        pattern = conflict_pattern(_max_name(cached), api_name)
+    elif cached and outcome == ComparisonOutcome.CACHE_STALE:
+        pattern = classify_names(_max_name(cached), api_name)
     age = timezone.now() - cached.last_updated if cached and cached.last_updated else None
     return Comparison(
         at=waiting.asked_at,
@@ -122,7 +94,7 @@ def compare(waiting: WaitingComparison) -> Comparison:
         pattern=pattern,
         cache_age_days=age / timedelta(days=1) if age else None,
         cache_name=masked(cached.display_name) if cached else "",
-        api_name=masked(answers.api_name),
+        api_name=masked(api_name),
         served_source=waiting.served_source,
         served_ms=waiting.served_ms,
     )
@@ -132,71 +104,66 @@ def hash_of(phone: str) -> str:
     return salted_hmac("profiles.comparison", phone, algorithm="sha256").hexdigest()[:32]
 
 
-def _ask_both(waiting: WaitingComparison) -> Answers:
+def _read_both(waiting: WaitingComparison) -> tuple[CachedProfile | None, str, ComparisonOutcome | None]:
+    """Return the cached profile, the direct API's name and, if either could not be read, the outcome."""
     api_name, max_id = waiting.api_name, waiting.max_id
     if not api_name:
         try:
             user = users.fetch_users([waiting.phone]).get(waiting.phone)
         except MaxError as error:
-            return Answers(failure=ComparisonOutcome.TIMEOUT if error.is_timeout else ComparisonOutcome.API_ERROR)
+            return None, "", ComparisonOutcome.TIMEOUT if error.is_timeout else ComparisonOutcome.API_ERROR
         api_name = f"{user.first_name} {user.last_name}".strip() if user else ""
         max_id = max_id or (user.user_id if user else "")
     max_id = max_id or PhoneLink.objects.user_of(waiting.phone) or ""
     if not max_id:
-        return Answers(None, api_name)
+        return None, api_name, None
     stored = cache.find(max_id)
     if stored.redis_error:
-        return Answers(None, api_name, ComparisonOutcome.CACHE_ERROR)
-    return Answers(stored.profile, api_name)
+        return None, api_name, ComparisonOutcome.CACHE_ERROR
+    return stored.profile, api_name, None
 
 
 def _max_name(cached: CachedProfile) -> str:
     return f"{cached.max_first_name} {cached.max_last_name}".strip()
 
 
-def judge(cached: CachedProfile | None, api_name: str) -> ComparisonOutcome:
-    """Return the outcome of two answers. A name that the person chose is richer than any of MAX's, never a conflict."""
-    has_name = cached is not None and not _is_empty(cached.display_name)
-    if cached is None or not has_name:
-        return ComparisonOutcome.BOTH_EMPTY if _is_empty(api_name) else ComparisonOutcome.CACHE_MISS
+def classify(cached: CachedProfile | None, api_name: str) -> ComparisonOutcome:
+    """Return the outcome of two answers. A name that the person chose is richer than MAX's, never a conflict."""
+    if cached is None or not _words(cached.display_name):
+        return ComparisonOutcome.CACHE_MISS if _words(api_name) else ComparisonOutcome.BOTH_EMPTY
     if cached.user_provided_name:
-        same = judge_names(cached.user_provided_name, api_name)
-        is_same = same in (ComparisonOutcome.AGREE, ComparisonOutcome.EQUIVALENT)
-        return same if is_same else ComparisonOutcome.CACHE_RICHER
-    return ComparisonOutcome.CACHE_STALE if cached.is_stale else judge_names(_max_name(cached), api_name)
+        outcome = classify_names(cached.user_provided_name, api_name)
+        is_same = outcome in (ComparisonOutcome.AGREE, ComparisonOutcome.EQUIVALENT)
+        return outcome if is_same else ComparisonOutcome.CACHE_RICHER
+    return ComparisonOutcome.CACHE_STALE if cached.is_stale else classify_names(_max_name(cached), api_name)
 
 
-def judge_names(cache_name: str, api_name: str) -> ComparisonOutcome:
-    if _is_empty(cache_name) and _is_empty(api_name):
-        # Two placeholders say nothing of each other.
+def classify_names(cache_name: str, api_name: str) -> ComparisonOutcome:
+    cached, direct = _words(cache_name), _words(api_name)
+    if not cached and not direct:
+        # Two placeholders are no agreement.
         return ComparisonOutcome.BOTH_EMPTY
     if cache_name == api_name:
         return ComparisonOutcome.AGREE
-    mine, theirs = _words(cache_name), _words(api_name)
-    if mine == theirs:
+    if cached == direct:
         return ComparisonOutcome.EQUIVALENT
-    if mine > theirs:
+    if cached > direct:
         return ComparisonOutcome.CACHE_RICHER
-    return ComparisonOutcome.API_RICHER if mine < theirs else ComparisonOutcome.CONFLICT
-
-
-def _is_empty(name: str) -> bool:
-    return not _words(name)
+    return ComparisonOutcome.API_RICHER if cached < direct else ComparisonOutcome.CONFLICT
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return a name's words without what does not tell people apart: case, ё, spaces, order, the placeholder."""
-    words = name.casefold().replace("ё", "е").split()
-    return frozenset(words) - {names.UNKNOWN.casefold()}
+    """Return the words of a name without regard to case, ё, spaces and order; the placeholder has none."""
+    return frozenset(name.casefold().replace("ё", "е").split()) - {names.UNKNOWN.casefold()}
 
 
-def pattern_of(cache_name: str, api_name: str) -> Pattern:
+def conflict_pattern(cache_name: str, api_name: str) -> Pattern:
     if cache_name.isascii() != api_name.isascii():
         return Pattern.SCRIPT
-    mine, theirs = cache_name.casefold().split(), api_name.casefold().split()
-    if mine[0] == theirs[0]:
+    cached, direct = cache_name.casefold().split(), api_name.casefold().split()
+    if cached[0] == direct[0]:
         return Pattern.LAST_NAME
-    return Pattern.FIRST_NAME if mine[-1] == theirs[-1] else Pattern.BOTH_NAMES
+    return Pattern.FIRST_NAME if cached[-1] == direct[-1] else Pattern.BOTH_NAMES
 
 
 def masked(name: str) -> str:

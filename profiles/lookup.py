@@ -12,22 +12,11 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter, Histogram
 
-from profiles import cache, comparison
+from profiles import cache, comparison, name_rule
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
-from profiles.models import PhoneLink, ProfileSource
-from profiles.name_rule import (
-    CACHE_FIRST,
-    Answer,
-    Known,
-    KnownProfile,
-    NameChoice,
-    NameReason,
-    NoAnswer,
-    Policy,
-    UserFound,
-    choose_name,
-)
+from profiles.models import PhoneLink, ProfileSource, WaitingComparison
+from profiles.name_rule import Answer, Known, KnownProfile, NameChoice, NameReason, NoAnswer, Policy, UserFound
 from profiles.phones import masked
 from profiles.rollout.decision import decide
 
@@ -44,14 +33,24 @@ logger = logging.getLogger(__name__)
 def resolve(
     *, phone: str, max_id: str | None, university_id: int | None, first_name: str = "", last_name: str = ""
 ) -> NameChoice:
-    """Return the name to store for an employee; never raises for an outage of Redis or the direct API.
+    """Return the name to store for an employee; never raises when Redis or the direct API fails.
 
-    Names given in the request hold; a lone one is kept and the missing part looked up. ``university_id`` is None for
-    probes alone: they belong to no university, so no rule for one applies.
+    Given names are kept; if only one is given, the other is looked up. ``university_id`` is None only for probes,
+    which belong to no university, so no university rule applies.
     """
     if first_name and last_name:
         return NameChoice(first_name, last_name, "", max_id, ProfileSource.MANUAL, NameReason.GIVEN)
-    choice = _timed(phone, max_id, university_id)
+    stage = decide(phone, university_id).stage
+    started = time.perf_counter()
+    choice = lookup_name(phone, max_id, policy_at(stage), _ask_direct_api)
+    seconds = time.perf_counter() - started
+    durations.labels(stage).observe(seconds)
+    resolutions.labels(choice.source, stage).inc()
+    lookup = WaitingComparison(phone=phone, max_id=choice.max_id or "", university_id=university_id, stage=stage)
+    lookup.served_source, lookup.served_ms = choice.source, seconds * 1000
+    if choice.source == ProfileSource.API:
+        lookup.api_name = f"{choice.first_name} {choice.last_name}".strip()
+    comparison.enqueue(lookup)
     if not first_name and not last_name:
         return choice
     return replace(
@@ -64,51 +63,31 @@ def resolve(
     )
 
 
-def _timed(phone: str, max_id: str | None, university_id: int | None) -> NameChoice:
-    """Look the name up at the person's stage, and leave the lookup to be compared afterwards."""
-    stage = decide(phone, university_id).stage
-    started = time.perf_counter()
-    choice = look_up(phone, max_id, policy_at(stage), ask_direct_api)
-    durations.labels(stage).observe(time.perf_counter() - started)
-    resolutions.labels(choice.source, stage).inc()
-    comparison.offer(
-        phone=phone,
-        max_id=choice.max_id,
-        university_id=university_id,
-        stage=stage,
-        source=choice.source,
-        name=f"{choice.first_name} {choice.last_name}".strip(),
-        seconds=time.perf_counter() - started,
-    )
-    return choice
-
-
 def policy_at(stage: int) -> Policy:
-    """Return the policy of a stage by the settings in force."""
+    """Return the policy of a stage under the current settings."""
     return Policy(stage, settings.PROFILE_TTL, bool(settings.MAX_BOT_TOKEN))
 
 
-def look_up(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
-    """Choose by the stores, and once more with the direct API's answer where that is needed.
+def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
+    """Choose a name from the stores, and again with the direct API's answer where that is needed.
 
-    Without a MAX id the stores are asked by the phone's verified link, else by the id that the direct API answers.
+    Without a MAX ID the stores are read by the phone's verified link, or else by the ID that the direct API returns.
     """
-    asks_stores = policy.stage >= CACHE_FIRST
-    known = _known(max_id or PhoneLink.objects.user_of(phone)) if asks_stores else Known(max_id)
-    choice = choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
+    known = _read_stores(max_id or PhoneLink.objects.user_of(phone)) if policy.uses_cache else Known(max_id)
+    choice = name_rule.choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
     if not choice.needs_direct_api:
         return choice
     answer = ask(phone)
-    if asks_stores and known.max_id is None and isinstance(answer, UserFound):
-        known = _known(answer.user_id)
-    return choose_name(known, answer, policy, timezone.now())
+    if policy.uses_cache and known.max_id is None and isinstance(answer, UserFound):
+        known = _read_stores(answer.user_id)
+    return name_rule.choose_name(known, answer, policy, timezone.now())
 
 
-def _known(max_id: str | None) -> Known:
-    """Read the stores; the record decides where Redis, which shows both alike, has no last name or an unknown one."""
+def _read_stores(max_id: str | None) -> Known:
+    """Read Redis, and the record unless Redis has a full name: only it separates an unknown last name from none."""
     if not max_id:
         return Known()
-    stored = cache.find(max_id, trusts=attrgetter("has_full_name"))
+    stored = cache.find(max_id, accepts=attrgetter("has_full_name"))
     record, cached, profile = stored.record, stored.redis, None
     if record is not None:
         own_name = record.user_provided_name or ""
@@ -119,13 +98,11 @@ def _known(max_id: str | None) -> Known:
     return Known(max_id, profile, is_readable=stored.record_error is None)
 
 
-def ask_direct_api(phone: str) -> Answer:
-    """Ask the direct API for a person; an outage is an answer too, and is logged."""
+def _ask_direct_api(phone: str) -> Answer:
     try:
         user = users.lookup_once(phone)
     except MaxError as error:
-        logger.warning(
-            "direct API failed", extra={"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
-        )
+        extra = {"event": "direct_api_failed", "phone": masked(phone), "error": str(error)}
+        logger.warning("direct API failed", extra=extra)
         return NoAnswer.FAILED
     return UserFound(user.first_name, user.last_name, user.user_id) if user else NoAnswer.ABSENT

@@ -1,7 +1,7 @@
-"""The merge rule: what updates say of a person, and which of two sayings holds.
+"""The merge rule for names: a later update wins, field by field.
 
-A name field is a claim with a clock of its own. The greater claim holds, so merging is commutative, associative and
-idempotent: the order in which updates arrive, repeats and parallel workers cannot change the outcome.
+Each field has a time of its own, and the greater value wins. That makes merging commutative, associative and
+idempotent: order of arrival, duplicates and parallel workers do not change the result.
 """
 
 from collections.abc import Iterable
@@ -11,20 +11,20 @@ from typing import NamedTuple
 
 
 class TimestampedValue(NamedTuple):
-    """One field as an update says it; compared in this order, text by code point.
+    """One field of an update, compared in this order, text by code point.
 
     ``is_real`` is false for a first name taken from the deprecated ``name``: it ranks below any real one.
     ``value`` is ``""`` where the update says that there is none.
     """
 
     is_real: bool
-    said_at: datetime
+    observed_at: datetime
     value: str
 
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdate:
-    """What one update says of one person. A field that it does not carry is None and moves no clock."""
+    """The fields that one update carries about one person; None for the others."""
 
     user_id: str
     received_at: datetime
@@ -33,41 +33,39 @@ class ProfileUpdate:
     user_provided_name: TimestampedValue | None = None
 
     @property
-    def says_something(self) -> bool:
-        return any(self.claims)
-
-    @property
-    def said_at(self) -> datetime:
-        return max((claim.said_at for claim in self.claims if claim), default=self.received_at)
-
-    @property
-    def claims(self) -> tuple[TimestampedValue | None, TimestampedValue | None, TimestampedValue | None]:
+    def values(self) -> tuple[TimestampedValue | None, ...]:
         return self.first_name, self.last_name, self.user_provided_name
 
+    @property
+    def has_values(self) -> bool:
+        return any(self.values)
+
+    @property
+    def observed_at(self) -> datetime:
+        return max((value.observed_at for value in self.values if value), default=self.received_at)
+
     def merge(self, other: "ProfileUpdate") -> "ProfileUpdate":
-        """Return both as one; ``received_at`` moves only when ``other`` changed something."""
-        merged = [_greater(mine, theirs) for mine, theirs in zip(self.claims, other.claims, strict=True)]
-        if merged == list(self.claims):
+        """Return both as one; ``received_at`` moves only if ``other`` changes something."""
+        merged = tuple(
+            max(mine, theirs) if mine and theirs else mine or theirs
+            for mine, theirs in zip(self.values, other.values, strict=True)
+        )
+        if merged == self.values:
             return self
+        first_name, last_name, user_provided_name = merged
         return replace(
             self,
             received_at=max(self.received_at, other.received_at),
-            first_name=merged[0],
-            last_name=merged[1],
-            user_provided_name=merged[2],
+            first_name=first_name,
+            last_name=last_name,
+            user_provided_name=user_provided_name,
         )
 
 
-def _greater(mine: TimestampedValue | None, theirs: TimestampedValue | None) -> TimestampedValue | None:
-    if mine is None or theirs is None:
-        return mine or theirs
-    return max(mine, theirs)
-
-
 def merge_all(updates: Iterable[ProfileUpdate]) -> list[ProfileUpdate]:
-    """Merge to one sighting a person, ordered by user id (all writers lock rows in this order: no deadlock)."""
-    people: dict[str, ProfileUpdate] = {}
+    """Return one update a person, ordered by user ID: all writers lock rows in this order, so none deadlock."""
+    merged: dict[str, ProfileUpdate] = {}
     for update in updates:
-        known = people.get(update.user_id)
-        people[update.user_id] = known.merge(update) if known else update
-    return [people[user_id] for user_id in sorted(people) if people[user_id].says_something]
+        earlier = merged.get(update.user_id)
+        merged[update.user_id] = earlier.merge(update) if earlier else update
+    return [update for _user_id, update in sorted(merged.items()) if update.has_values]

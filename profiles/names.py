@@ -1,4 +1,4 @@
-"""The rules for names: cleaning at the edge, what a person may call themselves, how a name is shown."""
+"""The rules for names: how they are cleaned, what people may call themselves, how a name is displayed."""
 
 import unicodedata
 
@@ -15,11 +15,18 @@ _INVISIBLE = regex.compile(rf"(?!{_JOINING})[\u00ad\u061c\u180e\u200b-\u200f\u20
 _SPACE = regex.compile(r"[\s\u2800\u3164]+")
 _SPACE_LIKE = frozenset("\u2800\u3164")
 _CONTROL = regex.compile(r"\p{Cc}")
-_SAYABLE = regex.compile(r"[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*")
+_USER_PROVIDED = regex.compile(r"[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*")
 
 
 def _tidy(text: str) -> str:
-    if _is_tidy(text):
+    # A tenth of the cost, and nearly every name needs no more.
+    if (
+        text.isprintable()
+        and text == text.strip()
+        and "  " not in text
+        and not _SPACE_LIKE.intersection(text)
+        and unicodedata.is_normalized("NFC", text)
+    ):
         return text
     text = _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
     text = _INVISIBLE.sub("", text)
@@ -27,41 +34,27 @@ def _tidy(text: str) -> str:
     return unicodedata.normalize("NFC", _SPACE.sub(" ", text)).strip()
 
 
-def _is_tidy(text: str) -> bool:
-    """Tell at a tenth of the cost that there is nothing to do, as for nearly every name."""
-    return (
-        text.isprintable()
-        and text == text.strip()
-        and "  " not in text
-        and not _SPACE_LIKE.intersection(text)
-        and unicodedata.is_normalized("NFC", text)
-    )
-
-
 def clean(text: str) -> str:
-    """Return the name as it is stored, at most 100 characters and never half a grapheme; ``""`` when nothing is left.
+    """Return the name as it is stored: at most 100 characters, never half a grapheme, ``""`` if nothing remains.
 
     NFC; without control, bidi and zero-width characters; surrogates replaced, spaces folded (docs/reference/names.md).
     """
     tidy = _tidy(text)
     if len(tidy) <= NAME_LENGTH:
         return tidy
-    kept = ""
+    cut = ""
     for grapheme in regex.findall(r"\X", tidy[: NAME_LENGTH * 4]):
-        if len(kept) + len(grapheme) > NAME_LENGTH:
+        if len(cut) + len(grapheme) > NAME_LENGTH:
             break
-        kept += grapheme
-    return (kept or tidy[:NAME_LENGTH]).strip()
+        cut += grapheme
+    return (cut or tidy[:NAME_LENGTH]).strip()
 
 
 def user_provided(text: str) -> str:
-    """Return the name that a person gave themselves, cleaned; ValueError when it is none.
-
-    Letters of any alphabet, spaces, hyphens, apostrophes and dots, 1 to 100 characters.
-    """
+    """Return the name that a person chose, cleaned; raise ValueError for an invalid one."""
     tidy = _tidy(text)
-    if not tidy or len(tidy) > NAME_LENGTH or not _SAYABLE.fullmatch(tidy):
-        raise ValueError(_("a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots"))
+    if not tidy or len(tidy) > NAME_LENGTH or not _USER_PROVIDED.fullmatch(tidy):
+        raise ValueError(_("Use 1 to 100 letters, spaces, hyphens, apostrophes or dots."))
     return tidy
 
 
@@ -70,6 +63,6 @@ def display(user_provided_name: str, first_name: str, last_name: str) -> str:
 
 
 def split(full_name: str) -> tuple[str, str, str]:
-    """Split into first, last and middle name: first word, second word, the rest."""
+    """Return first, last and middle name: first word, second word, the rest."""
     first, last, middle = ([*full_name.split(" ", 2), "", ""])[:3]
     return first, last, middle

@@ -1,4 +1,4 @@
-"""Phone numbers as the directory keys them: one canonical spelling a person."""
+"""Phone numbers in the one canonical form that the directory uses as a key."""
 
 import re
 
@@ -9,20 +9,20 @@ _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 
 
-def normalize(spelling: str) -> str:
-    """Return the E.164 form; ValueError for what is no phone.
+def normalize(phone: str) -> str:
+    """Return the E.164 form; raise ValueError for an invalid phone.
 
-    Russian spellings (``8…``, ``7…``, ``+7…``, ten digits, spaces, dashes, brackets) become ``+7XXXXXXXXXX``; any
-    other ``+`` and 8 to 15 ASCII digits is taken as it is.
+    Russian forms (``8…``, ``7…``, ``+7…``, ten digits, spaces, dashes, brackets) become ``+7XXXXXXXXXX``; any other
+    ``+`` and 8 to 15 ASCII digits stays as it is.
     """
-    digits = _PUNCTUATION.sub("", spelling)
+    digits = _PUNCTUATION.sub("", phone)
     if russian := _RUSSIAN.fullmatch(digits):
         return f"+7{russian[1]}"
     if _E164.fullmatch(digits) and not digits.startswith("+7"):
         return digits
-    raise ValueError(_("a phone is a Russian number or + and 8 to 15 digits"))
+    raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
 
 
 def masked(phone: str) -> str:
-    """The form for logs: the last two digits."""
+    """Return the form for logs: the last two digits."""
     return f"…{phone[-2:]}"

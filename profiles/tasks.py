@@ -1,9 +1,10 @@
-"""Keeps Redis equal to PostgreSQL: after a loss everything fresh is written again, after a failed write what failed."""
+"""The tasks that keep Redis equal to PostgreSQL, and clean up."""
 
 import logging
 
 from celery import shared_task
 from django.db import transaction
+from django.db.models import QuerySet
 
 from profiles import cache, erasure
 from profiles.comparison import compare_waiting
@@ -18,22 +19,36 @@ COMPARING_SECONDS = 10.0
 
 @shared_task(ignore_result=True)
 def refill_cache() -> int:
-    """Return how many profiles were written to Redis; 0 while it is unreachable."""
+    """Write all fresh profiles if Redis lost its content, else those that failed; return how many, 0 on a failure."""
+    written, last_id = 0, ""
     try:
-        if not cache.needs_filling():
-            return _write_behind()
-        written = _write_all()
-        cache.mark_filled()
+        is_empty = cache.needs_filling()
+        profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
+        # A row that someone else has locked is written by them; a refill must not miss any.
+        while batch := _write_batch(profiles.filter(user_id__gt=last_id).select_for_update(skip_locked=not is_empty)):
+            written += len(batch)
+            last_id = batch[-1].user_id
+        if is_empty:
+            cache.mark_filled()
+            logger.info("cache refilled", extra={"event": "cache_refilled", "profiles": written})
     except cache.CacheError as error:
         logger.warning("cache refill postponed", extra={"event": "refill_postponed", "error": str(error)})
         return 0
-    logger.info("cache refilled", extra={"event": "cache_refilled", "profiles": written})
     return written
+
+
+@transaction.atomic
+def _write_batch(profiles: QuerySet[Profile]) -> list[Profile]:
+    # Under the row locks: none overwrites a newer version.
+    batch = list(profiles.order_by("user_id")[:BATCH])
+    cache.write(batch)
+    Profile.objects.filter(pk__in=[profile.pk for profile in batch], is_cache_behind=True).update(is_cache_behind=False)
+    return batch
 
 
 @shared_task(ignore_result=True)
 def forget_direct_answers() -> int:
-    return users.forget_old()
+    return users.delete_old_answers()
 
 
 @shared_task(ignore_result=True)
@@ -43,38 +58,5 @@ def finish_erasures() -> int:
 
 @shared_task(ignore_result=True)
 def compare_lookups() -> int:
-    """Compare what waits, and leave the rest to the next round: the other tasks share this worker."""
+    """Compare for some seconds and leave the rest to the next run: other tasks share this worker."""
     return compare_waiting(COMPARING_SECONDS)
-
-
-def _write_all() -> int:
-    written, last_id = 0, ""
-    while batch := _write_batch(after=last_id):
-        written += len(batch)
-        last_id = batch[-1].user_id
-    return written
-
-
-@transaction.atomic
-def _write_batch(*, after: str) -> list[Profile]:
-    """Write the next fresh profiles under their row locks, so that no worker's newer version is overwritten."""
-    batch = list(Profile.objects.fresh().filter(user_id__gt=after).order_by("user_id").select_for_update()[:BATCH])
-    _write(batch)
-    return batch
-
-
-def _write_behind() -> int:
-    written = 0
-    while True:
-        with transaction.atomic():
-            behind = Profile.objects.filter(is_cache_behind=True).order_by("user_id")
-            batch = list(behind.select_for_update(skip_locked=True)[:BATCH])
-            _write(batch)
-        written += len(batch)
-        if len(batch) < BATCH:
-            return written
-
-
-def _write(batch: list[Profile]) -> None:
-    cache.write(batch)
-    Profile.objects.filter(pk__in=[profile.pk for profile in batch], is_cache_behind=True).update(is_cache_behind=False)

@@ -1,4 +1,4 @@
-"""MAX user ids: strings everywhere, an int64 in plain decimal or a legacy id."""
+"""MAX user IDs: always strings, an int64 in plain decimal or a legacy ID."""
 
 import re
 
@@ -10,13 +10,11 @@ _LARGEST = 2**63 - 1
 
 
 def user_id_of(value: object) -> str:
-    """Return the id as the stores spell it; ValueError for what is none (booleans, 0, 2^63, a leading zero …)."""
+    """Return the canonical ID; raise ValueError for an invalid one, such as a boolean, 0, 2^63 or a leading zero."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST:
         return str(value)
-    if isinstance(value, str) and _LEGACY.fullmatch(value) and (not _DIGITS.fullmatch(value) or _is_int64(value)):
-        return value
-    raise ValueError(_("a user id is an integer from 1 to 2^63-1 or up to 64 of the characters A-Z a-z 0-9 _ . -"))
-
-
-def _is_int64(digits: str) -> bool:
-    return digits[0] != "0" and len(digits) <= 19 and int(digits) <= _LARGEST
+    if isinstance(value, str) and _LEGACY.fullmatch(value):
+        is_int64 = value[0] != "0" and len(value) <= 19
+        if not _DIGITS.fullmatch(value) or (is_int64 and int(value) <= _LARGEST):
+            return value
+    raise ValueError(_("Invalid MAX user ID: use an integer from 1 to 2^63-1 or up to 64 characters A-Z a-z 0-9 _ . -"))

@@ -32,7 +32,7 @@ def erase(person: Person, **_: Any) -> None:
             continue
         if update.state == State.PENDING and _sender(update) not in ("", person.user_id):
             # Somebody else's, whose own name is still to be taken from it.
-            person.is_left = True
+            person.is_incomplete = True
         else:
             (dead if update.state == State.DEAD else theirs).append(update.pk)
     emptied = InboxUpdate.objects.filter(pk__in=theirs).update(

@@ -228,7 +228,7 @@ def read(update: Json, received_at: datetime) -> Reading:
         return Reading(user_id)
     profile_update = _profile_update(user_id, user, update, received_at)
     return Reading(
-        user_id, profile_update if profile_update.says_something else None, _phone_link(user_id, update, received_at)
+        user_id, profile_update if profile_update.has_values else None, _phone_link(user_id, update, received_at)
     )
 
 
@@ -298,5 +298,5 @@ def _phone_link(user_id: str, update: Json, received_at: datetime) -> PhoneLink 
         if isinstance(attachment, dict) and attachment.get("type") == "contact":
             phone = contacts.own_phone(_object(attachment, "payload"), user_id)
             if phone:
-                return PhoneLink(phone=phone, user_id=user_id, said_at=moment_of(update, received_at))
+                return PhoneLink(phone=phone, user_id=user_id, observed_at=moment_of(update, received_at))
     return None

@@ -127,7 +127,7 @@ def choose(candidate: Candidate, terms: Terms) -> NameChoice | None:
     """Return the name that a candidate takes from the cache, None where the row stays as it is."""
     if terms.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
-    stage, _ = terms.state.place(candidate.phone, candidate.university_id)
+    stage, _ = terms.state.stage_of(candidate.phone, candidate.university_id)
     is_nameless = candidate.profile_source in (ProfileSource.DEFAULT, ProfileSource.MANUAL)
     if not is_nameless and stage < CACHE_FIRST:
         return None

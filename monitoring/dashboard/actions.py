@@ -44,7 +44,7 @@ class PlanForm(forms.Form):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
-        self.initial["phase"] = rules.phase_number(changes.turn())
+        self.initial["phase"] = rules.phase_number(changes.next_phase())
         # The browser's field names no zone.
         now = date_format(timezone.localtime(), "H:i T")
         self.fields["due_at"].label = _("When, by the clock of the system: it is %(now)s now") % {"now": now}
@@ -80,7 +80,7 @@ def _plan(request: HttpRequest, given: dict[str, Any]) -> str:
     changes.apply(change)
     words = {
         "phase": rules.phase_number(change.phase),
-        "percent": localize(rules.shown(change.percent)),
+        "percent": localize(rules.format_percent(change.percent)),
         "at": date_format(timezone.localtime(given["due_at"]), "j E Y, H:i T"),
     }
     return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words

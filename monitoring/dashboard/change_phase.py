@@ -59,7 +59,7 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
             refusal = str(refused)
     rollout = Rollout.current()
     title = _("Phase %(n)d · %(title)s") % {"n": phase, "title": TITLES[phase - 1]}
-    current = localize(rules.shown(RolloutSettings.read(rollout).percents[name]))
+    current = localize(rules.format_percent(RolloutSettings.read(rollout).percents[name]))
     context = {"phase": phase, "current": current, "wanted": wanted, "told": localize(wanted), "steps": _steps(phase)}
     return page(
         request, "step.html", title, refusal=refusal, rollout=rollout, may=may(request), **_given(request), **context
@@ -73,7 +73,7 @@ def _phase(phase: int) -> str:
 
 
 def _steps(phase: int) -> list[str]:
-    return ["0", *map(rules.shown, rules.STEPS)] if phase >= 3 else ["0", "100"]
+    return ["0", *map(rules.format_percent, rules.STEPS)] if phase >= 3 else ["0", "100"]
 
 
 def _given(request: HttpRequest) -> dict[str, Any]:

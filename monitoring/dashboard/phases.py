@@ -110,7 +110,7 @@ class Phase:
 def phases(controls: RolloutSettings, readings: Round) -> list[Phase]:
     """Return the four phases; the one whose turn it is has the conditions of its next step, judged as a step is."""
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
-    turn = changes.turn()
+    turn = changes.next_phase()
     return [_phase(name, controls, flags, readings if name == turn else None) for name in PHASES]
 
 
@@ -150,5 +150,6 @@ def _status(name: str, percent: Decimal, controls: RolloutSettings) -> tuple[str
 def _ladder(number: int, percent: Decimal, step: Decimal | None) -> list[Rung]:
     steps = rules.STEPS if number >= 3 else (Decimal(100),)
     return [
-        Rung(rules.shown(rung), "done" if rung <= percent else "next" if rung == step else "ahead") for rung in steps
+        Rung(rules.format_percent(rung), "done" if rung <= percent else "next" if rung == step else "ahead")
+        for rung in steps
     ]

@@ -81,7 +81,7 @@ class FlagForm(ReasonedForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial["percent"] = self.initial["expect_percent"] = rules.shown(self.instance.percent)
+        self.initial["percent"] = self.initial["expect_percent"] = rules.format_percent(self.instance.percent)
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def clean_percent(self) -> str:
@@ -97,7 +97,7 @@ class FlagForm(ReasonedForm):
 
     def _refuse_moved(self) -> None:
         """Compare the percentage too: the flag of another app moves without the revision."""
-        expected, now = self.cleaned_data.get("expect_percent"), rules.shown(self.instance.percent)
+        expected, now = self.cleaned_data.get("expect_percent"), rules.format_percent(self.instance.percent)
         if expected and expected != now:
             words = {"now": now, "expected": expected[:10]}
             raise ChangeRefused(
@@ -140,7 +140,7 @@ class UniversityRuleForm(ReasonedForm):
         # The instance gets what was given only after the form is found valid.
         for name in self.Meta.fields:
             setattr(self.instance, name, self.cleaned_data[name])
-        return {"action": Action.SCOPE, "scope": self.instance}
+        return {"action": Action.SCOPE, "rule": self.instance}
 
 
 class SteeredAdmin(UntranslatedLogAdmin):
@@ -223,7 +223,7 @@ class UniversityRuleAdmin(RenamedModelAdmin, SteeredAdmin):
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
-        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, scope=obj, is_on=False))
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, rule=obj, is_on=False))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for scope in queryset:

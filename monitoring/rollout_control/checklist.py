@@ -71,7 +71,7 @@ def _phase_is_on(phase: int) -> Look:
         percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
         return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {
             "phase": phase,
-            "percent": localize(rules.shown(percent)),
+            "percent": localize(rules.format_percent(percent)),
         }
 
     return look

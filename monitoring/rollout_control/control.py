@@ -16,7 +16,7 @@ from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates.results import GateResult
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.lock import Busy, impatient_transaction
+from profiles.rollout.lock import Busy, transaction_with_lock_timeout
 from profiles.rollout.models import REASON_LENGTH, Action, Plan, PlanState, Rollout
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
@@ -29,7 +29,7 @@ def judge_raise(phase: int, current: Decimal, target: Decimal) -> tuple[list[dic
     judgement = gates.judge(phase, target)
     step = rules.step_after(PHASES[phase - 1], current)
     if step is not None and target > step:
-        words = {"current": rules.shown(current), "step": rules.shown(step)}
+        words = {"current": rules.format_percent(current), "step": rules.format_percent(step)}
         why = Message("one step at a time: after %(current)s %% comes %(step)s %%", words)
         judgement.findings.insert(0, GateResult("step", Verdict.FAIL, why))
     return judgement.as_json(), judgement.held() if judgement.failing else None
@@ -39,7 +39,7 @@ def pause_backfill(request: ChangeRequest, **_: Any) -> None:
     """Pause the backfill with an emergency stop."""
     # A batch that keeps the run's row is not waited for: it is the last one, the next would see the latch. And where
     # the schema has gone back there is nothing to pause.
-    with suppress(OperationalError, ProgrammingError), impatient_transaction(_BACKFILL_PATIENCE_MS):
+    with suppress(OperationalError, ProgrammingError), transaction_with_lock_timeout(_BACKFILL_PATIENCE_MS):
         BackfillRun.objects.pause(str(request.reason))
 
 

@@ -45,7 +45,7 @@ def look() -> list[str]:
     deepest = _deepest()
     if deepest is None or deepest < 3:
         probe.round_trip()
-    name = changes.turn()
+    name = changes.next_phase()
     current = gates.transition_step(rules.phase_number(name), rules.percentage(100)).current
     step = rules.step_after(name, current)
     lines = []

@@ -18,7 +18,7 @@ from employees.models import Employee
 from monitoring.stats.directory import LOOKED_UP_WITHIN, RUNGS, figure
 from profiles import cache, failures
 from profiles.cache import CachedProfile
-from profiles.lookup import look_up, policy_at
+from profiles.lookup import lookup_name, policy_at
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, ProfileSource
@@ -134,9 +134,9 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     university = employee.university_id if employee else None
     decision = decide(phone, university)
     max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
-    stored = cache.find(max_id, trusts=lambda _: False) if max_id else cache.Stored()
+    stored = cache.find(max_id, accepts=lambda _: False) if max_id else cache.Stored()
     answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
-    choice = look_up(phone, max_id, policy_at(decision.stage), lambda _: answer)
+    choice = lookup_name(phone, max_id, policy_at(decision.stage), lambda _: answer)
     return {
         "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
         "stage": decision.stage,

@@ -144,7 +144,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     started = time.perf_counter()
     until = timezone.now() + REHEARSAL_LIMIT
     scope = UniversityRule(university_id=university_id, phase=3, expires_at=until)
-    changes.apply(replace(request, action=Action.SCOPE, scope=scope))
+    changes.apply(replace(request, action=Action.SCOPE, rule=scope))
     request = replace(request, expected_revision=None)
     try:
         forget_state()
@@ -154,7 +154,7 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
         out = await_convergence()
         took_out = time.perf_counter() - started
     finally:
-        changes.apply(replace(request, action=Action.SCOPE, scope=scope, is_on=False))
+        changes.apply(replace(request, action=Action.SCOPE, rule=scope, is_on=False))
     back = await_convergence()
     took = time.perf_counter() - started
     facts = {

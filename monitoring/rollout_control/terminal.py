@@ -58,7 +58,7 @@ def status(rollout: Rollout, controls: RolloutSettings, spread: Convergence) -> 
         flag = flags.get(name)
         since = _ago(flag.moved_at) if flag else "—"
         word, message = _condition(name, controls, flags)
-        phases.add_row(name, f"{rules.shown(controls.percents[name])} %", word, since, message)
+        phases.add_row(name, f"{rules.format_percent(controls.percents[name])} %", word, since, message)
     yield phases
     off = [name for name, is_on in controls.switches.items() if not is_on and name != "emergency_stop"]
     yield f"revision {rollout.revision}, " + (f"off: {', '.join(sorted(off))}" if off else "all switches on")
@@ -69,7 +69,7 @@ def status(rollout: Rollout, controls: RolloutSettings, spread: Convergence) -> 
     yield converged(spread)
     for plan in Plan.objects.filter(state=PlanState.PLANNED):
         void = "" if plan.revision == rollout.revision else ", void: the rollout has changed since"
-        step = f"phase {plan.phase} to {rules.shown(plan.percent)} %"
+        step = f"phase {plan.phase} to {rules.format_percent(plan.percent)} %"
         yield f"planned: {step} at {plan.due_at:%F %H:%M %Z} by {plan.by}{void}"
 
 
@@ -83,8 +83,8 @@ def _condition(name: str, controls: RolloutSettings, flags: Mapping[str, Flag]) 
     step = rules.step_after(name, percent)
     if step is None:
         return "Succeeded", ""
-    waiting = f"next {rules.shown(step)} %"
-    if name == changes.turn():
+    waiting = f"next {rules.format_percent(step)} %"
+    if name == changes.next_phase():
         waiting += _judged(gates.last_judged(rules.phase_number(name), step, flags, rounds.latest()))
     if controls.held_for:
         return "Paused", waiting
@@ -135,7 +135,7 @@ def _word(value: Any) -> str:
 
 def judgement(judged: Judgement) -> Iterable[Any]:
     step = judged.step
-    title = f"Phase {step.phase}, {rules.shown(step.current)} % → {rules.shown(step.target)} %"
+    title = f"Phase {step.phase}, {rules.format_percent(step.current)} % → {rules.format_percent(step.target)} %"
     rows = table("GATE", "VERDICT", "FOUND", title=title)
     for result in judged.findings:
         rows.add_row(result.gate, f"[{_COLOURS[result.verdict]}]{result.verdict}[/]", result.message)
@@ -146,7 +146,7 @@ def judgement(judged: Judgement) -> Iterable[Any]:
 def _passed(step: TransitionStep) -> str:
     """Say too what no gate asks: whether a phase before comes first, and whether anything may go up now."""
     try:
-        RolloutSettings.read(Rollout.current()).moved(PHASES[step.phase - 1], step.target)
+        RolloutSettings.read(Rollout.current()).percents_after(PHASES[step.phase - 1], step.target)
     except ChangeRefused as refusal:
         return f"Every gate passes, but not yet: {refusal}"
     return f"Every gate passes: phase {step.phase} may go on"
@@ -204,7 +204,8 @@ def preview(seen: Preview) -> Iterable[Any]:
     shares = table("UNIVERSITY", ">PEOPLE", ">WITHOUT PROFILE", ">LOOKUPS/WEEK")
     for share in seen.universities:
         shares.add_row(share.name, thousands(share.people), thousands(share.without_profile), thousands(share.lookups))
-    yield f"Phase {seen.phase} {rules.shown(seen.current)} % → {rules.shown(seen.target)} %: {_who_goes(seen)}"
+    current, target = rules.format_percent(seen.current), rules.format_percent(seen.target)
+    yield f"Phase {seen.phase} {current} % → {target} %: {_who_goes(seen)}"
     yield shares
     if seen.people:
         people = table("EMPLOYEE", "PHONE", "UNIVERSITY", "NAMED BY")
@@ -255,7 +256,7 @@ def comparisons() -> Iterable[Any]:
 
 
 def gates_of(phase: int | None, *, is_kept: bool) -> Iterable[Any]:
-    name = rules.phase_name(phase) if phase else changes.turn()
+    name = rules.phase_name(phase) if phase else changes.next_phase()
     number = rules.phase_number(name)
     step = rules.step_after(name, gates.transition_step(number, rules.percentage(100)).current)
     if step is None:

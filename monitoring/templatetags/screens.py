@@ -87,7 +87,7 @@ def ago(at: datetime | None) -> str:
 @register.filter
 def exact(percent_of_all: Decimal) -> str:
     """Write a percentage of the rollout as people do: 25, 12.5, in Russian 12,5."""
-    return localize(rules.shown(percent_of_all))
+    return localize(rules.format_percent(percent_of_all))
 
 
 @register.filter

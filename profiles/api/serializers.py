@@ -1,27 +1,22 @@
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
 from profiles import names
-from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.user_ids import user_id_of
 
 
 def checked_text(data: Any) -> str:
-    """Return the text; raise ValidationError for a number, which REST framework would take for its digits."""
+    """Return the text; raise ValidationError for a number, which REST framework would accept as text."""
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data
 
 
 class UserIdField(serializers.CharField):
-    """A MAX id: an int64 in plain decimal or a legacy id; an integer in JSON is taken too."""
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(max_length=64, **kwargs)
 
@@ -33,8 +28,6 @@ class UserIdField(serializers.CharField):
 
 
 class NameField(serializers.CharField):
-    """A name as the directory stores it: cleaned, cut at 100 characters, may be empty."""
-
     def __init__(self, **kwargs: Any) -> None:
         super().__init__(allow_blank=True, required=False, trim_whitespace=False, **kwargs)
 
@@ -45,8 +38,6 @@ class NameField(serializers.CharField):
 
 
 class OwnNameField(serializers.CharField):
-    """A name that a person gives themselves: 1 to 100 letters, spaces, hyphens, apostrophes, dots."""
-
     def to_internal_value(self, data: Any) -> str:
         try:
             return names.user_provided(checked_text(data))
@@ -74,25 +65,8 @@ class ProfileStatsSerializer(serializers.Serializer[Any]):
 class NameSerializer(serializers.Serializer[Any]):
     name = OwnNameField()
 
-    def profile_update(self, user_id: str) -> ProfileUpdate:
-        now = timezone.now()
-        return ProfileUpdate(user_id, now, user_provided_name=TimestampedValue(True, now, self.validated_data["name"]))
-
 
 class ProfileChangeSerializer(serializers.Serializer[Any]):
     max_first_name = NameField()
     max_last_name = NameField()
     user_provided_name = OwnNameField(required=False, allow_blank=True)
-
-    def profile_update(self, user_id: str) -> ProfileUpdate:
-        now = timezone.now()
-        return ProfileUpdate(
-            user_id,
-            now,
-            first_name=self._claim("max_first_name", now),
-            last_name=self._claim("max_last_name", now),
-            user_provided_name=self._claim("user_provided_name", now),
-        )
-
-    def _claim(self, field: str, now: datetime) -> TimestampedValue | None:
-        return TimestampedValue(True, now, self.validated_data[field]) if field in self.validated_data else None

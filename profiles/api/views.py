@@ -19,13 +19,12 @@ from profiles.api.serializers import (
 )
 from profiles.cache import CachedProfile
 from profiles.erasure import erase
-from profiles.merge import ProfileUpdate
 from profiles.models import Profile, ProfileQuerySet
-from profiles.rollout.decision import serves
+from profiles.rollout.decision import is_service_on
 
 
 class ProfileViewSet(GenericViewSet[Profile]):
-    """What is known of a MAX user."""
+    """The stored names of a MAX user."""
 
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
@@ -36,7 +35,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         return Profile.objects.all()
 
     def may_see(self, user_id: str) -> bool:
-        """Tell whether the person is known to this user; the directory above narrows it."""
+        """Return whether the user may see this person; the directory overrides it."""
         return True
 
     def get_permissions(self) -> list[BasePermission]:
@@ -44,33 +43,34 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
     @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
-        """Show a person; a service that names itself gets the unknown profile while the rollout keeps it off."""
+        """Return a profile. A service that sends its name gets an unknown profile while the rollout keeps it off."""
         user_id = checked_id(user_id)
         service = request.headers.get("X-Service")
-        is_shown = self.may_see(user_id) and (service is None or serves(service))
+        is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
         profile = cache.find(user_id).profile if is_shown else None
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
     def update(self, request: Request, user_id: str) -> Response:
-        """Set the given names; an absent field stays as it is, an empty one clears."""
-        change = ProfileChangeSerializer(data=request.data)
-        change.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(apply(change.profile_update(checked_id(user_id)))).data)
+        """Set the given names. An absent field stays unchanged; an empty one clears the name."""
+        serializer = ProfileChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
+        return _store_names(checked_id(user_id), fields)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, user_id: str) -> Response:
-        """Erase a person everywhere; of employees the row stays, without the name. Recorded without the person."""
+        """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person."""
         erase(checked_id(user_id), by=request.user.get_username(), reason="by the API")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
     @extend_schema(request=NameSerializer, responses=ProfileSerializer)
     @action(detail=True, methods=["post"], url_path="name")
     def set_name(self, request: Request, user_id: str) -> Response:
-        """Set the name that the person gave themselves; webhook updates never overwrite it."""
-        given = NameSerializer(data=request.data)
-        given.is_valid(raise_exception=True)
-        return Response(ProfileSerializer(apply(given.profile_update(checked_id(user_id)))).data)
+        """Set the user-provided name. Names in webhook updates never overwrite it."""
+        serializer = NameSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        return _store_names(checked_id(user_id), {"user_provided_name": serializer.validated_data["name"]})
 
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
@@ -87,9 +87,7 @@ def checked_id(user_id: str) -> str:
 
 
 @transaction.atomic
-def apply(profile_update: ProfileUpdate) -> CachedProfile:
-    """Merge a change made by hand and write it through to Redis."""
-    changed = Profile.objects.merge([profile_update])
-    cache.write_through(changed)
-    profile = changed[0] if changed else Profile.objects.filter(user_id=profile_update.user_id).first()
-    return CachedProfile.of(profile) if profile else CachedProfile.unknown(profile_update.user_id)
+def _store_names(user_id: str, fields: dict[str, str]) -> Response:
+    changed = cache.store_names(user_id, fields)
+    profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
+    return Response(ProfileSerializer(CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)).data)

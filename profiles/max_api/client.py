@@ -1,4 +1,4 @@
-"""The one HTTP client of MAX: the direct API, subscriptions and long polling send their requests through ``call``."""
+"""The one HTTP client for MAX: the direct API, subscriptions and long polling send their requests with ``call``."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from config.lib.messages import Message
 T = TypeVar("T")
 
 ATTEMPTS = 3
-LARGEST_ANSWER_MIB = 8
+LARGEST_RESPONSE_MIB = 8
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 3600.0
-# Seconds before the next try where MAX names none in Retry-After, which it documents nowhere.
+# Seconds before the next attempt unless MAX sends Retry-After, which it documents nowhere.
 _PAUSES = {codes.too_many_requests: 1.0, codes.bad_gateway: 0.0, codes.unavailable: 0.0, codes.gateway_timeout: 0.0}
 
 
 class MaxError(Exception):
-    """MAX was not reached in time, or refused: nothing is known, not even that there is nobody.
+    """MAX failed or refused the request: nothing is known, not even that nobody has this phone.
 
-    ``str()`` is one English line for logs and terminals, ``message`` the same for people; no secret is in them.
+    ``str()`` is one English line for logs and terminals, ``message`` the same for people; neither contains a secret.
     ``is_refused``: the same request would be refused again. ``retry_after``: seconds until it may be sent again; 0 at
-    once if it may arrive twice; None if another try is not worth it within this call.
+    once if it may arrive twice; None not within this call.
     """
 
     def __init__(
@@ -49,10 +49,10 @@ class MaxError(Exception):
         is_refused: bool = False,
         is_timeout: bool = False,
         retry_after: float | None = None,
-        **words: Any,
+        **params: Any,
     ) -> None:
         super().__init__(msgid)
-        self.message = Message(msgid, words)
+        self.message = Message(msgid, params)
         self.is_refused, self.is_timeout, self.retry_after = is_refused, is_timeout, retry_after
 
     def __str__(self) -> str:
@@ -61,31 +61,31 @@ class MaxError(Exception):
 
 
 class UnexpectedAnswer(MaxError):
-    """MAX answered, but not in the form that its API documents."""
+    """MAX sent a response that its API does not document."""
 
 
 def new_deadline(extra: timedelta = timedelta()) -> float:
-    """Return the end of a call that begins now, in monotonic seconds."""
+    """Return the deadline of a call that starts now, in monotonic seconds."""
     return time.monotonic() + (settings.MAX_API_TIMEOUT + extra).total_seconds()
 
 
 def call(
     method: str,
     path: str,
-    read: Callable[[dict[str, Any]], T],
+    parse: Callable[[dict[str, Any]], T],
     *,
     deadline: float,
     is_safe: bool = False,
-    each_try: Callable[[float], AbstractContextManager[Any]] = nullcontext,
-    **sent: Any,
+    around_attempt: Callable[[float], AbstractContextManager[Any]] = nullcontext,
+    **options: Any,
 ) -> T:
-    """Return what ``read`` makes of the JSON object in MAX's answer; raise MaxError, at the latest at ``deadline``.
+    """Send a request and return its parsed JSON object; raise MaxError, at the latest at ``deadline``.
 
-    What was throttled is sent again when MAX allows it. A lost connection and a gateway's error are tried again where
-    ``is_safe`` says that the request may arrive twice. ``each_try`` surrounds every try.
+    A throttled request is retried when MAX allows it; a lost connection or a gateway error only if ``is_safe``, that
+    is, if the request may arrive twice. ``around_attempt`` wraps each attempt; ``options`` are those of requests.
     """
     if not settings.MAX_BOT_TOKEN:
-        raise MaxError(_("MAX is not called: MAX_BOT_TOKEN is not set"), is_refused=True)
+        raise MaxError(_("cannot call MAX: MAX_BOT_TOKEN is not set"), is_refused=True)
 
     def pause(error: Exception) -> bool | float:
         if not isinstance(error, MaxError) or error.retry_after is None or not (error.retry_after or is_safe):
@@ -94,24 +94,24 @@ def call(
         return seconds if seconds < deadline - time.monotonic() else False
 
     for attempt in stamina.retry_context(on=pause, attempts=ATTEMPTS, timeout=None):
-        with attempt, each_try(deadline):
-            answer = _send(method, path, deadline, **sent)
+        with attempt, around_attempt(deadline):
+            answer = _send(method, path, deadline, **options)
             try:
-                return read(answer)
+                return parse(answer)
             except (LookupError, TypeError, AttributeError, ValueError) as error:
-                raise UnexpectedAnswer(_("the answer of MAX does not have the documented form")) from error
+                raise UnexpectedAnswer(_("the response from MAX does not have the documented format")) from error
     raise AssertionError("stamina returns or raises")
 
 
 def printable(text: str) -> str:
-    """Return what MAX wrote fit for a terminal, without a secret that it may quote."""
+    """Return a text from MAX for a terminal, without any secret that it quotes."""
     for secret in (settings.MAX_BOT_TOKEN, *(secret.decode() for secret in settings.WEBHOOK_SECRETS)):
         text = text.replace(secret, "***") if secret else text
     return "".join(filter(str.isprintable, text))[:500]
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Reads a socket until its timeout has passed in all: by itself the timeout begins again with every read."""
+    """Limits all reads of a socket together to its timeout, which by itself starts again with every read."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock, self._raw = sock, raw
@@ -155,7 +155,7 @@ class _Adapter(HTTPAdapter):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect; where requests follows none it still reads the whole body of one."""
+        """Follow no redirect: with allow_redirects=False, requests would still read the whole body of one."""
 
 
 _session = _Session()
@@ -163,8 +163,8 @@ _session.mount("https://", _Adapter())
 _session.mount("http://", _Adapter())
 
 
-def _send(method: str, path: str, deadline: float, **sent: Any) -> dict[str, Any]:
-    # The time to connect counts for each address of the host, and for TLS apart; reading gets what is left of it all.
+def _send(method: str, path: str, deadline: float, **options: Any) -> dict[str, Any]:
+    # The connect timeout applies to each address of the host, and to TLS again; reading gets the rest.
     left = deadline - time.monotonic()
     if left <= 0:
         raise _failure(requests.Timeout())
@@ -177,17 +177,17 @@ def _send(method: str, path: str, deadline: float, **sent: Any) -> dict[str, Any
             timeout=urllib3.Timeout(connect=left / 2, total=left),  # type: ignore[arg-type] # not in the stubs
             verify=settings.MAX_API_CA_BUNDLE or True,
             stream=True,
-            **sent,
+            **options,
         ) as response:
-            body = response.raw.read(LARGEST_ANSWER_MIB * 2**20 + 1)
+            body = response.raw.read(LARGEST_RESPONSE_MIB * 2**20 + 1)
     except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
-        # Without its cause, whose text may quote the token or the password of MAX_API_URL.
+        # Without its cause, which may quote the token or the password in MAX_API_URL.
         raise _failure(error) from None
     return _object_in(response, body)
 
 
 def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # As a header of the request, ~/.netrc would overwrite it.
+    # ~/.netrc would overwrite a plain header.
     request.headers["Authorization"] = settings.MAX_BOT_TOKEN
     return request
 
@@ -198,16 +198,16 @@ def _failure(error: Exception) -> MaxError:
     if any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in (error, *error.args)):
         return MaxError(_("the connection to MAX at %(host)s was lost"), retry_after=0, host=_host())
     if isinstance(error, requests.exceptions.SSLError):
-        msgid = _("TLS to %(host)s failed: set MAX_API_CA_BUNDLE to a file with the root of its certificate")
+        msgid = _("TLS to %(host)s failed: set MAX_API_CA_BUNDLE to a file with its root certificate")
         return MaxError(msgid, host=_host())
     if isinstance(error, requests.ConnectionError):
         return MaxError(_("MAX at %(host)s cannot be reached"), host=_host())
-    msgid = _("MAX cannot be called (%(error)s): check MAX_API_URL, MAX_BOT_TOKEN and MAX_API_CA_BUNDLE")
+    msgid = _("cannot call MAX (%(error)s): check MAX_API_URL, MAX_BOT_TOKEN and MAX_API_CA_BUNDLE")
     return MaxError(msgid, is_refused=True, error=type(error).__name__)
 
 
 def _host() -> str:
-    """Return the host and port of an address that was just called, without a password that may stand before it."""
+    """Return the host and port of MAX_API_URL, without its password."""
     return urlsplit(settings.MAX_API_URL).netloc.rpartition("@")[2]
 
 
@@ -217,27 +217,27 @@ def _object_in(response: requests.Response, body: bytes) -> dict[str, Any]:
     except (ValueError, RecursionError):
         answer = None
     message = answer.get("message") if isinstance(answer, dict) else None
-    because = f": {printable(message)}" if isinstance(message, str) and message else ""
+    detail = f": {printable(message)}" if isinstance(message, str) and message else ""
     if response.status_code != codes.ok:
-        raise _refusal(response, because)
-    if len(body) > LARGEST_ANSWER_MIB * 2**20:
-        raise UnexpectedAnswer(_("the answer of MAX is larger than %(limit)s MiB"), limit=LARGEST_ANSWER_MIB)
+        raise _refusal(response, detail)
+    if len(body) > LARGEST_RESPONSE_MIB * 2**20:
+        raise UnexpectedAnswer(_("the response from MAX is larger than %(limit)s MiB"), limit=LARGEST_RESPONSE_MIB)
     if not isinstance(answer, dict):
-        raise UnexpectedAnswer(_("the answer of MAX is not a JSON object"))
+        raise UnexpectedAnswer(_("the response from MAX is not a JSON object"))
     if answer.get("success") is False:
-        raise MaxError(_("MAX refused the request%(because)s"), is_refused=True, because=because)
+        raise MaxError(_("MAX refused the request%(detail)s"), is_refused=True, detail=detail)
     return answer
 
 
-def _refusal(response: requests.Response, because: str) -> MaxError:
+def _refusal(response: requests.Response, detail: str) -> MaxError:
     status, header = response.status_code, response.headers.get("Retry-After", "")
     if status == codes.not_found:
         path = printable(urlsplit(response.url).path)
-        msgid = _("the path %(path)s does not exist at %(host)s: status 404%(because)s")
-        return MaxError(msgid, is_refused=True, path=path, host=_host(), because=because)
+        msgid = _("the path %(path)s does not exist at %(host)s: status 404%(detail)s")
+        return MaxError(msgid, is_refused=True, path=path, host=_host(), detail=detail)
     pause = _PAUSES.get(status)
     if pause is not None and header.isascii() and header.isdigit():
         pause = min(float(header), _LONGEST_PAUSE)
     is_refused = status < codes.internal_server_error and pause is None
-    msgid = _("MAX answered with status %(status)s%(because)s")
-    return MaxError(msgid, is_refused=is_refused, retry_after=pause, status=status, because=because)
+    msgid = _("MAX answered with status %(status)s%(detail)s")
+    return MaxError(msgid, is_refused=is_refused, retry_after=pause, status=status, detail=detail)

@@ -1,7 +1,7 @@
-"""Ask MAX for people by their phones, at the pace it allows: the direct API (docs/reference/max-api.md).
+"""Look people up by phone with MAX's direct API, within its rate limit (docs/reference/max-api.md).
 
-The pace and the answers are kept in PostgreSQL: they hold across threads, processes and machines, and need no Redis.
-Their statements commit at once; in a transaction they would keep everybody else waiting until its end.
+PostgreSQL holds the pace and recent answers: they are shared by threads, processes and machines, without Redis. Each
+statement must commit at once; inside a transaction it would make everyone else wait for its end.
 """
 
 from __future__ import annotations
@@ -24,10 +24,10 @@ from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.max_api import client
 from profiles.max_api.client import MaxError
-from profiles.models import DirectAnswer
+from profiles.max_api.models import DirectAnswer
 from profiles.user_ids import user_id_of
 
-# 29 a second: 30 is the most that MAX allows, and clocks jitter.
+# 29 a second: MAX allows 30, and clocks jitter.
 SPACING = timedelta(seconds=1) / 29
 ABSENT_FOR = timedelta(minutes=5)
 FOUND_FOR = timedelta(minutes=1)
@@ -39,8 +39,8 @@ durations = Histogram(
     "Calls of the messenger's direct API, failed ones included",
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-# Of the direct API alone: it may go away for good, and subscriptions have to be watched all the same. A probe may take
-# MAX_API_TIMEOUT, and there is no second one before it has reported back.
+# For the direct API alone: it may be shut down, and subscriptions are watched all the same. A probe may take
+# MAX_API_TIMEOUT, and the next one waits for its end.
 breaker = Breaker("direct_api", reset=max(5.0, 1.5 * settings.MAX_API_TIMEOUT.total_seconds()))
 
 _CLAIM = """
@@ -57,15 +57,15 @@ ON CONFLICT (id) DO UPDATE SET free_at = GREATEST(p.free_at, clock_timestamp()) 
 WHERE p.free_at <= clock_timestamp() + %(patience)s
 RETURNING EXTRACT(epoch FROM free_at - %(spacing)s - clock_timestamp())
 """
-_REST = """
-INSERT INTO direct_api_pace AS p (id, free_at) VALUES (1, clock_timestamp() + %(rest)s)
+_PAUSE = """
+INSERT INTO direct_api_pace AS p (id, free_at) VALUES (1, clock_timestamp() + %(pause)s)
 ON CONFLICT (id) DO UPDATE SET free_at = GREATEST(p.free_at, EXCLUDED.free_at)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class DirectUser:
-    """A person as the direct API knows them; names are ``""`` where it has none."""
+    """A person in the direct API; names are ``""`` for none."""
 
     user_id: str
     first_name: str
@@ -73,10 +73,10 @@ class DirectUser:
 
 
 def lookup_once(phone: str) -> DirectUser | None:
-    """Return the MAX user of a canonical phone, None when MAX has answered within minutes that there is none.
+    """Return the MAX user with a canonical phone; None if MAX answered within minutes that there is none.
 
-    All who want to know of a phone at once share one request: who inserts its row sends it, the others wait for the
-    row. Raises MaxError within MAX_API_TIMEOUT, all waiting included.
+    Concurrent callers share one request: whoever inserts the phone's row sends it, the others wait for the row.
+    Raises MaxError within MAX_API_TIMEOUT, including the wait.
     """
     deadline = client.new_deadline()
     abandoned = settings.MAX_API_TIMEOUT + timedelta(seconds=1)
@@ -97,30 +97,31 @@ def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
     while True:
         answer = DirectAnswer.objects.filter(phone=phone).first()
         if answer is None or answer.outcome == _RESULT.FAILED:
-            raise MaxError(_("another request asked MAX about this phone and got no answer"))
+            raise MaxError(_("a parallel request for this phone failed"))
         if answer.outcome == _RESULT.ABSENT:
             return None
         if answer.outcome == _RESULT.FOUND:
             return DirectUser(answer.user_id, answer.first_name, answer.last_name)
         if time.monotonic() + pause > deadline:
-            raise MaxError(_("another request still waits for MAX's answer about this phone"), is_timeout=True)
+            raise MaxError(_("a parallel request for this phone is still waiting for MAX"), is_timeout=True)
         time.sleep(pause)
         pause = min(pause * 1.5, 0.1)
 
 
 def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str, DirectUser]:
-    """Return the MAX users of at most 100 canonical phones by phone, those without one left out.
+    """Return MAX users by phone, for at most 100 canonical phones; phones without a user are left out.
 
-    Raises MaxError without a token, on an outage, a refusal or an unexpected answer, at the latest at ``deadline``
-    (monotonic seconds; MAX_API_TIMEOUT from now where none is given).
+    Raises MaxError without a token, on an outage, a refusal or an unexpected response, at the latest at ``deadline``
+    (monotonic seconds; by default MAX_API_TIMEOUT from now).
     """
-    path, read, body = settings.MAX_API_USERS_PATH, partial(_users_in, phones), {"phone_numbers": phones}
+    path, parse, body = settings.MAX_API_USERS_PATH, partial(_parse_users, phones), {"phone_numbers": phones}
     ends_at = deadline or client.new_deadline()
     try:
-        users = client.call("POST", path, read, deadline=ends_at, is_safe=True, each_try=_in_turn, json=body)
+        users = client.call("POST", path, parse, deadline=ends_at, is_safe=True, around_attempt=_paced, json=body)
     except BreakerOpen:
         calls.labels("skipped").inc()
-        raise MaxError(_("the direct API failed several times in a row and is not called for some seconds")) from None
+        text = _("the direct API failed several times in a row: requests are paused for a few seconds")
+        raise MaxError(text) from None
     except MaxError:
         calls.labels("error").inc()
         raise
@@ -129,20 +130,20 @@ def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str
 
 
 @contextmanager
-def _in_turn(deadline: float) -> Iterator[None]:
-    """Surround a try: wait for its turn, let breaker and metrics watch it, and all of us rest when MAX asks for it."""
+def _paced(deadline: float) -> Iterator[None]:
+    """Wrap an attempt: wait for its turn, update breaker and metrics, pause all processes when MAX asks for it."""
     if breaker.state != "open":
         patience = timedelta(seconds=max(deadline - time.monotonic(), 0))
         row = _execute(_TURN, spacing=SPACING, patience=patience)
         if row is None:
-            raise MaxError(_("the rate limit of MAX leaves no room for a request before the deadline"))
+            raise MaxError(_("the MAX rate limit allows no request before the deadline"))
         time.sleep(max(float(row[0]), 0))
     try:
         with breaker.guard(MaxError), durations.time():
             yield
     except MaxError as error:
         if error.retry_after:
-            _execute(_REST, rest=timedelta(seconds=error.retry_after))
+            _execute(_PAUSE, pause=timedelta(seconds=error.retry_after))
         raise
 
 
@@ -152,29 +153,24 @@ def _execute(statement: str, **params: Any) -> Any:
         return cursor.fetchone() if cursor.description else None
 
 
-def _users_in(phones: list[str], answer: dict[str, Any]) -> dict[str, DirectUser]:
-    users = answer["users"]
-    if not isinstance(users, list):
+def _parse_users(phones: list[str], answer: dict[str, Any]) -> dict[str, DirectUser]:
+    if not isinstance(answer["users"], list):
         raise TypeError
-    asked = {_digits(phone): phone for phone in phones}
-    found: dict[str, DirectUser] = {}
-    for user in users:
-        phone = asked.get(_digits(user.get("phone_number")))
-        if phone and phone not in found and not user.get("is_bot"):
-            first_name, last_name = _name_in(user, "first_name"), _name_in(user, "last_name")
-            found[phone] = DirectUser(user_id_of(user.get("user_id")), first_name, last_name)
-    return found
+    requested = {_digits(phone): phone for phone in phones}
+    users: dict[str, DirectUser] = {}
+    for user in answer["users"]:
+        phone = requested.get(_digits(user.get("phone_number")))
+        if phone and phone not in users and not user.get("is_bot"):
+            full_name = (user.get("first_name"), user.get("last_name"))
+            first_name, last_name = (names.clean(name) if isinstance(name, str) else "" for name in full_name)
+            users[phone] = DirectUser(user_id_of(user.get("user_id")), first_name, last_name)
+    return users
 
 
 def _digits(value: object) -> str:
     return "".join(filter(str.isdigit, str(value)))
 
 
-def _name_in(user: dict[str, Any], field: str) -> str:
-    value = user.get(field)
-    return names.clean(value) if isinstance(value, str) else ""
-
-
-def forget_old() -> int:
-    """Delete the answers that are no longer given; personal data is kept for minutes here."""
+def delete_old_answers() -> int:
+    """Delete answers too old to reuse, since they are personal data; return how many."""
     return DirectAnswer.objects.filter(asked_at__lt=timezone.now() - ABSENT_FOR).delete()[0]

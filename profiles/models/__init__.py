@@ -1,17 +1,7 @@
+from profiles.max_api.models import DirectAnswer, DirectApiPace
 from profiles.models.comparison import Comparison, ComparisonOutcome, Pattern, WaitingComparison
-from profiles.models.direct import DirectAnswer, DirectApiPace
-from profiles.models.links import PhoneLink
-from profiles.models.profile import Profile, ProfileQuerySet, ProfileSource
+from profiles.models.profile import PhoneLink, Profile, ProfileQuerySet, ProfileSource
+from profiles.models.tombstones import Erasure, Tombstone
 
-__all__ = [
-    "Comparison",
-    "ComparisonOutcome",
-    "DirectAnswer",
-    "DirectApiPace",
-    "Pattern",
-    "PhoneLink",
-    "Profile",
-    "ProfileQuerySet",
-    "ProfileSource",
-    "WaitingComparison",
-]
+__all__ = ["Comparison", "ComparisonOutcome", "DirectAnswer", "DirectApiPace", "Erasure", "Pattern", "PhoneLink"]
+__all__ += ["Profile", "ProfileQuerySet", "ProfileSource", "Tombstone", "WaitingComparison"]

@@ -11,8 +11,6 @@ from profiles.models.profile import ProfileSource
 
 
 class ComparisonOutcome(models.TextChoices):
-    """What the cache and the direct API said of one person; none is left out of the books."""
-
     AGREE = "agree", _("agree")
     EQUIVALENT = "equivalent", _("equivalent")
     CACHE_RICHER = "cache_richer", _("the cache knows more")
@@ -23,12 +21,10 @@ class ComparisonOutcome(models.TextChoices):
     API_ERROR = "api_error", _("the direct API failed")
     CACHE_ERROR = "cache_error", _("the cache failed")
     TIMEOUT = "timeout", _("the direct API was too slow")
-    BOTH_EMPTY = "both_empty", _("nobody knows the person")
+    BOTH_EMPTY = "both_empty", _("unknown to both")
 
 
 class Pattern(models.TextChoices):
-    """How two names of one person differ that are in conflict."""
-
     SCRIPT = "script", _("another alphabet")
     LAST_NAME = "last_name", _("another last name")
     FIRST_NAME = "first_name", _("another first name")
@@ -36,7 +32,7 @@ class Pattern(models.TextChoices):
 
 
 class WaitingComparison(models.Model):
-    """A lookup that was answered and is still to be compared; deleted, phone and all, when the worker takes it."""
+    """An answered lookup that waits for its comparison; the worker deletes it, with its phone."""
 
     phone = models.CharField(max_length=16)
     max_id = models.CharField(max_length=64, blank=True, default="")
@@ -44,7 +40,7 @@ class WaitingComparison(models.Model):
     stage = models.PositiveSmallIntegerField()
     served_source = models.CharField(max_length=20)
     served_ms = models.FloatField()
-    # The direct API's answer where it was the one that answered: nobody asks it twice for one lookup.
+    # The direct API's answer where the lookup used it: one lookup does not call it twice.
     api_name = models.CharField(max_length=names.NAME_LENGTH * 2 + 1, blank=True, default="")
     asked_at = models.DateTimeField(default=timezone.now)
 
@@ -58,7 +54,7 @@ class WaitingComparison(models.Model):
 
 
 class Comparison(models.Model):
-    """What the cache would have answered, held against the direct API, for one lookup of a hashed phone."""
+    """The answers of the cache and the direct API for one lookup, with a hashed phone and masked names."""
 
     at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
     key_hash = models.CharField(_("hash of the phone"), max_length=32)
@@ -72,13 +68,13 @@ class Comparison(models.Model):
         choices=[*Pattern.choices, *ComparisonOutcome.choices],
         blank=True,
         default="",
-        help_text=_("how a conflict differs; for a stale name the outcome that it would have had"),
+        help_text=_("how the names differ; for a stale name, the outcome if it were fresh"),
     )
     cache_age_days = models.FloatField(_("age in the cache, days"), null=True)
     cache_name = models.CharField(_("name in the cache, masked"), max_length=40, blank=True, default="")
-    api_name = models.CharField(_("name by the direct API, masked"), max_length=40, blank=True, default="")
-    served_source = models.CharField(_("answered by"), max_length=20, choices=ProfileSource)
-    served_ms = models.FloatField(_("answered within, ms"))
+    api_name = models.CharField(_("name from the direct API, masked"), max_length=40, blank=True, default="")
+    served_source = models.CharField(_("name source"), max_length=20, choices=ProfileSource)
+    served_ms = models.FloatField(_("response time, ms"))
 
     class Meta:
         db_table = "comparisons"

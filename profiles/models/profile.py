@@ -11,13 +11,11 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib import sql
 from profiles import names
-from profiles.merge import ProfileUpdate, TimestampedValue, merge_all
+from profiles.merge import ProfileUpdate, merge_all
 from profiles.models.tombstones import Tombstone
 
 
 class ProfileSource(models.TextChoices):
-    """Who answered for a name."""
-
     WEBHOOK = "webhook", _("webhook")
     USER_INPUT = "user_input", _("named by the person")
     API = "api", _("direct API")
@@ -33,29 +31,19 @@ _COLUMNS = {
 
 
 def _wins(name: str) -> str:
-    """The SQL condition under which the incoming claim is the greater one (sightings.Claim, text by code point)."""
-    columns = _COLUMNS[name]
-    mine = ", ".join(f"p.{column}" for column in columns)
-    theirs = ", ".join(f"EXCLUDED.{column}" for column in columns)
-    return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({theirs} COLLATE "C") > ({mine})))'
+    """Return the SQL condition for the incoming value to win: profiles.merge's order, text by code point."""
+    stored = ", ".join(f"p.{column}" for column in _COLUMNS[name])
+    incoming = ", ".join(f"EXCLUDED.{column}" for column in _COLUMNS[name])
+    return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({incoming} COLLATE "C") > ({stored})))'
 
 
-# In the model's order: from_db() takes them by position.
+# In the model's order: from_db() takes values by position.
 _FIELDS = (
-    "user_id",
-    "first_name",
-    "first_name_set_at",
-    "is_first_name_real",
-    "last_name",
-    "last_name_set_at",
-    "user_provided_name",
-    "user_provided_name_set_at",
-    "last_updated",
-    "source",
-    "is_cache_behind",
+    *("user_id", "first_name", "first_name_set_at", "is_first_name_real", "last_name", "last_name_set_at"),
+    *("user_provided_name", "user_provided_name_set_at", "last_updated", "source", "is_cache_behind"),
 )
 
-# One statement for a whole batch; a row is touched only where some claim is greater.
+# One statement for a whole batch; it touches a row only where an incoming value wins.
 _MERGE = """
 INSERT INTO profile_cache AS p (
     user_id, first_name, first_name_set_at, is_first_name_real, last_name, last_name_set_at,
@@ -82,46 +70,38 @@ RETURNING {fields}
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def merge(self, updates: Iterable[ProfileUpdate]) -> list[Profile]:
-        """Merge sightings into the table by one statement; return the profiles that changed."""
-        people = merge_all(Tombstone.objects.exclude_erased(updates))
-        if not people:
+        """Merge updates into the table with one statement; return the profiles that changed."""
+        merged = merge_all(Tombstone.objects.exclude_erased(updates))
+        if not merged:
             return []
-        columns: list[list[object]] = [[person.user_id for person in people]]
-        first_names = [person.first_name for person in people]
-        columns += _columns(first_names)
-        columns.append([claim.is_real if claim else False for claim in first_names])
-        columns += _columns([person.last_name for person in people])
-        columns += _columns([person.user_provided_name for person in people])
-        columns.append([person.received_at for person in people])
+        columns: list[list[object]] = [[update.user_id for update in merged]]
+        for name in _COLUMNS:
+            values = [getattr(update, name) for update in merged]
+            columns.append([value.value if value else None for value in values])
+            columns.append([value.observed_at if value else None for value in values])
+            if name == "first_name":
+                columns.append([value.is_real if value else False for value in values])
+        columns.append([update.received_at for update in merged])
         return [Profile.from_db(self.db, _FIELDS, row) for row in sql.run(_MERGE, columns)]
 
     def stats(self) -> dict[str, object]:
         by_source = dict(self.values_list("source").annotate(n=models.Count("*")))
+        with_full_name = Q(user_provided_name__gt="") | Q(first_name__gt="", last_name__gt="")
         return {
             "total_profiles": sum(by_source.values()),
-            "profiles_with_full_name": self.with_full_name().count(),
+            "profiles_with_full_name": self.filter(with_full_name).count(),
             "profiles_by_source": by_source,
         }
-
-    def with_full_name(self) -> ProfileQuerySet:
-        return self.filter(Q(user_provided_name__gt="") | Q(first_name__gt="", last_name__gt=""))
 
     def fresh(self) -> ProfileQuerySet:
         return self.filter(last_updated__gt=timezone.now() - settings.PROFILE_TTL)
 
 
-def _columns(claims: list[TimestampedValue | None]) -> list[list[object]]:
-    return [
-        [claim.value if claim else None for claim in claims],
-        [claim.said_at if claim else None for claim in claims],
-    ]
-
-
 class Profile(models.Model):
-    """What is known of a MAX user. A name is NULL while unknown, ``""`` when known to be none.
+    """The stored names of a MAX user. A name is NULL while unknown, ``""`` if the person has none.
 
-    Each name has a clock, the time of the update that said it; ``last_updated`` is the time of *receipt* of the last
-    update that changed the row, and its age decides whether the MAX name may be served.
+    Each name has the time of its update; ``last_updated`` is the time of *receipt* of the last update that changed
+    the row, and decides whether a MAX name is fresh enough.
     """
 
     user_id = models.CharField(_("MAX id"), max_length=64, primary_key=True)
@@ -168,6 +148,48 @@ class Profile(models.Model):
                 for name in ("first_name", "last_name", "user_provided_name")
             ),
         ]
+
+    def __str__(self) -> str:
+        return self.user_id
+
+
+# The phone of the latest sharing; at equal times the greater ID, so that the order of arrival does not matter.
+_MERGE_LINKS = """
+INSERT INTO phone_links AS l (phone, user_id, said_at)
+SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
+ON CONFLICT (phone) DO UPDATE SET user_id = EXCLUDED.user_id, said_at = EXCLUDED.said_at
+WHERE (EXCLUDED.said_at, EXCLUDED.user_id COLLATE "C") > (l.said_at, l.user_id)
+"""
+
+
+class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
+    def merge(self, links: Iterable[PhoneLink]) -> None:
+        links = sorted(Tombstone.objects.exclude_erased(links), key=lambda link: (link.observed_at, link.user_id))
+        latest = {link.phone: link for link in links}
+        if latest:
+            rows = [latest[phone] for phone in sorted(latest)]
+            sql.run(
+                _MERGE_LINKS, [[getattr(row, name) for row in rows] for name in ("phone", "user_id", "observed_at")]
+            )
+
+    def user_of(self, phone: str) -> str | None:
+        """Return the MAX ID of the user who shared this canonical phone as their own, or None."""
+        return self.filter(phone=phone).values_list("user_id", flat=True).first()
+
+
+class PhoneLink(models.Model):
+    """The MAX user who shared a phone as their own, verified by the messenger's hash."""
+
+    phone = models.CharField(_("phone"), max_length=16, primary_key=True)
+    user_id = models.CharField(_("MAX id"), max_length=64, db_index=True)
+    observed_at = models.DateTimeField(_("shared at"), db_column="said_at")
+
+    objects: ClassVar[PhoneLinkQuerySet] = PhoneLinkQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "phone_links"
+        verbose_name = _("phone link")
+        verbose_name_plural = _("phone links")
 
     def __str__(self) -> str:
         return self.user_id

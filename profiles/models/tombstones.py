@@ -1,4 +1,4 @@
-"""What keeps an erased person erased: a keyed hash of their id, and from when on sayings of them count again."""
+"""What keeps an erased person erased: a keyed hash of their ID, and the time until which their updates are ignored."""
 
 from __future__ import annotations
 
@@ -10,19 +10,19 @@ from django.db import connection, models, transaction
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
-# Any constant: writers of profiles share this lock, whoever sets a tombstone waits for them.
+# Any constant: writers of profiles share this lock, and whoever creates a tombstone waits for them.
 _LOCK = 0x70E57
 
 
-class Attributed(Protocol):
+class PersonalData(Protocol):
     @property
     def user_id(self) -> str: ...
 
     @property
-    def said_at(self) -> datetime: ...
+    def observed_at(self) -> datetime: ...
 
 
-S = TypeVar("S", bound=Attributed)
+T = TypeVar("T", bound=PersonalData)
 
 
 def hash_of(user_id: str) -> str:
@@ -35,13 +35,11 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         """Create the tombstone after in-flight profile writes finish, so later writers see it."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        stone, _created = self.update_or_create(
-            key=hash_of(user_id), defaults={"erased_at": at, "unfinished_id": user_id}
-        )
-        return stone
+        fields = {"erased_at": at, "unfinished_id": user_id}
+        return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
-    def exclude_erased(self, updates: Iterable[S]) -> list[S]:
-        """Return the updates of people who have not been erased since; in the transaction that writes them."""
+    def exclude_erased(self, updates: Iterable[T]) -> list[T]:
+        """Return the updates that no erasure voids; call it in the transaction that writes them."""
         updates = list(updates)
         if not updates:
             return updates
@@ -54,12 +52,12 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         return [
             update
             for update in updates
-            if (moment := erased_at.get(hashes[update.user_id])) is None or update.said_at > moment
+            if (erased := erased_at.get(hashes[update.user_id])) is None or update.observed_at > erased
         ]
 
 
 class Tombstone(models.Model):
-    """A person was erased at this moment. ``unfinished_id`` is the MAX id for as long as something is left to erase."""
+    """The erasure of one person. ``unfinished_id`` is the MAX ID while something remains to be erased."""
 
     key = models.CharField(_("hash of the MAX id"), max_length=64, primary_key=True)
     erased_at = models.DateTimeField(_("erased at"))
@@ -77,11 +75,11 @@ class Tombstone(models.Model):
 
 
 class Erasure(models.Model):
-    """Who erased a person, when, why, and how much was there. A trigger refuses to edit or delete a row."""
+    """The audit row of an erasure; a trigger refuses to edit or delete it."""
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
-    reason = models.CharField(_("reason"), max_length=500, help_text=_("kept for good: no names"))
+    reason = models.CharField(_("reason"), max_length=500, help_text=_("stored permanently: do not include names"))
     person = models.CharField(_("hash of the MAX id"), max_length=64)
     counts = models.JSONField(_("erased rows by table"), default=dict)
 

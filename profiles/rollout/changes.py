@@ -1,13 +1,13 @@
 """The one way to change the rollout, for the admin, the commands, the API, ``Flag.save()``, plans and the controller.
 
-Each surface makes a ChangeRequest of what it was given and calls ``apply``, which locks the one row of the rollout,
-keeps the rules, counts the revision up by one and leaves one audit row.
+Each surface makes a ChangeRequest from its input and calls ``apply``, which locks the rollout's one row, enforces the
+rules, increments the revision and writes one audit row.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
@@ -19,170 +19,175 @@ from django.dispatch import Signal, receiver
 from django.utils import timezone
 from waffle.models import Switch
 
-from config.lib.messages import Message, to_columns
+from config.lib.messages import Message
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_state
-from profiles.rollout.lock import Busy, impatient_transaction, locked_rollout
-from profiles.rollout.models import (
-    REASON_LENGTH,
-    Action,
-    Change,
-    Flag,
-    Plan,
-    PlanState,
-    Rollout,
-    flag_deleting,
-    flag_saving,
-)
+from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
+from profiles.rollout.models import Action, Change, Flag, Plan, PlanState, Rollout, flag_deleting, flag_saving
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
-from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings, flag_as_json, plan_as_json, rule_as_json
+from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
-RESUMED_SHARE = Decimal(1)
-_LATCH_PATIENCE_MS = 500
+RESUMED_PERCENT = Decimal(1)
+# In the audit, saves by code and planned steps have actions of their own.
+_RECORDED = {
+    (Source.CODE, Action.SET): Action.SAVE,
+    (Source.CODE, Action.FLAG): Action.SAVE,
+    (Source.SCHEDULE, Action.SET): Action.SCHEDULE,
+}
+_LATCH_LOCK_TIMEOUT_MS = 500
 
-# Sent with its ``request``, in the transaction of an emergency stop: what works by the rollout stops with it.
+# Sent with its ``request`` in the transaction of an emergency stop, for other work to stop as well.
 emergency_stopped = Signal()
 
 
-class Held(ChangeRefused):
-    """A step that the gates do not let through."""
+class GatesNotPassed(ChangeRefused):
+    """A raise that the gates do not allow."""
 
 
 class Latched(Busy):
-    """The emergency stop is in force, and no more than that: somebody keeps the rollout locked."""
+    """The emergency stop is latched, but a locked rollout prevented the rest."""
 
 
-# Of a phase's number, its percentage and the one that is wanted: what the gates found, and why they hold it if they do.
-Judge = Callable[[int, Decimal, Decimal], tuple[list[dict[str, Any]], Message | None]]
-_judges: list[Judge] = []
+# Takes a phase number, the current and the target percentage; returns the gate results and, if they fail, why.
+GateCheck = Callable[[int, Decimal, Decimal], tuple[list[dict[str, Any]], Message | None]]
+_gate_checks: list[GateCheck] = []
 
 
-def register_gates(judge: Judge) -> None:
-    """Have this judge asked about each raise; the gates are above this package, so they register when Django starts."""
-    _judges[:] = [judge]
+def register_gates(check: GateCheck) -> None:
+    """Set the check for raises. The gates are a layer above this package, so they register when Django starts."""
+    _gate_checks[:] = [check]
 
 
 def apply(request: ChangeRequest) -> ChangeResult:
-    """Do what is requested, and return what changed; a dry run returns what would change, and writes nothing.
+    """Apply the request and return what changed; a dry run writes nothing and returns what would change.
 
-    Raises ChangeRefused for what the rules refuse, Held for a raise that the gates hold, Busy while somebody else keeps
-    the rollout locked, and Latched when an emergency could do no more than latch because of that.
+    Raises ChangeRefused for what the rules refuse, GatesNotPassed, Busy when another transaction holds the rollout,
+    and Latched when an emergency could only latch because of that.
     """
     try:
-        return _apply(_let_through(_resolve(request)))
+        return _apply(_check_gates(_resolve_advance(request)))
     except Busy as busy:
         if request.action != Action.EMERGENCY or request.is_dry_run:
             raise
-        _latch(request)
-        text = "Latched: the direct API answers for everyone. The percentages are as they were, repeat this. %(busy)s"
-        raise Latched(Message(text, {"busy": busy.text})) from None
+        # Without the rollout's row: the latch alone turns the cache off. The revision stays, since only the holder of
+        # the row may count it, and the repeated emergency finds the latch.
+        with transaction_with_lock_timeout(_LATCH_LOCK_TIMEOUT_MS):
+            Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
+            _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
+            transaction.on_commit(forget_state)
+        message = Message(
+            "Latched: all names come from the direct API. The percentages are unchanged: repeat the stop. %(busy)s",
+            {"busy": busy.text},
+        )
+        raise Latched(message) from None
 
 
 def preview(request: ChangeRequest) -> ChangeResult:
-    """Return what the request would change, gates aside; raise ChangeRefused as ``apply`` does."""
-    return _plan_change(Rollout.current(), replace(_resolve(request), is_dry_run=True))[0]
+    """Return what the request would change, without asking the gates; raise ChangeRefused as ``apply`` does."""
+    return _edit(Rollout.current(), replace(_resolve_advance(request), is_dry_run=True))[0]
 
 
-def turn() -> str:
-    """Return the first phase that is not complete."""
+def next_phase() -> str:
     percents = dict(Flag.objects.filter(name__in=PHASES).values_list("name", "percent"))
     return next((name for name in PHASES if percents.get(name, Decimal(0)) < 100), PHASES[-1])
 
 
-def _resolve(request: ChangeRequest) -> ChangeRequest:
-    """Make an advance a step to a percentage, only from the revision at which its phase was seen.
+def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
+    """Turn an advance into a step to a percentage, valid only at the revision at which the phase was read.
 
-    After somebody else's step it might be a step back, which no gate is asked about.
+    After another change it might be a step back, for which no gate is asked.
     """
     if request.action != Action.ADVANCE:
         return request
-    seen = Rollout.current().revision
-    name = request.phase or turn()
+    revision = Rollout.current().revision
+    name = request.phase or next_phase()
     flag = Flag.objects.filter(name=name).first()
     step = rules.step_after(name, flag.percent if flag else Decimal(0))
     if step is None:
-        raise ChangeRefused(Message("Phase %(phase)d is at 100 %% already", {"phase": rules.phase_number(name)}))
-    expected = seen if request.expected_revision is None else request.expected_revision
+        raise ChangeRefused(Message("Phase %(phase)d is already at 100%%.", {"phase": rules.phase_number(name)}))
+    expected = revision if request.expected_revision is None else request.expected_revision
     return replace(request, phase=name, percent=step, expected_revision=expected)
 
 
-def _let_through(request: ChangeRequest) -> ChangeRequest:
-    """Return the request with what the gates found, or raise Held: the one place that lets a raise through.
+def _check_gates(request: ChangeRequest) -> ChangeRequest:
+    """Return the request with the gate results, or raise GatesNotPassed; changes by code pass without gates.
 
-    Whatever has to agree to a raise, besides the gates, belongs here. What code saves is not judged.
+    Any further approval of a raise belongs here.
     """
     if request.action not in (Action.SET, Action.ADVANCE) or request.source == Source.CODE:
         return request
-    # Whatever the rules refuse is refused before any gate is asked.
+    # The rules first: they are cheap, and the gates are asked only about changes that may be.
     planned = _apply(replace(request, is_dry_run=True))
     current, target = planned.before.percents[request.phase], request.percent
     if target <= current:
         return replace(request, is_forced=False)
-    [judge] = _judges
-    evidence, held = judge(rules.phase_number(request.phase), current, target)
-    if held and not request.is_forced:
-        raise Held(held)
-    return replace(request, evidence=evidence, is_forced=bool(held), expected_revision=planned.revision)
-
-
-@contextmanager
-def _opened(request: ChangeRequest) -> Iterator[Rollout]:
-    """Lock the rollout, but for what is none of it: that waits for nobody."""
-    if request.is_of_rollout or request.action == Action.PLAN:
-        with locked_rollout() as rollout:
-            yield rollout
-    else:
-        with transaction.atomic():
-            yield Rollout.current()
+    [check] = _gate_checks
+    evidence, refusal = check(rules.phase_number(request.phase), current, target)
+    if refusal and not request.is_forced:
+        raise GatesNotPassed(refusal)
+    return replace(request, evidence=evidence, is_forced=bool(refusal), expected_revision=planned.revision)
 
 
 def _apply(request: ChangeRequest) -> ChangeResult:
-    with _opened(request) as rollout:
-        outcome, row = _plan_change(rollout, request)
+    needs_lock = request.is_of_rollout or request.action == Action.PLAN
+    opened: AbstractContextManager[Rollout] = locked_rollout() if needs_lock else nullcontext(Rollout.current())
+    with opened as rollout, transaction.atomic():
+        result, edit = _edit(rollout, request)
         if request.is_dry_run:
-            return outcome
-        if row:
-            row.write()
-            _record(rollout, request, row)
+            return result
+        if edit:
+            edit.write()
+            if request.is_of_rollout:
+                rollout.revision += 1
+                rollout.revised_at = Now()
+                rollout.save()
+            _write_audit_row(_RECORDED.get((request.source, request.action), request.action), request, rollout, edit)
+            # Decisions later in this transaction follow the change too.
+            forget_state()
         if request.action == Action.EMERGENCY:
-            _stop_with_it(request)
+            # A plan that is locked is being carried out: it will be refused as stale.
+            for plan in Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True):
+                plan.drop(Message("Cancelled by an emergency rollback"))
+                plan.save()
+            emergency_stopped.send(ChangeRequest, request=request)
         transaction.on_commit(forget_state)
-        return replace(outcome, revision=rollout.revision)
+        return replace(result, revision=rollout.revision)
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    """What an audit row keeps, and how to write what it is about."""
+class _Edit:
+    """The old and new values of an audit row, and the function that writes the new ones."""
 
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
     write: Callable[[], object] = lambda: None
 
 
-def _plan_change(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Row | None]:
-    """Return what the request changes of this rollout, and the audit row with it; None where there is nothing to do."""
+def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit | None]:
+    """Return what the request changes, and the edit that does it; None when nothing changes."""
     rules.refuse_stale(request.expected_revision, rollout.revision)
     before = RolloutSettings.read(rollout)
     after = deepcopy(before)
-    if edit := _EDITS.get(request.action):
-        edit(after, request)
-        is_change = before != after
-        row = _Row(before.as_json(), after.as_json(), lambda: _write(rollout, before, after)) if is_change else None
+    edit: _Edit | None = None
+    if change_settings := _OF_SETTINGS.get(request.action):
+        change_settings(after, request)
+        if before != after:
+            edit = _Edit(before.as_json(), after.as_json(), lambda: _write_settings(rollout, before, after))
     else:
-        row = _ROWS[request.action](rollout, before, request)
-    return ChangeResult(before, after, rollout.revision, request.is_dry_run), row
+        edit = _OF_ROWS[request.action](rollout, before, request)
+    return ChangeResult(before, after, rollout.revision, request.is_dry_run), edit
 
 
-def _write(rollout: Rollout, before: RolloutSettings, after: RolloutSettings) -> None:
+def _write_settings(rollout: Rollout, before: RolloutSettings, after: RolloutSettings) -> None:
     for name, percent in after.percents.items():
         if percent != before.percents[name] or after.everyone.get(name) != before.everyone.get(name):
             Flag.objects.filter(name=name).update(
                 percent=percent, everyone=after.everyone.get(name), moved_at=timezone.now(), modified=timezone.now()
             )
     if before.is_latched and not after.is_latched:
-        # The database refuses to unlatch in any other transaction.
+        # A trigger lets only such a transaction clear the latch.
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('rollout.resuming', 'on', true)")
     for name, is_active in after.switches.items():
@@ -192,121 +197,72 @@ def _write(rollout: Rollout, before: RolloutSettings, after: RolloutSettings) ->
     rollout.on_breach, rollout.remembered = after.on_breach, after.remembered
 
 
-def _record(rollout: Rollout, request: ChangeRequest, row: _Row) -> None:
-    """Count the rollout's revision up and leave the audit row."""
-    if request.is_of_rollout:
-        rollout.revision += 1
-        rollout.revised_at = Now()
-        rollout.save()
-    _leave_row(request.recorded_action, request, rollout.revision, row)
-    # Within this transaction too: whoever decides next in it, decides by what was just written.
-    forget_state()
+def _write_audit_row(action: Action, request: ChangeRequest, rollout: Rollout, edit: _Edit) -> None:
+    row = Change(by=request.by, action=action, revision=rollout.revision, before=edit.before, after=edit.after)
+    row.evidence, row.is_forced = request.evidence, request.is_forced
+    row.text = request.reason
+    row.save()
 
 
-def _leave_row(action: Action, request: ChangeRequest, revision: int, row: _Row) -> None:
-    reason, sentence = to_columns(request.reason, REASON_LENGTH)
-    Change.objects.create(
-        by=request.by,
-        action=action,
-        reason=reason,
-        sentence=sentence,
-        revision=revision,
-        before=row.before,
-        after=row.after,
-        evidence=request.evidence,
-        is_forced=request.is_forced,
-    )
+# Actions that change settings.
 
 
-def _latch(request: ChangeRequest) -> None:
-    """Latch the emergency stop without the rollout's row, which somebody keeps: the direct API answers from now on.
-
-    The revision stays, because nobody else may count it; the emergency that follows finds the latch.
-    """
-    with impatient_transaction(_LATCH_PATIENCE_MS):
-        Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
-        _leave_row(Action.LATCH, request, Rollout.current().revision, _Row())
-        transaction.on_commit(forget_state)
-
-
-def _stop_with_it(request: ChangeRequest) -> None:
-    """Cancel the planned steps and have the rest stopped; one that fires just now is refused as stale."""
-    planned = Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True)
-    outcome, sentence = to_columns(Message("Cancelled by an emergency rollback"), REASON_LENGTH)
-    Plan.objects.filter(pk__in=[plan.pk for plan in planned]).update(
-        state=PlanState.DROPPED, outcome=outcome, sentence=sentence
-    )
-    emergency_stopped.send(ChangeRequest, request=request)
-
-
-# What each action does to the controls.
-
-
-def _set_percent(controls: RolloutSettings, request: ChangeRequest) -> None:
-    """Set one phase; deeper phases are lowered with it. waffle's override stays only where it is given once more."""
-    was_for_everyone = controls.everyone.pop(request.phase, None)
+def _set_percent(settings: RolloutSettings, request: ChangeRequest) -> None:
+    """Set one phase; waffle's override of it stays only where the request repeats it."""
+    was_for_everyone = settings.everyone.pop(request.phase, None)
     if request.everyone and not was_for_everyone:
-        controls.refuse_raise()
+        settings.refuse_raise()
     if request.everyone is not None:
-        controls.everyone[request.phase] = request.everyone
-    controls.percents = controls.moved(request.phase, request.percent)
+        settings.everyone[request.phase] = request.everyone
+    settings.percents = settings.percents_after(request.phase, request.percent)
 
 
-def _roll_back_step(controls: RolloutSettings, request: ChangeRequest) -> None:
-    """Lower a phase by one step and hold it there until somebody resumes."""
-    lower = rules.step_before(controls.percents[request.phase])
-    controls.percents = rules.settled(controls.percents, request.phase, lower)
-    controls.held_for = request.reason
+def _roll_back_step(settings: RolloutSettings, request: ChangeRequest) -> None:
+    current = settings.percents[request.phase]
+    lower = max((step for step in rules.STEPS if step < current), default=Decimal(0))
+    settings.percents = rules.set_phase(settings.percents, request.phase, lower)
+    settings.held_for = request.reason
 
 
-def _turn_switch(controls: RolloutSettings, request: ChangeRequest) -> None:
-    if request.switch == EMERGENCY_STOP:
-        # To turn it off is for a resume alone.
-        if controls.is_latched:
-            controls.refuse_raise()
+def _turn_switch(settings: RolloutSettings, request: ChangeRequest) -> None:
+    # Under the latch only a resume turns the emergency stop off and processing on.
+    turns_processing_on = request.switch == "webhook_processing" and request.is_on
+    if settings.is_latched and (request.switch == EMERGENCY_STOP or turns_processing_on):
+        settings.refuse_raise()
+    if request.switch != EMERGENCY_STOP:
+        settings.switches[request.switch] = request.is_on
+
+
+def _pause(settings: RolloutSettings, request: ChangeRequest) -> None:
+    settings.held_for = settings.held_for or request.reason
+
+
+def _resume(settings: RolloutSettings, request: ChangeRequest) -> None:
+    """Clear the pause, and the latch: then phase 3 starts again at 1%, with the same cohort."""
+    settings.held_for = ""
+    if not settings.is_latched:
         return
-    if request.is_on and request.switch == "webhook_processing" and controls.is_latched:
-        controls.refuse_raise()
-    controls.switches[request.switch] = request.is_on
+    was = settings.percents | {name: Decimal(percent) for name, percent in settings.remembered.items()}
+    # Never more than before the emergency.
+    settings.percents = was | {PHASES[2]: min(was[PHASES[2]], RESUMED_PERCENT), PHASES[3]: Decimal(0)}
+    settings.switches |= {EMERGENCY_STOP: False, "webhook_processing": True}
+    settings.remembered = {}
 
 
-def _pause(controls: RolloutSettings, request: ChangeRequest) -> None:
-    """Stop advances, plans and automatic steps; the percentages stay."""
-    controls.held_for = controls.held_for or request.reason
+def _stop(settings: RolloutSettings, request: ChangeRequest) -> None:
+    """Latch the emergency stop, set all phases to 0 and remember their percentages."""
+    if not settings.is_latched or not settings.remembered:
+        settings.remembered = {name: rules.format_percent(percent) for name, percent in settings.percents.items()}
+    settings.percents = dict.fromkeys(PHASES, Decimal(0))
+    settings.everyone = {}
+    settings.switches |= {EMERGENCY_STOP: True, "webhook_processing": False}
 
 
-def _resume(controls: RolloutSettings, request: ChangeRequest) -> None:
-    """Clear the latch, or the pause. After an emergency phase 3 starts at 1 % once more, with the same cohort."""
-    controls.held_for = ""
-    if not controls.is_latched:
-        return
-    was = controls.percents | {name: Decimal(percent) for name, percent in controls.remembered.items()}
-    first, second, third, fourth = PHASES
-    controls.percents = {
-        first: was[first],
-        second: was[second],
-        # Never more than there was before the emergency.
-        third: min(was[third], RESUMED_SHARE),
-        fourth: Decimal(0),
-    }
-    controls.switches |= {EMERGENCY_STOP: False, "webhook_processing": True}
-    controls.remembered = {}
+def _set_on_breach(settings: RolloutSettings, request: ChangeRequest) -> None:
+    settings.on_breach = request.on_breach
 
 
-def _stop(controls: RolloutSettings, request: ChangeRequest) -> None:
-    """Let the direct API answer for everyone, collect nothing, and remember what was on."""
-    if not controls.is_latched or not controls.remembered:
-        controls.remembered = {name: rules.shown(percent) for name, percent in controls.percents.items()}
-    controls.percents = dict.fromkeys(PHASES, Decimal(0))
-    controls.everyone = {}
-    controls.switches |= {EMERGENCY_STOP: True, "webhook_processing": False}
-
-
-def _choose_on_breach(controls: RolloutSettings, request: ChangeRequest) -> None:
-    controls.on_breach = request.on_breach
-
-
-_EDITS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
+_OF_SETTINGS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
     Action.SET: _set_percent,
     Action.ADVANCE: _set_percent,
     Action.ROLL_BACK: _roll_back_step,
@@ -314,50 +270,57 @@ _EDITS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
     Action.PAUSE: _pause,
     Action.RESUME: _resume,
     Action.EMERGENCY: _stop,
-    Action.ON_BREACH: _choose_on_breach,
+    Action.ON_BREACH: _set_on_breach,
 }
 
 
-# What each action does that changes none of the controls.
+# Actions that change a row of their own.
 
 
-def _rule(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
-    """Let a university into a phase or keep it out, or remove such a rule."""
-    scope, rule = request.scope, rule_as_json(request.scope)
+def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
+    rule = request.rule
+    expires_at = rule.expires_at.isoformat() if rule.expires_at else None
+    json = {"university": rule.university_id, "phase": rule.phase, "allowed": rule.is_allowed, "expires_at": expires_at}
     if not request.is_on:
-        return _Row(before=rule, write=scope.delete)
-    if scope.expires_at and scope.expires_at <= timezone.now():
-        raise ChangeRefused(Message("The rule would be over before it begins"))
-    scope.reason = str(request.reason)
-    return _Row(after=rule, write=scope.save)
+        return _Edit(before=json, write=rule.delete)
+    if rule.expires_at and rule.expires_at <= timezone.now():
+        raise ChangeRefused(Message("The rule would already have expired: choose a later date."))
+    rule.reason = str(request.reason)
+    return _Edit(after=json, write=rule.save)
 
 
-def _plan(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
-    """Plan a step for later, for the rollout as it is at this revision."""
-    controls.moved(request.phase, request.percent)
+def _plan_as_json(plan: Plan) -> dict[str, Any]:
+    percent = rules.format_percent(plan.percent)
+    return {"phase": plan.phase, "percent": percent, "due_at": plan.due_at.isoformat()}
+
+
+def _plan(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
+    settings.percents_after(request.phase, request.percent)
     step = {"phase": rules.phase_number(request.phase), "percent": request.percent, "due_at": request.due_at}
     if Plan.objects.filter(state=PlanState.PLANNED, **step).exists():
-        raise ChangeRefused(Message("This step is planned already"))
+        raise ChangeRefused(Message("This step is already planned."))
     plan = Plan(revision=rollout.revision, by=request.by, reason=str(request.reason), **step)
-    return _Row(after=plan_as_json(plan), write=plan.save)
+    return _Edit(after=_plan_as_json(plan), write=plan.save)
 
 
-def _cancel(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row:
-    """Drop a step that is still planned."""
+def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
     plan = Plan.objects.select_for_update().filter(pk=request.plan, state=PlanState.PLANNED).first()
     if plan is None:
-        raise ChangeRefused(Message("This step is not planned any more."))
-    plan.state = PlanState.DROPPED
-    by = Message("Cancelled by %(by)s", {"by": request.by})
-    plan.outcome, plan.sentence = to_columns(by, REASON_LENGTH)
-    return _Row(before=plan_as_json(plan), write=plan.save)
+        raise ChangeRefused(Message("This step is no longer planned."))
+    plan.drop(Message("Cancelled by %(by)s", {"by": request.by}))
+    return _Edit(before=_plan_as_json(plan), write=plan.save)
 
 
-def _set_flag(rollout: Rollout, controls: RolloutSettings, request: ChangeRequest) -> _Row | None:
-    """Set the percentage of a flag that is no phase; what code saves is saved by ``Flag.save()`` itself."""
+def _flag_as_json(flag: Flag, percent: Decimal) -> dict[str, Any]:
+    everyone = {} if flag.everyone is None else {"everyone": {flag.name: flag.everyone}}
+    return {"percents": {flag.name: rules.format_percent(percent)}} | everyone
+
+
+def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
+    """Set the percentage of a flag that is not a phase; ``Flag.save()`` writes a flag that code saves."""
     flag = request.flag
     was = Flag.objects.filter(pk=flag.pk).first()
-    before, after = flag_as_json(was, was.percent) if was else {}, flag_as_json(flag, request.percent)
+    before, after = _flag_as_json(was, was.percent) if was else {}, _flag_as_json(flag, request.percent)
     if before == after:
         return None
 
@@ -366,33 +329,32 @@ def _set_flag(rollout: Rollout, controls: RolloutSettings, request: ChangeReques
         if request.source != Source.CODE:
             super(Flag, flag).save()
 
-    return _Row(before, after, write)
+    return _Edit(before, after, write)
 
 
-_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Row | None]] = {
-    Action.SCOPE: _rule,
+_OF_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Edit | None]] = {
+    Action.SCOPE: _change_rule,
     Action.PLAN: _plan,
     Action.CANCEL: _cancel,
     Action.FLAG: _set_flag,
-    # Whoever asks deletes it.
-    Action.DELETE: lambda _rollout, _controls, request: _Row(flag_as_json(request.flag, request.flag.percent)),
-    Action.REHEARSAL: lambda _rollout, _controls, request: _Row(after=request.facts),
-    Action.SCHEMA: lambda _rollout, _controls, request: _Row(after=request.facts),
+    # The caller deletes the flag.
+    Action.DELETE: lambda _rollout, _settings, request: _Edit(_flag_as_json(request.flag, request.flag.percent)),
+    Action.REHEARSAL: lambda _rollout, _settings, request: _Edit(after=request.facts),
+    Action.SCHEMA: lambda _rollout, _settings, request: _Edit(after=request.facts),
 }
-
-
-# What code, a shell or Django's own pages do to a flag.
 
 
 @receiver(flag_saving)
 def _apply_save(flag: Flag, **_: Any) -> None:
-    """Apply what ``Flag.save()`` is about to write; no gate is asked."""
-    rules.refuse_own_salt(flag)
+    """Enforce the rollout rules and write the audit row when code saves a flag; no gate is asked."""
+    if flag.name in PHASES and Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt).exists():
+        # Cohorts are nested only within one salt.
+        raise ChangeRefused(Message("All phases share one salt: another one would reassign the employees."))
     request = ChangeRequest.of(
         Action.SET if flag.name in PHASES else Action.FLAG,
         Source.CODE,
         by=flag.change_by or "code",
-        reason=flag.change_reason or Message("Saved by code, without a reason"),
+        reason=flag.change_reason or Message("Saved by code without a reason"),
         phase=flag.name,
         percent=flag.percent,
         everyone=flag.everyone,

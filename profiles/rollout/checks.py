@@ -7,11 +7,11 @@ from django.db import DatabaseError
 
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rules import shown
+from profiles.rollout.rules import format_percent
 
 
 @register
-def visitors_decide_nothing(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_waffle_override(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     if not getattr(settings, "WAFFLE_OVERRIDE", False):
         return []
     hint = "Remove WAFFLE_OVERRIDE; `manage.py rollout` changes a phase."
@@ -19,27 +19,23 @@ def visitors_decide_nothing(app_configs: Sequence[Any] | None, **kwargs: Any) ->
 
 
 @register(deploy=True)
-def phases_are_as_they_look(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+def check_phases(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
     try:
         flags = list(Flag.objects.filter(name__in=PHASES))
     except DatabaseError:
-        # Before the first migration, or without a database, there is no phase to judge.
+        # Before the first migration, or without a database, there is nothing to check.
         return []
-    overridden = [
+    warnings: list[CheckMessage] = [
         Warning(
             f"{flag.name} is overridden: {'on' if flag.everyone else 'off'} for everyone, whatever its percentage.",
-            hint=f"manage.py rollout set --phase {flag.name} --percent {shown(flag.percent)} --reason … undoes it.",
+            hint=f"manage.py rollout set --phase {flag.name} --percent {format_percent(flag.percent)} --reason …"
+            " removes the override.",
             id="rollout.W001",
         )
         for flag in flags
         if flag.everyone is not None
     ]
-    has_phase_4 = any(flag.name == PHASES[3] and (flag.everyone or flag.percent) for flag in flags)
-    return [*overridden, *([_NOBODY_TO_ASK] if has_phase_4 and not settings.MAX_BOT_TOKEN else [])]
-
-
-_NOBODY_TO_ASK = Warning(
-    "Phase 4 is on and the direct API is off: whom no store knows is called Неизвестно, and never asked for.",
-    hint="Set MAX_BOT_TOKEN, or go back to phase 3.",
-    id="rollout.W002",
-)
+    if not settings.MAX_BOT_TOKEN and any(flag.name == PHASES[3] and (flag.everyone or flag.percent) for flag in flags):
+        text = "Phase 4 is on without the direct API: people with no stored profile are named Неизвестно."
+        warnings.append(Warning(text, hint="Set MAX_BOT_TOKEN, or go back to phase 3.", id="rollout.W002"))
+    return warnings

@@ -1,4 +1,4 @@
-"""Who is admitted to which phase: hard-off variable, latch, switches, university, then the bucket of the phone."""
+"""Decide the phase of a person: hard-off variable, latch, switches, university rule, then the bucket of the phone."""
 
 from __future__ import annotations
 
@@ -20,8 +20,9 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 
 BUCKETS = 10_000
 MEMO_SECONDS = 1.0
+_VARIABLES = {"employee": "EMPLOYEE_SERVICE_PROFILE_ENABLED", "chat": "CHAT_SERVICE_PROFILE_ENABLED"}
 
-# One statement is one snapshot: no decision mixes two revisions. The heartbeat asks it on a connection of its own.
+# One statement is one snapshot: no decision mixes two revisions. The heartbeat runs it on a connection of its own.
 STATE_QUERY = """
 SELECT coalesce((SELECT revision FROM rollout_rollout WHERE id = 1), 0),
        (SELECT json_agg(json_build_array(name, percent, everyone, salt)) FROM rollout_flag)::text,
@@ -35,18 +36,18 @@ decisions = Counter("rollout_decisions", "Decisions for employees, by reason and
 
 class Reason(TextChoices):
     KILLED = "KILLED", _("the emergency stop is latched")
-    HARD_OFF = "HARD_OFF", _("a variable of the environment turns the cache off")
+    HARD_OFF = "HARD_OFF", _("an environment variable turns the cache off")
     SWITCH_OFF = "SWITCH_OFF", _("the cache is switched off")
     SERVICE_OFF = "SERVICE_OFF", _("the service is switched off")
-    DENIED = "DENIED", _("a rule keeps the university out")
-    ALLOWED = "ALLOWED", _("a rule lets the university in")
-    SPLIT = "SPLIT", _("the percentage admits this phone")
-    DEFAULT = "DEFAULT", _("no phase admits this phone yet")
+    DENIED = "DENIED", _("a rule excludes the university")
+    ALLOWED = "ALLOWED", _("a rule includes the university")
+    SPLIT = "SPLIT", _("the percentage includes this phone")
+    DEFAULT = "DEFAULT", _("no phase includes this phone yet")
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """Stage 0 to 4 (0: off, the direct API answers) and why, by the flags of this revision."""
+    """The stage, 0 to 4 (0: the direct API alone), the reason for it, and the revision of the flags."""
 
     stage: int
     reason: Reason
@@ -57,8 +58,8 @@ class Decision:
 class RolloutState:
     """The flags and switches as PostgreSQL held them at ``read_at`` (monotonic seconds).
 
-    ``phases`` are the hundredths of a percent in force for phases 1 to 4. ``allowed`` is the deepest phase that a
-    university is let into, ``denied`` the shallowest that it is kept out of.
+    ``phases`` are the effective hundredths of a percent of phases 1 to 4. ``allowed`` is the last phase that a rule
+    lets a university into, ``denied`` the first that a rule keeps it out of.
     """
 
     revision: int = 0
@@ -72,23 +73,29 @@ class RolloutState:
 
     @classmethod
     def of(cls, row: Sequence[Any]) -> RolloutState:
-        revision, flags, switches, scopes = row[0], *(json.loads(text or "[]") for text in row[1:])
-        percents = {name: _hundredths(percent, everyone) for name, percent, everyone, _ in flags}
-        everyone = {name: everyone for name, _, everyone, _ in flags if everyone is not None}
+        revision, flags, switches, rules = row[0], *(json.loads(text or "[]") for text in row[1:])
+        everyone = {name: is_on for name, _, is_on, _ in flags if is_on is not None}
+        percents = {name: round(percent * 100) for name, percent, _, _ in flags}
+        percents |= {name: BUCKETS if is_on else 0 for name, is_on in everyone.items()}
         allowed: dict[int, int] = {}
         denied: dict[int, int] = {}
-        for university, phase, is_allowed in scopes:
+        for university, phase, is_allowed in rules:
             if is_allowed:
                 allowed[university] = max(allowed.get(university, 0), phase)
             else:
                 denied[university] = min(denied.get(university, phase), phase)
-        phases = _nested([percents.get(name, 0) for name in PHASES], [everyone.get(name) for name in PHASES])
+        phases, limit = [], BUCKETS
+        for number, name in enumerate(PHASES):
+            # An override “on” extends to all earlier phases; “off” extends to all later ones and wins.
+            is_on = any(everyone.get(later) for later in PHASES[number:])
+            limit = min(limit, BUCKETS if is_on and everyone.get(name, True) else percents.get(name, 0))
+            phases.append(limit)
         return cls(
             revision=revision,
             percents=percents | dict(zip(PHASES, phases, strict=True)),
             salts={name: salt for name, _, _, salt in flags},
             switches=dict(switches),
-            phases=phases,
+            phases=tuple(phases),
             allowed=allowed,
             denied=denied,
             read_at=time.monotonic(),
@@ -98,20 +105,20 @@ class RolloutState:
         return self.switches.get(switch, False)
 
     def admits(self, flag: str, key: str | None) -> bool:
-        """Tell whether the flag is on for the key; without a key it is on at 100 percent and off below."""
+        """Return whether the flag is on for the key; without a key it is on only at 100%."""
         percent = self.percents.get(flag, 0)
         if percent in (0, BUCKETS) or key is None:
             return percent == BUCKETS
         return bucket(self.salts[flag], key) < percent
 
-    def place(self, phone: str | None, university_id: int | None) -> tuple[int, Reason]:
-        """Return the deepest phase that admits the person, whatever the latch and the switches say."""
-        # Without a key: the last bucket, which only 100 percent admits.
+    def stage_of(self, phone: str | None, university_id: int | None) -> tuple[int, Reason]:
+        """Return the last phase that includes the person, without regard to the latch and the switches."""
+        # Without a phone: the last bucket, which only 100% includes.
         number = bucket(self.salts.get(PHASES[2], ""), phone) if phone else BUCKETS - 1
         stage = sum(number < percent for percent in self.phases)
         reason = Reason.SPLIT if stage else Reason.DEFAULT
         if university_id is None or stage < 2:
-            # Where nothing is collected nobody is let in by name.
+            # Rules apply only where profiles are collected.
             return stage, reason
         if self.allowed.get(university_id, 0) > stage:
             stage, reason = self.allowed[university_id], Reason.ALLOWED
@@ -120,93 +127,60 @@ class RolloutState:
         return stage, reason
 
 
-def _hundredths(percent: float, everyone: bool | None) -> int:
-    if everyone is not None:
-        return BUCKETS if everyone else 0
-    return round(percent * 100)
-
-
-def _nested(percents: list[int], everyone: list[bool | None]) -> tuple[int, ...]:
-    """Carry waffle's override through: yes reaches all phases before, and no, which is stronger, all after."""
-    for number in range(len(percents)):
-        if everyone[number]:
-            percents[: number + 1] = [BUCKETS] * (number + 1)
-    for number in range(len(percents)):
-        if everyone[number] is False:
-            percents[number:] = [0] * (len(percents) - number)
-    return tuple(min(percents[: number + 1]) for number in range(len(percents)))
-
-
 def bucket(salt: str, key: str) -> int:
     return int(hashlib.sha256(f"v1:{salt}:{key}".encode()).hexdigest()[:8], 16) % BUCKETS
 
 
 class _Memo:
-    """The state as this process last read it. One thread reads; the others go on with the last known one."""
+    """The state that this process read last; one thread reads it again while the others use it."""
 
     def __init__(self) -> None:
         self._state = RolloutState()
         self._reading = threading.Lock()
 
     def get(self) -> RolloutState:
+        """Return flags and switches, at most a second old, or the last known ones while PostgreSQL does not answer."""
         state = self._state
         if time.monotonic() - state.read_at < MEMO_SECONDS or not self._reading.acquire(blocking=not state.percents):
             return state
         try:
-            self._state = _read_state()
+            with connection.cursor() as cursor:
+                cursor.execute(STATE_QUERY)
+                self._state = RolloutState.of(cursor.fetchone())
         except DatabaseError:
             return self._state
         finally:
             self._reading.release()
         return self._state
 
-    def put(self, state: RolloutState) -> None:
-        """Keep what the heartbeat has read, unless a request was quicker with something newer."""
+    def put(self, row: Sequence[Any]) -> RolloutState:
+        """Store and return the state in a row of STATE_QUERY, unless a newer one is known."""
+        state = RolloutState.of(row)
         if state.revision >= self._state.revision:
             self._state = state
+        return state
 
     def forget(self) -> None:
         self._state = RolloutState()
 
 
-def _read_state() -> RolloutState:
-    with connection.cursor() as cursor:
-        cursor.execute(STATE_QUERY)
-        return RolloutState.of(cursor.fetchone())
-
-
 _memo = _Memo()
-
-
-def current_state() -> RolloutState:
-    """Return flags and switches, at most a second old, or the last known ones while PostgreSQL does not answer."""
-    return _memo.get()
-
-
-def forget_state() -> None:
-    """Make the next decision read PostgreSQL."""
-    _memo.forget()
-
-
-def remember_state(row: Sequence[Any]) -> RolloutState:
-    """Take over what the heartbeat has read by STATE_QUERY."""
-    state = RolloutState.of(row)
-    _memo.put(state)
-    return state
+current_state, remember_state, forget_state = _memo.get, _memo.put, _memo.forget
 
 
 def decide(phone: str | None, university_id: int | None = None) -> Decision:
-    """Return the stage for the employee of this canonical phone; ask once a request, at its outermost point."""
+    """Return the stage for the employee with this canonical phone; decide once a request, at its outermost point."""
     state = current_state()
-    forbidden = obstacle(state, "employee")
-    stage, reason = (0, forbidden) if forbidden else state.place(phone, university_id)
+    off = obstacle(state, "employee")
+    stage, reason = (0, off) if off else state.stage_of(phone, university_id)
     decisions.labels(reason, stage).inc()
     return Decision(stage, reason, state.revision)
 
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
-    """Return what stands above every percentage, in the order of the decision; None when nothing does."""
-    if not settings.PROFILE_CACHE_ENABLED or not _is_service_enabled(service):
+    """Return what turns the cache off for a service whatever the percentages; None when nothing does."""
+    variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
+    if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF
     if state.is_on(EMERGENCY_STOP):
         return Reason.KILLED
@@ -215,27 +189,14 @@ def obstacle(state: RolloutState, service: str) -> Reason | None:
     return None if state.is_on(f"service_{service}") else Reason.SERVICE_OFF
 
 
-def _is_service_enabled(service: str) -> bool:
-    if service == "employee":
-        return bool(settings.EMPLOYEE_SERVICE_PROFILE_ENABLED)
-    return service != "chat" or bool(settings.CHAT_SERVICE_PROFILE_ENABLED)
-
-
-def serves(service: str) -> bool:
-    """Tell whether an outside service, as it names itself (``chat``, ``chat-service``), gets profiles at all."""
-    words = service.strip().lower().replace("-", "_").split("_")
-    return obstacle(current_state(), "_".join(word for word in words if word != "service")) is None
-
-
-def is_flag_active(name: str, phone: str | None, university_id: int | None) -> bool:
-    """Answer waffle's question for one flag: a phase by the whole decision, any other by its percentage alone."""
-    if name in PHASES:
-        return decide(phone, university_id).stage > PHASES.index(name)
-    return current_state().admits(name, phone)
+def is_service_on(service: str) -> bool:
+    """Return whether an outside service gets profiles, by the name that it sends: ``chat``, ``chat-service``."""
+    parts = service.strip().lower().replace("-", "_").split("_")
+    return obstacle(current_state(), "_".join(part for part in parts if part != "service")) is None
 
 
 def is_collecting() -> bool:
-    """Tell whether updates are turned into profiles; updates have no phone, so phase 2 is all or nothing."""
+    """Return whether updates become profiles; updates have no phone, so phase 2 is all or nothing."""
     if not settings.PROFILE_CACHE_ENABLED:
         return False
     state = current_state()
@@ -243,10 +204,10 @@ def is_collecting() -> bool:
 
 
 def is_processing() -> bool:
-    """Tell whether the inbox is worked on at all; when not, updates are stored and wait."""
+    """Return whether the inbox is processed; otherwise updates are stored and wait."""
     return settings.WEBHOOK_ENABLED and current_state().is_on("webhook_processing")
 
 
 def is_monitored() -> bool:
-    """Tell whether the reports are there; when not, whoever decides by them has no data."""
+    """Return whether reports are on; otherwise nothing that depends on them has data."""
     return settings.MONITORING_ENABLED and current_state().is_on("monitoring")

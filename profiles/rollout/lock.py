@@ -1,4 +1,4 @@
-"""The row that every change locks, waited for no longer than an operator waits for an answer."""
+"""The row that every change locks, with a limit on the wait for it."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from config.lib.messages import Message
 from profiles.rollout.models import Rollout
 from profiles.rollout.rules import ChangeRefused
 
-PATIENCE_MS = 1_500
+LOCK_TIMEOUT_MS = 1_500
 
 _HOLDER = """
 SELECT a.pid, coalesce(nullif(a.application_name, ''), a.backend_type), a.state,
@@ -25,39 +25,34 @@ ORDER BY a.xact_start LIMIT 1
 
 
 class Busy(ChangeRefused):
-    """Another transaction keeps the rollout locked."""
+    """Another transaction holds the rollout's lock."""
 
 
 @contextmanager
 def locked_rollout() -> Iterator[Rollout]:
-    """Give one transaction the locked row; raise Busy when another one keeps it, or a row that is changed with it."""
+    """Run the block in a transaction that holds the rollout's row; raise Busy when another one holds a lock on it."""
     try:
-        with impatient_transaction(PATIENCE_MS):
+        with transaction_with_lock_timeout(LOCK_TIMEOUT_MS):
             yield Rollout.locked()
     except OperationalError as error:
-        if isinstance(error.__cause__, LockNotAvailable):
-            raise Busy(_held_by()) from None
-        raise
+        if not isinstance(error.__cause__, LockNotAvailable):
+            raise
+        with connection.cursor() as cursor:
+            cursor.execute(_HOLDER)
+            holder = cursor.fetchone()
+        if holder is None:
+            raise Busy(Message("Another change was in progress: try again.")) from None
+        message = Message(
+            "Another change is in progress: PostgreSQL process %(pid)d (%(name)s, %(state)s) has held the lock for"
+            " %(seconds)d s. “SELECT pg_terminate_backend(%(pid)d)” ends it.",
+            dict(zip(("pid", "name", "state", "seconds"), holder, strict=True)),
+        )
+        raise Busy(message) from None
 
 
 @contextmanager
-def impatient_transaction(patience_ms: int) -> Iterator[None]:
-    """Wait for each lock so long at most."""
+def transaction_with_lock_timeout(milliseconds: int) -> Iterator[None]:
     with transaction.atomic():
         with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{patience_ms}ms"])
+            cursor.execute("SELECT set_config('lock_timeout', %s, true)", [f"{milliseconds}ms"])
         yield
-
-
-def _held_by() -> Message:
-    with connection.cursor() as cursor:
-        cursor.execute(_HOLDER)
-        holder = cursor.fetchone()
-    if holder is None:
-        return Message("Somebody else was changing the rollout just now: try again")
-    words = dict(zip(("pid", "name", "state", "seconds"), holder, strict=True))
-    return Message(
-        "Somebody else is changing the rollout: PostgreSQL's process %(pid)d (%(name)s, %(state)s) has held it for"
-        " %(seconds)d s; “SELECT pg_terminate_backend(%(pid)d)” ends that",
-        words,
-    )

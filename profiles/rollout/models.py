@@ -16,21 +16,21 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from config.lib.messages import Text, from_columns, localize, to_columns
-from profiles.rollout.decision import is_flag_active
+from config.lib.messages import Message, Text, from_columns, localize, to_columns
+from profiles.rollout.decision import current_state, decide
+from profiles.rollout.phases import PHASES
 
 REASON_LENGTH = 500
 HELD_LENGTH = 300
 
-# Sent in the transaction that then saves or deletes the flag: profiles.rollout.changes applies the rollout's rules.
+# Sent in the transaction that saves or deletes the flag: profiles.rollout.changes enforces the rules there.
 flag_saving, flag_deleting = Signal(), Signal()
 
 
 class Flag(AbstractUserFlag):
-    """A phase of the migration; ``percent`` is the share of employees admitted to it, by the hash of their phone.
+    """A phase, or a flag of another app; ``percent`` is the share of employees in it, by the hash of their phone.
 
-    ``everyone`` is waffle's override (its test helper sets it): yes is 100 for this phase and all before it, no is 0
-    for this phase and all after it.
+    ``everyone`` is waffle's override: yes is 100% for this and all earlier phases, no is 0% for this and all later.
     """
 
     percent = models.DecimalField(
@@ -45,12 +45,12 @@ class Flag(AbstractUserFlag):
         _("salt"),
         max_length=50,
         default="migration",
-        help_text=_("flags of one salt have nested cohorts: who is in at 25 % is in at 50 %"),
+        help_text=_("flags with one salt have nested cohorts: whoever is in at 25% is in at 50%"),
     )
     superusers = models.BooleanField(_("superusers"), default=False)
     moved_at = models.DateTimeField(_("percentage since"), default=timezone.now)
 
-    # Who saves and why, for the audit row; code that says neither is recorded as such.
+    # Who saves and why, for the audit row.
     change_by = ""
     change_reason = ""
 
@@ -59,22 +59,18 @@ class Flag(AbstractUserFlag):
         verbose_name = _("flag")
         verbose_name_plural = _("flags")
         constraints: ClassVar = [
-            models.CheckConstraint(
-                condition=models.Q(percent__gte=0, percent__lte=100), name="rollout_flag_percent_0_100"
-            ),
+            models.CheckConstraint(condition=Q(percent__gte=0, percent__lte=100), name="rollout_flag_percent_0_100"),
         ]
 
     def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool:
-        """Answer as the decision does, for ``request.rollout_phone`` where the view knows it.
-
-        Cookies, query, headers, language and the user's rights say nothing.
-        """
+        """Decide by ``request.rollout_phone``, where a view sets it, and by nothing else that a client sends."""
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
-        return is_flag_active(self.name, phone, university)
+        if self.name in PHASES:
+            return decide(phone, university).stage > PHASES.index(self.name)
+        return current_state().admits(self.name, phone)
 
     def is_active_for_user(self, user: AbstractBaseUser) -> bool | None:
-        """Answer as without a key: no user is special, and the phone of one is not known."""
-        return is_flag_active(self.name, None, None)
+        return self.is_active(None)
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
@@ -88,14 +84,14 @@ class Flag(AbstractUserFlag):
 
 
 class OnBreach(models.TextChoices):
-    """What the conductor does after three breaches in a row."""
+    """What the controller does after three breaches in a row."""
 
     HOLD = "hold", _("hold")
     ROLL_BACK = "roll-back", _("roll back one step")
 
 
 class Rollout(models.Model):
-    """The one row that every change locks; its revision counts them."""
+    """The one row that every change locks; ``revision`` counts the changes."""
 
     revision = models.BigIntegerField(_("revision"), default=0)
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
@@ -120,7 +116,7 @@ class Rollout(models.Model):
 
     @property
     def held(self) -> Text:
-        """What it is held for; ``str()`` of it is for people, ``held_for`` is in the site's language."""
+        """Why the rollout is paused, for readers of any language; ``held_for`` is in the site's."""
         return from_columns(self.held_for, self.held_sentence)
 
     @held.setter
@@ -133,7 +129,6 @@ class Rollout(models.Model):
 
     @classmethod
     def locked(cls) -> Rollout:
-        """Return the row for this transaction alone: changes come one after the other."""
         Rollout.objects.bulk_create([Rollout(pk=1)], ignore_conflicts=True)
         return Rollout.objects.select_for_update().get(pk=1)
 
@@ -144,35 +139,32 @@ class Action(models.TextChoices):
     ADVANCE = "advance", _("Step forward")
     SCHEDULE = "schedule", _("Planned step")
     ROLL_BACK = "roll-back", _("Step back")
-    SWITCH = "switch", _("Switch turned")
+    SWITCH = "switch", _("Switch changed")
     PAUSE = "pause", _("Paused")
     RESUME = "resume", _("Resumed")
     EMERGENCY = "emergency", _("Emergency stop")
     LATCH = "latch", _("Emergency stop latched")
-    ON_BREACH = "on-breach", _("On a breach")
-    SCOPE = "scope", _("Rule for a university")
+    ON_BREACH = "on-breach", _("Breach action changed")
+    SCOPE = "scope", _("University rule changed")
     SAVE = "save", _("Saved by code")
     FLAG = "flag", _("Flag changed")
     DELETE = "delete", _("Flag deleted")
     PLAN = "plan", _("Step planned")
     CANCEL = "cancel", _("Planned step cancelled")
-    REHEARSAL = "rehearsal", _("The way back was rehearsed")
-    SCHEMA = "schema", _("Schema taken back")
+    REHEARSAL = "rehearsal", _("Rollback checked")
+    SCHEMA = "schema", _("Schema rolled back")
 
 
 class ChangeQuerySet(models.QuerySet["Change"]):
     def of_universities(self, ids: Iterable[int]) -> ChangeQuerySet:
-        """Leave out what concerns other universities alone: their rules, and rehearsals with them."""
-        known = list(ids)
-        is_theirs = Q(before__university__in=known) | Q(after__university__in=known)
+        """Leave out changes that concern only other universities: their rules and rollback checks."""
+        ids = list(ids)
+        is_theirs = Q(before__university__in=ids) | Q(after__university__in=ids)
         return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))
 
 
 class Change(models.Model):
-    """What was changed, by whom and why, on what evidence. A trigger refuses to edit or delete a row.
-
-    ``reason`` is in the site's language where code gave it; ``text`` is for people.
-    """
+    """An audit row; a trigger refuses to edit or delete it. A ``reason`` given by code is in the site's language."""
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
@@ -198,8 +190,11 @@ class Change(models.Model):
 
     @property
     def text(self) -> str:
-        """Return the reason in the language that is active."""
         return str(from_columns(self.reason, self.sentence))
+
+    @text.setter
+    def text(self, reason: Text) -> None:
+        self.reason, self.sentence = to_columns(reason, REASON_LENGTH)
 
 
 class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
@@ -208,7 +203,7 @@ class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
 
 
 class UniversityRule(models.Model):
-    """A university that is let into a phase whatever the percentage, or kept out of it. Keeping out wins."""
+    """Lets a university into a phase whatever the percentage, or keeps it out; keeping out wins."""
 
     university_id = models.BigIntegerField(_("university id"))
     phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)
@@ -239,10 +234,10 @@ class UniversityRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        words = {"university": self.university_id, "phase": self.phase}
+        params = {"university": self.university_id, "phase": self.phase}
         if self.is_allowed:
-            return gettext("University %(university)d is let into phase %(phase)d") % words
-        return gettext("University %(university)d is kept out of phase %(phase)d") % words
+            return gettext("University %(university)d is let into phase %(phase)d") % params
+        return gettext("University %(university)d is kept out of phase %(phase)d") % params
 
 
 class PlanState(models.TextChoices):
@@ -252,10 +247,7 @@ class PlanState(models.TextChoices):
 
 
 class Plan(models.Model):
-    """A step for later: judged again when it is due, and dropped when the rollout has changed meanwhile.
-
-    ``outcome`` is in the site's language; ``text`` is for people.
-    """
+    """A step for later: the gates are asked when it is due, and it is dropped if the rollout has changed by then."""
 
     phase = models.PositiveSmallIntegerField(_("phase"))
     percent = models.DecimalField(_("percent"), max_digits=5, decimal_places=2)
@@ -277,19 +269,19 @@ class Plan(models.Model):
 
     @property
     def text(self) -> str:
-        """Return the outcome in the language that is active."""
         return str(from_columns(self.outcome, self.sentence))
+
+    def drop(self, why: Message) -> None:
+        self.state = PlanState.DROPPED
+        self.outcome, self.sentence = to_columns(why, REASON_LENGTH)
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        """Add the time since the last sign of life, by the database's clock."""
-        return self.annotate(silence=Now() - F("seen_at"))
+        return self.annotate(last_seen_age=Now() - F("seen_at"))
 
 
 class Heartbeat(models.Model):
-    """A process that decides by the flags, and the revision that it has seen."""
-
     process = models.CharField(_("process"), max_length=100, primary_key=True)
     revision = models.BigIntegerField(_("revision"))
     revision_seen_at = models.DateTimeField(_("revision seen at"), db_default=Now())

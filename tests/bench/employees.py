@@ -24,7 +24,7 @@ from waffle import get_waffle_flag_model
 
 from employees.models import Employee, University
 from profiles.rollout.phases import PHASES
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 LEAST_SHARE = 0.6
 # Production mode: in development Django keeps every query in memory.
@@ -122,7 +122,7 @@ def main() -> None:
     get_waffle_flag_model().objects.filter(name__in=PHASES[:3]).update(percent=100)
     university = University.objects.create(name="Университет")
     for number in range(PEOPLE):
-        know(str(number + 1))
+        add_profile(str(number + 1))
     token = str(AccessToken.for_user(User.objects.create_superuser("bench")))
 
     def bare(number: int) -> dict[str, object]:

@@ -25,7 +25,7 @@ from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Heartbeat, Plan, UniversityRule
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change, plan_step
 from tests.webhooks.inbox_rows import row
 from webhooks.models import DuplicateDelivery, PayloadAccess, Replay, State
@@ -45,7 +45,7 @@ _MORE = (
 def make_rows(by: User) -> dict[str, Any]:
     """Create a row of each table; return the ids that the addresses of some pages need."""
     university = University.objects.create(name="Вуз")
-    know("7")
+    add_profile("7")
     employee = Employee.objects.create(
         phone="+79160000001", last_name="Петров", first_name="Иван", max_id="7", university=university,
         profile_source="default",
@@ -53,7 +53,7 @@ def make_rows(by: User) -> dict[str, Any]:
     rename(employee, {"last_name": "Сидоров"})
     UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now())
     Membership.objects.create(user=User.objects.create_user("анна"), university=university)
-    PhoneLink.objects.create(phone="+79160000001", user_id="7", said_at=timezone.now())
+    PhoneLink.objects.create(phone="+79160000001", user_id="7", observed_at=timezone.now())
     MaxIdJob.objects.create(requested_by=by)
     BackfillRun.objects.create(status="done", until_id=0)
     run = batches.start()

@@ -97,7 +97,7 @@ def test_it_warns_of_an_overridden_phase(phases: Phases, everyone: bool) -> None
     Flag.objects.filter(name=PHASES[2]).update(everyone=everyone)
     assert ids() == ["rollout.W001"]
     (warning,) = [message for message in run_checks(include_deployment_checks=True) if message.id == "rollout.W001"]
-    argv = shlex.split(str(warning.hint).partition(" undoes ")[0])
+    argv = shlex.split(str(warning.hint).partition(" removes ")[0])
     call_command(*argv[1:-1], "as the check says", stdout=StringIO())
     assert ids() == []
     assert Flag.objects.get(name=PHASES[2]).percent == 12.5

@@ -20,7 +20,7 @@ from profiles import breaker, cache, comparison, lookup
 from profiles.max_api import users
 from profiles.rollout import decision
 from profiles.rollout.models import Heartbeat
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from webhooks import metrics, receiver
 
 PROMETHEUS = BASE_DIR / "deploy" / "prometheus"
@@ -68,7 +68,7 @@ def exported() -> set[str]:
 
 
 def fill_metrics(university: University) -> None:
-    know("7")
+    add_profile("7")
     Employee.objects.create(phone="+79161234567", university=university)
     Heartbeat.objects.create(process="web-host-1", revision=0)
     Client().get("/health")

@@ -24,7 +24,7 @@ from profiles.models import Profile, ProfileSource
 from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, Replay, State
 
@@ -81,8 +81,8 @@ def _people(universities: list[University], count: int, rng: random.Random) -> N
             "UPDATE employees SET created_at = now() - (id %% 31) * interval '1 day' - interval '1 minute'", []
         )
     _profiles(min(count, 1200), rng)
-    know(HOSTILE_ID, SCRIPT, IMAGE)
-    know(KNOWN_ID, "Мария", "Кузнецова", age=timedelta(days=3))
+    add_profile(HOSTILE_ID, SCRIPT, IMAGE)
+    add_profile(KNOWN_ID, "Мария", "Кузнецова", age=timedelta(days=3))
     for phone, user_id, names in (
         (HOSTILE_PHONE, HOSTILE_ID, (SCRIPT, IMAGE)),
         (KNOWN_PHONE, KNOWN_ID, ("Мария", "Кузнецова")),
@@ -126,7 +126,7 @@ def _rollout(universities: list[University]) -> None:
         for step in (1, 5, 25) if percent == 25 else (percent,):
             change("set", phase=name, percent=Decimal(step), **why)
     scope = UniversityRule(university_id=universities[3].pk, phase=3)
-    change("scope", scope=scope, by="m.orlova", reason=f"Просил ректорат {SCRIPT}")
+    change("scope", rule=scope, by="m.orlova", reason=f"Просил ректорат {SCRIPT}")
     days = {"phase1_infrastructure": 26, "phase2_collection": 19, "phase3_cache_first": 3, "phase4_cache_primary": 40}
     for name, back in days.items():
         Flag.objects.filter(name=name).update(moved_at=timezone.now() - timedelta(days=back))

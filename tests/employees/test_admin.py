@@ -13,7 +13,7 @@ from employees.backfill import batches
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from profiles.phones import normalize
 from profiles.user_ids import user_id_of
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = pytest.mark.django_db
 
@@ -56,7 +56,7 @@ def test_unresolved_names_are_listed_in_few_queries(
 
 
 def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university: University) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     employee = Employee.objects.create(phone="+12025550100", max_id="7", university=university)
     answer = admin.post("/admin/employees/backfillrun/add/", {"batch_target_ms": 100, "pause_ms": 0})
     assert answer.status_code == 302, answer.content

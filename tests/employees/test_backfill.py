@@ -21,7 +21,7 @@ from profiles.models import PhoneLink, Profile
 from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases
 from tests.forked import forked
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 UNKNOWN = "Неизвестно"
 
@@ -56,9 +56,12 @@ def _in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_it_works(university: University, settings: Settings) -> None:
-    fresh, own = know("1", is_cached=False), know("2", own_name="Ваня Петров Ильич Младший", is_cached=False)
-    know("3", age=settings.PROFILE_TTL + timedelta(days=1), is_cached=False)
-    know("4", last_name=None, is_cached=False)
+    fresh, own = (
+        add_profile("1", is_cached=False),
+        add_profile("2", own_name="Ваня Петров Ильич Младший", is_cached=False),
+    )
+    add_profile("3", age=settings.PROFILE_TTL + timedelta(days=1), is_cached=False)
+    add_profile("4", last_name=None, is_cached=False)
     by_webhook = employ(university, 1, "1")
     by_own = employ(university, 2, "2", profile_source="default")
     stale = employ(university, 3, "3")
@@ -67,7 +70,7 @@ def test_it_works(university: University, settings: Settings) -> None:
     richer = employ(university, 6, "4", first_name="Олег", last_name="Сидоров", profile_source="api")
     nobody = employ(university, 7, "99")
     by_link = employ(university, 8, None)
-    PhoneLink.objects.create(phone=by_link.phone, user_id="1", said_at=timezone.now())
+    PhoneLink.objects.create(phone=by_link.phone, user_id="1", observed_at=timezone.now())
     assert "8 of 8 looked at, 3 changed" in command("start")
     assert named(by_webhook) == ("Иван", "Петров", "webhook")
     assert by_webhook.profile_last_updated == fresh.last_updated
@@ -84,7 +87,7 @@ def test_it_works(university: University, settings: Settings) -> None:
 
 def test_it_leaves_names_alone_unless_it_is_asked_to_replace_them(university: University, phases: Phases) -> None:
     phases(100, 100, 100)
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     by_api = employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
     older = employ(university, 2, "1", first_name="Вано", last_name="Петров", profile_source="webhook")
     by_hand = employ(university, 3, "1", first_name="Анна", last_name="Иванова")
@@ -114,7 +117,7 @@ def test_it_replaces_names_of_those_whom_the_cache_serves(
     phases(*percents)
     if rule:
         UniversityRule.objects.create(university_id=university.pk, phase=rule[0], is_allowed=rule[1], reason="r")
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
     assert f"{replaced} changed" in command("start", "--replace-names")
 
@@ -125,7 +128,7 @@ def test_a_full_name_of_the_direct_api_yields_to_a_complete_one_alone(
     university: University, phases: Phases, percents: tuple[int, ...], last_name: str | None, source: str
 ) -> None:
     phases(*percents)
-    know("1", last_name=last_name, is_cached=False)
+    add_profile("1", last_name=last_name, is_cached=False)
     employee = employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
     command("start", "--replace-names")
     assert named(employee)[2] == source
@@ -137,7 +140,7 @@ def test_the_nameless_are_named_whatever_the_percentages_but_not_at_a_denied_uni
     phases(100, 100)
     denied = University.objects.create(name="Другой")
     UniversityRule.objects.create(university_id=denied.pk, phase=3, reason="r")
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     here, there = employ(university, 1, "1"), employ(denied, 2, "1", profile_source="default")
     assert "1 row would change" in command("start", "--dry-run")
     assert "1 changed" in command("start")
@@ -146,7 +149,7 @@ def test_the_nameless_are_named_whatever_the_percentages_but_not_at_a_denied_uni
 
 @pytest.mark.parametrize("name", ["profile_cache", "service_employee"])
 def test_it_pauses_while_the_rollout_keeps_the_cache_off(university: University, phases: Phases, name: str) -> None:
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     employee = employ(university, 1, "1")
     Switch.objects.filter(name=name).update(active=False)
     assert "Nothing would change: the " in command("start", "--dry-run")
@@ -159,7 +162,7 @@ def test_it_pauses_while_the_rollout_keeps_the_cache_off(university: University,
 
 def test_a_middle_name_by_hand_stays(university: University, phases: Phases) -> None:
     phases(100, 100, 100)
-    know("1", own_name="Ваня Чудов Ильич", is_cached=False)
+    add_profile("1", own_name="Ваня Чудов Ильич", is_cached=False)
     by_hand = employ(university, 1, "1", middle_name="Львович")
     by_own = employ(university, 2, "1", first_name="Ваня", middle_name="Саныч", profile_source="user_input")
     command("start", "--replace-names")
@@ -170,10 +173,10 @@ def test_a_middle_name_by_hand_stays(university: University, phases: Phases) -> 
 
 def test_undo_gives_back_every_byte(university: University) -> None:
     for number in range(7):
-        know(str(number + 1), "Иван", "Петров", is_cached=False)
+        add_profile(str(number + 1), "Иван", "Петров", is_cached=False)
         employ(university, number, str(number + 1), first_name=UNKNOWN, last_name="", middle_name="É \\ \" '")
     linked = employ(university, 8, None)
-    PhoneLink.objects.create(phone=linked.phone, user_id="1", said_at=timezone.now())
+    PhoneLink.objects.create(phone=linked.phone, user_id="1", observed_at=timezone.now())
     before = snapshot()
     command("start")
     assert snapshot() != before
@@ -186,7 +189,7 @@ def test_undo_gives_back_every_byte(university: University) -> None:
 
 
 def test_a_dry_run_counts_and_changes_nothing(university: University) -> None:
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     employ(university, 1, "1")
     before = snapshot()
     text = command("start", "--dry-run")
@@ -198,7 +201,7 @@ def test_a_dry_run_counts_and_changes_nothing(university: University) -> None:
 
 def test_only_one_is_open_and_it_can_be_paused_and_resumed(university: University) -> None:
     for number in range(6):
-        know(str(number + 1), is_cached=False)
+        add_profile(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
     run = batches.start(university=university)
     assert batches.step(run)
@@ -229,7 +232,7 @@ def test_before_the_first_there_is_no_status() -> None:
 
 
 def test_the_worker_goes_on_with_an_open_run(university: University) -> None:
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     employee = employ(university, 1, "1")
     command("start", "--detach", "--pause-ms", "0")
     assert named(employee)[2] == "manual"
@@ -240,7 +243,7 @@ def test_the_worker_goes_on_with_an_open_run(university: University) -> None:
 
 def test_a_failed_batch_is_noted_passed_and_retried(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(6):
-        know(str(number + 1), is_cached=False)
+        add_profile(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
     fill, calls = batches._fill, iter(range(100))
 
@@ -329,7 +332,7 @@ def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.Monkey
 
 
 def test_prior_values_are_kept_for_as_long_as_a_run_can_be_undone(university: University) -> None:
-    know("1", is_cached=False)
+    add_profile("1", is_cached=False)
     employee = employ(university, 1, "1")
     command("start")
     assert forget_prior_values() == 0

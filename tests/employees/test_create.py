@@ -11,7 +11,7 @@ from rest_framework.test import APIClient
 from employees.models import Employee, University
 from tests.conftest import client_of
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.profiles.test_phones import SPELLINGS
 from tests.servers import FaultyServer
 from tests.webhooks.sending import send
@@ -25,7 +25,7 @@ def create(api: APIClient, university: University, **fields: Any) -> Any:
 
 
 def test_it_works(api: APIClient, university: University) -> None:
-    profile = know("test_user", "Test", "User")
+    profile = add_profile("test_user", "Test", "User")
     answer = create(api, university, max_id="test_user", role="curator")
     assert answer.status_code == 201
     body = answer.json()
@@ -176,7 +176,7 @@ def test_parallel_creates_of_one_phone(university: University, superadmin: User)
 def test_a_stopped_redis_is_no_fault_of_the_client(
     api: APIClient, university: University, redis_server: FaultyServer, fault: str
 ) -> None:
-    know("7")
+    add_profile("7")
     getattr(redis_server, fault)()
     started = time.monotonic()
     answer = create(api, university, max_id="7")

@@ -15,7 +15,7 @@ from config.lib.audit_log import message_of
 from employees.backfill import batches
 from employees.history.models import EmployeeVersion, UniversityVersion, backfilled
 from employees.models import BackfillRun, Employee, RunStatus, University
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 LIST = "/admin/employees/employee/"
@@ -47,7 +47,7 @@ def test_it_works(admin: Client, university: University) -> None:
 
 
 def test_one_that_is_added_is_named_by_the_cache(admin: Client, university: University) -> None:
-    know("7")
+    add_profile("7")
     answer = admin.post(f"{LIST}add/", {"phone": "8 916 123-45-67", "max_id": "7", "university": university.pk})
     assert answer.status_code == HTTPStatus.FOUND, answer.context["errors"]
     employee = Employee.objects.get()
@@ -65,7 +65,7 @@ def test_a_name_by_hand_is_manual_and_an_empty_one_refused(admin: Client, univer
 
 
 def test_names_are_refreshed_from_the_cache_but_for_those_by_hand(admin: Client, university: University) -> None:
-    know("7")
+    add_profile("7")
     by_hand = made(university, 1, max_id="7", first_name="Вася", profile_source="manual")
     unknown = made(university, 2, max_id="7", profile_source="default")
     absent = made(university, 3, max_id="8", profile_source="default")
@@ -79,7 +79,7 @@ def test_names_are_refreshed_from_the_cache_but_for_those_by_hand(admin: Client,
 
 
 def test_half_a_name_does_not_replace_a_full_one_of_the_direct_api(admin: Client, university: University) -> None:
-    know("7", last_name=None)
+    add_profile("7", last_name=None)
     employee = made(university, max_id="7", first_name="Пётр", last_name="Петров", profile_source="api")
     admin.post(LIST, {"action": "refresh_from_cache", "_selected_action": [employee.pk]})
     employee.refresh_from_db()
@@ -118,7 +118,7 @@ def test_the_first_change_of_an_old_row_has_something_to_compare_with(
 
 
 def test_history_has_what_a_backfill_did(admin: Client, university: University) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     employee = made(university, max_id="7", profile_source="default")
     run = batches.start()
     while batches.step(run):
@@ -180,7 +180,7 @@ def test_files_need_their_permissions(path: str, codenames: list[str]) -> None:
 
 
 def test_progress_is_live_while_the_run_moves(admin: Client, university: University) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     made(university, max_id="7", profile_source="default")
     run = batches.start()
     page = admin.get(f"/admin/employees/backfillrun/{run.pk}/change/").content.decode()
@@ -213,7 +213,7 @@ def test_an_undo_shows_how_much_is_given_back(admin: Client, university: Univers
 
 
 def test_failed_batches_are_tried_again(admin: Client, university: University) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     employee = made(university, max_id="7", profile_source="default")
     run = BackfillRun.objects.create(status=RunStatus.DONE, until_id=employee.pk)
     run.batches.create(status="failed", after_id=0, until_id=employee.pk, rows_seen=1, error="LockNotAvailable")

@@ -14,7 +14,7 @@ from employees.models import University, UnresolvedName
 from profiles import cache
 from profiles.max_api import users
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 
 PHONE = "+79161234567"
@@ -67,7 +67,7 @@ DIRECT_FAULTS: dict[str, dict[str, Any]] = {
 def test_redis_is_no_fault_of_the_client(
     api: APIClient, university: University, redis_server: FaultyServer, fault: str
 ) -> None:
-    know("7")
+    add_profile("7")
     REDIS_FAULTS[fault](redis_server)
     try:
         for number in range(3):
@@ -88,7 +88,7 @@ def test_the_direct_api_is_no_fault_of_the_client(
     api: APIClient, university: University, direct: FakeMax, settings: Settings, fault: str
 ) -> None:
     settings.MAX_API_TIMEOUT = TIMEOUT
-    know("7")
+    add_profile("7")
     for name, value in DIRECT_FAULTS[fault].items():
         setattr(direct, name, value)
     status, source, seconds = create(api, university)

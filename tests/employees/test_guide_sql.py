@@ -4,7 +4,7 @@ import pytest
 from django.db import connection
 
 from employees.models import Employee, University
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = pytest.mark.django_db
 
@@ -64,7 +64,7 @@ WHERE max_id IS NOT NULL
 
 @pytest.fixture(autouse=True)
 def _people(university: University) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     for number, max_id in enumerate(["7", "8", None]):
         Employee.objects.create(phone=f"+7916000000{number}", max_id=max_id, university=university)
     Employee.objects.create(phone="+79160000009", first_name="Анна", university=university)

@@ -85,7 +85,7 @@ def test_it_refuses_what_is_no_workbook(admin: Client) -> None:
 def test_an_error_of_a_row_shows_nothing_of_the_server(admin: Client, university: University) -> None:
     page = uploaded(admin, "phone;last_name\n89007771000;<b>\n12;Ли\n".encode("cp1251"))
     assert "Row 2: a new employee needs an INN" in page
-    assert "Row 3: a phone is a Russian number" in page
+    assert "Row 3: Enter a Russian phone number" in page
     for trace in ("Traceback", "site-packages", ".py", "&quot;, line"):
         assert trace not in page.partition("</form>")[2].partition("<noscript>")[0], trace
 
@@ -182,7 +182,7 @@ def test_what_fails_after_the_preview_is_told_and_nothing_is_imported(admin: Cli
 def test_rows_are_counted_with_those_that_change_nothing(admin: Client, university: University) -> None:
     Employee.objects.create(phone="+79007771001", last_name="Ли", university=university)
     page = uploaded(admin, "phone,last_name\n89007771001,Ли\n12,Ким\n".encode())
-    assert "Row 3: a phone is a Russian number" in page
+    assert "Row 3: Enter a Russian phone number" in page
 
 
 def many(rows: int, university: str = "МГУ") -> bytes:

@@ -15,7 +15,7 @@ from rest_framework.test import APIClient
 
 from employees.models import Employee, MaxIdJob, University
 from tests.employees.conftest import AsRole
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 
@@ -147,7 +147,7 @@ def test_profiles_of_others_look_unknown(as_role: AsRole) -> None:
     Employee.objects.create(phone="+12025550100", max_id="7", university=home)
     Employee.objects.create(phone="+12025550101", max_id="8", university=other)
     for user_id in ("7", "8", "9"):
-        know(user_id, "Иван", "Петров")
+        add_profile(user_id, "Иван", "Петров")
     curator = as_role(CURATOR, home)
     assert curator.get("/profiles/7").json()["display_name"] == "Иван Петров"
     for user_id in ("8", "9", "10"):

@@ -142,7 +142,7 @@ class World:
         if fields["profile"]:
             self.store(max_id, **fields["profile"])
         if fields["id_by"] == "link":
-            PhoneLink.objects.create(phone=phone, user_id=max_id, said_at=self.now)
+            PhoneLink.objects.create(phone=phone, user_id=max_id, observed_at=self.now)
         if fields["api"]:
             self.direct.knows(phone, number + 1, *fields["api"])
         source, first_name, last_name = fields["row"]

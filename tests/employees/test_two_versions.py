@@ -20,7 +20,7 @@ from employees.models import Employee, University
 from tests.conftest import Phases, client_of
 from tests.employees.conftest import FEW, ROWS
 from tests.employees.test_migrations import OldClient, migrate
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(300 + ROWS // 500)]
 
@@ -65,7 +65,7 @@ class NewClient:
 
 @pytest.fixture
 def api_client(superadmin: User, redis: Redis, phases: Phases) -> Iterator[APIClient]:
-    know("7")
+    add_profile("7")
     yield client_of(superadmin)
     migrate("0101")
 

@@ -17,7 +17,7 @@ from profiles.rollout.models import Flag, UniversityRule
 from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 PHONE = "+79161234567"
 
@@ -61,7 +61,7 @@ def test_a_rule_for_the_university_holds_at_the_retry(
     create(api, university)
     direct.status = 200
     direct.knows(PHONE, 7)
-    know("7")
+    add_profile("7")
     UniversityRule.objects.create(university_id=university.pk, phase=3, is_allowed=is_allowed, reason="r")
     WaitingComparison.objects.all().delete()
     forget_state()

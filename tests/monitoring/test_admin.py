@@ -13,7 +13,7 @@ from monitoring.rollout_control.gates import ENTERING, STAYING, TRIPWIRE, WIDENI
 from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, State
 
@@ -30,7 +30,7 @@ def operator(client: Client, superadmin: User) -> Client:
 
 @pytest.mark.parametrize("name", MODELS)
 def test_each_list_opens(operator: Client, university: University, name: str) -> None:
-    know("7")
+    add_profile("7")
     Employee.objects.create(phone="+79160000000", university=university)
     now = timezone.now()
     InboxUpdate.objects.create(dedup_key=b"1", state=State.DONE, received_at=now, next_try_at=now, finished_at=now)
@@ -82,7 +82,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     ):
         assert words in shown, words
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
-    change("scope", scope=UniversityRule(university_id=7, reason="r"), by="root", reason="r")
+    change("scope", rule=UniversityRule(university_id=7, reason="r"), by="root", reason="r")
     shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
     for words in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
         assert words in shown, words

@@ -19,7 +19,7 @@ from tests.config.test_russian_pages import latin_in
 from tests.loopback import Answer
 from tests.monitoring.sink import Sink, sink
 from tests.monitoring.wrongs import URL, WRONG, Clock, low_quality
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
@@ -108,9 +108,9 @@ def test_each_is_told_in_russian(kind: Kind, world: dict[str, Any], clock: Clock
 
 def test_the_documented_form(clock: Clock, hook: Sink) -> None:
     for number in range(75):
-        know(f"c{number}", "Иван", "Петров", age=timedelta(days=31))
+        add_profile(f"c{number}", "Иван", "Петров", age=timedelta(days=31))
     for number in range(25):
-        know(f"e{number}", None, "")
+        add_profile(f"e{number}", None, "")
     check(clock)
     assert hook.got == [
         {
@@ -128,13 +128,13 @@ def test_the_documented_form(clock: Clock, hook: Sink) -> None:
 
 def test_quality_becomes_critical_five_points_lower_and_says_so_once(clock: Clock, hook: Sink) -> None:
     for number in range(7):
-        know(f"c{number}", "Иван", "Петров")
+        add_profile(f"c{number}", "Иван", "Петров")
     for number in range(3):
-        know(f"e{number}", None, "")
+        add_profile(f"e{number}", None, "")
     check(clock, 2)
     assert [body["severity"] for body in hook.got] == ["warning"]
     for number in range(7):
-        know(f"f{number}", None, "")
+        add_profile(f"f{number}", None, "")
     check(clock, 2)
     assert [body["severity"] for body in hook.got] == ["warning", "critical"]
     Profile.objects.filter(user_id__startswith="f").delete()

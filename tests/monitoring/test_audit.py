@@ -18,7 +18,7 @@ from monitoring.audit.audit_log import SOURCES, entries
 from monitoring.models import Signature
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import UniversityRule
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from webhooks.models import PayloadAccess, Replay
 
@@ -97,7 +97,7 @@ def test_what_djangos_log_names_is_read_in_the_readers_language(
 @pytest.mark.usefixtures("redis", "phases")
 def test_what_was_looked_at_is_recorded_and_names_nobody(admin: Client, university: University) -> None:
     employee = Employee.objects.create(phone="+79160000000", max_id="30005", last_name="Бум", university=university)
-    know("30006")
+    add_profile("30006")
     for who in ("+79160000000", "30005", "30006", "+79160000001"):
         admin.post("/admin/person/", {"who": who})
     admin.get("/admin/sources.csv")

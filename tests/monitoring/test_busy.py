@@ -28,7 +28,7 @@ from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.rollout.changing import change, plan_step
 
-HELD = r"Somebody else is changing the rollout: PostgreSQL's process \d+ \(psql, idle in transaction\) has held it for"
+HELD = r"Another change is in progress: PostgreSQL process \d+ \(psql, idle in transaction\) has held the lock"
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -93,7 +93,7 @@ SURFACES = [
 def test_each_surface_says_who_holds_it(
     held: object, api: APIClient, change: Callable[[APIClient], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     with pytest.raises((ValidationError, CommandError), match=HELD):
         change(api)
     assert Flag.objects.get(name=PHASES[2]).percent == 4
@@ -108,7 +108,7 @@ def test_it_says_so_within_three_seconds(held: object) -> None:
 
 def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object, ...]]) -> None:
     started = time.monotonic()
-    with pytest.raises(CommandError, match=f"^Latched: the direct API answers for everyone.*{HELD}") as failed:
+    with pytest.raises(CommandError, match=f"^Latched: all names come from the direct API.*{HELD}") as failed:
         command("rollback", "emergency", "--reason", "names are wrong")
     assert failed.value.returncode == 3
     assert time.monotonic() - started < 3
@@ -122,21 +122,21 @@ def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object
 def test_an_emergency_by_the_api_latches_all_the_same(
     held: object, api: APIClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
     assert answer.status_code == 409
-    assert answer.json()["error"]["message"].startswith("Latched: the direct API answers for everyone")
+    assert answer.json()["error"]["message"].startswith("Latched: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 
 def test_an_emergency_by_the_page_latches_all_the_same(
     held: object, superadmin: User, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     client.force_login(superadmin)
     assert client.get("/admin/emergency/").status_code == 200
     page = client.post("/admin/emergency/", {"word": confirmation(), "reason": "r"})
-    assert page.context["refusal"].startswith("Latched: the direct API answers for everyone")
+    assert page.context["refusal"].startswith("Latched: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 
@@ -164,7 +164,7 @@ def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> Non
 def test_a_planned_step_waits_for_the_next_look(
     held: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     held.rollback()
     plan_step(3, 1, timezone.now() - timedelta(seconds=1))
     held.execute("SELECT * FROM rollout_rollout FOR UPDATE")

@@ -221,7 +221,7 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
         ],
     )
     phones = Employee.objects.order_by("pk").values_list("phone", flat=True)
-    PhoneLink.objects.create(phone=phones[2], user_id="3", said_at=timezone.now())
+    PhoneLink.objects.create(phone=phones[2], user_id="3", observed_at=timezone.now())
     UniversityRule.objects.create(university_id=University.objects.latest("pk").pk, phase=3, reason="r")
     forget_state()
     if is_large:

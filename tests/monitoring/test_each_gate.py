@@ -22,7 +22,7 @@ from profiles.models import Comparison
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from tests.servers import FaultyServer
 from webhooks.models import InboxUpdate, State
@@ -163,7 +163,7 @@ def test_without_evictions_the_first_round_is_enough(installed: Settings, phases
 @pytest.fixture
 def proven(installed: Settings, phases: Phases) -> Settings:
     phases(100, 100, 25)
-    know("7")
+    add_profile("7")
     compared(700)
     change("rehearsal", facts={"university": 1, "out_s": 1, "total_s": 2}, by="t", reason="r")
     return installed

@@ -37,7 +37,7 @@ from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
 from tests.monitoring.wrongs import URL
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from tests.webhooks.inbox_rows import row
@@ -81,7 +81,7 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch, university: Unive
         monkeypatch.setattr(measurements, "counted", lambda name: {("401",): made.refused[0]})
         Employee.objects.create(phone="+79160000001", max_id="1", university=university)
         for number in range(1, 11):
-            know(str(number), age=timedelta(days=1))
+            add_profile(str(number), age=timedelta(days=1))
             cache.read(str(number))
         rounds.take_round()
         yield made
@@ -108,7 +108,7 @@ def bad(world: World) -> None:
     row(State.DEAD, timedelta(hours=8))
     RoundTrip.objects.create(error="not processed in time: is the inbox worker running?")
     for number in range(1, 11):
-        know(f"empty {number}", None, "", age=timedelta(days=31))
+        add_profile(f"empty {number}", None, "", age=timedelta(days=31))
     compared(1000)
     compared(500, "conflict", university_id=7)
     change("pause", by="t", reason="names are mixed up")

@@ -18,14 +18,14 @@ from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
 from profiles import cache
 from profiles.rollout import changes
-from profiles.rollout.changes import Held
+from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Change, Flag, OnBreach, Plan, Rollout
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change, plan_step, request
 from webhooks.models import InboxUpdate, State
 
@@ -58,7 +58,7 @@ def all_green(phases: Phases, settings: Settings) -> None:
     settings.WEBHOOK_SECRETS = [b"secret"]
     phases(100, 100, 25)
     settle(3)
-    know("7")
+    add_profile("7")
     arrive()
     compared(700)
     compared(40, stage=3, served_source="webhook", served_ms=5.0)
@@ -81,7 +81,7 @@ def test_no_data_passes_nowhere(phases: Phases) -> None:
     for phase, percents, target in ((2, [100, 0], 100), (3, [100, 100, 1], 5)):
         phases(*percents)
         assert Verdict.INCONCLUSIVE in verdicts(phase, target).values()
-        with pytest.raises(Held, match=f"^Held phase {phase} at {percents[-1]} %"):
+        with pytest.raises(GatesNotPassed, match=f"^Held phase {phase} at {percents[-1]} %"):
             changes.apply(request("set", phase=phase, percent=target))
         assert Flag.objects.get(name=PHASES[phase - 1]).percent == percents[-1]
 
@@ -96,7 +96,7 @@ def test_force_is_recorded_with_the_failing_gates(phases: Phases) -> None:
 
 
 def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
-    with pytest.raises(Held, match="one step at a time: after 25 % comes 50 %"):
+    with pytest.raises(GatesNotPassed, match="one step at a time: after 25 % comes 50 %"):
         changes.apply(request("set", phase=3, percent=75))
     changes.apply(request("set", phase=3, percent=1))
     assert changes.apply(request("advance", reason="r", is_forced=True)).after.percents[PHASES[2]] == 5

@@ -4,7 +4,7 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -47,7 +47,7 @@ def test_the_description_is_open(client: Client, path: str) -> None:
 
 def test_metrics(client: Client, settings: Any) -> None:
     settings.DEBUG = True
-    know("7")
+    add_profile("7")
     text = client.get("/metrics").content.decode()
     assert 'profile_total{source="webhook"} 1.0' in text
     assert "profile_completeness_rate 100.0" in text

@@ -20,7 +20,7 @@ from monitoring import lasting
 from monitoring.models import CachedStatistic
 from monitoring.stats import population
 from tests.conftest import client_of
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer, servers
 from tests.webhooks.inbox_rows import row
 
@@ -78,7 +78,7 @@ def paused_postgres() -> Iterator[SilentPostgres]:
 def test_it_works_while_postgres_is_silent(
     client: Client, paused_postgres: SilentPostgres, path: str, number: str
 ) -> None:
-    know("1")
+    add_profile("1")
     before = report(client, path)
     assert before["degraded"] is False
     paused_postgres.pause()
@@ -124,7 +124,7 @@ def test_a_token_speaks_for_itself_meanwhile(
 
 
 def test_a_process_that_never_made_it_has_it_from_redis(client: Client, paused_postgres: SilentPostgres) -> None:
-    know("1")
+    add_profile("1")
     lasting.keep_reports()
     report(client, "/monitoring/cache-health")
     paused_postgres.pause()
@@ -158,7 +158,7 @@ def test_where_nobody_ever_knew_nothing_is_made_up(
 def test_without_redis_the_last_numbers_of_the_cache_are_told(
     client: Client, redis_server: FaultyServer, fault: str
 ) -> None:
-    know("1")
+    add_profile("1")
     population.take()
     CachedStatistic.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
@@ -170,6 +170,6 @@ def test_without_redis_the_last_numbers_of_the_cache_are_told(
 
 
 def test_reports_do_not_count_as_cached_profiles(client: Client) -> None:
-    know("1")
+    add_profile("1")
     lasting.keep_reports()
     assert report(client, "/monitoring/cache-health")["cached_profiles"] == 1

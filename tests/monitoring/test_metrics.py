@@ -15,7 +15,7 @@ from pytest_django.fixtures import Settings
 from config.dev.processes import BASE_DIR
 from monitoring.indicators import rounds
 from monitoring.stats.process_counters import counted
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.webhooks.sending import send
 from webhooks.processing import process_inbox
 
@@ -41,7 +41,7 @@ def message(kind: str, user_id: int) -> dict[str, object]:
 
 
 def test_it_works(client: Client) -> None:
-    know("7")
+    add_profile("7")
     before = series(client)
     send(message("bot_started", 1))
     send(message("bot_started", 1))

@@ -170,8 +170,8 @@ def test_changes_of_other_universities_rules_are_not_told(own: Client, universit
     for one in (university, other):
         why = {"by": "anna", "reason": f"because of {one.pk}"}
         scope = UniversityRule(university_id=one.pk)
-        change("scope", scope=scope, **why)
-        change("scope", scope=scope, is_on=False, **why)
+        change("scope", rule=scope, **why)
+        change("scope", rule=scope, is_on=False, **why)
         change("rehearsal", facts={"university": one.pk}, **why)
     change("pause", by="anna", reason="for everybody")
     for path in ("/admin/rollout/", "/admin/rollout/change/"):

@@ -12,7 +12,7 @@ from waffle.models import Switch
 from employees.models import Employee, University
 from profiles.rollout.decision import forget_state
 from tests.conftest import client_of
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
@@ -43,10 +43,10 @@ def hire(university: University, phone: int, max_id: str | None) -> None:
 
 
 def test_coverage_counts_employees_and_other_known_users(client: Client, university: University) -> None:
-    know("1", "Иван", "Петров")
-    know("2", "Иван", "")
-    know("3", None, "")
-    know("4", "Иван", None, "Ваня")
+    add_profile("1", "Иван", "Петров")
+    add_profile("2", "Иван", "")
+    add_profile("3", None, "")
+    add_profile("4", "Иван", None, "Ваня")
     for phone, max_id in enumerate(["1", "2", "2", "9", None]):
         hire(university, phone, max_id)
     body = report(client, REPORTS[0])
@@ -58,10 +58,10 @@ def test_coverage_counts_employees_and_other_known_users(client: Client, univers
 
 
 def test_quality_follows_from_the_names_and_their_age(client: Client) -> None:
-    know("1", "Иван", "Петров")
-    know("2", "Иван", "", age=timedelta(days=31))
-    know("3", "Иван", None)
-    know("4", None, "")
+    add_profile("1", "Иван", "Петров")
+    add_profile("2", "Иван", "", age=timedelta(days=31))
+    add_profile("3", "Иван", None)
+    add_profile("4", None, "")
     body = report(client, REPORTS[1])
     assert body["quality_metrics"] == {
         "complete_profiles": 2,
@@ -136,7 +136,7 @@ def test_it_refuses_an_unknown_period(client: Client) -> None:
 
 
 def test_cache_health(client: Client, redis_server: FaultyServer) -> None:
-    know("7")
+    add_profile("7")
     body = report(client, REPORTS[3])
     assert (body["redis_connected"], body["breaker"], body["maxmemory_policy"]) == (True, "closed", "allkeys-lru")
     redis_server.kill()
@@ -164,7 +164,7 @@ def test_a_report_costs_a_constant_number_of_queries(
     client: Client, django_assert_max_num_queries: Callable[[int], Any], path: str
 ) -> None:
     for number in range(1, 20):
-        know(str(number))
+        add_profile(str(number))
     # The very first report keeps what it counted.
     client.get(path)
     with django_assert_max_num_queries(8):

@@ -24,7 +24,7 @@ from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 
 SUBCOMMANDS = [
@@ -55,7 +55,7 @@ def test_status_is_a_line_a_phase(phases: Phases) -> None:
 
 def test_status_says_how_old_an_old_round_is(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
-    know("7")
+    add_profile("7")
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {3: ("quality",)})
     monkeypatch.setattr("monitoring.rollout_control.gates.WIDENING", {})
     assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
@@ -85,7 +85,7 @@ def test_a_refusal_is_one_line_and_an_exit_code() -> None:
     command = [sys.executable, "manage.py", "rollout", "set", "--phase", "9", "--percent", "1", "--reason", "r"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603
     assert done.returncode == 1
-    assert done.stderr == "CommandError: There is no phase “9”: it is 1, 2, 3 or 4\n"
+    assert done.stderr == "CommandError: There is no phase “9”: choose 1, 2, 3 or 4.\n"
 
 
 @pytest.fixture
@@ -102,7 +102,7 @@ def directory(phases: Phases, university: University) -> list[Employee]:
 
 @pytest.mark.parametrize("target", [Decimal(50), Decimal("0.5"), Decimal(5)])
 def test_a_preview_names_exactly_who_changes_path(directory: list[Employee], phases: Phases, target: Decimal) -> None:
-    know("7")
+    add_profile("7")
     seen = preview(PHASES[2], 3, target, limit=300)
     before = {person.pk: decide(person.phone, person.university_id).stage for person in directory}
     phases(100, 100, float(target))
@@ -118,13 +118,13 @@ def test_a_preview_is_readable(directory: list[Employee]) -> None:
 
 
 def test_explain_tells_what_each_store_knows(directory: list[Employee]) -> None:
-    know("7")
+    add_profile("7")
     Employee.objects.filter(pk=directory[1].pk).update(max_id="7")
     told = run("rollout", "explain", "--phone", directory[1].phone)
     assert "Иван Петров (webhook)" in told
     assert "SPLIT" in told
-    assert "served      No name would be found: the cache does not answer for this person" in told
-    with pytest.raises(CommandError, match="a phone is"):
+    assert "served      No name would be found: the rollout does not use the cache" in told
+    with pytest.raises(CommandError, match="Enter a Russian phone"):
         run("rollout", "explain", "--phone", "me")
 
 
@@ -156,7 +156,7 @@ def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatc
     phases(0, 0)
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
     told = run("rollout", "gates", "--phase", 2, "--dry-run")
-    assert "Every gate passes, but not yet: Phase 2 cannot be at 100 %: phase 1 is at 0 %" in told
+    assert "Every gate passes, but not yet: Phase 2 cannot go to 100%: phase 1 is at 0%." in told
     assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")
 
 
@@ -210,7 +210,7 @@ def test_waffle_commands_are_ours(phases: Phases) -> None:
 def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: tuple[str, ...]) -> None:
     phases(100, 100, 5)
     recorded = Change.objects.count()
-    with pytest.raises(CommandError, match=r"^A reason is required$"):
+    with pytest.raises(CommandError, match=r"^A reason is required\.$"):
         run(*words)
     assert Change.objects.count() == recorded
     assert (Flag.objects.get(name=PHASES[2]).percent, Switch.objects.get(name="profile_cache").active) == (5, True)

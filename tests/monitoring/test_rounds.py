@@ -16,7 +16,7 @@ from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.indicators.titles import TITLES
 from profiles import cache
 from tests.monitoring.wrongs import URL, Clock
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 from tests.webhooks.fake_platform import TOKEN, fake_platform
 from tests.webhooks.inbox_rows import row
@@ -148,7 +148,7 @@ def clock_now() -> datetime:
 def test_a_round_costs_the_same_whatever_the_tables_hold(django_assert_max_num_queries: Callable[[int], Any]) -> None:
     rounds.take_round()
     for number in range(1, 30):
-        know(str(number))
+        add_profile(str(number))
         row(State.DONE)
     with django_assert_max_num_queries(110):
         rounds.take_round()

@@ -31,7 +31,7 @@ from profiles.rollout.rules import ChangeRefused
 from tests.config.catalogue import CATALOGUE, messages
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change, plan_step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -249,8 +249,8 @@ def test_a_gate_that_cannot_look_says_why_in_words(
     gone = cache.health() | {"redis_connected": False, "last_error": "info: TimeoutError"}
     monkeypatch.setattr(cache, "health", lambda: gone)
     shown = {
-        "en": "Evictions could not be measured: no answer in time",
-        "ru": "Вытеснения: измерить не удалось (нет ответа вовремя)",
+        "en": "Evictions could not be measured: timed out",
+        "ru": "Вытеснения: измерить не удалось (время ожидания истекло)",
     }
     found = gates.run_gate("few_evictions", gates.transition_step(3, Decimal(1)), rounds.fresh())
     assert found.message == shown[language]
@@ -275,7 +275,7 @@ def msgids(sentence: Message) -> Iterator[str]:
 def test_every_gate_says_something_that_is_translated(phases: Phases, has_seen_something: bool) -> None:
     phases(100, 100, 25)
     if has_seen_something:
-        know("7")
+        add_profile("7")
         compared(700, university_id=1)
         compared(60, "conflict", university_id=2, stage=3, served_source="default")
         Flag.objects.update(moved_at=timezone.now() - timedelta(days=2))

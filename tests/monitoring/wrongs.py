@@ -14,7 +14,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from profiles import cache
 from profiles.models import Profile
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from tests.webhooks.fake_platform import FakePlatform
 from tests.webhooks.inbox_rows import row
@@ -29,8 +29,8 @@ Cure = Callable[[], object]
 
 
 def low_quality(**_: Any) -> Cure:
-    know("1", "Иван", "Петров")
-    know("2", None, "")
+    add_profile("1", "Иван", "Петров")
+    add_profile("2", None, "")
     return lambda: Profile.objects.filter(user_id="2").delete()
 
 

@@ -1,4 +1,4 @@
-"""Profiles for tests, made by the way that updates go."""
+"""Profiles for tests."""
 
 import json
 from datetime import datetime, timedelta
@@ -12,7 +12,7 @@ from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 
 
-def know(
+def add_profile(
     user_id: str,
     first_name: str | None = "Иван",
     last_name: str | None = "Петров",
@@ -22,7 +22,7 @@ def know(
     age: timedelta = timedelta(),
     is_cached: bool = True,
 ) -> Profile:
-    """Store a profile, and write it to Redis unless told not to."""
+    """Store a profile by an update, and in Redis too unless ``is_cached`` is false."""
     at = at or timezone.now() - age
     (profile,) = Profile.objects.merge(
         [
@@ -41,7 +41,7 @@ def know(
 
 
 def cached(redis: Redis, user_id: str) -> Any:
-    """Return what Redis holds of the person, as the JSON says it."""
+    """Return the person's entry in Redis, parsed."""
     text = redis.get(f"profile:user:{user_id}")
     assert isinstance(text, bytes)
     return json.loads(text)

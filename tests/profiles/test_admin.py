@@ -6,7 +6,7 @@ from redis import Redis
 
 from profiles.models import Profile
 from profiles.models.tombstones import Erasure
-from tests.profiles.people import cached, know
+from tests.profiles.people import add_profile, cached
 
 pytestmark = pytest.mark.django_db
 
@@ -22,8 +22,8 @@ def change(operator: Client, user_id: str, **names: str) -> int:
     return operator.post(url, {"first_name": "", "last_name": "", "user_provided_name": "", **names}).status_code
 
 
-def test_a_name_by_hand_is_a_claim_and_reaches_redis(operator: Client, redis: Redis) -> None:
-    before = know("7", "Иван", None)
+def test_a_name_by_hand_is_merged_and_reaches_redis(operator: Client, redis: Redis) -> None:
+    before = add_profile("7", "Иван", None)
     assert change(operator, "7", first_name="Пётр") == 302
     profile = Profile.objects.get()
     assert (profile.first_name, profile.last_name) == ("Пётр", None)
@@ -44,9 +44,9 @@ def test_a_new_profile(operator: Client, redis: Redis) -> None:
 def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, text: str) -> None:
     url = reverse("admin:profiles_profile_add")
     answer = operator.post(url, {"user_id": "42", "user_provided_name": text})
-    words = "a name has 1 to 100 letters, spaces, hyphens, apostrophes or dots"
-    assert answer.context["adminform"].form.errors == {"user_provided_name": [words]}
-    know("7")
+    message = "Use 1 to 100 letters, spaces, hyphens, apostrophes or dots."
+    assert answer.context["adminform"].form.errors == {"user_provided_name": [message]}
+    add_profile("7")
     assert change(operator, "7", user_provided_name=text) == 200
     assert not Profile.objects.filter(user_provided_name__isnull=False).exists()
 
@@ -54,7 +54,7 @@ def test_an_own_name_is_refused_as_by_the_api(operator: Client, redis: Redis, te
 @pytest.mark.parametrize("names", [{}, {"first_name": " ", "last_name": ""}, {"first_name": "⁠"}])
 def test_a_profile_without_a_name_is_refused(operator: Client, redis: Redis, names: dict[str, str]) -> None:
     answer = operator.post(reverse("admin:profiles_profile_add"), {"user_id": "42"} | names)
-    assert "A profile begins with a name" in str(answer.context["adminform"].form.non_field_errors())
+    assert "Enter a first name, a last name or an own name." in str(answer.context["adminform"].form.non_field_errors())
     assert not Profile.objects.exists()
 
 
@@ -67,13 +67,13 @@ def test_names_by_hand_are_cleaned(operator: Client, redis: Redis) -> None:
 
 
 def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> None:
-    know("7")
+    add_profile("7")
     operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes", "reason": "asked to"})
     assert not Profile.objects.exists()
     assert not redis.exists("profile:user:7")
 
 
-def test_an_erasure_says_what_went_in_words(operator: Client) -> None:
+def test_an_erasure_counts_rows_by_model_name(operator: Client) -> None:
     operator.cookies["django_language"] = "en"
     counts = {"employees": 1, "phone_links": 2, "comparisons": 0, "of_an_older_release": 3}
     row = Erasure.objects.create(by="root", reason="asked to", person="x", counts=counts)

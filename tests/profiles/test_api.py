@@ -5,13 +5,13 @@ from rest_framework.test import APIClient
 
 from profiles.models import Profile
 from tests.conftest import client_of
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def test_it_works(api: APIClient) -> None:
-    know("7", "Иван", "Петров")
+    add_profile("7", "Иван", "Петров")
     answer = api.get("/profiles/7")
     assert answer.status_code == 200
     body = answer.json()
@@ -28,18 +28,18 @@ def test_it_works(api: APIClient) -> None:
 
 
 def test_it_reads_the_record_where_redis_has_nothing(api: APIClient) -> None:
-    know("7", is_cached=False)
+    add_profile("7", is_cached=False)
     assert api.get("/profiles/7").json()["max_first_name"] == "Иван"
 
 
-def test_what_redis_had_lost_is_refilled(api: APIClient, redis: Redis) -> None:
-    know("7", is_cached=False)
+def test_it_refills_redis(api: APIClient, redis: Redis) -> None:
+    add_profile("7", is_cached=False)
     api.get("/profiles/7")
     assert redis.exists("profile:user:7")
 
 
 @pytest.mark.parametrize("name", [5, 1.5, True, {}, [], int("1" * 200)], ids=range(6))
-def test_it_refuses_what_is_no_text(api: APIClient, name: object) -> None:
+def test_it_refuses_a_name_that_is_not_text(api: APIClient, name: object) -> None:
     answer = api.put("/profiles/7", {"max_first_name": name, "max_last_name": name}, format="json")
     assert answer.status_code == 400
     assert sorted(answer.json()["error"]["details"]) == ["max_first_name", "max_last_name"]
@@ -51,14 +51,14 @@ def test_an_unknown_user_has_empty_names(api: APIClient) -> None:
 
 
 @pytest.mark.parametrize("user_id", ["0", "007", str(2**63), "a b", "имя"])
-def test_it_refuses_what_is_no_id(api: APIClient, user_id: str) -> None:
+def test_it_refuses_an_invalid_id(api: APIClient, user_id: str) -> None:
     answer = api.get(f"/profiles/{user_id}")
     assert answer.status_code == 400
     assert "user_id" in answer.json()["error"]["details"]
 
 
 def test_it_sets_and_clears_names(api: APIClient) -> None:
-    know("7", "Иван", "Петров")
+    add_profile("7", "Иван", "Петров")
     changed = api.put("/profiles/7", {"max_last_name": "", "user_provided_name": "Ваня"}, format="json").json()
     assert (changed["max_first_name"], changed["max_last_name"], changed["display_name"]) == ("Иван", "", "Ваня")
     assert changed["source"] == "user_input"
@@ -73,16 +73,16 @@ def test_it_sets_the_own_name(api: APIClient) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "1", "я" * 101, None, 5, ["Анна"]])
-def test_it_refuses_what_is_no_own_name(api: APIClient, name: object) -> None:
+def test_it_refuses_an_invalid_own_name(api: APIClient, name: object) -> None:
     answer = api.post("/profiles/7/name", {"name": name}, format="json")
     assert answer.status_code == 400
     assert list(answer.json()["error"]["details"]) == ["name"]
 
 
 def test_it_counts(api: APIClient) -> None:
-    know("1", "Иван", "Петров")
-    know("2", "Иван", "")
-    know("3", "Иван", "", "Ваня")
+    add_profile("1", "Иван", "Петров")
+    add_profile("2", "Иван", "")
+    add_profile("3", "Иван", "", "Ваня")
     assert api.get("/profiles/stats").json() == {
         "total_profiles": 3,
         "profiles_with_full_name": 2,

@@ -9,7 +9,7 @@ from profiles import cache
 from profiles.cache import CachedProfile, CacheError
 from profiles.models import Profile
 from profiles.tasks import refill_cache
-from tests.profiles.people import cached, know
+from tests.profiles.people import add_profile, cached
 from tests.servers import FaultyServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -17,7 +17,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 def test_it_writes_the_json_of_the_contract(redis: Redis) -> None:
     now = timezone.now()
-    know("7", "Иван", "", at=now)
+    add_profile("7", "Иван", "", at=now)
     assert cached(redis, "7") == {
         "user_id": "7",
         "max_first_name": "Иван",
@@ -29,17 +29,17 @@ def test_it_writes_the_json_of_the_contract(redis: Redis) -> None:
 
 
 def test_it_lives_as_long_as_is_left_of_the_ttl(redis: Redis) -> None:
-    know("7", age=timedelta(hours=700))
+    add_profile("7", age=timedelta(hours=700))
     assert 20 * 3600 * 0.89 < redis.ttl("profile:user:7") < 20 * 3600 * 1.1
 
 
 def test_a_stale_profile_is_not_cached(redis: Redis) -> None:
-    know("7", age=timedelta(hours=721))
+    add_profile("7", age=timedelta(hours=721))
     assert not redis.exists("profile:user:7")
 
 
 def test_it_reads_what_it_wrote() -> None:
-    profile = know("7", "Иван", "Петров", "Ваня")
+    profile = add_profile("7", "Иван", "Петров", "Ваня")
     assert cache.read("7") == CachedProfile.of(profile)
     assert cache.read("8") is None
 
@@ -51,15 +51,15 @@ def test_foreign_content_is_a_miss(redis: Redis, text: str) -> None:
 
 
 def test_a_refill_on_read_does_not_overwrite(redis: Redis) -> None:
-    old = know("7", "Иван", is_cached=False)
-    know("7", "Пётр")
-    cache.refill(old)
+    old = add_profile("7", "Иван", is_cached=False)
+    add_profile("7", "Пётр")
+    cache.write([old], only_absent=True)
     assert cached(redis, "7")["max_first_name"] == "Пётр"
 
 
-def test_the_task_fills_a_redis_that_lost_everything(redis: Redis) -> None:
+def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     for number in range(1200):
-        know(str(number), is_cached=False)
+        add_profile(str(number), is_cached=False)
     assert refill_cache() == 1200
     assert redis.exists(*(f"profile:user:{number}" for number in range(1200))) == 1200
     assert refill_cache() == 0
@@ -69,9 +69,9 @@ def test_the_task_fills_a_redis_that_lost_everything(redis: Redis) -> None:
 
 def test_the_task_writes_again_what_redis_refused(redis_server: FaultyServer, redis: Redis) -> None:
     assert refill_cache() == 0
-    know("7", "Иван")
+    add_profile("7", "Иван")
     redis_server.pause()
-    profile = know("7", "Пётр", is_cached=False)
+    profile = add_profile("7", "Пётр", is_cached=False)
     cache.write_through([profile])
     assert Profile.objects.get().is_cache_behind
     assert refill_cache() == 0
@@ -90,7 +90,7 @@ def test_a_stopped_redis_costs_the_timeout_and_no_more(redis_server: FaultyServe
     assert datetime.now(UTC) - started < settings.REDIS_TIMEOUT + timedelta(milliseconds=300)
 
 
-def test_health_tells_an_outage(redis_server: FaultyServer) -> None:
+def test_health_reports_an_outage(redis_server: FaultyServer) -> None:
     assert cache.health()["redis_connected"] is True
     redis_server.kill()
     health = cache.health()

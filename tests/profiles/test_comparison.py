@@ -1,9 +1,8 @@
-"""The cache held against the direct API, after the answer and without a part in it."""
+"""The shadow comparison of the cache with the direct API, after the lookup."""
 
 import time
 from datetime import timedelta
 from decimal import Decimal
-from typing import Any
 
 import pytest
 from django.utils import timezone
@@ -14,14 +13,22 @@ from rest_framework.test import APIClient
 
 from employees.models import University
 from profiles.cache import CachedProfile
-from profiles.comparison import COMPARED_STAGES, compare_waiting, judge, judge_names, masked, offer, pattern_of
+from profiles.comparison import (
+    COMPARED_STAGES,
+    classify,
+    classify_names,
+    compare_waiting,
+    conflict_pattern,
+    enqueue,
+    masked,
+)
 from profiles.lookup import resolve
 from profiles.models import Comparison, ComparisonOutcome, WaitingComparison
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 
 PHONE = "+79161234567"
@@ -42,7 +49,7 @@ def outcome_of(max_id: str | None = "7") -> ComparisonOutcome:
 
 
 def test_it_works(direct: FakeMax) -> None:
-    know("7", "Олег", "Сидоров", age=timedelta(days=3))
+    add_profile("7", "Олег", "Сидоров", age=timedelta(days=3))
     direct.knows(PHONE, 7)
     assert outcome_of() == ComparisonOutcome.AGREE
     row = Comparison.objects.get()
@@ -69,24 +76,24 @@ def test_it_works(direct: FakeMax) -> None:
     ],
 )
 def test_two_names(cache_name: str, api_name: str, outcome: str) -> None:
-    assert judge_names(cache_name, api_name) == outcome
+    assert classify_names(cache_name, api_name) == outcome
 
 
 @given(st.lists(st.sampled_from(["Олег", "Пётр", "петр", "Неизвестно", "O"]), max_size=3).map(" ".join))
 def test_a_name_agrees_with_itself_or_says_nothing(name: str) -> None:
-    assert judge_names(name, name) in ("agree", "both_empty")
+    assert classify_names(name, name) in ("agree", "both_empty")
 
 
 def profile(first: str, last: str, own: str = "", age: timedelta = timedelta()) -> CachedProfile:
     return CachedProfile("7", first, last, own, timezone.now() - age, "webhook")
 
 
-def test_what_the_cache_lacks_or_keeps_too_long() -> None:
-    assert judge(None, "Олег") == "cache_miss"
-    assert judge(None, "") == "both_empty"
-    assert judge(profile("", ""), "Олег") == "cache_miss"
-    assert judge(profile("Олег", "", age=timedelta(days=31)), "Олег") == "cache_stale"
-    assert judge(profile("Олег", "", own="Князь"), "Олег Сидоров") == "cache_richer"
+def test_misses_and_stale_profiles() -> None:
+    assert classify(None, "Олег") == "cache_miss"
+    assert classify(None, "") == "both_empty"
+    assert classify(profile("", ""), "Олег") == "cache_miss"
+    assert classify(profile("Олег", "", age=timedelta(days=31)), "Олег") == "cache_stale"
+    assert classify(profile("Олег", "", own="Князь"), "Олег Сидоров") == "cache_richer"
 
 
 @pytest.mark.parametrize(
@@ -99,8 +106,8 @@ def test_what_the_cache_lacks_or_keeps_too_long() -> None:
     ],
 )
 def test_conflicts_have_a_pattern(cache_name: str, api_name: str, pattern: str) -> None:
-    assert pattern_of(cache_name, api_name) == pattern
-    assert pattern_of(api_name, cache_name) == pattern
+    assert conflict_pattern(cache_name, api_name) == pattern
+    assert conflict_pattern(api_name, cache_name) == pattern
 
 
 def test_faults_are_outcomes(direct: FakeMax, settings: Settings, redis_server: FaultyServer) -> None:
@@ -122,15 +129,15 @@ def test_a_hanging_api_is_not_waited_for(
     direct.delay = 5
     added: list[float] = []
 
-    def timed(**looked_up: Any) -> None:
+    def timed(lookup: WaitingComparison) -> None:
         started = time.perf_counter()
-        offer(**looked_up)
+        enqueue(lookup)
         added.append(time.perf_counter() - started)
 
-    monkeypatch.setattr("profiles.comparison.offer", timed)
+    monkeypatch.setattr("profiles.comparison.enqueue", timed)
     started = time.perf_counter()
     for number in range(20):
-        know(str(number + 1))
+        add_profile(str(number + 1))
         body = {"phone": f"+7916000{number:04d}", "max_id": str(number + 1), "university_id": university.pk}
         assert api.post("/employees", body, format="json").json()["profile_source"] == "webhook"
     assert time.perf_counter() - started < direct.delay
@@ -142,7 +149,7 @@ def test_a_hanging_api_is_not_waited_for(
 
 def test_it_stops_in_time_and_leaves_the_rest(direct: FakeMax, phases: Phases) -> None:
     phases(100, 100, 100)
-    know("7")
+    add_profile("7")
     for number in range(4):
         resolve(phone=f"+7916000000{number}", max_id="7", university_id=None)
     assert compare_waiting(0.0) == 0
@@ -150,7 +157,7 @@ def test_it_stops_in_time_and_leaves_the_rest(direct: FakeMax, phases: Phases) -
     assert WaitingComparison.objects.count() + Comparison.objects.count() == 4
 
 
-def test_old_ones_are_given_up(direct: FakeMax) -> None:
+def test_it_drops_old_lookups(direct: FakeMax) -> None:
     resolve(phone=PHONE, max_id="7", university_id=None)
     WaitingComparison.objects.update(asked_at=timezone.now() - timedelta(hours=1))
     assert compare_waiting(1) == 0
@@ -164,5 +171,5 @@ def test_phases_2_and_3_compare(phases: Phases, direct: FakeMax, percents: tuple
     assert WaitingComparison.objects.exists() == (len(percents) in COMPARED_STAGES)
 
 
-def test_a_masked_name_tells_nobody() -> None:
+def test_a_masked_name_hides_the_person() -> None:
     assert masked("Анна-Мария фон Петрова") == "А… ф… П…"

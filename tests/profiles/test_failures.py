@@ -1,4 +1,4 @@
-"""What went wrong is told in words; the class of an error is for logs and programs."""
+"""Error classes become messages for people."""
 
 import pytest
 from django.utils import translation
@@ -9,12 +9,12 @@ from profiles.failures import message_for
 @pytest.mark.parametrize(
     ("error", "english", "russian"),
     [
-        ("info: TimeoutError", "no answer in time", "нет ответа вовремя"),
-        ("ConnectTimeout", "no answer in time", "нет ответа вовремя"),
-        ("status 503", "it answered with status 503", "ответ с кодом 503"),
+        ("info: TimeoutError", "timed out", "время ожидания истекло"),
+        ("ConnectTimeout", "timed out", "время ожидания истекло"),
+        ("status 503", "HTTP status 503", "код ответа 503"),
         ("the body is not an object", "the body is not an object", "тело не объект"),
-        ("ZeroDivisionError", "an unexpected error, see the logs", "неожиданная ошибка, подробности в журнале"),
-        ("", "an unexpected error, see the logs", "неожиданная ошибка, подробности в журнале"),
+        ("ZeroDivisionError", "unexpected error, see the logs", "непредвиденная ошибка, подробности в журнале"),
+        ("", "unexpected error, see the logs", "непредвиденная ошибка, подробности в журнале"),
         ("more than 100 % of it", "more than 100 % of it", "more than 100 % of it"),
     ],
 )

@@ -86,7 +86,7 @@ def test_it_keeps_a_partial_name_where_nobody_can_be_asked() -> None:
     assert brief(chosen(profile(last=None), has_token=False)) == ("Иван", "partial", False)
 
 
-def test_it_does_not_ask_about_a_profile_that_could_not_be_read_in_phase_4() -> None:
+def test_phase_4_does_not_ask_about_an_unreadable_profile() -> None:
     unread = Known("7", is_readable=False)
     for stage, asks in ((3, True), (4, False)):
         choice = choose_name(unread, NoAnswer.NOT_ASKED, Policy(stage, TTL, True), NOW)

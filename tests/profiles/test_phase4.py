@@ -1,4 +1,4 @@
-"""Phase 4: the direct API is asked only for a person whom no store knows. And outside services by X-Service."""
+"""Phase 4 asks the direct API only about unknown people; outside services send X-Service."""
 
 from datetime import timedelta
 
@@ -12,7 +12,7 @@ from profiles.lookup import resolve
 from profiles.rollout.decision import forget_state
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 
 PHONE = "+79161234567"
@@ -33,7 +33,7 @@ def test_nobody_knows_the_person(direct: FakeMax) -> None:
 
 
 def test_the_id_of_the_direct_api_leads_to_the_cache() -> None:
-    know("7")
+    add_profile("7")
     assert resolve(phone=PHONE, max_id=None, university_id=None).source == "webhook"
 
 
@@ -41,7 +41,7 @@ def test_the_id_of_the_direct_api_leads_to_the_cache() -> None:
     ("last_name", "age"), [(None, timedelta()), ("Петров", timedelta(days=400)), (None, timedelta(days=400))]
 )
 def test_neither_age_nor_a_gap_is_a_reason_to_ask(direct: FakeMax, last_name: str | None, age: timedelta) -> None:
-    know("7", last_name=last_name, age=age)
+    add_profile("7", last_name=last_name, age=age)
     found = resolve(phone=PHONE, max_id="7", university_id=None)
     assert (found.first_name, found.last_name, found.source) == ("Иван", last_name or "", "webhook")
     assert not direct.requests
@@ -49,7 +49,7 @@ def test_neither_age_nor_a_gap_is_a_reason_to_ask(direct: FakeMax, last_name: st
 
 @pytest.mark.parametrize("fault", ["pause", "kill"])
 def test_a_fault_of_the_cache_is_no_reason_to_ask(direct: FakeMax, redis_server: FaultyServer, fault: str) -> None:
-    know("7")
+    add_profile("7")
     getattr(redis_server, fault)()
     assert resolve(phone=PHONE, max_id="7", university_id=None).source == "webhook"
     assert not direct.requests
@@ -68,7 +68,7 @@ def test_an_unreadable_record_is_no_proof_of_absence(direct: FakeMax) -> None:
 
 @pytest.mark.parametrize("name", ["chat", "chat-service", "service_chat", "Chat"])
 def test_a_service_is_switched_by_itself(api: APIClient, name: str) -> None:
-    know("7")
+    add_profile("7")
     assert api.get("/profiles/7", headers={"X-Service": name}).json()["source"] == "webhook"
     Switch.objects.filter(name="service_chat").update(active=False)
     forget_state()
@@ -78,8 +78,8 @@ def test_a_service_is_switched_by_itself(api: APIClient, name: str) -> None:
     assert api.get("/profiles/7").json()["source"] == "webhook"
 
 
-def test_a_service_is_off_by_its_variable_the_latch_or_for_being_unknown(api: APIClient, settings: Settings) -> None:
-    know("7")
+def test_what_turns_a_service_off(api: APIClient, settings: Settings) -> None:
+    add_profile("7")
 
     def source(service: str = "chat") -> str:
         forget_state()

@@ -1,4 +1,4 @@
-"""What each change does, and what it leaves on record."""
+"""What each change does, and what the audit records."""
 
 import pytest
 from django.contrib.auth.models import User
@@ -73,7 +73,7 @@ def test_it_refuses_what_somebody_else_changed_meanwhile(phases: Phases) -> None
     phases(100, 100, 5)
     revision = Rollout.current().revision
     change("set", phase=3, percent=4, reason="first", expected_revision=revision)
-    with pytest.raises(ChangeRefused, match="Somebody else changed the rollout"):
+    with pytest.raises(ChangeRefused, match="The rollout has changed"):
         change("set", phase=3, percent=3, reason="second", expected_revision=revision)
 
 
@@ -144,7 +144,7 @@ def test_a_switch_by_the_admin_needs_a_reason(phases: Phases, superadmin: User, 
     client.force_login(superadmin)
     path = f"/admin/waffle/switch/{Switch.objects.get(name='profile_cache').pk}/change/"
     answer = client.post(path, {"reason": ""})
-    assert answer.context["adminform"].form.non_field_errors() == ["A reason is required"]
+    assert answer.context["adminform"].form.non_field_errors() == ["A reason is required."]
     assert client.post(path, {"reason": "off for tonight"}).status_code == 302
     assert not Switch.objects.get(name="profile_cache").active
     assert Change.objects.latest("revision").by == "root"
@@ -158,8 +158,8 @@ def test_a_universitys_rule_is_recorded(
     form = {"university_id": university.pk, "phase": 3, "is_allowed": "on", "reason": "pilot"}
     assert client.post("/admin/rollout/universityrule/add/", form).status_code == 302
     assert decide(PHONE, university.pk).reason == "ALLOWED"
-    scope = UniversityRule.objects.get()
-    assert client.post(f"/admin/rollout/universityrule/{scope.pk}/delete/", {"post": "yes"}).status_code == 302
+    rule = UniversityRule.objects.get()
+    assert client.post(f"/admin/rollout/universityrule/{rule.pk}/delete/", {"post": "yes"}).status_code == 302
     assert decide(PHONE, university.pk).stage == 2
     assert [row.action for row in Change.objects.all()[:2]] == ["scope", "scope"]
 
@@ -199,5 +199,5 @@ def test_the_api_is_for_staff(phases: Phases, api: APIClient) -> None:
     assert api.get("/monitoring/rollout").json()["is_stopped"]
     assert api.post("/monitoring/rollout/resume", {"reason": "x"}, format="json").json()["percents"][PHASES[2]] == 1
     assert api.post("/monitoring/rollout/pause", {"reason": ""}, format="json").json()["error"]["message"] == (
-        "A reason is required"
+        "A reason is required."
     )

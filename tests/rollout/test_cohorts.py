@@ -1,4 +1,4 @@
-"""The figures of the decision: shares, nesting, order of the phases, universities, and its cost."""
+"""Shares, nesting and order of the phases, university rules, and the cost of a decision."""
 
 import multiprocessing
 import os
@@ -106,7 +106,7 @@ def test_an_expired_rule_is_none(outsider: str) -> None:
     assert decide(outsider, 8).stage == 3
 
 
-def test_nobody_is_let_in_where_nothing_is_collected(outsider: str, phases: Phases) -> None:
+def test_rules_need_collection(outsider: str, phases: Phases) -> None:
     rule(7, allowed=True)
     phases(100)
     assert decide(outsider, 7).stage == 1

@@ -84,9 +84,7 @@ def test_collection_is_all_or_nothing(phases: Phases) -> None:
     assert is_collecting()
 
 
-def test_the_last_known_state_holds_while_the_database_does_not_answer(
-    phases: Phases, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_the_last_known_state_survives_a_database_outage(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 100)
     assert decide(PHONES[0]).stage == 3
     monkeypatch.setattr("profiles.rollout.decision.MEMO_SECONDS", 0)

@@ -1,4 +1,4 @@
-"""A change is in force in every process within two seconds, and each tells that it is; Redis has no part in it."""
+"""Every process follows a change within two seconds and reports it, without Redis."""
 
 import multiprocessing
 import os
@@ -52,7 +52,7 @@ def processes(phases: Phases) -> Iterator[list[Forked]]:
         yield running
 
 
-def spread() -> Convergence:
+def propagated() -> Convergence:
     wait_for(lambda: convergence().is_complete, 5)
     return convergence()
 
@@ -62,14 +62,14 @@ def spread() -> Convergence:
 def test_a_change_is_everywhere_within_two_seconds(processes: list[Forked], redis_server: FaultyServer) -> None:
     for number, fault in enumerate([lambda: None, redis_server.pause, redis_server.kill]):
         fault()
-        change("set", phase=3, percent=30 + number, by="test", reason="spreading")
-        after = spread()
+        change("set", phase=3, percent=30 + number, by="test", reason="propagation")
+        after = propagated()
         assert (len(after.reached), after.behind, after.silent) == (len(PROCESSES), [], [])
         assert after.seconds is not None
         assert after.seconds < 2
 
 
-def test_who_was_killed_is_silent_and_not_waited_for(processes: list[Forked]) -> None:
+def test_a_killed_process_is_silent_and_does_not_count(processes: list[Forked]) -> None:
     processes[-1].kill()
     wait_for(lambda: len(convergence().silent) == 1)
     left = convergence()
@@ -77,7 +77,7 @@ def test_who_was_killed_is_silent_and_not_waited_for(processes: list[Forked]) ->
     assert left.silent[0].startswith("worker-")
 
 
-def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
+def test_a_process_reports_its_revision(phases: Phases) -> None:
     phases(100, 100, 25)
     heartbeat_thread.start("inbox")
     wait_for(lambda: convergence().living == 1)
@@ -87,14 +87,14 @@ def test_one_process_tells_what_it_has_seen(phases: Phases) -> None:
     assert not Heartbeat.objects.exists()
 
 
-def test_a_process_that_starts_later_does_not_make_a_revision_slow(phases: Phases) -> None:
+def test_a_late_process_does_not_slow_a_revision(phases: Phases) -> None:
     change("set", phase=1, percent=100, by="test", reason="r")
     Rollout.objects.update(revised_at=timezone.now() - timedelta(hours=1))
     heartbeat_thread.start("inbox")
     wait_for(lambda: convergence().living == 1)
     assert convergence().seconds == 0
     change("set", phase=2, percent=100, by="test", reason="r")
-    assert 0 < (spread().seconds or 0) < 5
+    assert 0 < (propagated().seconds or 0) < 5
 
 
 @pytest.fixture
@@ -114,7 +114,7 @@ def celery(phases: Phases, broker_server: FaultyServer) -> Iterator[Callable[[st
 
 
 @pytest.mark.timeout(90)
-def test_every_pool_and_the_scheduler_tell_and_take_leave(
+def test_every_pool_and_the_scheduler_report_and_leave(
     celery: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
 ) -> None:
     running = [
@@ -136,7 +136,7 @@ def live_until(end: Any) -> None:
     end.wait()
 
 
-def test_a_child_of_multiprocessing_takes_leave(phases: Phases) -> None:
+def test_a_child_of_multiprocessing_leaves(phases: Phases) -> None:
     """As the web server's workers are: they end without what atexit would do."""
     connection.close()
     context = multiprocessing.get_context("fork")
@@ -149,7 +149,7 @@ def test_a_child_of_multiprocessing_takes_leave(phases: Phases) -> None:
     assert (child.exitcode, Heartbeat.objects.count()) == (0, 0)
 
 
-def test_a_child_that_is_forked_tells_for_itself(phases: Phases) -> None:
+def test_a_forked_child_reports_for_itself(phases: Phases) -> None:
     heartbeat_thread.start("web")
     wait_for(lambda: convergence().living == 1)
     with forked(partial(run_heartbeat, "worker")):

@@ -1,4 +1,4 @@
-"""Flags of other apps: who changed one, and why, is on record; the rollout does not move by it."""
+"""Flags of other apps: changes are recorded, and the rollout keeps its revision."""
 
 from decimal import Decimal
 
@@ -24,7 +24,7 @@ def flag() -> Flag:
     return flag
 
 
-def told(change: Change) -> tuple[str, str, dict[str, object], dict[str, object]]:
+def audit_fields(change: Change) -> tuple[str, str, dict[str, object], dict[str, object]]:
     return change.by, change.reason, change.before, change.after
 
 
@@ -32,7 +32,7 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     revision = Rollout.current().revision
     call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
     change = Change.objects.latest("pk")
-    assert told(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
+    assert audit_fields(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
     assert presenters.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
     assert change.action == "flag", "it was no code that changed it"
@@ -57,8 +57,8 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
         flag.change_by, flag.change_reason = "anna", "its page is gone"
         flag.delete()
     change = Change.objects.latest("pk")
-    assert told(change)[2:] == ({"percents": {NAME: "5"}}, {})
-    assert told(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
+    assert audit_fields(change)[2:] == ({"percents": {NAME: "5"}}, {})
+    assert audit_fields(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
     assert (change.action, change.revision) == ("delete", revision)
     with translation.override("en"):
         assert presenters.change(change) == f"Flag deleted: {NAME}"
@@ -66,7 +66,7 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
 
 
 def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
-    assert told(Change.objects.latest("pk"))[2:] == ({}, {"percents": {NAME: "5"}})
+    assert audit_fields(Change.objects.latest("pk"))[2:] == ({}, {"percents": {NAME: "5"}})
     flag.everyone = False
     flag.save()
     change = Change.objects.latest("pk")
@@ -90,7 +90,7 @@ def test_the_admin_asks_for_a_reason_and_names_the_operator(flag: Flag, client: 
     refused = client.post(page, {"percent": "7", "reason": " ", "note": ""})
     assert (refused.status_code, Change.objects.count()) == (200, count)
     assert client.post(page, {"percent": "7", "reason": "less load", "note": ""}).status_code == 302
-    assert told(Change.objects.latest("pk")) == (
+    assert audit_fields(Change.objects.latest("pk")) == (
         superadmin.username,
         "less load",
         {"percents": {NAME: "5"}},
@@ -107,7 +107,7 @@ def test_a_form_of_an_earlier_revision_is_refused(
     percent = Flag.objects.get(name=name).percent
     page = f"/admin/rollout/flag/{Flag.objects.get(name=name).pk}/change/"
     given = {"percent": "7", "reason": "less load", "note": "", "expect_revision": str(Rollout.current().revision - 1)}
-    assert "Somebody else changed the rollout" in client.post(page, given).content.decode()
+    assert "The rollout has changed" in client.post(page, given).content.decode()
     assert Flag.objects.get(name=name).percent == percent
 
 

@@ -1,4 +1,4 @@
-"""Every surface refuses the same change in the same words, and leaves the same audit row of the same change."""
+"""Every surface refuses a change with the same message and leaves the same audit row."""
 
 from __future__ import annotations
 
@@ -156,8 +156,8 @@ def state() -> tuple[Any, ...]:
     return percents, Rollout.current().revision, Change.objects.count(), Plan.objects.filter(state="planned").count()
 
 
-NUMBER = "A percentage is a number from 0 to 100 with at most two decimals"
-LATCHED = "The emergency stop is latched: only “rollout resume --reason …” clears it"
+NUMBER = "A percentage must be a number from 0 to 100 with at most two decimals."
+LATCHED = "The emergency stop is latched: clear it with Resume or “rollout resume --reason …”."
 
 
 def nothing() -> None:
@@ -172,7 +172,7 @@ def stopped() -> None:
     change("emergency")
 
 
-# What is asked for of a rollout with phase 3 at 5 %, after something happened, and how it is refused.
+# Changes of a rollout with phase 3 at 5%, what happened before, and the refusal.
 BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = {
     "no number": ([*NOW, *LATER], nothing, {"percent": "abc"}, NUMBER),
     "no percentage at all": ([*NOW, *LATER], nothing, {"percent": ""}, NUMBER),
@@ -180,30 +180,31 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
     "too little": ([*NOW, *LATER], nothing, {"percent": "-1"}, NUMBER),
     "too exact": ([*NOW, *LATER], nothing, {"percent": "12.345"}, NUMBER),
     "not finite": ([*NOW, *LATER], nothing, {"percent": "NaN"}, NUMBER),
-    "no phase": (WITH_ANY_PHASE, nothing, {"phase": 9}, "There is no phase “9”: it is 1, 2, 3 or 4"),
-    "no reason": ([*WITH_GATES, *LATER], nothing, {"reason": " "}, "A reason is required"),
+    "no phase": (WITH_ANY_PHASE, nothing, {"phase": 9}, "There is no phase “9”: choose 1, 2, 3 or 4."),
+    "no reason": ([*WITH_GATES, *LATER], nothing, {"reason": " "}, "A reason is required."),
     "a long reason": (
-        [*NOW, *LATER], nothing, {"reason": "x" * 501}, "A reason is text of at most 500 characters",
+        [*NOW, *LATER], nothing, {"reason": "x" * 501}, "A reason must be text of at most 500 characters.",
     ),
     "an older revision": (
-        WITH_REVISION, nothing, {"revision": "0"}, "Somebody else changed the rollout: it is at revision 1, not 0",
+        WITH_REVISION, nothing, {"revision": "0"},
+        "The rollout has changed: it is at revision 1, not 0. Check it and retry.",
     ),
     "no revision": (
-        WITH_REVISION, nothing, {"revision": "1e3"}, "A revision is a whole number of at most 19 digits",
+        WITH_REVISION, nothing, {"revision": "1e3"}, "A revision must be a whole number of at most 19 digits.",
     ),
     "an endless revision": (
-        WITH_REVISION, nothing, {"revision": "9" * 999}, "A revision is a whole number of at most 19 digits",
+        WITH_REVISION, nothing, {"revision": "9" * 999}, "A revision must be a whole number of at most 19 digits.",
     ),
     "up while paused": (
         [*NOW, *LATER, by_plan], paused, {"percent": "25"},
-        "The rollout is paused (holiday): “rollout resume --reason …” goes on",
+        "The rollout is paused (holiday): continue with Resume or “rollout resume --reason …”.",
     ),
     "up under the latch": ([*NOW, *LATER, by_plan], stopped, {"percent": "1"}, LATCHED),
     "deeper than the phase before": (
-        [*NOW, *LATER, by_plan], nothing, {"phase": 4, "percent": "25"}, "Phase 4 cannot be at 25 %: phase 3 is at 5 %",
+        [*NOW, *LATER, by_plan], nothing, {"phase": 4, "percent": "25"}, "Phase 4 cannot go to 25%: phase 3 is at 5%.",
     ),
     "a part of phase 2": (
-        [*NOW, *LATER, by_plan], nothing, {"phase": 2, "percent": "50"}, "Phase 2 is all or nothing: 0 or 100",
+        [*NOW, *LATER, by_plan], nothing, {"phase": 2, "percent": "50"}, "Phase 2 can only be at 0% or 100%.",
     ),
     "a step too far": (
         [*WITH_GATES, by_plan], nothing, {"percent": "50"},
@@ -213,8 +214,8 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
 
 
 @pytest.mark.parametrize("name", BAD)
-def test_it_is_refused_in_the_same_words(phases: Phases, name: str) -> None:
-    surfaces, prepare, given, words = BAD[name]
+def test_it_is_refused_with_the_same_message(phases: Phases, name: str) -> None:
+    surfaces, prepare, given, message = BAD[name]
     phases(100, 100, 5)
     Rollout.objects.update_or_create(pk=1, defaults={"revision": 1})
     prepare()
@@ -224,7 +225,7 @@ def test_it_is_refused_in_the_same_words(phases: Phases, name: str) -> None:
         refusals = {surface.__name__: surface(asked) for surface in surfaces}
     assert len(set(refusals.values())) == 1, refusals
     refusal = refusals[surfaces[0].__name__]
-    assert refusal.startswith(words) if words.endswith("; ") else refusal == words
+    assert refusal.startswith(message) if message.endswith("; ") else refusal == message
     assert state() == before
 
 
@@ -266,7 +267,7 @@ def test_what_code_saves_is_not_judged(phases: Phases) -> None:
     phases(100, 100, 1)
     assert by_save(Asked(percent="50", reason="")) == ""
     row = Change.objects.latest("pk")
-    assert (row.by, row.action, row.reason) == ("code", "save", "Saved by code, without a reason")
+    assert (row.by, row.action, row.reason) == ("code", "save", "Saved by code without a reason")
     assert (row.after["percents"][PHASES[2]], row.evidence) == ("50", [])
 
 

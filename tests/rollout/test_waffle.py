@@ -19,7 +19,7 @@ from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 PHASE3 = PHASES[2]
 PHONES = [f"+7916{number:07d}" for number in range(500)]
@@ -67,7 +67,7 @@ def test_what_a_client_sends_changes_nothing(phases: Phases, superadmin: User, s
 @pytest.mark.usefixtures("redis")
 def test_a_create_is_not_moved_by_what_a_client_sends(phases: Phases, api: APIClient, university: University) -> None:
     phases(100, 100, 25)
-    know("7")
+    add_profile("7")
     outsider = next(phone for phone in PHONES if decide(phone).stage == 2)
     api.cookies.load({f"dwf_{PHASE3}": "True", f"dwft_{PHASE3}": "True"})
     body = {"phone": outsider, "max_id": "7", "university_id": university.pk}

@@ -7,7 +7,7 @@ from pytest_django.fixtures import Settings
 
 from profiles.lookup import resolve
 from profiles.models import PhoneLink
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.webhooks.sending import send
 from webhooks.contacts import own_phone
 from webhooks.processing import process_inbox
@@ -104,7 +104,7 @@ def test_the_latest_sharing_links_whatever_the_order(order: list[tuple[int, int]
 def test_an_employee_without_a_max_id_finds_the_profile_by_the_phone() -> None:
     share(7, 1)
     process_inbox()
-    know("7", "Анна", "Иванова")
+    add_profile("7", "Анна", "Иванова")
     found = resolve(phone="+79161234567", max_id=None, university_id=None)
     assert (found.first_name, found.max_id, found.source) == ("Анна", "7", "webhook")
 

@@ -23,7 +23,7 @@ from monitoring.stats import comparison_stats
 from profiles import phones
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.changes import Held
+from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Action, OnBreach, Rollout, UniversityRule
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -46,7 +46,7 @@ class Command(BaseCommand):
             # Rendered here: some of the parts are made while they are printed.
             parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
             text = terminal.rendered(parts, has_colour=has_colour)
-        except Held as held:
+        except GatesNotPassed as held:
             raise CommandError(str(held), returncode=2) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
@@ -99,7 +99,7 @@ class Command(BaseCommand):
             scopes = [scope]
         request = request_of(Action.SCOPE, options, is_on=rule != "clear")
         for scope in scopes:
-            outcome = changes.apply(replace(request, scope=scope))
+            outcome = changes.apply(replace(request, rule=scope))
             request = replace(request, expected_revision=outcome.revision)
         yield f"university {id}, phase {phase}: {rule}" + (", a dry run" if request.is_dry_run else "")
 
@@ -109,7 +109,7 @@ class Command(BaseCommand):
     def on_schedule(self, phase: str, percent: str, at: str, **options: Any) -> Iterable[Any]:
         request = request_of(Action.PLAN, options, phase=phase, percent=percent, due_at=moment(at))
         revision = changes.apply(request).revision
-        step = f"phase {rules.phase_number(request.phase)} to {rules.shown(request.percent)} %"
+        step = f"phase {rules.phase_number(request.phase)} to {rules.format_percent(request.percent)} %"
         planned = "Dry run" if request.is_dry_run else f"Planned at revision {revision}"
         yield f"{planned}: {step} at {request.due_at:%F %H:%M %Z}"
 
@@ -120,7 +120,7 @@ class Command(BaseCommand):
         seen = comparison_stats.replay(share, timedelta(days=days))
         universities = seen.pop("by_university")
         within = ngettext("in the last day", "in the last %(n)d days", days) % {"n": days}
-        yield f"Had phase 3 been at {rules.shown(share)} % {within}:"
+        yield f"Had phase 3 been at {rules.format_percent(share)} % {within}:"
         for name, value in seen.items():
             shown = f"{value:.3f}" if isinstance(value, float) else value
             yield f"  {name:<18}{'—' if shown is None or shown == {} else shown}"

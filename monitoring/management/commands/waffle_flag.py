@@ -37,7 +37,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, name: str | None, **options: Any) -> None:
         if options["list"] or not name:
             for flag in Flag.objects.order_by("name"):
-                self.stdout.write(f"{flag.name}\t{rules.shown(flag.percent)} %")
+                self.stdout.write(f"{flag.name}\t{rules.format_percent(flag.percent)} %")
             return
         if unused := [option for option in _UNUSED if options[option]]:
             raise CommandError(f"--{unused[0]} does not decide a flag here: only the percentage does")
@@ -61,4 +61,4 @@ class Command(BaseCommand):
             raise CommandError(f"There is no flag “{name}”: --create makes it")
         request = request_of(Action.FLAG, options, flag=flag, percent=flag.percent if wanted is None else wanted)
         changes.apply(request)
-        self.stdout.write(f"{name}: {rules.shown(request.percent)} %")
+        self.stdout.write(f"{name}: {rules.format_percent(request.percent)} %")

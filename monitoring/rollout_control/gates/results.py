@@ -9,7 +9,7 @@ from typing import Any
 
 from config.lib.messages import Message, from_columns, to_columns
 from monitoring.models import MESSAGE_LENGTH, Verdict
-from profiles.rollout.rules import shown
+from profiles.rollout.rules import format_percent
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +74,7 @@ class Judgement:
 
     def held(self) -> Message:
         """Return why the phase is held, as an operator reads it; one line."""
-        words = {"phase": self.step.phase, "percent": shown(self.step.current)}
+        words = {"phase": self.step.phase, "percent": format_percent(self.step.current)}
         reasons = [result.sentence for result in self.failing]
         return Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s", {**words, "reasons": reasons})
 

@@ -67,7 +67,7 @@ def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
     plan.refresh_from_db()
     assert (plan.state, plan.text) == (PlanState.DROPPED, "Cancelled by root")
     count = Change.objects.count()
-    assert "This step is not planned any more." in operator.post(cancel, follow=True).content.decode()
+    assert "This step is no longer planned." in operator.post(cancel, follow=True).content.decode()
     assert Change.objects.count() == count
 
 
@@ -97,7 +97,7 @@ def test_a_step_is_not_cancelled_for_a_reason_that_is_no_text(operator: Client, 
     phases(100, 100, 25)
     plan = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     page = operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "x" * 501}, follow=True)
-    assert "A reason is text of at most 500 characters" in page.content.decode()
+    assert "A reason must be text of at most 500 characters" in page.content.decode()
     assert Plan.objects.get().state == PlanState.PLANNED
 
 
@@ -106,7 +106,7 @@ def test_the_same_step_is_planned_once(operator: Client, phases: Phases) -> None
     form = given(phase="3", percent="50", due_at=in_hours(12))
     operator.post("/admin/steer/plan/", form)
     answer = operator.post("/admin/steer/plan/", form)
-    assert "This step is planned already" in answer.content.decode()
+    assert "This step is already planned." in answer.content.decode()
     change("cancel", plan=Plan.objects.get().pk, by="root", reason="later")
     assert operator.post("/admin/steer/plan/", form).status_code == 302
 

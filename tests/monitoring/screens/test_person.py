@@ -17,7 +17,7 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases
 from tests.profiles.fake_max import FakeMax
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -37,7 +37,7 @@ def employee(university: University) -> Employee:
 
 def test_it_works(operator: Client, phases: Phases, employee: Employee) -> None:
     phases(100, 100, 100)
-    know("7", "Мария", "Кузнецова")
+    add_profile("7", "Мария", "Кузнецова")
     content = operator.post("/admin/person/", {"who": "8 (916) 000-00-00"}).content.decode()
     assert content.count("Мария Кузнецова") >= 3, "Redis, PostgreSQL, and the name that would be served"
 
@@ -64,7 +64,7 @@ def test_it_says_what_would_be_served(
 ) -> None:
     """``age`` counts in lives of a name."""
     phases(*percents)
-    know("7", *names, age=age * django_settings.PROFILE_TTL + timedelta(minutes=1))
+    add_profile("7", *names, age=age * django_settings.PROFILE_TTL + timedelta(minutes=1))
     assert ("Мария" in served()) is expected
 
 
@@ -73,7 +73,7 @@ def test_without_a_token_it_does_not_promise_the_direct_api(
 ) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    asked = "The direct API would be asked for the name: the cache does not answer for this person."
+    asked = "The direct API would be asked for the name: the rollout does not use the cache for this person yet."
     assert served() == asked
     settings.MAX_BOT_TOKEN = ""
     assert served().startswith("No name would be found")
@@ -83,12 +83,12 @@ def test_it_serves_half_a_name_as_the_lookup_does(
     phases: Phases, employee: Employee, direct: FakeMax, settings: Settings
 ) -> None:
     phases(100, 100, 100)
-    know("7", "Мария", None)
-    reason = "the cache has only a part of the name"
+    add_profile("7", "Мария", None)
+    reason = "the cache has only part of the name"
     assert served() == f"The direct API would be asked for the full name; without it: Мария ({reason})."
     settings.MAX_BOT_TOKEN = ""
     assert served() == f"A new employee would be named Мария: {reason}."
-    know("7", "Мария", "")
+    add_profile("7", "Мария", "")
     assert served() == "A new employee would be named Мария: the cache has a fresh name from MAX."
 
 
@@ -96,16 +96,19 @@ def test_the_answer_of_the_direct_api_decides_what_would_be_served(
     phases: Phases, employee: Employee, direct: FakeMax
 ) -> None:
     phases(100, 100, 100)
-    know("7", "Мария", None)
+    add_profile("7", "Мария", None)
     direct.knows(PHONE, 7)
     found = person.find(PHONE, asks_api=True)
     assert found
-    assert person.person_data(found)["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
+    assert (
+        person.person_data(found)["served"]
+        == "A new employee would be named Олег Сидоров: the direct API returned the name."
+    )
 
 
 def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:
     phases(100, 100, 100)
-    know("7", "Мария", "Кузнецова")
+    add_profile("7", "Мария", "Кузнецова")
     UniversityRule.objects.create(university_id=employee.university_id, phase=3, reason="r")
     forget_state()
     assert "Мария" not in served()
@@ -134,7 +137,7 @@ def test_the_page_shows_a_phone_that_nobody_has(operator: Client) -> None:
 
 
 def test_the_page_shows_the_phone_of_an_erased_person(operator: Client, employee: Employee) -> None:
-    know("7", "Мария", "Кузнецова")
+    add_profile("7", "Мария", "Кузнецова")
     erase("7", by="tester", reason="they asked")
     answer = operator.post("/admin/person/", {"who": PHONE})
     assert answer.status_code == 200
@@ -153,8 +156,8 @@ def test_a_look_up_needs_its_own_permission(client: Client) -> None:
 
 
 def test_who_looks_after_one_university_finds_its_people_alone(client: Client, employee: Employee) -> None:
-    know("7")
-    know("8")
+    add_profile("7")
+    add_profile("8")
     Employee.objects.create(phone="+79160000001", max_id="8", university=University.objects.create(name="Другой"))
     own = User.objects.create_user("own", is_staff=True)
     own.groups.add(Group.objects.get(name="operator"))

@@ -116,7 +116,7 @@ def test_an_altered_revision_is_refused_in_words(
     before = Rollout.current().revision
     answer = operator.post(path, given(word=confirmation(), **fields) | {"revision": revision})
     assert (answer.status_code, Rollout.current().revision) == (200, before)
-    assert "A revision is a whole number of at most 19 digits" in answer.content.decode()
+    assert "A revision must be a whole number of at most 19 digits." in answer.content.decode()
     assert not Plan.objects.exists()
 
 

@@ -19,7 +19,7 @@ from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -32,7 +32,7 @@ def _passed(operator: Client, phases: Phases, monkeypatch: pytest.MonkeyPatch) -
     """Phase 3 at 1 %, and every gate passes for 5 %."""
     operator.cookies["django_language"] = "en"
     phases(100, 100, 1)
-    know("7")
+    add_profile("7")
     monkeypatch.setattr(gates, "ENTERING", {1: ("monitoring_on",), 3: ("quality",)})
     monkeypatch.setattr(gates, "WIDENING", {3: ("cohort_agreement",)})
     gates.check(3, Decimal(5))

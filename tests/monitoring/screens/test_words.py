@@ -18,7 +18,7 @@ from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
@@ -75,12 +75,12 @@ def texts(client: Client, path: str, language: str) -> list[str]:
     return [text.strip() for text in reader.texts]
 
 
-@pytest.mark.parametrize(("language", "word"), [("en", "named by the person"), ("ru", "назвался сам")])
+@pytest.mark.parametrize(("language", "word"), [("en", "named by the person"), ("ru", "указал сам")])
 def test_where_a_profile_is_from(operator: Client, language: str, word: str) -> None:
     path = "/admin/profiles/profile/"
     # The filter names it too.
     before = texts(operator, path, language).count(word)
-    know("8", own_name="Мария")
+    add_profile("8", own_name="Мария")
     assert texts(operator, path, language).count(word) == before + 1
     assert word in texts(operator, f"{path}8/change/", language)
 

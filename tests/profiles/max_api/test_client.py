@@ -98,7 +98,7 @@ def test_it_refuses_what_is_not_a_json_object(platform: FakePlatform, path: str,
     platform.answers = [Answer(body=body)]
     error = failure_of(path)
     assert type(error) is UnexpectedAnswer
-    assert str(error) == "the answer of MAX is not a JSON object"
+    assert str(error) == "the response from MAX is not a JSON object"
 
 
 @READS
@@ -117,7 +117,7 @@ def test_it_refuses_another_form(platform: FakePlatform, path: str, body: dict[s
     platform.answers = [Answer(body=body)]
     error = failure_of(path)
     assert type(error) is UnexpectedAnswer
-    assert str(error) == "the answer of MAX does not have the documented form"
+    assert str(error) == "the response from MAX does not have the documented format"
 
 
 @READS
@@ -125,7 +125,7 @@ def test_it_refuses_a_huge_answer(platform: FakePlatform, path: str) -> None:
     platform.answers = [Answer(body=b'{"users": []}' + b" " * 9_000_000)]
     error = failure_of(path)
     assert type(error) is UnexpectedAnswer
-    assert str(error) == "the answer of MAX is larger than 8 MiB"
+    assert str(error) == "the response from MAX is larger than 8 MiB"
 
 
 @READS
@@ -232,7 +232,7 @@ def test_it_reports_a_refused_connection(platform: FakePlatform, settings: Setti
 def test_it_calls_nobody_without_a_token(platform: FakePlatform, settings: Settings, path: str) -> None:
     settings.MAX_BOT_TOKEN = ""
     error = failure_of(path)
-    assert str(error) == "MAX is not called: MAX_BOT_TOKEN is not set"
+    assert str(error) == "cannot call MAX: MAX_BOT_TOKEN is not set"
     assert error.is_refused
     assert not platform.asked
 
@@ -311,7 +311,7 @@ def test_it_keeps_its_connection(settings: Settings, path: str) -> None:
 
 
 def test_an_error_is_english_in_logs_and_translated_for_people() -> None:
-    error = MaxError("MAX answered with status %(status)s%(because)s", status=502, because=": 100 % full")
+    error = MaxError("MAX answered with status %(status)s%(detail)s", status=502, detail=": 100 % full")
     with translation.override("ru"):
         assert str(error) == "MAX answered with status 502: 100 % full"
         assert str(error.message) == "MAX ответил кодом 502: 100 % full"

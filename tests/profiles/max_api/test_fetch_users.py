@@ -43,7 +43,7 @@ def test_its_path_is_a_setting(direct: FakeMax, settings: Settings) -> None:
 @pytest.mark.parametrize("people", [[{"phone_number": PHONE, "user_id": True}], [None], ["x"]], ids=str)
 def test_it_refuses_a_user_without_an_id(direct: FakeMax, people: list[object]) -> None:
     direct.users = people  # type: ignore[assignment]
-    with pytest.raises(UnexpectedAnswer, match="documented form"):
+    with pytest.raises(UnexpectedAnswer, match="documented format"):
         fetch_users([PHONE])
 
 

@@ -70,7 +70,7 @@ def test_it_remembers_an_absence_for_minutes(direct: FakeMax) -> None:
 def test_it_takes_over_from_a_process_that_died(direct: FakeMax, settings: Settings) -> None:
     settings.MAX_API_TIMEOUT = timedelta(milliseconds=300)
     DirectAnswer.objects.create(phone=PHONE, asked_at=timezone.now(), outcome="asking")
-    with pytest.raises(MaxError, match="still waits"):
+    with pytest.raises(MaxError, match="still waiting"):
         lookup_once(PHONE)
     DirectAnswer.objects.update(asked_at=timezone.now() - timedelta(seconds=2))
     assert lookup_once(PHONE) is None
@@ -108,6 +108,6 @@ def test_it_waits_out_a_short_429(direct: FakeMax) -> None:
 
 def test_it_forgets_old_answers(direct: FakeMax) -> None:
     lookup_once(PHONE)
-    assert users.forget_old() == 0
+    assert users.delete_old_answers() == 0
     DirectAnswer.objects.update(asked_at=timezone.now() - timedelta(minutes=6))
-    assert users.forget_old() == 1
+    assert users.delete_old_answers() == 1

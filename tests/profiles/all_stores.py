@@ -1,4 +1,4 @@
-"""A person in every place that keeps anything of them, and the search for what is left."""
+"""A person with data in every store, and a search for what remains."""
 
 import hashlib
 import hmac
@@ -19,18 +19,18 @@ from employees.backfill import batches
 from employees.models import Employee, University, UnresolvedName
 from profiles.comparison import compare
 from profiles.models import DirectAnswer, WaitingComparison
-from tests.profiles.people import know
+from tests.profiles.people import add_profile
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
 
 ID, PHONE = "4815162342", "+79165550142"
-# Nobody else is called so, in any table.
+# No other row has these names.
 FIRST, LAST, OWN = "Аполлинария", "Заиграева", "Поленька"
 TOKEN = "bot-token"
 
 
-def said(update: dict[str, Any], state: str = State.PENDING, **fields: Any) -> InboxUpdate:
-    """Put an update into the inbox, as the receiver would or as one that has been there for some time."""
+def add_update(update: dict[str, Any], state: str = State.PENDING, **fields: Any) -> InboxUpdate:
+    """Store an update in the inbox, new or already processed."""
     now = timezone.now()
     body = json.dumps(update, ensure_ascii=False).encode()
     return InboxUpdate.objects.create(
@@ -55,14 +55,14 @@ def message(user_id: int = int(ID), first_name: str = FIRST, at: Any = None, **m
     }
 
 
-def person_everywhere(university: University, api: APIClient) -> Employee:
-    """Put a person into every place that keeps anything of them; the bot's token is TOKEN then."""
+def person_in_all_stores(university: University, api: APIClient) -> Employee:
+    """Store data of one person in every store; the bot token must be TOKEN."""
     card = f"BEGIN:VCARD\r\nTEL:{PHONE}\r\nFN:{FIRST} {LAST}\r\nEND:VCARD"
     signature = hmac.new(TOKEN.encode(), card.encode(), hashlib.sha256).hexdigest()
     contact = {"type": "contact", "payload": {"vcf_info": card, "hash": signature}}
-    said(message(body={"mid": "c", "attachments": [contact]}))
+    add_update(message(body={"mid": "c", "attachments": [contact]}))
     process_inbox()
-    know(ID, FIRST, LAST, OWN)
+    add_profile(ID, FIRST, LAST, OWN)
     employee = Employee.objects.create(phone=PHONE, max_id=ID, university=university)
     run = batches.start()
     while batches.step(run):
@@ -86,10 +86,10 @@ def person_everywhere(university: University, api: APIClient) -> Employee:
         object_repr=str(employee),
         action_flag=CHANGE,
     )
-    said(message(), State.DEAD, error=f"ValueError: {FIRST}")
-    said(message(), State.SKIPPED)
-    said(message(9, "Олег", link={"sender": {"user_id": int(ID), "first_name": FIRST}}), State.DONE)
-    said(message(), State.PENDING)
+    add_update(message(), State.DEAD, error=f"ValueError: {FIRST}")
+    add_update(message(), State.SKIPPED)
+    add_update(message(9, "Олег", link={"sender": {"user_id": int(ID), "first_name": FIRST}}), State.DONE)
+    add_update(message(), State.PENDING)
     InboxUpdate.objects.create(
         dedup_key=b"q",
         body=f'{{"user_id": {ID}, "name": "{FIRST}"'.encode(),
@@ -103,7 +103,7 @@ def person_everywhere(university: University, api: APIClient) -> Employee:
 
 
 def dump(redis: Redis) -> Iterator[tuple[str, str]]:
-    """Return every value of every table as text, and every value in Redis."""
+    """Yield every value of every table and of Redis, as text."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname FROM pg_class WHERE relkind = 'r' AND relnamespace = current_schema()::regnamespace"
@@ -125,7 +125,7 @@ def places(redis: Redis, *words: str) -> set[str]:
     return {place for place, text in dump(redis) if any(word in text for word in (*words, *escaped))}
 
 
-EVERYWHERE = {
+ALL_STORES = {
     "profile_cache",
     "employees",
     "employee_history_historicalemployee",

@@ -21,33 +21,33 @@ updates = st.builds(
     last_name=st.none() | other_names,
     user_provided_name=st.none() | other_names,
 )
-some_sightings = st.lists(updates, max_size=8)
+update_lists = st.lists(updates, max_size=8)
 
 
-def claims(people: list[ProfileUpdate]) -> list[tuple[object, ...]]:
-    return [(person.user_id, *person.claims) for person in people]
+def fields_of(people: list[ProfileUpdate]) -> list[tuple[object, ...]]:
+    return [(person.user_id, *person.values) for person in people]
 
 
-@given(some_sightings, st.randoms())
-def test_order_and_repeats_change_nothing(said: list[ProfileUpdate], random: object) -> None:
-    shuffled = said + said
+@given(update_lists, st.randoms())
+def test_order_and_repeats_change_nothing(drawn: list[ProfileUpdate], random: object) -> None:
+    shuffled = drawn + drawn
     random.shuffle(shuffled)  # type: ignore[attr-defined]
-    assert claims(merge_all(shuffled)) == claims(merge_all(said))
+    assert fields_of(merge_all(shuffled)) == fields_of(merge_all(drawn))
 
 
-@given(some_sightings)
-def test_each_field_is_the_greatest_claim_made(said: list[ProfileUpdate]) -> None:
-    for person in merge_all(said):
-        mine = [update for update in said if update.user_id == person.user_id]
-        for index, claim in enumerate(person.claims):
-            made = [made for update in mine if (made := update.claims[index])]
-            assert claim == (max(made) if made else None)
+@given(update_lists)
+def test_each_field_has_the_greatest_value(drawn: list[ProfileUpdate]) -> None:
+    for person in merge_all(drawn):
+        mine = [update for update in drawn if update.user_id == person.user_id]
+        for index, value in enumerate(person.values):
+            sent = [sent for update in mine if (sent := update.values[index])]
+            assert value == (max(sent) if sent else None)
 
 
 def test_a_later_update_wins_and_an_older_one_does_not() -> None:
     older, later = (TimestampedValue(True, EPOCH + timedelta(hours=hour), name) for hour, name in ((1, "я"), (2, "а")))
     for order in ([older, later], [later, older]):
-        (person,) = merge_all(ProfileUpdate("1", EPOCH, first_name=claim) for claim in order)
+        (person,) = merge_all(ProfileUpdate("1", EPOCH, first_name=value) for value in order)
         assert person.first_name == later
 
 
@@ -72,19 +72,19 @@ def stored() -> list[tuple[object, ...]]:
 
 @pytest.mark.django_db
 @settings(deadline=None)  # PostgreSQL takes its time when others use the machine
-@given(st.lists(some_sightings, max_size=4))
+@given(st.lists(update_lists, max_size=4))
 def test_the_statement_follows_the_same_rule(batches: list[list[ProfileUpdate]]) -> None:
     Profile.objects.all().delete()
     for batch in batches:
         Profile.objects.merge(batch)
-    assert stored() == claims(merge_all(update for batch in batches for update in batch))
+    assert stored() == fields_of(merge_all(update for batch in batches for update in batch))
 
 
 @pytest.mark.django_db
 def test_it_returns_only_what_changed() -> None:
-    said = ProfileUpdate("1", EPOCH, first_name=TimestampedValue(True, EPOCH, "Анна"))
-    assert [profile.user_id for profile in Profile.objects.merge([said])] == ["1"]
-    assert Profile.objects.merge([said]) == []
+    update = ProfileUpdate("1", EPOCH, first_name=TimestampedValue(True, EPOCH, "Анна"))
+    assert [profile.user_id for profile in Profile.objects.merge([update])] == ["1"]
+    assert Profile.objects.merge([update]) == []
     older = ProfileUpdate(
         "1", EPOCH + timedelta(days=9), first_name=TimestampedValue(True, EPOCH - timedelta(days=1), "Яна")
     )

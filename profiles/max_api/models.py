@@ -7,7 +7,7 @@ from profiles import names
 
 
 class DirectAnswer(models.Model):
-    """What the direct API is being asked, or said lately, about a phone; shared by all processes, kept for minutes."""
+    """A request to the direct API about a phone, or its recent answer; all processes share it for minutes."""
 
     class Result(models.TextChoices):
         ASKING = "asking", _("being asked")
@@ -32,8 +32,6 @@ class DirectAnswer(models.Model):
 
 
 class DirectApiPace(models.Model):
-    """One row: when the direct API may be asked next, by any process."""
-
     free_at = models.DateTimeField()
 
     class Meta:
