@@ -72,7 +72,7 @@ def _totals() -> dict[str, int]:
 
 def _blockers(health: dict[str, Any], projected: int) -> list[str]:
     """What would have to be put right before phase 1."""
-    found = [f"migration not applied: {name}" for name in unapplied()]
+    found = [f"migration not applied: {name}" for name in unapplied_migrations()]
     with connection.cursor() as cursor:
         cursor.execute(_INVALID_INDEXES)
         found += [f"invalid index: {name}; migrate again builds it anew" for (name,) in cursor.fetchall()]
@@ -89,6 +89,6 @@ def _blockers(health: dict[str, Any], projected: int) -> list[str]:
     return found
 
 
-def unapplied() -> list[str]:
+def unapplied_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
     return [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]

@@ -35,7 +35,7 @@ def create_employee(name: NameChoice, **fields: Any) -> Employee:
     return employee
 
 
-def rename(employee: Employee, given: dict[str, Any], *, may_clear: bool = False) -> None:
+def update_employee(employee: Employee, given: dict[str, Any], *, may_clear: bool = False) -> None:
     """Apply what was given by hand to a row that the caller has locked.
 
     A changed name is ``manual`` from now on. An empty name or MAX id changes nothing unless ``may_clear``: clients of

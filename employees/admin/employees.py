@@ -28,7 +28,7 @@ from employees.import_export.resources import COLUMNS, EmployeeResource, problem
 from employees.import_export.spreadsheets import Unreadable
 from employees.models import Employee
 from employees.models.directory import FEW
-from employees.naming import create_employee, refresh, rename
+from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
 
@@ -130,7 +130,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
         if change:
             stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
-            rename(stored, form.given, may_clear=True)
+            update_employee(stored, form.given, may_clear=True)
         else:
             names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
             university_id = values["university"].pk

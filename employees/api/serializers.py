@@ -14,7 +14,7 @@ from rest_framework.exceptions import NotFound, PermissionDenied
 from config.lib.errors import AlreadyExists
 from employees.accounts import UserScope, user_scope
 from employees.models import Employee, MaxIdJob, Role, University
-from employees.naming import create_employee, rename
+from employees.naming import create_employee, update_employee
 from employees.tax_numbers import INN, KPP
 from profiles import phones
 from profiles.api.serializers import NameField, UserIdField, checked_text
@@ -171,7 +171,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 raise NotFound
             if described:
                 validated_data["university"] = University.objects.described(**described)
-            rename(employee, validated_data)
+            update_employee(employee, validated_data)
         return employee
 
 

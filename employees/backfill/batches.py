@@ -98,11 +98,11 @@ def work_on_open_run(until: float) -> None:
     """Go on with the run that is running or being undone, until ``until`` (monotonic)."""
     run = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
     if run is not None:
-        while time.monotonic() < until and step(run):
+        while time.monotonic() < until and run_batch(run):
             time.sleep(run.pause_ms / 1000)
 
 
-def step(run: BackfillRun) -> bool:
+def run_batch(run: BackfillRun) -> bool:
     """Do one batch, there or back; refresh ``run`` from its row and tell whether there may be more."""
     try:
         with transaction.atomic():

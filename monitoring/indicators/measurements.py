@@ -15,7 +15,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, listed
-from employees.assessment import unapplied
+from employees.assessment import unapplied_migrations
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
 from monitoring.indicators.models import IndicatorReading
@@ -113,7 +113,7 @@ class Sources:
 
 
 def migrations_missing(sources: Sources) -> Measured:
-    missing = len(unapplied())
+    missing = len(unapplied_migrations())
     return Measured(missing, words={"n": missing})
 
 

@@ -63,16 +63,16 @@ def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university
     run = BackfillRun.objects.get()
     assert (run.status, run.rows_total) == ("running", 1)
     act(admin, "pause", run)
-    assert not batches.step(run)
+    assert not batches.run_batch(run)
     assert run.status == "paused"
     act(admin, "resume", run)
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     employee.refresh_from_db()
     assert employee.first_name == "Иван"
     act(admin, "undo", run)
     run.refresh_from_db()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     employee.refresh_from_db()
     assert (employee.first_name, run.status) == ("Неизвестно", "undone")

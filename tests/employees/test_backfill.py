@@ -201,11 +201,11 @@ def test_only_one_is_open_and_it_can_be_paused_and_resumed(university: Universit
         know(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
     run = batches.start(university=university)
-    assert batches.step(run)
+    assert batches.run_batch(run)
     with pytest.raises(CommandError, match="open"):
         command("start")
     assert "paused at 2 of 6" in command("pause", "--reason", "maintenance")
-    assert not batches.step(run)
+    assert not batches.run_batch(run)
     assert "paused (maintenance)" in command("status")
     assert "6 of 6 looked at, 6 changed" in command("resume")
     with pytest.raises(CommandError):

@@ -121,7 +121,7 @@ def test_history_has_what_a_backfill_did(admin: Client, university: University) 
     know("7", is_cached=False)
     employee = made(university, max_id="7", profile_source="default")
     run = batches.start()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     assert [change.after for change in backfilled(employee.pk)] == ["Петров Иван"]
     assert "Неизвестно Неизвестно → Петров Иван" in admin.get(f"{LIST}{employee.pk}/history/").content.decode()
@@ -187,7 +187,7 @@ def test_progress_is_live_while_the_run_moves(admin: Client, university: Univers
     assert 'hx-trigger="every 2s"' in page
     live = f"/admin/employees/backfillrun/{run.pk}/progress/"
     assert "0 of 1 looked at" in admin.get(live).content.decode()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     done = admin.get(live).content.decode()
     assert "1 of 1 looked at" in done
@@ -207,7 +207,7 @@ def test_an_undo_shows_how_much_is_given_back(admin: Client, university: Univers
         assert page.context["percent"] == percent
         assert "too slow" not in page.content.decode()
         run.refresh_from_db()
-        batches.step(run)
+        batches.run_batch(run)
     run.refresh_from_db()
     assert (run.status, admin.get(live).context["percent"]) == (RunStatus.UNDONE, 100)
 

@@ -278,7 +278,7 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
     assert Counter({row[:3]: row[3] for row in batches.preview(replaces_names=replaces_names)}) == counted(world, dry)
     before = snapshot()
     run = batches.start(replaces_names=replaces_names, batch_size=2)
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     changes = [change for changes in BackfillBatch.objects.values_list("changes", flat=True) for change in changes]
     assert {pk: tuple(after[:3]) for pk, _, after in changes} == {
@@ -292,7 +292,7 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
     assert (run.status == "paused") == bool(world.drawn["obstacle"])
     assert not batches.preview(replaces_names=replaces_names)
     run.undo()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     assert snapshot() == before
 

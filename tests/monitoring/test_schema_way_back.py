@@ -17,7 +17,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from employees import name_source_archive
-from employees.assessment import unapplied
+from employees.assessment import unapplied_migrations
 from employees.backfill import batches
 from employees.history.models import EmployeeVersion
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University
@@ -128,7 +128,7 @@ def test_it_refuses_while_anything_runs(named: list[Employee], phases: Phases, g
         go_back()
     BackfillRun.objects.pause("night")
     assert sources_of_all() == before
-    assert not unapplied()
+    assert not unapplied_migrations()
     go_back()
 
 
@@ -142,9 +142,9 @@ def test_it_refuses_what_began_while_it_waited(
         with pytest.raises(CommandError, match="every percentage at 0"):
             by_rollback()
     assert sources_of_all() == before
-    assert len(unapplied()) == 3
+    assert len(unapplied_migrations()) == 3
     forward()
-    assert not unapplied()
+    assert not unapplied_migrations()
 
 
 def test_only_the_columns_go(named: list[Employee], superadmin: User, university: University) -> None:
@@ -229,7 +229,7 @@ def test_it_continues_either_way_after_a_crash(
     resume()
     forward()
     assert sources_of_all() == before
-    assert not unapplied()
+    assert not unapplied_migrations()
 
 
 def test_a_crash_before_the_record_of_the_restored_columns(named: list[Employee]) -> None:
@@ -258,7 +258,7 @@ def test_a_dry_run_does_nothing(named: list[Employee]) -> None:
     assert "2. rename profile_source and profile_last_updated" in out.getvalue()
     assert "Dry run: nothing was done" in out.getvalue()
     assert columns() == before
-    assert not unapplied()
+    assert not unapplied_migrations()
 
 
 def test_a_second_rollback_has_nothing_to_do(named: list[Employee]) -> None:

@@ -165,7 +165,7 @@ class Command(BaseCommand):
         if not self.is_detached:
             with self._progress() as progress:
                 task = progress.add_task(f"backfill {run.pk}", total=run.rows_total)
-                while batches.step(run):
+                while batches.run_batch(run):
                     progress.update(task, completed=self._progressed(run), total=self._target(run))
                     time.sleep(run.pause_ms / 1000)
         run.refresh_from_db()
