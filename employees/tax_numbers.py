@@ -1,21 +1,7 @@
-"""INN and KPP, as the API, the import and the admin take them: digits, or nothing."""
+"""INN and KPP as the API, the import and the admin accept them: ASCII digits, or empty."""
 
-import re
+from django.core.validators import RegexValidator
+from django.utils.translation import gettext_lazy as _
 
-from django.utils.translation import gettext as _
-
-INN, KPP = r"^([0-9]{10}|[0-9]{12})$", r"^[0-9]{9}$"
-
-
-def inn_of(text: str) -> str:
-    """Return the INN as it is; ValueError for what is neither one nor empty."""
-    if text and not re.fullmatch(INN, text):
-        raise ValueError(_("an INN has 10 or 12 digits, not “%s”") % text)
-    return text
-
-
-def kpp_of(text: str) -> str:
-    """Return the KPP as it is; ValueError for what is neither one nor empty."""
-    if text and not re.fullmatch(KPP, text):
-        raise ValueError(_("a KPP has 9 digits, not “%s”") % text)
-    return text
+validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})?\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
+validate_kpp = RegexValidator(r"^([0-9]{9})?\Z", _("Invalid KPP “%(value)s”: enter 9 digits."))

@@ -12,14 +12,14 @@ from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.admin import ModelAdmin
 
-from employees.admin.access import admin_scope
+from employees.accounts import admin_scope
 
-MOST_DELETED = 500
+MAX_DELETED = 500
 _ID = re.compile(r"[0-9]{1,18}")
 
 
-class InWords(HistoricalRecordContextHelper):
-    """Shows a choice by its words, an object by its name, a moment in local time, and nothing as a dash."""
+class DisplayContextHelper(HistoricalRecordContextHelper):
+    """Shows a choice by its label, a moment in local time, and None as a dash."""
 
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
         choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
@@ -32,7 +32,7 @@ class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
     object_history_list_template = "employees/versions.html"
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        """Show no versions to those whose limits hide the row: the library asks for the model's permission only."""
+        """Hide the versions of rows outside the user's scope: the library checks the model's permission only."""
         is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
         if is_hidden or not _ID.fullmatch(object_id):
             raise Http404
@@ -41,20 +41,20 @@ class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
     def history_form_view(
         self, request: HttpRequest, object_id: str, version_id: str, extra_context: dict[str, Any] | None = None
     ) -> Any:
-        """Offer no form of a version: the library saves what is posted to it by anybody who may view."""
+        """Offer no form of a version: the library lets everybody with the view permission save it."""
         raise Http404
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Refuse in words what must stay, and so many that the page, which names each, would be too long to be read."""
-        if len(objs[: MOST_DELETED + 1]) > MOST_DELETED:
-            kept = [_("At most %d at once: select fewer, by the filter or the search.") % MOST_DELETED]
+        """Refuse what must stay, and selections too long for a page that names every row."""
+        if len(objs[: MAX_DELETED + 1]) > MAX_DELETED:
+            blockers = [_("Delete at most %d at once. Narrow the selection with a filter or a search.") % MAX_DELETED]
         else:
-            kept = self.kept(objs)
-        return ([], {}, set(), kept) if kept else super().get_deleted_objects(objs, request)
+            blockers = self.deletion_blockers(objs)
+        return ([], {}, set(), blockers) if blockers else super().get_deleted_objects(objs, request)
 
-    def kept(self, objs: Any) -> list[str]:
-        """Return why some of them stay, a sentence each."""
+    def deletion_blockers(self, objs: Any) -> list[str]:
+        """Return the reasons why rows cannot be deleted, a sentence each."""
         return []
 
-    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> InWords:
-        return InWords(self.model, historical_record)
+    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> Any:
+        return DisplayContextHelper(self.model, historical_record)

@@ -1,11 +1,9 @@
-from employees.models.access import Membership
 from employees.models.backfill import BackfillBatch, BackfillRun, BatchStatus, RunStatus
-from employees.models.directory import UNNAMED, Employee, EmployeeQuerySet, Role, University
+from employees.models.directory import Employee, EmployeeQuerySet, Membership, Role, University
 from employees.models.idempotency import IdempotentRequest
 from employees.models.jobs import JobStatus, MaxIdJob, UnresolvedName
 
 __all__ = [
-    "UNNAMED",
     "BackfillBatch",
     "BackfillRun",
     "BatchStatus",

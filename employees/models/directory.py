@@ -3,6 +3,7 @@ from __future__ import annotations
 import re
 from typing import Any, ClassVar
 
+from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import models
 from django.db.models import F, Q, Value
@@ -15,24 +16,25 @@ from config.lib.pagination import EXACT, expected
 from profiles import names, phones
 from profiles.models import ProfileSource
 
-UNNAMED = "Неизвестный вуз"
-# From so many expected rows on, counting the first 10 001 of a search would cost more than the page itself.
-FAR_ABOVE = 50_000
-# The planner judges one word by a large sample; of several conditions it only supposes that they are independent.
-FAR_ABOVE_BY_ONE_WORD = 20_000
-# So few that finding them all and sorting is quicker than walking by id until a page is full.
-FEW = 5_000
+PHONE_TAKEN = _("An employee with this phone already exists.")
+_UNNAMED = "Неизвестный вуз"
+# From this estimate on a search is not counted: counting 10,001 rows would cost more than the page itself. The
+# planner's estimate for one word comes from a large sample; for several conditions it assumes independence.
+_ESTIMATE_FROM = 50_000
+_ESTIMATE_ONE_WORD_FROM = 20_000
+# Up to here, finding and sorting all matches is quicker than walking by id until a page is full.
+_MAX_SORTED = 5_000
 _PREFIX_BELOW = 3
-_MOST_WORDS = 8
+_MAX_WORDS = 8
 
 
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Return the university of this INN and KPP, without an INN the one of this name; create it when new."""
+        """Return the university of this INN and KPP, or of this name if there is no INN; create it when new."""
         if inn:
-            return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or UNNAMED})[0]
-        known = self.as_described(inn=inn, kpp=kpp, university_name=university_name).first()
-        return known or self.get_or_create(inn="", name=university_name)[0]
+            return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or _UNNAMED})[0]
+        existing = self.as_described(inn=inn, kpp=kpp, university_name=university_name).first()
+        return existing or self.get_or_create(inn="", name=university_name)[0]
 
     def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
         return (self.filter(inn=inn, kpp=kpp) if inn else self.filter(name=university_name)).order_by("pk")
@@ -61,6 +63,22 @@ class University(models.Model):
         return self.name
 
 
+class Membership(models.Model):
+    """Limits a user to the employees of one university. The user's group decides what they may do there."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
+    university = models.ForeignKey(University, models.CASCADE, related_name="members", verbose_name=_("university"))
+
+    class Meta:
+        db_table = "memberships"
+        ordering: ClassVar = ["id"]
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.university}"
+
+
 class Role(models.TextChoices):
     CURATOR = "curator", _("curator")
     OPERATOR = "operator", _("operator")
@@ -68,7 +86,7 @@ class Role(models.TextChoices):
 
 @deconstructible(path="employees.models.directory.SearchText")
 class SearchText(models.Func):
-    """Names and the phone's digits in lower case, each word after a space: what the trigram index holds."""
+    """The indexed expression: names and the phone's digits in lower case, each word after a space."""
 
     template = "lower(' ' || %(expressions)s)"
     arg_joiner = " || ' ' || "
@@ -80,7 +98,7 @@ SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Subs
 
 @models.TextField.register_lookup
 class LikePattern(models.Lookup):  # type: ignore[type-arg]
-    """``LIKE`` with the pattern as it is given: Django's own lookups put UPPER around both sides, past our index."""
+    """``LIKE`` with the pattern as given: Django's lookups put UPPER around both sides, which bypasses our index."""
 
     lookup_name = "like"
 
@@ -90,46 +108,46 @@ class LikePattern(models.Lookup):  # type: ignore[type-arg]
         return f"{text} LIKE {pattern}", [*text_params, *pattern_params]
 
 
-def _pattern(word: str) -> str:
-    """The LIKE pattern of a search word: anywhere from three characters on, below that at the start of a word."""
-    literal = re.sub(r"([\\%_])", r"\\\1", word.lower())
-    return f"%{literal}%" if len(word) >= _PREFIX_BELOW else f"% {literal}%"
-
-
 class EmployeeQuerySet(models.QuerySet["Employee"]):
     def of_university(self, pk: int) -> EmployeeQuerySet:
-        """Keep those of a university, as a bigint: with any other integer PostgreSQL passes by the search index."""
+        """Filter by university. PostgreSQL uses the search index only if the value is a bigint."""
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
-        """Keep those whose names or phone hold every word of the text, in any case; a whole phone finds its owner."""
+        """Filter by words in names or phone, in any case, all required; a complete phone matches its owner only.
+
+        Words under three characters match at the start of a word only.
+        """
         text = text.replace("\0", "").strip()
         try:
             return self.filter(phone=phones.normalize(text))
         except ValueError:
-            found = self.alias(search_text=SEARCH_TEXT)
-        for word in text.split()[:_MOST_WORDS]:
-            digits = re.fullmatch(r"\+([0-9]+)", word)
-            found = found.filter(search_text__like=_pattern(digits[1] if digits else word))
-        return found
+            matches = self.alias(search_text=SEARCH_TEXT)
+        for part in text.split()[:_MAX_WORDS]:
+            digits = re.fullmatch(r"\+([0-9]+)", part)
+            word = digits[1] if digits else part.lower()
+            literal = re.sub(r"([\\%_])", r"\\\1", word)
+            pattern = f"%{literal}%" if len(word) >= _PREFIX_BELOW else f"% {literal}%"
+            matches = matches.filter(search_text__like=pattern)
+        return matches
 
     def count_or_estimate(self, *, is_search: bool) -> int:
-        """Count exactly to 10 000; above, tell what the planner expects."""
+        """Return the exact count up to 10,000, and the planner's estimate above."""
         rows = self.order_by().select_related(None)
-        planned = expected(rows) if is_search else None
+        estimate = expected(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
-        if planned is None or planned < (FAR_ABOVE_BY_ONE_WORD if is_one_word else FAR_ABOVE):
-            counted = rows[: EXACT + 1].count()
-            if counted <= EXACT:
-                return counted
-        return max(expected(rows) if planned is None else planned, EXACT + 1)
+        if estimate is None or estimate < (_ESTIMATE_ONE_WORD_FROM if is_one_word else _ESTIMATE_FROM):
+            count = rows[: EXACT + 1].count()
+            if count <= EXACT:
+                return count
+        return max(expected(rows) if estimate is None else estimate, EXACT + 1)
 
-    def gathered_first(self) -> EmployeeQuerySet:
-        """Order by id where PostgreSQL cannot tell: else it walks the table by id rather than gather a few matches."""
-        return self if self.query.order_by else self.order_by(F("pk") + 0)
+    def sorted_by_id(self, count: int) -> EmployeeQuerySet:
+        """Order by id. For a few matches force a sort: PostgreSQL would walk the whole table by id to find them."""
+        return self.order_by(F("pk") + 0 if count <= _MAX_SORTED else F("pk"))
 
 
-# As profiles.phones and profiles.user_ids spell them; whoever writes past the API writes these or nothing.
+# The spellings of profiles.phones and profiles.user_ids, enforced for every writer.
 CANONICAL_PHONE = Q(phone__regex=r"^(\+7[0-9]{10}|\+[1-689][0-9]{7,14})$")
 CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
     Q(max_id__regex=r"[^0-9]")
@@ -139,7 +157,7 @@ CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
 
 
 class Employee(models.Model):
-    """A person of the directory, one a phone. ``profile_source`` says who answered for the name."""
+    """A person in the directory, identified by the phone. ``profile_source`` records where the name came from."""
 
     phone = models.CharField(_("phone"), max_length=16)
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, default=names.UNKNOWN)
@@ -151,7 +169,7 @@ class Employee(models.Model):
         University, models.PROTECT, related_name="employees", db_index=False, verbose_name=_("university")
     )
     role = models.CharField(_("role"), max_length=20, choices=Role, blank=True, default="")
-    # The database's own default: code from before the column keeps inserting while both versions run.
+    # A database default: the previous release inserts without the column while both run.
     profile_source = models.CharField(
         _("profile source"), max_length=20, choices=ProfileSource, db_default=ProfileSource.MANUAL
     )
@@ -169,20 +187,20 @@ class Employee(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["max_id"], name="idx_employees_max_id", condition=Q(max_id__isnull=False)),
             models.Index(fields=["profile_source"], name="idx_employees_profile_source"),
-            # With the university, so that a curator's search does not gather the whole network's matches first.
+            # With the university: otherwise a curator's search finds the matches of all universities first.
             GinIndex(
                 F("university"),
                 OpClass(SEARCH_TEXT, name="gin_trgm_ops"),
                 name="idx_employees_scoped_search",
                 fastupdate=False,
             ),
-            # A page of one university by id, however its employees are spread.
+            # Pages of one university by id.
             models.Index(fields=["university", "id"], name="idx_employees_university_id"),
             models.Index(fields=["role"], name="idx_employees_role", condition=~Q(role="")),
-            # What a list may be ordered by, with its tie-breakers (queries.ORDERINGS).
+            # The orderings of the list with their tie-breakers (employees.api.queries).
             models.Index(fields=["last_name", "first_name", "id"], name="idx_employees_by_last_name"),
             models.Index(fields=["created_at", "id"], name="idx_employees_created_at"),
-            # A university that came late stands at the end of the order of all.
+            # Employees of a university added late are at the end of the order of all.
             models.Index(fields=["university", "created_at", "id"], name="idx_employees_univ_created"),
         ]
         constraints: ClassVar = [

@@ -1,25 +1,31 @@
 from __future__ import annotations
 
+import json
 from datetime import timedelta
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from django.conf import settings
 from django.db import models
+from django.db.models import Q
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
+from rest_framework.utils.encoders import JSONEncoder
 
-KEPT_FOR = timedelta(hours=24)
-# Longer than any request may take: who began it has died.
-ABANDONED_AFTER = timedelta(seconds=60)
+_REPEATED_FOR = timedelta(hours=24)
+# Longer than any request may take: its process has died.
+_ABANDONED_AFTER = timedelta(seconds=60)
 
 
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
-        return self.filter(created_at__lt=timezone.now() - KEPT_FOR)
+        """Filter those that are too old to be repeated, and those that died before they were answered."""
+        now = timezone.now()
+        is_abandoned = Q(status=None, created_at__lt=now - _ABANDONED_AFTER)
+        return self.filter(Q(created_at__lt=now - _REPEATED_FOR) | is_abandoned)
 
 
 class IdempotentRequest(models.Model):
-    """A request that came with an Idempotency-Key; ``status`` is NULL until it is answered."""
+    """A request with an Idempotency-Key; ``status`` is NULL until it is answered."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False)
     key = models.CharField(max_length=255)
@@ -40,3 +46,7 @@ class IdempotentRequest(models.Model):
 
     def __str__(self) -> str:
         return str(self.pk)
+
+    def store_answer(self, data: Any) -> None:
+        answer = json.loads(json.dumps(data, cls=JSONEncoder))
+        IdempotentRequest.objects.filter(pk=self.pk).update(status=201, answer=answer)

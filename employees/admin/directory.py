@@ -5,37 +5,36 @@ from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
-from django.db.models import F, QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.shortcuts import redirect
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from import_export.admin import ImportExportModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.lib import audit_log
+from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
-from employees.accounts import user_scope
-from employees.admin.access import EXPORT, admin_scope
-from employees.admin.forms import EmployeeForm
+from employees.accounts import admin_scope, user_scope
+from employees.admin.forms import EmployeeForm, UniversityForm
 from employees.admin.versions import VersionedAdmin
-from employees.history.models import backfilled
-from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, Previews
-from employees.import_export.resources import COLUMNS, EmployeeResource, problems, shorten
-from employees.import_export.spreadsheets import Unreadable
-from employees.models import Employee
-from employees.models.directory import FEW
+from employees.history.models import backfilled_names
+from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, PreviewStorage
+from employees.import_export.resources import COLUMNS, EmployeeResource, row_errors, truncate_preview
+from employees.import_export.spreadsheets import UnreadableFile
+from employees.models import Employee, Membership, University
 from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
 
-# More are the backfill's work, which can be paused and taken back.
-MOST_REFRESHED = 1000
-MOST_PROBLEMS_SHOWN = 10
-MOST_PREVIEWED = 100
+EXPORT = "monitoring.export_employees"
+# Larger selections are for a backfill, which can be paused and undone.
+MAX_REFRESHED = 1000
+MAX_ERRORS_SHOWN = 10
+MAX_PREVIEWED = 100
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
@@ -58,20 +57,20 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     resource_classes = [EmployeeResource]
     formats = FORMATS
     import_form_class = FileForm
-    tmp_storage_class = Previews
+    tmp_storage_class = PreviewStorage
     confirm_form_class = ConfirmForm
     export_form_class = ExportForm
     paginator = EmployeePaginator
-    # Half of Django's hundred: the theme draws each badge by a template.
+    # Half of Django's hundred: the theme renders a template for each badge.
     list_per_page = 50
     list_display = ("last_name", "first_name", "phone", "max_id", "shown_source", "university")
-    # By what has an index: a heading that sorts a million rows keeps its reader waiting.
+    # Only columns with an index: sorting a million rows takes too long.
     sortable_by = ("last_name", "phone")
     list_filter = ("profile_source", "role", ("university", AutocompleteSelectFilter))
     list_filter_submit = True
     list_select_related = ("university",)
     search_fields = ("last_name", "first_name", "phone")
-    search_help_text = _("words of a name in any case, or a phone")
+    search_help_text = _("Part of a name, or a phone number")
     autocomplete_fields = ("university",)
     show_full_result_count = False
     actions = ("refresh_from_cache",)
@@ -91,13 +90,13 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return a form class a request: the form asks whose roles may be given."""
+        """Return a form class for this request, which knows the roles that its user may grant."""
         form = super().get_form(request, obj, change, **kwargs)
         return type(form.__name__, (form,), {"scope": user_scope(request.user)})
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "phone":
-            # A browser cuts what is pasted at maxlength, and a spelling that lost its end is another number.
+            # A browser cuts pasted text at maxlength, and a phone without its end is another number.
             kwargs["max_length"] = None
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
@@ -112,25 +111,22 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     ) -> tuple[QuerySet[Employee], bool]:
         if not search_term:
             return queryset, False
-        found = queryset.matching(search_term)
-        # PostgreSQL would rather walk the whole table by id than gather and sort a few matches.
-        if "o" not in request.GET and found.count_or_estimate(is_search=True) <= FEW:
-            found = found.order_by(F("pk") + 0)
-        return found, False
+        matches = queryset.matching(search_term)
+        if "o" not in request.GET:
+            matches = matches.sorted_by_id(matches.count_or_estimate(is_search=True))
+        return matches, False
 
     @display(description=_("profile source"), ordering="profile_source", label=SOURCE_COLOURS)
     def shown_source(self, employee: Employee) -> tuple[str, str]:
         return employee.profile_source, employee.get_profile_source_display()
 
-    # Changes
-
     @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Employee, form: Any, change: bool) -> None:
-        """Name and rename by the rules of the API: a new one is looked up, a name by hand is manual."""
+        """Create and update as the API does: look up a missing name, mark a changed one as manual."""
         values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
         if change:
             stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
-            update_employee(stored, form.given, may_clear=True)
+            update_employee(stored, form.changed_values, may_clear=True)
         else:
             names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
             university_id = values["university"].pk
@@ -140,28 +136,21 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     @admin.action(description=_("Refresh names from the cache"), permissions=["change"])
     def refresh_from_cache(self, request: HttpRequest, queryset: QuerySet[Employee]) -> None:
-        ids = list(queryset.order_by().values_list("pk", flat=True)[: MOST_REFRESHED + 1])
-        if len(ids) > MOST_REFRESHED:
-            text = _("More than %d at once are the work of a backfill: start one.") % MOST_REFRESHED
+        ids = list(queryset.order_by().values_list("pk", flat=True)[: MAX_REFRESHED + 1])
+        if len(ids) > MAX_REFRESHED:
+            text = _("Select at most %d employees, or start a backfill.") % MAX_REFRESHED
             self.message_user(request, text, messages.ERROR)
             return
-        changed = sum(map(refresh, ids))
-        words = {"changed": changed, "count": len(ids)}
-        message = Message("Names refreshed from the cache: %(changed)d of %(count)d", words)
+        params = {"changed": sum(map(refresh, ids)), "count": len(ids)}
+        message = Message("Names refreshed from the cache: %(changed)d of %(count)d", params)
         audit_log.record(request, message, Employee)
-        text = ngettext("%(n)d name was refreshed", "%(n)d names were refreshed", changed) % {"n": changed}
-        kept = ngettext("%(n)d stays as it is", "%(n)d stay as they are", len(ids) - changed) % {
-            "n": len(ids) - changed
-        }
-        self.message_user(request, f"{text}, {kept}.", messages.SUCCESS)
-
-    # History
+        self.message_user(request, f"{message}.", messages.SUCCESS)
 
     def render_history_view(self, request: HttpRequest, template: str, context: dict[str, Any], **kwargs: Any) -> Any:
-        extra = {"backfilled": backfilled(context["object"].pk)}
+        extra = {"backfilled": backfilled_names(context["object"].pk)}
         return super().render_history_view(request, template, context | extra, **kwargs)
 
-    # Files
+    # Import and export
 
     def has_import_permission(self, request: HttpRequest) -> bool:
         may = self.has_add_permission(request) and self.has_change_permission(request)
@@ -171,36 +160,36 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return bool(request.user.has_perm(EXPORT) and self.has_view_permission(request))
 
     def import_action(self, request: HttpRequest, **kwargs: Any) -> Any:
-        """Name the columns that are read: the library names those that are only written, and none after a refusal."""
         page = super().import_action(request, **kwargs)
-        page.context_data["fields_list"] = [("", COLUMNS)]
-        if result := page.context_data.get("result"):
-            self._tell_of(request, result, page.context_data)
-        return page
-
-    def _tell_of(self, request: HttpRequest, result: Any, context: dict[str, Any]) -> None:
-        """Say what the preview does not show; where it would show nothing, offer nothing to confirm."""
-        if left := shorten(result, MOST_PREVIEWED):
-            text = _("The first %(shown)d rows are shown; there are %(left)d more.")
-            self.message_user(request, text % {"shown": MOST_PREVIEWED, "left": left}, messages.INFO)
+        context = page.context_data
+        # The library lists the exported columns, and none after a refused file.
+        context["fields_list"] = [("", COLUMNS)]
+        if (result := context.get("result")) is None:
+            return page
+        if hidden := truncate_preview(result, MAX_PREVIEWED):
+            text = _("Showing the first %(shown)d rows; %(hidden)d more are not shown.")
+            self.message_user(request, text % {"shown": MAX_PREVIEWED, "hidden": hidden}, messages.INFO)
         elif context.get("confirm_form") and not result.valid_rows():
             self.get_tmp_storage_class()(name=context["confirm_form"].initial["import_file_name"]).remove()
             context["confirm_form"] = context["result"] = None
-            self.message_user(request, _("Nothing would change: the directory has all of this file."), messages.INFO)
+            text = _("Nothing to import: the directory already has all data from this file.")
+            self.message_user(request, text, messages.INFO)
+        return page
 
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
-        words = str(e) if isinstance(e, Unreadable) else _("the file cannot be read in the chosen format")
-        form.add_error("import_file", words)
+        mismatch = _("The file does not match the selected format. Choose another format or file.")
+        form.add_error("import_file", str(e) if isinstance(e, UnreadableFile) else mismatch)
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
         try:
             return super().process_import(request, **kwargs)
-        except Unreadable as unreadable:
+        except UnreadableFile as unreadable:
             self.message_user(request, str(unreadable), messages.ERROR)
             return redirect("admin:employees_employee_import")
         except (FileNotFoundError, IsADirectoryError):
-            # It is kept until it is imported: a second press of the button finds none.
-            self.message_user(request, _("This file was imported already."), messages.WARNING)
+            # An import deletes its file, so a second click finds none.
+            text = _("This file has already been imported, or its preview has expired. Upload it again if needed.")
+            self.message_user(request, text, messages.WARNING)
             return redirect("admin:employees_employee_changelist")
 
     def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
@@ -210,21 +199,58 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
 
     def process_result(self, result: Any, request: HttpRequest) -> Any:
-        """Say which rows failed since the preview, where the directory has changed meanwhile: nothing is imported."""
-        found = problems(result)
-        if not found:
+        """Report rows that fail because the directory has changed since the preview; nothing is imported then."""
+        errors = row_errors(result)
+        if not errors:
             return super().process_result(result, request)
         text = _("Nothing was imported: the directory has changed since the preview. Rows with errors: %d.")
-        for told in (text % len(found), *found[:MOST_PROBLEMS_SHOWN]):
-            self.message_user(request, told, messages.ERROR)
+        for line in (text % len(errors), *errors[:MAX_ERRORS_SHOWN]):
+            self.message_user(request, line, messages.ERROR)
         return redirect("admin:employees_employee_import")
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
         """Record the file as a whole: each row has a version of its own."""
-        numbers = {"new": result.totals["new"], "updated": result.totals["update"]}
-        audit_log.record(request, Message("Import: %(new)d new, %(updated)d updated", numbers), Employee)
+        params = {"new": result.totals["new"], "updated": result.totals["update"]}
+        audit_log.record(request, Message("Import: %(new)d new, %(updated)d updated", params), Employee)
 
     def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
         data = super().get_export_data(file_format, request, queryset, **kwargs)
         audit_log.record(request, Message("Export of %(count)d employees", {"count": queryset.count()}), Employee)
         return data
+
+
+@admin.register(University)
+class UniversityAdmin(VersionedAdmin):
+    """Universities, changed only by users whose scope is not limited to one of them, as in the API."""
+
+    form = UniversityForm
+    list_display = ("name", "inn", "kpp")
+    search_fields = ("name", "inn")
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[University]:
+        scope = admin_scope(request)
+        return super().get_queryset(request) if scope is None else scope.universities()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return admin_scope(request) is None and bool(super().has_add_permission(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
+        return admin_scope(request) is None and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
+        return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
+
+    def deletion_blockers(self, objs: Any) -> list[str]:
+        """Name the universities that have employees rather than the employees, who may be fifty thousand."""
+        employees = Employee.objects.filter(university=OuterRef("pk"))
+        blocked = University.objects.filter(Exists(employees), pk__in=[university.pk for university in objs])
+        return [_("%s has employees. Move or delete them first.") % university for university in blocked]
+
+
+@admin.register(Membership)
+class MembershipAdmin(AuditedAdmin):
+    list_display = ("user", "university")
+    list_select_related = ("user", "university")
+    autocomplete_fields = ("user", "university")

@@ -5,10 +5,9 @@ from django.utils.translation import gettext_lazy as _
 from unfold.decorators import display
 
 from config.lib.admin import ReadOnlyAdmin
-from config.lib.audit_log import AuditedAdmin
 from config.lib.pagination import BoundedPaginator
-from employees.admin.access import admin_scope
-from employees.models import JobStatus, MaxIdJob, Membership, University, UnresolvedName
+from employees.accounts import admin_scope
+from employees.models import JobStatus, MaxIdJob, University, UnresolvedName
 
 _STATUS_COLOURS = {
     JobStatus.PENDING: "default",
@@ -18,18 +17,10 @@ _STATUS_COLOURS = {
 }
 
 
-@admin.register(Membership)
-class MembershipAdmin(AuditedAdmin):
-    list_display = ("user", "university")
-    list_select_related = ("user", "university")
-    autocomplete_fields = ("user", "university")
-
-
 @admin.register(MaxIdJob)
 class MaxIdJobAdmin(ReadOnlyAdmin):
     list_display = ("id", "shown_status", "done", "failed", "total", "created_at", "finished_at")
     list_select_related = ("requested_by",)
-    # How far it has come is for the job itself.
     exclude = ("last_id",)
 
     @display(description=_("status"), ordering="status", label=_STATUS_COLOURS)
