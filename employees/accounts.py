@@ -1,7 +1,5 @@
 """Decide who may see and change what in the directory, by group and membership (docs/reference/permissions.md)."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
@@ -95,19 +93,17 @@ def admin_scope(request: HttpRequest) -> UserScope | None:
 
 
 class DirectoryPermission(BasePermission):
-    """Reading for every role, changes for all but operators."""
+    """Reading for every role, changes for ``writers``."""
+
+    writers: tuple[Group, ...] = (Group.SUPERADMIN, Group.CURATOR)
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         group = user_scope(request.user).group
-        return group is not None and (request.method in SAFE_METHODS or group != Group.OPERATOR)
+        return group is not None and (request.method in SAFE_METHODS or group in self.writers)
 
 
-class IsSuperadminOrReadOnly(BasePermission):
-    """Changes for superadmins, reading for every role."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        scope = user_scope(request.user)
-        return scope.sees_all or (scope.group is not None and request.method in SAFE_METHODS)
+class IsSuperadminOrReadOnly(DirectoryPermission):
+    writers = (Group.SUPERADMIN,)
 
 
 class MayErase(BasePermission):

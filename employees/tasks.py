@@ -1,10 +1,10 @@
-"""Slices of the long work: seconds each, so that one worker serves it all, and a killed one costs nothing."""
+"""Long work in slices of seconds: one worker serves all of it, and a killed slice loses nothing."""
 
 import time
 
 from celery import shared_task
 
-from employees import late_names, max_id_search
+from employees import max_id_search, naming
 from employees.backfill import batches
 from employees.models import IdempotentRequest
 
@@ -20,7 +20,7 @@ def work_on_jobs() -> None:
 
 @shared_task(ignore_result=True)
 def retry_unresolved() -> int:
-    return late_names.retry_due(time.monotonic() + SLICE_SECONDS)
+    return naming.retry_unresolved(time.monotonic() + SLICE_SECONDS)
 
 
 @shared_task(ignore_result=True)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
@@ -21,6 +19,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from employees.accounts import admin_scope
 from employees.backfill import batches
@@ -28,7 +27,6 @@ from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from employees.models.backfill import OPEN
 from profiles import failures
 
-_CHANGE, _UNDO = "employees.change_backfillrun", "employees.delete_backfillrun"
 _STATUS_COLOURS = {
     RunStatus.RUNNING: "info",
     RunStatus.PAUSED: "warning",
@@ -46,8 +44,8 @@ class BackfillAction:
     title: Promise
     warning: Promise
     statuses: list[RunStatus]
-    permission: str
     act: Callable[[BackfillRun, str], str]
+    permission: str = "employees.change_backfillrun"
 
 
 def _pause(run: BackfillRun, reason: str) -> str:
@@ -74,21 +72,18 @@ ACTIONS = {
         gettext_lazy("Pause"),
         gettext_lazy("The backfill stops before its next batch. You can resume it later."),
         [RunStatus.RUNNING],
-        _CHANGE,
         _pause,
     ),
     "resume": BackfillAction(
         gettext_lazy("Resume"),
         gettext_lazy("The backfill continues where it stopped."),
         [RunStatus.PAUSED],
-        _CHANGE,
         _resume,
     ),
     "retry": BackfillAction(
         gettext_lazy("Retry failed batches"),
         gettext_lazy("The failed batches run again now."),
         [RunStatus.PAUSED, RunStatus.DONE],
-        _CHANGE,
         _retry,
     ),
     "undo": BackfillAction(
@@ -97,8 +92,8 @@ ACTIONS = {
             "Employees renamed by this backfill get their previous names back, unless someone has changed them since."
         ),
         [RunStatus.PAUSED, RunStatus.DONE],
-        _UNDO,
         _undo,
+        "employees.delete_backfillrun",
     ),
 }
 
@@ -110,9 +105,9 @@ class ReasonForm(forms.Form):
 class BatchInline(TabularInline):
     model = BackfillBatch
     verbose_name_plural = gettext_lazy("unfinished batches")
-    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "shown_error")
+    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "error")
     readonly_fields = fields
-    extra = 0
+    max_num = 0
     can_delete = False
     hide_title = True
     per_page = 50
@@ -122,16 +117,9 @@ class BatchInline(TabularInline):
         batches: QuerySet[BackfillBatch] = super().get_queryset(request)
         return batches.defer("changes").exclude(status="done")
 
-    @admin.display(description=gettext_lazy("error"))
-    def shown_error(self, batch: BackfillBatch) -> str:
-        return format_html("<code>{}</code>", batch.error) if batch.error else "—"
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
 
 @admin.register(BackfillRun)
-class BackfillRunAdmin(AuditedAdmin):
+class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
     """Adding a run starts it, the worker executes it, and ACTIONS control it."""
 
     list_display = (
@@ -152,7 +140,7 @@ class BackfillRunAdmin(AuditedAdmin):
     readonly_fields = ("requested_by", "created_at", "finished_at")
     actions = None
 
-    def get_fields(self, request: HttpRequest, obj: BackfillRun | None = None) -> Any:
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj else self.add_fields
 
     def get_inlines(self, request: HttpRequest, obj: BackfillRun | None) -> Any:
@@ -167,13 +155,7 @@ class BackfillRunAdmin(AuditedAdmin):
         ]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return super().has_add_permission(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
-
-    def has_change_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
-        return False
+        return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillRun]:
         """Return the runs within the user's scope, for the list and for every page of a run."""
@@ -181,9 +163,7 @@ class BackfillRunAdmin(AuditedAdmin):
         scope = admin_scope(request)
         return runs if scope is None else runs.filter(university__in=scope.universities())
 
-    def get_form(
-        self, request: HttpRequest, obj: BackfillRun | None = None, change: bool = False, **kwargs: Any
-    ) -> Any:
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Require a university of users limited to one: an empty choice means all of them."""
         form = super().get_form(request, obj, change, **kwargs)
         scope = admin_scope(request)
@@ -195,33 +175,27 @@ class BackfillRunAdmin(AuditedAdmin):
         obj.requested_by_id = request.user.pk
         batches.begin(obj)
 
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse a second open run; redirect to the first, or to the list if it is outside the user's scope."""
-        if super().has_add_permission(request) and not self.has_add_permission(request):
+        if _may_start(request) and not self.has_add_permission(request):
             text = _("Only one backfill can be open at a time. Finish or undo the current one first.")
             messages.error(request, text)
             run = self.get_queryset(request).filter(status__in=OPEN).first()
             page, args = ("change", [run.pk]) if run else ("changelist", [])
             return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{page}", args=args))
-        extra = {"show_save_and_add_another": False, "show_save_and_continue": False} | (extra_context or {})
-        response: HttpResponse = super().add_view(request, form_url, extra)
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        response: HttpResponse = super().add_view(request, extra_context=buttons)
         return response
 
-    def response_add(
-        self, request: HttpRequest, obj: BackfillRun, post_url_continue: str | None = None
-    ) -> HttpResponse:
+    def response_add(self, request: HttpRequest, obj: BackfillRun, *args: Any) -> HttpResponse:
         """Redirect to the run's page, whichever button was pressed."""
         messages.success(request, _("Backfill %d started.") % obj.pk)
         return HttpResponseRedirect(reverse("admin:employees_backfillrun_change", args=[obj.pk]))
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         run = self.get_object(request, object_id)
-        extra = (self._progress_context(request, run) if run else {}) | (extra_context or {})
-        response: HttpResponse = super().change_view(request, object_id, form_url, extra)
+        context = self._progress_context(request, run) if run else None
+        response: HttpResponse = super().change_view(request, object_id, extra_context=context)
         return response
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
@@ -280,9 +254,7 @@ class BackfillRunAdmin(AuditedAdmin):
             "run_actions": [
                 (reverse("admin:employees_backfillrun_do", args=[run.pk, name]), name, action.title)
                 for name, action in ACTIONS.items()
-                if run.status in action.statuses
-                and self._is_permitted(request, action)
-                and (name != "retry" or failed)
+                if run.status in action.statuses and self._is_permitted(request, action) and (name != "retry" or failed)
             ],
         }
 
@@ -296,19 +268,14 @@ class BackfillRunAdmin(AuditedAdmin):
 
     @display(description=gettext_lazy("progress"))
     def progress(self, run: BackfillRun) -> str:
-        return format_html(
-            '<span class="s-bar" aria-hidden="true"><i style="width: {}%"></i></span> {} / {}',
-            _percent(run),
-            run.rows_seen,
-            run.rows_total,
-        )
+        bar = '<span class="s-bar" aria-hidden="true"><i style="width: {}%"></i></span> {} / {}'
+        return format_html(bar, _percent(run), run.rows_seen, run.rows_total)
+
+
+def _may_start(request: HttpRequest) -> bool:
+    return request.user.has_perm("employees.add_backfillrun")
 
 
 def _percent(run: BackfillRun) -> int:
-    """Return the share that is done, of an undo the share that is restored; at most 100."""
-    if run.status in (RunStatus.DONE, RunStatus.UNDONE):
-        return 100
-    if run.status == RunStatus.UNDOING:
-        batches = run.batches.exclude(status=BatchStatus.FAILED)
-        return 100 * batches.filter(status=BatchStatus.UNDONE).count() // max(batches.count(), 1)
-    return min(100, 100 * run.rows_seen // max(run.rows_total, 1))
+    done, total = run.progress()
+    return 100 if run.status in (RunStatus.DONE, RunStatus.UNDONE) else 100 * done // max(total, 1)

@@ -1,5 +1,4 @@
-from __future__ import annotations
-
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
@@ -13,6 +12,13 @@ from employees.naming import NAMES
 from employees.tax_numbers import validate_inn, validate_kpp
 from profiles import names, phones
 from profiles.user_ids import user_id_of
+
+
+def _normalized(normalize: Callable[[str], str], text: str) -> str:
+    try:
+        return normalize(text)
+    except ValueError as error:
+        raise forms.ValidationError(str(error)) from None
 
 
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -41,16 +47,11 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         return self.add_initial_prefix(self.add_prefix(name))
 
     def clean_phone(self) -> str:
-        try:
-            return phones.normalize(self.cleaned_data["phone"])
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
+        return _normalized(phones.normalize, self.cleaned_data["phone"])
 
     def clean_max_id(self) -> str | None:
-        try:
-            return user_id_of(self.cleaned_data["max_id"]) if self.cleaned_data["max_id"] else None
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
+        max_id = self.cleaned_data["max_id"]
+        return _normalized(user_id_of, max_id) if max_id else None
 
     def clean_role(self) -> str:
         role: str = self.cleaned_data["role"]

@@ -1,5 +1,6 @@
 import re
 import time
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -7,6 +8,7 @@ from uuid import uuid4
 
 from django import forms
 from django.conf import settings
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from import_export.formats import base_formats
 from import_export.forms import ConfirmImportForm
@@ -15,16 +17,16 @@ from tablib import Dataset
 from unfold.contrib.import_export.forms import ImportForm
 
 from config.lib.error_pages import LARGEST_BODY
-from employees.import_export import spreadsheets
+from employees.import_export.spreadsheets import BYTE_ORDER_MARK, UnreadableFile, read_csv, read_xlsx
 
-# Half a minute of work; a browser, and the proxy before us, wait no longer.
-MOST_ROWS = 10_000
-KEPT = timedelta(hours=1)
+# Half a minute of work: a browser and the proxy wait no longer.
+MAX_ROWS = 10_000
+PREVIEW_LIFETIME = timedelta(hours=1)
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class CSV(base_formats.CSV):
-    """Bytes in and out: the reader finds the encoding, and a spreadsheet finds the mark of UTF-8."""
+    """CSV as bytes: the reader detects the encoding, and the byte order mark marks an export as UTF-8."""
 
     CONTENT_TYPE = "text/csv; charset=utf-8"
 
@@ -35,33 +37,33 @@ class CSV(base_formats.CSV):
         return "rb"
 
     def create_dataset(self, in_stream: Any, **kwargs: Any) -> Dataset:
-        return _bounded(spreadsheets.read_csv(in_stream))
+        return _bounded(read_csv(in_stream))
 
     def export_data(self, dataset: Any, **kwargs: Any) -> bytes:
-        return f"{spreadsheets.MARK}{super().export_data(dataset, **kwargs)}".encode()
+        return f"{BYTE_ORDER_MARK}{super().export_data(dataset, **kwargs)}".encode()
 
 
 class XLSX(base_formats.XLSX):
     def create_dataset(self, in_stream: Any) -> Dataset:
-        return _bounded(spreadsheets.read_xlsx(in_stream))
+        return _bounded(read_xlsx(in_stream))
 
 
 def _bounded(table: Dataset) -> Dataset:
-    if len(table) > MOST_ROWS:
-        numbers = {"rows": len(table), "most": MOST_ROWS}
-        text = _("the file has %(rows)d rows, more than %(most)d: split it, or have import_employees read it")
-        raise spreadsheets.Unreadable(text % numbers)
+    if len(table) > MAX_ROWS:
+        numbers = {"rows": len(table), "limit": MAX_ROWS}
+        text = _("The file has %(rows)d rows, the limit is %(limit)d. Split it, or use the import_employees command.")
+        raise UnreadableFile(text % numbers)
     return table
 
 
 FORMATS = [CSV, XLSX]
 
 
-class Previews(BaseStorage):
-    """The files between preview and import. They are names and phones: what nobody confirms goes after an hour."""
+class PreviewStorage(BaseStorage):
+    """Stores files between preview and import. They are personal data: unconfirmed ones are deleted after an hour."""
 
     def save(self, data: bytes) -> None:
-        self._forget()
+        self._delete_expired()
         self.name = uuid4().hex
         self._path().write_bytes(data)
 
@@ -72,7 +74,7 @@ class Previews(BaseStorage):
         self._path().unlink()
 
     def _path(self) -> Path:
-        """Return where the file is; FileNotFoundError for a name that is none of ours: it comes from a form."""
+        """Return the file's path; FileNotFoundError for a name that is not ours, as it comes from a form."""
         if not _NAME.fullmatch(self.name):
             raise FileNotFoundError(self.name)
         return self._folder() / self.name
@@ -82,33 +84,31 @@ class Previews(BaseStorage):
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
-    def _forget(self) -> None:
-        oldest = time.time() - KEPT.total_seconds()
+    def _delete_expired(self) -> None:
+        expired = time.time() - PREVIEW_LIFETIME.total_seconds()
         for file in self._folder().iterdir():
-            # Another process may be forgetting them too, or importing one.
-            try:
-                if file.stat().st_mtime < oldest:
+            # Another process may delete or import the file at the same time.
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < expired:
                     file.unlink()
-            except FileNotFoundError:
-                continue
 
 
 class FileForm(ImportForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        limits = {"rows": MOST_ROWS, "mb": LARGEST_BODY // 1024**2}
-        self.fields["import_file"].help_text = _("at most %(rows)d rows, and %(mb)d MB") % limits
+        limits = {"rows": number_format(MAX_ROWS, force_grouping=True), "mb": LARGEST_BODY // 1024**2}
+        self.fields["import_file"].help_text = _("Up to %(rows)s rows and %(mb)d MB") % limits
 
 
 class ConfirmForm(ConfirmImportForm):
-    """What the preview left in hidden fields, and anybody may have altered since."""
+    """The hidden fields of the preview, which a user may have altered."""
 
     def clean_format(self) -> str:
         number: str = self.cleaned_data["format"]
         if number not in map(str, range(len(FORMATS))):
-            raise forms.ValidationError(_("there is no such format: choose the file once more"))
+            raise forms.ValidationError(_("Unknown format. Choose the file again."))
         return number
 
     def clean_resource(self) -> str:
-        """Return the number of the only resource, whatever came."""
+        """Return the number of the only resource, whatever was posted."""
         return "0"

@@ -1,6 +1,4 @@
-"""Files of employees as spreadsheets save them: CSV of any of their encodings and delimiters, XLSX; errors in words."""
-
-from __future__ import annotations
+"""Read files of employees as spreadsheets save them: XLSX, and CSV in its usual encodings and delimiters."""
 
 import csv
 from io import StringIO
@@ -10,45 +8,38 @@ from django.utils.translation import gettext as _
 from tablib import Dataset
 from tablib.exceptions import TablibException
 
-# What Excel looks for to read UTF-8 as such.
-MARK = "\ufeff"
+# Excel reads a CSV file as UTF-8 only with this mark.
+BYTE_ORDER_MARK = "\ufeff"
 
 
-class Unreadable(ValueError):
-    """A file that is no table of employees; says why."""
+class UnreadableFile(ValueError):
+    """A file that is not a table of employees; the message says why."""
 
 
 def read_csv(content: bytes) -> Dataset:
-    """Read commas or semicolons, which a Russian Excel writes; Unreadable for what is no table of employees."""
-    text = _decoded(content)
-    heading = text.partition("\n")[0]
-    delimiter = ";" if heading.count(";") > heading.count(",") else ","
-    try:
-        rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise Unreadable(_("the file is no CSV: %s") % error) from None
-    return _table(rows)
-
-
-def _decoded(content: bytes) -> str:
+    """Read commas or semicolons, in UTF-8 or Windows-1251; raise UnreadableFile. Short rows are filled up."""
     for encoding in ("utf-8-sig", "cp1251"):
         try:
             text = content.decode(encoding)
         except UnicodeDecodeError:
             continue
         if "\0" not in text:
-            return text
-    raise Unreadable(_("the file is no text in UTF-8 or Windows-1251"))
-
-
-def _table(rows: list[list[str]]) -> Dataset:
-    """Fill up short rows, as a spreadsheet leaves their last cells out; refuse what no column is the heading of."""
+            break
+    else:
+        raise UnreadableFile(_("The file is not text in UTF-8 or Windows-1251. Save it as “CSV UTF-8”."))
+    header = text.partition("\n")[0]
+    delimiter = ";" if header.count(";") > header.count(",") else ","
+    try:
+        rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise UnreadableFile(_("The file is not valid CSV: %s") % error) from None
     headers = [name.strip() for name in rows[0]] if rows else []
     table = _checked(Dataset(headers=headers))
     for number, row in enumerate(rows[1:], start=2):
         if any(cell.strip() for cell in row[len(headers) :]):
-            cells = {"row": number, "cells": len(row), "columns": len(headers)}
-            raise Unreadable(_("row %(row)d has %(cells)d cells under %(columns)d headings") % cells)
+            numbers = {"row": number, "cells": len(row), "columns": len(headers)}
+            text = _("Row %(row)d has %(cells)d cells, but the header has %(columns)d.")
+            raise UnreadableFile(text % numbers)
         if row:
             table.append([*row, *[""] * (len(headers) - len(row))][: len(headers)])
     return table
@@ -58,12 +49,12 @@ def read_xlsx(content: bytes) -> Dataset:
     try:
         table = Dataset().load(content, format="xlsx")
     except (BadZipFile, TablibException, KeyError, ValueError):
-        raise Unreadable(_("the file is no XLSX table")) from None
+        raise UnreadableFile(_("The file is not an XLSX workbook.")) from None
     return _checked(table)
 
 
 def _checked(table: Dataset) -> Dataset:
     if "phone" not in (table.headers or ()):
         columns = ", ".join(str(name) for name in table.headers or () if name) or "—"
-        raise Unreadable(_("the file has no column “phone”; its columns: %s") % columns[:200])
+        raise UnreadableFile(_("The file has no “phone” column. Its columns: %s") % columns[:200])
     return table

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import ClassVar
 
@@ -21,7 +19,13 @@ class RunStatus(models.TextChoices):
     UNDONE = "undone", _("undone")
 
 
-# So long the prior values are kept, which are names; a run can be undone no later.
+class BatchStatus(models.TextChoices):
+    DONE = "done", _("done")
+    FAILED = "failed", _("failed")
+    UNDONE = "undone", _("undone")
+
+
+# Retention of the previous values, which are names: a run can be undone this long.
 UNDO_FOR = timedelta(days=30)
 ONE_AT_A_TIME = "backfill_runs_one_at_a_time"
 OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
@@ -29,14 +33,14 @@ OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
     def pause(self, reason: str) -> int:
-        """Pause what runs; it stops before its next batch, in whatever process."""
+        """Pause running ones, which stop before their next batch; return how many."""
         return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
 
 
 class BackfillRun(models.Model):
-    """One pass over the employees that gives them cached names, steered by this row from wherever it is changed.
+    """One pass over the employees that gives them cached names. Every process follows this row.
 
-    ``last_id`` moves in the transaction of the batch: after kill -9 the next batch begins where the last one ended.
+    ``last_id`` moves in the transaction of the batch: after a crash the next batch begins where the last one ended.
     """
 
     status = models.CharField(_("status"), max_length=10, choices=RunStatus, default=RunStatus.RUNNING)
@@ -82,8 +86,15 @@ class BackfillRun(models.Model):
     def __str__(self) -> str:
         return f"{self.pk}: {self.get_status_display()}"
 
+    def progress(self) -> tuple[int, int]:
+        """Return how much is done and of how much: batches of an undo, otherwise employees."""
+        if self.status == RunStatus.UNDOING:
+            batches = self.batches.exclude(status=BatchStatus.FAILED)
+            return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
+        return self.rows_seen, max(self.rows_total, self.rows_seen)
+
     def resume(self) -> None:
-        """Go on where it was paused; a run that is being undone goes on with that."""
+        """Continue a paused run; a run that is being undone stays so."""
         BackfillRun.objects.filter(pk=self.pk, status=RunStatus.PAUSED).update(
             status=RunStatus.RUNNING, paused_because=""
         )
@@ -91,30 +102,24 @@ class BackfillRun(models.Model):
 
     @property
     def pause_reason(self) -> str:
-        """Return why it is paused; a reason that code gave is a text of the catalogue, read in the active language."""
+        """Return why the run is paused; a reason that the system gave is translated."""
         return gettext(self.paused_because) if self.paused_because else ""
 
     @property
-    def is_forgotten(self) -> bool:
+    def is_undo_expired(self) -> bool:
         return self.created_at < timezone.now() - UNDO_FOR
 
     def undo(self) -> None:
-        """Begin to take it back; what is running has to be paused first, what is forgotten stays as it is."""
-        if not self.is_forgotten:
+        """Start the undo of a run that is done or paused, unless its previous values have been deleted."""
+        if not self.is_undo_expired:
             BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
                 status=RunStatus.UNDOING, finished_at=None, paused_because=""
             )
         self.refresh_from_db()
 
 
-class BatchStatus(models.TextChoices):
-    DONE = "done", _("done")
-    FAILED = "failed", _("failed")
-    UNDONE = "undone", _("undone")
-
-
 class BackfillBatch(models.Model):
-    """A range of ids that one transaction worked off; ``changes`` holds each changed row before and after."""
+    """A range of ids filled in one transaction; ``changes`` holds each changed row before and after."""
 
     run = models.ForeignKey(BackfillRun, models.CASCADE, related_name="batches", verbose_name=_("backfill"))
     status = models.CharField(_("status"), max_length=10, choices=BatchStatus, default=BatchStatus.DONE)

@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from datetime import timedelta
 from typing import ClassVar
 
@@ -23,9 +21,9 @@ class JobStatus(models.TextChoices):
 
 
 class MaxIdJob(models.Model):
-    """A search of the direct API for the MAX ids that employees lack.
+    """A search of the direct API for employees' missing MAX ids.
 
-    ``last_id`` is moved in the transaction that stores what was found: whoever goes on after a crash repeats nothing.
+    ``last_id`` moves in the transaction that stores the results: nothing is repeated after a crash.
     """
 
     status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
@@ -58,9 +56,9 @@ class MaxIdJob(models.Model):
 
 
 class UnresolvedName(models.Model):
-    """An employee whom the direct API could not be asked about: asked again until it answers.
+    """An employee whose name could not be looked up because of an outage; the lookup is retried.
 
-    Not a column of ``employees``: nothing waits for that table, and code from before it goes on inserting.
+    Not a column of ``employees``: a migration of this table blocks nobody.
     """
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
@@ -76,6 +74,6 @@ class UnresolvedName(models.Model):
         return str(self.pk)
 
     def postpone(self) -> None:
-        """Set the next try: after 30 s, then twice as long each time, an hour at most."""
+        """Set the next try: after one minute, then twice as long each time, an hour at most."""
         self.attempts += 1
         self.next_try_at = timezone.now() + min(FIRST_RETRY * 2 ** min(self.attempts, 10), LONGEST_RETRY)
