@@ -45,7 +45,7 @@ def test_it_works(api: APIClient, university: University) -> None:
     }
 
 
-def test_a_person_whom_nobody_knows(api: APIClient, university: University) -> None:
+def test_an_unknown_person_has_no_name(api: APIClient, university: University) -> None:
     body = create(api, university, max_id="test_user").json()
     assert (body["first_name"], body["profile_source"], body["profile_last_updated"]) == ("Неизвестно", "default", None)
 

@@ -1,4 +1,4 @@
-"""Employees and universities in the admin: rules of the API by hand, history, refresh, numbers of queries."""
+"""Employees and universities in the admin: the rules of the API, history, refresh, numbers of queries."""
 
 from http import HTTPStatus
 
@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from config.lib.audit_log import message_of
 from employees.backfill import batches
-from employees.history.models import EmployeeVersion, UniversityVersion, backfilled
+from employees.history.models import EmployeeVersion, UniversityVersion, backfilled_names
 from employees.models import BackfillRun, Employee, RunStatus, University
 from tests.profiles.people import know
 
@@ -71,7 +71,7 @@ def test_names_are_refreshed_from_the_cache_but_for_those_by_hand(admin: Client,
     absent = made(university, 3, max_id="8", profile_source="default")
     ids = [by_hand.pk, unknown.pk, absent.pk]
     page = admin.post(LIST, {"action": "refresh_from_cache", "_selected_action": ids}, follow=True).content.decode()
-    assert "1 name was refreshed, 2 stay as they are." in page
+    assert "Names refreshed from the cache: 1 of 3." in page
     for employee in (by_hand, unknown):
         employee.refresh_from_db()
     assert (by_hand.first_name, by_hand.profile_source) == ("Вася", "manual")
@@ -86,7 +86,7 @@ def test_half_a_name_does_not_replace_a_full_one_of_the_direct_api(admin: Client
     assert employee.first_name == "Пётр"
 
 
-def test_history_tells_who_changed_what_in_the_api_too(
+def test_history_names_who_changed_what_in_the_api_too(
     admin: Client, api: APIClient, superadmin: User, university: University
 ) -> None:
     created = {"phone": "+12025550100", "first_name": "Иван", "last_name": SCRIPT, "university_id": university.pk}
@@ -123,7 +123,7 @@ def test_history_has_what_a_backfill_did(admin: Client, university: University) 
     run = batches.start()
     while batches.run_batch(run):
         pass
-    assert [change.after for change in backfilled(employee.pk)] == ["Петров Иван"]
+    assert [change.after for change in backfilled_names(employee.pk)] == ["Петров Иван"]
     assert "Неизвестно Неизвестно → Петров Иван" in admin.get(f"{LIST}{employee.pk}/history/").content.decode()
 
 
@@ -186,11 +186,11 @@ def test_progress_is_live_while_the_run_moves(admin: Client, university: Univers
     page = admin.get(f"/admin/employees/backfillrun/{run.pk}/change/").content.decode()
     assert 'hx-trigger="every 2s"' in page
     live = f"/admin/employees/backfillrun/{run.pk}/progress/"
-    assert "0 of 1 looked at" in admin.get(live).content.decode()
+    assert "0 of 1 checked" in admin.get(live).content.decode()
     while batches.run_batch(run):
         pass
     done = admin.get(live).content.decode()
-    assert "1 of 1 looked at" in done
+    assert "1 of 1 checked" in done
     assert "hx-trigger" not in done
 
 
@@ -218,18 +218,18 @@ def test_failed_batches_are_tried_again(admin: Client, university: University) -
     run = BackfillRun.objects.create(status=RunStatus.DONE, until_id=employee.pk)
     run.batches.create(status="failed", after_id=0, until_id=employee.pk, rows_seen=1, error="LockNotAvailable")
     page = admin.post(f"/admin/employees/backfillrun/{run.pk}/do/retry/", {"reason": "again"}, follow=True)
-    assert "1 failed batch is done now." in page.content.decode()
+    assert "Failed batches retried: 1." in page.content.decode()
     employee.refresh_from_db()
     assert employee.first_name == "Иван"
     assert str(message_of(LogEntry.objects.get())) == "Retry failed batches: again"
 
 
-def test_a_deed_is_refused_without_reason_permission_or_in_another_state(admin: Client, university: University) -> None:
+def test_it_refuses_an_action_without_reason_or_permission(admin: Client, university: University) -> None:
     made(university)
     run = batches.start()
     undo = f"/admin/employees/backfillrun/{run.pk}/do/undo/"
     pause = f"/admin/employees/backfillrun/{run.pk}/do/pause/"
-    assert "in another state" in admin.post(undo, {"reason": "x"}, follow=True).content.decode()
+    assert "This is no longer possible." in admin.post(undo, {"reason": "x"}, follow=True).content.decode()
     admin.post(pause, {"reason": " "})
     reader = User.objects.create_user("reader", is_staff=True)
     reader.user_permissions.set(Permission.objects.filter(codename__in=["view_backfillrun", "add_backfillrun"]))

@@ -82,7 +82,7 @@ def test_a_later_change_is_not_overwritten(archive: Path, ids: list[int]) -> Non
 
 def test_a_missing_file_is_named(archive: Path) -> None:
     archive.rename(archive.with_suffix(".moved"))
-    with pytest.raises(CommandError, match=f"{archive.name} is missing; to do without it: COMMENT ON TABLE"):
+    with pytest.raises(CommandError, match=f"{archive.name} not found. To continue without it: COMMENT ON TABLE"):
         forward()
     archive.with_suffix(".moved").rename(archive)
     forward()

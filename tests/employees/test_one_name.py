@@ -23,9 +23,9 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 from waffle.models import Switch
 
-from employees import late_names
+from employees import naming
 from employees.backfill import batches
-from employees.backfill.candidates import Candidate, Terms, choices
+from employees.backfill.candidates import Candidate, DecisionContext, choices
 from employees.models import BackfillBatch, BackfillRun, Employee, University, UnresolvedName
 from employees.naming import refresh
 from monitoring.dashboard import person
@@ -248,7 +248,7 @@ def late_answer_agrees(world: World) -> None:
         if employee.profile_source not in ("default", "manual"):
             continue
         UnresolvedName.objects.create(employee=employee, next_try_at=world.now)
-        late_names.retry_due(float("inf"))
+        naming.retry_unresolved(float("inf"))
         expected, is_lone = world.expected(employee), employee.profile_source == "manual"
         after = Employee.objects.get(pk=employee.pk)
         assert UnresolvedName.objects.filter(pk=employee.pk).exists() == expected.is_unresolved
@@ -271,7 +271,7 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
         for employee in world.employees
         if (choice := world.expected_of_cache(employee, replaces_names=replaces_names))
     }
-    dry = list(choices(Terms.read(replaces_names=replaces_names)))
+    dry = list(choices(DecisionContext.read(replaces_names=replaces_names)))
     assert {candidate.id: named(choice) for candidate, choice in dry} == {
         pk: named(choice) for pk, choice in expected.items()
     }
@@ -328,7 +328,7 @@ def report_agrees(world: World) -> None:
 
 def nameless_people_get_the_looked_up_name(world: World) -> None:
     """Where the cache answers a lookup at once, a backfill gives a nameless employee the same name."""
-    filled = {candidate.id: choice for candidate, choice in choices(Terms.read())}
+    filled = {candidate.id: choice for candidate, choice in choices(DecisionContext.read())}
     for employee in world.employees:
         choice = world.expected(employee, is_asked=False)
         is_nameless = employee.first_name == UNKNOWN and named(choice) != named(employee)

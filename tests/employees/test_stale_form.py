@@ -59,21 +59,21 @@ def test_two_who_change_different_fields_both_have_theirs(admin: Client, employe
 
 
 @pytest.mark.parametrize(
-    ("field", "theirs", "mine", "told"),
+    ("field", "theirs", "mine", "shown_as"),
     [("last_name", "Ким", "Пак", "Ким"), ("role", "curator", "operator", "curator"), ("max_id", "7", "8", "7")],
 )
 def test_it_refuses_what_somebody_else_changed(
-    admin: Client, employee: Employee, field: str, theirs: str, mine: str, told: str
+    admin: Client, employee: Employee, field: str, theirs: str, mine: str, shown_as: str
 ) -> None:
     form = opened(admin, employee) | {field: mine, "middle_name": "Львовна"}
     Employee.objects.filter(pk=employee.pk).update(**{field: theirs})
     page = admin.post(change(employee), form)
     errors = page.context["adminform"].form.errors
     assert list(errors) == [field]
-    assert f"Somebody else changed this meanwhile: now it is “{told}”." in errors[field][0]
+    assert f"Someone else has changed this field to “{shown_as}”." in errors[field][0]
     employee.refresh_from_db()
     assert (getattr(employee, field), employee.middle_name) == (theirs, "")
-    # Who has read this may insist.
+    # Saving again overrides.
     assert admin.post(change(employee), form | {f"initial-{field}": theirs}).status_code == 302
     assert shown(page.content.decode())[f"initial-{field}"] == theirs
     employee.refresh_from_db()
