@@ -61,21 +61,17 @@ class UserScope:
 def user_scope(user: Any) -> UserScope:
     """Return the user's scope, cached on the user object, which lives as long as the request."""
     scope: UserScope | None = getattr(user, "directory_scope", None)
-    if scope is None:
-        scope = user.directory_scope = _read_scope(user)
+    if scope is not None:
+        return scope
+    scope = UserScope(Group.SUPERADMIN if user.is_superuser else None)
+    if user.is_authenticated and not user.is_superuser:
+        users = get_user_model().objects
+        rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
+        names = {row[0] for row in rows}
+        group = next((group for group in Group if group.value in names), None)
+        scope = UserScope(group, rows[0][1] if rows else None)
+    user.directory_scope = scope
     return scope
-
-
-def _read_scope(user: Any) -> UserScope:
-    if not user.is_authenticated:
-        return UserScope(None)
-    if user.is_superuser:
-        return UserScope(Group.SUPERADMIN)
-    users = get_user_model().objects
-    rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
-    names = {row[0] for row in rows}
-    group = next((group for group in Group if group.value in names), None)
-    return UserScope(group, rows[0][1] if rows else None)
 
 
 def admin_scope(request: HttpRequest) -> UserScope | None:

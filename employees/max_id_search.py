@@ -37,7 +37,13 @@ def _search_next() -> bool:
         users = fetch_users([employee.phone for employee in batch]) if batch else {}
     except MaxError as error:
         logger.warning("search for MAX ids held up", extra={"event": "max_id_job_held", "error": str(error)})
-        _postpone(job)
+        job.outages += 1
+        job.next_try_at = timezone.now() + min(timedelta(seconds=5 * job.outages), timedelta(minutes=1))
+        if job.outages >= MAX_OUTAGES or not settings.MAX_BOT_TOKEN:
+            # Give up, so that a new job can be started.
+            job.failed = max(job.total - job.done, job.failed)
+            job.finish(JobStatus.FAILED)
+        job.save()
         return False
     return _store(job, batch, users)
 
@@ -80,13 +86,3 @@ def _store(leased: MaxIdJob, batch: list[Employee], users: dict[str, DirectUser]
         job.finish(JobStatus.DONE)
     job.save()
     return bool(batch)
-
-
-def _postpone(job: MaxIdJob) -> None:
-    """Try again later; give up after MAX_OUTAGES, so that a new job can be started."""
-    job.outages += 1
-    job.next_try_at = timezone.now() + min(timedelta(seconds=5 * job.outages), timedelta(minutes=1))
-    if job.outages >= MAX_OUTAGES or not settings.MAX_BOT_TOKEN:
-        job.failed = max(job.total - job.done, job.failed)
-        job.finish(JobStatus.FAILED)
-    job.save()

@@ -1,4 +1,4 @@
 from employees.accounts import admin_scope
-from employees.admin import backfill, directory, lookups
+from employees.admin import backfill, directory
 
-__all__ = ["admin_scope", "backfill", "directory", "lookups"]
+__all__ = ["admin_scope", "backfill", "directory"]

@@ -1,4 +1,3 @@
-from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
@@ -39,32 +38,12 @@ _TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "
 
 @dataclass(frozen=True, slots=True)
 class BackfillAction:
-    """A button of a run. ``act`` takes the run and the reason and returns the message for the user."""
+    """A button of a run, offered in some statuses to users with the permission."""
 
     title: Promise
     warning: Promise
     statuses: list[RunStatus]
-    act: Callable[[BackfillRun, str], str]
     permission: str = "employees.change_backfillrun"
-
-
-def _pause(run: BackfillRun, reason: str) -> str:
-    BackfillRun.objects.filter(pk=run.pk).pause(reason)
-    return _("Backfill %d paused.") % run.pk
-
-
-def _resume(run: BackfillRun, reason: str) -> str:
-    run.resume()
-    return _("Backfill %d resumed.") % run.pk
-
-
-def _retry(run: BackfillRun, reason: str) -> str:
-    return _("Failed batches retried: %d.") % batches.retry_failed(run)
-
-
-def _undo(run: BackfillRun, reason: str) -> str:
-    run.undo()
-    return _("Backfill %d is restoring the previous names.") % run.pk
 
 
 ACTIONS = {
@@ -72,19 +51,14 @@ ACTIONS = {
         gettext_lazy("Pause"),
         gettext_lazy("The backfill stops before its next batch. You can resume it later."),
         [RunStatus.RUNNING],
-        _pause,
     ),
     "resume": BackfillAction(
-        gettext_lazy("Resume"),
-        gettext_lazy("The backfill continues where it stopped."),
-        [RunStatus.PAUSED],
-        _resume,
+        gettext_lazy("Resume"), gettext_lazy("The backfill continues where it stopped."), [RunStatus.PAUSED]
     ),
     "retry": BackfillAction(
         gettext_lazy("Retry failed batches"),
         gettext_lazy("The failed batches run again now."),
         [RunStatus.PAUSED, RunStatus.DONE],
-        _retry,
     ),
     "undo": BackfillAction(
         gettext_lazy("Restore previous names"),
@@ -92,10 +66,23 @@ ACTIONS = {
             "Employees renamed by this backfill get their previous names back, unless someone has changed them since."
         ),
         [RunStatus.PAUSED, RunStatus.DONE],
-        _undo,
         "employees.delete_backfillrun",
     ),
 }
+
+
+def _perform(name: str, run: BackfillRun, reason: str) -> str:
+    """Perform an action of ACTIONS; return the message for the user."""
+    if name == "pause":
+        BackfillRun.objects.filter(pk=run.pk).pause(reason)
+        return _("Backfill %d paused.") % run.pk
+    if name == "resume":
+        run.resume()
+        return _("Backfill %d resumed.") % run.pk
+    if name == "retry":
+        return _("Failed batches retried: %d.") % batches.retry_failed(run)
+    run.undo()
+    return _("Backfill %d is restoring the previous names.") % run.pk
 
 
 class ReasonForm(forms.Form):
@@ -232,7 +219,7 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
             return TemplateResponse(request, "employees/backfill_confirm.html", context)
         reason = form.cleaned_data["reason"]
         try:
-            text = action.act(run, reason)
+            text = _perform(name, run, reason)
         except DatabaseError as error:
             messages.error(request, _("The action failed: %s") % failures.message_for(type(error).__name__))
         else:

@@ -1,29 +1,36 @@
+import re
+from datetime import datetime
 from functools import cached_property
 from typing import Any
 
 from django.contrib import admin, messages
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import HttpRequest
+from django.http import Http404, HttpRequest
 from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext_lazy as _
 from import_export.admin import ImportExportModelAdmin
+from simple_history.admin import SimpleHistoryAdmin
+from simple_history.template_utils import HistoricalRecordContextHelper
+from unfold.admin import ModelAdmin
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
-from employees.admin.versions import VersionedAdmin
 from employees.history.models import backfilled_names
 from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, PreviewStorage
 from employees.import_export.resources import COLUMNS, EmployeeResource, row_errors, truncate_preview
 from employees.import_export.spreadsheets import UnreadableFile
-from employees.models import Employee, Membership, University
+from employees.models import Employee, JobStatus, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
@@ -33,6 +40,8 @@ EXPORT = "monitoring.export_employees"
 MAX_REFRESHED = 1000
 MAX_ERRORS_SHOWN = 10
 MAX_PREVIEWED = 100
+MAX_DELETED = 500
+_ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
     ProfileSource.USER_INPUT: "info",
@@ -40,6 +49,54 @@ SOURCE_COLOURS = {
     ProfileSource.MANUAL: "default",
     ProfileSource.DEFAULT: "danger",
 }
+JOB_COLOURS = {
+    JobStatus.PENDING: "default",
+    JobStatus.RUNNING: "info",
+    JobStatus.DONE: "success",
+    JobStatus.FAILED: "danger",
+}
+
+
+class DisplayContextHelper(HistoricalRecordContextHelper):
+    """Shows a choice by its label, a moment in local time, and None as a dash."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
+        if isinstance(value, datetime):
+            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
+        return choices.get(value, "—" if value is None else value)
+
+
+class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
+    object_history_list_template = "employees/versions.html"
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Hide the versions of rows outside the user's scope: the library checks the model's permission only."""
+        is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
+        if is_hidden or not _ID.fullmatch(object_id):
+            raise Http404
+        return super().history_view(request, object_id, extra_context)
+
+    def history_form_view(
+        self, request: HttpRequest, object_id: str, version_id: str, extra_context: dict[str, Any] | None = None
+    ) -> Any:
+        """Offer no form of a version: the library lets everybody with the view permission save it."""
+        raise Http404
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Refuse what must stay, and selections too long for a page that names every row."""
+        if len(objs[: MAX_DELETED + 1]) > MAX_DELETED:
+            blockers = [_("Delete at most %d at once. Narrow the selection with a filter or a search.") % MAX_DELETED]
+        else:
+            blockers = self.deletion_blockers(objs)
+        return ([], {}, set(), blockers) if blockers else super().get_deleted_objects(objs, request)
+
+    def deletion_blockers(self, objs: Any) -> list[str]:
+        """Return the reasons why rows cannot be deleted, a sentence each."""
+        return []
+
+    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> Any:
+        return DisplayContextHelper(self.model, historical_record)
 
 
 class EmployeePaginator(BoundedPaginator):
@@ -252,3 +309,35 @@ class MembershipAdmin(AuditedAdmin):
     list_display = ("user", "university")
     list_select_related = ("user", "university")
     autocomplete_fields = ("user", "university")
+
+
+@admin.register(MaxIdJob)
+class MaxIdJobAdmin(ReadOnlyAdmin):
+    list_display = ("id", "shown_status", "done", "failed", "total", "created_at", "finished_at")
+    list_select_related = ("requested_by",)
+    exclude = ("last_id",)
+
+    @display(description=_("status"), ordering="status", label=JOB_COLOURS)
+    def shown_status(self, job: MaxIdJob) -> tuple[str, str]:
+        return job.status, job.get_status_display()
+
+
+@admin.register(UnresolvedName)
+class UnresolvedNameAdmin(ReadOnlyAdmin):
+    list_display = ("phone", "university", "attempts", "next_try_at")
+    list_select_related = ("employee__university",)
+    ordering = ("next_try_at",)
+    paginator = BoundedPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UnresolvedName]:
+        rows: QuerySet[UnresolvedName] = super().get_queryset(request)
+        scope = admin_scope(request)
+        return rows if scope is None else rows.filter(employee__in=scope.employees().values("pk"))
+
+    @display(description=_("phone"), ordering="employee__phone")
+    def phone(self, unresolved: UnresolvedName) -> str:
+        return unresolved.employee.phone
+
+    @display(description=_("university"), ordering="employee__university")
+    def university(self, unresolved: UnresolvedName) -> University:
+        return unresolved.employee.university

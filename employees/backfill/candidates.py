@@ -25,7 +25,6 @@ from profiles.name_rule import (
     KnownProfile,
     NameChoice,
     NoAnswer,
-    Policy,
     UserFound,
     choose_name,
 )
@@ -72,8 +71,6 @@ class DecisionContext:
     replaces_names: bool
     state: RolloutState
     obstacle: Reason | None
-    cache_first: Policy
-    cache_primary: Policy
     now: datetime
 
     @classmethod
@@ -85,8 +82,7 @@ class DecisionContext:
                 state = remember_state(cursor.fetchone())
         else:
             state = current_state()
-        policies = (policy_at(CACHE_FIRST), policy_at(CACHE_PRIMARY))
-        return cls(replaces_names, state, obstacle(state, "employee"), *policies, timezone.now())
+        return cls(replaces_names, state, obstacle(state, "employee"), timezone.now())
 
 
 def choices(
@@ -126,7 +122,7 @@ def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
     is_api = candidate.profile_source == ProfileSource.API
     # A name from the direct API counts as its answer, as in a lookup.
     answer = UserFound(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
-    policy = context.cache_primary if stage >= CACHE_PRIMARY and not is_api else context.cache_first
+    policy = policy_at(CACHE_PRIMARY if stage >= CACHE_PRIMARY and not is_api else CACHE_FIRST)
     name = (candidate.max_first_name, candidate.max_last_name, candidate.user_provided_name)
     known = Known(candidate.max_id, KnownProfile(*name, candidate.last_updated))
     choice = choose_name(known, answer, policy, context.now)

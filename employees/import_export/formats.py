@@ -63,9 +63,16 @@ class PreviewStorage(BaseStorage):
     """Stores files between preview and import. They are personal data: unconfirmed ones are deleted after an hour."""
 
     def save(self, data: bytes) -> None:
-        self._delete_expired()
         self.name = uuid4().hex
-        self._path().write_bytes(data)
+        path = self._path()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        expired = time.time() - PREVIEW_LIFETIME.total_seconds()
+        for file in path.parent.iterdir():
+            # Another process may delete or import the file at the same time.
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < expired:
+                    file.unlink()
+        path.write_bytes(data)
 
     def read(self) -> bytes:
         return self._path().read_bytes()
@@ -77,20 +84,7 @@ class PreviewStorage(BaseStorage):
         """Return the file's path; FileNotFoundError for a name that is not ours, as it comes from a form."""
         if not _NAME.fullmatch(self.name):
             raise FileNotFoundError(self.name)
-        return self._folder() / self.name
-
-    def _folder(self) -> Path:
-        folder: Path = settings.DATA_DIR / "imports"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
-
-    def _delete_expired(self) -> None:
-        expired = time.time() - PREVIEW_LIFETIME.total_seconds()
-        for file in self._folder().iterdir():
-            # Another process may delete or import the file at the same time.
-            with suppress(FileNotFoundError):
-                if file.stat().st_mtime < expired:
-                    file.unlink()
+        return Path(settings.DATA_DIR, "imports", self.name)
 
 
 class FileForm(ImportForm):
@@ -103,11 +97,7 @@ class FileForm(ImportForm):
 class ConfirmForm(ConfirmImportForm):
     """The hidden fields of the preview, which a user may have altered."""
 
-    def clean_format(self) -> str:
-        number: str = self.cleaned_data["format"]
-        if number not in map(str, range(len(FORMATS))):
-            raise forms.ValidationError(_("Unknown format. Choose the file again."))
-        return number
+    format = forms.ChoiceField(choices=[(str(number), "") for number in range(len(FORMATS))], widget=forms.HiddenInput)
 
     def clean_resource(self) -> str:
         """Return the number of the only resource, whatever was posted."""

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 import re
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
@@ -96,18 +96,6 @@ class SearchText(models.Func):
 SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Substr("phone", 2))
 
 
-@models.TextField.register_lookup
-class LikePattern(models.Lookup):  # type: ignore[type-arg]
-    """``LIKE`` with the pattern as given: Django's lookups put UPPER around both sides, which bypasses our index."""
-
-    lookup_name = "like"
-
-    def as_sql(self, compiler: Any, connection: Any) -> tuple[str, list[Any]]:
-        text, text_params = self.process_lhs(compiler, connection)
-        pattern, pattern_params = self.process_rhs(compiler, connection)
-        return f"{text} LIKE {pattern}", [*text_params, *pattern_params]
-
-
 class EmployeeQuerySet(models.QuerySet["Employee"]):
     def of_university(self, pk: int) -> EmployeeQuerySet:
         """Filter by university. PostgreSQL uses the search index only if the value is a bigint."""
@@ -126,9 +114,8 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         for part in text.split()[:_MAX_WORDS]:
             digits = re.fullmatch(r"\+([0-9]+)", part)
             word = digits[1] if digits else part.lower()
-            literal = re.sub(r"([\\%_])", r"\\\1", word)
-            pattern = f"%{literal}%" if len(word) >= _PREFIX_BELOW else f"% {literal}%"
-            matches = matches.filter(search_text__like=pattern)
+            # Not icontains: UPPER around both sides would bypass the index.
+            matches = matches.filter(search_text__contains=word if len(word) >= _PREFIX_BELOW else f" {word}")
         return matches
 
     def count_or_estimate(self, *, is_search: bool) -> int:

@@ -8,7 +8,7 @@ from django.db import connection
 from django.test import Client
 
 from config.lib import pagination
-from employees.admin import versions
+from employees.admin import directory as directory_admin
 from employees.models import Employee, University
 from employees.models import directory as directory_module
 
@@ -59,7 +59,7 @@ def test_a_counted_list_shows_its_number(admin: Client, university: University) 
 def test_it_deletes_no_more_than_can_be_read(
     admin: Client, university: University, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(versions, "MAX_DELETED", most)
+    monkeypatch.setattr(directory_admin, "MAX_DELETED", most)
     Employee.objects.bulk_create(Employee(phone=f"+7916{n:07}", university=university) for n in range(3))
     first = Employee.objects.values_list("pk", flat=True)[0]
     form = {"action": "delete_selected", "_selected_action": [first], "select_across": "1"}
