@@ -8,8 +8,7 @@ from django.utils import timezone
 
 from employees.backfill.candidates import DecisionContext, choices, middle_name
 from employees.history.models import record_original
-from employees.models import Employee, UnresolvedName
-from employees.models.jobs import FIRST_RETRY
+from employees.models import FIRST_RETRY, Employee, UnresolvedName
 from profiles import names
 from profiles.lookup import resolve
 from profiles.models import ProfileSource

@@ -22,8 +22,7 @@ from config.lib.admin import ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from employees.accounts import admin_scope
 from employees.backfill import batches
-from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
-from employees.models.backfill import OPEN
+from employees.models import OPEN, BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from profiles import failures
 
 _STATUS_COLOURS = {

@@ -6,10 +6,8 @@ from django.forms import model_to_dict
 from django.utils.translation import gettext_lazy as _
 
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
-from employees.models import Employee, University
-from employees.models.directory import PHONE_TAKEN
+from employees.models import PHONE_TAKEN, Employee, University, validate_inn, validate_kpp
 from employees.naming import NAMES
-from employees.tax_numbers import validate_inn, validate_kpp
 from profiles import names, phones
 from profiles.user_ids import user_id_of
 

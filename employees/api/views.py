@@ -1,30 +1,72 @@
+import hashlib
+import json
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import action
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
-from config.lib.errors import JobRunning
+from config.lib.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
 from config.lib.pagination import Pages
 from employees.accounts import DirectoryPermission, IsSuperadmin, IsSuperadminOrReadOnly, MayErase, user_scope
-from employees.api.idempotency import idempotent
-from employees.api.queries import EmployeeQuerySerializer, filter_employees, search_text
-from employees.api.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
-from employees.models import Employee, MaxIdJob, University
+from employees.api.serializers import (
+    EmployeeQuerySerializer,
+    EmployeeSerializer,
+    MaxIdJobSerializer,
+    UniversitySerializer,
+    filter_employees,
+    search_text,
+)
+from employees.models import Employee, IdempotentRequest, MaxIdJob, University
 from profiles.api.views import ProfileViewSet, checked_id
 from profiles.models import Profile, ProfileQuerySet
 from profiles.phones import masked
 
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
+    """Yield the row of the request's Idempotency-Key, None without a key; a row with a status holds the answer.
+
+    The block stores its answer in the transaction of the insert. An APIException in the block releases the key.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        yield None
+        return
+    if not _KEY.fullmatch(key):
+        raise ValidationError({"Idempotency-Key": [_("Must be 1 to 255 visible ASCII characters.")]})
+    user_id: Any = request.user.pk
+    fingerprint = hashlib.sha256(json.dumps(request.data, sort_keys=True).encode()).hexdigest()
+    IdempotentRequest.objects.filter(user_id=user_id, key=key).outdated().delete()
+    stored, is_new = IdempotentRequest.objects.get_or_create(
+        user_id=user_id, key=key, defaults={"fingerprint": fingerprint}
+    )
+    if stored.fingerprint != fingerprint:
+        raise IdempotencyMismatch
+    if stored.status is None and not is_new:
+        raise IdempotencyInFlight
+    try:
+        yield stored
+    except APIException:
+        IdempotentRequest.objects.filter(pk=stored.pk, status=None).delete()
+        raise
 
 
 class EstimatedPages(Pages):

@@ -16,8 +16,7 @@ from django.utils.translation import gettext_noop
 
 from config.lib import logs, sql
 from employees.backfill.candidates import DecisionContext, choices
-from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
-from employees.models.backfill import UNDO_FOR
+from employees.models import UNDO_FOR, BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 
 MOSTLY_FAILED = gettext_noop("more than half of the last 50 batches failed")
 MIN_BATCH, MAX_BATCH = 100, 20_000

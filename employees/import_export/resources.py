@@ -15,9 +15,8 @@ from import_export.results import Result
 from import_export.widgets import Widget
 
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
-from employees.models import Employee, Role, University, UnresolvedName
+from employees.models import Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
 from employees.naming import NAMES
-from employees.tax_numbers import validate_inn, validate_kpp
 from profiles import names, phones
 from profiles.models import ProfileSource
 from profiles.user_ids import user_id_of

@@ -16,8 +16,7 @@ from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, listed
 from employees.assessment import unapplied_migrations
-from employees.models import BackfillRun
-from employees.models.backfill import BatchStatus
+from employees.models import BackfillRun, BatchStatus
 from monitoring.indicators.models import IndicatorReading
 from monitoring.models import RoundTrip
 from monitoring.stats import comparison_stats, reports

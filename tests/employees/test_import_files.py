@@ -13,7 +13,7 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from employees.import_export.spreadsheets import UnreadableFile, read_csv, read_xlsx
+from employees.import_export.formats import UnreadableFile, read_csv, read_xlsx
 from employees.models import Employee, University
 from tests.employees.conftest import invalid_phone
 

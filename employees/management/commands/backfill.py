@@ -11,8 +11,7 @@ from rich.table import Table
 
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
-from employees.models import BackfillRun, BatchStatus, RunStatus, University
-from employees.models.backfill import ONE_AT_A_TIME, OPEN, UNDO_FOR
+from employees.models import ONE_AT_A_TIME, OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
 # Measured on two cores beside other clients, for the estimate of a dry run.
