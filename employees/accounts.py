@@ -46,7 +46,9 @@ class UserScope:
     def universities(self) -> QuerySet[University]:
         if self.sees_all:
             return University.objects.all()
-        return University.objects.none() if self.group is None else University.objects.filter(pk=self.university_id)
+        if self.group is None or self.university_id is None:
+            return University.objects.none()
+        return University.objects.filter(pk=self.university_id)
 
     def profiles(self) -> ProfileQuerySet:
         if self.sees_all:

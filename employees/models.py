@@ -110,10 +110,7 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
-        """Filter by words in names or phone, in any case, all required; a complete phone matches its owner only.
-
-        Words under three characters match at the start of a word only.
-        """
+        """Filter by words of names or phone, in any case; those under three characters match at the start of a word."""
         text = text.replace("\0", "").strip()
         try:
             return self.filter(phone=phones.normalize(text))
@@ -237,10 +234,7 @@ class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
 
 
 class BackfillRun(models.Model):
-    """One pass over the employees that gives them cached names. Every process follows this row.
-
-    ``last_id`` moves in the transaction of the batch: after a crash the next batch begins where the last one ended.
-    """
+    """One pass over the employees that gives them cached names. ``last_id`` moves in each batch's transaction."""
 
     status = models.CharField(_("status"), max_length=10, choices=RunStatus, default=RunStatus.RUNNING)
     university = models.ForeignKey(
@@ -286,7 +280,7 @@ class BackfillRun(models.Model):
         return f"{self.pk}: {self.get_status_display()}"
 
     def progress(self) -> tuple[int, int]:
-        """Return how much is done and of how much: batches of an undo, otherwise employees."""
+        """Return how much is done, and of how much: batches of an undo, otherwise employees."""
         if self.status == RunStatus.UNDOING:
             batches = self.batches.exclude(status=BatchStatus.FAILED)
             return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
@@ -356,10 +350,7 @@ class JobStatus(models.TextChoices):
 
 
 class MaxIdJob(models.Model):
-    """A search of the direct API for employees' missing MAX ids.
-
-    ``last_id`` moves in the transaction that stores the results: nothing is repeated after a crash.
-    """
+    """A search of the direct API for missing MAX ids. ``last_id`` moves in the transaction that stores results."""
 
     status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
     total = models.PositiveIntegerField(_("total"), default=0)
@@ -391,10 +382,7 @@ class MaxIdJob(models.Model):
 
 
 class UnresolvedName(models.Model):
-    """An employee whose name could not be looked up because of an outage; the lookup is retried.
-
-    Not a column of ``employees``: a migration of this table blocks nobody.
-    """
+    """An employee whose name could not be looked up because of an outage; the lookup is retried."""
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)

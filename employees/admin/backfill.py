@@ -167,8 +167,8 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
             text = _("Only one backfill can be open at a time. Finish or undo the current one first.")
             messages.error(request, text)
             run = self.get_queryset(request).filter(status__in=OPEN).first()
-            page, args = ("change", [run.pk]) if run else ("changelist", [])
-            return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{page}", args=args))
+            page, ids = ("change", [run.pk]) if run else ("changelist", [])
+            return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{page}", args=ids))
         buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
         response: HttpResponse = super().add_view(request, extra_context=buttons)
         return response

@@ -76,23 +76,16 @@ class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
             raise Http404
         return super().history_view(request, object_id, extra_context)
 
-    def history_form_view(
-        self, request: HttpRequest, object_id: str, version_id: str, extra_context: dict[str, Any] | None = None
-    ) -> Any:
+    def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Offer no form of a version: the library lets everybody with the view permission save it."""
         raise Http404
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Refuse what must stay, and selections too long for a page that names every row."""
-        if len(objs[: MAX_DELETED + 1]) > MAX_DELETED:
-            blockers = [_("Delete at most %d at once. Narrow the selection with a filter or a search.") % MAX_DELETED]
-        else:
-            blockers = self.deletion_blockers(objs)
-        return ([], {}, set(), blockers) if blockers else super().get_deleted_objects(objs, request)
-
-    def deletion_blockers(self, objs: Any) -> list[str]:
-        """Return the reasons why rows cannot be deleted, a sentence each."""
-        return []
+        """Refuse selections too long for a page that names every row."""
+        if len(objs[: MAX_DELETED + 1]) <= MAX_DELETED:
+            return super().get_deleted_objects(objs, request)
+        text = _("Delete at most %d at once. Narrow the selection with a filter or a search.")
+        return [], {}, set(), [text % MAX_DELETED]
 
     def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> Any:
         return DisplayContextHelper(self.model, historical_record)
@@ -136,9 +129,8 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return super().get_queryset(request) if scope is None else scope.employees().select_related("university")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
-        return (
-            ("profile_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at") if obj else ()
-        )
+        names = ("profile_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at")
+        return names if obj else ()
 
     def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
@@ -160,9 +152,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             kwargs["queryset"] = scope.universities()
         return super().formfield_for_foreignkey(db_field, request, **kwargs)
 
-    def get_search_results(
-        self, request: HttpRequest, queryset: Any, search_term: str
-    ) -> tuple[QuerySet[Employee], bool]:
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         if not search_term:
             return queryset, False
         matches = queryset.matching(search_term)
@@ -296,11 +286,14 @@ class UniversityAdmin(VersionedAdmin):
     def has_delete_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
         return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
 
-    def deletion_blockers(self, objs: Any) -> list[str]:
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
         """Name the universities that have employees rather than the employees, who may be fifty thousand."""
         employees = Employee.objects.filter(university=OuterRef("pk"))
         blocked = University.objects.filter(Exists(employees), pk__in=[university.pk for university in objs])
-        return [_("%s has employees. Move or delete them first.") % university for university in blocked]
+        if not blocked:
+            return super().get_deleted_objects(objs, request)
+        text = _("%s has employees. Move or delete them first.")
+        return [], {}, set(), [text % university for university in blocked]
 
 
 @admin.register(Membership)

@@ -224,7 +224,7 @@ class EmployeeQuerySerializer(serializers.Serializer[Any]):
     profile_source = serializers.ChoiceField(ProfileSource.choices, required=False)
     role = serializers.ChoiceField(Role.choices, required=False)
     ordering = serializers.ChoiceField(
-        list(_COLUMNS), required=False, help_text="a field, with - for descending; ties by the fields that follow it"
+        list(_COLUMNS), required=False, help_text="the field to order by, with - for descending"
     )
 
 

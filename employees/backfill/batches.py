@@ -1,7 +1,6 @@
 """Backfill employees with names from the profile cache, the name and its source together.
 
-A batch is one transaction under the lock of the run's row, and moves the run's ``last_id``: a killed process loses
-nothing, and two processes on one run take turns.
+A batch is one transaction under the lock of the run's row: a killed process loses nothing, two processes take turns.
 """
 
 import logging
@@ -105,7 +104,18 @@ def run_batch(run: BackfillRun) -> bool:
             context = _lock(run)
             if run.status == RunStatus.UNDOING:
                 return _undo_batch(run)
-            return run.status == RunStatus.RUNNING and _fill_next(run, context)
+            if run.status != RunStatus.RUNNING:
+                return False
+            until_id, seen = _next_range(run)
+            if not seen:
+                return _finish(run, RunStatus.DONE)
+            started = time.monotonic()
+            batch_id, changed = _fill(run, context, run.last_id, until_id, seen)
+            took_ms = round((time.monotonic() - started) * 1000)
+            BackfillBatch.objects.filter(pk=batch_id).update(duration_ms=took_ms)
+            run.rows_changed += changed
+            run.batch_size = _next_batch_size(run.batch_size, took_ms, run.batch_target_ms)
+            return _advance(run, until_id, seen)
     except DatabaseError as error:
         return _record_failure(run, error)
 
@@ -121,20 +131,6 @@ def _lock(run: BackfillRun) -> DecisionContext:
             run.status, run.paused_because = RunStatus.PAUSED, str(context.obstacle.label)
         BackfillRun.objects.filter(pk=run.pk).pause(run.paused_because)
     return context
-
-
-def _fill_next(run: BackfillRun, context: DecisionContext) -> bool:
-    until_id, seen = _next_range(run)
-    if not seen:
-        return _finish(run, RunStatus.DONE)
-    started = time.monotonic()
-    batch_id, changed = _fill(run, context, run.last_id, until_id, seen)
-    took_ms = round((time.monotonic() - started) * 1000)
-    BackfillBatch.objects.filter(pk=batch_id).update(duration_ms=took_ms)
-    run.rows_changed += changed
-    run.batch_size = _next_batch_size(run.batch_size, took_ms, run.batch_target_ms)
-    _advance(run, until_id, seen)
-    return True
 
 
 def _next_range(run: BackfillRun) -> tuple[int, int]:
@@ -164,10 +160,11 @@ def _next_batch_size(size: int, took_ms: int, target_ms: int) -> int:
     return min(MAX_BATCH, max(MIN_BATCH, round(size * factor)))
 
 
-def _advance(run: BackfillRun, until_id: int, seen: int) -> None:
+def _advance(run: BackfillRun, until_id: int, seen: int) -> bool:
     run.last_id, run.seen_at = until_id, timezone.now()
     run.rows_seen += seen
     run.save(update_fields=["last_id", "seen_at", "rows_seen", "rows_changed", "batch_size"])
+    return True
 
 
 def _finish(run: BackfillRun, status: RunStatus) -> bool:

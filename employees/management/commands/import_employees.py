@@ -26,7 +26,7 @@ class Command(BaseCommand):
         parser.add_argument("--university-id", type=int, help="the university of rows that name none")
 
     def handle(self, *args: Any, file: Path, dry_run: bool, university_id: int | None, **options: Any) -> None:
-        university = University.objects.filter(pk=university_id).first()
+        university = None if university_id is None else University.objects.filter(pk=university_id).first()
         if university_id is not None and university is None:
             raise CommandError(f"There is no university {university_id}")
         read = _READERS.get(file.suffix.lower())
