@@ -21,9 +21,9 @@ from config.lib.pagination import EXACT, expected
 from profiles import names, phones
 from profiles.models import ProfileSource
 
-# ASCII digits, or empty.
-validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})?\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
-validate_kpp = RegexValidator(r"^([0-9]{9})?\Z", _("Invalid KPP “%(value)s”: enter 9 digits."))
+# ASCII digits only.
+validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
+validate_kpp = RegexValidator(r"^[0-9]{9}\Z", _("Invalid KPP “%(value)s”: enter 9 digits."))
 PHONE_TAKEN = _("An employee with this phone already exists.")
 _UNNAMED = "Неизвестный вуз"
 # From this estimate on a search is not counted: counting 10,001 rows would cost more than the page itself. The

@@ -144,7 +144,8 @@ class EmployeeResource(ModelResource):
         described = {name: _text(row.get(name)) for name in ("inn", "kpp", "university_name")}
         for name, validate in (("inn", validate_inn), ("kpp", validate_kpp)):
             try:
-                validate(described[name])
+                if described[name]:
+                    validate(described[name])
             except ValidationError as error:
                 raise ValueError(error.messages[0]) from None
         if described["inn"] or described["university_name"]:
