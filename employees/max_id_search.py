@@ -19,12 +19,10 @@ MAX_OUTAGES = 240
 logger = logging.getLogger(__name__)
 
 
-def work_on(until: float) -> int:
-    """Continue the open job until it ends, the API fails or ``until`` (monotonic); return the number of requests."""
-    requests = 0
+def work_on(until: float) -> None:
+    """Continue the open job until it ends, the API fails or ``until`` (monotonic)."""
     while time.monotonic() < until and _search_next():
-        requests += 1
-    return requests
+        pass
 
 
 def _search_next() -> bool:

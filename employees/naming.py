@@ -71,24 +71,21 @@ def refresh(employee_id: int) -> bool:
     return False
 
 
-def retry_unresolved(until: float) -> int:
-    """Look up names that are due, oldest first, until ``until`` (monotonic) or an outage; return how many were."""
-    resolved = 0
+def retry_unresolved(until: float) -> None:
+    """Look up names that are due, oldest first, until ``until`` (monotonic) or an outage."""
     while time.monotonic() < until:
         due = UnresolvedName.objects.filter(next_try_at__lte=timezone.now()).select_related("employee")
         unresolved = due.order_by("next_try_at").first()
         if unresolved is None:
-            break
+            return
         # Postponed first: a parallel worker, or the next one after a crash, takes another name.
         unresolved.postpone()
         unresolved.save(update_fields=["attempts", "next_try_at"])
         employee = unresolved.employee
         name = resolve(phone=employee.phone, max_id=employee.max_id, university_id=employee.university_id)
         if name.is_unresolved:
-            break
+            return
         apply_late_name(unresolved, name)
-        resolved += 1
-    return resolved
 
 
 @transaction.atomic

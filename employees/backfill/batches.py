@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 
 from config.lib import logs, sql
 from employees.backfill.candidates import DecisionContext, choices
-from employees.models import UNDO_FOR, BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
+from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
 
 MOSTLY_FAILED = gettext_noop("more than half of the last 50 batches failed")
 MIN_BATCH, MAX_BATCH = 100, 20_000
@@ -215,10 +215,3 @@ def _undo_batch(run: BackfillRun) -> bool:
     run.seen_at = timezone.now()
     run.save(update_fields=["seen_at"])
     return True
-
-
-def forget_prior_values() -> int:
-    """Delete the previous values, which are names, of runs too old to be undone; return the number of batches."""
-    idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
-    old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=idle)
-    return old.exclude(changes=[]).update(changes=[])

@@ -211,7 +211,7 @@ def test_one_is_open_and_can_be_paused_and_resumed(university: University) -> No
 
 
 @pytest.mark.parametrize("option", ["--batch-ms=0", "--batch-ms=-5", "--pause-ms=-1", "--pause-ms=99999999999"])
-def test_it_refuses_a_time_that_is_none(option: str) -> None:
+def test_it_refuses_an_invalid_time(option: str) -> None:
     with pytest.raises(CommandError, match=r"argument --\w+-ms: must be [01] to 60000 ms"):
         command("start", option)
     assert not BackfillRun.objects.exists()

@@ -137,7 +137,7 @@ def test_it_names_every_bad_field(api: APIClient) -> None:
 @pytest.mark.parametrize(
     "body", [b"{bad", b"[1]", b"1", b'"x"', b"null", b"", b"\xff", b"[" * 100_000, b'{"phone": NaN}']
 )
-def test_it_refuses_what_is_no_object(api: APIClient, body: bytes) -> None:
+def test_it_refuses_a_body_that_is_no_object(api: APIClient, body: bytes) -> None:
     answer = api.post("/employees", body, content_type="application/json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
 

@@ -29,7 +29,7 @@ def admin(client: Client, superadmin: User) -> Client:
     return client
 
 
-def made(university: University, number: int = 0, **fields: object) -> Employee:
+def create(university: University, number: int = 0, **fields: object) -> Employee:
     return Employee.objects.create(phone=f"+1202555{number:04}", university=university, **fields)
 
 
@@ -39,14 +39,14 @@ def form_of(employee: Employee, **changes: object) -> dict[str, object]:
 
 
 def test_it_works(admin: Client, university: University) -> None:
-    made(university, 1, last_name="Ёлкина", profile_source="webhook")
-    made(university, 2, last_name="Петров")
+    create(university, 1, last_name="Ёлкина", profile_source="webhook")
+    create(university, 2, last_name="Петров")
     page = admin.get(LIST, {"q": "ЁЛК"})
     assert [employee.last_name for employee in page.context["cl"].result_list] == ["Ёлкина"]
     assert "webhook" in page.content.decode()
 
 
-def test_one_that_is_added_is_named_by_the_cache(admin: Client, university: University) -> None:
+def test_an_added_one_is_named_by_the_cache(admin: Client, university: University) -> None:
     know("7")
     answer = admin.post(f"{LIST}add/", {"phone": "8 916 123-45-67", "max_id": "7", "university": university.pk})
     assert answer.status_code == HTTPStatus.FOUND, answer.context["errors"]
@@ -55,7 +55,7 @@ def test_one_that_is_added_is_named_by_the_cache(admin: Client, university: Univ
 
 
 def test_a_name_by_hand_is_manual_and_an_empty_one_refused(admin: Client, university: University) -> None:
-    employee = made(university, first_name="Иван", last_name="Петров", profile_source="webhook")
+    employee = create(university, first_name="Иван", last_name="Петров", profile_source="webhook")
     page = f"{LIST}{employee.pk}/change/"
     admin.post(page, form_of(employee, last_name="Сидоров"))
     employee.refresh_from_db()
@@ -64,11 +64,11 @@ def test_a_name_by_hand_is_manual_and_an_empty_one_refused(admin: Client, univer
     assert admin.post(page, form_of(employee, first_name="")).status_code == HTTPStatus.OK
 
 
-def test_names_are_refreshed_from_the_cache_but_for_those_by_hand(admin: Client, university: University) -> None:
+def test_the_refresh_spares_names_by_hand(admin: Client, university: University) -> None:
     know("7")
-    by_hand = made(university, 1, max_id="7", first_name="Вася", profile_source="manual")
-    unknown = made(university, 2, max_id="7", profile_source="default")
-    absent = made(university, 3, max_id="8", profile_source="default")
+    by_hand = create(university, 1, max_id="7", first_name="Вася", profile_source="manual")
+    unknown = create(university, 2, max_id="7", profile_source="default")
+    absent = create(university, 3, max_id="8", profile_source="default")
     ids = [by_hand.pk, unknown.pk, absent.pk]
     page = admin.post(LIST, {"action": "refresh_from_cache", "_selected_action": ids}, follow=True).content.decode()
     assert "Names refreshed from the cache: 1 of 3." in page
@@ -78,9 +78,9 @@ def test_names_are_refreshed_from_the_cache_but_for_those_by_hand(admin: Client,
     assert (unknown.first_name, unknown.last_name, unknown.profile_source) == ("Иван", "Петров", "webhook")
 
 
-def test_half_a_name_does_not_replace_a_full_one_of_the_direct_api(admin: Client, university: University) -> None:
+def test_a_partial_name_does_not_replace_a_full_one(admin: Client, university: University) -> None:
     know("7", last_name=None)
-    employee = made(university, max_id="7", first_name="Пётр", last_name="Петров", profile_source="api")
+    employee = create(university, max_id="7", first_name="Пётр", last_name="Петров", profile_source="api")
     admin.post(LIST, {"action": "refresh_from_cache", "_selected_action": [employee.pk]})
     employee.refresh_from_db()
     assert employee.first_name == "Пётр"
@@ -105,9 +105,7 @@ def test_history_names_who_changed_what_in_the_api_too(
     assert admin.get(f"{LIST}{pk}/history/").status_code == HTTPStatus.OK
 
 
-def test_the_first_change_of_an_old_row_has_something_to_compare_with(
-    admin: Client, api: APIClient, university: University
-) -> None:
+def test_the_first_change_of_an_old_row_is_compared(admin: Client, api: APIClient, university: University) -> None:
     (employee,) = Employee.objects.bulk_create([Employee(phone="+12025550199", last_name="Ли", university=university)])
     api.patch(f"/employees/{employee.pk}", {"last_name": "Ким"}, format="json")
     assert [version.last_name for version in EmployeeVersion.objects.filter(id=employee.pk)] == ["Ким", "Ли"]
@@ -119,7 +117,7 @@ def test_the_first_change_of_an_old_row_has_something_to_compare_with(
 
 def test_history_has_what_a_backfill_did(admin: Client, university: University) -> None:
     know("7", is_cached=False)
-    employee = made(university, max_id="7", profile_source="default")
+    employee = create(university, max_id="7", profile_source="default")
     run = batches.start()
     while batches.run_batch(run):
         pass
@@ -140,7 +138,7 @@ def test_the_list_asks_as_often_for_a_hundred_as_for_one(admin: Client, universi
     counts = []
     for numbers in (range(1), range(1, 110)):
         for number in numbers:
-            made(University.objects.create(name=f"В{number}"), number, last_name="Петров", profile_source="default")
+            create(University.objects.create(name=f"В{number}"), number, last_name="Петров", profile_source="default")
         with CaptureQueriesContext(connection) as queries:
             assert admin.get(LIST + query).status_code == HTTPStatus.OK
         counts.append(len(queries))
@@ -181,7 +179,7 @@ def test_files_need_their_permissions(path: str, codenames: list[str]) -> None:
 
 def test_progress_is_live_while_the_run_moves(admin: Client, university: University) -> None:
     know("7", is_cached=False)
-    made(university, max_id="7", profile_source="default")
+    create(university, max_id="7", profile_source="default")
     run = batches.start()
     page = admin.get(f"/admin/employees/backfillrun/{run.pk}/change/").content.decode()
     assert 'hx-trigger="every 2s"' in page
@@ -214,7 +212,7 @@ def test_an_undo_shows_how_much_is_given_back(admin: Client, university: Univers
 
 def test_failed_batches_are_tried_again(admin: Client, university: University) -> None:
     know("7", is_cached=False)
-    employee = made(university, max_id="7", profile_source="default")
+    employee = create(university, max_id="7", profile_source="default")
     run = BackfillRun.objects.create(status=RunStatus.DONE, until_id=employee.pk)
     run.batches.create(status="failed", after_id=0, until_id=employee.pk, rows_seen=1, error="LockNotAvailable")
     page = admin.post(f"/admin/employees/backfillrun/{run.pk}/do/retry/", {"reason": "again"}, follow=True)
@@ -225,7 +223,7 @@ def test_failed_batches_are_tried_again(admin: Client, university: University) -
 
 
 def test_it_refuses_an_action_without_reason_or_permission(admin: Client, university: University) -> None:
-    made(university)
+    create(university)
     run = batches.start()
     undo = f"/admin/employees/backfillrun/{run.pk}/do/undo/"
     pause = f"/admin/employees/backfillrun/{run.pk}/do/pause/"

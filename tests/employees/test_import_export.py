@@ -107,7 +107,7 @@ def test_it_names_the_errors_and_imports_nothing(tmp_path: Path, university: Uni
 
 
 @pytest.mark.parametrize("content", [b"", b"\xff\xfe\x00", b"name\nx\n"])
-def test_it_refuses_what_is_no_table_of_employees(tmp_path: Path, content: bytes) -> None:
+def test_it_refuses_other_files(tmp_path: Path, content: bytes) -> None:
     file = tmp_path / "x.csv"
     file.write_bytes(content)
     with pytest.raises(CommandError):

@@ -69,7 +69,7 @@ def test_rows_are_filled_up_to_the_heading(content: str, rows: list[tuple[str, .
         (b"phone\n\x98\n", "not text in UTF-8 or Windows-1251"),
     ],
 )
-def test_it_refuses_in_words(admin: Client, content: bytes, words: str) -> None:
+def test_it_says_why_a_file_is_unreadable(admin: Client, content: bytes, words: str) -> None:
     with pytest.raises(UnreadableFile, match=words):
         read_csv(content)
     if content:
@@ -78,7 +78,7 @@ def test_it_refuses_in_words(admin: Client, content: bytes, words: str) -> None:
         assert "Traceback" not in page
 
 
-def test_it_refuses_what_is_no_workbook(admin: Client) -> None:
+def test_it_refuses_an_invalid_workbook(admin: Client) -> None:
     with pytest.raises(UnreadableFile):
         read_xlsx(TEXT.encode())
     assert "The file is not an XLSX workbook." in uploaded(admin, TEXT.encode(), "1")
@@ -140,7 +140,7 @@ def previewed(admin: Client, text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", ["9", "-1", "x", "²", ""])
-def test_a_format_that_was_altered_is_the_forms_error(admin: Client, number: str) -> None:
+def test_it_refuses_an_altered_format(admin: Client, number: str) -> None:
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"format": number})
     assert answer.status_code == 200
     assert list(answer.context["confirm_form"].errors) == ["format"]
@@ -154,12 +154,12 @@ def test_a_file_of_another_format_is_refused(admin: Client) -> None:
 
 
 @pytest.mark.parametrize("name", [".", "..", "no-such-file"])
-def test_a_name_that_was_altered_is_no_file(admin: Client, name: str) -> None:
+def test_it_refuses_an_altered_file_name(admin: Client, name: str) -> None:
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": name}, follow=True)
     assert "This file has already been imported" in answer.content.decode()
 
 
-def test_any_other_resource_is_the_only_one(admin: Client) -> None:
+def test_an_altered_resource_is_ignored(admin: Client) -> None:
     assert admin.post(PROCESS, previewed(admin, TEXT) | {"resource": "9"}).status_code == 302
     assert Employee.objects.count() == 1
 

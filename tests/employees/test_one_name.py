@@ -1,4 +1,4 @@
-"""Whoever names people, or says how they would be named, chooses alike.
+"""Every surface that names people, or shows how it would, chooses the same name.
 
 Lookup, late answer, refresh, backfill (dry and real), person page, quality report and its recommendations, over
 profiles, ages, answers of the direct API, tokens, settings, percentages and rules for universities.
@@ -100,7 +100,7 @@ def someone(
 
 
 FULL = ("Олег", "Сидоров")
-# Whatever else is drawn, these are tried: each is somebody about whom two surfaces once disagreed, or easily would.
+# Always tried, besides what is drawn: people about which two surfaces once disagreed, or easily would.
 EVERYBODY = [
     someone(NAMELESS, profile(), api=FULL),
     someone(NAMELESS, profile(last_name=None), api=FULL),
@@ -135,9 +135,9 @@ class World:
         self.universities = [University.objects.create(name=f"Вуз {number}") for number in range(2)]
         self.now = timezone.now()
         direct.users, direct.status = [], 500 if drawn["is_api_down"] else 200
-        self.employees = [self.settle(number, fields) for number, fields in enumerate(drawn["people"])]
+        self.employees = [self.create(number, fields) for number, fields in enumerate(drawn["people"])]
 
-    def settle(self, number: int, fields: dict[str, Any]) -> Employee:
+    def create(self, number: int, fields: dict[str, Any]) -> Employee:
         phone, max_id = f"+7916000000{number}", str(number + 1)
         if fields["profile"]:
             self.store(max_id, **fields["profile"])
@@ -256,9 +256,9 @@ def late_answer_agrees(world: World) -> None:
         if not expected.is_named:
             assert named(after) == named(employee)
         elif is_lone:
-            kept = [employee.first_name, employee.last_name]
+            before = [employee.first_name, employee.last_name]
             given = (expected.first_name, expected.last_name)
-            filled = [new if old == UNKNOWN else old for old, new in zip(kept, given, strict=True)]
+            filled = [new if old == UNKNOWN else old for old, new in zip(before, given, strict=True)]
             assert named(after) == (*filled, "manual")
         else:
             assert named(after) == named(expected)

@@ -49,7 +49,7 @@ def test_it_works(admin: Client, employee: Employee) -> None:
     assert Employee.objects.filter(pk=employee.pk, role="operator", **found).exists()
 
 
-def test_two_who_change_different_fields_both_have_theirs(admin: Client, employee: Employee) -> None:
+def test_changes_of_different_fields_do_not_conflict(admin: Client, employee: Employee) -> None:
     other = University.objects.create(name="Другой")
     one, two = opened(admin, employee), opened(admin, employee)
     assert admin.post(change(employee), one | {"university": str(other.pk), "phone": "8 916 555-01-43"})
@@ -80,13 +80,13 @@ def test_it_refuses_what_somebody_else_changed(
     assert (getattr(employee, field), employee.middle_name) == (mine, "Львовна")
 
 
-def test_two_who_write_the_same_agree(admin: Client, employee: Employee) -> None:
+def test_equal_changes_do_not_conflict(admin: Client, employee: Employee) -> None:
     form = opened(admin, employee) | {"last_name": "Ким"}
     Employee.objects.filter(pk=employee.pk).update(last_name="Ким")
     assert admin.post(change(employee), form).status_code == 302
 
 
-def test_what_was_never_shown_is_measured_by_the_database(admin: Client, employee: Employee) -> None:
+def test_it_works_without_the_shown_values(admin: Client, employee: Employee) -> None:
     form = {name: value for name, value in opened(admin, employee).items() if not name.startswith("initial-")}
     assert admin.post(change(employee), form | {"role": "operator"}).status_code == 302
     employee.refresh_from_db()

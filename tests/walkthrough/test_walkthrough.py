@@ -274,7 +274,7 @@ def the_way_back(story: Story) -> None:
     assert percents() == [100, 100, *(min(share, 0.5) for share in deepest)]
     story.run("rollback cache --by pavel --reason 'the contract ends'")
     story.run("rollback webhook --by pavel --reason 'the contract ends'")
-    story.run("rollback schema --by pavel --reason 'the contract ends'", refused="only with every percentage at 0")
+    story.run("rollback schema --by pavel --reason 'the contract ends'", refused="Set every percentage to 0")
     story.run("rollout set --phase 1 --percent 0 --by pavel --reason 'the contract ends'")
     story.run("rollback schema --by pavel --reason 'the contract ends' --dry-run")
     story.run("rollout history --limit 40")
