@@ -8,7 +8,7 @@ from rest_framework.routers import SimpleRouter
 from config.lib import errors
 from config.lib.throttling import as_log_in
 from config.login import LogInView, RefreshView
-from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, SeenProfileViewSet, UniversityViewSet
+from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, ScopedProfileViewSet, UniversityViewSet
 
 admin.autodiscover()
 
@@ -16,7 +16,7 @@ router = SimpleRouter(trailing_slash=False)
 router.register("employees", EmployeeViewSet, basename="employee")
 router.register("employees/batch-jobs", MaxIdJobViewSet, basename="max-id-job")
 router.register("universities", UniversityViewSet, basename="university")
-router.register("profiles", SeenProfileViewSet, basename="profile")
+router.register("profiles", ScopedProfileViewSet, basename="profile")
 
 # Written bare: CanonicalPathMiddleware serves each path with a trailing slash, and under /api/v1, as well.
 urlpatterns = [

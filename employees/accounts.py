@@ -1,19 +1,22 @@
 """Decide who may see and change what in the directory, by group and membership (docs/reference/permissions.md)."""
 
-from __future__ import annotations
-
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
 from employees.models import Employee, EmployeeQuerySet, Role, University
 from profiles.models import Profile, ProfileQuerySet
+
+DATA_PROTECTION_OFFICER = "data_protection_officer"
+CURATORS_BY_SUPERADMIN = _("Only a superadmin can assign the curator role.")
 
 
 class Group(StrEnum):
@@ -24,7 +27,7 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UserScope:
-    """What a user is in the directory. Without a group they are nobody; without a university they see none."""
+    """What a user sees of the directory: nothing without a group, or without a university unless a superadmin."""
 
     group: Group | None
     university_id: int | None = None
@@ -34,69 +37,75 @@ class UserScope:
         return self.group == Group.SUPERADMIN
 
     def employees(self) -> EmployeeQuerySet:
-        everybody = Employee.objects.all()
         if self.sees_all:
-            return everybody
-        return everybody.of_university(self._own[0]) if self._own else everybody.none()
+            return Employee.objects.all()
+        if self.group is None or self.university_id is None:
+            return Employee.objects.none()
+        return Employee.objects.of_university(self.university_id)
 
     def universities(self) -> QuerySet[University]:
-        return University.objects.all() if self.sees_all else University.objects.filter(pk__in=self._own)
+        if self.sees_all:
+            return University.objects.all()
+        if self.group is None or self.university_id is None:
+            return University.objects.none()
+        return University.objects.filter(pk=self.university_id)
 
     def profiles(self) -> ProfileQuerySet:
         if self.sees_all:
             return Profile.objects.all()
         return Profile.objects.filter(user_id__in=self.employees().filter(max_id__isnull=False).values("max_id"))
 
-    @property
-    def _own(self) -> list[int]:
-        return [] if self.group is None or self.university_id is None else [self.university_id]
-
     def may_grant(self, role: str) -> bool:
-        """Tell whether the user may give an employee this role: a superadmin alone makes curators."""
+        """Return whether the user may give an employee this role: only superadmins assign the curator role."""
         return self.sees_all or role in ("", Role.OPERATOR)
 
 
 def user_scope(user: Any) -> UserScope:
-    """Return the user's scope, remembered on the user object, which lives as long as the request."""
+    """Return the user's scope, cached on the user object, which lives as long as the request."""
     scope: UserScope | None = getattr(user, "directory_scope", None)
-    if scope is None:
-        scope = user.directory_scope = _read_scope(user)
+    if scope is not None:
+        return scope
+    scope = UserScope(Group.SUPERADMIN if user.is_superuser else None)
+    if user.is_authenticated and not user.is_superuser:
+        users = get_user_model().objects
+        rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
+        names = {row[0] for row in rows}
+        group = next((group for group in Group if group.value in names), None)
+        scope = UserScope(group, rows[0][1] if rows else None)
+    user.directory_scope = scope
     return scope
 
 
-def _read_scope(user: Any) -> UserScope:
-    if not user.is_authenticated:
-        return UserScope(None)
-    if user.is_superuser:
-        return UserScope(Group.SUPERADMIN)
-    users = get_user_model().objects
-    rows = list(users.filter(pk=user.pk).values_list("groups__name", "membership__university_id"))
-    names = {name for name, _ in rows}
-    group = next((group for group in Group if group.value in names), None)
-    return UserScope(group, rows[0][1] if rows else None)
+def admin_scope(request: HttpRequest) -> UserScope | None:
+    """Return the scope that limits the user in the admin; None for staff limited by Django's permissions only.
+
+    A membership limits its user in whatever group. Operators of the admin and of the API share a group: one without a
+    university operates the whole system.
+    """
+    scope = user_scope(request.user)
+    if request.user.is_superuser:
+        return None
+    if scope.university_id is None:
+        return scope if scope.group == Group.CURATOR else None
+    return scope if scope.group in (Group.CURATOR, Group.OPERATOR) else replace(scope, group=Group.OPERATOR)
 
 
-class MayUseDirectory(BasePermission):
-    """A role to look, and any but the operator's to change."""
+class DirectoryPermission(BasePermission):
+    """Reading for every role, changes for ``writers``."""
+
+    writers: tuple[Group, ...] = (Group.SUPERADMIN, Group.CURATOR)
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         group = user_scope(request.user).group
-        return group is not None and (request.method in SAFE_METHODS or group != Group.OPERATOR)
+        return group is not None and (request.method in SAFE_METHODS or group in self.writers)
 
 
-class MayLookOrRule(BasePermission):
-    """A role to look, the superadmin's to change."""
-
-    def has_permission(self, request: Request, view: APIView) -> bool:
-        scope = user_scope(request.user)
-        return scope.sees_all or (scope.group is not None and request.method in SAFE_METHODS)
-
-
-DATA_PROTECTION_OFFICER = "data_protection_officer"
+class IsSuperadminOrReadOnly(DirectoryPermission):
+    writers = (Group.SUPERADMIN,)
 
 
 class MayErase(BasePermission):
-    """The superadmin's and the data protection officer's right, whatever else they are."""
+    """Erasure for superadmins and for data protection officers of whatever role."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: Any = request.user

@@ -1,6 +1,4 @@
-"""The guide's pre-migration assessment: what there is, who named it, how it is set up, what stands in the way."""
-
-from __future__ import annotations
+"""Assess data, sources and configuration before the migration (docs/migration-guide.md)."""
 
 from datetime import timedelta
 from typing import Any
@@ -10,13 +8,12 @@ from django.db import connection
 from django.db.migrations.executor import MigrationExecutor
 from django.db.models import Count, Q
 
-from config.env import format_duration
 from employees.models import Employee, University
 from profiles import cache, names
 from profiles.models import Profile
 
 # Measured with a million profiles: 325 MB, keys and allocator included.
-BYTES_A_PROFILE = 325
+BYTES_PER_PROFILE = 325
 REVIEWED = (
     "DEBUG",
     "PROFILE_CACHE_ENABLED",
@@ -36,59 +33,52 @@ WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
 
 
 def assess() -> dict[str, Any]:
-    """Return the totals, employees by source, the configuration in words, the cache in bytes, and what blocks phase 1.
+    """Return totals, employees by source, configuration, cache sizes in bytes, and blockers of phase 1.
 
-    No secret is in it, only whether it is set.
+    Of secrets only whether they are set.
     """
-    totals, health = _totals(), cache.health()
-    people = max(totals["employees_with_max_id"], totals["cached_profiles"])
-    return {
-        "totals": totals,
-        "by_source": dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")).order_by("-n")),
-        "configuration": {name: _shown(getattr(settings, name)) for name in REVIEWED}
-        | {name: "set" if getattr(settings, name) else "not set" for name in SECRETS},
-        "cache": {
-            "projected_bytes": people * BYTES_A_PROFILE,
-            "used_memory_bytes": health["used_memory_bytes"],
-            "maxmemory_bytes": health["maxmemory_bytes"],
-            "maxmemory_policy": health["maxmemory_policy"],
-        },
-        "blockers": _blockers(health, people * BYTES_A_PROFILE),
-    }
-
-
-def _shown(value: object) -> str:
-    return format_duration(value) if isinstance(value, timedelta) else str(value)
-
-
-def _totals() -> dict[str, int]:
-    counted = Employee.objects.aggregate(
+    totals: dict[str, int] = Employee.objects.aggregate(
         total_employees=Count("pk"),
         employees_with_names=Count("pk", filter=~Q(first_name=names.UNKNOWN)),
         employees_with_max_id=Count("pk", filter=Q(max_id__isnull=False)),
-    )
-    return counted | {"universities": University.objects.count(), "cached_profiles": Profile.objects.count()}
+    ) | {"universities": University.objects.count(), "cached_profiles": Profile.objects.count()}
+    health = cache.health()
+    projected = max(totals["employees_with_max_id"], totals["cached_profiles"]) * BYTES_PER_PROFILE
+    values = {name: getattr(settings, name) for name in REVIEWED}
+    return {
+        "totals": totals,
+        "by_source": dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")).order_by("-n")),
+        "configuration": {
+            name: format_duration(value) if isinstance(value, timedelta) else str(value)
+            for name, value in values.items()
+        }
+        | {name: "set" if getattr(settings, name) else "not set" for name in SECRETS},
+        "cache": {
+            "projected_bytes": projected,
+            **{name: health[name] for name in ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy")},
+        },
+        "blockers": _blockers(health, projected),
+    }
 
 
 def _blockers(health: dict[str, Any], projected: int) -> list[str]:
-    """What would have to be put right before phase 1."""
-    found = [f"migration not applied: {name}" for name in unapplied()]
+    blockers = [f"migration not applied: {name}" for name in unapplied_migrations()]
     with connection.cursor() as cursor:
         cursor.execute(_INVALID_INDEXES)
-        found += [f"invalid index: {name}; migrate again builds it anew" for (name,) in cursor.fetchall()]
+        blockers += [f"invalid index: {name}; run migrate to rebuild it" for (name,) in cursor.fetchall()]
     if not health["redis_connected"]:
-        found.append(f"Redis does not answer: {health['last_error']}")
+        blockers.append(f"Redis does not answer: {health['last_error']}")
     elif health["maxmemory_bytes"] and projected > health["maxmemory_bytes"]:
-        found.append(f"the cache may need {projected} bytes, Redis may use {health['maxmemory_bytes']}")
+        blockers.append(f"the cache may need {projected} bytes, Redis may use {health['maxmemory_bytes']}")
     if not settings.WEBHOOK_SECRET:
-        found.append("WEBHOOK_SECRET is not set: anybody could write profiles")
+        blockers.append("WEBHOOK_SECRET is not set: anybody could write profiles")
     if not settings.MONITORING_ENABLED:
-        found.append("MONITORING_ENABLED is false: no gate could pass")
+        blockers.append("MONITORING_ENABLED is false: no gate could pass")
     if not settings.MAX_BOT_TOKEN:
-        found.append("MAX_BOT_TOKEN is not set: the direct API is never asked")
-    return found
+        blockers.append("MAX_BOT_TOKEN is not set: the direct API is never asked")
+    return blockers
 
 
-def unapplied() -> list[str]:
+def unapplied_migrations() -> list[str]:
     executor = MigrationExecutor(connection)
     return [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]

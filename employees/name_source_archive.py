@@ -1,9 +1,4 @@
-"""Move the columns that record where a name came from out of the way, and back, with their content.
-
-Both ways rename: no row is copied or rewritten, and nothing is kept outside the database.
-"""
-
-from __future__ import annotations
+"""Archive the columns that record where a name came from, and restore them, by renaming: no row is rewritten."""
 
 from django.core.management.base import CommandError
 from django.db import connection
@@ -23,9 +18,9 @@ ALTER TABLE employees
     ADD COLUMN IF NOT EXISTS profile_source varchar(20) DEFAULT 'manual' NOT NULL,
     ADD COLUMN IF NOT EXISTS profile_last_updated timestamptz
 """
-# Older code does not name the columns and keeps inserting: one has a default, the other is nullable. A name that older
-# code changes meanwhile is no longer from the source on record; employees.naming treats a changed name likewise.
-# An archive is already there if a release that does not know it added the columns: its rows are older.
+# The previous release inserts without the columns: one has a default, the other is nullable. A name that it changes
+# becomes manual, as in employees.naming. An existing archive is from before a release that added the columns again,
+# and is outdated.
 _ARCHIVE = """
 ALTER TABLE employees
     DROP COLUMN IF EXISTS archived_profile_source, DROP COLUMN IF EXISTS archived_profile_last_updated;
@@ -47,40 +42,36 @@ ALTER TABLE employees RENAME COLUMN archived_profile_last_updated TO profile_las
 
 
 def refuse_unless_idle() -> None:
-    """Raise CommandError, which ``migrate`` shows as one line, unless all percentages are 0 and no backfill runs."""
-    controls = RolloutSettings.read(Rollout.current())
+    """Raise CommandError, which ``migrate`` prints as one line, unless all percentages are 0 and no backfill runs."""
+    percents = RolloutSettings.read(Rollout.current()).percents
     busy = [
-        f"phase {phase_number(name)} is at {format_percent(percent)} %"
-        for name, percent in controls.percents.items()
-        if percent
+        f"phase {phase_number(name)} is at {format_percent(percent)}%" for name, percent in percents.items() if percent
     ]
     if busy:
-        raise CommandError(f"The schema goes back only with every percentage at 0: {', '.join(busy)}")
-    # On the way to “zero” its table goes before the columns do.
+        raise CommandError(f"Set every percentage to 0 before you roll back the schema: not yet {', '.join(busy)}")
+    # On the way to “zero” this table is dropped before the columns.
     if "backfill_runs" not in connection.introspection.table_names():
         return
     running = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
     if running:
-        raise CommandError(
-            f"The schema goes back only while no backfill runs: “backfill pause” stops backfill {running.pk}"
-        )
+        raise CommandError(f"Pause backfill {running.pk} before you roll back the schema: “backfill pause”")
 
 
 def rollback_plan(executor: MigrationExecutor) -> list[Migration]:
-    """Return the applied migrations to reverse, first to last: the columns, what needs them, nothing else."""
+    """Return the applied migrations to reverse, in this order: the columns and what needs them."""
     graph, applied = executor.loader.graph, executor.loader.applied_migrations
     return [graph.nodes[key] for key in graph.backwards_plan(_MIGRATION) if key in applied]
 
 
 def roll_back() -> None:
-    """Reverse the columns and their index; the rest of the directory's schema stays."""
+    """Archive the columns and drop their index; the rest of the directory's schema stays."""
     executor = MigrationExecutor(connection)
     executor.loader.check_consistent_history(connection)
     executor.migrate(None, plan=[(step, True) for step in rollback_plan(executor)])
 
 
 def has_column(name: str = "profile_source") -> bool:
-    """Return whether the table has the column; the migrations' records are no proof after a crash."""
+    """Return whether the table has the column; after a crash the migration records may differ."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_name = 'employees'"
@@ -97,12 +88,12 @@ def add_or_restore_columns() -> None:
 
 
 def archive_columns() -> None:
-    """Rename the columns away in the caller's transaction, where the last check of the rollout belongs too."""
+    """Rename the columns in the caller's transaction, after a last check of the rollout."""
     with connection.cursor() as cursor:
-        # First, so that a second process waits here and then finds nothing to rename.
+        # A second process waits here and then finds nothing to rename.
         cursor.execute("LOCK TABLE employees IN ACCESS EXCLUSIVE MODE")
         refuse_unless_idle()
         if has_column():
             cursor.execute(_ARCHIVE)
-    # Killed before the executor records it, the columns would be gone and the migration still applied.
+    # In the same transaction: after a crash the columns would be gone and the migration still recorded as applied.
     MigrationRecorder(connection).record_unapplied(*_MIGRATION)

@@ -1,10 +1,7 @@
-"""Remove with the next release, with both calls in migration 0003 and tests/employees/test_name_source_csv.py.
+"""Restore the columns that ``rollback schema`` of earlier releases dropped, from the file named in the table's comment.
 
-Earlier releases dropped the two columns on ``rollback schema``. Their content is in a file of ``DATA_DIR/archives``,
-which the comment of the table names.
+Remove with the next release, with both calls in migration 0003 and tests/employees/test_name_source_csv.py.
 """
-
-from __future__ import annotations
 
 import json
 from pathlib import Path
@@ -16,8 +13,8 @@ from django.db import connection
 _BATCH = 10_000
 _TABLE = "CREATE TEMP TABLE csv_archive (id int8, source text, at timestamptz, line bigserial, PRIMARY KEY (id, line))"
 _COPY = "COPY csv_archive (id, source, at) FROM STDIN WITH (FORMAT csv)"
-# The last line of an employee counts. Whoever was changed since the columns were dropped keeps the default.
-# Only the key finds a row fast: the planner has no statistics of columns just added and takes all rows for one.
+# The last line of an employee counts. Employees changed since the columns were dropped keep the default.
+# Rows are found by key: the planner has no statistics of the new columns and expects one row.
 _RESTORE = """
 UPDATE employees AS e SET profile_source = a.source, profile_last_updated = a.at FROM csv_archive AS a
 WHERE e.id = a.id AND a.id > %(after)s AND a.id <= %(after)s + %(batch)s
@@ -27,13 +24,13 @@ WHERE e.id = a.id AND a.id > %(after)s AND a.id <= %(after)s + %(batch)s
 
 
 def drop_log() -> None:
-    """Drop what an interrupted rollback of an earlier release left: its trigger, and the table it wrote to."""
+    """Drop the trigger and the table that an interrupted rollback of an earlier release left."""
     with connection.cursor() as cursor:
         cursor.execute("DROP FUNCTION IF EXISTS log_provenance() CASCADE; DROP TABLE IF EXISTS provenance_log")
 
 
 def restore() -> None:
-    """Fill the columns from the file, if the table's comment names one; raise CommandError if it is missing."""
+    """Fill the columns from the file in the table's comment, if any; raise CommandError if the file is missing."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT obj_description('employees'::regclass), (SELECT max(id) FROM employees)")
         comment, last_id = cursor.fetchone()
@@ -42,9 +39,9 @@ def restore() -> None:
         note = json.loads(comment)
         path: Path = settings.DATA_DIR / "archives" / note["archive"]
         if not path.exists():
-            raise CommandError(f"The archive {path} is missing; to do without it: COMMENT ON TABLE employees IS NULL")
+            raise CommandError(f"Archive {path} not found. To continue without it: COMMENT ON TABLE employees IS NULL")
         cursor.execute(_TABLE)
-        # As text: its line ends differ, which COPY refuses.
+        # Text mode: COPY refuses the file's mixed line ends.
         with path.open() as file, cursor.copy(_COPY) as copy:
             while text := file.read(2**16):
                 copy.write(text)

@@ -1,12 +1,13 @@
-"""Slices of the long work: seconds each, so that one worker serves it all, and a killed one costs nothing."""
+"""Long work in slices of seconds: one worker serves all of it, and a killed slice loses nothing."""
 
 import time
 
 from celery import shared_task
+from django.utils import timezone
 
-from employees import late_names, max_id_search
+from employees import max_id_search, naming
 from employees.backfill import batches
-from employees.models import IdempotentRequest
+from employees.models import UNDO_FOR, BackfillBatch, IdempotentRequest, RunStatus
 
 SLICE_SECONDS = 4.0
 
@@ -19,8 +20,8 @@ def work_on_jobs() -> None:
 
 
 @shared_task(ignore_result=True)
-def retry_unresolved() -> int:
-    return late_names.retry_due(time.monotonic() + SLICE_SECONDS)
+def retry_unresolved() -> None:
+    naming.retry_unresolved(time.monotonic() + SLICE_SECONDS)
 
 
 @shared_task(ignore_result=True)
@@ -30,4 +31,7 @@ def forget_idempotent_requests() -> int:
 
 @shared_task(ignore_result=True)
 def forget_prior_values() -> int:
-    return batches.forget_prior_values()
+    """Delete the previous values, which are names, of runs too old to be undone; return the number of batches."""
+    idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
+    old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=idle)
+    return old.exclude(changes=[]).update(changes=[])

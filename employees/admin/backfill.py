@@ -1,5 +1,4 @@
-from __future__ import annotations
-
+from dataclasses import dataclass
 from typing import Any
 
 from django import forms
@@ -10,6 +9,7 @@ from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
+from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -18,12 +18,11 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
-from employees.admin.access import admin_scope
-from employees.admin.backfill_actions import ACTIONS, Deed
+from employees.accounts import admin_scope
 from employees.backfill import batches
-from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
-from employees.models.backfill import OPEN
+from employees.models import OPEN, BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from profiles import failures
 
 _STATUS_COLOURS = {
@@ -36,36 +35,78 @@ _STATUS_COLOURS = {
 _TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "wait"}
 
 
+@dataclass(frozen=True, slots=True)
+class BackfillAction:
+    """A button of a run, offered in some statuses to users with the permission."""
+
+    title: Promise
+    warning: Promise
+    statuses: list[RunStatus]
+    permission: str = "employees.change_backfillrun"
+
+
+ACTIONS = {
+    "pause": BackfillAction(
+        gettext_lazy("Pause"),
+        gettext_lazy("The backfill stops before its next batch. You can resume it later."),
+        [RunStatus.RUNNING],
+    ),
+    "resume": BackfillAction(
+        gettext_lazy("Resume"), gettext_lazy("The backfill continues where it stopped."), [RunStatus.PAUSED]
+    ),
+    "retry": BackfillAction(
+        gettext_lazy("Retry failed batches"),
+        gettext_lazy("The failed batches run again now."),
+        [RunStatus.PAUSED, RunStatus.DONE],
+    ),
+    "undo": BackfillAction(
+        gettext_lazy("Restore previous names"),
+        gettext_lazy(
+            "Employees renamed by this backfill get their previous names back, unless someone has changed them since."
+        ),
+        [RunStatus.PAUSED, RunStatus.DONE],
+        "employees.delete_backfillrun",
+    ),
+}
+
+
+def _perform(name: str, run: BackfillRun, reason: str) -> str:
+    """Perform an action of ACTIONS; return the message for the user."""
+    if name == "pause":
+        BackfillRun.objects.filter(pk=run.pk).pause(reason)
+        return _("Backfill %d paused.") % run.pk
+    if name == "resume":
+        run.resume()
+        return _("Backfill %d resumed.") % run.pk
+    if name == "retry":
+        return _("Failed batches retried: %d.") % batches.retry_failed(run)
+    run.undo()
+    return _("Backfill %d is restoring the previous names.") % run.pk
+
+
 class ReasonForm(forms.Form):
     reason = forms.CharField(label=gettext_lazy("reason"), max_length=150, widget=UnfoldAdminTextInputWidget)
 
 
 class BatchInline(TabularInline):
     model = BackfillBatch
-    verbose_name_plural = gettext_lazy("batches that are not done")
-    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "shown_error")
+    verbose_name_plural = gettext_lazy("unfinished batches")
+    fields = ("status", "after_id", "until_id", "rows_seen", "rows_changed", "duration_ms", "error")
     readonly_fields = fields
-    extra = 0
+    max_num = 0
     can_delete = False
     hide_title = True
     per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillBatch]:
-        # The prior values are large, and names: not for a list.
+        # The previous values are large, and they are names.
         batches: QuerySet[BackfillBatch] = super().get_queryset(request)
         return batches.defer("changes").exclude(status="done")
 
-    @admin.display(description=gettext_lazy("error"))
-    def shown_error(self, batch: BackfillBatch) -> str:
-        return format_html("<code>{}</code>", batch.error) if batch.error else "—"
-
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
-        return False
-
 
 @admin.register(BackfillRun)
-class BackfillRunAdmin(AuditedAdmin):
-    """Runs are begun by adding one; the worker does the rest, and the deeds steer it."""
+class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
+    """Adding a run starts it, the worker executes it, and ACTIONS control it."""
 
     list_display = (
         "id",
@@ -78,45 +119,38 @@ class BackfillRunAdmin(AuditedAdmin):
         "seen_at",
     )
     list_select_related = ("university",)
-    choices = ("university", "replaces_names", "batch_target_ms", "pause_ms")
+    add_fields = ("university", "replaces_names", "batch_target_ms", "pause_ms")
     autocomplete_fields = ("university",)
     change_form_template = "employees/backfill.html"
-    fields = (*choices, "requested_by", "created_at", "finished_at")
+    fields = (*add_fields, "requested_by", "created_at", "finished_at")
     readonly_fields = ("requested_by", "created_at", "finished_at")
     actions = None
 
-    def get_fields(self, request: HttpRequest, obj: BackfillRun | None = None) -> Any:
-        return self.fields if obj else self.choices
+    def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
+        return self.fields if obj else self.add_fields
 
     def get_inlines(self, request: HttpRequest, obj: BackfillRun | None) -> Any:
         return [BatchInline] if obj else []
 
     def get_urls(self) -> list[Any]:
-        own = [
-            path("<int:pk>/progress/", self.admin_site.admin_view(self.live), name="employees_backfillrun_live"),
-            path("<int:pk>/do/<str:deed>/", self.admin_site.admin_view(self.do), name="employees_backfillrun_do"),
+        view = self.admin_site.admin_view
+        return [
+            path("<int:pk>/progress/", view(self.progress_view), name="employees_backfillrun_progress"),
+            path("<int:pk>/do/<str:name>/", view(self.action_view), name="employees_backfillrun_do"),
+            *super().get_urls(),
         ]
-        return [*own, *super().get_urls()]
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return super().has_add_permission(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
-
-    def has_change_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
-        return False
-
-    def has_delete_permission(self, request: HttpRequest, obj: BackfillRun | None = None) -> bool:
-        return False
+        return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillRun]:
-        """Return the runs over the universities that the user looks after; every view of a run finds it here."""
+        """Return the runs within the user's scope, for the list and for every page of a run."""
         runs: QuerySet[BackfillRun] = super().get_queryset(request)
         scope = admin_scope(request)
         return runs if scope is None else runs.filter(university__in=scope.universities())
 
-    def get_form(
-        self, request: HttpRequest, obj: BackfillRun | None = None, change: bool = False, **kwargs: Any
-    ) -> Any:
-        """Have those whom one university is left begin runs over that one: an empty choice is all of them."""
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Require a university of users limited to one: an empty choice means all of them."""
         form = super().get_form(request, obj, change, **kwargs)
         scope = admin_scope(request)
         if scope is not None and (field := form.base_fields.get("university")):
@@ -127,100 +161,86 @@ class BackfillRunAdmin(AuditedAdmin):
         obj.requested_by_id = request.user.pk
         batches.begin(obj)
 
-    def add_view(
-        self, request: HttpRequest, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        """Offer no second run: while the first is open there may be none, and whoever asks for one is told so."""
-        if super().has_add_permission(request) and not self.has_add_permission(request):
-            return self._busy(request)
-        extra = {"show_save_and_add_another": False, "show_save_and_continue": False} | (extra_context or {})
-        response: HttpResponse = super().add_view(request, form_url, extra)
+    def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        """Refuse a second open run; redirect to the first, or to the list if it is outside the user's scope."""
+        if _may_start(request) and not self.has_add_permission(request):
+            text = _("Only one backfill can be open at a time. Finish or undo the current one first.")
+            messages.error(request, text)
+            run = self.get_queryset(request).filter(status__in=OPEN).first()
+            page, ids = ("change", [run.pk]) if run else ("changelist", [])
+            return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{page}", args=ids))
+        buttons = {"show_save_and_add_another": False, "show_save_and_continue": False}
+        response: HttpResponse = super().add_view(request, extra_context=buttons)
         return response
 
-    def _busy(self, request: HttpRequest) -> HttpResponse:
-        """Lead to the open run, or to the list where its university hides it."""
-        told = _("One backfill at a time: another one is not over yet. Begin yours when it is done or undone.")
-        messages.error(request, told)
-        run = self.get_queryset(request).filter(status__in=OPEN).first()
-        name, ids = ("change", [run.pk]) if run else ("changelist", [])
-        return HttpResponseRedirect(reverse(f"admin:employees_backfillrun_{name}", args=ids))
-
-    def response_add(
-        self, request: HttpRequest, obj: BackfillRun, post_url_continue: str | None = None
-    ) -> HttpResponse:
-        """Go where the run is watched, whatever button was pressed."""
-        messages.success(request, _("Backfill %d has begun.") % obj.pk)
+    def response_add(self, request: HttpRequest, obj: BackfillRun, *args: Any) -> HttpResponse:
+        """Redirect to the run's page, whichever button was pressed."""
+        messages.success(request, _("Backfill %d started.") % obj.pk)
         return HttpResponseRedirect(reverse("admin:employees_backfillrun_change", args=[obj.pk]))
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
+    def change_view(self, request: HttpRequest, object_id: str, *args: Any, **kwargs: Any) -> HttpResponse:
         run = self.get_object(request, object_id)
-        extra = (self._seen(request, run) if run else {}) | (extra_context or {})
-        response: HttpResponse = super().change_view(request, object_id, form_url, extra)
+        context = self._progress_context(request, run) if run else None
+        response: HttpResponse = super().change_view(request, object_id, extra_context=context)
         return response
 
-    def live(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """The part of the page that shows where the run stands; it asks for itself again while the run moves."""
+    def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return the progress card alone; it reloads itself while the run moves."""
         run = self.get_object(request, str(pk))
         if run is None or not self.has_view_permission(request, run):
             raise Http404
-        return TemplateResponse(request, "employees/backfill_progress.html", self._seen(request, run))
+        return TemplateResponse(request, "employees/backfill_progress.html", self._progress_context(request, run))
 
-    def do(self, request: HttpRequest, pk: int, deed: str) -> HttpResponse:
+    def action_view(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
+        """Ask for confirmation and a reason, then run the action and record it."""
         run = self.get_object(request, str(pk))
-        chosen = ACTIONS.get(deed)
-        if run is None or chosen is None:
+        action = ACTIONS.get(name)
+        if run is None or action is None:
             raise Http404
-        if not self._may(request, chosen):
+        if not self._is_permitted(request, action):
             raise PermissionDenied
         page = reverse("admin:employees_backfillrun_change", args=[run.pk])
-        if run.status not in chosen.statuses:
-            messages.error(request, _("The backfill is in another state now: %s.") % run.get_status_display())
+        if run.status not in action.statuses:
+            text = _("This is no longer possible. The backfill's status: %s.") % run.get_status_display()
+            messages.error(request, text)
             return HttpResponseRedirect(page)
         form = ReasonForm(request.POST or None)
-        if form.is_valid():
-            self._act(request, run, chosen, form.cleaned_data["reason"])
-            return HttpResponseRedirect(page)
-        context = self.admin_site.each_context(request) | {
-            "title": f"{chosen.title} · {self.opts.verbose_name} {run.pk}",
-            "opts": self.opts,
-            "form": form,
-            "deed": chosen,
-            "page": page,
-            "is_dangerous": deed == "undo",
-            "run": run,
-        }
-        return TemplateResponse(request, "employees/backfill_confirm.html", context)
-
-    def _act(self, request: HttpRequest, run: BackfillRun, deed: Deed, reason: str) -> None:
+        if not form.is_valid():
+            context = self.admin_site.each_context(request) | {
+                "title": f"{action.title} · {self.opts.verbose_name} {run.pk}",
+                "opts": self.opts,
+                "form": form,
+                "action": action,
+                "page": page,
+                "is_dangerous": name == "undo",
+                "run": run,
+            }
+            return TemplateResponse(request, "employees/backfill_confirm.html", context)
+        reason = form.cleaned_data["reason"]
         try:
-            text = deed.act(run, reason)
+            text = _perform(name, run, reason)
         except DatabaseError as error:
-            messages.error(request, _("It failed again: %s") % failures.message_for(type(error).__name__))
-            return
-        audit_log.record(request, audit_log.action_message(deed.title, reason), run)
-        messages.success(request, text)
+            messages.error(request, _("The action failed: %s") % failures.message_for(type(error).__name__))
+        else:
+            audit_log.record(request, audit_log.action_message(action.title, reason), run)
+            messages.success(request, text)
+        return HttpResponseRedirect(page)
 
-    def _may(self, request: HttpRequest, deed: Deed) -> bool:
-        return bool(request.user.has_perm(deed.permission) and self.has_view_permission(request))
+    def _is_permitted(self, request: HttpRequest, action: BackfillAction) -> bool:
+        return bool(request.user.has_perm(action.permission) and self.has_view_permission(request))
 
-    def _seen(self, request: HttpRequest, run: BackfillRun) -> dict[str, Any]:
+    def _progress_context(self, request: HttpRequest, run: BackfillRun) -> dict[str, Any]:
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
-        possible = {
-            name: deed
-            for name, deed in ACTIONS.items()
-            if run.status in deed.statuses and self._may(request, deed) and (name != "retry" or failed)
-        }
         return {
             "run": run,
             "failed": failed,
             "percent": _percent(run),
             "is_moving": run.status in (RunStatus.RUNNING, RunStatus.UNDOING),
             "tone": _TONES.get(RunStatus(run.status), "info"),
-            "deeds": [
-                (reverse("admin:employees_backfillrun_do", args=[run.pk, name]), name, deed.title)
-                for name, deed in possible.items()
+            "run_actions": [
+                (reverse("admin:employees_backfillrun_do", args=[run.pk, name]), name, action.title)
+                for name, action in ACTIONS.items()
+                if run.status in action.statuses and self._is_permitted(request, action) and (name != "retry" or failed)
             ],
         }
 
@@ -234,19 +254,14 @@ class BackfillRunAdmin(AuditedAdmin):
 
     @display(description=gettext_lazy("progress"))
     def progress(self, run: BackfillRun) -> str:
-        return format_html(
-            '<span class="s-bar" aria-hidden="true"><i style="width: {}%"></i></span> {} / {}',
-            _percent(run),
-            run.rows_seen,
-            run.rows_total,
-        )
+        bar = '<span class="s-bar" aria-hidden="true"><i style="width: {}%"></i></span> {} / {}'
+        return format_html(bar, _percent(run), run.rows_seen, run.rows_total)
+
+
+def _may_start(request: HttpRequest) -> bool:
+    return request.user.has_perm("employees.add_backfillrun")
 
 
 def _percent(run: BackfillRun) -> int:
-    """Return how much is done, of an undo how much is given back; rows that came since do not make it more than all."""
-    if run.status in (RunStatus.DONE, RunStatus.UNDONE):
-        return 100
-    if run.status == RunStatus.UNDOING:
-        batches = run.batches.exclude(status=BatchStatus.FAILED)
-        return 100 * batches.filter(status=BatchStatus.UNDONE).count() // max(batches.count(), 1)
-    return min(100, 100 * run.rows_seen // max(run.rows_total, 1))
+    done, total = run.progress()
+    return 100 if run.status in (RunStatus.DONE, RunStatus.UNDONE) else 100 * done // max(total, 1)

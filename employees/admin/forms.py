@@ -1,43 +1,43 @@
-from __future__ import annotations
-
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
 from django.forms import model_to_dict
 from django.utils.translation import gettext_lazy as _
 
-from employees.accounts import UserScope
-from employees.models import Employee, University
+from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
+from employees.models import PHONE_TAKEN, Employee, University, validate_inn, validate_kpp
 from employees.naming import NAMES
-from employees.tax_numbers import inn_of, kpp_of
 from profiles import names, phones
 from profiles.user_ids import user_id_of
 
 
+def _normalized(normalize: Callable[[str], str], text: str) -> str:
+    try:
+        return normalize(text)
+    except ValueError as error:
+        raise forms.ValidationError(str(error)) from None
+
+
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
-    """An employee as the admin edits one: spelled as the API spells it. Who answers for the name follows from it."""
+    """An employee as the admin edits one, with the spellings that the API accepts."""
 
     scope: ClassVar[UserScope] = UserScope(None)
 
     class Meta:
         model = Employee
         fields = ("phone", "last_name", "first_name", "middle_name", "max_id", "university", "role")
-        error_messages: ClassVar = {"phone": {"unique": _("an employee with this phone already exists")}}
+        error_messages: ClassVar = {"phone": {"unique": PHONE_TAKEN}}
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk is None:
-            # A new employee is looked up, as by the API.
+            # A new employee's name is looked up, as by the API.
             for name in ("last_name", "first_name"):
                 self.fields[name].required, self.fields[name].initial = False, ""
-        else:
-            self._show_what_it_was()
-
-    def _show_what_it_was(self) -> None:
-        """Have the page send back what it showed: against that, and not what came since, is told what was touched.
-
-        Whoever posts without having been shown anything is measured against the database.
-        """
+            return
+        # The page sends back the values that it showed: changes are found against those, not against later values.
+        # A request that was shown nothing is compared with the database.
         for name in self.fields:
             self.fields[name].show_hidden_initial = not self.is_bound or self._shown_as(name) in self.data
 
@@ -45,45 +45,43 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         return self.add_initial_prefix(self.add_prefix(name))
 
     def clean_phone(self) -> str:
-        try:
-            return phones.normalize(self.cleaned_data["phone"])
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
+        return _normalized(phones.normalize, self.cleaned_data["phone"])
 
     def clean_max_id(self) -> str | None:
-        if not self.cleaned_data["max_id"]:
-            return None
-        try:
-            return user_id_of(self.cleaned_data["max_id"])
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
+        max_id = self.cleaned_data["max_id"]
+        return _normalized(user_id_of, max_id) if max_id else None
 
     def clean_role(self) -> str:
         role: str = self.cleaned_data["role"]
         if "role" in self.changed_data and role != self.instance.role and not self.scope.may_grant(role):
-            raise forms.ValidationError(_("only a superadmin makes curators"))
+            raise forms.ValidationError(CURATORS_BY_SUPERADMIN)
         return role
 
     def clean(self) -> dict[str, Any]:
-        given: dict[str, Any] = super().clean() or self.cleaned_data
-        given |= {name: names.clean(given[name]) for name in NAMES if name in given}
-        if self.instance.pk and given.get("first_name") == "":
-            self.add_error("first_name", self.fields["first_name"].error_messages["required"])
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
+        cleaned |= {name: names.clean(cleaned[name]) for name in NAMES if name in cleaned}
         if self.instance.pk:
-            self._merge(given)
-        return given
+            if cleaned.get("first_name") == "":
+                self.add_error("first_name", self.fields["first_name"].error_messages["required"])
+            self._merge(cleaned)
+        return cleaned
 
-    def _merge(self, given: dict[str, Any]) -> None:
-        """Keep what was not touched as it is by now, and refuse what somebody else has changed meanwhile as well."""
+    def _merge(self, cleaned: dict[str, Any]) -> None:
+        """Keep the present value of untouched fields; refuse a changed field that someone else has changed too."""
         present = Employee.objects.select_for_update(of=("self",)).get(pk=self.instance.pk)
-        for name in [name for name in self.fields if name in given]:
+        for name in [name for name in self.fields if name in cleaned]:
+            value = getattr(present, name)
             if name not in self.changed_data:
-                given[name] = getattr(present, name)
-            elif given[name] != getattr(present, name) and self._is_overtaken(name, present):
-                self.add_error(name, _overtaken(present, name))
+                cleaned[name] = value
+            elif cleaned[name] != value and self._is_overtaken(name, present):
+                value = present.get_role_display() if name == "role" else value
+                text = _(
+                    "Someone else has changed this field to “%s”. Nothing was saved. Save again to use your value."
+                )
+                self.add_error(name, str(text) % (value or "—"))
 
     def _is_overtaken(self, name: str, present: Employee) -> bool:
-        """Tell whether the page showed another value; from now on it shows the present one, so that one may insist."""
+        """Return whether the page showed another value; show the present one from now on, so saving again works."""
         shown = self.data.get(self._shown_as(name))
         value = model_to_dict(present, [name])[name]
         now = "" if value is None else str(value)
@@ -94,16 +92,8 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         return True
 
     @property
-    def given(self) -> dict[str, Any]:
+    def changed_values(self) -> dict[str, Any]:
         return {name: self.cleaned_data[name] for name in self.changed_data}
-
-
-def _overtaken(present: Employee, name: str) -> str:
-    value = present.get_role_display() if name == "role" else getattr(present, name)
-    text = _(
-        "Somebody else changed this meanwhile: now it is “%s”. Nothing was saved; save again to put yours instead."
-    )
-    return str(text) % (value or "—")
 
 
 class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -111,25 +101,20 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
         model = University
         fields = ("name", "inn", "kpp")
 
-    def clean_inn(self) -> str:
-        try:
-            return inn_of(self.cleaned_data["inn"])
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
-
-    def clean_kpp(self) -> str:
-        try:
-            return kpp_of(self.cleaned_data["kpp"])
-        except ValueError as error:
-            raise forms.ValidationError(str(error)) from None
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, validator in (("inn", validate_inn), ("kpp", validate_kpp)):
+            # Users who may only view have no fields.
+            if name in self.fields:
+                self.fields[name].validators.append(validator)
 
     def clean(self) -> dict[str, Any]:
-        """Say of a university that exists what the database's constraints say by their names."""
-        given: dict[str, Any] = super().clean() or self.cleaned_data
+        """Report an existing university in readable words: the constraints' own errors show their names."""
+        cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         others = University.objects.exclude(pk=self.instance.pk)
-        inn, kpp = given.get("inn"), given.get("kpp")
+        inn, kpp = cleaned.get("inn"), cleaned.get("kpp")
         if inn and kpp is not None and others.filter(inn=inn, kpp=kpp).exists():
-            self.add_error("inn", _("a university with this INN and KPP exists already"))
-        if inn == "" and others.filter(inn="", name=given.get("name")).exists():
-            self.add_error("name", _("a university with this name and without an INN exists already"))
-        return given
+            self.add_error("inn", _("A university with this INN and KPP already exists."))
+        if inn == "" and others.filter(inn="", name=cleaned.get("name")).exists():
+            self.add_error("name", _("A university with this name and no INN already exists."))
+        return cleaned

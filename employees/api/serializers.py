@@ -1,27 +1,48 @@
-from __future__ import annotations
-
 import re
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
+from django.http import QueryDict
+from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
 from config.lib.errors import AlreadyExists
-from employees.accounts import UserScope, user_scope
-from employees.models import Employee, MaxIdJob, Role, University
-from employees.naming import create_employee, rename
-from employees.tax_numbers import INN, KPP
+from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope, user_scope
+from employees.models import (
+    PHONE_TAKEN,
+    Employee,
+    EmployeeQuerySet,
+    MaxIdJob,
+    Role,
+    University,
+    validate_inn,
+    validate_kpp,
+)
+from employees.naming import create_employee, update_employee
 from profiles import phones
 from profiles.api.serializers import NameField, UserIdField, checked_text
 from profiles.lookup import resolve
+from profiles.models import ProfileSource
 
 _ID = re.compile(r"[0-9]{1,18}")
-_DESCRIPTION = ("inn", "kpp", "university_name")
+_UNIVERSITY_EXISTS = gettext_lazy("This university already exists.")
+
+
+@contextmanager
+def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
+    """Turn a violation of the unique constraint into 409."""
+    try:
+        yield
+    except IntegrityError as error:
+        if constraint not in str(error):
+            raise
+        raise AlreadyExists({field: [str(message)]}) from None
 
 
 class PhoneField(serializers.CharField):
@@ -33,7 +54,7 @@ class PhoneField(serializers.CharField):
 
 
 class TextField(serializers.CharField):
-    """Text, and not a number for its digits."""
+    """Text; a number is refused rather than read as its digits."""
 
     def to_internal_value(self, data: Any) -> str:
         return super().to_internal_value(checked_text(data))
@@ -43,23 +64,23 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     class Meta:
         model = University
         fields = ("id", "name", "inn", "kpp", "created_at", "updated_at")
-        # The constraints answer, as 409: two creates at once both pass a look beforehand.
+        # The constraints answer with 409: two creates at once would both pass a validator.
         validators: list[Any] = []
 
     name = TextField(max_length=500)
-    inn = serializers.RegexField(INN, required=False, allow_blank=True)
-    kpp = serializers.RegexField(KPP, required=False, allow_blank=True)
+    inn = serializers.CharField(validators=[validate_inn], required=False, allow_blank=True)
+    kpp = serializers.CharField(validators=[validate_kpp], required=False, allow_blank=True)
 
     def create(self, validated_data: dict[str, Any]) -> University:
-        with _unique("universities_", {"inn": [_("this university exists")]}), transaction.atomic():
+        with _unique("universities_", "inn", _UNIVERSITY_EXISTS), transaction.atomic():
             return University.objects.create(**validated_data)
 
 
-class SeenUniversityField(serializers.PrimaryKeyRelatedField[University]):
-    """A university that the user may see; any other is as unknown as one that does not exist."""
+class VisibleUniversityField(serializers.PrimaryKeyRelatedField[University]):
+    """A university within the user's scope; any other is reported as unknown."""
 
     def to_internal_value(self, data: Any) -> University:
-        # REST framework would take 1.5 for 1, and fail on what is no 64-bit integer.
+        # REST framework would read 1.5 as 1, and fail on numbers beyond 64 bits.
         if not (isinstance(data, int | str) and _ID.fullmatch(str(data))):
             self.fail("incorrect_type", data_type=type(data).__name__)
         return super().to_internal_value(data)  # type: ignore[arg-type]
@@ -75,10 +96,10 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
     middle_name = NameField()
     max_id = UserIdField(required=False, allow_null=True, allow_blank=True)
     role = serializers.ChoiceField(choices=Role.choices, required=False, allow_blank=True)
-    university_id = SeenUniversityField(queryset=University.objects.all(), source="university", required=False)
+    university_id = VisibleUniversityField(queryset=University.objects.all(), source="university", required=False)
     university = UniversitySerializer(read_only=True)
-    inn = serializers.RegexField(INN, write_only=True, required=False, allow_blank=True)
-    kpp = serializers.RegexField(KPP, write_only=True, required=False, allow_blank=True)
+    inn = serializers.CharField(validators=[validate_inn], write_only=True, required=False, allow_blank=True)
+    kpp = serializers.CharField(validators=[validate_kpp], write_only=True, required=False, allow_blank=True)
     university_name = TextField(write_only=True, required=False, allow_blank=True, max_length=500)
 
     class Meta:
@@ -110,43 +131,36 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
 
     def validate_role(self, role: str) -> str:
         if not self.scope.may_grant(role) and (self.instance is None or self.instance.role != role):
-            raise PermissionDenied(_("only a superadmin makes curators"))
+            raise PermissionDenied(CURATORS_BY_SUPERADMIN)
         return role
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        described = {name: attrs.pop(name, "") for name in _DESCRIPTION}
+        """Find the university. Superadmins' new ones are created after the checks, others use an existing one."""
+        described = {name: attrs.pop(name, "") for name in ("inn", "kpp", "university_name")}
         if "university" in attrs:
             return attrs
         if described["inn"] or described["university_name"]:
-            attrs["described"] = described
-            if not self.scope.sees_all:
-                attrs["university"] = self._seen(attrs.pop("described"))
+            if self.scope.sees_all:
+                return attrs | {"described": described}
+            universities = self.scope.universities() & University.objects.as_described(**described)
+            field, message = ("inn" if described["inn"] else "university_name"), _("University not found.")
         elif self.instance is None:
-            attrs["university"] = self._own()
-        return attrs
-
-    def _seen(self, described: dict[str, str]) -> University:
-        university = (self.scope.universities() & University.objects.as_described(**described)).first()
+            universities = University.objects.none() if self.scope.sees_all else self.scope.universities()
+            field, message = "university_id", _("Provide university_id, inn or university_name.")
+        else:
+            return attrs
+        university = universities.first()
         if university is None:
-            field = "inn" if described["inn"] else "university_name"
-            raise serializers.ValidationError({field: [_("there is no such university")]})
-        return university
-
-    def _own(self) -> University:
-        own = None if self.scope.sees_all else self.scope.universities().first()
-        if own is None:
-            raise serializers.ValidationError(
-                {"university_id": [_("university_id, inn or university_name is required")]}
-            )
-        return own
+            raise serializers.ValidationError({field: [message]})
+        return attrs | {"university": university}
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
-        """Resolve the name, then insert; the unique phone decides between parallel creates (409)."""
-        answered = validated_data.pop("answered", None)
+        """Resolve the name, then insert; of parallel creates all but one violate the unique phone (409)."""
+        idempotent_request = validated_data.pop("idempotent_request", None)
         if described := validated_data.pop("described", None):
-            # The lookup decides by the university's rules, and a 409 should leave no new university behind.
+            # The lookup needs the university for its rules; a refused phone must leave no new university behind.
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
-                raise AlreadyExists(_phone_taken())
+                raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
             validated_data["university"] = University.objects.described(**described)
         name = resolve(
             phone=validated_data["phone"],
@@ -155,23 +169,23 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             last_name=validated_data.pop("last_name", ""),
             university_id=validated_data["university"].pk,
         )
-        with _unique_phone(), transaction.atomic():
+        with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
             employee = create_employee(name, **validated_data)
-            if answered is not None:
-                # In the same transaction: an employee without the remembered answer cannot be.
-                answered(self.to_representation(employee))
+            if idempotent_request is not None:
+                # In the same transaction: no employee without the stored answer.
+                idempotent_request.store_answer(self.to_representation(employee))
         return employee
 
     def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
-        """Change what was given, under the row's lock; an empty name or MAX id changes nothing."""
+        """Change the given fields under the row's lock; an empty name or MAX id changes nothing."""
         described = validated_data.pop("described", None)
-        with _unique_phone(), transaction.atomic():
+        with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
             employee = Employee.objects.select_for_update(of=("self",)).filter(pk=instance.pk).first()
             if employee is None:
                 raise NotFound
             if described:
                 validated_data["university"] = University.objects.described(**described)
-            rename(employee, validated_data)
+            update_employee(employee, validated_data)
         return employee
 
 
@@ -182,20 +196,53 @@ class MaxIdJobSerializer(serializers.ModelSerializer[MaxIdJob]):
         read_only_fields = fields
 
 
-@contextmanager
-def _unique(constraint: str, details: dict[str, list[str]]) -> Iterator[None]:
-    """Turn a violation of the unique constraint into 409."""
-    try:
-        yield
-    except IntegrityError as error:
-        if constraint not in str(error):
-            raise
-        raise AlreadyExists(details) from None
+# Each is the whole of an index, which PostgreSQL reads in both directions: otherwise a page would sort a million rows.
+ORDERINGS = {
+    "id": ("id",),
+    "phone": ("phone",),
+    "last_name": ("last_name", "first_name", "id"),
+    "created_at": ("created_at", "id"),
+}
+# Any start of an ordering stands for all of it.
+_COLUMNS = {
+    ",".join(sign + column for column in columns[:length]): [sign + column for column in columns]
+    for columns in ORDERINGS.values()
+    for sign in ("", "-")
+    for length in range(1, len(columns) + 1)
+}
+_MAX_SEARCH = 200
 
 
-def _unique_phone() -> AbstractContextManager[None]:
-    return _unique("employees_phone_unique", _phone_taken())
+class EmployeeQuerySerializer(serializers.Serializer[Any]):
+    search = serializers.CharField(
+        required=False,
+        max_length=_MAX_SEARCH,
+        help_text="words of a name, or a phone; words under three characters match at the start of a word",
+    )
+    query = serializers.CharField(required=False, max_length=_MAX_SEARCH, help_text="alias of search")
+    university_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    profile_source = serializers.ChoiceField(ProfileSource.choices, required=False)
+    role = serializers.ChoiceField(Role.choices, required=False)
+    ordering = serializers.ChoiceField(
+        list(_COLUMNS), required=False, help_text="the field to order by, with - for descending"
+    )
 
 
-def _phone_taken() -> dict[str, list[str]]:
-    return {"phone": [_("an employee with this phone already exists")]}
+def search_text(params: QueryDict) -> str:
+    return (params.get("search") or params.get("query") or "").replace("\0", "").strip()
+
+
+def filter_employees(employees: EmployeeQuerySet, params: QueryDict) -> EmployeeQuerySet:
+    """Search, filter and order by the query string; an empty parameter counts as absent."""
+    names = ("university_id", "profile_source", "role", "ordering")
+    values = {name: params[name] for name in names if params.get(name)}
+    text = search_text(params)
+    query = EmployeeQuerySerializer(data=values | ({"search": text} if text else {}))
+    query.is_valid(raise_exception=True)
+    valid = query.validated_data
+    employees = employees.filter(**{name: valid[name] for name in ("profile_source", "role") if name in valid})
+    if "university_id" in valid:
+        employees = employees.of_university(valid["university_id"])
+    if text:
+        employees = employees.matching(text)
+    return employees.order_by(*_COLUMNS[valid["ordering"]]) if "ordering" in valid else employees

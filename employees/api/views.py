@@ -1,47 +1,88 @@
+import hashlib
+import json
 import logging
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 from django.db import IntegrityError, transaction
 from django.db.models import Count, Q, QuerySet
 from django.shortcuts import get_object_or_404
+from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
 from rest_framework import status
 from rest_framework.decorators import action
+from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin
 from rest_framework.permissions import BasePermission, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
-from config.lib.errors import JobRunning
+from config.lib.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
 from config.lib.pagination import Pages
-from employees.accounts import IsSuperadmin, MayErase, MayLookOrRule, MayUseDirectory, user_scope
-from employees.api.idempotency import answered_once
-from employees.api.queries import EmployeeQuerySerializer, chosen, searched_for
-from employees.api.serializers import EmployeeSerializer, MaxIdJobSerializer, UniversitySerializer
-from employees.models import Employee, MaxIdJob, University
-from employees.models.directory import FEW
+from employees.accounts import DirectoryPermission, IsSuperadmin, IsSuperadminOrReadOnly, MayErase, user_scope
+from employees.api.serializers import (
+    EmployeeQuerySerializer,
+    EmployeeSerializer,
+    MaxIdJobSerializer,
+    UniversitySerializer,
+    filter_employees,
+    search_text,
+)
+from employees.models import Employee, IdempotentRequest, MaxIdJob, University
 from profiles.api.views import ProfileViewSet, checked_id
 from profiles.models import Profile, ProfileQuerySet
 from profiles.phones import masked
 
+_KEY = re.compile(r"[\x21-\x7e]{1,255}")
 logger = logging.getLogger(__name__)
 
 
-class RoughPages(Pages):
-    """``count`` is exact to 10 000 and the planner's estimate above."""
+@contextmanager
+def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
+    """Yield the row of the request's Idempotency-Key, None without a key; a row with a status holds the answer.
 
-    counted: int
+    The block stores its answer in the transaction of the insert. An APIException in the block releases the key.
+    """
+    key = request.headers.get("Idempotency-Key")
+    if key is None:
+        yield None
+        return
+    if not _KEY.fullmatch(key):
+        raise ValidationError({"Idempotency-Key": [_("Must be 1 to 255 visible ASCII characters.")]})
+    user_id: Any = request.user.pk
+    fingerprint = hashlib.sha256(json.dumps(request.data, sort_keys=True).encode()).hexdigest()
+    IdempotentRequest.objects.filter(user_id=user_id, key=key).outdated().delete()
+    stored, is_new = IdempotentRequest.objects.get_or_create(
+        user_id=user_id, key=key, defaults={"fingerprint": fingerprint}
+    )
+    if stored.fingerprint != fingerprint:
+        raise IdempotencyMismatch
+    if stored.status is None and not is_new:
+        raise IdempotencyInFlight
+    try:
+        yield stored
+    except APIException:
+        IdempotentRequest.objects.filter(pk=stored.pk, status=None).delete()
+        raise
+
+
+class EstimatedPages(Pages):
+    """Pages whose ``count`` is exact up to 10,000 and the planner's estimate above."""
+
+    total: int
 
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> Any:
-        is_search = bool(searched_for(request.query_params))
-        self.counted = queryset.count_or_estimate(is_search=is_search)
-        if is_search and self.counted <= FEW:
-            queryset = queryset.gathered_first()
+        is_search = bool(search_text(request.query_params))
+        self.total = queryset.count_or_estimate(is_search=is_search)
+        if is_search and not queryset.query.order_by:
+            queryset = queryset.sorted_by_id(self.total)
         return super().paginate_queryset(queryset, request, view)
 
     def get_count(self, queryset: Any) -> int:
-        return self.counted
+        return self.total
 
 
 @extend_schema_view(
@@ -49,60 +90,53 @@ class RoughPages(Pages):
     create=extend_schema(parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)]),
 )
 class EmployeeViewSet(ModelViewSet[Employee]):
-    """The directory's employees: a curator's and an operator's are those of their own university."""
+    """Employees of the directory. Curators and operators have access to their own university only."""
 
     queryset = Employee.objects.all()
     serializer_class = EmployeeSerializer
-    permission_classes = [IsAuthenticated, MayUseDirectory]
-    pagination_class = RoughPages
+    permission_classes = [IsAuthenticated, DirectoryPermission]
+    pagination_class = EstimatedPages
     lookup_value_regex = "[0-9]{1,18}"
 
     def get_queryset(self) -> QuerySet[Employee]:
         return user_scope(self.request.user).employees().select_related("university")
 
     def filter_queryset(self, queryset: Any) -> Any:
-        return chosen(queryset, self.request.query_params) if self.action in ("list", "all") else queryset
+        is_list = self.action in ("list", "all")
+        return filter_employees(queryset, self.request.query_params) if is_list else queryset
 
     def create(self, request: Request, *args: Any, **kwargs: Any) -> Response:
-        """Create an employee, named by the request, the profile cache or the messenger."""
+        """Create an employee. The name comes from the request, the profile cache or the direct API."""
         serializer = self.get_serializer(data=request.data)
-        with answered_once(request) as once:
-            if once.answer is not None:
-                return once.answer
+        with idempotent(request) as stored:
+            if stored and stored.status is not None:
+                return Response(stored.answer, status=stored.status)
             serializer.is_valid(raise_exception=True)
-            employee = serializer.save(**once.hook)
-        logger.info("employee created", extra=_created(employee))
+            employee = serializer.save(idempotent_request=stored)
+        extra = {"event": "employee_created", "employee": employee.pk, "phone": masked(employee.phone)}
+        logger.info("employee created", extra=extra | {"profile_source": employee.profile_source})
         return Response(serializer.data, status=status.HTTP_201_CREATED)
 
     @extend_schema(parameters=[EmployeeQuerySerializer], responses=EmployeeSerializer(many=True))
     @action(detail=False)
     def all(self, request: Request) -> Response:
-        """The same as the list."""
+        """Return the same list as `GET /employees`."""
         return self.list(request)
 
     @extend_schema(parameters=[OpenApiParameter("max_id", str, OpenApiParameter.PATH)], responses=EmployeeSerializer)
     @action(detail=False, url_path="by-max-id/(?P<max_id>[^/]+)", pagination_class=None)
     def by_max_id(self, request: Request, max_id: str) -> Response:
-        """The employee of a MAX id; of several the one with the lowest id."""
+        """Return the employee with this MAX id; the one with the lowest id if there are several."""
         first = self.get_queryset().filter(max_id=checked_id(max_id)).order_by("id")[:1]
         return Response(self.get_serializer(get_object_or_404(first)).data)
 
 
-def _created(employee: Employee) -> dict[str, Any]:
-    return {
-        "event": "employee_created",
-        "employee": employee.pk,
-        "phone": masked(employee.phone),
-        "profile_source": employee.profile_source,
-    }
-
-
 class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[University]):
-    """The universities: all of them for a superadmin, their own for others."""
+    """Universities: all of them for superadmins, their own for other users."""
 
     queryset = University.objects.all()
     serializer_class = UniversitySerializer
-    permission_classes = [IsAuthenticated, MayLookOrRule]
+    permission_classes = [IsAuthenticated, IsSuperadminOrReadOnly]
     pagination_class = Pages
 
     def get_queryset(self) -> QuerySet[University]:
@@ -110,7 +144,7 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
 
 
 class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJob]):
-    """Searches of the direct API for missing MAX ids, with their progress."""
+    """Background searches for missing MAX ids in the direct API."""
 
     queryset = MaxIdJob.objects.all()
     serializer_class = MaxIdJobSerializer
@@ -120,7 +154,7 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
     @extend_schema(request=None, responses={202: MaxIdJobSerializer})
     def start(self, request: Request) -> Response:
-        """Begin a search for every employee without a MAX id; the worker takes it up within seconds."""
+        """Start a search for all employees without a MAX id. The worker begins within seconds."""
         missing = Employee.objects.aggregate(n=Count("pk", filter=Q(max_id__isnull=True)))["n"]
         try:
             with transaction.atomic():
@@ -130,8 +164,8 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
         return Response(self.get_serializer(job).data, status=status.HTTP_202_ACCEPTED)
 
 
-class SeenProfileViewSet(ProfileViewSet):
-    """Profiles: curators and operators see those of their own university's employees, others look unknown."""
+class ScopedProfileViewSet(ProfileViewSet):
+    """Profiles. Curators and operators see those of their university's employees; others look unknown to them."""
 
     def get_permissions(self) -> list[BasePermission]:
         return [IsAuthenticated(), MayErase()] if self.request.method == "DELETE" else super().get_permissions()

@@ -1,10 +1,7 @@
-"""The backfill: employees take the names that the profile cache has for them, names and source together.
+"""Backfill employees with names from the profile cache, the name and its source together.
 
-A batch is one transaction under the lock of the run's row, and moves the run's ``last_id``: a process that is killed
-loses nothing, two that work on one run take turns.
+A batch is one transaction under the lock of the run's row: a killed process loses nothing, two processes take turns.
 """
-
-from __future__ import annotations
 
 import logging
 import time
@@ -17,18 +14,16 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from config.lib import logs, sql
-from employees.backfill.candidates import Terms, choices
+from employees.backfill.candidates import DecisionContext, choices
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
-from employees.models.backfill import UNDO_FOR
 
 MOSTLY_FAILED = gettext_noop("more than half of the last 50 batches failed")
-SETTLED = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
-SMALLEST, LARGEST = 100, 20_000
-JUDGED_BATCHES = 50
+MIN_BATCH, MAX_BATCH = 100, 20_000
+FAILURE_WINDOW = 50
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 logger = logging.getLogger(__name__)
 
-# The rows are locked by the statement that chose them: joined to themselves they still show what was there before.
+# The selection has locked the rows, so the join to themselves yields their previous values.
 _FILL = """
 WITH changed AS (
     UPDATE employees e
@@ -56,7 +51,7 @@ ON CONFLICT ON CONSTRAINT backfill_batches_range_once DO UPDATE SET status = 'do
 RETURNING id, rows_changed
 """
 
-# A row that changed since is somebody's later word and stays.
+# A row that has been changed since the backfill stays.
 _UNDO = """
 UPDATE employees e
 SET first_name = c.v->1->>0, last_name = c.v->1->>1, middle_name = c.v->1->>2, profile_source = c.v->1->>3,
@@ -70,13 +65,13 @@ WHERE e.id = (c.v->>0)::bigint AND
 
 
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
-    """Begin a run over the employees there are now, with fields of BackfillRun; IntegrityError while one is open."""
+    """Start a run over the present employees, with fields of BackfillRun; IntegrityError while one is open."""
     return begin(BackfillRun(university=university, **options))
 
 
 @transaction.atomic
 def begin(run: BackfillRun) -> BackfillRun:
-    """Count what is to be looked at and save the run, which the worker takes up; IntegrityError as for start()."""
+    """Count the employees and save the run for the worker; IntegrityError while another one is open."""
     employees = Employee.objects.filter(university=run.university) if run.university else Employee.objects.all()
     run.until_id = employees.aggregate(last=Max("pk"))["last"] or 0
     run.rows_total = employees.count()
@@ -85,94 +80,91 @@ def begin(run: BackfillRun) -> BackfillRun:
 
 
 def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
-    """Count what a run would change: university, source now, source then, rows."""
+    """Return what a run would change: university, present source, new source, rows."""
     counts: Counter[tuple[int, str, str]] = Counter()
-    terms = Terms.read(replaces_names=replaces_names)
-    for candidate, choice in choices(terms, university_id=university.pk if university else None):
+    context = DecisionContext.read(replaces_names=replaces_names)
+    for candidate, choice in choices(context, university_id=university.pk if university else None):
         counts[candidate.university_id, candidate.profile_source, str(choice.source)] += 1
     titles = dict(University.objects.filter(pk__in={key[0] for key in counts}).values_list("pk", "name"))
-    return sorted((titles[pk], now, then, rows) for (pk, now, then), rows in counts.items())
+    return sorted((titles[pk], before, after, rows) for (pk, before, after), rows in counts.items())
 
 
 def work_on_open_run(until: float) -> None:
-    """Go on with the run that is running or being undone, until ``until`` (monotonic)."""
+    """Continue the run that is running or being undone, until ``until`` (monotonic)."""
     run = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
     if run is not None:
-        while time.monotonic() < until and step(run):
+        while time.monotonic() < until and run_batch(run):
             time.sleep(run.pause_ms / 1000)
 
 
-def step(run: BackfillRun) -> bool:
-    """Do one batch, there or back; refresh ``run`` from its row and tell whether there may be more."""
+def run_batch(run: BackfillRun) -> bool:
+    """Fill or undo one batch; refresh ``run`` from its row and return whether there may be more."""
     try:
         with transaction.atomic():
-            terms = _lock(run)
+            context = _lock(run)
             if run.status == RunStatus.UNDOING:
                 return _undo_batch(run)
-            return run.status == RunStatus.RUNNING and _fill_next(run, terms)
+            if run.status != RunStatus.RUNNING:
+                return False
+            until_id, seen = _next_range(run)
+            if not seen:
+                return _finish(run, RunStatus.DONE)
+            started = time.monotonic()
+            batch_id, changed = _fill(run, context, run.last_id, until_id, seen)
+            took_ms = round((time.monotonic() - started) * 1000)
+            BackfillBatch.objects.filter(pk=batch_id).update(duration_ms=took_ms)
+            run.rows_changed += changed
+            run.batch_size = _next_batch_size(run.batch_size, took_ms, run.batch_target_ms)
+            return _advance(run, until_id, seen)
     except DatabaseError as error:
-        return _failed(run, error)
+        return _record_failure(run, error)
 
 
-def _lock(run: BackfillRun) -> Terms:
-    """Read the run under its lock, and the terms of its batch; one that runs while the cache is kept off is paused."""
+def _lock(run: BackfillRun) -> DecisionContext:
+    """Lock and refresh the run and return its batch's context; pause the run while the rollout keeps the cache off."""
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
     run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
-    terms = Terms.read(replaces_names=run.replaces_names, is_fresh=True)
-    if run.status == RunStatus.RUNNING and terms.obstacle is not None:
+    context = DecisionContext.read(replaces_names=run.replaces_names, is_fresh=True)
+    if run.status == RunStatus.RUNNING and context.obstacle is not None:
         with translation.override(None):
-            why = str(terms.obstacle.label)
-        BackfillRun.objects.filter(pk=run.pk).pause(why)
-        run.status, run.paused_because = RunStatus.PAUSED, why
-    return terms
+            run.status, run.paused_because = RunStatus.PAUSED, str(context.obstacle.label)
+        BackfillRun.objects.filter(pk=run.pk).pause(run.paused_because)
+    return context
 
 
-def _fill_next(run: BackfillRun, terms: Terms) -> bool:
-    until_id, seen = _range(run)
-    if not seen:
-        return _finish(run, RunStatus.DONE)
-    began = time.monotonic()
-    batch_id, changed = _fill(run, terms, run.last_id, until_id, seen)
-    took_ms = round((time.monotonic() - began) * 1000)
-    BackfillBatch.objects.filter(pk=batch_id).update(duration_ms=took_ms)
-    run.rows_changed += changed
-    run.batch_size = _adapted(run.batch_size, took_ms, run.batch_target_ms)
-    _advance(run, until_id, seen)
-    return True
-
-
-def _range(run: BackfillRun) -> tuple[int, int]:
-    """Return the last id of the next batch, and how many employees are in it."""
+def _next_range(run: BackfillRun) -> tuple[int, int]:
+    """Return the last id of the next batch, and the number of its employees."""
     rows = Employee.objects.filter(pk__gt=run.last_id, pk__lte=run.until_id)
     if run.university_id:
         rows = rows.filter(university_id=run.university_id)
-    found = rows.order_by("pk")[: run.batch_size].aggregate(last=Max("pk"), seen=Count("pk"))
-    return found["last"] or 0, found["seen"]
+    batch = rows.order_by("pk")[: run.batch_size].aggregate(last=Max("pk"), seen=Count("pk"))
+    return batch["last"] or 0, batch["seen"]
 
 
-def _fill(run: BackfillRun, terms: Terms, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
-    """Name the employees of a range by one UPDATE, which keeps what was there; return the batch's id and the rows."""
+def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
+    """Name the employees of a range and store their previous values; return the batch's id and the rows changed."""
     where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
     rows = [
         (row.id, name.first_name, name.last_name, name.middle_name, str(name.source), name.updated_at, name.max_id)
-        for row, name in choices(terms, **where, is_locked=True)
+        for row, name in choices(context, **where, is_locked=True)
     ]
     columns = list(map(list, zip(*rows, strict=True))) or [[]] * 7
     ((batch_id, changed),) = sql.run(_FILL, [*columns, run.pk, after_id, until_id, seen])
     return batch_id, changed
 
 
-def _adapted(size: int, took_ms: int, target_ms: int) -> int:
-    """Move the batch size towards its time target, by a factor of two at most."""
+def _next_batch_size(size: int, took_ms: int, target_ms: int) -> int:
+    """Return the size for the time target, changed by a factor of two at most."""
     factor = min(2.0, max(0.5, target_ms / max(took_ms, 1)))
-    return min(LARGEST, max(SMALLEST, round(size * factor)))
+    return min(MAX_BATCH, max(MIN_BATCH, round(size * factor)))
 
 
-def _advance(run: BackfillRun, until_id: int, seen: int) -> None:
+def _advance(run: BackfillRun, until_id: int, seen: int) -> bool:
     run.last_id, run.seen_at = until_id, timezone.now()
     run.rows_seen += seen
     run.save(update_fields=["last_id", "seen_at", "rows_seen", "rows_changed", "batch_size"])
+    return True
 
 
 def _finish(run: BackfillRun, status: RunStatus) -> bool:
@@ -182,39 +174,32 @@ def _finish(run: BackfillRun, status: RunStatus) -> bool:
 
 
 @transaction.atomic
-def _failed(run: BackfillRun, error: DatabaseError) -> bool:
-    """Note the failed batch and go past it; with more than half of the last fifty failed, pause the run."""
+def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
+    """Record the failed batch and skip it; pause the run when more than half of the last fifty have failed."""
     logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
     _lock(run)
     if run.status != RunStatus.RUNNING:
         return run.status == RunStatus.UNDOING
-    until_id, seen = _range(run)
-    BackfillBatch.objects.create(
-        run=run,
-        status=BatchStatus.FAILED,
-        after_id=run.last_id,
-        until_id=until_id,
-        rows_seen=seen,
-        error=logs.error_line(error)[:200],
-    )
+    until_id, seen = _next_range(run)
+    bounds = {"after_id": run.last_id, "until_id": until_id, "rows_seen": seen}
+    run.batches.create(status=BatchStatus.FAILED, error=logs.error_line(error)[:200], **bounds)
     _advance(run, until_id, seen)
-    lately = list(run.batches.order_by("-id").values_list("status", flat=True)[:JUDGED_BATCHES])
-    if len(lately) == JUDGED_BATCHES and lately.count(BatchStatus.FAILED) * 2 > JUDGED_BATCHES:
+    recent = list(run.batches.order_by("-id").values_list("status", flat=True)[:FAILURE_WINDOW])
+    if len(recent) == FAILURE_WINDOW and recent.count(BatchStatus.FAILED) * 2 > FAILURE_WINDOW:
         BackfillRun.objects.filter(pk=run.pk).pause(MOSTLY_FAILED)
         return False
     return True
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Do the failed batches once more; return how many are done now."""
+    """Run the failed batches again, and stop when the rollout keeps the cache off; return how many are done now."""
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
         with transaction.atomic():
-            terms = _lock(run)
-            if terms.obstacle is not None:
+            context = _lock(run)
+            if context.obstacle is not None:
                 break
-            changed = _fill(run, terms, batch.after_id, batch.until_id, batch.rows_seen)[1]
-            run.rows_changed += changed
+            run.rows_changed += _fill(run, context, batch.after_id, batch.until_id, batch.rows_seen)[1]
             run.save(update_fields=["rows_changed"])
         done += 1
     return done
@@ -230,9 +215,3 @@ def _undo_batch(run: BackfillRun) -> bool:
     run.seen_at = timezone.now()
     run.save(update_fields=["seen_at"])
     return True
-
-
-def forget_prior_values() -> int:
-    """Empty the batches of runs that are too old to be undone; return how many. Their values are names."""
-    old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=SETTLED)
-    return old.exclude(changes=[]).update(changes=[])

@@ -1,12 +1,10 @@
-"""Employees whose name the profile cache may give or change: selected by SQL, decided by profiles.name_rule.
+"""Select employees whose name the profile cache may set: candidates by SQL, each decided by profiles.name_rule.
 
-The backfill, its dry run, the count of the quality report and the refresh of one employee all ask here. Without a name
-are rows of source ``default`` and ``manual`` ones called ``Неизвестно``: the cache may name them whatever the
-percentages say. Names that a store or the direct API gave are replaced only on request, and only for people that the
-rollout admits to the cache. Nobody is named while the rollout keeps the cache off, nor at a denied university.
+The backfill, its dry run, the quality report and the refresh of one employee use it. Employees without a name (source
+``default``, or ``manual`` and ``Неизвестно``) get one at any percentage. Names from a store or the direct API are
+replaced only on request, and only for people that the rollout admits to the cache. While the rollout keeps the cache
+off, and at denied universities, nothing changes.
 """
-
-from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -27,7 +25,6 @@ from profiles.name_rule import (
     KnownProfile,
     NameChoice,
     NoAnswer,
-    Policy,
     UserFound,
     choose_name,
 )
@@ -51,7 +48,7 @@ ORDER BY e.id LIMIT %b::bigint
 
 
 class Candidate(NamedTuple):
-    """An employee and, by their MAX id or the phone's link, their profile: one row of the selection."""
+    """A row of the selection: an employee with the profile of their MAX id, or of the phone's link."""
 
     id: int
     phone: str
@@ -66,85 +63,77 @@ class Candidate(NamedTuple):
     user_provided_name: str
     last_updated: datetime
 
-    @property
-    def known(self) -> Known:
-        profile = KnownProfile(self.max_first_name, self.max_last_name, self.user_provided_name, self.last_updated)
-        return Known(self.max_id, profile)
-
 
 @dataclass(frozen=True, slots=True)
-class Terms:
-    """What holds for all candidates at one moment: the rollout, the settings, and whether names are replaced."""
+class DecisionContext:
+    """What decides for all candidates alike: the rollout, the settings, and whether names are replaced."""
 
     replaces_names: bool
     state: RolloutState
     obstacle: Reason | None
-    cache_first: Policy
-    cache_primary: Policy
     now: datetime
 
     @classmethod
-    def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> Terms:
-        """Read the rollout; ``is_fresh`` for work that must not go on for the memo's second after an emergency stop."""
-        state = _fresh_state() if is_fresh else current_state()
-        policies = (policy_at(CACHE_FIRST), policy_at(CACHE_PRIMARY))
-        return cls(replaces_names, state, obstacle(state, "employee"), *policies, timezone.now())
-
-
-def _fresh_state() -> RolloutState:
-    with connection.cursor() as cursor:
-        cursor.execute(STATE_QUERY)
-        return remember_state(cursor.fetchone())
+    def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> "DecisionContext":
+        """Read the rollout; ``is_fresh`` bypasses the memo, which follows an emergency stop a second late."""
+        if is_fresh:
+            with connection.cursor() as cursor:
+                cursor.execute(STATE_QUERY)
+                state = remember_state(cursor.fetchone())
+        else:
+            state = current_state()
+        return cls(replaces_names, state, obstacle(state, "employee"), timezone.now())
 
 
 def choices(
-    terms: Terms,
+    context: DecisionContext,
     *,
     after_id: int = 0,
     until_id: int = 2**63 - 1,
     university_id: int | None = None,
     is_locked: bool = False,
 ) -> Iterator[tuple[Candidate, NameChoice]]:
-    """Yield the employees of a range of ids whose name changes, with that name, by id.
+    """Yield the employees of a range of ids whose name changes, with the new name, by id.
 
-    ``is_locked`` keeps their rows locked until the end of the transaction.
+    ``is_locked`` locks the rows until the end of the transaction.
     """
-    if terms.obstacle is not None:
+    if context.obstacle is not None:
         return
     select = _SELECT + (" FOR UPDATE OF e" if is_locked else "")
     while True:
-        conditions = (university_id, university_id, names.UNKNOWN, names.UNKNOWN, terms.replaces_names, PAGE)
+        conditions = (university_id, university_id, names.UNKNOWN, names.UNKNOWN, context.replaces_names, PAGE)
         rows = sql.run(select, (after_id, until_id, *conditions))
         for candidate in map(Candidate._make, rows):
-            if (choice := choose(candidate, terms)) is not None:
+            if (choice := choose(candidate, context)) is not None:
                 yield candidate, choice
         if len(rows) < PAGE:
             return
         after_id = rows[-1][0]
 
 
-def choose(candidate: Candidate, terms: Terms) -> NameChoice | None:
-    """Return the name that a candidate takes from the cache, None where the row stays as it is."""
-    if terms.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
+def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
+    """Return the name that the candidate takes from the cache; None if the row stays as it is."""
+    if context.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
-    stage, _ = terms.state.stage_of(candidate.phone, candidate.university_id)
+    stage, _ = context.state.stage_of(candidate.phone, candidate.university_id)
     is_nameless = candidate.profile_source in (ProfileSource.DEFAULT, ProfileSource.MANUAL)
     if not is_nameless and stage < CACHE_FIRST:
         return None
     is_api = candidate.profile_source == ProfileSource.API
-    # A name that the direct API gave counts as its answer, to be weighed as at a lookup that asked it.
+    # A name from the direct API counts as its answer, as in a lookup.
     answer = UserFound(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
-    policy = terms.cache_primary if stage >= CACHE_PRIMARY and not is_api else terms.cache_first
-    choice = choose_name(candidate.known, answer, policy, terms.now)
+    policy = policy_at(CACHE_PRIMARY if stage >= CACHE_PRIMARY and not is_api else CACHE_FIRST)
+    name = (candidate.max_first_name, candidate.max_last_name, candidate.user_provided_name)
+    known = Known(candidate.max_id, KnownProfile(*name, candidate.last_updated))
+    choice = choose_name(known, answer, policy, context.now)
     before = (candidate.first_name, candidate.last_name, candidate.profile_source)
     if not choice.is_cached or before == (choice.first_name, choice.last_name, choice.source):
         return None
-    middle = middle_name(candidate.profile_source, candidate.middle_name, choice)
-    return choice if middle == choice.middle_name else replace(choice, middle_name=middle)
+    return replace(choice, middle_name=middle_name(candidate.profile_source, candidate.middle_name, choice))
 
 
 def middle_name(source: str, middle: str, choice: NameChoice) -> str:
-    """Return the middle name that a row keeps or takes: one that was entered by hand stays."""
+    """Return the middle name of the row afterwards: one entered by hand stays."""
     if source == ProfileSource.USER_INPUT and choice.middle_name:
         return choice.middle_name
     return middle or choice.middle_name

@@ -3,7 +3,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class HistoryConfig(AppConfig):
-    """Apart from the directory's own migrations: their way back must not drop what was recorded."""
+    """An app of its own, so that rolling back the directory's migrations keeps the history."""
 
     name = "employees.history"
     label = "employee_history"

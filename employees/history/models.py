@@ -1,7 +1,7 @@
-"""Every version of an employee and a university, with who made it; a user of the API counts like one of the admin."""
+"""Record every version of an employee and a university with its author, who may use the admin or the API."""
 
-from dataclasses import dataclass
 from datetime import datetime
+from typing import NamedTuple
 
 from django.db import connection, models
 from django.utils.translation import gettext_lazy as _
@@ -10,7 +10,7 @@ from simple_history.utils import get_history_model_for_model
 
 from employees.models import Employee, University
 
-# An index for each way to search would cost every create; found by object and by date.
+# Versions are found by object and by date; more indexes would slow every create down.
 register(
     Employee,
     app="employees.history",
@@ -31,17 +31,6 @@ EmployeeVersion = get_history_model_for_model(Employee)
 UniversityVersion = get_history_model_for_model(University)
 
 
-@dataclass(frozen=True, slots=True)
-class Backfilled:
-    """A name that a backfill gave, and the one that was there; a run that was undone gave it back."""
-
-    at: datetime
-    run_id: int
-    is_undone: bool
-    before: str
-    after: str
-
-
 _BACKFILLED = """
 SELECT b.created_at, b.run_id, b.status = 'undone', c.v->1->>1 || ' ' || (c.v->1->>0), c.v->2->>1 || ' ' || (c.v->2->>0)
 FROM backfill_batches b CROSS JOIN LATERAL jsonb_array_elements(b.changes) AS c (v)
@@ -50,22 +39,33 @@ ORDER BY b.created_at DESC
 """
 
 
-def backfilled(employee_id: int) -> list[Backfilled]:
-    """Return what backfills did: they keep the names they change, a version of each row would double their work."""
+class BackfilledName(NamedTuple):
+    at: datetime
+    run_id: int
+    is_undone: bool
+    before: str
+    after: str
+
+
+def backfilled_names(employee_id: int) -> list[BackfilledName]:
+    """Return the names that backfills set, latest first.
+
+    They are in the batches: a version of each row would double a backfill's work.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_BACKFILLED, {"id": employee_id})
-        return [Backfilled(*row) for row in cursor.fetchall()]
+        return [BackfilledName(*row) for row in cursor.fetchall()]
 
 
-def remember(employee: Employee) -> None:
-    """Keep a row as it was before its first change: those from before the history have no version to compare with."""
+def record_original(employee: Employee) -> None:
+    """Record a row before its first change, so that rows older than the history have a version to compare with."""
     versions = EmployeeVersion.objects.filter(id=employee.pk)
     if not versions.exists():
         values = {field.attname: getattr(employee, field.attname) for field in EmployeeVersion.tracked_fields}
         versions.create(**values, history_date=employee.updated_at, history_type="+")
 
 
-def keep_versions(employees: list[Employee]) -> None:
-    """Record, by one statement, rows that were changed past ``save()``."""
+def record_versions(employees: list[Employee]) -> None:
+    """Record rows that were changed without ``save()``, in one statement."""
     if employees:
         Employee.history.bulk_history_create(employees, update=True)  # type: ignore[attr-defined]

@@ -1,30 +1,87 @@
+"""Read and write files of employees: XLSX, and CSV in its usual encodings and delimiters."""
+
+import csv
 import re
 import time
+from contextlib import suppress
 from datetime import timedelta
+from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
+from zipfile import BadZipFile
 
 from django import forms
 from django.conf import settings
+from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from import_export.formats import base_formats
 from import_export.forms import ConfirmImportForm
 from import_export.tmp_storages import BaseStorage
 from tablib import Dataset
+from tablib.exceptions import TablibException
 from unfold.contrib.import_export.forms import ImportForm
 
 from config.lib.error_pages import LARGEST_BODY
-from employees.import_export import spreadsheets
 
-# Half a minute of work; a browser, and the proxy before us, wait no longer.
-MOST_ROWS = 10_000
-KEPT = timedelta(hours=1)
+# Excel reads a CSV file as UTF-8 only with this mark.
+BYTE_ORDER_MARK = "\ufeff"
+# Half a minute of work: a browser and the proxy wait no longer.
+MAX_ROWS = 10_000
+PREVIEW_LIFETIME = timedelta(hours=1)
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
+class UnreadableFile(ValueError):
+    """A file that is not a table of employees; the message says why."""
+
+
+def read_csv(content: bytes) -> Dataset:
+    """Read commas or semicolons, in UTF-8 or Windows-1251; raise UnreadableFile. Short rows are filled up."""
+    for encoding in ("utf-8-sig", "cp1251"):
+        try:
+            text = content.decode(encoding)
+        except UnicodeDecodeError:
+            continue
+        if "\0" not in text:
+            break
+    else:
+        raise UnreadableFile(_("The file is not text in UTF-8 or Windows-1251. Save it as “CSV UTF-8”."))
+    header = text.partition("\n")[0]
+    delimiter = ";" if header.count(";") > header.count(",") else ","
+    try:
+        rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
+    except csv.Error as error:
+        raise UnreadableFile(_("The file is not valid CSV: %s") % error) from None
+    headers = [name.strip() for name in rows[0]] if rows else []
+    table = _checked(Dataset(headers=headers))
+    for number, row in enumerate(rows[1:], start=2):
+        if any(cell.strip() for cell in row[len(headers) :]):
+            numbers = {"row": number, "cells": len(row), "columns": len(headers)}
+            text = _("Row %(row)d has %(cells)d cells, but the header has %(columns)d.")
+            raise UnreadableFile(text % numbers)
+        if row:
+            table.append([*row, *[""] * (len(headers) - len(row))][: len(headers)])
+    return table
+
+
+def read_xlsx(content: bytes) -> Dataset:
+    try:
+        table = Dataset().load(content, format="xlsx")
+    except (BadZipFile, TablibException, KeyError, ValueError):
+        raise UnreadableFile(_("The file is not an XLSX workbook.")) from None
+    return _checked(table)
+
+
+def _checked(table: Dataset) -> Dataset:
+    if "phone" not in (table.headers or ()):
+        columns = ", ".join(str(name) for name in table.headers or () if name) or "—"
+        raise UnreadableFile(_("The file has no “phone” column. Its columns: %s") % columns[:200])
+    return table
+
+
 class CSV(base_formats.CSV):
-    """Bytes in and out: the reader finds the encoding, and a spreadsheet finds the mark of UTF-8."""
+    """CSV as bytes: the reader detects the encoding, and the byte order mark marks an export as UTF-8."""
 
     CONTENT_TYPE = "text/csv; charset=utf-8"
 
@@ -35,35 +92,42 @@ class CSV(base_formats.CSV):
         return "rb"
 
     def create_dataset(self, in_stream: Any, **kwargs: Any) -> Dataset:
-        return _bounded(spreadsheets.read_csv(in_stream))
+        return _bounded(read_csv(in_stream))
 
     def export_data(self, dataset: Any, **kwargs: Any) -> bytes:
-        return f"{spreadsheets.MARK}{super().export_data(dataset, **kwargs)}".encode()
+        return f"{BYTE_ORDER_MARK}{super().export_data(dataset, **kwargs)}".encode()
 
 
 class XLSX(base_formats.XLSX):
     def create_dataset(self, in_stream: Any) -> Dataset:
-        return _bounded(spreadsheets.read_xlsx(in_stream))
+        return _bounded(read_xlsx(in_stream))
 
 
 def _bounded(table: Dataset) -> Dataset:
-    if len(table) > MOST_ROWS:
-        numbers = {"rows": len(table), "most": MOST_ROWS}
-        text = _("the file has %(rows)d rows, more than %(most)d: split it, or have import_employees read it")
-        raise spreadsheets.Unreadable(text % numbers)
+    if len(table) > MAX_ROWS:
+        numbers = {"rows": len(table), "limit": MAX_ROWS}
+        text = _("The file has %(rows)d rows, the limit is %(limit)d. Split it, or use the import_employees command.")
+        raise UnreadableFile(text % numbers)
     return table
 
 
 FORMATS = [CSV, XLSX]
 
 
-class Previews(BaseStorage):
-    """The files between preview and import. They are names and phones: what nobody confirms goes after an hour."""
+class PreviewStorage(BaseStorage):
+    """Stores files between preview and import. They are personal data: unconfirmed ones are deleted after an hour."""
 
     def save(self, data: bytes) -> None:
-        self._forget()
         self.name = uuid4().hex
-        self._path().write_bytes(data)
+        path = self._path()
+        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+        expired = time.time() - PREVIEW_LIFETIME.total_seconds()
+        for file in path.parent.iterdir():
+            # Another process may delete or import the file at the same time.
+            with suppress(FileNotFoundError):
+                if file.stat().st_mtime < expired:
+                    file.unlink()
+        path.write_bytes(data)
 
     def read(self) -> bytes:
         return self._path().read_bytes()
@@ -72,43 +136,24 @@ class Previews(BaseStorage):
         self._path().unlink()
 
     def _path(self) -> Path:
-        """Return where the file is; FileNotFoundError for a name that is none of ours: it comes from a form."""
+        """Return the file's path; FileNotFoundError for a name that is not ours, as it comes from a form."""
         if not _NAME.fullmatch(self.name):
             raise FileNotFoundError(self.name)
-        return self._folder() / self.name
-
-    def _folder(self) -> Path:
-        folder: Path = settings.DATA_DIR / "imports"
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        return folder
-
-    def _forget(self) -> None:
-        oldest = time.time() - KEPT.total_seconds()
-        for file in self._folder().iterdir():
-            # Another process may be forgetting them too, or importing one.
-            try:
-                if file.stat().st_mtime < oldest:
-                    file.unlink()
-            except FileNotFoundError:
-                continue
+        return Path(settings.DATA_DIR, "imports", self.name)
 
 
 class FileForm(ImportForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        limits = {"rows": MOST_ROWS, "mb": LARGEST_BODY // 1024**2}
-        self.fields["import_file"].help_text = _("at most %(rows)d rows, and %(mb)d MB") % limits
+        limits = {"rows": number_format(MAX_ROWS, force_grouping=True), "mb": LARGEST_BODY // 1024**2}
+        self.fields["import_file"].help_text = _("Up to %(rows)s rows and %(mb)d MB") % limits
 
 
 class ConfirmForm(ConfirmImportForm):
-    """What the preview left in hidden fields, and anybody may have altered since."""
+    """The hidden fields of the preview, which a user may have altered."""
 
-    def clean_format(self) -> str:
-        number: str = self.cleaned_data["format"]
-        if number not in map(str, range(len(FORMATS))):
-            raise forms.ValidationError(_("there is no such format: choose the file once more"))
-        return number
+    format = forms.ChoiceField(choices=[(str(number), "") for number in range(len(FORMATS))], widget=forms.HiddenInput)
 
     def clean_resource(self) -> str:
-        """Return the number of the only resource, whatever came."""
+        """Return the number of the only resource, whatever was posted."""
         return "0"

@@ -1,12 +1,11 @@
-"""Import and export of employees as CSV and XLSX: by phone, blanks change nothing, errors in words."""
-
-from __future__ import annotations
+"""Import and export employees. A row is identified by its phone, and an empty cell changes nothing."""
 
 import re
 from collections.abc import Callable
 from typing import Any
 
 from django.contrib.admin.utils import label_for_field
+from django.core.exceptions import ValidationError
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -15,92 +14,74 @@ from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 from import_export.widgets import Widget
 
-from employees.accounts import UserScope
-from employees.models import Employee, Role, University
-from employees.naming import NAMES, schedule_lookup, set_name_source
-from employees.tax_numbers import inn_of, kpp_of
+from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
+from employees.models import Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
+from employees.naming import NAMES
 from profiles import names, phones
+from profiles.models import ProfileSource
 from profiles.user_ids import user_id_of
 
-# A spreadsheet runs a cell that begins so; an apostrophe before it shows it as text. A phone is a number at worst.
+# A spreadsheet runs cells that begin with these as formulas; a leading apostrophe makes them text.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
-# Those that an import reads.
+# The columns that an import reads.
 COLUMNS = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name")
 _PHONE = re.compile(r"\+[0-9]{8,15}")
 
 
-def defused(text: str) -> str:
-    return f"'{text}" if _FORMULA.match(text) and not _PHONE.fullmatch(text) else text
-
-
 def _text(value: object) -> str:
-    """Read a cell: spreadsheets keep phones as numbers, and text that we defused with an apostrophe."""
+    """Return a cell's text: spreadsheets store phones as numbers, and our exports put an apostrophe before formulas."""
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value if value is not None else "").strip()
     return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
 
 
-class PhoneWidget(Widget):
+def _role(text: str) -> str:
+    if text.lower() not in Role.values:
+        message = _("Invalid role “%s”: enter curator or operator, or leave the cell empty.")
+        raise ValueError(message % text)
+    return text.lower()
+
+
+class CellWidget(Widget):
+    """Reads a cell with ``read``, which raises ValueError for an invalid text."""
+
+    def __init__(self, read: Callable[[str], str]) -> None:
+        super().__init__()
+        self.read = read
+
     def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
-        return phones.normalize(_text(value))
-
-
-class NameWidget(Widget):
-    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
-        return names.clean(_text(value))
-
-
-class MaxIdWidget(Widget):
-    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
-        return user_id_of(_text(value))
-
-
-class RoleWidget(Widget):
-    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
-        role = _text(value).lower()
-        if role not in Role.values:
-            raise ValueError(_("a role is curator, operator or empty, not “%s”") % role)
-        return role
-
-
-def heading(field: Field) -> str:
-    """Return what a column of a file is called by people."""
-    relation, _separator, name = field.attribute.rpartition("__")
-    if name == "name":
-        relation, name = "", relation
-    return capfirst(str(label_for_field(name, University if relation else Employee)))
+        return self.read(_text(value))
 
 
 class DisplayDiff(Diff):
-    """What a row changes, in the words of the screens: files have codes."""
+    """The changes of a row with the labels of the pages instead of the codes of the file."""
 
-    def __init__(self, resource: EmployeeResource, instance: Employee, new: bool) -> None:
-        self.left, self.right, self.new = _told(resource, instance), list[str](), new
+    def __init__(self, resource: ModelResource, instance: Employee, new: bool) -> None:
+        self.left, self.right, self.new = self._values(resource, instance), list[str](), new
 
-    def compare_with(self, resource: EmployeeResource, instance: Employee) -> None:
-        self.right = _told(resource, instance)
+    def compare_with(self, resource: ModelResource, instance: Employee) -> None:
+        self.right = self._values(resource, instance)
 
-
-def _told(resource: EmployeeResource, instance: Employee) -> list[str]:
-    labels = {"role": instance.get_role_display, "profile_source": instance.get_profile_source_display}
-    return [
-        str(labels[field.column_name]()) if field.column_name in labels else str(field.export(instance) or "")
-        for field in resource.get_import_fields()
-    ]
+    def _values(self, resource: ModelResource, instance: Employee) -> list[str]:
+        labels = {"role": instance.get_role_display, "profile_source": instance.get_profile_source_display}
+        return [
+            str(labels[field.column_name]()) if field.column_name in labels else str(field.export(instance) or "")
+            for field in resource.get_import_fields()
+        ]
 
 
 class EmployeeResource(ModelResource):
-    phone = Field(column_name="phone", attribute="phone", widget=PhoneWidget())
-    last_name = Field(column_name="last_name", attribute="last_name", widget=NameWidget())
-    first_name = Field(column_name="first_name", attribute="first_name", widget=NameWidget())
-    middle_name = Field(column_name="middle_name", attribute="middle_name", widget=NameWidget())
-    max_id = Field(column_name="max_id", attribute="max_id", widget=MaxIdWidget())
-    role = Field(column_name="role", attribute="role", widget=RoleWidget())
-    inn = Field(column_name="inn", attribute="university__inn", readonly=True)
-    kpp = Field(column_name="kpp", attribute="university__kpp", readonly=True)
-    university_name = Field(column_name="university_name", attribute="university__name", readonly=True)
-    profile_source = Field(column_name="profile_source", attribute="profile_source", readonly=True)
+    phone = Field(attribute="phone", widget=CellWidget(phones.normalize))
+    last_name = Field(attribute="last_name", widget=CellWidget(names.clean))
+    first_name = Field(attribute="first_name", widget=CellWidget(names.clean))
+    middle_name = Field(attribute="middle_name", widget=CellWidget(names.clean))
+    max_id = Field(attribute="max_id", widget=CellWidget(user_id_of))
+    role = Field(attribute="role", widget=CellWidget(_role))
+    inn = Field(attribute="university__inn", readonly=True)
+    kpp = Field(attribute="university__kpp", readonly=True)
+    university_name = Field(attribute="university__name", readonly=True)
+    profile_source = Field(attribute="profile_source", readonly=True)
 
     class Meta:
         model = Employee
@@ -114,28 +95,33 @@ class EmployeeResource(ModelResource):
         self,
         *,
         university: University | None = None,
-        on_row: Callable[[], None] | None = None,
+        on_row: Callable[[], object] = lambda: None,
         scope: UserScope | None = None,
         **kwargs: Any,
     ) -> None:
-        """``scope`` is whose roles may be given; without one a command reads the file, and may give any."""
+        """``scope`` limits the roles that may be granted; the command has none and may grant any."""
         super().__init__(**kwargs)
-        self.university = university
-        self.on_row = on_row
-        self.scope = scope
+        self.university, self.on_row, self.scope = university, on_row, scope
 
     def get_diff_class(self) -> type[Diff]:
         return DisplayDiff
 
     def get_diff_headers(self) -> list[str]:
-        return [heading(field) for field in self.get_import_fields()]
+        headers = []
+        for field in self.get_import_fields():
+            relation, _separator, name = field.attribute.rpartition("__")
+            if name == "name":
+                relation, name = "", relation
+            headers.append(capfirst(str(label_for_field(name, University if relation else Employee))))
+        return headers
 
     def get_queryset(self) -> Any:
         return Employee.objects.select_related("university")
 
     def export_field(self, field: Field, instance: Employee, **kwargs: Any) -> Any:
         value = super().export_field(field, instance, **kwargs)
-        return defused(value) if isinstance(value, str) else value
+        is_formula = isinstance(value, str) and _FORMULA.match(value) and not _PHONE.fullmatch(value)
+        return f"'{value}" if is_formula else value
 
     def import_field(self, field: Field, instance: Employee, row: Any, is_m2m: bool = False, **kwargs: Any) -> None:
         if field.column_name == "phone" or _text(row.get(field.column_name)):
@@ -145,50 +131,58 @@ class EmployeeResource(ModelResource):
         before = {name: getattr(instance, name) for name in (*NAMES, "max_id", "role")}
         super().import_instance(instance, row, **kwargs)
         if instance.role != before["role"] and self.scope and not self.scope.may_grant(instance.role):
-            raise ValueError(_("only a superadmin makes curators"))
-        set_name_source(instance, is_named=any(getattr(instance, name) != before[name] for name in NAMES))
+            raise ValueError(CURATORS_BY_SUPERADMIN)
+        if any(getattr(instance, name) != before[name] for name in NAMES):
+            instance.profile_source, instance.profile_last_updated = ProfileSource.MANUAL, None
+        elif instance._state.adding:  # noqa: SLF001 (documented by Django)
+            instance.profile_source = ProfileSource.DEFAULT
         if instance.max_id != before["max_id"]:
             instance.max_id_updated_at = timezone.now()
-        self._place(instance, row)
+        self._set_university(instance, row)
 
-    def _place(self, instance: Employee, row: Any) -> None:
+    def _set_university(self, instance: Employee, row: Any) -> None:
         described = {name: _text(row.get(name)) for name in ("inn", "kpp", "university_name")}
-        inn_of(described["inn"])
-        kpp_of(described["kpp"])
+        for name, validate in (("inn", validate_inn), ("kpp", validate_kpp)):
+            try:
+                if described[name]:
+                    validate(described[name])
+            except ValidationError as error:
+                raise ValueError(error.messages[0]) from None
         if described["inn"] or described["university_name"]:
             instance.university = University.objects.described(**described)
-        elif instance.university_id is None and self.university is not None:
-            instance.university = self.university
+        elif instance.university_id is None and self.university is None:
+            raise ValueError(_("A new employee needs a university: fill in inn or university_name."))
         elif instance.university_id is None:
-            raise ValueError(_("a new employee needs an INN or the name of a university"))
+            instance.university = self.university
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        schedule_lookup(instance)
+        """Schedule the lookup of a missing name, by the task that keeps to the direct API's rate."""
+        if instance.profile_source == ProfileSource.DEFAULT:
+            UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
-        if self.on_row is not None:
-            self.on_row()
+        self.on_row()
 
 
-def problems(result: Result) -> list[str]:
-    """Say each row's errors; the heading is row 1, as a spreadsheet counts."""
-    rows = [
+def row_errors(result: Result) -> list[str]:
+    """Return the errors with the number of their row, where the header is row 1."""
+    errors = [
         (row.number, f"{field}: {' '.join(texts)}")
         for row in result.invalid_rows
         for field, texts in row.error_dict.items()
     ]
-    rows += [(row.number, str(error.error)) for row in result.error_rows for error in row.errors]
-    told = [_("Row %(row)s: %(error)s") % {"row": number + 1, "error": words} for number, words in sorted(rows)]
-    return told + [str(error.error) for error in result.base_errors]
+    errors += [(row.number, str(error.error)) for row in result.error_rows for error in row.errors]
+    lines = [_("Row %(row)s: %(error)s") % {"row": number + 1, "error": text} for number, text in sorted(errors)]
+    return lines + [str(error.error) for error in result.base_errors]
 
 
-def shorten(result: Result, most: int) -> int:
-    """Leave ``most`` rows to be shown, of those with errors where there are any; return how many were dropped."""
+def truncate_preview(result: Result, limit: int) -> int:
+    """Keep ``limit`` rows in the preview, only those with errors if there are any; return how many are hidden."""
     if result.has_errors():
-        shown, result.error_rows = result.error_rows, result.error_rows[:most]
+        rows, result.error_rows = result.error_rows, result.error_rows[:limit]
     elif result.has_validation_errors():
-        shown, result.invalid_rows = result.invalid_rows, result.invalid_rows[:most]
+        rows, result.invalid_rows = result.invalid_rows, result.invalid_rows[:limit]
     else:
-        shown = result.valid_rows()
-        result.rows = shown[:most]
-    return max(0, len(shown) - most)
+        rows = result.valid_rows()
+        result.rows = rows[:limit]
+    return max(0, len(rows) - limit)

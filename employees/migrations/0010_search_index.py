@@ -2,7 +2,7 @@ from django.contrib.postgres.indexes import GinIndex, OpClass
 from django.db import migrations
 
 from config.lib.migration_operations import BuildIndex
-from employees.models.directory import SEARCH_TEXT
+from employees.models import SEARCH_TEXT
 
 
 class Migration(migrations.Migration):

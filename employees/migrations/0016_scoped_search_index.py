@@ -3,7 +3,7 @@ from django.db import migrations
 from django.db.models import F
 
 from config.lib.migration_operations import BuildIndex
-from employees.models.directory import SEARCH_TEXT
+from employees.models import SEARCH_TEXT
 
 
 class Migration(migrations.Migration):

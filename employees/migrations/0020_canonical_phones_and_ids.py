@@ -2,7 +2,7 @@ from django.contrib.postgres.operations import AddConstraintNotValid
 from django.db import migrations, models
 
 from config.lib.migration_operations import RetryOnLock
-from employees.models.directory import CANONICAL_MAX_ID, CANONICAL_PHONE
+from employees.models import CANONICAL_MAX_ID, CANONICAL_PHONE
 
 
 class Migration(migrations.Migration):

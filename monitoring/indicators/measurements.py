@@ -15,9 +15,8 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, join_messages
-from employees.assessment import unapplied
-from employees.models import BackfillRun
-from employees.models.backfill import BatchStatus
+from employees.assessment import unapplied_migrations
+from employees.models import BackfillRun, BatchStatus
 from monitoring.indicators.models import IndicatorReading
 from monitoring.models import RoundTrip
 from monitoring.stats import comparison_stats, reports
@@ -113,7 +112,7 @@ class Sources:
 
 
 def migrations_missing(sources: Sources) -> Measured:
-    missing = len(unapplied())
+    missing = len(unapplied_migrations())
     return Measured(missing, words={"n": missing})
 
 

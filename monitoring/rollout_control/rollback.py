@@ -16,8 +16,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import Message
-from employees.models import BackfillRun, RunStatus
-from employees.models.backfill import OPEN
+from employees.models import OPEN, BackfillRun, RunStatus
 from monitoring.rollout_control.terminal import converged
 from profiles.lookup import resolve
 from profiles.models import ProfileSource

@@ -56,7 +56,7 @@ class Client:
 
 def work(backfill_run: BackfillRun) -> float:
     started = time.perf_counter()
-    while batches.step(backfill_run):
+    while batches.run_batch(backfill_run):
         time.sleep(backfill_run.pause_ms / 1000)
     return time.perf_counter() - started
 

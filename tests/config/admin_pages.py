@@ -17,7 +17,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from config.lib.messages import Message, to_columns
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
-from employees.naming import rename
+from employees.naming import update_employee
 from monitoring.alerts.models import Delivery
 from monitoring.dashboard import urls as screens
 from monitoring.models import Alert, GateCheck, RoundTrip, Signature
@@ -50,7 +50,7 @@ def make_rows(by: User) -> dict[str, Any]:
         phone="+79160000001", last_name="Петров", first_name="Иван", max_id="7", university=university,
         profile_source="default",
     )  # fmt: skip
-    rename(employee, {"last_name": "Сидоров"})
+    update_employee(employee, {"last_name": "Сидоров"})
     UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now())
     Membership.objects.create(user=User.objects.create_user("анна"), university=university)
     PhoneLink.objects.create(phone="+79160000001", user_id="7", observed_at=timezone.now())

@@ -12,7 +12,7 @@ from django.db import connection
 from django.utils import timezone
 
 from employees.models import BackfillRun, Employee, RunStatus, University
-from employees.naming import rename
+from employees.naming import update_employee
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
@@ -217,7 +217,7 @@ def _comparisons(rng: random.Random) -> None:
 def _operator_actions(universities: list[University]) -> None:
     """Create a name changed by hand, a paused backfill and a replay."""
     employee = Employee.objects.order_by("pk")[0]
-    rename(employee, {"last_name": "Смирнова", "middle_name": SCRIPT})
+    update_employee(employee, {"last_name": "Смирнова", "middle_name": SCRIPT})
     run = BackfillRun.objects.create(
         university=universities[0], status=RunStatus.PAUSED, until_id=3000, rows_total=3000, rows_seen=1240,
         rows_changed=312, paused_because="Нагрузка в день зачисления",

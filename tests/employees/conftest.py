@@ -7,19 +7,28 @@ from django.db import connection
 from rest_framework.test import APIClient
 
 from employees.models import Membership, University
+from profiles.phones import normalize
 from tests.conftest import client_of
 
 AsRole = Callable[..., APIClient]
 
 # `make test-migrations` sets a million.
 ROWS = int(os.environ.get("MIGRATION_ROWS", "50000"))
-# For what the size of the table should not change: looked at in full by the long run alone.
+# For tests that do not depend on the size of the table: only the long run takes all rows.
 FEW = ROWS if "MIGRATION_ROWS" in os.environ else ROWS // 10
+
+
+def invalid_phone() -> str:
+    """Return the error for an invalid phone."""
+    try:
+        return normalize("12")
+    except ValueError as error:
+        return str(error)
 
 
 @pytest.fixture
 def as_role(db: None) -> AsRole:
-    """A client with a role at a university, or at none."""
+    """Return a function that makes a client with a role, at a university or at none."""
 
     def client(role: str | None, university: University | None = None) -> APIClient:
         user = User.objects.create_user(f"{role}-{User.objects.count()}")
@@ -34,7 +43,7 @@ def as_role(db: None) -> AsRole:
 
 @pytest.fixture
 def people(university: University, request: pytest.FixtureRequest) -> None:
-    """A directory of many: ROWS, or as many as the test asks for by parametrize."""
+    """Fill the directory with ROWS employees, or with as many as the test sets by parametrize."""
     with connection.cursor() as cursor:
         cursor.execute(
             """

@@ -1,4 +1,4 @@
-"""The backfill: whom it names, whom it leaves alone, and how it is stopped, killed and taken back."""
+"""The backfill: who gets a name and who does not, and how it is paused, killed and undone."""
 
 import itertools
 import time
@@ -50,8 +50,8 @@ def snapshot() -> list[tuple[Any, ...]]:
 
 @pytest.fixture(autouse=True)
 def _in_small_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "SMALLEST", 2)
-    monkeypatch.setattr(batches, "LARGEST", 2)
+    monkeypatch.setattr(batches, "MIN_BATCH", 2)
+    monkeypatch.setattr(batches, "MAX_BATCH", 2)
     monkeypatch.setattr(BackfillRun._meta.get_field("batch_size"), "default", 2)
 
 
@@ -71,7 +71,7 @@ def test_it_works(university: University, settings: Settings) -> None:
     nobody = employ(university, 7, "99")
     by_link = employ(university, 8, None)
     PhoneLink.objects.create(phone=by_link.phone, user_id="1", observed_at=timezone.now())
-    assert "8 of 8 looked at, 3 changed" in command("start")
+    assert "8 of 8 checked, 3 changed" in command("start")
     assert named(by_webhook) == ("Иван", "Петров", "webhook")
     assert by_webhook.profile_last_updated == fresh.last_updated
     assert named(by_own) == ("Ваня", "Петров", "user_input")
@@ -85,17 +85,17 @@ def test_it_works(university: University, settings: Settings) -> None:
     assert "0 changed" in command("start")
 
 
-def test_it_leaves_names_alone_unless_it_is_asked_to_replace_them(university: University, phases: Phases) -> None:
+def test_it_replaces_names_only_on_request(university: University, phases: Phases) -> None:
     phases(100, 100, 100)
     add_profile("1", is_cached=False)
     by_api = employ(university, 1, "1", first_name="Олег", last_name="Сидоров", profile_source="api")
     older = employ(university, 2, "1", first_name="Вано", last_name="Петров", profile_source="webhook")
     by_hand = employ(university, 3, "1", first_name="Анна", last_name="Иванова")
-    assert "0 rows would change" in command("start", "--dry-run")
+    assert "Rows that would change: 0," in command("start", "--dry-run")
     assert "0 changed" in command("start")
-    assert "2 rows would change" in command("start", "--dry-run", "--replace-names")
+    assert "Rows that would change: 2," in command("start", "--dry-run", "--replace-names")
     text = command("start", "--replace-names")
-    assert "done, replaces names, 3 of 3 looked at, 2 changed" in text
+    assert "done, replaces names, 3 of 3 checked, 2 changed" in text
     assert named(by_api) == named(older) == ("Иван", "Петров", "webhook")
     assert named(by_hand) == ("Анна", "Иванова", "manual")
 
@@ -111,7 +111,7 @@ def test_it_leaves_names_alone_unless_it_is_asked_to_replace_them(university: Un
         ((100, 100, 100, 100), (4, False), 1),
     ],
 )
-def test_it_replaces_names_of_those_whom_the_cache_serves(
+def test_it_replaces_names_of_people_in_the_cache(
     university: University, phases: Phases, percents: tuple[int, ...], rule: tuple[int, bool] | None, replaced: int
 ) -> None:
     phases(*percents)
@@ -124,7 +124,7 @@ def test_it_replaces_names_of_those_whom_the_cache_serves(
 
 @pytest.mark.parametrize(("last_name", "source"), [(None, "api"), ("", "webhook")])
 @pytest.mark.parametrize("percents", [(100, 100, 100), (100, 100, 100, 100)])
-def test_a_full_name_of_the_direct_api_yields_to_a_complete_one_alone(
+def test_a_full_name_yields_only_to_a_complete_one(
     university: University, phases: Phases, percents: tuple[int, ...], last_name: str | None, source: str
 ) -> None:
     phases(*percents)
@@ -134,15 +134,13 @@ def test_a_full_name_of_the_direct_api_yields_to_a_complete_one_alone(
     assert named(employee)[2] == source
 
 
-def test_the_nameless_are_named_whatever_the_percentages_but_not_at_a_denied_university(
-    university: University, phases: Phases
-) -> None:
+def test_denials_decide_about_the_nameless_not_percentages(university: University, phases: Phases) -> None:
     phases(100, 100)
     denied = University.objects.create(name="Другой")
     UniversityRule.objects.create(university_id=denied.pk, phase=3, reason="r")
     add_profile("1", is_cached=False)
     here, there = employ(university, 1, "1"), employ(denied, 2, "1", profile_source="default")
-    assert "1 row would change" in command("start", "--dry-run")
+    assert "Rows that would change: 1," in command("start", "--dry-run")
     assert "1 changed" in command("start")
     assert (named(here)[2], named(there)[2]) == ("webhook", "default")
 
@@ -171,7 +169,7 @@ def test_a_middle_name_by_hand_stays(university: University, phases: Phases) -> 
     assert (by_hand.middle_name, by_own.middle_name) == ("Львович", "Ильич")
 
 
-def test_undo_gives_back_every_byte(university: University) -> None:
+def test_undo_restores_every_byte(university: University) -> None:
     for number in range(7):
         add_profile(str(number + 1), "Иван", "Петров", is_cached=False)
         employ(university, number, str(number + 1), first_name=UNKNOWN, last_name="", middle_name="É \\ \" '")
@@ -194,35 +192,35 @@ def test_a_dry_run_counts_and_changes_nothing(university: University) -> None:
     before = snapshot()
     text = command("start", "--dry-run")
     assert "Университет" in text
-    assert "1 row would change" in text
+    assert "Rows that would change: 1," in text
     assert snapshot() == before
     assert not BackfillRun.objects.exists()
 
 
-def test_only_one_is_open_and_it_can_be_paused_and_resumed(university: University) -> None:
+def test_one_is_open_and_can_be_paused_and_resumed(university: University) -> None:
     for number in range(6):
         add_profile(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
     run = batches.start(university=university)
-    assert batches.step(run)
+    assert batches.run_batch(run)
     with pytest.raises(CommandError, match="open"):
         command("start")
     assert "paused at 2 of 6" in command("pause", "--reason", "maintenance")
-    assert not batches.step(run)
+    assert not batches.run_batch(run)
     assert "paused (maintenance)" in command("status")
-    assert "6 of 6 looked at, 6 changed" in command("resume")
+    assert "6 of 6 checked, 6 changed" in command("resume")
     with pytest.raises(CommandError):
         command("pause")
 
 
 @pytest.mark.parametrize("option", ["--batch-ms=0", "--batch-ms=-5", "--pause-ms=-1", "--pause-ms=99999999999"])
-def test_it_refuses_a_time_that_is_none(option: str) -> None:
-    with pytest.raises(CommandError, match=r"argument --\w+-ms: [01] to 60000 ms"):
+def test_it_refuses_an_invalid_time(option: str) -> None:
+    with pytest.raises(CommandError, match=r"argument --\w+-ms: must be [01] to 60000 ms"):
         command("start", option)
     assert not BackfillRun.objects.exists()
 
 
-def test_another_rule_of_the_data_is_not_taken_for_an_open_backfill() -> None:
+def test_another_constraint_is_no_open_backfill() -> None:
     with pytest.raises(IntegrityError, match="batch_target_ms"):
         call_command("backfill", "start", batch_ms=-5)
 
@@ -241,7 +239,7 @@ def test_the_worker_goes_on_with_an_open_run(university: University) -> None:
     assert BackfillRun.objects.get().status == "done"
 
 
-def test_a_failed_batch_is_noted_passed_and_retried(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_batch_is_skipped_and_retried(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(6):
         add_profile(str(number + 1), is_cached=False)
         employ(university, number, str(number + 1))
@@ -253,14 +251,14 @@ def test_a_failed_batch_is_noted_passed_and_retried(university: University, monk
         return fill(*args)
 
     monkeypatch.setattr(batches, "_fill", failing)
-    assert "4 changed, 1 batch failed" in command("start", "--pause-ms", "0")
+    assert "4 changed, failed batches: 1" in command("start", "--pause-ms", "0")
     assert BackfillBatch.objects.get(status="failed").error == "DatabaseError", "the text of one may quote a row"
-    assert "1 of 1" in command("retry-failed")
+    assert "retried: 1 of 1" in command("retry-failed")
     assert Employee.objects.filter(profile_source="webhook").count() == 6
 
 
 def test_it_stops_when_most_batches_fail(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "JUDGED_BATCHES", 4)
+    monkeypatch.setattr(batches, "FAILURE_WINDOW", 4)
     for number in range(20):
         employ(university, number, str(number + 1))
 
@@ -279,9 +277,9 @@ def test_it_stops_when_most_batches_fail(university: University, monkeypatch: py
 
 @pytest.mark.parametrize(("took", "size"), [(50, 2000), (100, 1000), (400, 500), (1, 2000), (10_000, 500)])
 def test_the_batch_follows_its_time_target(monkeypatch: pytest.MonkeyPatch, took: int, size: int) -> None:
-    monkeypatch.setattr(batches, "SMALLEST", 100)
-    monkeypatch.setattr(batches, "LARGEST", 20_000)
-    assert batches._adapted(1000, took, 100) == size
+    monkeypatch.setattr(batches, "MIN_BATCH", 100)
+    monkeypatch.setattr(batches, "MAX_BATCH", 20_000)
+    assert batches._next_batch_size(1000, took, 100) == size
 
 
 @pytest.fixture
@@ -311,7 +309,7 @@ def many(transactional_db: None) -> Iterator[int]:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(180)
 def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "LARGEST", 5_000)
+    monkeypatch.setattr(batches, "MAX_BATCH", 5_000)
     before = snapshot()
     batches.start(batch_size=100, batch_target_ms=10, pause_ms=20)
     for _ in range(10):
@@ -323,7 +321,7 @@ def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.Monkey
                 time.sleep(0.02)
     assert BackfillRun.objects.get().rows_seen < many, "it was done before the tenth kill"
     BackfillRun.objects.update(pause_ms=0, batch_target_ms=1000)
-    assert f"{many} of {many} looked at, {many} changed" in command("resume")
+    assert f"{many} of {many} checked, {many} changed" in command("resume")
     ranges = list(BackfillBatch.objects.order_by("id").values_list("after_id", "until_id"))
     assert all(one[1] == two[0] for one, two in itertools.pairwise(ranges))
     assert Employee.objects.filter(profile_source="webhook").count() == many
@@ -331,13 +329,13 @@ def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.Monkey
     assert snapshot() == before
 
 
-def test_prior_values_are_kept_for_as_long_as_a_run_can_be_undone(university: University) -> None:
+def test_previous_values_are_deleted_after_30_days(university: University) -> None:
     add_profile("1", is_cached=False)
     employee = employ(university, 1, "1")
     command("start")
     assert forget_prior_values() == 0
     BackfillRun.objects.update(created_at=timezone.now() - timedelta(days=31))
-    with pytest.raises(CommandError, match="older than 30 days"):
+    with pytest.raises(CommandError, match="cannot be undone: previous names are deleted after 30 days"):
         command("undo")
     run = BackfillRun.objects.get()
     run.undo()

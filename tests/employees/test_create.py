@@ -45,7 +45,7 @@ def test_it_works(api: APIClient, university: University) -> None:
     }
 
 
-def test_a_person_whom_nobody_knows(api: APIClient, university: University) -> None:
+def test_an_unknown_person_has_no_name(api: APIClient, university: University) -> None:
     body = create(api, university, max_id="test_user").json()
     assert (body["first_name"], body["profile_source"], body["profile_last_updated"]) == ("Неизвестно", "default", None)
 
@@ -137,7 +137,7 @@ def test_it_names_every_bad_field(api: APIClient) -> None:
 @pytest.mark.parametrize(
     "body", [b"{bad", b"[1]", b"1", b'"x"', b"null", b"", b"\xff", b"[" * 100_000, b'{"phone": NaN}']
 )
-def test_it_refuses_what_is_no_object(api: APIClient, body: bytes) -> None:
+def test_it_refuses_a_body_that_is_no_object(api: APIClient, body: bytes) -> None:
     answer = api.post("/employees", body, content_type="application/json")
     assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
 

@@ -1,4 +1,4 @@
-"""Employees and universities in the admin: rules of the API by hand, history, refresh, numbers of queries."""
+"""Employees and universities in the admin: the rules of the API, history, refresh, numbers of queries."""
 
 from http import HTTPStatus
 
@@ -13,7 +13,7 @@ from rest_framework.test import APIClient
 
 from config.lib.audit_log import message_of
 from employees.backfill import batches
-from employees.history.models import EmployeeVersion, UniversityVersion, backfilled
+from employees.history.models import EmployeeVersion, UniversityVersion, backfilled_names
 from employees.models import BackfillRun, Employee, RunStatus, University
 from tests.profiles.people import add_profile
 
@@ -29,7 +29,7 @@ def admin(client: Client, superadmin: User) -> Client:
     return client
 
 
-def made(university: University, number: int = 0, **fields: object) -> Employee:
+def create(university: University, number: int = 0, **fields: object) -> Employee:
     return Employee.objects.create(phone=f"+1202555{number:04}", university=university, **fields)
 
 
@@ -39,14 +39,14 @@ def form_of(employee: Employee, **changes: object) -> dict[str, object]:
 
 
 def test_it_works(admin: Client, university: University) -> None:
-    made(university, 1, last_name="Ёлкина", profile_source="webhook")
-    made(university, 2, last_name="Петров")
+    create(university, 1, last_name="Ёлкина", profile_source="webhook")
+    create(university, 2, last_name="Петров")
     page = admin.get(LIST, {"q": "ЁЛК"})
     assert [employee.last_name for employee in page.context["cl"].result_list] == ["Ёлкина"]
     assert "webhook" in page.content.decode()
 
 
-def test_one_that_is_added_is_named_by_the_cache(admin: Client, university: University) -> None:
+def test_an_added_one_is_named_by_the_cache(admin: Client, university: University) -> None:
     add_profile("7")
     answer = admin.post(f"{LIST}add/", {"phone": "8 916 123-45-67", "max_id": "7", "university": university.pk})
     assert answer.status_code == HTTPStatus.FOUND, answer.context["errors"]
@@ -55,7 +55,7 @@ def test_one_that_is_added_is_named_by_the_cache(admin: Client, university: Univ
 
 
 def test_a_name_by_hand_is_manual_and_an_empty_one_refused(admin: Client, university: University) -> None:
-    employee = made(university, first_name="Иван", last_name="Петров", profile_source="webhook")
+    employee = create(university, first_name="Иван", last_name="Петров", profile_source="webhook")
     page = f"{LIST}{employee.pk}/change/"
     admin.post(page, form_of(employee, last_name="Сидоров"))
     employee.refresh_from_db()
@@ -64,29 +64,29 @@ def test_a_name_by_hand_is_manual_and_an_empty_one_refused(admin: Client, univer
     assert admin.post(page, form_of(employee, first_name="")).status_code == HTTPStatus.OK
 
 
-def test_names_are_refreshed_from_the_cache_but_for_those_by_hand(admin: Client, university: University) -> None:
+def test_the_refresh_spares_names_by_hand(admin: Client, university: University) -> None:
     add_profile("7")
-    by_hand = made(university, 1, max_id="7", first_name="Вася", profile_source="manual")
-    unknown = made(university, 2, max_id="7", profile_source="default")
-    absent = made(university, 3, max_id="8", profile_source="default")
+    by_hand = create(university, 1, max_id="7", first_name="Вася", profile_source="manual")
+    unknown = create(university, 2, max_id="7", profile_source="default")
+    absent = create(university, 3, max_id="8", profile_source="default")
     ids = [by_hand.pk, unknown.pk, absent.pk]
     page = admin.post(LIST, {"action": "refresh_from_cache", "_selected_action": ids}, follow=True).content.decode()
-    assert "1 name was refreshed, 2 stay as they are." in page
+    assert "Names refreshed from the cache: 1 of 3." in page
     for employee in (by_hand, unknown):
         employee.refresh_from_db()
     assert (by_hand.first_name, by_hand.profile_source) == ("Вася", "manual")
     assert (unknown.first_name, unknown.last_name, unknown.profile_source) == ("Иван", "Петров", "webhook")
 
 
-def test_half_a_name_does_not_replace_a_full_one_of_the_direct_api(admin: Client, university: University) -> None:
+def test_a_partial_name_does_not_replace_a_full_one(admin: Client, university: University) -> None:
     add_profile("7", last_name=None)
-    employee = made(university, max_id="7", first_name="Пётр", last_name="Петров", profile_source="api")
+    employee = create(university, max_id="7", first_name="Пётр", last_name="Петров", profile_source="api")
     admin.post(LIST, {"action": "refresh_from_cache", "_selected_action": [employee.pk]})
     employee.refresh_from_db()
     assert employee.first_name == "Пётр"
 
 
-def test_history_tells_who_changed_what_in_the_api_too(
+def test_history_names_who_changed_what_in_the_api_too(
     admin: Client, api: APIClient, superadmin: User, university: University
 ) -> None:
     created = {"phone": "+12025550100", "first_name": "Иван", "last_name": SCRIPT, "university_id": university.pk}
@@ -105,9 +105,7 @@ def test_history_tells_who_changed_what_in_the_api_too(
     assert admin.get(f"{LIST}{pk}/history/").status_code == HTTPStatus.OK
 
 
-def test_the_first_change_of_an_old_row_has_something_to_compare_with(
-    admin: Client, api: APIClient, university: University
-) -> None:
+def test_the_first_change_of_an_old_row_is_compared(admin: Client, api: APIClient, university: University) -> None:
     (employee,) = Employee.objects.bulk_create([Employee(phone="+12025550199", last_name="Ли", university=university)])
     api.patch(f"/employees/{employee.pk}", {"last_name": "Ким"}, format="json")
     assert [version.last_name for version in EmployeeVersion.objects.filter(id=employee.pk)] == ["Ким", "Ли"]
@@ -119,11 +117,11 @@ def test_the_first_change_of_an_old_row_has_something_to_compare_with(
 
 def test_history_has_what_a_backfill_did(admin: Client, university: University) -> None:
     add_profile("7", is_cached=False)
-    employee = made(university, max_id="7", profile_source="default")
+    employee = create(university, max_id="7", profile_source="default")
     run = batches.start()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
-    assert [change.after for change in backfilled(employee.pk)] == ["Петров Иван"]
+    assert [change.after for change in backfilled_names(employee.pk)] == ["Петров Иван"]
     assert "Неизвестно Неизвестно → Петров Иван" in admin.get(f"{LIST}{employee.pk}/history/").content.decode()
 
 
@@ -140,7 +138,7 @@ def test_the_list_asks_as_often_for_a_hundred_as_for_one(admin: Client, universi
     counts = []
     for numbers in (range(1), range(1, 110)):
         for number in numbers:
-            made(University.objects.create(name=f"В{number}"), number, last_name="Петров", profile_source="default")
+            create(University.objects.create(name=f"В{number}"), number, last_name="Петров", profile_source="default")
         with CaptureQueriesContext(connection) as queries:
             assert admin.get(LIST + query).status_code == HTTPStatus.OK
         counts.append(len(queries))
@@ -181,16 +179,16 @@ def test_files_need_their_permissions(path: str, codenames: list[str]) -> None:
 
 def test_progress_is_live_while_the_run_moves(admin: Client, university: University) -> None:
     add_profile("7", is_cached=False)
-    made(university, max_id="7", profile_source="default")
+    create(university, max_id="7", profile_source="default")
     run = batches.start()
     page = admin.get(f"/admin/employees/backfillrun/{run.pk}/change/").content.decode()
     assert 'hx-trigger="every 2s"' in page
     live = f"/admin/employees/backfillrun/{run.pk}/progress/"
-    assert "0 of 1 looked at" in admin.get(live).content.decode()
-    while batches.step(run):
+    assert "0 of 1 checked" in admin.get(live).content.decode()
+    while batches.run_batch(run):
         pass
     done = admin.get(live).content.decode()
-    assert "1 of 1 looked at" in done
+    assert "1 of 1 checked" in done
     assert "hx-trigger" not in done
 
 
@@ -207,29 +205,29 @@ def test_an_undo_shows_how_much_is_given_back(admin: Client, university: Univers
         assert page.context["percent"] == percent
         assert "too slow" not in page.content.decode()
         run.refresh_from_db()
-        batches.step(run)
+        batches.run_batch(run)
     run.refresh_from_db()
     assert (run.status, admin.get(live).context["percent"]) == (RunStatus.UNDONE, 100)
 
 
 def test_failed_batches_are_tried_again(admin: Client, university: University) -> None:
     add_profile("7", is_cached=False)
-    employee = made(university, max_id="7", profile_source="default")
+    employee = create(university, max_id="7", profile_source="default")
     run = BackfillRun.objects.create(status=RunStatus.DONE, until_id=employee.pk)
     run.batches.create(status="failed", after_id=0, until_id=employee.pk, rows_seen=1, error="LockNotAvailable")
     page = admin.post(f"/admin/employees/backfillrun/{run.pk}/do/retry/", {"reason": "again"}, follow=True)
-    assert "1 failed batch is done now." in page.content.decode()
+    assert "Failed batches retried: 1." in page.content.decode()
     employee.refresh_from_db()
     assert employee.first_name == "Иван"
     assert str(message_of(LogEntry.objects.get())) == "Retry failed batches: again"
 
 
-def test_a_deed_is_refused_without_reason_permission_or_in_another_state(admin: Client, university: University) -> None:
-    made(university)
+def test_it_refuses_an_action_without_reason_or_permission(admin: Client, university: University) -> None:
+    create(university)
     run = batches.start()
     undo = f"/admin/employees/backfillrun/{run.pk}/do/undo/"
     pause = f"/admin/employees/backfillrun/{run.pk}/do/pause/"
-    assert "in another state" in admin.post(undo, {"reason": "x"}, follow=True).content.decode()
+    assert "This is no longer possible." in admin.post(undo, {"reason": "x"}, follow=True).content.decode()
     admin.post(pause, {"reason": " "})
     reader = User.objects.create_user("reader", is_staff=True)
     reader.user_permissions.set(Permission.objects.filter(codename__in=["view_backfillrun", "add_backfillrun"]))

@@ -31,27 +31,27 @@ def create(api: APIClient, university: University, number: int = 0, **fields: An
     return answer.status_code, answer.json().get("profile_source", ""), time.monotonic() - started
 
 
-def full(server: FaultyServer) -> None:
+def fill_memory(server: FaultyServer) -> None:
     client = redis_py.Redis.from_url(server.url)
     client.config_set("maxmemory-policy", "noeviction")
     client.config_set("maxmemory", "1")
 
 
-def refresh(server: FaultyServer) -> None:
+def free_memory(server: FaultyServer) -> None:
     client = redis_py.Redis.from_url(server.url)
     client.config_set("maxmemory", "0")
     client.config_set("maxmemory-policy", "allkeys-lru")
 
 
-def emptied(server: FaultyServer) -> None:
+def flush(server: FaultyServer) -> None:
     redis_py.Redis.from_url(server.url).flushall()
 
 
 REDIS_FAULTS: dict[str, Callable[[FaultyServer], None]] = {
     "stopped": FaultyServer.pause,
     "killed": FaultyServer.kill,
-    "full": full,
-    "emptied": emptied,
+    "full": fill_memory,
+    "emptied": flush,
 }
 DIRECT_FAULTS: dict[str, dict[str, Any]] = {
     "slow": {"drip": 0.2},
@@ -80,7 +80,7 @@ def test_redis_is_no_fault_of_the_client(
     finally:
         redis_server.resume()
         if fault == "full":
-            refresh(redis_server)
+            free_memory(redis_server)
 
 
 @pytest.mark.parametrize("fault", DIRECT_FAULTS)

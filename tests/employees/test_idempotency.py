@@ -55,7 +55,7 @@ def test_a_refused_request_leaves_the_key_free(api: APIClient, university: Unive
 
 
 @pytest.mark.parametrize("key", ["", "я", "x" * 256, "a b"])
-def test_it_refuses_what_is_no_key(api: APIClient, university: University, key: str) -> None:
+def test_it_refuses_an_invalid_key(api: APIClient, university: University, key: str) -> None:
     assert post(api, university, key).json()["error"]["code"] == "VALIDATION_ERROR"
 
 

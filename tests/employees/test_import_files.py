@@ -1,4 +1,4 @@
-"""Files as spreadsheets write them, and what is told of those that cannot be read."""
+"""Files as spreadsheets write them, and the errors of unreadable ones."""
 
 import os
 import time
@@ -13,13 +13,15 @@ from django.core.management import CommandError, call_command
 from django.test import Client
 from pytest_django.fixtures import Settings
 
-from employees.import_export.spreadsheets import Unreadable, read_csv, read_xlsx
+from employees.import_export.formats import UnreadableFile, read_csv, read_xlsx
 from employees.models import Employee, University
+from tests.employees.conftest import invalid_phone
 
 pytestmark = pytest.mark.django_db
 TEXT = "phone,last_name,first_name,university_name\n8 900 777-10-00,Ёлкина,Анна,МГУ\n"
 IMPORT = "/admin/employees/employee/import/"
 PROCESS = "/admin/employees/employee/process_import/"
+NOTHING_NEW = "Nothing to import: the directory already has all data from this file."
 
 
 @pytest.fixture
@@ -59,16 +61,16 @@ def test_rows_are_filled_up_to_the_heading(content: str, rows: list[tuple[str, .
 @pytest.mark.parametrize(
     ("content", "words"),
     [
-        (b"", "no column “phone”; its columns: —"),
-        ("ФИО;Телефон\n".encode("cp1251"), "no column “phone”; its columns: ФИО, Телефон"),
-        (b"phone\n1,2\n", "row 2 has 2 cells under 1 headings"),
-        pytest.param(b"phone\n" + b"1" * 200_000, "the file is no CSV: field larger", id="large"),
-        ("phone\n1\n".encode("utf-16"), "no text in UTF-8 or Windows-1251"),
-        (b"phone\n\x98\n", "no text in UTF-8 or Windows-1251"),
+        (b"", "no “phone” column. Its columns: —"),
+        ("ФИО;Телефон\n".encode("cp1251"), "no “phone” column. Its columns: ФИО, Телефон"),
+        (b"phone\n1,2\n", "Row 2 has 2 cells, but the header has 1."),
+        pytest.param(b"phone\n" + b"1" * 200_000, "The file is not valid CSV: field larger", id="large"),
+        ("phone\n1\n".encode("utf-16"), "not text in UTF-8 or Windows-1251"),
+        (b"phone\n\x98\n", "not text in UTF-8 or Windows-1251"),
     ],
 )
-def test_it_refuses_in_words(admin: Client, content: bytes, words: str) -> None:
-    with pytest.raises(Unreadable, match=words):
+def test_it_says_why_a_file_is_unreadable(admin: Client, content: bytes, words: str) -> None:
+    with pytest.raises(UnreadableFile, match=words):
         read_csv(content)
     if content:
         page = uploaded(admin, content)
@@ -76,24 +78,24 @@ def test_it_refuses_in_words(admin: Client, content: bytes, words: str) -> None:
         assert "Traceback" not in page
 
 
-def test_it_refuses_what_is_no_workbook(admin: Client) -> None:
-    with pytest.raises(Unreadable):
+def test_it_refuses_an_invalid_workbook(admin: Client) -> None:
+    with pytest.raises(UnreadableFile):
         read_xlsx(TEXT.encode())
-    assert "the file is no XLSX table" in uploaded(admin, TEXT.encode(), "1")
+    assert "The file is not an XLSX workbook." in uploaded(admin, TEXT.encode(), "1")
 
 
 def test_an_error_of_a_row_shows_nothing_of_the_server(admin: Client, university: University) -> None:
     page = uploaded(admin, "phone;last_name\n89007771000;<b>\n12;Ли\n".encode("cp1251"))
-    assert "Row 2: a new employee needs an INN" in page
-    assert "Row 3: Enter a Russian phone number" in page
+    assert "Row 2: A new employee needs a university" in page
+    assert f"Row 3: {invalid_phone()}" in page
     for trace in ("Traceback", "site-packages", ".py", "&quot;, line"):
         assert trace not in page.partition("</form>")[2].partition("<noscript>")[0], trace
 
 
 def test_the_columns_that_are_read_are_named(admin: Client) -> None:
     for page in (admin.get(IMPORT).content.decode(), uploaded(admin, b"x\n1\n")):
-        named = page.partition("<code>")[2].partition("</code>")[0]
-        assert named.strip() == "phone, first_name, last_name, middle_name, max_id, role, inn, kpp, university_name"
+        columns = page.partition("<code>")[2].partition("</code>")[0]
+        assert columns.strip() == "phone, first_name, last_name, middle_name, max_id, role, inn, kpp, university_name"
 
 
 def test_a_file_is_imported_once(admin: Client) -> None:
@@ -103,7 +105,7 @@ def test_a_file_is_imported_once(admin: Client) -> None:
     assert Employee.objects.get().last_name == "Ёлкина"
     again = admin.post(PROCESS, confirmed, follow=True)
     assert again.redirect_chain == [("/admin/employees/employee/", 302)]
-    assert "This file was imported already." in again.content.decode()
+    assert "This file has already been imported" in again.content.decode()
 
 
 def test_an_export_is_read_by_a_spreadsheet_and_by_the_import(admin: Client, university: University) -> None:
@@ -128,7 +130,7 @@ def test_the_command_says_why_a_file_cannot_be_read(tmp_path: Path, name: str, w
         file.mkdir()
     with pytest.raises(CommandError) as refused:
         call_command("import_employees", str(file))
-    assert str(refused.value) == f"{file} cannot be read: {why}"
+    assert str(refused.value) == f"Cannot read {file}: {why}"
 
 
 def previewed(admin: Client, text: str) -> dict[str, str]:
@@ -138,31 +140,31 @@ def previewed(admin: Client, text: str) -> dict[str, str]:
 
 
 @pytest.mark.parametrize("number", ["9", "-1", "x", "²", ""])
-def test_a_format_that_was_altered_is_the_forms_error(admin: Client, number: str) -> None:
+def test_it_refuses_an_altered_format(admin: Client, number: str) -> None:
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"format": number})
     assert answer.status_code == 200
     assert list(answer.context["confirm_form"].errors) == ["format"]
     assert not Employee.objects.exists()
 
 
-def test_a_file_that_is_of_another_format_is_told_so(admin: Client) -> None:
+def test_a_file_of_another_format_is_refused(admin: Client) -> None:
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"format": "1"}, follow=True)
     assert answer.redirect_chain == [(IMPORT, 302)]
-    assert "the file is no XLSX table" in answer.content.decode()
+    assert "The file is not an XLSX workbook." in answer.content.decode()
 
 
 @pytest.mark.parametrize("name", [".", "..", "no-such-file"])
-def test_a_name_that_was_altered_is_no_file(admin: Client, name: str) -> None:
+def test_it_refuses_an_altered_file_name(admin: Client, name: str) -> None:
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": name}, follow=True)
-    assert "This file was imported already." in answer.content.decode()
+    assert "This file has already been imported" in answer.content.decode()
 
 
-def test_any_other_resource_is_the_only_one(admin: Client) -> None:
+def test_an_altered_resource_is_ignored(admin: Client) -> None:
     assert admin.post(PROCESS, previewed(admin, TEXT) | {"resource": "9"}).status_code == 302
     assert Employee.objects.count() == 1
 
 
-def test_what_fails_after_the_preview_is_told_and_nothing_is_imported(admin: Client, university: University) -> None:
+def test_a_failure_after_the_preview_imports_nothing(admin: Client, university: University) -> None:
     Employee.objects.create(phone="+79007771001", university=university)
     Employee.objects.create(phone="+79007771002", university=university)
     confirmed = previewed(
@@ -173,7 +175,7 @@ def test_what_fails_after_the_preview_is_told_and_nothing_is_imported(admin: Cli
     assert answer.redirect_chain == [(IMPORT, 302)]
     page = answer.content.decode()
     assert "Nothing was imported: the directory has changed since the preview. Rows with errors: 1." in page
-    assert "Row 4: a new employee needs an INN or the name of a university" in page
+    assert "Row 4: A new employee needs a university: fill in inn or university_name." in page
     assert "Import finished" not in page
     assert [str(employee.last_name) for employee in Employee.objects.all()] == ["Неизвестно"]
     assert not LogEntry.objects.exists()
@@ -182,7 +184,7 @@ def test_what_fails_after_the_preview_is_told_and_nothing_is_imported(admin: Cli
 def test_rows_are_counted_with_those_that_change_nothing(admin: Client, university: University) -> None:
     Employee.objects.create(phone="+79007771001", last_name="Ли", university=university)
     page = uploaded(admin, "phone,last_name\n89007771001,Ли\n12,Ким\n".encode())
-    assert "Row 3: Enter a Russian phone number" in page
+    assert f"Row 3: {invalid_phone()}" in page
 
 
 def many(rows: int, university: str = "МГУ") -> bytes:
@@ -193,14 +195,14 @@ def many(rows: int, university: str = "МГУ") -> bytes:
 def test_a_long_preview_is_cut_and_says_so(admin: Client) -> None:
     page = uploaded(admin, many(103))
     assert page.count('class="new ') == 100
-    assert "The first 100 rows are shown; there are 3 more." in page
-    assert "rows are shown" not in uploaded(admin, many(100))
+    assert "Showing the first 100 rows; 3 more are not shown." in page
+    assert "Showing the first" not in uploaded(admin, many(100))
 
 
 def test_errors_are_cut_and_counted_too(admin: Client) -> None:
     page = uploaded(admin, many(103, ""))
-    assert page.count("a new employee needs an INN") == 100
-    assert "The first 100 rows are shown; there are 3 more." in page
+    assert page.count("A new employee needs a university") == 100
+    assert "Showing the first 100 rows; 3 more are not shown." in page
 
 
 def test_a_cut_preview_imports_every_row(admin: Client) -> None:
@@ -211,32 +213,32 @@ def test_a_cut_preview_imports_every_row(admin: Client) -> None:
 
 
 def test_it_refuses_more_rows_than_a_browser_waits_for(admin: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("employees.import_export.formats.MOST_ROWS", 3)
-    assert "the file has 4 rows, more than 3" in uploaded(admin, many(4))
+    monkeypatch.setattr("employees.import_export.formats.MAX_ROWS", 3)
+    assert "The file has 4 rows, the limit is 3" in uploaded(admin, many(4))
     assert "Confirm import" in uploaded(admin, many(3))
 
 
 def test_the_limits_are_named(admin: Client) -> None:
-    assert "at most 10000 rows, and 16 MB" in admin.get(IMPORT).content.decode()
+    assert "Up to 10,000 rows and 16 MB" in admin.get(IMPORT).content.decode()
 
 
-def test_a_file_that_nobody_imports_is_kept_for_an_hour(admin: Client, settings: Settings, tmp_path: Path) -> None:
+def test_an_unconfirmed_file_is_deleted_after_an_hour(admin: Client, settings: Settings, tmp_path: Path) -> None:
     settings.DATA_DIR = tmp_path
     uploaded(admin, many(1))
-    (kept,) = (tmp_path / "imports").iterdir()
+    (stored,) = (tmp_path / "imports").iterdir()
     assert (tmp_path / "imports").stat().st_mode & 0o777 == 0o700
     uploaded(admin, many(1))
-    assert kept.exists()
-    os.utime(kept, (time.time() - 3601,) * 2)
+    assert stored.exists()
+    os.utime(stored, (time.time() - 3601,) * 2)
     uploaded(admin, many(1))
-    assert not kept.exists()
+    assert not stored.exists()
 
 
 def test_a_name_of_another_file_reads_and_removes_nothing(admin: Client, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_bytes(many(1))
     answer = admin.post(PROCESS, previewed(admin, TEXT) | {"import_file_name": str(other)}, follow=True)
-    assert "This file was imported already." in answer.content.decode()
+    assert "This file has already been imported" in answer.content.decode()
     assert (other.exists(), Employee.objects.count()) == (True, 0)
 
 
@@ -245,7 +247,7 @@ def test_a_file_that_changes_nothing_says_so(admin: Client) -> None:
     anna = {"last_name": "Ёлкина", "first_name": "Анна", "profile_source": "manual"}
     Employee.objects.create(phone="+79007771000", university=university, **anna)
     page = uploaded(admin, TEXT.encode())
-    assert "Nothing would change: the directory has all of this file." in page
+    assert NOTHING_NEW in page
     assert (PROCESS in page, "import-preview-table" in page, 'name="import_file"' in page) == (False, False, True)
     page = uploaded(admin, f"{TEXT}8 900 777-10-01,Ли,Ким,МГУ\n".encode())
-    assert ("Nothing would change" in page, PROCESS in page) == (False, True)
+    assert (NOTHING_NEW in page, PROCESS in page) == (False, True)

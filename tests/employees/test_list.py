@@ -6,8 +6,9 @@ from django.db import connection
 from django.http import QueryDict
 from rest_framework.test import APIClient
 
-from employees.api.queries import ORDERINGS, chosen
-from employees.models import Employee, University, directory
+from employees import models
+from employees.api.serializers import ORDERINGS, filter_employees
+from employees.models import Employee, University
 
 pytestmark = pytest.mark.django_db
 
@@ -144,7 +145,7 @@ def test_it_refuses_what_it_cannot_filter_by(api: APIClient, people: list[Employ
 def test_an_index_serves_every_ordering(people: list[Employee], sign: str, name: str) -> None:
     with connection.cursor() as cursor:
         cursor.execute("SET LOCAL enable_seqscan = off")
-    plan = chosen(Employee.objects.all(), QueryDict(f"ordering={sign}{name}")).explain()
+    plan = filter_employees(Employee.objects.all(), QueryDict(f"ordering={sign}{name}")).explain()
     assert "Index Scan" in plan
     assert "Sort" not in plan
 
@@ -185,9 +186,9 @@ def test_trigrams_know_cyrillic(people: list[Employee]) -> None:
 def test_the_count_is_exact_to_its_limit_and_estimated_above(
     api: APIClient, people: list[Employee], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(directory, "EXACT", 3)
+    monkeypatch.setattr(models, "EXACT", 3)
     assert api.get("/employees").json()["count"] == 3
-    monkeypatch.setattr(directory, "EXACT", 2)
-    monkeypatch.setattr(directory, "expected", lambda rows: 17)
+    monkeypatch.setattr(models, "EXACT", 2)
+    monkeypatch.setattr(models, "expected", lambda rows: 17)
     assert api.get("/employees").json()["count"] == 17
     assert api.get("/employees?search=иван").json()["count"] == 2

@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 
 from config.lib import pagination
-from employees.admin import versions
+from employees import models as models_module
+from employees.admin import directory as directory_admin
 from employees.models import Employee, University
-from employees.models import directory as directory_module
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/employees/employee/"
@@ -29,7 +29,7 @@ def long(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     Employee.objects.bulk_create(Employee(phone=f"+7916{n:07}", university=university) for n in range(150))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE employees")
-    for module in (pagination, directory_module):
+    for module in (pagination, models_module):
         monkeypatch.setattr(module, "EXACT", 120)
 
 
@@ -41,13 +41,13 @@ def actions(page: str) -> str:
 def test_it_works(admin: Client) -> None:
     page = admin.get(LIST).content.decode()
     assert "The pages hold the first 120; a search or a filter finds those beyond." in page
-    told = actions(page)
-    assert ("Select all that were found" in told, "All that were found are selected" in told) == (True, True)
-    assert not re.search(r"(Select all|All) \d", told)
+    buttons = actions(page)
+    assert ("Select all that were found" in buttons, "All that were found are selected" in buttons) == (True, True)
+    assert not re.search(r"(Select all|All) \d", buttons)
     assert BEYOND in admin.get(LIST, {"p": 201}, follow=True).content.decode()
 
 
-def test_what_was_counted_is_told_by_its_number(admin: Client, university: University) -> None:
+def test_a_counted_list_shows_its_number(admin: Client, university: University) -> None:
     Employee.objects.bulk_create(Employee(phone=f"+7916{n:07}", university=university) for n in range(60))
     page = admin.get(LIST).content.decode()
     assert "Select all 60 employees" in actions(page)
@@ -59,11 +59,11 @@ def test_what_was_counted_is_told_by_its_number(admin: Client, university: Unive
 def test_it_deletes_no_more_than_can_be_read(
     admin: Client, university: University, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
-    monkeypatch.setattr(versions, "MOST_DELETED", most)
+    monkeypatch.setattr(directory_admin, "MAX_DELETED", most)
     Employee.objects.bulk_create(Employee(phone=f"+7916{n:07}", university=university) for n in range(3))
     first = Employee.objects.values_list("pk", flat=True)[0]
     form = {"action": "delete_selected", "_selected_action": [first], "select_across": "1"}
     page = admin.post(LIST, form).content.decode()
-    assert ("At most 2 at once" in page, page.count("+7916") > 0) == (most == 2, False)
+    assert ("Delete at most 2 at once" in page, page.count("+7916") > 0) == (most == 2, False)
     admin.post(LIST, form | {"post": "yes"})
     assert Employee.objects.count() == (3 if most == 2 else 0)

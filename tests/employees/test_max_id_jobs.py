@@ -55,7 +55,7 @@ def test_a_second_job_is_409(api: APIClient, people: None, direct: FakeMax) -> N
     assert api.get("/employees/batch-jobs").json()["count"] == 2
 
 
-def test_an_outage_holds_it_where_it_is(api: APIClient, people: None, direct: FakeMax) -> None:
+def test_an_outage_pauses_it(api: APIClient, people: None, direct: FakeMax) -> None:
     for number, phone in enumerate(PHONES, 1):
         direct.knows(phone, number)
     start(api)
@@ -79,7 +79,7 @@ def test_without_a_token_it_fails_at_once(api: APIClient, people: None) -> None:
     assert job.finished_at
 
 
-def work_and_leave() -> None:
+def work_and_close() -> None:
     work_on_jobs()
     connection.close()
 
@@ -88,7 +88,7 @@ def work_and_leave() -> None:
 def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: FakeMax) -> None:
     start(api)
     direct.delay = 1.0
-    working = threading.Thread(target=work_and_leave)
+    working = threading.Thread(target=work_and_close)
     working.start()
     while not direct.requests:
         time.sleep(0.01)
@@ -99,7 +99,7 @@ def test_creates_do_not_wait_for_its_call(api: APIClient, people: None, direct: 
     working.join()
 
 
-def test_who_dies_with_it_leaves_it_to_the_next(api: APIClient, people: None, direct: FakeMax) -> None:
+def test_another_worker_continues_after_a_crash(api: APIClient, people: None, direct: FakeMax) -> None:
     start(api)
     leased = max_id_search._lease()
     assert leased

@@ -45,7 +45,7 @@ def migrate(target: str) -> None:
         call_command("migrate", "employees", target, verbosity=0)
 
 
-def migrate_and_leave(target: str) -> None:
+def migrate_and_close(target: str) -> None:
     migrate(target)
     connection.close()
 
@@ -129,7 +129,7 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
     with psycopg.connect(dsn(), autocommit=True) as reader, OldClient() as client:
         with reader.transaction():
             reader.execute("SELECT count(*) FROM employees")
-            migrating = threading.Thread(target=migrate_and_leave, args=["0002"])
+            migrating = threading.Thread(target=migrate_and_close, args=["0002"])
             migrating.start()
             time.sleep(1.2)
             assert migrating.is_alive(), "the reader was to be waited for"
@@ -147,7 +147,7 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
         ("0015", "0016", "idx_employees_scoped_search"),
     ],
 )
-def test_an_interrupted_index_is_built_anew(before: str, after: str, index: str) -> None:
+def test_an_interrupted_index_is_rebuilt(before: str, after: str, index: str) -> None:
     migrate(before)
     run(f"CREATE INDEX {index} ON employees (first_name)")
     run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = %s::regclass", index)

@@ -12,7 +12,7 @@ from django.utils import timezone
 from psycopg import sql
 from pytest_django.fixtures import Settings
 
-from employees.assessment import unapplied
+from employees.assessment import unapplied_migrations
 from employees.models import Employee, University
 from tests.conftest import Phases
 from tests.employees.old_client import OLD_INSERT
@@ -69,7 +69,7 @@ def test_it_works(archive: Path) -> None:
     forward()
     assert sources() == [NAMED, MANUAL, MANUAL, API, WEBHOOK, MANUAL]
     assert run("SELECT obj_description('employees'::regclass)") == [(None,)]
-    assert not unapplied()
+    assert not unapplied_migrations()
 
 
 def test_a_later_change_is_not_overwritten(archive: Path, ids: list[int]) -> None:
@@ -82,7 +82,7 @@ def test_a_later_change_is_not_overwritten(archive: Path, ids: list[int]) -> Non
 
 def test_a_missing_file_is_named(archive: Path) -> None:
     archive.rename(archive.with_suffix(".moved"))
-    with pytest.raises(CommandError, match=f"{archive.name} is missing; to do without it: COMMENT ON TABLE"):
+    with pytest.raises(CommandError, match=f"{archive.name} not found. To continue without it: COMMENT ON TABLE"):
         forward()
     archive.with_suffix(".moved").rename(archive)
     forward()

@@ -1,4 +1,4 @@
-"""Whoever names people, or says how they would be named, chooses alike.
+"""Every surface that names people, or shows how it would, chooses the same name.
 
 Lookup, late answer, refresh, backfill (dry and real), person page, quality report and its recommendations, over
 profiles, ages, answers of the direct API, tokens, settings, percentages and rules for universities.
@@ -23,9 +23,9 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 from waffle.models import Switch
 
-from employees import late_names
+from employees import naming
 from employees.backfill import batches
-from employees.backfill.candidates import Candidate, Terms, choices
+from employees.backfill.candidates import Candidate, DecisionContext, choices
 from employees.models import BackfillBatch, BackfillRun, Employee, University, UnresolvedName
 from employees.naming import refresh
 from monitoring.dashboard import person
@@ -100,7 +100,7 @@ def someone(
 
 
 FULL = ("Олег", "Сидоров")
-# Whatever else is drawn, these are tried: each is somebody about whom two surfaces once disagreed, or easily would.
+# Always tried, besides what is drawn: people about which two surfaces once disagreed, or easily would.
 EVERYBODY = [
     someone(NAMELESS, profile(), api=FULL),
     someone(NAMELESS, profile(last_name=None), api=FULL),
@@ -135,9 +135,9 @@ class World:
         self.universities = [University.objects.create(name=f"Вуз {number}") for number in range(2)]
         self.now = timezone.now()
         direct.users, direct.status = [], 500 if drawn["is_api_down"] else 200
-        self.employees = [self.settle(number, fields) for number, fields in enumerate(drawn["people"])]
+        self.employees = [self.create(number, fields) for number, fields in enumerate(drawn["people"])]
 
-    def settle(self, number: int, fields: dict[str, Any]) -> Employee:
+    def create(self, number: int, fields: dict[str, Any]) -> Employee:
         phone, max_id = f"+7916000000{number}", str(number + 1)
         if fields["profile"]:
             self.store(max_id, **fields["profile"])
@@ -248,7 +248,7 @@ def late_answer_agrees(world: World) -> None:
         if employee.profile_source not in ("default", "manual"):
             continue
         UnresolvedName.objects.create(employee=employee, next_try_at=world.now)
-        late_names.retry_due(float("inf"))
+        naming.retry_unresolved(float("inf"))
         expected, is_lone = world.expected(employee), employee.profile_source == "manual"
         after = Employee.objects.get(pk=employee.pk)
         assert UnresolvedName.objects.filter(pk=employee.pk).exists() == expected.is_unresolved
@@ -256,9 +256,9 @@ def late_answer_agrees(world: World) -> None:
         if not expected.is_named:
             assert named(after) == named(employee)
         elif is_lone:
-            kept = [employee.first_name, employee.last_name]
+            before = [employee.first_name, employee.last_name]
             given = (expected.first_name, expected.last_name)
-            filled = [new if old == UNKNOWN else old for old, new in zip(kept, given, strict=True)]
+            filled = [new if old == UNKNOWN else old for old, new in zip(before, given, strict=True)]
             assert named(after) == (*filled, "manual")
         else:
             assert named(after) == named(expected)
@@ -271,14 +271,14 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
         for employee in world.employees
         if (choice := world.expected_of_cache(employee, replaces_names=replaces_names))
     }
-    dry = list(choices(Terms.read(replaces_names=replaces_names)))
+    dry = list(choices(DecisionContext.read(replaces_names=replaces_names)))
     assert {candidate.id: named(choice) for candidate, choice in dry} == {
         pk: named(choice) for pk, choice in expected.items()
     }
     assert Counter({row[:3]: row[3] for row in batches.preview(replaces_names=replaces_names)}) == counted(world, dry)
     before = snapshot()
     run = batches.start(replaces_names=replaces_names, batch_size=2)
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     changes = [change for changes in BackfillBatch.objects.values_list("changes", flat=True) for change in changes]
     assert {pk: tuple(after[:3]) for pk, _, after in changes} == {
@@ -292,7 +292,7 @@ def backfill_agrees(world: World, *, replaces_names: bool) -> None:
     assert (run.status == "paused") == bool(world.drawn["obstacle"])
     assert not batches.preview(replaces_names=replaces_names)
     run.undo()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     assert snapshot() == before
 
@@ -328,7 +328,7 @@ def report_agrees(world: World) -> None:
 
 def nameless_people_get_the_looked_up_name(world: World) -> None:
     """Where the cache answers a lookup at once, a backfill gives a nameless employee the same name."""
-    filled = {candidate.id: choice for candidate, choice in choices(Terms.read())}
+    filled = {candidate.id: choice for candidate, choice in choices(DecisionContext.read())}
     for employee in world.employees:
         choice = world.expected(employee, is_asked=False)
         is_nameless = employee.first_name == UNKNOWN and named(choice) != named(employee)

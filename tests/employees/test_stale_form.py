@@ -49,7 +49,7 @@ def test_it_works(admin: Client, employee: Employee) -> None:
     assert Employee.objects.filter(pk=employee.pk, role="operator", **found).exists()
 
 
-def test_two_who_change_different_fields_both_have_theirs(admin: Client, employee: Employee) -> None:
+def test_changes_of_different_fields_do_not_conflict(admin: Client, employee: Employee) -> None:
     other = University.objects.create(name="Другой")
     one, two = opened(admin, employee), opened(admin, employee)
     assert admin.post(change(employee), one | {"university": str(other.pk), "phone": "8 916 555-01-43"})
@@ -59,34 +59,34 @@ def test_two_who_change_different_fields_both_have_theirs(admin: Client, employe
 
 
 @pytest.mark.parametrize(
-    ("field", "theirs", "mine", "told"),
+    ("field", "theirs", "mine", "shown_as"),
     [("last_name", "Ким", "Пак", "Ким"), ("role", "curator", "operator", "curator"), ("max_id", "7", "8", "7")],
 )
 def test_it_refuses_what_somebody_else_changed(
-    admin: Client, employee: Employee, field: str, theirs: str, mine: str, told: str
+    admin: Client, employee: Employee, field: str, theirs: str, mine: str, shown_as: str
 ) -> None:
     form = opened(admin, employee) | {field: mine, "middle_name": "Львовна"}
     Employee.objects.filter(pk=employee.pk).update(**{field: theirs})
     page = admin.post(change(employee), form)
     errors = page.context["adminform"].form.errors
     assert list(errors) == [field]
-    assert f"Somebody else changed this meanwhile: now it is “{told}”." in errors[field][0]
+    assert f"Someone else has changed this field to “{shown_as}”." in errors[field][0]
     employee.refresh_from_db()
     assert (getattr(employee, field), employee.middle_name) == (theirs, "")
-    # Who has read this may insist.
+    # Saving again overrides.
     assert admin.post(change(employee), form | {f"initial-{field}": theirs}).status_code == 302
     assert shown(page.content.decode())[f"initial-{field}"] == theirs
     employee.refresh_from_db()
     assert (getattr(employee, field), employee.middle_name) == (mine, "Львовна")
 
 
-def test_two_who_write_the_same_agree(admin: Client, employee: Employee) -> None:
+def test_equal_changes_do_not_conflict(admin: Client, employee: Employee) -> None:
     form = opened(admin, employee) | {"last_name": "Ким"}
     Employee.objects.filter(pk=employee.pk).update(last_name="Ким")
     assert admin.post(change(employee), form).status_code == 302
 
 
-def test_what_was_never_shown_is_measured_by_the_database(admin: Client, employee: Employee) -> None:
+def test_it_works_without_the_shown_values(admin: Client, employee: Employee) -> None:
     form = {name: value for name, value in opened(admin, employee).items() if not name.startswith("initial-")}
     assert admin.post(change(employee), form | {"role": "operator"}).status_code == 302
     employee.refresh_from_db()

@@ -51,8 +51,8 @@ class NewClient:
     def count(self, method: str, answer: object) -> dict[str, object]:
         self.answers[method, answer.status_code] += 1  # type: ignore[attr-defined]
         assert answer.status_code < 400, answer.content  # type: ignore[attr-defined]
-        told: dict[str, object] = answer.json()  # type: ignore[attr-defined]
-        return told
+        body: dict[str, object] = answer.json()  # type: ignore[attr-defined]
+        return body
 
     def __enter__(self) -> "NewClient":
         self.thread.start()
@@ -102,11 +102,11 @@ def test_it_works(people: None, api_client: APIClient, university: University) -
         assert old.mark()[0] > created_without > 0
         old.process.terminate()
     assert {status for answers in (new.answers, newer.answers) for _, status in answers} == {200, 201}
-    kept = Employee.objects.filter(phone__startswith="+79160", max_id="7")
-    assert set(kept.values_list("profile_source", flat=True)) == {"default"}
+    created = Employee.objects.filter(phone__startswith="+79160", max_id="7")
+    assert set(created.values_list("profile_source", flat=True)) == {"default"}
 
 
-def test_a_release_that_is_too_new_says_so_and_recovers(api_client: APIClient, university: University) -> None:
+def test_a_release_that_is_too_new_answers_503(api_client: APIClient, university: University) -> None:
     body = {"phone": "+79160000001", "max_id": "7", "university_id": university.pk}
     assert api_client.post("/employees", body | {"phone": "+79160000002"}, format="json").status_code == 201
     name_source_archive.roll_back()

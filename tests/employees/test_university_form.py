@@ -1,4 +1,4 @@
-"""A university in the admin: one that exists already is told so in words, whatever the language."""
+"""A university in the admin: a duplicate gets a readable error in each language."""
 
 from typing import Any
 
@@ -32,30 +32,30 @@ SAME: list[tuple[dict[str, str], str, dict[str, str]]] = [
     (
         MGU | {"name": "Другой"},
         "inn",
-        {"en": "a university with this INN and KPP exists already", "ru": "вуз с такими ИНН и КПП уже есть"},
+        {"en": "A university with this INN and KPP already exists.", "ru": "Вуз с такими ИНН и КПП уже есть."},
     ),
     (
         NAMED,
         "name",
         {
-            "en": "a university with this name and without an INN exists already",
-            "ru": "вуз с таким названием и без ИНН уже есть",
+            "en": "A university with this name and no INN already exists.",
+            "ru": "Вуз с таким названием и без ИНН уже есть.",
         },
     ),
 ]
 
 
 @pytest.mark.parametrize("language", ["en", "ru"])
-@pytest.mark.parametrize(("form", "field", "words"), SAME, ids=["inn", "name"])
-def test_one_that_exists_is_refused_in_words(
-    admin: Client, form: dict[str, Any], field: str, words: dict[str, str], language: str
+@pytest.mark.parametrize(("form", "field", "errors"), SAME, ids=["inn", "name"])
+def test_it_refuses_a_duplicate(
+    admin: Client, form: dict[str, Any], field: str, errors: dict[str, str], language: str
 ) -> None:
     answer = admin.post(ADD, form, headers={"Accept-Language": language})
-    assert answer.context["adminform"].form.errors == {field: [words[language]]}
+    assert answer.context["adminform"].form.errors == {field: [errors[language]]}
     assert "universities_" not in answer.content.decode()
 
 
-def test_one_is_not_another_of_itself(admin: Client) -> None:
+def test_it_is_no_duplicate_of_itself(admin: Client) -> None:
     for given in (MGU, NAMED):
         university = University.objects.get(name=given["name"])
         assert admin.post(f"/admin/employees/university/{university.pk}/change/", given).status_code == 302

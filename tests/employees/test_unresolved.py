@@ -1,4 +1,4 @@
-"""An outage of the direct API is a debt, paid when it answers again; an absence is none."""
+"""A lookup that an outage prevented is retried; one of a person absent from MAX is not."""
 
 import time
 from datetime import timedelta
@@ -70,12 +70,12 @@ def test_a_rule_for_the_university_holds_at_the_retry(
     assert [waiting.university_id for waiting in WaitingComparison.objects.all()] == [university.pk]
 
 
-def test_not_in_max_is_no_debt(api: APIClient, university: University, direct: FakeMax) -> None:
+def test_an_absent_person_is_not_retried(api: APIClient, university: University, direct: FakeMax) -> None:
     create(api, university)
     assert not UnresolvedName.objects.exists()
 
 
-def test_a_debt_ends_when_max_says_there_is_nobody(api: APIClient, university: University, direct: FakeMax) -> None:
+def test_retries_end_when_the_person_is_absent(api: APIClient, university: University, direct: FakeMax) -> None:
     direct.status = 500
     create(api, university)
     direct.status = 200
@@ -105,14 +105,14 @@ def test_a_lone_name_gets_its_missing_part(api: APIClient, university: Universit
     assert (employee.first_name, employee.last_name, employee.profile_source) == ("Анна", "Сидоров", "manual")
 
 
-def test_naming_by_hand_pays_the_debt(api: APIClient, university: University, direct: FakeMax) -> None:
+def test_a_name_by_hand_ends_the_retries(api: APIClient, university: University, direct: FakeMax) -> None:
     direct.status = 500
     employee = create(api, university)
     api.patch(f"/employees/{employee.pk}", {"first_name": "Анна", "last_name": "И"}, format="json")
     assert not UnresolvedName.objects.exists()
 
 
-def test_tries_grow_apart_to_an_hour() -> None:
+def test_the_delay_grows_to_an_hour() -> None:
     unresolved = UnresolvedName(attempts=0)
     waits = []
     for _ in range(12):

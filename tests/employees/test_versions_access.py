@@ -56,6 +56,6 @@ def test_versions_of_a_foreign_university_are_hidden(client: Client, university:
 
 @pytest.mark.parametrize("model", ["employee", "university"])
 @pytest.mark.parametrize("pk", ["abc", "1.5", "-1", "9" * 18, "9" * 20, "_31"])
-def test_there_are_no_versions_of_what_is_no_id(client: Client, superadmin: User, model: str, pk: str) -> None:
+def test_an_invalid_id_has_no_versions(client: Client, superadmin: User, model: str, pk: str) -> None:
     client.force_login(superadmin)
     assert client.get(f"/admin/employees/{model}/{pk}/history/").status_code == HTTPStatus.NOT_FOUND

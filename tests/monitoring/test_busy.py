@@ -147,7 +147,7 @@ def test_an_emergency_does_not_wait_for_a_batch_of_the_backfill(phases: Phases) 
         session.execute("SELECT * FROM backfill_runs FOR UPDATE")
         command("rollback", "emergency", "--reason", "r")
         assert BackfillRun.objects.get().status == "running"
-    assert not batches.step(run)
+    assert not batches.run_batch(run)
     assert BackfillRun.objects.get().status == "paused"
 
 

@@ -229,7 +229,7 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
         monkeypatch.setattr(population, "SMALL_BYTES", -1)
     out = StringIO()
     call_command("backfill", "start", "--dry-run", stdout=out)
-    assert "3 rows would change" in out.getvalue()
+    assert "Rows that would change: 3," in out.getvalue()
     judged = reports.quality()
     assert {issue["type"]: issue["count"] for issue in judged["data_issues"]}["names_to_backfill"] == 3
     actions = judged["recommended_actions"]

@@ -61,7 +61,7 @@ def test_it_does_not_limit_a_superuser(university: University, superadmin: User,
     assert "Чужак" in client.get("/admin/employees/employee/").content.decode()
 
 
-ROLE = "only a superadmin makes curators"
+ROLE = "Only a superadmin can assign the curator role."
 
 
 def test_universities_are_added_and_renamed_by_who_sees_all(university: University) -> None:

@@ -102,7 +102,7 @@ def test_a_backfill_of_others_is_waited_for(own: Client) -> None:
     BackfillRun.objects.create(until_id=0)
     answer = own.get("/admin/employees/backfillrun/add/", follow=True)
     assert answer.redirect_chain == [("/admin/employees/backfillrun/", 302)]
-    assert "One backfill at a time" in answer.content.decode()
+    assert "Only one backfill can be open at a time." in answer.content.decode()
 
 
 @pytest.mark.parametrize("answer", ["acknowledge", "mute", "unmute"])

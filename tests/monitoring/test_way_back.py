@@ -146,7 +146,7 @@ def test_a_batch_looks_at_the_latch_itself(phases: Phases) -> None:
     """Whoever latched it, and by whatever way."""
     started = batches.start()
     Switch.objects.filter(name="emergency_stop").update(active=True)
-    assert not batches.step(started)
+    assert not batches.run_batch(started)
     assert BackfillRun.objects.get().status == "paused"
 
 

@@ -8,8 +8,7 @@ import pytest
 import time_machine
 from pytest_django.fixtures import Settings
 
-from employees.models import BackfillRun
-from employees.models.backfill import BackfillBatch
+from employees.models import BackfillBatch, BackfillRun
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from profiles import cache

@@ -65,7 +65,7 @@ def person_in_all_stores(university: University, api: APIClient) -> Employee:
     add_profile(ID, FIRST, LAST, OWN)
     employee = Employee.objects.create(phone=PHONE, max_id=ID, university=university)
     run = batches.start()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     body = {"phone": "+12025550142", "max_id": ID, "university_id": university.pk}
     assert api.post("/employees", body, format="json", headers={"Idempotency-Key": "k"}).json()["first_name"] == OWN

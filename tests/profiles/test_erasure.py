@@ -99,10 +99,10 @@ def test_replays_and_the_backfill_find_nothing(api: APIClient, employee: Employe
     InboxUpdate.objects.all().replay(by="x", reason="y", selection="all")
     process_inbox()
     run = batches.start()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     run.undo()
-    while batches.step(run):
+    while batches.run_batch(run):
         pass
     assert places(redis, FIRST, LAST, OWN) == set()
     assert not Profile.objects.filter(pk=ID).exists()

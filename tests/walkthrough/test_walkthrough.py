@@ -279,7 +279,7 @@ def take_everything_back(recording: Recording) -> None:
     assert percents() == [100, 100, *(min(share, 0.5) for share in deepest)]
     recording.run("rollback cache --by pavel --reason 'the contract ends'")
     recording.run("rollback webhook --by pavel --reason 'the contract ends'")
-    recording.run("rollback schema --by pavel --reason 'the contract ends'", refused="only with every percentage at 0")
+    recording.run("rollback schema --by pavel --reason 'the contract ends'", refused="Set every percentage to 0")
     recording.run("rollout set --phase 1 --percent 0 --by pavel --reason 'the contract ends'")
     recording.run("rollback schema --by pavel --reason 'the contract ends' --dry-run")
     recording.run("rollout history --limit 40")

@@ -14,7 +14,7 @@ class Command(BaseCommand):
     help = "Assess the directory before the migration: data, sources, configuration, memory, and what blocks phase 1."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--json", action="store_true", help="for machines")
+        parser.add_argument("--json", action="store_true", help="print JSON")
 
     def handle(self, *args: Any, **options: Any) -> None:
         try:

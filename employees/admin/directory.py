@@ -1,0 +1,335 @@
+import re
+from datetime import datetime
+from functools import cached_property
+from typing import Any
+
+from django.contrib import admin, messages
+from django.db import transaction
+from django.db.models import Exists, OuterRef, QuerySet
+from django.http import Http404, HttpRequest
+from django.shortcuts import redirect
+from django.utils import timezone
+from django.utils.formats import date_format
+from django.utils.translation import gettext_lazy as _
+from import_export.admin import ImportExportModelAdmin
+from simple_history.admin import SimpleHistoryAdmin
+from simple_history.template_utils import HistoricalRecordContextHelper
+from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.contrib.import_export.forms import ExportForm
+from unfold.decorators import display
+
+from config.lib import audit_log
+from config.lib.admin import ReadOnlyAdmin
+from config.lib.audit_log import AuditedAdmin
+from config.lib.messages import Message
+from config.lib.pagination import BoundedPaginator
+from employees.accounts import admin_scope, user_scope
+from employees.admin.forms import EmployeeForm, UniversityForm
+from employees.history.models import backfilled_names
+from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, PreviewStorage, UnreadableFile
+from employees.import_export.resources import COLUMNS, EmployeeResource, row_errors, truncate_preview
+from employees.models import Employee, JobStatus, MaxIdJob, Membership, University, UnresolvedName
+from employees.naming import create_employee, refresh, update_employee
+from profiles.lookup import resolve
+from profiles.models import ProfileSource
+
+EXPORT = "monitoring.export_employees"
+# Larger selections are for a backfill, which can be paused and undone.
+MAX_REFRESHED = 1000
+MAX_ERRORS_SHOWN = 10
+MAX_PREVIEWED = 100
+MAX_DELETED = 500
+_ID = re.compile(r"[0-9]{1,18}")
+SOURCE_COLOURS = {
+    ProfileSource.WEBHOOK: "success",
+    ProfileSource.USER_INPUT: "info",
+    ProfileSource.API: "warning",
+    ProfileSource.MANUAL: "default",
+    ProfileSource.DEFAULT: "danger",
+}
+JOB_COLOURS = {
+    JobStatus.PENDING: "default",
+    JobStatus.RUNNING: "info",
+    JobStatus.DONE: "success",
+    JobStatus.FAILED: "danger",
+}
+
+
+class DisplayContextHelper(HistoricalRecordContextHelper):
+    """Shows a choice by its label, a moment in local time, and None as a dash."""
+
+    def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
+        choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
+        if isinstance(value, datetime):
+            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
+        return choices.get(value, "—" if value is None else value)
+
+
+class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
+    object_history_list_template = "employees/versions.html"
+
+    def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Hide the versions of rows outside the user's scope: the library checks the model's permission only."""
+        is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
+        if is_hidden or not _ID.fullmatch(object_id):
+            raise Http404
+        return super().history_view(request, object_id, extra_context)
+
+    def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
+        """Offer no form of a version: the library lets everybody with the view permission save it."""
+        raise Http404
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Refuse selections too long for a page that names every row."""
+        if len(objs[: MAX_DELETED + 1]) <= MAX_DELETED:
+            return super().get_deleted_objects(objs, request)
+        text = _("Delete at most %d at once. Narrow the selection with a filter or a search.")
+        return [], {}, set(), [text % MAX_DELETED]
+
+    def get_historical_record_context_helper(self, request: HttpRequest, historical_record: Any) -> Any:
+        return DisplayContextHelper(self.model, historical_record)
+
+
+class EmployeePaginator(BoundedPaginator):
+    @cached_property
+    def count(self) -> int:
+        rows: Any = self.object_list
+        return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
+
+
+@admin.register(Employee)
+class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
+    form = EmployeeForm
+    resource_classes = [EmployeeResource]
+    formats = FORMATS
+    import_form_class = FileForm
+    tmp_storage_class = PreviewStorage
+    confirm_form_class = ConfirmForm
+    export_form_class = ExportForm
+    paginator = EmployeePaginator
+    # Half of Django's hundred: the theme renders a template for each badge.
+    list_per_page = 50
+    list_display = ("last_name", "first_name", "phone", "max_id", "shown_source", "university")
+    # Only columns with an index: sorting a million rows takes too long.
+    sortable_by = ("last_name", "phone")
+    list_filter = ("profile_source", "role", ("university", AutocompleteSelectFilter))
+    list_filter_submit = True
+    list_select_related = ("university",)
+    search_fields = ("last_name", "first_name", "phone")
+    search_help_text = _("Part of a name, or a phone number")
+    autocomplete_fields = ("university",)
+    show_full_result_count = False
+    actions = ("refresh_from_cache",)
+    object_history_template = "employees/history.html"
+    compressed_fields = True
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Employee]:
+        scope = admin_scope(request)
+        return super().get_queryset(request) if scope is None else scope.employees().select_related("university")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
+        names = ("profile_source", "profile_last_updated", "max_id_updated_at", "created_at", "updated_at")
+        return names if obj else ()
+
+    def get_fields(self, request: HttpRequest, obj: Employee | None = None) -> Any:
+        return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        """Return a form class for this request, which knows the roles that its user may grant."""
+        form = super().get_form(request, obj, change, **kwargs)
+        return type(form.__name__, (form,), {"scope": user_scope(request.user)})
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        if db_field.name == "phone":
+            # A browser cuts pasted text at maxlength, and a phone without its end is another number.
+            kwargs["max_length"] = None
+        return super().formfield_for_dbfield(db_field, request, **kwargs)
+
+    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        scope = admin_scope(request)
+        if db_field.name == "university" and scope is not None:
+            kwargs["queryset"] = scope.universities()
+        return super().formfield_for_foreignkey(db_field, request, **kwargs)
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        if not search_term:
+            return queryset, False
+        matches = queryset.matching(search_term)
+        if "o" not in request.GET:
+            matches = matches.sorted_by_id(matches.count_or_estimate(is_search=True))
+        return matches, False
+
+    @display(description=_("profile source"), ordering="profile_source", label=SOURCE_COLOURS)
+    def shown_source(self, employee: Employee) -> tuple[str, str]:
+        return employee.profile_source, employee.get_profile_source_display()
+
+    @transaction.atomic
+    def save_model(self, request: HttpRequest, obj: Employee, form: Any, change: bool) -> None:
+        """Create and update as the API does: look up a missing name, mark a changed one as manual."""
+        values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
+        if change:
+            stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
+            update_employee(stored, form.changed_values, may_clear=True)
+        else:
+            names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
+            university_id = values["university"].pk
+            name = resolve(phone=values["phone"], max_id=values.pop("max_id"), university_id=university_id, **names)
+            obj.pk = create_employee(name, **values).pk
+        obj.refresh_from_db()
+
+    @admin.action(description=_("Refresh names from the cache"), permissions=["change"])
+    def refresh_from_cache(self, request: HttpRequest, queryset: QuerySet[Employee]) -> None:
+        ids = list(queryset.order_by().values_list("pk", flat=True)[: MAX_REFRESHED + 1])
+        if len(ids) > MAX_REFRESHED:
+            text = _("Select at most %d employees, or start a backfill.") % MAX_REFRESHED
+            self.message_user(request, text, messages.ERROR)
+            return
+        params = {"changed": sum(map(refresh, ids)), "count": len(ids)}
+        message = Message("Names refreshed from the cache: %(changed)d of %(count)d", params)
+        audit_log.record(request, message, Employee)
+        self.message_user(request, f"{message}.", messages.SUCCESS)
+
+    def render_history_view(self, request: HttpRequest, template: str, context: dict[str, Any], **kwargs: Any) -> Any:
+        extra = {"backfilled": backfilled_names(context["object"].pk)}
+        return super().render_history_view(request, template, context | extra, **kwargs)
+
+    # Import and export
+
+    def has_import_permission(self, request: HttpRequest) -> bool:
+        may = self.has_add_permission(request) and self.has_change_permission(request)
+        return admin_scope(request) is None and may
+
+    def has_export_permission(self, request: HttpRequest) -> bool:
+        return bool(request.user.has_perm(EXPORT) and self.has_view_permission(request))
+
+    def import_action(self, request: HttpRequest, **kwargs: Any) -> Any:
+        page = super().import_action(request, **kwargs)
+        context = page.context_data
+        # The library lists the exported columns, and none after a refused file.
+        context["fields_list"] = [("", COLUMNS)]
+        if (result := context.get("result")) is None:
+            return page
+        if hidden := truncate_preview(result, MAX_PREVIEWED):
+            text = _("Showing the first %(shown)d rows; %(hidden)d more are not shown.")
+            self.message_user(request, text % {"shown": MAX_PREVIEWED, "hidden": hidden}, messages.INFO)
+        elif context.get("confirm_form") and not result.valid_rows():
+            self.get_tmp_storage_class()(name=context["confirm_form"].initial["import_file_name"]).remove()
+            context["confirm_form"] = context["result"] = None
+            text = _("Nothing to import: the directory already has all data from this file.")
+            self.message_user(request, text, messages.INFO)
+        return page
+
+    def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
+        mismatch = _("The file does not match the selected format. Choose another format or file.")
+        form.add_error("import_file", str(e) if isinstance(e, UnreadableFile) else mismatch)
+
+    def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
+        try:
+            return super().process_import(request, **kwargs)
+        except UnreadableFile as unreadable:
+            self.message_user(request, str(unreadable), messages.ERROR)
+            return redirect("admin:employees_employee_import")
+        except (FileNotFoundError, IsADirectoryError):
+            # An import deletes its file, so a second click finds none.
+            text = _("This file has already been imported, or its preview has expired. Upload it again if needed.")
+            self.message_user(request, text, messages.WARNING)
+            return redirect("admin:employees_employee_changelist")
+
+    def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_resource_kwargs(request, **kwargs), "scope": user_scope(request.user)}
+
+    def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
+        return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
+
+    def process_result(self, result: Any, request: HttpRequest) -> Any:
+        """Report rows that fail because the directory has changed since the preview; nothing is imported then."""
+        errors = row_errors(result)
+        if not errors:
+            return super().process_result(result, request)
+        text = _("Nothing was imported: the directory has changed since the preview. Rows with errors: %d.")
+        for line in (text % len(errors), *errors[:MAX_ERRORS_SHOWN]):
+            self.message_user(request, line, messages.ERROR)
+        return redirect("admin:employees_employee_import")
+
+    def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
+        """Record the file as a whole: each row has a version of its own."""
+        params = {"new": result.totals["new"], "updated": result.totals["update"]}
+        audit_log.record(request, Message("Import: %(new)d new, %(updated)d updated", params), Employee)
+
+    def get_export_data(self, file_format: Any, request: HttpRequest, queryset: Any, **kwargs: Any) -> Any:
+        data = super().get_export_data(file_format, request, queryset, **kwargs)
+        audit_log.record(request, Message("Export of %(count)d employees", {"count": queryset.count()}), Employee)
+        return data
+
+
+@admin.register(University)
+class UniversityAdmin(VersionedAdmin):
+    """Universities, changed only by users whose scope is not limited to one of them, as in the API."""
+
+    form = UniversityForm
+    list_display = ("name", "inn", "kpp")
+    search_fields = ("name", "inn")
+    paginator = BoundedPaginator
+    show_full_result_count = False
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[University]:
+        scope = admin_scope(request)
+        return super().get_queryset(request) if scope is None else scope.universities()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        return admin_scope(request) is None and bool(super().has_add_permission(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
+        return admin_scope(request) is None and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: University | None = None) -> bool:
+        return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
+
+    def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
+        """Name the universities that have employees rather than the employees, who may be fifty thousand."""
+        employees = Employee.objects.filter(university=OuterRef("pk"))
+        blocked = University.objects.filter(Exists(employees), pk__in=[university.pk for university in objs])
+        if not blocked:
+            return super().get_deleted_objects(objs, request)
+        text = _("%s has employees. Move or delete them first.")
+        return [], {}, set(), [text % university for university in blocked]
+
+
+@admin.register(Membership)
+class MembershipAdmin(AuditedAdmin):
+    list_display = ("user", "university")
+    list_select_related = ("user", "university")
+    autocomplete_fields = ("user", "university")
+
+
+@admin.register(MaxIdJob)
+class MaxIdJobAdmin(ReadOnlyAdmin):
+    list_display = ("id", "shown_status", "done", "failed", "total", "created_at", "finished_at")
+    list_select_related = ("requested_by",)
+    exclude = ("last_id",)
+
+    @display(description=_("status"), ordering="status", label=JOB_COLOURS)
+    def shown_status(self, job: MaxIdJob) -> tuple[str, str]:
+        return job.status, job.get_status_display()
+
+
+@admin.register(UnresolvedName)
+class UnresolvedNameAdmin(ReadOnlyAdmin):
+    list_display = ("phone", "university", "attempts", "next_try_at")
+    list_select_related = ("employee__university",)
+    ordering = ("next_try_at",)
+    paginator = BoundedPaginator
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[UnresolvedName]:
+        rows: QuerySet[UnresolvedName] = super().get_queryset(request)
+        scope = admin_scope(request)
+        return rows if scope is None else rows.filter(employee__in=scope.employees().values("pk"))
+
+    @display(description=_("phone"), ordering="employee__phone")
+    def phone(self, unresolved: UnresolvedName) -> str:
+        return unresolved.employee.phone
+
+    @display(description=_("university"), ordering="employee__university")
+    def university(self, unresolved: UnresolvedName) -> University:
+        return unresolved.employee.university

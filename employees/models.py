@@ -1,0 +1,443 @@
+from __future__ import annotations
+
+import json
+import re
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.core.validators import RegexValidator
+from django.db import models
+from django.db.models import F, Q, Value
+from django.db.models.functions import Cast, Substr
+from django.utils import timezone
+from django.utils.deconstruct import deconstructible
+from django.utils.translation import gettext, pgettext_lazy
+from django.utils.translation import gettext_lazy as _
+from rest_framework.utils.encoders import JSONEncoder
+
+from config.lib.pagination import EXACT, estimate
+from profiles import names, phones
+from profiles.models import ProfileSource
+
+# ASCII digits only.
+validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
+validate_kpp = RegexValidator(r"^[0-9]{9}\Z", _("Invalid KPP “%(value)s”: enter 9 digits."))
+PHONE_TAKEN = _("An employee with this phone already exists.")
+_UNNAMED = "Неизвестный вуз"
+# From this estimate on a search is not counted: counting 10,001 rows would cost more than the page itself. The
+# planner's estimate for one word comes from a large sample; for several conditions it assumes independence.
+_ESTIMATE_FROM = 50_000
+_ESTIMATE_ONE_WORD_FROM = 20_000
+# Up to here, finding and sorting all matches is quicker than walking by id until a page is full.
+_MAX_SORTED = 5_000
+_PREFIX_BELOW = 3
+_MAX_WORDS = 8
+
+
+class UniversityQuerySet(models.QuerySet["University"]):
+    def described(self, *, inn: str, kpp: str, university_name: str) -> University:
+        """Return the university of this INN and KPP, or of this name if there is no INN; create it when new."""
+        if inn:
+            return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or _UNNAMED})[0]
+        existing = self.as_described(inn=inn, kpp=kpp, university_name=university_name).first()
+        return existing or self.get_or_create(inn="", name=university_name)[0]
+
+    def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
+        return (self.filter(inn=inn, kpp=kpp) if inn else self.filter(name=university_name)).order_by("pk")
+
+
+class University(models.Model):
+    name = models.CharField(pgettext_lazy("of a university", "name"), max_length=500)
+    inn = models.CharField(_("INN"), max_length=12, blank=True, default="")
+    kpp = models.CharField(_("KPP"), max_length=9, blank=True, default="")
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects: ClassVar[UniversityQuerySet] = UniversityQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "universities"
+        ordering: ClassVar = ["id"]
+        verbose_name = _("university")
+        verbose_name_plural = _("universities")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["inn", "kpp"], name="universities_inn_kpp_unique", condition=~Q(inn="")),
+            models.UniqueConstraint(fields=["name"], name="universities_name_unique_without_inn", condition=Q(inn="")),
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+
+class Membership(models.Model):
+    """Limits a user to the employees of one university. The user's group decides what they may do there."""
+
+    user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
+    university = models.ForeignKey(University, models.CASCADE, related_name="members", verbose_name=_("university"))
+
+    class Meta:
+        db_table = "memberships"
+        ordering: ClassVar = ["id"]
+        verbose_name = _("membership")
+        verbose_name_plural = _("memberships")
+
+    def __str__(self) -> str:
+        return f"{self.user} · {self.university}"
+
+
+class Role(models.TextChoices):
+    CURATOR = "curator", _("curator")
+    OPERATOR = "operator", _("operator")
+
+
+@deconstructible(path="employees.models.SearchText")
+class SearchText(models.Func):
+    """The indexed expression: names and the phone's digits in lower case, each word after a space."""
+
+    template = "lower(' ' || %(expressions)s)"
+    arg_joiner = " || ' ' || "
+    output_field = models.TextField()
+
+
+SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Substr("phone", 2))
+
+
+class EmployeeQuerySet(models.QuerySet["Employee"]):
+    def of_university(self, pk: int) -> EmployeeQuerySet:
+        """Filter by university. PostgreSQL uses the search index only if the value is a bigint."""
+        return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
+
+    def matching(self, text: str) -> EmployeeQuerySet:
+        """Filter by words of names or phone, in any case; those under three characters match at the start of a word."""
+        text = text.replace("\0", "").strip()
+        try:
+            return self.filter(phone=phones.normalize(text))
+        except ValueError:
+            matches = self.alias(search_text=SEARCH_TEXT)
+        for part in text.split()[:_MAX_WORDS]:
+            digits = re.fullmatch(r"\+([0-9]+)", part)
+            word = digits[1] if digits else part.lower()
+            # Not icontains: UPPER around both sides would bypass the index.
+            matches = matches.filter(search_text__contains=word if len(word) >= _PREFIX_BELOW else f" {word}")
+        return matches
+
+    def count_or_estimate(self, *, is_search: bool) -> int:
+        """Return the exact count up to 10,000, and the planner's estimate above."""
+        rows = self.order_by().select_related(None)
+        estimate = estimate(rows) if is_search else None
+        is_one_word = len(self.query.where.children) == 1
+        if estimate is None or estimate < (_ESTIMATE_ONE_WORD_FROM if is_one_word else _ESTIMATE_FROM):
+            count = rows[: EXACT + 1].count()
+            if count <= EXACT:
+                return count
+        return max(estimate(rows) if estimate is None else estimate, EXACT + 1)
+
+    def sorted_by_id(self, count: int) -> EmployeeQuerySet:
+        """Order by id. For a few matches force a sort: PostgreSQL would walk the whole table by id to find them."""
+        return self.order_by(F("pk") + 0 if count <= _MAX_SORTED else F("pk"))
+
+
+# The spellings of profiles.phones and profiles.user_ids, enforced for every writer.
+CANONICAL_PHONE = Q(phone__regex=r"^(\+7[0-9]{10}|\+[1-689][0-9]{7,14})$")
+CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
+    Q(max_id__regex=r"[^0-9]")
+    | Q(max_id__regex=r"^[1-9][0-9]{0,17}$")
+    | Q(max_id__regex=r"^[1-9][0-9]{18}$", max_id__lte=str(2**63 - 1))
+)
+
+
+class Employee(models.Model):
+    """A person in the directory, identified by the phone. ``profile_source`` records where the name came from."""
+
+    phone = models.CharField(_("phone"), max_length=16)
+    first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, default=names.UNKNOWN)
+    last_name = models.CharField(_("last name"), max_length=names.NAME_LENGTH, blank=True, default=names.UNKNOWN)
+    middle_name = models.CharField(_("middle name"), max_length=names.NAME_LENGTH, blank=True, default="")
+    max_id = models.CharField(_("MAX id"), max_length=64, blank=True, null=True)  # noqa: DJ001 (docs/reference/names.md)
+    max_id_updated_at = models.DateTimeField(_("MAX id updated at"), blank=True, null=True)
+    university = models.ForeignKey(
+        University, models.PROTECT, related_name="employees", db_index=False, verbose_name=_("university")
+    )
+    role = models.CharField(_("role"), max_length=20, choices=Role, blank=True, default="")
+    # A database default: the previous release inserts without the column while both run.
+    profile_source = models.CharField(
+        _("profile source"), max_length=20, choices=ProfileSource, db_default=ProfileSource.MANUAL
+    )
+    profile_last_updated = models.DateTimeField(_("profile last updated"), blank=True, null=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    updated_at = models.DateTimeField(_("updated at"), auto_now=True)
+
+    objects: ClassVar[EmployeeQuerySet] = EmployeeQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "employees"
+        ordering: ClassVar = ["id"]
+        verbose_name = _("employee")
+        verbose_name_plural = _("employees")
+        indexes: ClassVar = [
+            models.Index(fields=["max_id"], name="idx_employees_max_id", condition=Q(max_id__isnull=False)),
+            models.Index(fields=["profile_source"], name="idx_employees_profile_source"),
+            # With the university: otherwise a curator's search finds the matches of all universities first.
+            GinIndex(
+                F("university"),
+                OpClass(SEARCH_TEXT, name="gin_trgm_ops"),
+                name="idx_employees_scoped_search",
+                fastupdate=False,
+            ),
+            # Pages of one university by id.
+            models.Index(fields=["university", "id"], name="idx_employees_university_id"),
+            models.Index(fields=["role"], name="idx_employees_role", condition=~Q(role="")),
+            # The orderings of the list with their tie-breakers (employees.api.serializers).
+            models.Index(fields=["last_name", "first_name", "id"], name="idx_employees_by_last_name"),
+            models.Index(fields=["created_at", "id"], name="idx_employees_created_at"),
+            # Employees of a university added late are at the end of the order of all.
+            models.Index(fields=["university", "created_at", "id"], name="idx_employees_univ_created"),
+        ]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["phone"], name="employees_phone_unique"),
+            models.CheckConstraint(condition=~Q(phone=""), name="employees_phone_not_empty"),
+            models.CheckConstraint(condition=~Q(max_id=""), name="employees_max_id_not_empty"),
+            models.CheckConstraint(condition=CANONICAL_PHONE, name="employees_phone_canonical"),
+            models.CheckConstraint(condition=CANONICAL_MAX_ID, name="employees_max_id_canonical"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.last_name} {self.first_name}"
+
+
+class RunStatus(models.TextChoices):
+    RUNNING = "running", _("running")
+    PAUSED = "paused", _("paused")
+    DONE = "done", _("done")
+    UNDOING = "undoing", _("undoing")
+    UNDONE = "undone", _("undone")
+
+
+class BatchStatus(models.TextChoices):
+    DONE = "done", _("done")
+    FAILED = "failed", _("failed")
+    UNDONE = "undone", _("undone")
+
+
+# Retention of the previous values, which are names: a run can be undone this long.
+UNDO_FOR = timedelta(days=30)
+ONE_AT_A_TIME = "backfill_runs_one_at_a_time"
+OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
+
+
+class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
+    def pause(self, reason: str) -> int:
+        """Pause running ones, which stop before their next batch; return how many."""
+        return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
+
+
+class BackfillRun(models.Model):
+    """One pass over the employees that gives them cached names. ``last_id`` moves in each batch's transaction."""
+
+    status = models.CharField(_("status"), max_length=10, choices=RunStatus, default=RunStatus.RUNNING)
+    university = models.ForeignKey(
+        University, models.PROTECT, null=True, blank=True, verbose_name=_("university"), help_text=_("empty: all")
+    )
+    replaces_names = models.BooleanField(
+        _("replace names"),
+        default=False,
+        db_default=False,
+        help_text=_(
+            "also replace names from the direct API and outdated ones from the cache, for people that the rollout"
+            " admits to the cache; otherwise only employees without a name get one"
+        ),
+    )
+    paused_because = models.CharField(_("paused because"), max_length=200, blank=True, default="")
+    last_id = models.BigIntegerField(_("done up to id"), default=0)
+    until_id = models.BigIntegerField(_("ends at id"))
+    rows_total = models.BigIntegerField(_("rows to look at"), default=0)
+    rows_seen = models.BigIntegerField(_("rows looked at"), default=0)
+    rows_changed = models.BigIntegerField(_("rows changed"), default=0)
+    batch_size = models.PositiveIntegerField(_("batch size"), default=1000)
+    batch_target_ms = models.PositiveIntegerField(_("time target of a batch, ms"), default=30)
+    pause_ms = models.PositiveIntegerField(_("pause between batches, ms"), default=20)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, verbose_name=_("requested by")
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    seen_at = models.DateTimeField(_("last batch at"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished at"), null=True, blank=True)
+
+    objects: ClassVar[BackfillRunQuerySet] = BackfillRunQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "backfill_runs"
+        ordering: ClassVar = ["-id"]
+        verbose_name = _("backfill")
+        verbose_name_plural = _("backfills")
+        constraints: ClassVar = [
+            models.UniqueConstraint(Value(1), name=ONE_AT_A_TIME, condition=Q(status__in=OPEN)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.get_status_display()}"
+
+    def progress(self) -> tuple[int, int]:
+        """Return how much is done, and of how much: batches of an undo, otherwise employees."""
+        if self.status == RunStatus.UNDOING:
+            batches = self.batches.exclude(status=BatchStatus.FAILED)
+            return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
+        return self.rows_seen, max(self.rows_total, self.rows_seen)
+
+    def resume(self) -> None:
+        """Continue a paused run; a run that is being undone stays so."""
+        BackfillRun.objects.filter(pk=self.pk, status=RunStatus.PAUSED).update(
+            status=RunStatus.RUNNING, paused_because=""
+        )
+        self.refresh_from_db()
+
+    @property
+    def pause_reason(self) -> str:
+        """Return why the run is paused; a reason that the system gave is translated."""
+        return gettext(self.paused_because) if self.paused_because else ""
+
+    @property
+    def is_undo_expired(self) -> bool:
+        return self.created_at < timezone.now() - UNDO_FOR
+
+    def undo(self) -> None:
+        """Start the undo of a run that is done or paused, unless its previous values have been deleted."""
+        if not self.is_undo_expired:
+            BackfillRun.objects.filter(pk=self.pk, status__in=[RunStatus.DONE, RunStatus.PAUSED]).update(
+                status=RunStatus.UNDOING, finished_at=None, paused_because=""
+            )
+        self.refresh_from_db()
+
+
+class BackfillBatch(models.Model):
+    """A range of ids filled in one transaction; ``changes`` holds each changed row before and after."""
+
+    run = models.ForeignKey(BackfillRun, models.CASCADE, related_name="batches", verbose_name=_("backfill"))
+    status = models.CharField(_("status"), max_length=10, choices=BatchStatus, default=BatchStatus.DONE)
+    after_id = models.BigIntegerField(_("after id"))
+    until_id = models.BigIntegerField(_("until id"))
+    rows_seen = models.PositiveIntegerField(_("rows looked at"), default=0)
+    rows_changed = models.PositiveIntegerField(_("rows changed"), default=0)
+    duration_ms = models.PositiveIntegerField(_("duration, ms"), default=0)
+    error = models.CharField(_("error"), max_length=200, blank=True, default="")
+    changes = models.JSONField(_("changes"), default=list)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+
+    class Meta:
+        db_table = "backfill_batches"
+        ordering: ClassVar = ["id"]
+        verbose_name = _("batch")
+        verbose_name_plural = _("batches")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["run", "after_id"], name="backfill_batches_range_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.after_id}–{self.until_id}: {self.get_status_display()}"
+
+
+FIRST_RETRY = timedelta(seconds=30)
+LONGEST_RETRY = timedelta(hours=1)
+
+
+class JobStatus(models.TextChoices):
+    PENDING = "pending", _("pending")
+    RUNNING = "running", _("running")
+    DONE = "done", _("done")
+    FAILED = "failed", _("failed")
+
+
+class MaxIdJob(models.Model):
+    """A search of the direct API for missing MAX ids. ``last_id`` moves in the transaction that stores results."""
+
+    status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
+    total = models.PositiveIntegerField(_("total"), default=0)
+    done = models.PositiveIntegerField(_("found"), default=0)
+    failed = models.PositiveIntegerField(_("not found"), default=0)
+    last_id = models.BigIntegerField(default=0)
+    outages = models.PositiveIntegerField(_("outages in a row"), default=0)
+    requested_by = models.ForeignKey(
+        settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, verbose_name=_("requested by")
+    )
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
+    finished_at = models.DateTimeField(_("finished at"), null=True)
+
+    class Meta:
+        db_table = "max_id_jobs"
+        ordering: ClassVar = ["-id"]
+        verbose_name = _("search for MAX ids")
+        verbose_name_plural = _("searches for MAX ids")
+        constraints: ClassVar = [
+            models.UniqueConstraint(Value(1), name="max_id_jobs_one_at_a_time", condition=Q(finished_at__isnull=True)),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.pk}: {self.get_status_display()}"
+
+    def finish(self, status: JobStatus) -> None:
+        self.status, self.finished_at = status, timezone.now()
+
+
+class UnresolvedName(models.Model):
+    """An employee whose name could not be looked up because of an outage; the lookup is retried."""
+
+    employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_try_at = models.DateTimeField(_("next try at"), db_index=True)
+
+    class Meta:
+        db_table = "unresolved_names"
+        verbose_name = _("unresolved name")
+        verbose_name_plural = _("unresolved names")
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def postpone(self) -> None:
+        """Set the next try: after one minute, then twice as long each time, an hour at most."""
+        self.attempts += 1
+        self.next_try_at = timezone.now() + min(FIRST_RETRY * 2 ** min(self.attempts, 10), LONGEST_RETRY)
+
+
+_REPEATED_FOR = timedelta(hours=24)
+# Longer than any request may take: its process has died.
+_ABANDONED_AFTER = timedelta(seconds=60)
+
+
+class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
+    def outdated(self) -> IdempotentRequestQuerySet:
+        """Filter those that are too old to be repeated, and those that died before they were answered."""
+        now = timezone.now()
+        is_abandoned = Q(status=None, created_at__lt=now - _ABANDONED_AFTER)
+        return self.filter(Q(created_at__lt=now - _REPEATED_FOR) | is_abandoned)
+
+
+class IdempotentRequest(models.Model):
+    """A request with an Idempotency-Key; ``status`` is NULL until it is answered."""
+
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False)
+    key = models.CharField(max_length=255)
+    fingerprint = models.CharField(max_length=64)
+    status = models.PositiveSmallIntegerField(null=True)
+    answer = models.JSONField(null=True)
+    created_at = models.DateTimeField(default=timezone.now, db_index=True)
+
+    objects: ClassVar[IdempotentRequestQuerySet] = IdempotentRequestQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "idempotent_requests"
+        verbose_name = _("idempotent request")
+        verbose_name_plural = _("idempotent requests")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["user", "key"], name="idempotent_requests_key_once"),
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+    def store_answer(self, data: Any) -> None:
+        answer = json.loads(json.dumps(data, cls=JSONEncoder))
+        IdempotentRequest.objects.filter(pk=self.pk).update(status=201, answer=answer)
