@@ -95,7 +95,7 @@ def weekly() -> Digest:
 
 
 def monthly() -> Digest:
-    sources = {row["source"]: row["count"] for row in population.employees().rows}
+    sources = {row["source"]: row["count"] for row in population.employees().value}
     total = sum(sources.values())
     shares = [(source, f"{count} ({reports.percentage(count, total)} %)") for source, count in sorted(sources.items())]
     return Digest(

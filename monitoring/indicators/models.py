@@ -12,12 +12,12 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import Message, readable
 
-# Worker rounds come every 30 seconds: four of them missing is no jitter.
+# The worker measures every 30 seconds: four missing rounds are no jitter.
 OLD = timedelta(minutes=2)
 
 
 class Level(models.TextChoices):
-    """What a reading means, in the order of the numbers that monitoring plugins report: 0 is OK."""
+    """The level of a reading, in the order of the exit codes of monitoring plugins: 0 is OK."""
 
     OK = "ok"
     WARNING = "warning"
@@ -27,14 +27,14 @@ class Level(models.TextChoices):
 
 
 class IndicatorReading(models.Model):
-    """One indicator as one round measured it. All readings of a round have its ``round_at``.
+    """The measurement of one indicator in one round. All readings of a round share ``round_at``.
 
-    ``value`` is in the indicator's base unit: shares 0 to 1, times in seconds but for those in ms, sizes in bytes.
-    ``message`` is a Sentence as JSON.
+    ``value`` is in the indicator's base unit: shares 0 to 1, times in seconds unless in ms, sizes in bytes.
+    ``message`` is a Message as JSON.
     """
 
     round_at = models.DateTimeField()
-    # Earlier than the round where only the worker measures it, and somebody else took the round.
+    # Earlier than the round if only the worker measures the indicator and another process took the round.
     measured_at = models.DateTimeField()
     name = models.CharField(max_length=40)
     value = models.FloatField(null=True)
@@ -48,7 +48,7 @@ class IndicatorReading(models.Model):
     class Meta:
         default_permissions = ()
         constraints: ClassVar = [
-            # One index for the readings of a round, asked for by their names, and for the series of one indicator.
+            # One index for the readings of a round by name and for the series of one indicator.
             models.UniqueConstraint(fields=["name", "round_at"], name="monitoring_reading_once_a_round"),
         ]
 
@@ -61,12 +61,12 @@ class IndicatorReading(models.Model):
 
     @property
     def is_broken(self) -> bool:
-        """Return whether a limit is broken; too little data and a failed measurement break none."""
+        """Return whether a limit is broken, which too little data or a failed measurement is not."""
         return self.level in (Level.WARNING, Level.CRITICAL)
 
     @property
     def sentence(self) -> Message:
-        """Return the message; the name alone for a message of another release that cannot be read."""
+        """Return the message; the name if the message of another release cannot be read."""
         return readable(self.message) or Message(self.name)
 
 
@@ -82,7 +82,7 @@ class Round:
 
     @property
     def age(self) -> timedelta:
-        """Return how old it is; never negative, whatever another machine's clock says."""
+        """Return the age, never negative, whatever another machine's clock says."""
         return abs(timezone.now() - self.at)
 
     @property
@@ -91,7 +91,7 @@ class Round:
 
 
 class RoundTrip(models.Model):
-    """A synthetic update sent through the webhook, the inbox and the worker, and how long it took."""
+    """A synthetic update through the webhook, the inbox and the worker, with its duration."""
 
     at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
     took_ms = models.FloatField(_("took, ms"), null=True, help_text=_("empty when it did not come out"))
@@ -107,5 +107,5 @@ class RoundTrip(models.Model):
 
     @property
     def display_error(self) -> str:
-        """Return the error in the reader's language; it is kept in English, whatever the worker's is."""
+        """Return the error, which is stored in English, in the reader's language."""
         return gettext(self.error) if self.error else ""

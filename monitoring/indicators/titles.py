@@ -1,4 +1,4 @@
-"""What each indicator is called for people; everywhere else it has the name of the function that measures it."""
+"""Titles of the indicators; the code calls each by the name of its measurement."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _

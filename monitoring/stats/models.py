@@ -1,6 +1,9 @@
 from __future__ import annotations
 
 import json
+import time
+from collections.abc import Callable, Mapping
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.db import models
@@ -9,7 +12,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class CachedStatistic(models.Model):
-    """A figure over whole tables, as it was last counted and how long that took (stats/cached_statistics)."""
+    """A statistic over whole tables: its last value, when it was computed, and how long that took."""
 
     name = models.CharField(max_length=30, primary_key=True)
     value = models.JSONField()
@@ -29,14 +32,35 @@ class CachedStatistic(models.Model):
     def __str__(self) -> str:
         return self.name
 
-    @staticmethod
-    def as_kept(value: Any) -> Any:
-        """Return a value as it would be read back."""
-        return json.loads(json.dumps(value))
+    @property
+    def age_seconds(self) -> float:
+        return max(0.0, round((timezone.now() - self.at).total_seconds(), 1))
+
+    def is_due(self, *, after: timedelta, rest: int) -> bool:
+        """Return whether it is older than ``after`` and than ``rest`` times the duration of its computation."""
+        return timezone.now() - self.at >= max(after, timedelta(milliseconds=rest * self.took_ms))
+
+    @classmethod
+    def store(cls, name: str, compute: Callable[[], Any]) -> CachedStatistic:
+        """Compute a statistic and store it with the time that took; return it as the database would."""
+        at, started = timezone.now(), time.perf_counter()
+        value = compute()
+        fields = {"value": value, "at": at, "took_ms": (time.perf_counter() - started) * 1000}
+        cls.objects.update_or_create(name=name, defaults=fields)
+        return cls(name=name, **fields | {"value": json.loads(json.dumps(value))})
+
+    @classmethod
+    def refresh_due(cls, computations: Mapping[str, Callable[[], Any]], *, after: timedelta, rest: int) -> list[str]:
+        """Compute and store what is missing or due; return the names."""
+        rows = cls.objects.in_bulk(computations)
+        due = [name for name in computations if name not in rows or rows[name].is_due(after=after, rest=rest)]
+        for name in due:
+            cls.store(name, computations[name])
+        return due
 
 
 class Span(models.TextChoices):
-    """How much time a count or a point of a chart stands for."""
+    """The length of a rollup's bucket, and of the interval between two points of a chart."""
 
     MINUTE = "minute", _("minute")
     HOUR = "hour", _("hour")
@@ -46,9 +70,9 @@ class Span(models.TextChoices):
 
 
 class RollupDelta(models.Model):
-    """What one statement changed in the counts of the webhook, written by triggers of the inbox until it is folded.
+    """A change of the webhook's counts by one statement: written by the inbox's triggers, moved to Rollup later.
 
-    ``bucket`` is the processing time's, None where nobody measured one.
+    ``bucket`` is that of the processing time, None where none was measured.
     """
 
     at = models.DateTimeField()
@@ -72,9 +96,9 @@ class RollupDelta(models.Model):
 
 
 class Rollup(models.Model):
-    """How many updates that came in one span of time (UTC) have which state by now; pruning takes none away.
+    """The updates received in one span (UTC), counted by their present state; pruning the inbox does not change it.
 
-    ``kind`` is a settled State, ``repeat``, or ``time``: those rows hold how many took a processing time, by bucket.
+    ``kind`` is a final State, ``repeat``, or ``time``: a row of the histogram of processing times.
     """
 
     span = models.CharField(max_length=6, choices=Span)
@@ -104,7 +128,7 @@ class Rollup(models.Model):
 
 
 class Snapshot(models.Model):
-    """A number as it was in one hour or on one day (UTC), for the charts."""
+    """A point of a chart: a metric's value in one hour or on one day (UTC)."""
 
     span = models.CharField(_("span"), max_length=6, choices=Span)
     at = models.DateTimeField(_("at"), help_text=_("the start of the hour or the day"))
@@ -123,7 +147,7 @@ class Snapshot(models.Model):
 
 
 class Sample(models.Model):
-    """What a growing counter stood at when a check looked: growth is measured from here."""
+    """The moment of a periodic check, by its name (monitoring.alerts.engine)."""
 
     name = models.CharField(_("name"), max_length=40)
     at = models.DateTimeField(_("at"), default=timezone.now)

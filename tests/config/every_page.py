@@ -91,7 +91,7 @@ def _of_the_rollout(by: User, university: University) -> dict[str, Any]:
     message, sentence = to_columns(said, 500)
     GateCheck.objects.create(phase=3, gate="quality", verdict="PASS", message=message, sentence=sentence, value=98.5)
     RoundTrip.objects.create(took_ms=1.5)
-    RoundTrip.objects.create(error="not processed in time: processing is off")
+    RoundTrip.objects.create(error="not processed in time; processing is off")
     until = timezone.now() + timedelta(days=1)
     Signature.objects.create(item="backup_database", by=by, note="готово", expires_at=until)
     compared(40, served_ms=1.5)

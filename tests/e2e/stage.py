@@ -210,7 +210,7 @@ def _evidence(luck: random.Random) -> None:
     Alert.objects.create(
         kind=Kind.DEAD_LETTERS,
         severity=Severity.WARNING,
-        message="Dead letters of the last day: 10",
+        message="Dead letters in the last day: 10. Review them and replay them.",
         words={"count": "10"},
         fired_at=timezone.now() - timedelta(minutes=42),
     )

@@ -206,10 +206,10 @@ def run(*words: str) -> str:
 
 
 def test_the_commands(superadmin: User) -> None:
-    assert run("alerts", "list") == "No alert is open\n"
-    assert run("alerts", "list", "--all") == "No alert in the last 30 days\n"
+    assert run("alerts", "list") == "No open alerts.\n"
+    assert run("alerts", "list", "--all") == "No alerts in the last 30 days.\n"
     row(State.PENDING, timedelta(minutes=10))
-    assert "firing: critical Updates wait: 1" in run("check_alerts")
+    assert "firing: critical Inbox lag is" in run("check_alerts")
     assert "open alerts: 1, changes: 0" in run("check_alerts")
     alert = Alert.objects.get()
     assert "inbox_lag_high" in run("alerts", "list")
@@ -224,7 +224,7 @@ def test_the_commands(superadmin: User) -> None:
 def test_who_answers_is_the_shells_user_where_we_know_it(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     alert = fire()
     monkeypatch.setattr(shell_user, "login", lambda: "uid 10001")
-    with pytest.raises(CommandError, match="There is no user uid 10001: name who answers by --by LOGIN"):
+    with pytest.raises(CommandError, match="User uid 10001 does not exist: use --by LOGIN."):
         run("alerts", "acknowledge", str(alert.pk))
     assert not Alert.objects.exclude(acknowledged_at=None).exists()
     monkeypatch.setattr(shell_user, "login", lambda: "root")

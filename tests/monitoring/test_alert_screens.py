@@ -36,9 +36,9 @@ def answer(client: Client, of: Alert, name: str, **data: object) -> str:
 
 def test_it_works(admin: Client, superadmin: User) -> None:
     found = alert()
-    assert "Dead letters of the last day: 3" in admin.get(LIST).content.decode()
+    assert "Dead letters in the last day: 3" in admin.get(LIST).content.decode()
     assert "The alert is acknowledged." in answer(admin, found, "acknowledge")
-    assert "The alert is muted." in answer(admin, found, "mute", hours=4, reason="known <b>")
+    assert "Notifications for this alert are muted." in answer(admin, found, "mute", hours=4, reason="known <b>")
     found.refresh_from_db()
     assert (found.acknowledged_by, found.muted_by, found.mute_reason) == (superadmin, superadmin, "known <b>")
     assert found.muted_until is not None
@@ -58,7 +58,7 @@ def test_it_works(admin: Client, superadmin: User) -> None:
 def test_the_same_answer_twice_says_so_and_is_recorded_once(admin: Client) -> None:
     found = alert()
     answer(admin, found, "acknowledge")
-    assert "The alert is acknowledged already" in answer(admin, found, "acknowledge")
+    assert "The alert is already acknowledged." in answer(admin, found, "acknowledge")
     assert "The alert is not muted" in answer(admin, found, "unmute")
     assert LogEntry.objects.count() == 1
 
@@ -85,7 +85,7 @@ def test_it_refuses_a_mute_without_reason_or_end(admin: Client, data: dict[str, 
 
 def test_it_refuses_to_acknowledge_what_is_resolved(admin: Client) -> None:
     found = alert(resolved_at=timezone.now())
-    assert "there is nothing to acknowledge" in answer(admin, found, "acknowledge")
+    assert "The alert is already resolved." in answer(admin, found, "acknowledge")
     found.refresh_from_db()
     assert found.acknowledged_at is None
 

@@ -196,7 +196,7 @@ def test_a_refused_message_does_not_hold_up_the_others(clock: Clock, hook: Sink)
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
     for event in ("firing", "resolved"):
         outbox.put(alert, event)
-    for _ in range(outbox.REFUSALS):
+    for _ in range(outbox.MAX_REFUSALS):
         clock.shift(timedelta(minutes=10))
         outbox.deliver()
     hook.status = 200

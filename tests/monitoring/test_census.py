@@ -233,7 +233,7 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
     judged = reports.quality()
     assert {issue["type"]: issue["count"] for issue in judged["data_issues"]}["names_to_backfill"] == 3
     actions = judged["recommended_actions"]
-    assert "Employees to give the name that the cache has: 3 (manage.py backfill start --dry-run)." in actions
+    assert "Names to backfill from the cache: 3 (manage.py backfill start --dry-run)." in actions
     assert any(text.startswith("Employees that a backfill cannot name: 2.") for text in actions)
     call_command("backfill", "start", stdout=out)
     if is_large:

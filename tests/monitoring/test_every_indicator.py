@@ -106,7 +106,7 @@ def bad(world: World) -> None:
     row(State.PENDING, timedelta(hours=7))
     row(State.QUARANTINED, timedelta(hours=8))
     row(State.DEAD, timedelta(hours=8))
-    RoundTrip.objects.create(error="not processed in time: is the inbox worker running?")
+    RoundTrip.objects.create(error="not processed in time; check that the inbox worker is running")
     for number in range(1, 11):
         know(f"empty {number}", None, "", age=timedelta(days=31))
     compared(1000)

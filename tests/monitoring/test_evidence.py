@@ -33,7 +33,7 @@ def test_nothing_seen_proves_nothing() -> None:
         None,
         None,
     )
-    assert not ComparisonStats({}).speaks_against()
+    assert not ComparisonStats({}).is_proven_bad
 
 
 def test_agreement_coverage_and_errors_stand_together() -> None:

@@ -93,7 +93,7 @@ def test_days_without_anything_are_shown(redis: object) -> None:
 
 def test_html_loads_nothing(redis: object, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    assert report("--weekly", "--html", str(path)) == f"Written to {path}\n"
+    assert report("--weekly", "--html", str(path)) == f"Report written to {path}\n"
     text = path.read_text()
     assert text.count("<svg") == len(operations_report.weekly().charts)
     assert not re.search(r"https?:|<script|<link|<img|url\(", text)

@@ -55,7 +55,7 @@ def test_it_works(now: datetime, level: Level, minutes: int) -> None:
 
 def test_nothing_is_known_before_the_first_update() -> None:
     reading = measured_at(moscow(25, 12))
-    assert (reading.level, str(reading.sentence)) == (Level.UNKNOWN, "no update has ever arrived")
+    assert (reading.level, str(reading.sentence)) == (Level.UNKNOWN, "no updates yet")
 
 
 def test_at_night_an_update_of_the_night_is_enough() -> None:

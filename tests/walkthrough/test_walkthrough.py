@@ -173,7 +173,7 @@ def infrastructure(story: Story, settings: Settings) -> None:
 
 def collection(story: Story) -> None:
     story.chapter("Phase 2: collection")
-    story.run("rollout advance --by olga --reason 'start to collect'", refused="no synthetic update lately")
+    story.run("rollout advance --by olga --reason 'start to collect'", refused="no synthetic update in the last")
     story.run("rollout gates --probe")
     story.run("rollout advance --by olga --reason 'start to collect'")
     story.run("rollout set --phase 3 --percent 50 --by olga --reason 'no patience'", refused="comparisons")

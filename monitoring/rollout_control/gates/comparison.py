@@ -22,10 +22,9 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     """Find whether the people who would be new prove the names bad; like a university, they fail only on evidence."""
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
     seen = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
-    is_bad = seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
     good = Message("nothing speaks against the new cohort (n = %(n)s)", {"n": thousands(seen.n)})
-    bad = Message("the new cohort: %(why)s", {"why": seen.reason_against()})
-    return found("cohort_agreement", not is_bad, good, bad, seen.n, UNITS["cohort_agreement"])
+    bad = Message("the new cohort: %(why)s", {"why": seen.favourable_bounds()})
+    return found("cohort_agreement", not seen.is_proven_bad, good, bad, seen.n, UNITS["cohort_agreement"])
 
 
 def cohort_errors(step: TransitionStep) -> GateResult:
