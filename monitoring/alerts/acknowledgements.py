@@ -1,7 +1,5 @@
 """Acknowledge and mute alerts."""
 
-from __future__ import annotations
-
 from datetime import datetime
 
 from django.contrib.auth.models import AbstractBaseUser

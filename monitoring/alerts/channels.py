@@ -1,7 +1,5 @@
 """Send alerts by webhook, Slack and e-mail. Addresses are secrets: errors show only the class."""
 
-from __future__ import annotations
-
 import smtplib
 from collections.abc import Callable
 from typing import Any

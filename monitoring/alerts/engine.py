@@ -4,8 +4,6 @@ An alert fires at the first check that finds it. It resolves after a hold withou
 as long each time it returned within a day, so that a flapping alert stays open.
 """
 
-from __future__ import annotations
-
 import logging
 from datetime import datetime, timedelta
 

@@ -1,7 +1,5 @@
 """The kinds of alerts and their messages, filled in from ``Alert.words``."""
 
-from __future__ import annotations
-
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
@@ -49,5 +47,5 @@ TEXTS = {
         " Compare WEBHOOK_SECRET with the subscription."
     ),
     Kind.ROLLOUT_HELD: T("The rollout is held: %(why)s"),
-    Kind.BACKFILL_FAILED: T("Failed batches in backfill %(run)s: %(failed)s. Run backfill retry-failed."),
+    Kind.BACKFILL_FAILED: T("Failed batches in backfill %(run)s: %(failed)s. Retry them."),
 }

@@ -1,7 +1,5 @@
-from __future__ import annotations
-
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -17,17 +15,17 @@ SENTENCES = "sentences"
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
-    def open(self) -> AlertQuerySet:
+    def open(self) -> Self:
         return self.filter(resolved_at=None)
 
-    def muted(self) -> AlertQuerySet:
+    def muted(self) -> Self:
         return self.filter(muted_until__gt=timezone.now())
 
-    def holding(self) -> AlertQuerySet:
+    def holding(self) -> Self:
         """Return the alerts that hold phase 4: open and not muted. A held rollout is no reason to hold it."""
         return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind=Kind.ROLLOUT_HELD)
 
-    def for_listing(self) -> AlertQuerySet:
+    def for_listing(self) -> Self:
         """Return the open alerts, then the recently resolved ones, latest first."""
         recent = self.filter(Q(resolved_at=None) | Q(resolved_at__gt=timezone.now() - RECENT))
         order = F("resolved_at").desc(nulls_first=True)
@@ -145,7 +143,7 @@ class DeliveryState(models.TextChoices):
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def waiting(self) -> DeliveryQuerySet:
+    def waiting(self) -> Self:
         """Return what is to be sent; deliveries of a muted alert wait until the mute ends."""
         is_held = Q(alert__muted_until__gt=timezone.now(), alert__resolved_at=None)
         return self.filter(state=DeliveryState.WAITING).exclude(is_held)

@@ -1,7 +1,5 @@
 """Deliver alert notifications in order; a receiver that is down delays its own, with growing pauses."""
 
-from __future__ import annotations
-
 import logging
 from collections.abc import Collection
 from datetime import timedelta

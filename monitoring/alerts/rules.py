@@ -1,7 +1,5 @@
 """Rules of the alerts: the indicator of each kind, and the payload and parameters of its message."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any

@@ -3,8 +3,6 @@
 The warning limit holds gates; the critical limit is for alerts that wake people.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta

@@ -1,7 +1,5 @@
 """Measure each indicator by one function, from the reports, the comparisons and the stores."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -107,9 +105,6 @@ class Sources:
         return subscription.subscription_problems()
 
 
-# The installation
-
-
 def migrations_missing(sources: Sources) -> Measured:
     count = len(unapplied())
     return Measured(count, params={"n": count})
@@ -121,9 +116,6 @@ def source_index_valid(sources: Sources) -> Measured:
             "SELECT bool_and(indisvalid) FROM pg_index WHERE indexrelid = to_regclass('idx_employees_profile_source')"
         )
         return Measured(float(bool(cursor.fetchone()[0])))
-
-
-# The inbox
 
 
 def round_trip(sources: Sources) -> Measured:
@@ -204,9 +196,6 @@ def secret_failures(sources: Sources) -> Measured:
     return Measured(count or 0, data=data, critical_limit=accepted)
 
 
-# Redis
-
-
 def redis_connected(sources: Sources) -> Measured:
     health = {name: sources.cache[name] for name in REDIS_FIELDS}
     error = failures.message_for(health["last_error"] or "")
@@ -244,9 +233,6 @@ def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None,
     return grown - first.data["grown"], {"counter": counter, "grown": grown}
 
 
-# Profiles
-
-
 def score(sources: Sources, name: str, **data: Any) -> Measured:
     report = sources.quality
     return Measured(report["quality_metrics"][f"{name}_score"] / 100, report["total_profiles"], data=data)
@@ -269,9 +255,6 @@ def full_names(sources: Sources) -> Measured:
     return Measured(sources.coverage["full_name_percentage"] / 100, sources.coverage["total_users"])
 
 
-# Comparisons of the last days
-
-
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove the names bad."""
     bad = [
@@ -287,9 +270,6 @@ def reason_against(sources: Sources) -> Measured:
     stats = sources.compared
     message = stats.favourable_bounds() if stats.is_proven_bad else None
     return Measured(float(stats.is_proven_bad), stats.n, message=message)
-
-
-# The subscription, the rollout and the backfill
 
 
 def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:

@@ -1,7 +1,5 @@
 """Send a synthetic update, signed like those of MAX, through the webhook, the inbox and the worker."""
 
-from __future__ import annotations
-
 import io
 import json
 import time

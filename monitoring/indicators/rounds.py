@@ -1,7 +1,5 @@
 """Take rounds: measure every indicator once and store the readings for all that show or judge them."""
 
-from __future__ import annotations
-
 import logging
 import time
 from collections.abc import Iterable, Iterator, Mapping

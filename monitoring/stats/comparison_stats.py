@@ -1,7 +1,5 @@
 """Compute agreement, coverage and errors of the stored comparisons, with confidence bounds."""
 
-from __future__ import annotations
-
 import math
 from collections import Counter
 from collections.abc import Iterable

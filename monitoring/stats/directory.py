@@ -1,7 +1,5 @@
 """Statistics for pages that are too expensive to compute in a request: a task computes and stores them."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from typing import Any

@@ -1,10 +1,8 @@
-from __future__ import annotations
-
 import json
 import time
 from collections.abc import Callable, Mapping
 from datetime import timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.db import models
 from django.utils import timezone
@@ -41,7 +39,7 @@ class CachedStatistic(models.Model):
         return timezone.now() - self.at >= max(after, timedelta(milliseconds=rest * self.took_ms))
 
     @classmethod
-    def store(cls, name: str, compute: Callable[[], Any]) -> CachedStatistic:
+    def store(cls, name: str, compute: Callable[[], Any]) -> Self:
         """Compute a statistic and store it with the time that took; return it as the database would."""
         at, started = timezone.now(), time.perf_counter()
         value = compute()

@@ -1,7 +1,5 @@
 """Count profiles, users and employees: for each report while the tables are small, otherwise in a task."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import timedelta

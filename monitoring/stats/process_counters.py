@@ -3,8 +3,6 @@
 The files of dead processes are added to one archive, so that restarts neither lose counts nor let the folder grow.
 """
 
-from __future__ import annotations
-
 import fcntl
 import os
 import re

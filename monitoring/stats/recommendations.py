@@ -1,7 +1,5 @@
 """Derive data issues and recommended actions from the counts of the quality report."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator, Mapping
 from typing import Any
 

@@ -1,7 +1,5 @@
 """Build the reports of the monitoring endpoints (docs/reference/monitoring.md)."""
 
-from __future__ import annotations
-
 from collections import Counter
 from dataclasses import asdict
 from datetime import timedelta

@@ -4,8 +4,6 @@ Triggers of the inbox write deltas. A window is split into weeks, days, six hour
 minute at its start is read from the inbox.
 """
 
-from __future__ import annotations
-
 import math
 import threading
 from collections import Counter

@@ -1,7 +1,5 @@
 """Store a few metrics every hour and day, for the charts."""
 
-from __future__ import annotations
-
 from collections.abc import Sequence
 from datetime import datetime, timedelta
 

@@ -25,7 +25,7 @@ from monitoring.rollout_control.models import GateCheck, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Heartbeat, Plan, UniversityRule
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change, plan_step
 from tests.webhooks.inbox_rows import row

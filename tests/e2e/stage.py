@@ -25,7 +25,7 @@ from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, Replay, State

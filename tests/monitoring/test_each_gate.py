@@ -22,7 +22,7 @@ from monitoring.rollout_control.models import Verdict
 from profiles.models import Comparison
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change
 from tests.servers import FaultyServer

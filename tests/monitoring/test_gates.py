@@ -25,7 +25,7 @@ from profiles.rollout.models import Change, Flag, OnBreach, Plan, Rollout
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change, plan_step, request
 from webhooks.models import InboxUpdate, State

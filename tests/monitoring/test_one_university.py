@@ -10,7 +10,7 @@ from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from profiles.rollout.models import Change, UniversityRule
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.rollout.changing import change
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State

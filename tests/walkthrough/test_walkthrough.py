@@ -32,7 +32,7 @@ from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.fake_max import FakeMax
 from tests.walkthrough.traffic import SECRET, Traffic, inbox_worker
 from webhooks.models import InboxUpdate, State

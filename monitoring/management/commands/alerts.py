@@ -1,7 +1,5 @@
 """``manage.py alerts``: list, acknowledge and mute alerts; exit with 1 if the action is refused."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser
 from typing import Any

@@ -1,7 +1,5 @@
 """``manage.py health``: print one line per component; exit with 1 if one of them is down."""
 
-from __future__ import annotations
-
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator

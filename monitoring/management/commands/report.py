@@ -1,7 +1,5 @@
 """``manage.py report``: print the operations report of a day, week or month."""
 
-from __future__ import annotations
-
 import json
 from argparse import ArgumentParser
 from pathlib import Path

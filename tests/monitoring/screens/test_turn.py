@@ -19,7 +19,7 @@ from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change
 

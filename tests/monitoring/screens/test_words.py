@@ -17,7 +17,7 @@ from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import know
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
