@@ -1,20 +1,6 @@
-"""Import the models of the sub-packages, for Django to find them."""
+"""Import the models of the sub-packages for Django."""
 
-from monitoring.alerts.models import Alert, Delivery
-from monitoring.indicators.models import IndicatorReading, RoundTrip
-from monitoring.rollout_control.models import GateCheck, Signature
-from monitoring.stats.models import CachedStatistic, Rollup, RollupDelta, Sample, Snapshot
-
-__all__ = [
-    "Alert",
-    "CachedStatistic",
-    "Delivery",
-    "GateCheck",
-    "IndicatorReading",
-    "Rollup",
-    "RollupDelta",
-    "RoundTrip",
-    "Sample",
-    "Signature",
-    "Snapshot",
-]
+from monitoring.alerts.models import Alert, Delivery  # noqa: F401
+from monitoring.indicators.models import IndicatorReading, RoundTrip  # noqa: F401
+from monitoring.rollout_control.models import GateCheck, Signature  # noqa: F401
+from monitoring.stats.models import CachedStatistic, Rollup, RollupDelta, Sample, Snapshot  # noqa: F401

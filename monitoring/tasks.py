@@ -1,5 +1,6 @@
 from celery import shared_task
 
+from config.lib import sql
 from monitoring import lasting
 from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
@@ -35,7 +36,7 @@ def fold_traffic() -> None:
 
 @shared_task(ignore_result=True)
 def take_census() -> None:
-    with population.try_lock() as has_lock:
+    with sql.try_lock(population.LOCK) as has_lock:
         if has_lock:
             population.take()
             lasting.keep_reports()

@@ -46,14 +46,13 @@ def deliver() -> int:
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")
-    return sum(_deliver_to(channel) for channel in configured)
-
-
-def _deliver_to(channel: str) -> int:
-    for sent in range(BATCH_SIZE):
-        if not _deliver_next(channel):
-            return sent
-    return BATCH_SIZE
+    sent = 0
+    for channel in configured:
+        for _attempt in range(BATCH_SIZE):
+            if not _deliver_next(channel):
+                break
+            sent += 1
+    return sent
 
 
 @transaction.atomic

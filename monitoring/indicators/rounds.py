@@ -1,15 +1,14 @@
 """Take rounds: measure every indicator once and store the readings for all that show or judge them."""
 
 import logging
-import time
-from collections.abc import Iterable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping
 from datetime import datetime, timedelta
 
 from django.db import DatabaseError, connection, transaction
 from django.db.models import Subquery
 from django.utils import timezone
 
+from config.lib import sql
 from config.lib.messages import Message
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.measurements import Measured, Sources
@@ -58,7 +57,8 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 
     Only the worker calls MAX and reads the counters of its machine's processes.
     """
-    with _lock():
+    # After a while go on without the lock: two rounds at once only cost time.
+    with sql.try_lock(_LOCK, wait_seconds=_LOCK_SECONDS):
         previous = _stored()
         if unless_fresh and previous and previous.age < FRESH:
             return previous
@@ -138,22 +138,3 @@ def _stored() -> Round | None:
 
 def _slot(at: datetime) -> int:
     return int(at.timestamp() // _SLOT_SECONDS)
-
-
-@contextmanager
-def _lock() -> Iterator[None]:
-    """Hold the lock of the rounds; continue without it after a while: two rounds at once only cost time."""
-    deadline = time.monotonic() + _LOCK_SECONDS
-    while not (is_locked := _locked("SELECT pg_try_advisory_lock(%s)")) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    try:
-        yield
-    finally:
-        if is_locked:
-            _locked("SELECT pg_advisory_unlock(%s)")
-
-
-def _locked(sql: str) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(sql, [_LOCK])
-        return bool(cursor.fetchone()[0])

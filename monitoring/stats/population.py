@@ -1,7 +1,6 @@
 """Count profiles, users and employees: for each report while the tables are small, otherwise in a task."""
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from datetime import timedelta
 from functools import partial
 from typing import Any
@@ -19,7 +18,7 @@ SMALL_BYTES = 2 * 1024 * 1024
 FRESH = timedelta(seconds=10)
 # Counting takes at most a twentieth of the time.
 _REST = 20
-_LOCK = 0x636F756E74  # "count"
+LOCK = 0x636F756E74  # "count"
 
 COMPLETE = "coalesce(p.first_name, '') <> '' AND p.last_name IS NOT NULL"
 EMPTY = "coalesce(p.first_name, '') || coalesce(p.last_name, '') || coalesce(p.user_provided_name, '') = ''"
@@ -106,17 +105,3 @@ def take() -> list[str]:
     if health["redis_connected"]:
         CachedStatistic.store("cache", lambda: health)
     return due
-
-
-@contextmanager
-def try_lock() -> Iterator[bool]:
-    """Yield whether no other process is counting: a slow count must not overlap the next one."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [_LOCK])
-        has_lock = bool(cursor.fetchone()[0])
-    try:
-        yield has_lock
-    finally:
-        if has_lock:
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", [_LOCK])
