@@ -101,8 +101,8 @@ def test_every_surface_is_in_the_readers_language(
         for text in texts:
             assert {key for key in text if text[key] in page} == {language}, path
     change = Change.objects.get(action="pause")
-    page = client.get(f"/admin/rollout/change/{change.pk}/change/", headers={"Accept-Language": language})
-    assert EVIDENCE[language] in page.content.decode()
+    response = client.get(f"/admin/rollout/change/{change.pk}/change/", headers={"Accept-Language": language})
+    assert EVIDENCE[language] in response.content.decode()
     assert f"paused: {HELD[language]}" in printed("rollout", "status")
     assert WAITING[language] in printed("rollout", "status")
     assert " ".join(HELD[language].split()[:4]) in printed("rollout", "history")
