@@ -67,21 +67,27 @@ class Span(models.TextChoices):
     WEEK = "week", _("week")
 
 
-class RollupDelta(models.Model):
+class _Counts(models.Model):
+    at = models.DateTimeField()
+    kind = models.CharField(max_length=12)
+    update_type = models.CharField(max_length=40)
+    reason = models.CharField(max_length=200)
+    n = models.BigIntegerField()
+    extracted = models.BigIntegerField()
+    stored = models.BigIntegerField()
+    ms = models.FloatField()
+
+    class Meta:
+        abstract = True
+
+
+class RollupDelta(_Counts):
     """A change of the webhook's counts by one statement: written by the inbox's triggers, moved to Rollup later.
 
     ``bucket`` is that of the processing time, None where none was measured.
     """
 
-    at = models.DateTimeField()
-    kind = models.CharField(max_length=12)
-    update_type = models.CharField(max_length=40)
-    reason = models.CharField(max_length=200)
     bucket = models.SmallIntegerField(null=True)
-    n = models.BigIntegerField()
-    extracted = models.BigIntegerField()
-    stored = models.BigIntegerField()
-    ms = models.FloatField()
 
     class Meta:
         db_table = "monitoring_trafficdelta"
@@ -93,22 +99,14 @@ class RollupDelta(models.Model):
         return f"{self.kind} {self.n:+d}"
 
 
-class Rollup(models.Model):
+class Rollup(_Counts):
     """The updates received in one span (UTC), counted by their present state; pruning the inbox does not change it.
 
     ``kind`` is a final State, ``repeat``, or ``time``: a row of the histogram of processing times.
     """
 
     span = models.CharField(max_length=6, choices=Span)
-    at = models.DateTimeField()
-    kind = models.CharField(max_length=12)
-    update_type = models.CharField(max_length=40)
-    reason = models.CharField(max_length=200)
     bucket = models.SmallIntegerField()
-    n = models.BigIntegerField()
-    extracted = models.BigIntegerField()
-    stored = models.BigIntegerField()
-    ms = models.FloatField()
 
     class Meta:
         db_table = "monitoring_traffic"

@@ -201,15 +201,15 @@ def test_the_text_of_an_operator_stays(phases: Phases, language: str) -> None:
 
 def test_a_stored_message_is_read_back() -> None:
     inner = Message("no updates for %(minutes)d min", {"minutes": 18})
-    sentence = Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s")
-    sentence = Message(sentence.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, listed([inner, inner])]})
-    text, kept = to_columns(sentence, 500)
-    assert from_columns(text, json.loads(json.dumps(kept))) == sentence
+    message = Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s")
+    message = Message(message.msgid, {"phase": 3, "percent": "12.5", "reasons": [inner, listed([inner, inner])]})
+    text, stored = to_columns(message, 500)
+    assert from_columns(text, json.loads(json.dumps(stored))) == message
     assert text == "Held phase 3 at 12.5 %: no updates for 18 min"
 
 
 @pytest.mark.parametrize(
-    ("kept", "russian"),
+    ("stored", "russian"),
     [
         ("98.5 %", "98,5 %"),
         ("-0.7", "-0,7"),
@@ -219,14 +219,14 @@ def test_a_stored_message_is_read_back() -> None:
         ("в 2.5 раза", "в 2.5 раза"),
     ],
 )
-def test_fractions_have_the_readers_decimal_mark(kept: str, russian: str) -> None:
+def test_fractions_have_the_readers_decimal_mark(stored: str, russian: str) -> None:
     """Older rows store the same text with a point."""
-    sentence = Message.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": kept, "limit": "80.0"}})
+    message = Message.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": stored, "limit": "80.0"}})
     with translation.override("ru"):
-        assert str(sentence) == f"качество {russian} ≥ 80,0"
+        assert str(message) == f"качество {russian} ≥ 80,0"
     with translation.override("en"):
-        assert str(sentence) == f"quality {kept} ≥ 80.0"
-    assert sentence.as_json()["words"]["score"] == kept
+        assert str(message) == f"quality {stored} ≥ 80.0"
+    assert message.as_json()["words"]["score"] == stored
 
 
 def test_a_failed_gate_explains_itself(phases: Phases, language: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -241,15 +241,15 @@ def test_a_failed_gate_explains_itself(phases: Phases, language: str, monkeypatc
 
 
 def test_only_the_text_of_a_long_message_is_cut() -> None:
-    sentence = Message("Redis does not answer: %(error)s", {"error": "x" * 500})
-    text, kept = to_columns(sentence, 300)
+    message = Message("Redis does not answer: %(error)s", {"error": "x" * 500})
+    text, stored = to_columns(message, 300)
     assert len(text) == 300
-    assert str(from_columns(text, kept)) == str(sentence)
+    assert str(from_columns(text, stored)) == str(message)
 
 
-def msgids(sentence: Message) -> Iterator[str]:
-    yield sentence.msgid
-    for word in sentence.words.values():
+def msgids(message: Message) -> Iterator[str]:
+    yield message.msgid
+    for word in message.words.values():
         for one in word if isinstance(word, list) else [word]:
             if isinstance(one, Message):
                 yield from msgids(one)
