@@ -38,7 +38,7 @@ def checked_at() -> datetime | None:
     return Sample.objects.filter(name=LAST_CHECK).values_list("at", flat=True).first()
 
 
-def is_fresh() -> bool:
+def has_checked_lately() -> bool:
     """Return whether alerts were checked lately: without checks, silence means nothing."""
     at, interval = checked_at(), settings.MONITORING_CHECK_INTERVAL
     return at is not None and timezone.now() - at <= max(interval * _MISSED_CHECKS, _AT_LEAST)

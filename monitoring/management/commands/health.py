@@ -12,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from config.dev.launch import Launch
-from monitoring.alerts.engine import is_fresh
+from monitoring.alerts.engine import has_checked_lately
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
@@ -97,7 +97,7 @@ def _processes(kind: str, readings: Readings) -> Status:
     status = convergence()
     count = sum(process.partition("-")[0] == kind for process in (*status.reached, *status.behind))
     if kind == "beat" and not count:
-        return is_fresh(), "alerts were checked lately" if is_fresh() else "no heartbeat"
+        return has_checked_lately(), "alerts were checked lately" if has_checked_lately() else "no heartbeat"
     return count > 0, f"processes: {count}"
 
 

@@ -54,7 +54,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 def no_alert(step: TransitionStep) -> GateResult:
     """Find no open alert, but for those that somebody muted; without a check lately nobody knows."""
-    if not engine.is_fresh():
+    if not engine.has_checked_lately():
         why = Message("alerts were not checked lately: is the worker running? See manage.py check_alerts")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, why)
     holding = list(Alert.objects.holding().order_by("pk"))
