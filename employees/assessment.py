@@ -1,13 +1,16 @@
 """Assess data, sources and configuration before the migration (docs/migration-guide.md)."""
 
 from datetime import timedelta
+from functools import cache as cache_result
 from typing import Any
 
 from django.conf import settings
 from django.db import connection
-from django.db.migrations.executor import MigrationExecutor
+from django.db.migrations.loader import MigrationLoader
+from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Count, Q
 
+from config.env import format_duration
 from employees.models import Employee, University
 from profiles import cache, names
 from profiles.models import Profile
@@ -80,5 +83,12 @@ def _blockers(health: dict[str, Any], projected: int) -> list[str]:
 
 
 def unapplied_migrations() -> list[str]:
-    executor = MigrationExecutor(connection)
-    return [f"{step.app_label}.{step.name}" for step, _ in executor.migration_plan(executor.loader.graph.leaf_nodes())]
+    applied = MigrationRecorder(connection).applied_migrations()
+    return [f"{app}.{name}" for app, name in _migrations() if (app, name) not in applied]
+
+
+@cache_result
+def _migrations() -> list[tuple[str, str]]:
+    """Return the migrations of this process's code, in their order: reading them takes 40 ms."""
+    graph = MigrationLoader(None).graph
+    return list(dict.fromkeys(node for leaf in graph.leaf_nodes() for node in graph.forwards_plan(leaf)))

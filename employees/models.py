@@ -126,13 +126,13 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
     def count_or_estimate(self, *, is_search: bool) -> int:
         """Return the exact count up to 10,000, and the planner's estimate above."""
         rows = self.order_by().select_related(None)
-        estimate = estimate(rows) if is_search else None
+        planned = estimate(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
-        if estimate is None or estimate < (_ESTIMATE_ONE_WORD_FROM if is_one_word else _ESTIMATE_FROM):
+        if planned is None or planned < (_ESTIMATE_ONE_WORD_FROM if is_one_word else _ESTIMATE_FROM):
             count = rows[: EXACT + 1].count()
             if count <= EXACT:
                 return count
-        return max(estimate(rows) if estimate is None else estimate, EXACT + 1)
+        return max(estimate(rows) if planned is None else planned, EXACT + 1)
 
     def sorted_by_id(self, count: int) -> EmployeeQuerySet:
         """Order by id. For a few matches force a sort: PostgreSQL would walk the whole table by id to find them."""

@@ -48,7 +48,7 @@ def refuse_unless_idle() -> None:
         f"phase {phase_number(name)} is at {format_percent(percent)}%" for name, percent in percents.items() if percent
     ]
     if busy:
-        raise CommandError(f"Set every percentage to 0 before you roll back the schema: not yet {', '.join(busy)}")
+        raise CommandError(f"Set every percentage to 0 before you roll back the schema: {', '.join(busy)}")
     # On the way to “zero” this table is dropped before the columns.
     if "backfill_runs" not in connection.introspection.table_names():
         return

@@ -1,4 +1,4 @@
-"""Registers the admin pages of the sub-packages."""
+"""Register the admin pages of the sub-packages."""
 
 from django.contrib import admin
 
@@ -10,5 +10,5 @@ from monitoring.rollout_control import comparison_admin, signature_admin
 
 __all__ = ["alerts", "comparison_admin", "flags", "signature_admin", "users"]
 headings.install()
-# As the pages of the dashboard write that nothing is known.
+# As on the pages of the dashboard.
 admin.site.empty_value_display = "—"

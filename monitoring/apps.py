@@ -7,13 +7,14 @@ class MonitoringConfig(AppConfig):
     verbose_name = _("monitoring")
 
     def ready(self) -> None:
-        from monitoring import checks  # noqa: F401, PLC0415 (checks registers itself)
-        from monitoring.audit import admin_labels  # noqa: PLC0415 (checks registers itself)
-        from monitoring.rollout_control import control  # noqa: PLC0415 (checks registers itself)
-        from profiles.rollout import changes  # noqa: PLC0415 (the registry of models is complete only now)
+        # The registry of models is complete only now.
+        from monitoring import checks  # noqa: F401, PLC0415 (it registers itself)
+        from monitoring.audit import admin_labels  # noqa: PLC0415
+        from monitoring.rollout_control import control  # noqa: PLC0415
+        from profiles.rollout import changes  # noqa: PLC0415
 
         changes.register_gates(control.judge_raise)
         changes.emergency_stopped.connect(control.pause_backfill)
         admin_labels.use_words()
-        # The app of the switches; its own name is no text that a catalogue could translate.
+        # The app's own name is not translatable.
         apps.get_app_config("waffle").verbose_name = _("switches")

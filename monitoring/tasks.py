@@ -1,10 +1,11 @@
 from celery import shared_task
 
+from config.lib import sql
 from monitoring import lasting
 from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
 from monitoring.rollout_control import controller
-from monitoring.stats import cached_statistics, directory, population, rollups, snapshots
+from monitoring.stats import directory, population, rollups, snapshots
 
 
 @shared_task(ignore_result=True)
@@ -35,7 +36,7 @@ def fold_traffic() -> None:
 
 @shared_task(ignore_result=True)
 def take_census() -> None:
-    with cached_statistics.try_lock() as has_lock:
+    with sql.try_lock(population.LOCK) as has_lock:
         if has_lock:
             population.take()
             lasting.keep_reports()

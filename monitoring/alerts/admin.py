@@ -1,7 +1,6 @@
-from __future__ import annotations
-
 from collections.abc import Callable
 from datetime import timedelta
+from http import HTTPStatus
 from typing import Any
 
 from django import forms
@@ -25,7 +24,6 @@ from employees.admin import admin_scope
 from monitoring.alerts import acknowledgements
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
-from monitoring.dashboard.access import requires_global_scope
 
 HOURS = [
     (1, gettext_lazy("1 hour")),
@@ -33,11 +31,9 @@ HOURS = [
     (24, gettext_lazy("1 day")),
     (168, gettext_lazy("1 week")),
 ]
-
-
-_OF_SYSTEM = gettext_lazy(
-    "You look after one university, and an alert is about the whole system: who answers it takes it off everybody's "
-    "hands. Tell somebody who looks after the whole system."
+_GLOBAL_SCOPE = gettext_lazy(
+    "Your access is limited to one university, and alerts concern all of them. Ask an operator of the whole system to "
+    "answer this alert."
 )
 
 
@@ -48,12 +44,8 @@ class MuteForm(forms.Form):
     reason = forms.CharField(label=gettext_lazy("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
 
 
-class NoteForm(forms.Form):
-    """Nothing to fill in: who presses the button answers."""
-
-
-class StandFilter(DropdownFilter):
-    title = gettext_lazy("stands")
+class StateFilter(DropdownFilter):
+    title = gettext_lazy("state")
     parameter_name = "stands"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -79,42 +71,43 @@ def _acknowledge(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) ->
 def _mute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
     until = timezone.now() + timedelta(hours=cleaned["hours"])
     acknowledgements.mute(alert, request.user, until=until, reason=cleaned["reason"])  # type: ignore[arg-type]
-    return _("The alert is muted.")
+    return _("Notifications for this alert are muted.")
 
 
 def _unmute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
     acknowledgements.unmute(alert)
-    return _("The alert is heard again.")
+    return _("Notifications for this alert are on again.")
 
 
-Answer = Callable[[Alert, HttpRequest, dict[str, Any]], str]
-ANSWERS: dict[str, tuple[Any, type[forms.Form], Answer]] = {
-    "acknowledge": (gettext_lazy("Acknowledge"), NoteForm, _acknowledge),
+Action = Callable[[Alert, HttpRequest, dict[str, Any]], str]
+# A plain form has no fields: the button is the answer.
+ACTIONS: dict[str, tuple[Any, type[forms.Form], Action]] = {
+    "acknowledge": (gettext_lazy("Acknowledge"), forms.Form, _acknowledge),
     "mute": (gettext_lazy("Mute"), MuteForm, _mute),
-    "unmute": (gettext_lazy("Unmute"), NoteForm, _unmute),
+    "unmute": (gettext_lazy("Unmute"), forms.Form, _unmute),
 }
 
 
 @admin.register(Alert)
 class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_display = (
-        "shown_severity",
-        "told",
-        "shown_state",
+        "display_severity",
+        "display_message",
+        "display_state",
         "fired_at",
         "resolved_at",
         "acknowledged_by",
         "muted_until",
     )
-    # The theme names the first cell of a phone's card by its heading only where it is a link.
-    list_display_links = ("shown_severity", "told")
-    list_filter = (StandFilter, "severity", "kind")
+    # On a phone the theme shows the heading of the first column only where it is a link.
+    list_display_links = ("display_severity", "display_message")
+    list_filter = (StateFilter, "severity", "kind")
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")
     change_form_template = "admin/alert.html"
 
     def get_urls(self) -> list[Any]:
-        answer = self.admin_site.admin_view(requires_global_scope(self.answer, _OF_SYSTEM))
+        answer = self.admin_site.admin_view(self.answer)
         return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
@@ -130,60 +123,58 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             alert = response.context_data["original"]
-            may_answer = self.may_answer(request) and admin_scope(request) is None
-            possible = self._possible(alert) if may_answer else []
+            names = []
+            if self.may_answer(request) and admin_scope(request) is None:
+                names += ["acknowledge"] if alert.is_open and alert.acknowledged_at is None else []
+                names += ["unmute" if alert.is_muted else "mute"]
             urls = [
-                (reverse("admin:monitoring_alert_answer", args=[alert.pk, name]), ANSWERS[name][0]) for name in possible
+                (reverse("admin:monitoring_alert_answer", args=[alert.pk, name]), ACTIONS[name][0]) for name in names
             ]
             response.context_data |= {"answers": urls, "deliveries": alert.deliveries.all()}
         return response
 
     def answer(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
+        frame = {**self.admin_site.each_context(request), "opts": self.opts}
+        if admin_scope(request) is not None:
+            context = {**frame, "title": _("Not for a single university"), "why": _GLOBAL_SCOPE}
+            return TemplateResponse(request, "admin/screens/refused.html", context, status=HTTPStatus.FORBIDDEN)
         alert = self.get_object(request, str(pk))
-        if alert is None or name not in ANSWERS:
+        if alert is None or name not in ACTIONS:
             raise Http404
         if not self.may_answer(request):
             raise PermissionDenied
-        title, form_class, act = ANSWERS[name]
+        title, form_class, act = ACTIONS[name]
         page = reverse("admin:monitoring_alert_change", args=[pk])
         form = form_class(request.POST if request.method == "POST" else None)
-        if form.is_valid():
-            self._act(request, alert, title, form.cleaned_data, act)
-            return HttpResponseRedirect(page)
-        frame = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
-        context = {**frame, "form": form, "alert": alert, "page": page}
-        return TemplateResponse(request, "admin/alert_answer.html", context)
-
-    def _act(self, request: HttpRequest, alert: Alert, title: Any, cleaned: dict[str, Any], act: Answer) -> None:
+        if not form.is_valid():
+            context = {**frame, "title": title, "form": form, "alert": alert, "page": page}
+            return TemplateResponse(request, "admin/alert_answer.html", context)
         try:
-            text = act(alert, request, cleaned)
+            text = act(alert, request, form.cleaned_data)
         except acknowledgements.AcknowledgementRefused as refusal:
             messages.error(request, str(refusal))
-            return
-        audit_log.record(request, audit_log.action_message(title, cleaned.get("reason", "")), alert)
-        messages.success(request, text)
-
-    def _possible(self, alert: Alert) -> list[str]:
-        possible = ["acknowledge"] if alert.is_open and alert.acknowledged_at is None else []
-        return [*possible, "unmute" if alert.is_muted else "mute"]
+        else:
+            audit_log.record(request, audit_log.action_message(title, form.cleaned_data.get("reason", "")), alert)
+            messages.success(request, text)
+        return HttpResponseRedirect(page)
 
     @display(
         description=gettext_lazy("severity"),
         ordering="severity",
         label={Severity.WARNING: "warning", Severity.CRITICAL: "danger"},
     )
-    def shown_severity(self, alert: Alert) -> tuple[str, str]:
+    def display_severity(self, alert: Alert) -> tuple[str, str]:
         return alert.severity, alert.get_severity_display()
 
     @display(description=gettext_lazy("message"))
-    def told(self, alert: Alert) -> str:
+    def display_message(self, alert: Alert) -> str:
         return alert.text
 
     @display(
         description=gettext_lazy("state"),
         label={"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"},
     )
-    def shown_state(self, alert: Alert) -> tuple[str, str]:
+    def display_state(self, alert: Alert) -> tuple[str, str]:
         if not alert.is_open:
             return "resolved", _("resolved")
         if alert.is_muted:

@@ -1,6 +1,4 @@
-"""The sinks of alerts: a webhook, Slack, e-mail. Their addresses are secrets: an error is told by its class alone."""
-
-from __future__ import annotations
+"""Send alerts by webhook, Slack and e-mail. Addresses are secrets: errors show only the class."""
 
 import smtplib
 from collections.abc import Callable
@@ -18,21 +16,21 @@ _RETRIED = (requests.codes.request_timeout, requests.codes.too_early, requests.c
 
 
 class Unreachable(Exception):
-    """The sink may take it later."""
+    """The receiver may accept the message later."""
 
 
 class Refused(Exception):
-    """The sink does not want this message, now or later."""
+    """The receiver will never accept this message."""
 
 
 def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:
-    # A sink that got it and could not say so can tell the second try by the key.
+    # Lets the receiver detect a second attempt whose first response was lost.
     headers = {"Idempotency-Key": f"alert-delivery-{delivery.pk}"}
     try:
         with requests.post(
             url, json=body, headers=headers, timeout=TIMEOUT_SECONDS, allow_redirects=False, stream=True
-        ) as answer:
-            status = answer.status_code
+        ) as response:
+            status = response.status_code
     except requests.RequestException as error:
         raise Unreachable(type(error).__name__) from None
     if status >= requests.codes.internal_server_error or status in _RETRIED:
@@ -46,18 +44,16 @@ def _to_webhook(delivery: Delivery) -> None:
 
 
 def _headline(delivery: Delivery) -> str:
-    word = _("RESOLVED") if delivery.event == Delivery.Event.RESOLVED else delivery.payload["severity"].upper()
-    return f"[{word}] {delivery.alert.get_kind_display()}"
+    is_resolved = delivery.event == Delivery.Event.RESOLVED
+    label = _("RESOLVED") if is_resolved else delivery.payload["severity"].upper()
+    return f"[{label}] {delivery.alert.get_kind_display()}"
 
 
 def _to_slack(delivery: Delivery) -> None:
-    text = f"*{_headline(delivery)}*\n{_escaped(delivery.alert.text)}\n{delivery.payload['timestamp']}"
-    _post(settings.ALERT_SLACK_WEBHOOK, {"text": text}, delivery)
-
-
-def _escaped(text: str) -> str:
-    """Slack reads <…> as a command: <!channel> would wake everybody."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    # Slack reads <…> as a command: <!channel> would notify everybody.
+    text = delivery.alert.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    body = {"text": f"*{_headline(delivery)}*\n{text}\n{delivery.payload['timestamp']}"}
+    _post(settings.ALERT_SLACK_WEBHOOK, body, delivery)
 
 
 def _to_email(delivery: Delivery) -> None:
@@ -77,10 +73,10 @@ SENDERS: dict[str, Callable[[Delivery], None]] = {
 
 
 def configured() -> list[Channel]:
-    """Return the channels whose address is set."""
-    wanted = {
+    """Return the channels that have an address."""
+    addresses = {
         Channel.WEBHOOK: settings.ALERT_WEBHOOK_URL,
         Channel.SLACK: settings.ALERT_SLACK_WEBHOOK,
         Channel.EMAIL: settings.ALERT_EMAIL_TO,
     }
-    return [channel for channel, address in wanted.items() if address]
+    return [channel for channel, address in addresses.items() if address]

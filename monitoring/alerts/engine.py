@@ -1,10 +1,8 @@
-"""Checks the indicators and keeps the alerts' states: only a change of state is sent to anybody.
+"""Check the indicators and keep the state of the alerts; only a change of state sends notifications.
 
-An alert fires at the first check that finds it. It resolves when it was not found for a while: an interval of checks
-the first time, twice as long each time that it came back within a day. One that flaps therefore stays open.
+An alert fires at the first check that finds it. It resolves after a hold without it: one check interval at first, twice
+as long each time it returned within a day, so that a flapping alert stays open.
 """
-
-from __future__ import annotations
 
 import logging
 from datetime import datetime, timedelta
@@ -14,28 +12,42 @@ from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from monitoring.alerts import outbox
-from monitoring.alerts.freshness import LAST_CHECK
-from monitoring.alerts.kinds import Kind, Severity
-from monitoring.alerts.models import Alert, Delivery, Sample
-from monitoring.alerts.rules import CHECKS, Detected
+from monitoring.alerts.kinds import Severity
+from monitoring.alerts.models import Alert, Delivery
+from monitoring.alerts.rules import CHECKS
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level
+from monitoring.stats.models import Sample
 from profiles.rollout.decision import is_monitored
 
-FLAPS_COUNT_FOR = timedelta(days=1)
+FLAP_WINDOW = timedelta(days=1)
 LONGEST_HOLD = timedelta(hours=6)
-KEPT = timedelta(days=730)
-# Beats come with some jitter: the second clear check in a row must not just miss.
+RETENTION = timedelta(days=730)
+LAST_CHECK = "alerts_checked"
+# The scheduler has some jitter.
 _NEARLY = 0.9
+_MISSED_CHECKS, _AT_LEAST = 3, timedelta(minutes=2)
 _LOCK = 0x616C65727473  # "alerts"
+_DETECTED = ("severity", "words", "data", "message", "seen_at", "clear_since")
 
 logger = logging.getLogger(__name__)
 
 
-def check_alerts() -> list[str]:
-    """Check every indicator once; return a line for each change of state. Nothing while monitoring is off.
+def checked_at() -> datetime | None:
+    """Return the time of the last check; None if there was none within a day."""
+    return Sample.objects.filter(name=LAST_CHECK).values_list("at", flat=True).first()
 
-    An indicator that could not be measured changes nothing, in either direction.
+
+def has_checked_lately() -> bool:
+    """Return whether alerts were checked lately: without checks, silence means nothing."""
+    at, interval = checked_at(), settings.MONITORING_CHECK_INTERVAL
+    return at is not None and timezone.now() - at <= max(interval * _MISSED_CHECKS, _AT_LEAST)
+
+
+def check_alerts() -> list[str]:
+    """Check every indicator once and return one line per change of state; do nothing while monitoring is off.
+
+    An indicator that could not be measured changes nothing.
     """
     if not is_monitored():
         return []
@@ -43,50 +55,39 @@ def check_alerts() -> list[str]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         lines: list[str] = []
+        open_alerts = list(Alert.objects.open())
         for kind, check in CHECKS.items():
             reading = readings[check.indicator]
-            if reading.level != Level.ERROR:
-                lines += _resolve_or_fire(kind, check.detect(reading))
-        Alert.objects.filter(resolved_at__lt=timezone.now() - KEPT).delete()
+            if reading.level == Level.ERROR:
+                continue
+            detected = check.detect(kind, reading)
+            same_kind = {alert.key: alert for alert in open_alerts if alert.kind == kind}
+            known = same_kind.pop(detected.key, None) if detected else None
+            lines += [line for gone in same_kind.values() if (line := _clear(gone))]
+            lines += _fire(detected, known) if detected else []
+        Alert.objects.filter(resolved_at__lt=timezone.now() - RETENTION).delete()
         Sample.objects.create(name=LAST_CHECK, value=len(CHECKS))
-        Sample.objects.filter(at__lt=timezone.now() - FLAPS_COUNT_FOR).delete()
+        Sample.objects.filter(at__lt=timezone.now() - FLAP_WINDOW).delete()
     return lines
 
 
-def _resolve_or_fire(kind: Kind, found: Detected | None) -> list[str]:
-    gone = Alert.objects.open().filter(kind=kind)
-    if found:
-        gone = gone.exclude(key=found.key)
-    lines = [line for alert in gone if (line := _clear(alert))]
-    return lines + (_fire(kind, found) if found else [])
-
-
-def _fire(kind: Kind, found: Detected) -> list[str]:
-    now = timezone.now()
-    alert = Alert.objects.open().filter(kind=kind, key=found.key).first()
-    is_new = alert is None
-    if alert is None:
-        alert = Alert(kind=kind, key=found.key, severity=found.severity, fired_at=now)
-        _inherit_mute(alert)
-    alert.seen_at, alert.clear_since = now, None
-    if found.severity == Severity.CRITICAL:
-        alert.severity = found.severity
-    alert.words, alert.data = found.words, found.data
+def _fire(detected: Alert, known: Alert | None) -> list[str]:
+    alert = known or detected
+    if known is None and (muted := Alert.objects.muted().filter(kind=alert.kind, key=alert.key).first()):
+        alert.muted_by, alert.muted_until, alert.mute_reason = muted.muted_by, muted.muted_until, muted.mute_reason
+    if detected.severity == Severity.CRITICAL:
+        alert.severity = detected.severity
+    alert.words, alert.data, alert.seen_at, alert.clear_since = detected.words, detected.data, timezone.now(), None
     with translation.override("en"):
         alert.message = alert.text[:500]
-    alert.save()
+    # Somebody may acknowledge or mute a known one meanwhile.
+    alert.save(update_fields=_DETECTED if known else None)
     lines = _announce(alert)
-    return lines or ([f"firing, muted: {alert.message}"] if is_new else [])
-
-
-def _inherit_mute(alert: Alert) -> None:
-    muted = Alert.objects.muted().filter(kind=alert.kind, key=alert.key).first()
-    if muted:
-        alert.muted_by, alert.muted_until, alert.mute_reason = muted.muted_by, muted.muted_until, muted.mute_reason
+    return lines if lines or known else [f"firing, muted: {alert.message}"]
 
 
 def _announce(alert: Alert) -> list[str]:
-    """Send an alert that is new, became critical or is no longer muted; the severity of an open one only rises."""
+    """Send an alert that is new, became critical or is no longer muted; the severity of an open alert only rises."""
     if alert.is_muted or alert.announced == alert.severity:
         return []
     event = Delivery.Event.ESCALATED if alert.announced else Delivery.Event.FIRING
@@ -106,14 +107,14 @@ def _clear(alert: Alert) -> str | None:
     alert.resolved_at = now
     alert.save(update_fields=["clear_since", "resolved_at"])
     if alert.announced:
-        outbox.put_end(alert)
+        outbox.put_resolved(alert)
     _log(logging.INFO, "alert resolved", alert)
     return f"resolved: {alert.message}"
 
 
 def _hold(alert: Alert, now: datetime) -> timedelta:
-    """Return for how long an alert must not be found before it is resolved."""
-    same = Alert.objects.filter(kind=alert.kind, key=alert.key, fired_at__gt=now - FLAPS_COUNT_FOR)
+    """Return how long an alert must be clear before it resolves."""
+    same = Alert.objects.filter(kind=alert.kind, key=alert.key, fired_at__gt=now - FLAP_WINDOW)
     times = min(same.exclude(pk=alert.pk).count(), 10)
     hold: timedelta = settings.MONITORING_CHECK_INTERVAL * _NEARLY * 2**times
     return min(hold, max(LONGEST_HOLD, settings.MONITORING_CHECK_INTERVAL))

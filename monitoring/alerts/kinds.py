@@ -1,6 +1,4 @@
-"""The kinds of alerts, and the sentence of each; its words are filled in from ``Alert.words``."""
-
-from __future__ import annotations
+"""The kinds of alerts and their messages, filled in from ``Alert.words``."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
@@ -31,16 +29,23 @@ T = gettext_noop
 TEXTS = {
     Kind.PROFILE_QUALITY_LOW: T("Profile quality dropped to %(rate)s (threshold: %(limit)s)"),
     Kind.WEBHOOK_ERROR_RATE_HIGH: T("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
-    Kind.CACHE_CONNECTION_FAILED: T("The profile cache cannot be reached: %(error)s"),
-    Kind.CACHE_EVICTIONS_HIGH: T("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s)"),
-    Kind.INBOX_LAG_HIGH: T("Updates wait: %(pending)s, the oldest for %(lag)s s (threshold: %(limit)s s)"),
-    Kind.DEAD_LETTERS: T("Dead letters of the last day: %(count)s"),
-    Kind.WEBHOOK_SILENT: T("No update for %(hours)s h of working time (threshold: %(limit)s h)"),
+    Kind.CACHE_CONNECTION_FAILED: T("The profile cache is unavailable: %(error)s"),
+    Kind.CACHE_EVICTIONS_HIGH: T(
+        "Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s). Raise REDIS_MAXMEMORY."
+    ),
+    Kind.INBOX_LAG_HIGH: T(
+        "Inbox lag is %(lag)s s (threshold: %(limit)s s), pending updates: %(pending)s. Check the inbox worker."
+    ),
+    Kind.DEAD_LETTERS: T("Dead letters in the last day: %(count)s. Review them and replay them."),
+    Kind.WEBHOOK_SILENT: T(
+        "No updates for %(hours)s h of working time (threshold: %(limit)s h). Check the subscription at MAX."
+    ),
     Kind.SUBSCRIPTION_LOST: T("The subscription at MAX is lost: %(found)s"),
-    Kind.SUBSCRIPTION_WRONG: T("The subscription at MAX differs: %(found)s"),
+    Kind.SUBSCRIPTION_WRONG: T("The subscription at MAX is misconfigured: %(found)s"),
     Kind.SECRET_FAILURES: T(
-        "Requests of the last hour with a wrong secret: %(count)s, updates with a right one: %(accepted)s"
+        "Requests with a wrong secret in the last hour: %(count)s, accepted updates: %(accepted)s."
+        " Compare WEBHOOK_SECRET with the subscription."
     ),
     Kind.ROLLOUT_HELD: T("The rollout is held: %(why)s"),
-    Kind.BACKFILL_FAILED: T("Failed batches of backfill %(run)s: %(failed)s"),
+    Kind.BACKFILL_FAILED: T("Failed batches in backfill %(run)s: %(failed)s. Retry them."),
 }

@@ -1,7 +1,5 @@
-from __future__ import annotations
-
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -17,28 +15,28 @@ SENTENCES = "sentences"
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
-    def open(self) -> AlertQuerySet:
+    def open(self) -> Self:
         return self.filter(resolved_at=None)
 
-    def muted(self) -> AlertQuerySet:
+    def muted(self) -> Self:
         return self.filter(muted_until__gt=timezone.now())
 
-    def holding(self) -> AlertQuerySet:
-        """Those that hold phase 4: open and not muted. That the rollout is held is no reason to hold it."""
+    def holding(self) -> Self:
+        """Return the alerts that hold phase 4: open and not muted. A held rollout is no reason to hold it."""
         return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind=Kind.ROLLOUT_HELD)
 
-    def for_listing(self) -> AlertQuerySet:
-        """The open ones, then those that were resolved lately, the latest first."""
+    def for_listing(self) -> Self:
+        """Return the open alerts, then the recently resolved ones, latest first."""
         recent = self.filter(Q(resolved_at=None) | Q(resolved_at__gt=timezone.now() - RECENT))
         order = F("resolved_at").desc(nulls_first=True)
         return recent.select_related("acknowledged_by", "muted_by").order_by(order, "-fired_at", "-pk")
 
 
 class Alert(models.Model):
-    """Something that is wrong, from the check that found it to the one that was sure that it is over.
+    """A problem, from the check that detected it to the check that resolved it; one row is open for a kind and key.
 
-    One row is open for a kind and key. ``message`` is English, as other systems read it; ``text`` is for people. A word
-    that is a sentence stands in ``words`` twice: as a text, for the release before, and under SENTENCES.
+    ``message`` is in English for other systems, ``text`` in the reader's language. A parameter that is a Message is in
+    ``words`` twice: as text, for the previous release, and under SENTENCES.
     """
 
     kind = models.CharField(_("kind"), max_length=40, choices=Kind)
@@ -106,22 +104,26 @@ class Alert(models.Model):
 
     @property
     def sentence(self) -> Message:
-        """Return the message; as it was stored when another release chose its words."""
-        words = dict(self.words)
+        """Return the message; the stored text if the parameters of another release do not fit."""
+        params = dict(self.words)
         try:
-            sentences = {name: Message.from_json(kept) for name, kept in words.pop(SENTENCES, {}).items()}
-            sentence = Message(TEXTS[Kind(self.kind)], words | sentences)
-            str(sentence)
+            messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}
+            message = Message(TEXTS[Kind(self.kind)], params | messages)
+            str(message)
         except UNREADABLE:
             return Message(self.message.replace("%", "%%"))
-        return sentence
+        return message
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON form (docs/reference/alerts.md); a resolved alert also has its status and both times."""
-        told = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
+        """Return the JSON form of docs/reference/alerts.md; a resolved alert adds its status and both times."""
+        payload = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
         if self.resolved_at is None:
-            return told | {"timestamp": _moment(self.fired_at)}
-        return told | {"status": "resolved", "fired_at": _moment(self.fired_at), "timestamp": _moment(self.resolved_at)}
+            return payload | {"timestamp": _moment(self.fired_at)}
+        return payload | {
+            "status": "resolved",
+            "fired_at": _moment(self.fired_at),
+            "timestamp": _moment(self.resolved_at),
+        }
 
 
 def _moment(at: datetime) -> str:
@@ -141,14 +143,14 @@ class DeliveryState(models.TextChoices):
 
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
-    def waiting(self) -> DeliveryQuerySet:
-        """Those to be sent; what waits for an alert that was muted since is held until the mute ends."""
+    def waiting(self) -> Self:
+        """Return what is to be sent; deliveries of a muted alert wait until the mute ends."""
         is_held = Q(alert__muted_until__gt=timezone.now(), alert__resolved_at=None)
         return self.filter(state=DeliveryState.WAITING).exclude(is_held)
 
 
 class Delivery(models.Model):
-    """A message that has to reach a sink: written with the change that it tells of, tried until it is through."""
+    """A notification for one channel, stored with the change of the alert and tried until it is delivered."""
 
     class Event(models.TextChoices):
         FIRING = "firing", _("firing")
@@ -181,20 +183,3 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} {self.event}"
-
-
-class Sample(models.Model):
-    """What a growing counter stood at when a check looked: growth is measured from here."""
-
-    name = models.CharField(_("name"), max_length=40)
-    at = models.DateTimeField(_("at"), default=timezone.now)
-    value = models.FloatField(_("value"))
-
-    class Meta:
-        ordering: ClassVar = ["-at"]
-        verbose_name = _("sample")
-        verbose_name_plural = _("samples")
-        indexes: ClassVar = [models.Index(fields=["name", "-at"], name="monitoring_sample_of_name")]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.value:g}"

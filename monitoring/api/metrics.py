@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from monitoring.alerts.freshness import checked_at
+from monitoring.alerts.engine import checked_at
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert, Channel, Delivery
 from monitoring.indicators import rounds

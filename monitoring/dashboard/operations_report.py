@@ -17,8 +17,8 @@ from config.env import format_duration
 from employees.models import Employee
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
-from monitoring.models import Span
 from monitoring.stats import population, reports, rollups
+from monitoring.stats.models import Span
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 
@@ -95,7 +95,7 @@ def weekly() -> Digest:
 
 
 def monthly() -> Digest:
-    sources = {row["source"]: row["count"] for row in population.employees().rows}
+    sources = {row["source"]: row["count"] for row in population.employees().value}
     total = sum(sources.values())
     shares = [(source, f"{count} ({reports.percentage(count, total)} %)") for source, count in sorted(sources.items())]
     return Digest(

@@ -1,9 +1,6 @@
-"""What each indicator measures: every quantity by one function, from the counts of the reports and the comparisons."""
-
-from __future__ import annotations
+"""Measure each indicator by one function, from the reports, the comparisons and the stores."""
 
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -17,10 +14,9 @@ from django.utils.translation import gettext_noop
 from config.lib.messages import Message, join_messages
 from employees.assessment import unapplied_migrations
 from employees.models import BackfillRun, BatchStatus
-from monitoring.indicators.models import IndicatorReading
-from monitoring.models import RoundTrip
+from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.stats import comparison_stats, reports
-from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE, ComparisonStats
+from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.process_counters import counted
 from profiles import cache, failures
 from profiles.rollout.decision import is_processing
@@ -29,34 +25,34 @@ from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks import delivery_watchdog, subscription
 from webhooks.models import Backlog, InboxUpdate, State
 
-TRIP_FRESH = timedelta(minutes=10)
+ROUND_TRIP_WINDOW = timedelta(minutes=10)
 LAG_WINDOW = timedelta(minutes=10)
-# With fewer updates in the hour than prove five percent, the day is judged.
+# With fewer updates than this in the hour, the error rate is that of the day.
 FEW_UPDATES = 20
-DEAD_FOR = timedelta(days=1)
-EVICTED_WITHIN = timedelta(days=1)
-REFUSED_WITHIN = timedelta(hours=1)
+DEAD_LETTER_WINDOW = timedelta(days=1)
+EVICTION_WINDOW = timedelta(days=1)
+SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
 UNIVERSITIES_NAMED = 3
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
 )  # fmt: skip
-_NIGHT = gettext_noop("no updates for %(minutes)d min of working time; it is judged again in working hours")
+_OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; checked again in working hours")
 
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """What a measurement found; ``value`` is None where there is nothing to measure.
+    """A measurement; ``value`` is None without data.
 
-    ``words`` fill in the indicator's texts. ``message`` replaces its text of a broken limit, or the one of too little
-    data. ``data`` has the fields that alerts document and pages show. ``critical_limit`` replaces the indicator's own.
-    A limit that is broken while ``is_judged`` is False counts as too little data.
+    ``params`` fill in the indicator's texts. ``message`` replaces the text of a broken limit, or of too little data.
+    ``data`` has the fields that alerts document and pages show. ``critical_limit`` replaces that of the indicator.
+    A broken limit counts as too little data while ``is_judged`` is False.
     """
 
     value: float | None
     n: int | None = None
-    words: dict[str, Any] = field(default_factory=dict)
+    params: dict[str, Any] = field(default_factory=dict)
     data: dict[str, Any] = field(default_factory=dict)
     message: Message | None = None
     critical_limit: float | None = None
@@ -64,7 +60,7 @@ class Measured:
 
 
 class Sources:
-    """What several measurements of one round share; each is counted once, when the first of them needs it."""
+    """What several measurements of a round share, each computed once when it is first needed."""
 
     @cached_property
     def cache(self) -> dict[str, Any]:
@@ -108,12 +104,9 @@ class Sources:
         return subscription.subscription_problems()
 
 
-# The installation
-
-
 def migrations_missing(sources: Sources) -> Measured:
-    missing = len(unapplied_migrations())
-    return Measured(missing, words={"n": missing})
+    count = len(unapplied_migrations())
+    return Measured(count, params={"n": count})
 
 
 def source_index_valid(sources: Sources) -> Measured:
@@ -124,22 +117,19 @@ def source_index_valid(sources: Sources) -> Measured:
         return Measured(float(bool(cursor.fetchone()[0])))
 
 
-# The inbox
-
-
 def round_trip(sources: Sources) -> Measured:
-    trip = RoundTrip.objects.filter(at__gt=timezone.now() - TRIP_FRESH).first()
+    trip = RoundTrip.objects.filter(at__gt=timezone.now() - ROUND_TRIP_WINDOW).first()
     if trip is None:
         return Measured(None)
     if trip.error:
-        return Measured(0, message=Message("the synthetic update failed: %(error)s", {"error": Message(trip.error)}))
-    return Measured(1, words={"took": trip.took_ms or 0.0}, data={"took_ms": trip.took_ms})
+        return Measured(0, message=Message("synthetic update failed: %(error)s", {"error": Message(trip.error)}))
+    return Measured(1, params={"took": trip.took_ms or 0.0}, data={"took_ms": trip.took_ms})
 
 
 def inbox_lag(sources: Sources) -> Measured:
-    """Return for how long updates wait: the p95 of the last minutes, or the oldest that still waits where it is worse.
+    """Return the waiting time of updates in s: the p95 of LAG_WINDOW, or the age of the oldest pending one if greater.
 
-    A replayed update waits since it was put back, as for InboxQuerySet.backlog().
+    A replayed update waits from its replay on, as for InboxQuerySet.backlog().
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -174,50 +164,48 @@ def webhook_error_rate(sources: Sources) -> Measured:
 
 
 def seconds_since_update(sources: Sources) -> Measured:
-    """Return for how much working time nothing real arrived; nights and weekends neither count nor are judged."""
+    """Return the working time since the last real update; it is not judged outside working hours."""
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
         return Measured(None)
     silent, is_judged = delivery_watchdog.working_time(since, now), delivery_watchdog.is_working_time(now)
     minutes = int(silent / timedelta(minutes=1))
-    hours, limit = (round(length / timedelta(hours=1), 1) for length in (silent, settings.WEBHOOK_SILENCE_AFTER))
+    ago = Message("%(minutes)d min ago", {"minutes": minutes}) if minutes else Message("less than a minute ago")
+    hours, limit = (round(time / timedelta(hours=1), 1) for time in (silent, settings.WEBHOOK_SILENCE_AFTER))
     return Measured(
         silent.total_seconds(),
-        words={"minutes": minutes},
+        params={"minutes": minutes, "ago": ago},
         data={"silent_hours": hours, "threshold_hours": limit},
-        message=None if is_judged else Message(_NIGHT, {"minutes": minutes}),
+        message=None if is_judged else Message(_OUT_OF_HOURS, {"minutes": minutes}),
         is_judged=is_judged,
     )
 
 
 def dead_letters(sources: Sources) -> Measured:
     dead = InboxUpdate.objects.filter(state=State.DEAD)
-    count = dead.filter(finished_at__gt=timezone.now() - DEAD_FOR).count()
+    count = dead.filter(finished_at__gt=timezone.now() - DEAD_LETTER_WINDOW).count()
     return Measured(count, data={"dead_letters": count, "total_dead_letters": dead.count()})
 
 
 def secret_failures(sources: Sources) -> Measured:
-    count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), REFUSED_WITHIN)
+    count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), SECRET_WINDOW)
     accepted = sources.last_hour["total_events"]
     data |= {"failed_requests": round(count or 0), "threshold": SECRET_FAILURES, "accepted_events": accepted}
-    # More wrong secrets than right ones: it is MAX that has the wrong one, and it unsubscribes the bot after 8 h.
+    # More wrong secrets than accepted updates: MAX itself has the wrong one, and unsubscribes the bot after 8 h.
     return Measured(count or 0, data=data, critical_limit=accepted)
-
-
-# Redis
 
 
 def redis_connected(sources: Sources) -> Measured:
     health = {name: sources.cache[name] for name in REDIS_FIELDS}
     error = failures.message_for(health["last_error"] or "")
     data = health | {"error": health["last_error"]}
-    return Measured(float(health["redis_connected"]), words={"error": error}, data=data)
+    return Measured(float(health["redis_connected"]), params={"error": error}, data=data)
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the share of the cached profiles that Redis evicted in a day."""
+    """Return the share of the cached profiles that Redis evicted in a day; None in the first round."""
     health = sources.connected_cache
-    evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTED_WITHIN)
+    evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTION_WINDOW)
     if evicted is None:
         return Measured(None if health["evicted_keys"] else 0, data=data)
     return Measured(evicted / max(health["cached_profiles"] or 0, 1), data=data | {"evicted_keys": round(evicted)})
@@ -229,10 +217,10 @@ def cache_hit_rate(sources: Sources) -> Measured:
 
 
 def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None, dict[str, Any]]:
-    """Return by how much a counter grew within the window, and what the reading has to remember of it.
+    """Return the growth of a counter within the window, None in the first round, and the data of the next reading.
 
-    None where no round measured it before. A counter that is lower than before was reset, and counts from zero. The sum
-    of all growth stays in the readings, so that one that is pruned takes no growth with it.
+    A counter that is lower than before was reset and starts at zero. Readings store the total growth, so that pruning
+    them loses none.
     """
     rows = IndicatorReading.objects.filter(name=name, data__has_key="grown").order_by("round_at")
     last = rows.last()
@@ -242,9 +230,6 @@ def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None,
     grown = last.data["grown"] + (difference if difference >= 0 else counter)
     first = rows.filter(round_at__gt=timezone.now() - window).first() or last
     return grown - first.data["grown"], {"counter": counter, "grown": grown}
-
-
-# The profiles
 
 
 def score(sources: Sources, name: str, **data: Any) -> Measured:
@@ -269,51 +254,28 @@ def full_names(sources: Sources) -> Measured:
     return Measured(sources.coverage["full_name_percentage"] / 100, sources.coverage["total_users"])
 
 
-# The comparisons of the last days
-
-
-def agreement(sources: Sources) -> Measured:
-    """Return the lower bound of the share of names that agree."""
-    return Measured(sources.compared.agreement_bounds[0], sources.compared.n)
-
-
-def conflicts(sources: Sources) -> Measured:
-    """Return the upper bound of the share of conflicts."""
-    return Measured(sources.compared.conflict_bounds[1], sources.compared.n)
-
-
 def universities_standing_out(sources: Sources) -> Measured:
-    """Count the universities whose own comparisons prove that their names are worse."""
+    """Count the universities whose own comparisons prove the names bad."""
     bad = [
-        Message("university %(id)d: %(why)s", {"id": university, "why": seen.reason_against()})
-        for university, seen in sources.by_university.items()
-        if university is not None and seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
+        Message("university %(id)d: %(why)s", {"id": university, "why": stats.favourable_bounds()})
+        for university, stats in sources.by_university.items()
+        if university is not None and stats.is_proven_bad
     ]
     return Measured(len(bad), message=join_messages(bad[:UNIVERSITIES_NAMED]) if bad else None)
 
 
 def reason_against(sources: Sources) -> Measured:
-    """Return 1 where the comparisons prove the names bad; not what is not yet proven good."""
-    seen = sources.compared
-    is_bad = seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
-    return Measured(float(is_bad), seen.n, message=seen.reason_against() if is_bad else None)
+    """Return 1 if the comparisons prove the names bad; names that are not proven good yet count as 0."""
+    stats = sources.compared
+    message = stats.favourable_bounds() if stats.is_proven_bad else None
+    return Measured(float(stats.is_proven_bad), stats.n, message=message)
 
 
-# The subscription at MAX, the rollout and the backfill
-
-
-def subscription_lost(sources: Sources) -> Measured:
-    return _subscription(one for one in sources.subscription if one.event == "subscription_lost")
-
-
-def subscription_wrong(sources: Sources) -> Measured:
-    return _subscription(one for one in sources.subscription if one.event != "subscription_lost")
-
-
-def _subscription(found: Iterable[subscription.Problem]) -> Measured:
-    findings = list(found)
-    message = join_messages(result.sentence for result in findings) if findings else None
-    return Measured(len(findings), data={"findings": [result.message for result in findings]}, message=message)
+def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
+    """Count the problems of the subscription at MAX: that it is lost, or all others."""
+    problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
+    message = join_messages(problem.sentence for problem in problems) if problems else None
+    return Measured(len(problems), data={"findings": [problem.message for problem in problems]}, message=message)
 
 
 def rollout_held(sources: Sources) -> Measured:
@@ -321,7 +283,7 @@ def rollout_held(sources: Sources) -> Measured:
     if not held:
         return Measured(0)
     message = held if isinstance(held, Message) else Message(held.replace("%", "%%"))
-    # Like the message, for other systems.
+    # Other systems read the data, in English like the alert's message.
     with translation.override("en"):
         return Measured(1, message=message, data={"reason": str(held)})
 

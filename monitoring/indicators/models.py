@@ -1,5 +1,3 @@
-from __future__ import annotations
-
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -7,15 +5,17 @@ from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import Message, parse_message
 
-# Worker rounds come every 30 seconds: four of them missing is no jitter.
+# The worker measures every 30 seconds: four missing rounds are no jitter.
 OLD = timedelta(minutes=2)
 
 
 class Level(models.TextChoices):
-    """What a reading means, in the order of the numbers that monitoring plugins report: 0 is OK."""
+    """The level of a reading, in the order of the exit codes of monitoring plugins: 0 is OK."""
 
     OK = "ok"
     WARNING = "warning"
@@ -25,14 +25,14 @@ class Level(models.TextChoices):
 
 
 class IndicatorReading(models.Model):
-    """One indicator as one round measured it. All readings of a round have its ``round_at``.
+    """The measurement of one indicator in one round. All readings of a round share ``round_at``.
 
-    ``value`` is in the indicator's base unit: shares 0 to 1, times in seconds but for those in ms, sizes in bytes.
-    ``message`` is a Sentence as JSON.
+    ``value`` is in the indicator's base unit: shares 0 to 1, times in seconds unless in ms, sizes in bytes.
+    ``message`` is a Message as JSON.
     """
 
     round_at = models.DateTimeField()
-    # Earlier than the round where only the worker measures it, and somebody else took the round.
+    # Earlier than the round if only the worker measures the indicator and another process took the round.
     measured_at = models.DateTimeField()
     name = models.CharField(max_length=40)
     value = models.FloatField(null=True)
@@ -46,7 +46,7 @@ class IndicatorReading(models.Model):
     class Meta:
         default_permissions = ()
         constraints: ClassVar = [
-            # One index for the readings of a round, asked for by their names, and for the series of one indicator.
+            # One index for the readings of a round by name and for the series of one indicator.
             models.UniqueConstraint(fields=["name", "round_at"], name="monitoring_reading_once_a_round"),
         ]
 
@@ -59,12 +59,12 @@ class IndicatorReading(models.Model):
 
     @property
     def is_broken(self) -> bool:
-        """Return whether a limit is broken; too little data and a failed measurement break none."""
+        """Return whether a limit is broken, which too little data or a failed measurement is not."""
         return self.level in (Level.WARNING, Level.CRITICAL)
 
     @property
     def sentence(self) -> Message:
-        """Return the message; the name alone for a message of another release that cannot be read."""
+        """Return the message; the name if the message of another release cannot be read."""
         return parse_message(self.message) or Message(self.name)
 
 
@@ -80,9 +80,30 @@ class Round:
 
     @property
     def age(self) -> timedelta:
-        """Return how old it is; never negative, whatever another machine's clock says."""
+        """Return the age, never negative, whatever another machine's clock says."""
         return abs(timezone.now() - self.at)
 
     @property
     def is_old(self) -> bool:
         return self.age > OLD
+
+
+class RoundTrip(models.Model):
+    """A synthetic update through the webhook, the inbox and the worker, with its duration."""
+
+    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
+    took_ms = models.FloatField(_("took, ms"), null=True, help_text=_("empty when it did not come out"))
+    error = models.CharField(_("error"), max_length=200, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        verbose_name = _("synthetic round trip")
+        verbose_name_plural = _("synthetic round trips")
+
+    def __str__(self) -> str:
+        return self.display_error or gettext("%(n)s ms") % {"n": f"{self.took_ms or 0:.0f}"}
+
+    @property
+    def display_error(self) -> str:
+        """Return the error, which is stored in English, in the reader's language."""
+        return gettext(self.error) if self.error else ""

@@ -1,6 +1,4 @@
-"""A synthetic update, signed like the messenger's, through the webhook, the inbox and the worker."""
-
-from __future__ import annotations
+"""Send a synthetic update, signed like those of MAX, through the webhook, the inbox and the worker."""
 
 import io
 import json
@@ -13,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from config.lib import request_id
-from monitoring.models import RoundTrip
+from monitoring.indicators.models import RoundTrip
 from profiles.rollout.decision import is_processing
 from webhooks import receiver
 from webhooks.delivery_watchdog import SYNTHETIC
@@ -21,20 +19,20 @@ from webhooks.models import InboxUpdate, State
 from webhooks.payloads import duplicate_keys
 
 PATIENCE_SECONDS = 5.0
-# A type that MAX does not have: it names nobody, so nothing of it ends in the cache.
+# MAX has no such type: the update names nobody, so the cache stays as it is.
 PROBE_TYPE = "rollout_probe"
-# Kept in English and read in the reader's language, so without numbers.
-_NOT_WORKED = _("not processed in time: is the inbox worker running?")
-_SWITCHED_OFF = _("not processed in time: processing is off")
+# Stored in English and translated when read, so without parameters.
+_NOT_PROCESSED = _("not processed in time; check that the inbox worker is running")
+_SWITCHED_OFF = _("not processed in time; processing is off")
 _REFUSALS = {
-    401: _("the webhook refused our own secret (401)"),
-    503: _("the webhook could not store it (503)"),
+    401: _("the webhook rejected its own secret (401)"),
+    503: _("the webhook could not store the update (503)"),
 }
 _REFUSED = _("the webhook did not answer 200")
 
 
 def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
-    """Send the update and wait until the worker is done with it; the result is a row."""
+    """Send the update, wait for the worker, and store the result."""
     now = timezone.now()
     update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
     body = json.dumps(update).encode()
@@ -47,7 +45,7 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
         if InboxUpdate.objects.filter(dedup_key=key).exclude(state=State.PENDING).exists():
             trip.took_ms = took * 1000
         elif took > patience:
-            trip.error = _NOT_WORKED if is_processing() else _SWITCHED_OFF
+            trip.error = _NOT_PROCESSED if is_processing() else _SWITCHED_OFF
         else:
             time.sleep(0.02)
     trip.save()
@@ -55,17 +53,17 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
 
 
 def secret() -> str | None:
-    """Return what the messenger would send with an update, None where no secret is set."""
+    """Return the secret that MAX would send; None without one."""
     return settings.WEBHOOK_SECRETS[0].decode() if settings.WEBHOOK_SECRETS else None
 
 
 def synthetic_id() -> str:
-    """Return a request id by which the inbox knows an update of ours from one of MAX's."""
+    """Return a request ID that marks a synthetic update in the inbox."""
     return f"{SYNTHETIC}{uuid.uuid4().hex}"
 
 
 def post(body: bytes, secret: str | None) -> int:
-    """Hand a body to the receiver as the web server does; return the status of its answer."""
+    """Pass a body to the receiver as the web server does; return the response status."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/webhook/max",

@@ -1,4 +1,4 @@
-"""What each indicator is called for people; everywhere else it has the name of the function that measures it."""
+"""Titles of the indicators; the code calls each by the name of its measurement."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
@@ -10,7 +10,7 @@ TITLES: dict[str, Promise] = {
     "monitoring_on": _("Monitoring"),
     "round_trip": _("Synthetic update"),
     "inbox_lag": _("Inbox lag"),
-    "inbox_pending": _("Waiting updates"),
+    "inbox_pending": _("Pending updates"),
     "webhook_error_rate": _("Webhook errors"),
     "seconds_since_update": _("Updates arrive"),
     "dead_letters": _("Dead letters, 24 hours"),
@@ -33,7 +33,7 @@ TITLES: dict[str, Promise] = {
     "comparison_coverage": _("Comparison coverage"),
     "comparison_errors": _("Comparison errors"),
     "subscription_lost": _("Lost subscription"),
-    "subscription_wrong": _("Faults of the subscription"),
+    "subscription_wrong": _("Subscription problems"),
     "rollout_held": _("Rollout held"),
     "backfill_failed_batches": _("Failed backfill batches"),
 }

@@ -1,6 +1,4 @@
-"""What the stored comparisons prove: agreement, coverage and errors, with confidence bounds."""
-
-from __future__ import annotations
+"""Compute agreement, coverage and errors of the stored comparisons, with confidence bounds."""
 
 import math
 from collections import Counter
@@ -21,7 +19,7 @@ from profiles.rollout.decision import BUCKETS
 Z = 2.58
 AGREEMENT_WANTED = 0.98
 CONFLICT_ALLOWED = 0.01
-# The least that can prove both bounds: with no conflict among 659, the upper bound is below 1 percent.
+# The smallest sample that can prove both: without a conflict, the upper bound is below 1% from here on.
 SAMPLE_WANTED = 659
 UNIVERSITY_SAMPLE = 30
 WINDOW = timedelta(days=7)
@@ -33,7 +31,7 @@ _FAILED = (ComparisonOutcome.API_ERROR, ComparisonOutcome.CACHE_ERROR, Compariso
 
 
 def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
-    """Return the bounds of a share by Wilson's score interval; 0 and 1 when nothing was seen."""
+    """Return the bounds of a share by Wilson's score interval; 0 and 1 for an empty sample."""
     if not n:
         return 0.0, 1.0
     share, square = successes / n, z * z
@@ -44,7 +42,7 @@ def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonStats:
-    """Comparisons by outcome. Agreement is never shown without coverage and errors beside it; shares are 0 to 1."""
+    """Comparisons by outcome; shares are 0 to 1. Agreement is never shown without coverage and errors."""
 
     counts: dict[str, int]
 
@@ -54,7 +52,7 @@ class ComparisonStats:
 
     @property
     def n(self) -> int:
-        """How many had two names to hold against each other."""
+        """Return the number of comparisons with a name on both sides."""
         return self._of(_COMPARED)
 
     @property
@@ -75,7 +73,7 @@ class ComparisonStats:
 
     @property
     def coverage(self) -> float | None:
-        """The share of answered lookups for which the cache had a name that it may serve."""
+        """Return the share of answered lookups for which the cache had a name that it may serve."""
         answered = self.total - self._of(_FAILED)
         return self.n / answered if answered else None
 
@@ -86,18 +84,19 @@ class ComparisonStats:
     def _of(self, outcomes: Iterable[str]) -> int:
         return sum(self.counts.get(outcome, 0) for outcome in outcomes)
 
-    def speaks_against(self) -> bool:
-        """Return whether even the kinder bounds are too bad."""
-        return self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
+    @property
+    def is_proven_bad(self) -> bool:
+        """Return whether the sample is large enough and even the more favourable bounds break a limit."""
+        is_bad = self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
+        return self.n >= UNIVERSITY_SAMPLE and is_bad
 
-    def reason_against(self) -> Message:
-        """Return the kinder bounds, in words."""
-        words = {
+    def favourable_bounds(self) -> Message:
+        params = {
             "agreement": percent_of(self.agreement_bounds[1]),
             "conflicts": percent_of(self.conflict_bounds[0]),
             "n": thousands(self.n),
         }
-        return Message("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)", words)
+        return Message("agreement at most %(agreement)s, conflicts at least %(conflicts)s (n = %(n)s)", params)
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:
@@ -116,22 +115,22 @@ def by_university(rows: QuerySet[Comparison]) -> dict[int | None, ComparisonStat
 
 
 def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
-    """Return the tallies of names up to so many days old; a stale name counts as the outcome that it would have had."""
+    """Group comparisons by the age of the cached name in days; a stale name counts by the outcome of its pattern."""
     edges = [When(cache_age_days__lte=edge, then=Value(float(edge))) for edge in AGES]
     aged = rows.order_by().exclude(cache_age_days=None)
     aged = aged.annotate(edge=Case(*edges, default=Value(math.inf), output_field=FloatField()))
     counts: dict[float, Counter[str]] = {}
     for edge, outcome, pattern, n in aged.values_list("edge", "outcome", "pattern").annotate(n=Count("*")):
-        seen = pattern if outcome == ComparisonOutcome.CACHE_STALE else outcome
-        counts.setdefault(edge, Counter())[seen] += n
+        key = pattern if outcome == ComparisonOutcome.CACHE_STALE else outcome
+        counts.setdefault(edge, Counter())[key] += n
     return {edge: ComparisonStats(dict(counts[edge])) for edge in sorted(counts)}
 
 
 def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
-    """Return the longest age up to which names agree, by the lower bound; None where too little is known."""
+    """Return the longest age up to which names agree, by the lower bound; None without enough comparisons."""
     longest = None
-    for edge, seen in ages.items():
-        if math.isinf(edge) or seen.agreement_bounds[0] < AGREEMENT_WANTED:
+    for edge, stats in ages.items():
+        if math.isinf(edge) or stats.agreement_bounds[0] < AGREEMENT_WANTED:
             break
         longest = timedelta(days=edge)
     return longest
@@ -143,24 +142,24 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return how many lookups were answered, the share left unnamed, and the times, of one cohort."""
+    """Return the number of lookups, of those without a name, and the p95 of the time in ms, None without lookups."""
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}
 
 
 def replay(percent: Decimal, window: timedelta = WINDOW) -> dict[str, Any]:
-    """Tell what the window would have been like with phase 3 at this percentage: who would have seen another name."""
+    """Return what would have happened in the window with phase 3 at this percentage."""
     rows = recent(window).filter(bucket__lt=int(percent * BUCKETS / 100))
-    seen = stats_of(rows)
+    stats = stats_of(rows)
     return {
-        "lookups": seen.total,
-        "cache_answers": seen.n,
-        "api_calls_left": seen.total - seen.n,
-        "conflicts": seen.conflicts,
-        "name_changes": seen.conflicts + seen.counts.get(ComparisonOutcome.API_RICHER, 0),
-        "richer": seen.counts.get(ComparisonOutcome.CACHE_RICHER, 0),
-        "errors": seen.errors,
+        "lookups": stats.total,
+        "cache_answers": stats.n,
+        "api_calls_left": stats.total - stats.n,
+        "conflicts": stats.conflicts,
+        "name_changes": stats.conflicts + stats.counts.get(ComparisonOutcome.API_RICHER, 0),
+        "richer": stats.counts.get(ComparisonOutcome.CACHE_RICHER, 0),
+        "errors": stats.errors,
         "average_age_days": rows.aggregate(age=Avg("cache_age_days"))["age"],
         "patterns": conflict_patterns(rows),
         "by_university": by_university(rows),

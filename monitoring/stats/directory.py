@@ -1,29 +1,25 @@
-"""Figures that a screen shows and no request may count: over whole tables, worked out beside them and kept."""
-
-from __future__ import annotations
+"""Statistics for pages that are too expensive to compute in a request: a task computes and stores them."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
 from django.utils import timezone
 
-from monitoring.models import CachedStatistic
-from monitoring.stats import cached_statistics
+from monitoring.stats.models import CachedStatistic
 from profiles.rollout.decision import BUCKETS, current_state
 from profiles.rollout.rules import STEPS
 
 DAYS = 30
-# The ladder as buckets, with both its ends.
+# The steps of a phase as buckets, from 0 to the last.
 RUNGS = [0, *(int(step * BUCKETS / 100) for step in STEPS)]
 LOOKED_UP_WITHIN = timedelta(days=7)
-# At most a hundredth of the time goes into counting.
+# Counting takes at most a hundredth of the time.
 _REST = 100
 _FRESH = timedelta(minutes=1)
-# What is counted faster than this is counted anew for whoever looks, if it is older than that.
-_QUICK_MS, _GLANCE = 20.0, timedelta(seconds=2)
+# A page counts again what takes less than this many milliseconds and is older than that.
+_QUICK_MS, _QUICK_AFTER = 20.0, timedelta(seconds=2)
 _SAMPLED_FROM = 100_000
 
 _SOURCES = """
@@ -39,7 +35,7 @@ SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int 
        profile_source, count(*)
 FROM (SELECT profile_source, rollout_bucket(%(salt)s, phone) AS bucket FROM employees) AS placed GROUP BY 1, 2
 """
-# How many of a university are between two rungs of the ladder, and how many of them were looked up lately.
+# The employees of a university between two steps, and those of them who were looked up lately.
 _COHORTS = """
 SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing FROM (
     SELECT university_id, width_bucket(rollout_bucket(%(salt)s, phone), %(rungs)s::integer[]) AS rung,
@@ -67,31 +63,31 @@ def _rows(sql: str, **params: Any) -> list[tuple[Any, ...]]:
 
 
 def sources() -> list[tuple[Any, ...]]:
-    """Return (university id, its name, source, employees)."""
+    """Return rows (university ID, its name, source, employees)."""
     return _rows(_SOURCES)
 
 
 def sources_by_day() -> list[tuple[Any, ...]]:
-    """Return (day, source, employees created)."""
+    """Return rows (day, source, employees created)."""
     return _rows(_BY_DAY, since=_first_day())
 
 
 def sources_by_stage() -> list[tuple[Any, ...]]:
-    """Return (stage by percentages alone, source, employees)."""
+    """Return rows (stage by the percentages only, source, employees)."""
     state = current_state()
     percents = dict(zip(("p1", "p2", "p3", "p4"), state.phases, strict=True))
     return _rows(_BY_STAGE, salt=state.salts.get("phase3_cache_first", ""), **percents)
 
 
 def cohorts() -> dict[str, Any]:
-    """Return the salt, and (university id, its name, rung below, employees, …) as _COHORTS lists them."""
+    """Return the salt and the rows of _COHORTS: (university ID, its name, the step below, employees, …)."""
     salt = current_state().salts.get("phase3_cache_first", "")
     since = timezone.now() - LOOKED_UP_WITHIN
     return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
 
 
 def ages() -> dict[str, Any]:
-    """Return profiles by age in whole days, as (days, source, profiles), from a sample where there are many."""
+    """Return rows (age in days, source, profiles), extrapolated from a sample when the table is large."""
     expected = rows_expected("profile_cache")
     share = 1.0 if expected < _SAMPLED_FROM else _SAMPLED_FROM / expected
     sample = "" if share == 1 else f"TABLESAMPLE SYSTEM ({100 * share:.4f})"
@@ -100,7 +96,7 @@ def ages() -> dict[str, Any]:
 
 
 def comparisons_by_day() -> list[tuple[Any, ...]]:
-    """Return (day, outcome, whether the cache was asked first, who answered, lookups)."""
+    """Return rows (day, outcome, whether the cache came first, source that answered, lookups)."""
     return _rows(_QUALITY, since=_first_day())
 
 
@@ -114,45 +110,31 @@ FIGURES: dict[str, Callable[[], Any]] = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Figure:
-    value: Any
-    at: datetime
-
-
-def figure(name: str) -> Figure:
+def figure(name: str) -> CachedStatistic:
     return figures(name)[name]
 
 
-def figures(*names: str) -> dict[str, Figure]:
-    """Return what is kept, by one query; only what is missing, or quick and old, is counted now."""
+def figures(*names: str) -> dict[str, CachedStatistic]:
+    """Return stored statistics by one query; compute those that are missing, or quick to compute and outdated."""
     rows = CachedStatistic.objects.in_bulk(names)
-    return {name: refresh(name) if _is_counted_now(rows.get(name)) else _figure(rows[name]) for name in names}
+    for name in names:
+        row = rows.get(name)
+        if row is None or (row.took_ms < _QUICK_MS and row.is_due(after=_QUICK_AFTER, rest=_REST)):
+            rows[name] = refresh(name)
+    return rows
 
 
-def _is_counted_now(row: CachedStatistic | None) -> bool:
-    return row is None or (row.took_ms < _QUICK_MS and cached_statistics.is_due(row, after=_GLANCE, rest=_REST))
-
-
-def _figure(row: CachedStatistic) -> Figure:
-    return Figure(row.value, row.at)
-
-
-def refresh(name: str) -> Figure:
-    return _figure(cached_statistics.keep(name, FIGURES[name]))
+def refresh(name: str) -> CachedStatistic:
+    return CachedStatistic.store(name, FIGURES[name])
 
 
 def refresh_due() -> list[str]:
-    """Count what is due; return the names of what was counted."""
-    rows = CachedStatistic.objects.in_bulk(FIGURES)
-    due = [name for name in FIGURES if cached_statistics.is_due(rows.get(name), after=_FRESH, rest=_REST)]
-    for name in due:
-        refresh(name)
-    return due
+    """Compute what is due; return the names."""
+    return CachedStatistic.refresh_due(FIGURES, after=_FRESH, rest=_REST)
 
 
 def rows_expected(table: str) -> int:
-    """Return how many rows the planner takes a table to have; a small one is counted."""
+    """Return the planner's estimate of a table's rows; count a small table exactly."""
     expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)", table=table)[0][0])
     if expected >= _SAMPLED_FROM:
         return expected

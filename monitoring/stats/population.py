@@ -1,13 +1,7 @@
-"""Counts of whole tables: anew for each report while the tables are small, else by a task, and the report says when.
+"""Count profiles, users and employees: for each report while the tables are small, otherwise in a task."""
 
-A task leaves large tables alone for twenty times as long as the last count took, so that a count never costs more than
-a twentieth of a core, and is as fresh as that allows.
-"""
-
-from __future__ import annotations
-
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
@@ -17,13 +11,14 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from employees.backfill import batches
-from monitoring.models import CachedStatistic
-from monitoring.stats import cached_statistics
+from monitoring.stats.models import CachedStatistic
 from profiles import cache
 
 SMALL_BYTES = 2 * 1024 * 1024
 FRESH = timedelta(seconds=10)
+# Counting takes at most a twentieth of the time.
 _REST = 20
+LOCK = 0x636F756E74  # "count"
 
 COMPLETE = "coalesce(p.first_name, '') <> '' AND p.last_name IS NOT NULL"
 EMPTY = "coalesce(p.first_name, '') || coalesce(p.last_name, '') || coalesce(p.user_provided_name, '') = ''"
@@ -38,7 +33,7 @@ SELECT source, count(*) AS count,
     avg(extract(epoch FROM %(now)s - p.last_updated))::float8 AS age
 FROM profile_cache p GROUP BY source
 """  # noqa: S608 (constants of this module)
-# A profile serves each employee of its id; one that no employee has is a user of its own.
+# A profile counts once for each employee with its ID; a profile without an employee is a user too.
 _USERS = f"""
 SELECT e.university_id AS university, count(*) AS users,
     count(*) FILTER (WHERE NOT ({EMPTY})) AS named,
@@ -51,42 +46,29 @@ FROM employees e FULL JOIN profile_cache p ON p.user_id = e.max_id GROUP BY e.un
 _EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees GROUP BY profile_source"
 
 
-@dataclass(frozen=True, slots=True)
-class Counted:
-    """Rows of a count, and the moment they are true of."""
-
-    rows: list[dict[str, Any]]
-    taken_at: datetime
-
-    @property
-    def age_seconds(self) -> float:
-        return cached_statistics.age_seconds(self.taken_at)
-
-
-def profiles() -> Counted:
-    """Profiles by source: count, complete, empty, stale, guessed, and their mean age in seconds."""
+def profiles() -> CachedStatistic:
+    """Count profiles by source: count, complete, empty, stale, guessed, and their mean age in seconds."""
     return _current("profiles", "profile_cache")
 
 
-def users() -> Counted:
-    """Users by university, None for those who are no employees: users, named, full_named and so on."""
+def users() -> CachedStatistic:
+    """Count users by university, None for those who are no employees: users, named, full_named and so on."""
     return _current("users", "profile_cache", "employees")
 
 
-def employees() -> Counted:
-    """Employees by who named them."""
+def employees() -> CachedStatistic:
+    """Count employees by the source of their name."""
     return _current("employees", "employees")
 
 
-def to_backfill() -> Counted:
-    """Employees that a backfill would name, by university and source now and then; as its dry run counts them."""
+def to_backfill() -> CachedStatistic:
+    """Count the employees whose name a backfill would change, by university and by source before and after."""
     return _current("to_backfill", "profile_cache", "employees")
 
 
-def cache_health() -> Counted | None:
-    """What the cache last said of itself to the task that asks it; None when it never did."""
-    row = CachedStatistic.objects.filter(name="cache").first()
-    return Counted([row.value], row.at) if row else None
+def cache_health() -> CachedStatistic | None:
+    """Return the last health report of Redis that the task stored; None when there is none."""
+    return CachedStatistic.objects.filter(name="cache").first()
 
 
 def count(name: str) -> list[dict[str, Any]]:
@@ -102,28 +84,24 @@ def count(name: str) -> list[dict[str, Any]]:
 
 
 _STATEMENTS = {"profiles": _PROFILES, "users": _USERS, "employees": _EMPLOYEES}
-# The last one is decided row by row, and takes longest: the others do not wait for it.
-_KINDS = (*_STATEMENTS, "to_backfill")
+# The slowest comes last: Python decides about each row, and the others must not wait for it.
+_COUNTS: dict[str, Callable[[], Any]] = {name: partial(count, name) for name in (*_STATEMENTS, "to_backfill")}
 _SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) AS tables (name))"
 
 
-def _current(name: str, *tables: str) -> Counted:
+def _current(name: str, *tables: str) -> CachedStatistic:
     sized = CachedStatistic.objects.annotate(size=RawSQL(_SIZE, [list(tables)]))  # noqa: S611 (a constant)
     last = sized.filter(name=name).first()
     if last and last.size <= SMALL_BYTES:
-        now = timezone.now()
-        return Counted(count(name), now)
-    row = last or cached_statistics.keep(name, partial(count, name))
-    return Counted(row.value, row.at)
+        last.at = timezone.now()
+        last.value = count(name)
+    return last or CachedStatistic.store(name, _COUNTS[name])
 
 
 def take() -> list[str]:
     """Count what is due; return the names of what was counted."""
-    taken = CachedStatistic.objects.in_bulk(_KINDS)
-    due = [name for name in _KINDS if cached_statistics.is_due(taken.get(name), after=FRESH, rest=_REST)]
-    for name in due:
-        cached_statistics.keep(name, partial(count, name))
+    due = CachedStatistic.refresh_due(_COUNTS, after=FRESH, rest=_REST)
     health = cache.health()
     if health["redis_connected"]:
-        cached_statistics.keep("cache", lambda: health)
+        CachedStatistic.store("cache", lambda: health)
     return due

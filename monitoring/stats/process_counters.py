@@ -1,10 +1,7 @@
-"""What this machine's processes counted, merged from the folder that they share.
+"""Merge the Prometheus counters of this machine's processes from their shared folder.
 
-What a process counted outlives it: the files of dead ones are added up into one, so that restarts neither lose counts
-nor let the folder grow.
+The files of dead processes are added to one archive, so that restarts neither lose counts nor let the folder grow.
 """
-
-from __future__ import annotations
 
 import fcntl
 import os
@@ -25,7 +22,7 @@ _ARCHIVE = "dead"
 
 
 class SharedCollector(MultiProcessCollector):
-    """Collects under a lock: nobody may see a file that is added to the archive and not yet removed."""
+    """Collect under a lock: a file that was added to the archive must not be read before it is removed."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -33,7 +30,7 @@ class SharedCollector(MultiProcessCollector):
 
     def collect(self) -> Iterable[Metric]:
         with _locked(self.folder):
-            _fold_dead(self.folder)
+            _archive_dead(self.folder)
             return list(super().collect())  # type: ignore[no-untyped-call]
 
 
@@ -44,8 +41,8 @@ def _locked(folder: Path) -> Iterator[None]:
         yield
 
 
-def _fold_dead(folder: Path) -> None:
-    """Add the counts of this host's dead processes to the archive; forget what they were in the middle of."""
+def _archive_dead(folder: Path) -> None:
+    """Add the counts of this host's dead processes to the archive; drop their gauges."""
     for path in folder.glob(f"*_{HOST}-*.db"):
         match = _OWN_FILE.fullmatch(path.name)
         if match and not _is_alive(int(match[2])):
@@ -70,21 +67,16 @@ def _add(path: Path, archive: Path) -> None:
 
 
 def process_registry() -> CollectorRegistry:
-    """Return what all processes of this machine counted, or this one alone where they share no folder."""
-    folder = _folder()
-    if folder is None:
+    """Return the counters of all processes of this machine; those of this process without a shared folder.
+
+    A command beside `make run` reads the folder of DATA_DIR.
+    """
+    beside: Path = settings.DATA_DIR / "prometheus"
+    if FOLDER not in os.environ and not beside.is_dir():
         return REGISTRY
     registry = CollectorRegistry()
-    registry.register(SharedCollector(folder))
+    registry.register(SharedCollector(Path(os.environ.get(FOLDER, beside))))
     return registry
-
-
-def _folder() -> Path | None:
-    """Return the shared folder, None where there is none; a command beside a `make run` reads the one of DATA_DIR."""
-    beside: Path = settings.DATA_DIR / "prometheus"
-    if FOLDER in os.environ:
-        return Path(os.environ[FOLDER])
-    return beside if beside.is_dir() else None
 
 
 def counted(name: str) -> dict[tuple[str, ...], float]:

@@ -1,10 +1,8 @@
-"""The counts of the webhook, in any window: kept by triggers of the inbox, added up by minute, hour, day and so on.
+"""Count the webhook's updates in any window, from rollups by minute, hour, day and so on.
 
-A window is cut into weeks, days, six hours, hours and minutes; only the part of a minute at its start is read
-from the inbox.
+Triggers of the inbox write deltas. A window is split into weeks, days, six hours, hours and minutes; only the part of a
+minute at its start is read from the inbox.
 """
-
-from __future__ import annotations
 
 import math
 import threading
@@ -18,7 +16,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from monitoring.models import Rollup, Span
+from monitoring.stats.models import Rollup, Span
 from webhooks import payloads
 from webhooks.models import OTHER, State
 
@@ -30,8 +28,8 @@ LENGTHS = {
     Span.DAY: timedelta(days=1),
     Span.WEEK: timedelta(days=7),
 }
-# A month's window needs the minutes at its start.
-KEPT = {
+# A window of a month needs the minutes at its start.
+RETENTION = {
     Span.MINUTE: timedelta(days=31),
     Span.HOUR: timedelta(days=33),
     Span.SIX_HOURS: timedelta(days=33),
@@ -95,7 +93,7 @@ ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
     n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
     ms = t.ms + EXCLUDED.ms
 """
-# A release without the six hours folds up to the moment when its worker ends: each new process makes them once more.
+# The worker of a release without six-hour rollups may run until now: each new process computes them once more.
 _has_filled = threading.Event()
 _FILL = f"""
 INSERT INTO monitoring_traffic (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
@@ -107,7 +105,7 @@ FROM monitoring_traffic WHERE span = '{Span.HOUR}' GROUP BY 2, 3, 4, 5, 6
 
 @dataclass(slots=True)
 class Counts:
-    """What came in a window. Times in milliseconds; ``since`` is where the window really starts."""
+    """The updates of a window, times in ms; ``since`` is the actual start of the window."""
 
     since: datetime
     until: datetime
@@ -133,7 +131,7 @@ class Counts:
         return self.total_ms / self.buckets.total() if self.buckets else 0.0
 
     def percentile(self, share: float) -> float:
-        """Return the time that this share took at most, between two ranks as PostgreSQL does it; within 2.5 percent."""
+        """Return a quantile of the processing time, interpolated as by PostgreSQL's percentile_cont; within 2.5%."""
         if not self.buckets:
             return 0.0
         rank = share * (self.buckets.total() - 1)
@@ -151,7 +149,7 @@ class Counts:
     def add(
         self, kind: str, update_type: str, reason: str, bucket: int, n: int, extracted: int, stored: int, ms: float
     ) -> None:
-        """Count settled updates and repeats; types and reasons stay few, whatever the table holds."""
+        """Add one group of updates, of repeats or of processing times; unknown types count as other."""
         if kind == "time":
             self.buckets[bucket] += n
             self.total_ms += ms
@@ -168,60 +166,59 @@ class Counts:
 
 
 def counts(since: datetime, until: datetime) -> Counts:
-    """Count what was received after ``since`` and up to ``until``, as it stands now; the updates that wait included."""
-    since, pieces = _pieces(since, until, tuple(KEPT))
-    seen = Counts(since, until)
-    for _slot, *piece in pieces:
-        seen.add(*piece)
-    # Without what a replay took back.
-    seen.types, seen.reasons = +seen.types, _largest(+seen.reasons)
-    return seen
+    """Count the updates received after ``since`` and up to ``until`` by their present state, pending ones included."""
+    since, groups = _groups(since, until, tuple(RETENTION))
+    total = Counts(since, until)
+    for _slot, *group in groups:
+        total.add(*group)
+    # A replay leaves zeros.
+    total.types, reasons = +total.types, +total.reasons
+    total.reasons = Counter(dict(reasons.most_common(LARGEST_REASONS)))
+    if rest := reasons.total() - total.reasons.total():
+        total.reasons[OTHER] += rest
+    return total
 
 
 def counts_by(span: Span, since: datetime, until: datetime) -> dict[datetime, Counts]:
-    """Count the same by the hour or day (UTC) that it was received in: of the first and the last one only a part.
+    """Count the same by hour or day (UTC) of receipt, oldest first, empty ones included, without processing times.
 
-    Each of them is in the answer, the oldest first, by its start; together they are what ``counts`` returns, but for
-    the times of processing.
+    The first and the last one may be partial. The sum equals ``counts``.
     """
-    since, pieces = _pieces(since, until, tuple(finer for finer in KEPT if LENGTHS[finer] <= LENGTHS[span]), span)
-    start, found = start_of(since, span), {}
+    spans = tuple(finer for finer in RETENTION if LENGTHS[finer] <= LENGTHS[span])
+    since, groups = _groups(since, until, spans, span)
+    start, slots = start_of(since, span), {}
     while start <= until:
-        found[start] = Counts(max(since, start), min(until, start + LENGTHS[span]))
+        slots[start] = Counts(max(since, start), min(until, start + LENGTHS[span]))
         start += LENGTHS[span]
-    for slot, *piece in pieces:
-        found[slot].add(*piece)
-    return found
+    for slot, *group in groups:
+        slots[slot].add(*group)
+    return slots
 
 
-def _pieces(
+def _groups(
     since: datetime, until: datetime, spans: Sequence[Span], slot: Span | None = None
 ) -> tuple[datetime, list[tuple[Any, ...]]]:
-    """Return where the window really starts, and its counts by slot; without one the slot is None."""
-    first, last = _floor(since) + MINUTE, _floor(until) + MINUTE
+    """Return the actual start of the window, and its counts by slot; without a slot the key is None."""
+    first, last = (at.replace(second=0, microsecond=0) + MINUTE for at in (since, until))
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
-        # The inbox is forgetting this minute: it counts as a whole, and the report says from when.
-        first = since = _floor(since)
+        # The inbox is being pruned up to this minute: count it as a whole.
+        first = since = first - MINUTE
     cuts = (list(column) for column in zip(*spans_between(first, last, spans[::-1]), strict=True))
-    window: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
-    window |= {"slot": slot and LENGTHS[slot], "has_times": slot is None}
-    window |= zip(("spans", "starts", "stops"), cuts, strict=True)
+    params: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
+    params |= {"slot": slot and LENGTHS[slot], "has_times": slot is None}
+    params |= zip(("spans", "starts", "stops"), cuts, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, window)
+        cursor.execute(_COUNTS, params)
         return since, cursor.fetchall()
 
 
-def _largest(reasons: Counter[str]) -> Counter[str]:
-    kept = Counter(dict(reasons.most_common(LARGEST_REASONS)))
-    if rest := reasons.total() - kept.total():
-        kept[OTHER] += rest
-    return kept
-
-
 def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Cut the time between two full minutes into as few rows as can be: weeks in the middle, minutes at both ends."""
+    """Split the time between two full minutes into the fewest rows: weeks in the middle, minutes at both ends."""
     span, *finer = spans
-    start, stop = (_up(first, span), start_of(last, span)) if finer else (first, last)
+    start, stop = first, last
+    if finer:
+        start, stop = start_of(first, span), start_of(last, span)
+        start += LENGTHS[span] if start < first else timedelta()
     if start < stop:
         yield from spans_between(first, start, finer) if finer else ()
         yield span, start, stop
@@ -231,7 +228,7 @@ def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Ite
 
 
 def start_of(at: datetime, span: Span) -> datetime:
-    """Return the start of the span (UTC) that a moment is in."""
+    """Return the start of the span (UTC) that contains a moment."""
     at = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if span == Span.HOUR:
         return at
@@ -240,20 +237,11 @@ def start_of(at: datetime, span: Span) -> datetime:
     return at.replace(hour=0) - timedelta(days=at.weekday() if span == Span.WEEK else 0)
 
 
-def _up(at: datetime, span: Span) -> datetime:
-    start = start_of(at, span)
-    return start if start == at else start + LENGTHS[span]
-
-
-def _floor(at: datetime) -> datetime:
-    return at.replace(second=0, microsecond=0)
-
-
 @transaction.atomic
 def roll_up() -> None:
-    """Add the deltas up and forget the minutes and hours that no window reaches any more."""
+    """Move the deltas into the rollups and delete rollups beyond their retention."""
     with connection.cursor() as cursor:
-        # Two at once would wait for each other's rows in different orders.
+        # Two at once would deadlock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLING_UP])
         cursor.execute(_ROLL_UP)
         if not _has_filled.is_set():
@@ -261,5 +249,5 @@ def roll_up() -> None:
             cursor.execute(_FILL)
             transaction.on_commit(_has_filled.set)
     now = timezone.now()
-    for span, age in KEPT.items():
+    for span, age in RETENTION.items():
         Rollup.objects.filter(span=span, at__lt=now - age).delete()

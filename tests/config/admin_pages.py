@@ -18,13 +18,14 @@ from config.lib.messages import Message, to_columns
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import update_employee
-from monitoring.alerts.models import Delivery
+from monitoring.alerts.models import Alert, Delivery
 from monitoring.dashboard import urls as screens
-from monitoring.models import Alert, GateCheck, RoundTrip, Signature
+from monitoring.indicators.models import RoundTrip
+from monitoring.rollout_control.models import GateCheck, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Heartbeat, Plan, UniversityRule
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change, plan_step
 from tests.webhooks.inbox_rows import row
@@ -90,7 +91,7 @@ def _rollout_rows(by: User, university: University) -> dict[str, Any]:
     message, sentence = to_columns(quality, 500)
     GateCheck.objects.create(phase=3, gate="quality", verdict="PASS", message=message, sentence=sentence, value=98.5)
     RoundTrip.objects.create(took_ms=1.5)
-    RoundTrip.objects.create(error="not processed in time: processing is off")
+    RoundTrip.objects.create(error="not processed in time; processing is off")
     until = timezone.now() + timedelta(days=1)
     Signature.objects.create(item="backup_database", by=by, note="готово", expires_at=until)
     compared(40, served_ms=1.5)

@@ -16,14 +16,16 @@ from employees.naming import update_employee
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
-from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import gates
+from monitoring.rollout_control.models import GateCheck
 from monitoring.stats import directory
+from monitoring.stats.models import Snapshot, Span
 from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, Replay, State
@@ -208,7 +210,7 @@ def _comparisons(rng: random.Random) -> None:
     Alert.objects.create(
         kind=Kind.DEAD_LETTERS,
         severity=Severity.WARNING,
-        message="Dead letters of the last day: 10",
+        message="Dead letters in the last day: 10. Review them and replay them.",
         words={"count": "10"},
         fired_at=timezone.now() - timedelta(minutes=42),
     )

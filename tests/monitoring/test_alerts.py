@@ -1,11 +1,10 @@
-"""Each alert fires, resolves, and is delivered once each way, though the sink is down for a while in between."""
+"""Each alert fires and resolves once, and each change is delivered once, even if the receiver is down for a while."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django.core import mail
 from django.utils import translation
 from pytest_django.fixtures import Settings
@@ -17,30 +16,14 @@ from monitoring.alerts.rules import CHECKS
 from profiles.models import Profile
 from tests.config.test_russian_pages import latin_in
 from tests.loopback import Answer
-from tests.monitoring.sink import Sink, sink
-from tests.monitoring.wrongs import URL, WRONG, Clock, low_quality
+from tests.monitoring.alert_causes import CAUSES, URL, Clock, low_quality
+from tests.monitoring.alert_receiver import AlertReceiver
 from tests.profiles.people import add_profile
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
-# A Wednesday in working hours, so that silence means something.
-NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
-
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
-
-
-@pytest.fixture
-def hook(settings: Settings) -> Iterator[Sink]:
-    with sink() as made:
-        settings.ALERT_WEBHOOK_URL = made.url
-        yield made
 
 
 def check(clock: Clock, times: int = 1, wait: timedelta = timedelta(minutes=5)) -> list[str]:
@@ -52,8 +35,8 @@ def check(clock: Clock, times: int = 1, wait: timedelta = timedelta(minutes=5)) 
     return lines
 
 
-def test_each_kind_has_a_check_a_text_and_a_test() -> None:
-    assert set(CHECKS) == set(TEXTS) == set(WRONG) == set(Kind)
+def test_each_kind_has_a_check_a_message_and_a_test() -> None:
+    assert set(CHECKS) == set(TEXTS) == set(CAUSES) == set(Kind)
 
 
 @pytest.fixture
@@ -72,47 +55,47 @@ def world(request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytes
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
 def test_each_fires_and_resolves_and_is_delivered_once(
-    kind: Kind, world: dict[str, Any], clock: Clock, hook: Sink
+    kind: Kind, world: dict[str, Any], clock: Clock, receiver: AlertReceiver
 ) -> None:
-    cure = WRONG[kind](clock=clock, **world)
-    hook.status = 503
+    fix = CAUSES[kind](clock=clock, **world)
+    receiver.status = 503
     check(clock, 3)
     assert [alert.kind for alert in Alert.objects.all()] == [kind]
     # Down for a quarter of an hour: tried, in pauses, and nothing lost.
-    assert (hook.got, hook.tries > 0) == ([], True)
-    hook.status = 200
+    assert (receiver.received, receiver.tries > 0) == ([], True)
+    receiver.status = 200
     check(clock, 2)
-    assert [body["alert_type"] for body in hook.got] == [kind]
-    assert "status" not in hook.got[0]
-    hook.status = 503
-    cure()
+    assert [body["alert_type"] for body in receiver.received] == [kind]
+    assert "status" not in receiver.received[0]
+    receiver.status = 503
+    fix()
     check(clock, 3)
     assert not Alert.objects.open().filter(kind=kind).exists()
-    hook.status = 200
+    receiver.status = 200
     clock.shift(timedelta(minutes=10))
     outbox.deliver()
-    mine = [body for body in hook.got if body["alert_type"] == kind]
+    mine = [body for body in receiver.received if body["alert_type"] == kind]
     assert [body.get("status") for body in mine] == [None, "resolved"]
-    assert len(set(hook.keys)) == len(hook.keys)
+    assert len(set(receiver.keys)) == len(receiver.keys)
 
 
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
-def test_each_is_told_in_russian(kind: Kind, world: dict[str, Any], clock: Clock) -> None:
-    """But for an operator's own reason, which stays in their words."""
-    WRONG[kind](clock=clock, **world)
+def test_each_has_a_russian_message(kind: Kind, world: dict[str, Any], clock: Clock) -> None:
+    """An operator's own reason stays as written."""
+    CAUSES[kind](clock=clock, **world)
     check(clock)
     with translation.override("ru"):
         text = Alert.objects.get(kind=kind).text.replace(URL, "")
         assert latin_in(text) <= ({"no", "updates"} if kind == Kind.ROLLOUT_HELD else set())
 
 
-def test_the_documented_form(clock: Clock, hook: Sink) -> None:
+def test_the_documented_form(clock: Clock, receiver: AlertReceiver) -> None:
     for number in range(75):
         add_profile(f"c{number}", "Иван", "Петров", age=timedelta(days=31))
     for number in range(25):
         add_profile(f"e{number}", None, "")
     check(clock)
-    assert hook.got == [
+    assert receiver.received == [
         {
             "alert_type": "profile_quality_low",
             "severity": "critical",
@@ -126,36 +109,36 @@ def test_the_documented_form(clock: Clock, hook: Sink) -> None:
     ]
 
 
-def test_quality_becomes_critical_five_points_lower_and_says_so_once(clock: Clock, hook: Sink) -> None:
+def test_low_quality_escalates_once(clock: Clock, receiver: AlertReceiver) -> None:
     for number in range(7):
         add_profile(f"c{number}", "Иван", "Петров")
     for number in range(3):
         add_profile(f"e{number}", None, "")
     check(clock, 2)
-    assert [body["severity"] for body in hook.got] == ["warning"]
+    assert [body["severity"] for body in receiver.received] == ["warning"]
     for number in range(7):
         add_profile(f"f{number}", None, "")
     check(clock, 2)
-    assert [body["severity"] for body in hook.got] == ["warning", "critical"]
+    assert [body["severity"] for body in receiver.received] == ["warning", "critical"]
     Profile.objects.filter(user_id__startswith="f").delete()
     check(clock, 2)
-    assert len(hook.got) == 2
+    assert len(receiver.received) == 2
     assert Alert.objects.get().severity == "critical"
 
 
-def test_one_that_flaps_stays_open(clock: Clock, hook: Sink) -> None:
+def test_a_flapping_alert_stays_open(clock: Clock, receiver: AlertReceiver) -> None:
     for _ in range(12):
         waiting = row(State.PENDING, timedelta(minutes=10))
         check(clock)
         waiting.delete()
         check(clock)
-    # Every second check was clear; the sink heard of one thing.
-    assert [body["alert_type"] for body in hook.got] == ["inbox_lag_high"]
+    # Every second check was clear; one notification was sent.
+    assert [body["alert_type"] for body in receiver.received] == ["inbox_lag_high"]
     check(clock)
-    assert hook.got[-1]["status"] == "resolved"
+    assert receiver.received[-1]["status"] == "resolved"
 
 
-def test_one_that_comes_back_is_held_longer(clock: Clock) -> None:
+def test_a_returning_alert_is_held_longer(clock: Clock) -> None:
     for held_for in (2, 3, 5):
         waiting = row(State.PENDING, timedelta(minutes=10))
         check(clock)
@@ -166,48 +149,50 @@ def test_one_that_comes_back_is_held_longer(clock: Clock) -> None:
         assert not Alert.objects.open().exists()
 
 
-def test_a_check_that_cannot_look_changes_nothing(clock: Clock, platform: FakePlatform, hook: Sink) -> None:
+def test_a_failed_measurement_changes_nothing(clock: Clock, platform: FakePlatform, receiver: AlertReceiver) -> None:
     row(State.DONE)
     check(clock)
     platform.sends_to(URL)
     platform.answers += [Answer(500, {})] * 6
     check(clock, 3)
     assert [alert.kind for alert in Alert.objects.open()] == [Kind.SUBSCRIPTION_LOST]
-    assert [body["alert_type"] for body in hook.got] == ["subscription_lost"]
+    assert [body["alert_type"] for body in receiver.received] == ["subscription_lost"]
 
 
-def test_a_dead_sink_is_asked_once_a_pause_whatever_waits(clock: Clock, hook: Sink) -> None:
-    hook.status = 503
+def test_a_dead_receiver_is_tried_once_a_pause(clock: Clock, receiver: AlertReceiver) -> None:
+    receiver.status = 503
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
     for event in Delivery.Event.values:
         outbox.put(alert, event)
     for _ in range(60):
         clock.shift(timedelta(seconds=10))
         outbox.deliver()
-    assert hook.tries <= 6
-    hook.status = 200
+    assert receiver.tries <= 6
+    receiver.status = 200
     clock.shift(timedelta(minutes=10))
     assert outbox.deliver() == 3
     assert outbox.deliver() == 0
 
 
-def test_a_refused_message_does_not_hold_up_the_others(clock: Clock, hook: Sink) -> None:
-    hook.status = 400
+def test_a_refused_notification_does_not_block_others(clock: Clock, receiver: AlertReceiver) -> None:
+    receiver.status = 400
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
     for event in ("firing", "resolved"):
         outbox.put(alert, event)
-    for _ in range(outbox.REFUSALS):
+    for _ in range(outbox.MAX_REFUSALS):
         clock.shift(timedelta(minutes=10))
         outbox.deliver()
-    hook.status = 200
+    receiver.status = 200
     clock.shift(timedelta(minutes=10))
     outbox.deliver()
     states = Delivery.objects.order_by("pk").values_list("event", "state")
     assert list(states) == [("firing", DeliveryState.FAILED), ("resolved", DeliveryState.SENT)]
 
 
-def test_what_waits_for_a_sink_that_was_taken_away_is_given_up(clock: Clock, hook: Sink, settings: Settings) -> None:
-    hook.status = 503
+def test_it_gives_up_what_waits_for_a_removed_channel(
+    clock: Clock, receiver: AlertReceiver, settings: Settings
+) -> None:
+    receiver.status = 503
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
     outbox.put(alert, Delivery.Event.FIRING)
     outbox.deliver()
@@ -216,19 +201,19 @@ def test_what_waits_for_a_sink_that_was_taken_away_is_given_up(clock: Clock, hoo
     assert Delivery.objects.get().state == DeliveryState.FAILED
 
 
-def test_slack_and_email(clock: Clock, settings: Settings, hook: Sink) -> None:
-    settings.ALERT_WEBHOOK_URL, settings.ALERT_SLACK_WEBHOOK = "", hook.url
+def test_slack_and_email(clock: Clock, settings: Settings, receiver: AlertReceiver) -> None:
+    settings.ALERT_WEBHOOK_URL, settings.ALERT_SLACK_WEBHOOK = "", receiver.url
     settings.ALERT_EMAIL_TO = ["ops@example.ru"]
     alert = Alert.objects.create(
         kind=Kind.ROLLOUT_HELD, severity="warning", message="m", words={"why": "<!channel> no updates"}
     )
     outbox.put(alert, Delivery.Event.FIRING)
     assert outbox.deliver() == 2
-    assert "&lt;!channel&gt; no updates" in hook.got[0]["text"]
+    assert "&lt;!channel&gt; no updates" in receiver.received[0]["text"]
     assert (mail.outbox[0].to, "no updates" in mail.outbox[0].body) == (["ops@example.ru"], True)
 
 
-def test_a_dead_mail_server_delays(clock: Clock, settings: Settings) -> None:
+def test_a_dead_mail_server_delays_delivery(clock: Clock, settings: Settings) -> None:
     settings.EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend"
     settings.EMAIL_HOST, settings.EMAIL_PORT = "127.0.0.1", 1
     settings.ALERT_EMAIL_TO = ["ops@example.ru"]
@@ -246,7 +231,7 @@ def test_nothing_is_checked_while_monitoring_is_off(clock: Clock, settings: Sett
     assert not Alert.objects.exists()
 
 
-def test_few_updates_are_judged_by_the_day(clock: Clock) -> None:
+def test_few_updates_are_judged_over_the_day(clock: Clock) -> None:
     for _ in range(99):
         row(State.DONE, timedelta(hours=3))
     row(State.QUARANTINED, timedelta(minutes=1))

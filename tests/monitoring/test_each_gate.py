@@ -15,13 +15,14 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 
 from monitoring.indicators.definitions import LAG_LIMIT_SECONDS
-from monitoring.models import RoundTrip, Verdict
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import progress
+from monitoring.rollout_control.models import Verdict
 from profiles.models import Comparison
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from tests.servers import FaultyServer
@@ -68,7 +69,7 @@ def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
     run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
     assert said(1, "index_valid")[0] == Verdict.FAIL
     run("DELETE FROM django_migrations WHERE app = 'employees' AND name LIKE '0101%'")
-    assert said(1, "migrated") == (Verdict.FAIL, "migrations missing: 1")
+    assert said(1, "migrated") == (Verdict.FAIL, "unapplied migrations: 1; run migrate")
     installed.MONITORING_ENABLED = False
     assert said(1, "monitoring_on") == (Verdict.INCONCLUSIVE, "monitoring is off")
 
@@ -82,7 +83,7 @@ def test_phase_1_asks_for_redis(installed: Settings, redis_server: FaultyServer)
 
 def test_phase_2_asks_for_a_quick_inbox(installed: Settings, phases: Phases) -> None:
     phases(100)
-    assert said(2, "inbox_lag") == (Verdict.INCONCLUSIVE, "no updates to measure the inbox by")
+    assert said(2, "inbox_lag") == (Verdict.INCONCLUSIVE, "no updates in the last 10 minutes")
     arrived(timedelta(minutes=1), took=timedelta(seconds=1))
     assert said(2, "inbox_lag") == (Verdict.PASS, "inbox lag 1.0 s")
     arrived(timedelta(seconds=2 * LAG_LIMIT_SECONDS), state=State.PENDING)
@@ -146,8 +147,8 @@ def test_evictions_are_counted_from_the_first_round(installed: Settings, phases:
     phases(100, 100)
     redis.config_resetstat()
     evict(redis)
-    assert said(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: the first look")
-    assert said(3, "few_evictions") == (Verdict.PASS, "no notable evictions")
+    assert said(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: first measurement")
+    assert said(3, "few_evictions") == (Verdict.PASS, "no significant evictions")
     evict(redis)
     assert said(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0% of the profiles in a day")
     redis.config_resetstat()
@@ -157,7 +158,7 @@ def test_evictions_are_counted_from_the_first_round(installed: Settings, phases:
 def test_without_evictions_the_first_round_is_enough(installed: Settings, phases: Phases, redis: Redis) -> None:
     phases(100, 100)
     redis.config_resetstat()
-    assert said(3, "few_evictions") == (Verdict.PASS, "no notable evictions")
+    assert said(3, "few_evictions") == (Verdict.PASS, "no significant evictions")
 
 
 @pytest.fixture

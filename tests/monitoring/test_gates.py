@@ -12,10 +12,11 @@ from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
 from monitoring.alerts import engine
-from monitoring.models import GateCheck, RoundTrip, Verdict
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import control, controller, gates
 from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
+from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.changes import GatesNotPassed
@@ -24,7 +25,7 @@ from profiles.rollout.models import Change, Flag, OnBreach, Plan, Rollout
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change, plan_step, request
 from webhooks.models import InboxUpdate, State

@@ -31,7 +31,7 @@ def test_without_postgresql_it_is_up_and_not_ready(client: Client) -> None:
         assert client.get("/ready").status_code == 503
 
 
-def test_without_postgresql_the_metrics_are_what_was_counted(client: Client, settings: Any) -> None:
+def test_without_postgresql_metrics_have_the_counters(client: Client, settings: Any) -> None:
     settings.DEBUG = True
     with connection.execute_wrapper(refuse):
         answer = client.get("/metrics")

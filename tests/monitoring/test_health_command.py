@@ -1,4 +1,4 @@
-"""A line a component, and an exit code that says whether all of them are up."""
+"""One line per component, and an exit code."""
 
 import socket
 import threading
@@ -41,7 +41,7 @@ def test_it_works(live_server: LiveServer, all_living: None) -> None:
     assert lines["alerts"].endswith("none open")
 
 
-def test_it_tells_what_is_down(all_living: None, redis_server: FaultyServer, broker_server: FaultyServer) -> None:
+def test_it_reports_what_is_down(all_living: None, redis_server: FaultyServer, broker_server: FaultyServer) -> None:
     redis_server.kill()
     broker_server.kill()
     Heartbeat.objects.filter(process__startswith="worker").delete()
@@ -52,18 +52,18 @@ def test_it_tells_what_is_down(all_living: None, redis_server: FaultyServer, bro
     assert lines["alerts"] == "ok    dead_letters (warning)"
 
 
-def test_a_critical_alert_is_no_health(live_server: LiveServer, all_living: None) -> None:
+def test_a_critical_alert_is_unhealthy(live_server: LiveServer, all_living: None) -> None:
     Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="critical", message="m", words={"count": "1"})
     lines, error = health(live_server.url)
     assert (lines["alerts"], error) == ("OPEN  dead_letters (critical)", "Not healthy: alerts")
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:port", "http://[::1", "ftp://host"])
-def test_it_refuses_what_is_no_address(url: str) -> None:
+def test_it_refuses_an_invalid_url(url: str) -> None:
     assert health(url) == ({}, f"--url is an address such as http://127.0.0.1:8095, not “{url}”")
 
 
-def test_what_does_not_speak_http_does_not_answer(all_living: None) -> None:
+def test_a_server_without_http_is_down(all_living: None) -> None:
     def greet() -> None:
         for _ in range(2):
             with server.accept()[0] as client:

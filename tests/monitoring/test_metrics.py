@@ -1,4 +1,4 @@
-"""/metrics is true across processes, and nothing that arrives makes it grow."""
+"""/metrics is correct across processes and does not grow with the input."""
 
 import os
 import random
@@ -64,7 +64,7 @@ def test_it_works(client: Client) -> None:
     assert after["rollout_percent[('flag', 'phase3_cache_first')]"] == 100
 
 
-def test_ten_thousand_random_types_add_one_series_at_most(client: Client) -> None:
+def test_a_thousand_random_types_add_one_series(client: Client) -> None:
     send(message("bot_started", 1))
     process_inbox()
     # A scrape has a second for PostgreSQL, and the first round takes longer on a busy machine.
@@ -72,18 +72,18 @@ def test_ten_thousand_random_types_add_one_series_at_most(client: Client) -> Non
     client.get("/metrics")
     before = series(client)
     dice = random.Random(7)
-    for start in range(0, 10_000, 100):
+    for start in range(0, 1000, 100):
         kinds = [f"type_{dice.getrandbits(64):x}" for _ in range(100)]
         send({"updates": [message(kind, start + number) for number, kind in enumerate(kinds, 2)]})
     process_inbox()
     text = client.get("/metrics").content
     after = series(client)
-    assert after["webhook_events_total[('status', 'success'), ('type', 'other')]"] >= 10_000
+    assert after["webhook_events_total[('status', 'success'), ('type', 'other')]"] >= 1000
     assert set(after) - set(before) <= {"webhook_events_total[('status', 'success'), ('type', 'other')]"}
     assert len(text) < 256_000
 
 
-def test_without_postgresql_the_counters_are_still_there(client: Client) -> None:
+def test_it_has_the_counters_without_postgresql(client: Client) -> None:
     def refuse(*args: object) -> None:
         raise OperationalError
 
@@ -98,21 +98,19 @@ COUNTING = """
 from django.conf import settings
 settings.DEBUG
 from prometheus_client import Counter, Gauge
-Counter("told", "x", ["who"]).labels("me").inc({n})
+Counter("seen", "x", ["process"]).labels("me").inc({n})
 Gauge("alive", "x", multiprocess_mode="livesum").set(1)
 """
 
 
-def test_processes_that_ended_are_counted_once_and_leave_no_files(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_it_archives_the_counts_of_ended_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     for n in (1, 2, 4):
         # A child that ends: one that is still alive keeps its file.
         subprocess.run([sys.executable, "-c", COUNTING.format(n=n)], cwd=BASE_DIR, env=os.environ, check=True)  # noqa: S603
     assert len(list(tmp_path.glob("counter_*.db"))) == 3
     for _ in range(2):
-        assert counted("told") == {("me",): 7}
+        assert counted("seen") == {("me",): 7}
     assert [path.name.rpartition("-")[2] for path in tmp_path.glob("*.db")] == ["dead.db"]
 
 
@@ -124,10 +122,10 @@ def test_a_living_process_keeps_its_file(tmp_path: Path, monkeypatch: pytest.Mon
     ) as child:
         assert child.stdout
         child.stdout.readline()
-        assert counted("told") == {("me",): 3}
+        assert counted("seen") == {("me",): 3}
         assert len(list(tmp_path.glob("gauge_*.db"))) == 1
         child.communicate(b"\n")
-    assert counted("told") == {("me",): 3}
+    assert counted("seen") == {("me",): 3}
     assert not list(tmp_path.glob("gauge_*.db"))
 
 
@@ -144,9 +142,7 @@ input()
 """
 
 
-def test_two_workers_are_one_in_the_requests_metrics_and_in_ours(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client
-) -> None:
+def test_it_sums_the_metrics_of_two_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, client: Client) -> None:
     monkeypatch.setenv("PROMETHEUS_MULTIPROC_DIR", str(tmp_path))
     monkeypatch.setenv("DEBUG", "true")
     workers = [

@@ -10,7 +10,7 @@ from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from profiles.rollout.models import Change, UniversityRule
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.rollout.changing import change
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
@@ -112,7 +112,7 @@ def test_the_systems_alerts_are_answered_by_others(own: Client, answer: str) -> 
     assert f"{page}answer/" not in own.get(f"{page}change/").content.decode()
     refused = own.post(f"{page}answer/{answer}/", {"hours": 1, "reason": "r"})
     assert refused.status_code == 403
-    assert f"{WHY}, and an alert is about the whole system" in refused.content.decode()
+    assert "Your access is limited to one university, and alerts concern all of them" in refused.content.decode()
     alert.refresh_from_db()
     assert (alert.acknowledged_at, alert.muted_until) == (None, None)
     assert operator("whole").get(f"{page}answer/{answer}/").status_code == 200

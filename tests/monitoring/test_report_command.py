@@ -44,7 +44,7 @@ def test_it_works(period: str, redis: object) -> None:
     assert "total_events" in text
 
 
-def test_json_says_the_same(redis: object, university: University) -> None:
+def test_json_has_the_same_numbers(redis: object, university: University) -> None:
     row(age=timedelta(hours=1), has_names=True)
     Employee.objects.create(phone="+79161234567", first_name="Анна", last_name="Иванова", university=university)
     made = json.loads(report("--monthly", "--json"))
@@ -93,13 +93,13 @@ def test_days_without_anything_are_shown(redis: object) -> None:
 
 def test_html_loads_nothing(redis: object, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
-    assert report("--weekly", "--html", str(path)) == f"Written to {path}\n"
+    assert report("--weekly", "--html", str(path)) == f"Report written to {path}\n"
     text = path.read_text()
     assert text.count("<svg") == len(operations_report.weekly().charts)
     assert not re.search(r"https?:|<script|<link|<img|url\(", text)
 
 
-def test_html_shows_what_updates_say_as_text() -> None:
+def test_html_escapes_texts_of_updates() -> None:
     evil = operations_report.Digest(
         "weekly", timezone.now(), [operations_report.Table("Errors", [("<script>alert(1)</script>", 1)])]
     )
@@ -112,7 +112,7 @@ def test_it_refuses(options: tuple[str, ...]) -> None:
         report(*options)
 
 
-def test_it_says_so_when_the_file_cannot_be_written(redis: object, tmp_path: Path) -> None:
+def test_it_reports_an_unwritable_file(redis: object, tmp_path: Path) -> None:
     with pytest.raises(CommandError, match="No such file or directory"):
         report("--daily", "--html", str(tmp_path / "no" / "report.html"))
 
@@ -123,10 +123,10 @@ def test_redis_may_be_down(redis_server: Any) -> None:
 
 
 @pytest.mark.parametrize("command", ["assess", "validate"])
-def test_without_postgres_it_says_so_in_one_line(command: str) -> None:
+def test_without_postgresql_the_error_is_one_line(command: str) -> None:
     nowhere = os.environ | {"DATABASE_URL": "postgresql://postgres@/none?host=/nowhere", "DEBUG": "true"}
     words = [sys.executable, "manage.py", command]
-    told = subprocess.run(words, env=nowhere, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
-    assert told.returncode == 1
-    assert "CommandError: PostgreSQL: connection is bad" in told.stderr
-    assert "Traceback" not in told.stderr
+    process = subprocess.run(words, env=nowhere, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
+    assert process.returncode == 1
+    assert "CommandError: PostgreSQL: connection is bad" in process.stderr
+    assert "Traceback" not in process.stderr

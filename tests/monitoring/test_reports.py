@@ -50,7 +50,7 @@ def test_coverage_counts_employees_and_other_known_users(client: Client, univers
     for phone, max_id in enumerate(["1", "2", "2", "9", None]):
         hire(university, phone, max_id)
     body = report(client, REPORTS[0])
-    # Five employees, and profiles 3 and 4 whom no employee is.
+    # Five employees, and profiles 3 and 4 without an employee.
     assert (body["total_users"], body["users_with_profiles"], body["users_with_full_names"]) == (7, 4, 2)
     assert (body["coverage_percentage"], body["full_name_percentage"]) == (57.14, 28.57)
     assert body["profiles_by_source"] == {"webhook": 3, "user_input": 1}
@@ -80,7 +80,7 @@ def test_quality_follows_from_the_names_and_their_age(client: Client) -> None:
     assert body["source_breakdown"]["webhook"]["average_age_days"] == 7.75
 
 
-def test_an_empty_system_has_nothing_to_be_proud_of(client: Client) -> None:
+def test_an_empty_system_scores_zero(client: Client) -> None:
     assert report(client, REPORTS[0])["coverage_percentage"] == 0
     assert report(client, REPORTS[1])["quality_metrics"]["quality_score"] == 0
     assert report(client, REPORTS[1])["recommended_actions"]
@@ -144,7 +144,7 @@ def test_cache_health(client: Client, redis_server: FaultyServer) -> None:
 
 
 @pytest.mark.parametrize("path", [*REPORTS, "/metrics"])
-def test_in_production_they_are_closed(client: Client, settings: Settings, path: str) -> None:
+def test_they_are_closed_in_production(client: Client, settings: Settings, path: str) -> None:
     settings.DEBUG = False
     settings.MONITORING_TOKEN = TOKEN
     assert client.get(path).status_code == 401
@@ -172,7 +172,7 @@ def test_a_report_costs_a_constant_number_of_queries(
 
 
 @pytest.mark.parametrize("path", REPORTS)
-def test_switched_off_they_are_not_there(client: Client, settings: Settings, path: str) -> None:
+def test_they_are_not_found_when_switched_off(client: Client, settings: Settings, path: str) -> None:
     settings.MONITORING_ENABLED = False
     assert client.get(path).status_code == 404
     settings.MONITORING_ENABLED = True

@@ -16,14 +16,15 @@ from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.indicators import rounds
-from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
+from monitoring.indicators.models import IndicatorReading
 from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, checklist_status
+from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 

@@ -1,12 +1,11 @@
-"""Rounds of readings: taken once, stored, read by all, thinned out; what one cannot measure spoils nothing else."""
+"""Rounds of readings are taken once, stored, shared and thinned out; a failed measurement spoils no other."""
 
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import time_machine
 from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
@@ -15,23 +14,16 @@ from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.indicators.titles import TITLES
 from profiles import cache
-from tests.monitoring.wrongs import URL, Clock
+from tests.monitoring.alert_causes import NOON, URL, Clock
 from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 from tests.webhooks.fake_platform import TOKEN, fake_platform
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
-NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
 MINUTE = timedelta(minutes=1)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
 
 
 @pytest.fixture
@@ -67,16 +59,14 @@ def test_a_fresh_round_is_reused_and_an_old_one_is_not(clock: Clock) -> None:
 
 
 @pytest.mark.usefixtures("_fresh_for_ten_seconds")
-def test_a_clock_that_was_put_right_does_not_stop_the_rounds(clock: Clock) -> None:
+def test_a_corrected_clock_does_not_stop_the_rounds(clock: Clock) -> None:
     clock.shift(timedelta(hours=3))
     rounds.take_round()
     clock.shift(-timedelta(hours=3))
     assert rounds.fresh().at == rounds.latest().at == NOON
 
 
-def test_what_cannot_be_measured_spoils_nothing_else(
-    monkeypatch: pytest.MonkeyPatch, redis_server: FaultyServer
-) -> None:
+def test_a_failed_measurement_spoils_no_other(monkeypatch: pytest.MonkeyPatch, redis_server: FaultyServer) -> None:
     def refuse() -> int:
         with connection.cursor() as cursor:
             cursor.execute("SELECT 1 / 0")
@@ -97,7 +87,7 @@ def test_what_cannot_be_measured_spoils_nothing_else(
     assert str(readings["migrations_missing"].sentence).startswith("Migrations could not be measured: ")
 
 
-def test_max_is_asked_by_the_worker_alone_and_once_an_interval(settings: Settings, clock: Clock) -> None:
+def test_only_the_worker_calls_max_once_an_interval(settings: Settings, clock: Clock) -> None:
     with fake_platform() as platform:
         settings.MAX_API_URL, settings.MAX_BOT_TOKEN, settings.WEBHOOK_PUBLIC_URL = platform.url, TOKEN, URL
         assert rounds.fresh()["subscription_lost"].level == Level.UNKNOWN
@@ -123,10 +113,10 @@ def test_growth_counts_through_resets_and_gaps(clock: Clock, monkeypatch: pytest
     clock.shift(30 * MINUTE)
     assert grown(10) == 1
     clock.shift(MINUTE)
-    assert grown(3) == 4, "one that was reset counts from zero"
+    assert grown(3) == 4, "a reset counter starts at zero"
     clock.shift(2 * MINUTE)
     IndicatorReading.objects.filter(round_at__lt=NOON + timedelta(hours=3, minutes=31)).delete()
-    assert grown(3) == 0, "what is pruned takes its growth along"
+    assert grown(3) == 0, "pruning loses no growth"
 
 
 def test_rounds_are_thinned_out(clock: Clock) -> None:
@@ -145,12 +135,12 @@ def clock_now() -> datetime:
     return datetime.now(UTC)
 
 
-def test_a_round_costs_the_same_whatever_the_tables_hold(django_assert_max_num_queries: Callable[[int], Any]) -> None:
+def test_the_number_of_queries_is_constant(django_assert_max_num_queries: Callable[[int], Any]) -> None:
     rounds.take_round()
     for number in range(1, 30):
         add_profile(str(number))
         row(State.DONE)
-    with django_assert_max_num_queries(110):
+    with django_assert_max_num_queries(45):
         rounds.take_round()
 
 
@@ -182,7 +172,7 @@ def test_two_at_once_share_one_round(monkeypatch: pytest.MonkeyPatch) -> None:
     assert IndicatorReading.objects.count() == len(INDICATORS)
 
 
-def test_one_that_cannot_be_stored_is_raised_and_leaves_no_lock() -> None:
+def test_a_failed_insert_leaves_no_lock() -> None:
     def refuse(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:
         if sql.startswith("INSERT INTO"):
             raise OperationalError

@@ -173,7 +173,7 @@ def test_commands_of_this_release_say_that_the_schema_is_another(named: list[Emp
     out = io.StringIO()
     with pytest.raises(CommandError, match=r"Not healthy: .*schema"):
         call_command("health", stdout=out)
-    assert "schema      DOWN  migrations missing: 4; run migrate" in out.getvalue()
+    assert "schema      DOWN  unapplied migrations: 4; run migrate" in out.getvalue()
     with pytest.raises(CommandError, match=r"PostgreSQL: column .*profile_source"):
         call_command("assess", stdout=out)
 

@@ -32,7 +32,7 @@ from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES, SHADOW
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.fake_max import FakeMax
 from tests.walkthrough.people import SECRET, People, inbox_worker
 from webhooks.models import InboxUpdate, State
@@ -172,7 +172,7 @@ def infrastructure(recording: Recording, settings: Settings) -> None:
 
 def collection(recording: Recording) -> None:
     recording.chapter("Phase 2: collection")
-    recording.run("rollout advance --by olga --reason 'start to collect'", refused="no synthetic update lately")
+    recording.run("rollout advance --by olga --reason 'start to collect'", refused="no synthetic update in the last")
     recording.run("rollout gates --probe")
     recording.run("rollout advance --by olga --reason 'start to collect'")
     recording.run("rollout set --phase 3 --percent 50 --by olga --reason 'no patience'", refused="comparisons")

@@ -16,7 +16,7 @@ from unfold.widgets import UnfoldAdminTextInputWidget
 from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
 from config.lib.pagination import BoundedPaginator
 from webhooks.admin.filters import ReceivedFilter, TypeFilter
-from webhooks.admin.timeline import dead_letter_groups, readable, timeline_of, views_of
+from webhooks.admin.timeline import dead_letter_groups, parse_message, timeline_of, views_of
 from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State
 from webhooks.replay_preview import outlook
 
@@ -166,7 +166,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
                 update_type=update.update_type,
                 reason=form.cleaned_data["reason"],
             )
-            body = readable(bytes(update.body or b""))
+            body = parse_message(bytes(update.body or b""))
         context = self._frame(request, _("Body of update %d") % update.pk) | {
             "form": form,
             "body": body,

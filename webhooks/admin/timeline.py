@@ -78,7 +78,7 @@ def views_of(update: InboxUpdate) -> QuerySet[PayloadAccess]:
     return PayloadAccess.objects.filter(inbox_update_id=update.pk)
 
 
-def readable(body: bytes) -> str:
+def parse_message(body: bytes) -> str:
     """Return a body as text, laid out where it is JSON; half a surrogate pair, which is no text, as its escape."""
     try:
         text = json.dumps(parse(body), ensure_ascii=False, indent=2)

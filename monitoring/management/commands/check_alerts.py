@@ -9,10 +9,10 @@ from monitoring.alerts.models import Alert
 
 
 class Command(BaseCommand):
-    help = "Check for alerts once, as the worker does every MONITORING_CHECK_INTERVAL, and deliver what is due."
+    help = "Check the alerts once, as the worker does every MONITORING_CHECK_INTERVAL, and send notifications."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--no-delivery", action="store_true", help="leave the messages to the worker")
+        parser.add_argument("--no-delivery", action="store_true", help="leave notifications to the worker")
 
     def handle(self, *args: Any, no_delivery: bool, **options: Any) -> None:
         try:
@@ -23,4 +23,4 @@ class Command(BaseCommand):
             raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         for line in lines:
             self.stdout.write(line)
-        self.stdout.write(f"open alerts: {count}, changes: {len(lines)}, messages delivered: {sent}")
+        self.stdout.write(f"open alerts: {count}, changes: {len(lines)}, notifications sent: {sent}")

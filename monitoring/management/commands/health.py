@@ -1,10 +1,9 @@
-"""``manage.py health``: a line a component; exits 1 while one of them is down."""
-
-from __future__ import annotations
+"""``manage.py health``: print one line per component; exit with 1 if one of them is down."""
 
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator
+from functools import partial
 from typing import Any
 
 import redis
@@ -13,7 +12,7 @@ from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError, connection
 
 from config.dev.launch import Launch
-from monitoring.alerts.freshness import is_fresh
+from monitoring.alerts.engine import has_checked_lately
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
@@ -23,53 +22,46 @@ from monitoring.management.commands.validate import refuse_no_address
 from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
 
-# Up or down, and a few words.
-ItemStatus = tuple[bool, str]
-_WRONG = {"alerts": "OPEN"}
+# Whether the component is up, and details.
+Status = tuple[bool, str]
 
 
 class Command(BaseCommand):
-    help = "Tell how each component is: web server, stores, schema, processes, inbox, rollout, alerts."
+    help = "Check each component: web server, stores, schema, processes, inbox, rollout and alerts."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--url", help="where the web server is [that of DATA_DIR's `make run`]")
+        parser.add_argument("--url", help="address of the web server [that of `make run` with this DATA_DIR]")
 
     def handle(self, *args: Any, url: str | None, **options: Any) -> None:
         refuse_no_address(url)
         down = []
-        for name, (is_up, words) in self._lines(url):
-            self.stdout.write(f"{name:<12}{'ok' if is_up else _WRONG.get(name, 'DOWN'):<6}{words}")
+        for name, (is_up, details) in _statuses(url):
+            state = "ok" if is_up else "OPEN" if name == "alerts" else "DOWN"
+            self.stdout.write(f"{name:<12}{state:<6}{details}")
             self.stdout.flush()
             if not is_up:
                 down.append(name)
         if down:
             raise CommandError(f"Not healthy: {', '.join(down)}")
 
-    def _lines(self, url: str | None) -> Iterator[tuple[str, ItemStatus]]:
-        yield "web", _web(url)
-        readings = _readings()
-        for name, look in _LOOKS.items():
-            try:
-                yield name, look(readings)
-            except DatabaseError as error:
-                yield name, (False, f"PostgreSQL does not answer: {type(error).__name__}")
 
-
-def _readings() -> Readings:
-    """Return a fresh round, or what can be measured where none can be stored: the tables may be another release's."""
-    try:
-        return rounds.fresh().readings
-    except DatabaseError:
-        return rounds.measure(["migrations_missing", "redis_connected", "inbox_lag"])
-
-
-def _web(url: str | None) -> ItemStatus:
+def _statuses(url: str | None) -> Iterator[tuple[str, Status]]:
     launch = Launch.from_environment()
     answers = [f"{path} {launch.request_status(path, url)}" for path in ("/health", "/ready")]
-    return answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}"
+    yield "web", (answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}")
+    try:
+        readings = rounds.fresh().readings
+    except DatabaseError:
+        # The tables may be those of another release.
+        readings = rounds.measure(["migrations_missing", "redis_connected", "inbox_lag"])
+    for name, check in _CHECKS.items():
+        try:
+            yield name, check(readings)
+        except DatabaseError as error:
+            yield name, (False, f"PostgreSQL does not answer: {type(error).__name__}")
 
 
-def _postgresql(readings: Readings) -> ItemStatus:
+def _postgresql(readings: Readings) -> Status:
     started = time.perf_counter()
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
@@ -77,72 +69,65 @@ def _postgresql(readings: Readings) -> ItemStatus:
     return True, f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
 
 
-def _schema(readings: Readings) -> ItemStatus:
-    reading = readings["migrations_missing"]
-    return reading.is_ok, f"{reading.sentence}; run migrate" if reading.is_broken else str(reading.sentence)
+def _schema(readings: Readings) -> Status:
+    return readings["migrations_missing"].is_ok, str(readings["migrations_missing"].sentence)
 
 
-def _redis(readings: Readings) -> ItemStatus:
-    reading = readings["redis_connected"]
+def _redis(readings: Readings) -> Status:
+    reading, health = readings["redis_connected"], readings["redis_connected"].data
     if not reading.is_ok:
-        return False, str(reading.data.get("last_error") or reading.sentence)
-    health = reading.data
+        return False, str(health.get("last_error") or reading.sentence)
     used, limit = ((health[name] or 0) / 2**20 for name in ("used_memory_bytes", "maxmemory_bytes"))
     memory = f"{used:.1f} of {limit:.0f} MB" if limit else f"{used:.1f} MB"
     return True, f"profiles: {health['cached_profiles']}, {memory}, {health['latency_ms']:.1f} ms"
 
 
-def _broker(readings: Readings) -> ItemStatus:
+def _broker(readings: Readings) -> Status:
     if not settings.CELERY_BROKER_URL.startswith(("redis://", "rediss://", "redis+socket://")):
-        return True, "not a Redis: not asked"
+        return True, "not checked: the broker is not Redis"
     url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
     client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     try:
-        return True, f"tasks that wait: {client.llen('celery')}"
+        return True, f"queued tasks: {client.llen('celery')}"
     except redis.RedisError as error:
         return False, type(error).__name__
 
 
-def _processes(kind: str) -> ItemStatus:
-    spread = convergence()
-    count = sum(process.partition("-")[0] == kind for process in (*spread.reached, *spread.behind))
-    return count > 0, f"{count} living"
+def _processes(kind: str, readings: Readings) -> Status:
+    status = convergence()
+    count = sum(process.partition("-")[0] == kind for process in (*status.reached, *status.behind))
+    if kind == "beat" and not count:
+        return has_checked_lately(), "alerts were checked lately" if has_checked_lately() else "no heartbeat"
+    return count > 0, f"processes: {count}"
 
 
-def _beat(readings: Readings) -> ItemStatus:
-    is_up, words = _processes("beat")
-    return (is_up, words) if is_up else (is_fresh(), "alerts checked lately" if is_fresh() else "no sign of life")
-
-
-def _inbox_lag(readings: Readings) -> ItemStatus:
-    """Return whether the inbox is slow enough to wake somebody."""
+def _inbox_lag(readings: Readings) -> Status:
+    """Report the inbox as down only if its lag fires the critical alert."""
     reading = readings["inbox_lag"]
-    words = f"{reading.sentence}; updates that wait: {reading.data.get('pending_events', 0)}"
+    details = f"{reading.sentence}; pending updates: {reading.data.get('pending_events', 0)}"
     is_up = reading.level not in (Level.CRITICAL, Level.ERROR)
-    return is_up, words if is_processing() else f"{words}; processing is off"
+    return is_up, details if is_processing() else f"{details}; processing is off"
 
 
-def _rollout(readings: Readings) -> ItemStatus:
-    spread = convergence()
-    words = f"processes at revision {spread.revision}: {len(spread.reached)} of {spread.living}"
-    return spread.is_complete, words
+def _rollout(readings: Readings) -> Status:
+    status = convergence()
+    return status.is_complete, f"processes at revision {status.revision}: {len(status.reached)} of {status.living}"
 
 
-def _alerts(readings: Readings) -> ItemStatus:
-    """An alert that is critical is no health, whatever else is up."""
-    found = Alert.objects.open().order_by("kind")
-    words = ", ".join(f"{alert.kind} ({alert.severity})" for alert in found)
-    return all(alert.severity != Severity.CRITICAL for alert in found), words or "none open"
+def _alerts(readings: Readings) -> Status:
+    alerts = Alert.objects.open().order_by("kind")
+    details = ", ".join(f"{alert.kind} ({alert.severity})" for alert in alerts)
+    return all(alert.severity != Severity.CRITICAL for alert in alerts), details or "none open"
 
 
-_LOOKS: dict[str, Callable[[Readings], ItemStatus]] = {
+_CHECKS: dict[str, Callable[[Readings], Status]] = {
     "postgresql": _postgresql,
     "schema": _schema,
     "redis": _redis,
     "broker": _broker,
-    "inbox": lambda _readings: _processes("inbox"),
-    "worker": lambda _readings: _processes("worker"),
-    "beat": _beat,
+    "inbox": partial(_processes, "inbox"),
+    "worker": partial(_processes, "worker"),
+    "beat": partial(_processes, "beat"),
     "inbox lag": _inbox_lag,
     "rollout": _rollout,
     "alerts": _alerts,

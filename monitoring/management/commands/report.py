@@ -1,4 +1,4 @@
-from __future__ import annotations
+"""``manage.py report``: print the operations report of a day, week or month."""
 
 import json
 from argparse import ArgumentParser
@@ -8,67 +8,59 @@ from typing import Any
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError
-from rich.table import Table
 
 from monitoring.dashboard import operations_report
 from monitoring.dashboard.operations_report_page import page
 from monitoring.rollout_control import terminal
 
-_BAR = 30
+_BAR_WIDTH = 30
+_PERIODS = {
+    "daily": "health and traffic of the last day",
+    "weekly": "trends, cache and errors of the last week",
+    "monthly": "sources and growth of the last month",
+}
 
 
 class Command(BaseCommand):
-    help = "Show what the day, the week or the month brought, and what to look at."
+    help = "Report health, traffic and trends of the last day, week or month."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        period = parser.add_mutually_exclusive_group(required=True)
-        period.add_argument("--daily", dest="period", action="store_const", const="daily", help="health and traffic")
-        period.add_argument(
-            "--weekly", dest="period", action="store_const", const="weekly", help="trends, cache, errors"
-        )
-        period.add_argument(
-            "--monthly", dest="period", action="store_const", const="monthly", help="sources and growth"
-        )
+        periods = parser.add_mutually_exclusive_group(required=True)
+        for period, text in _PERIODS.items():
+            periods.add_argument(f"--{period}", dest="period", action="store_const", const=period, help=text)
         form = parser.add_mutually_exclusive_group()
-        form.add_argument("--json", action="store_true", help="for programs")
-        form.add_argument("--html", type=Path, metavar="FILE", help="one file with charts, that loads nothing else")
+        form.add_argument("--json", action="store_true", help="print JSON")
+        form.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained HTML file with charts")
 
-    def handle(self, *args: Any, period: str, json: bool, html: Path | None, **options: Any) -> None:
+    def handle(self, *args: Any, period: str, html: Path | None, **options: Any) -> None:
         try:
-            made = operations_report.PERIODS[period]()
+            report = operations_report.PERIODS[period]()
         except DatabaseError as error:
             raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
-        if json:
-            self.stdout.write(_as_json(made))
+        if options["json"]:
+            text = json.dumps(report.as_dict(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
         elif html:
-            self._write(html, page(made))
+            try:
+                html.write_text(page(report))
+            except OSError as error:
+                raise CommandError(f"{html}: {error.strerror}") from None
+            text = f"Report written to {html}"
         else:
-            parts = [*map(_table, made.tables), *map(_chart, made.charts)]
-            has_colour = self.stdout.isatty() and not options.get("no_color")
-            self.stdout.write(terminal.rendered(parts, has_colour=has_colour))
-
-    def _write(self, path: Path, text: str) -> None:
-        try:
-            path.write_text(text)
-        except OSError as error:
-            raise CommandError(f"{path}: {error.strerror}") from None
-        self.stdout.write(f"Written to {path}")
+            text = _rendered(report, has_colour=self.stdout.isatty() and not options.get("no_color"))
+        self.stdout.write(text)
 
 
-def _as_json(made: operations_report.Digest) -> str:
-    return json.dumps(made.as_dict(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
-
-
-def _table(table: operations_report.Table) -> Table:
-    shown = terminal.table(table.title.upper(), "")
-    for name, value in table.rows:
-        shown.add_row(name, str(value))
-    return shown
-
-
-def _chart(chart: operations_report.Chart) -> Table:
-    highest = max([1.0, *(value for _, value in chart.points)])
-    shown = terminal.table(chart.title.upper(), "", "")
-    for day, value in chart.points:
-        shown.add_row(day, f"{value:g}", "█" * round(_BAR * value / highest))
-    return shown
+def _rendered(report: operations_report.Digest, *, has_colour: bool) -> str:
+    parts = []
+    for data in report.tables:
+        table = terminal.table(data.title.upper(), "")
+        for name, value in data.rows:
+            table.add_row(name, str(value))
+        parts.append(table)
+    for chart in report.charts:
+        highest = max([1.0, *(value for _, value in chart.points)])
+        table = terminal.table(chart.title.upper(), "", "")
+        for day, value in chart.points:
+            table.add_row(day, f"{value:g}", "█" * round(_BAR_WIDTH * value / highest))
+        parts.append(table)
+    return terminal.rendered(parts, has_colour=has_colour)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 from config.lib.messages import Message, percent_of, thousands
-from monitoring.models import Verdict
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep, found
+from monitoring.rollout_control.models import Verdict
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE
 from profiles.rollout.decision import BUCKETS
@@ -21,10 +21,9 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     """Find whether the people who would be new prove the names bad; like a university, they fail only on evidence."""
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
     seen = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
-    is_bad = seen.n >= UNIVERSITY_SAMPLE and seen.speaks_against()
     good = Message("nothing speaks against the new cohort (n = %(n)s)", {"n": thousands(seen.n)})
-    bad = Message("the new cohort: %(why)s", {"why": seen.reason_against()})
-    return found("cohort_agreement", not is_bad, good, bad, seen.n, UNITS["cohort_agreement"])
+    bad = Message("the new cohort: %(why)s", {"why": seen.favourable_bounds()})
+    return found("cohort_agreement", not seen.is_proven_bad, good, bad, seen.n, UNITS["cohort_agreement"])
 
 
 def cohort_errors(step: TransitionStep) -> GateResult:

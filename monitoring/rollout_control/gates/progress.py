@@ -8,10 +8,10 @@ from django.conf import settings
 from django.utils import timezone
 
 from config.lib.messages import Message, join_messages
-from monitoring.alerts import freshness
+from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
-from monitoring.models import Verdict
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
+from monitoring.rollout_control.models import Verdict
 from profiles.rollout.models import Change, Flag
 from profiles.rollout.phases import PHASES
 
@@ -54,7 +54,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 def no_alert(step: TransitionStep) -> GateResult:
     """Find no open alert, but for those that somebody muted; without a check lately nobody knows."""
-    if not freshness.is_fresh():
+    if not engine.has_checked_lately():
         why = Message("alerts were not checked lately: is the worker running? See manage.py check_alerts")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, why)
     holding = list(Alert.objects.holding().order_by("pk"))

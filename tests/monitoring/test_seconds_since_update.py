@@ -1,4 +1,4 @@
-"""Silence: working time in Moscow since MAX last sent something. 2026-11-25 is a Wednesday."""
+"""Silence is the working time in Moscow since the last update. 2026-11-25 is a Wednesday."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -30,7 +30,7 @@ def measured_at(moment: datetime) -> IndicatorReading:
 
 
 def silence_at(moment: datetime) -> timedelta | None:
-    """Return for how long it is silent where that wakes somebody."""
+    """Return the silence if it is critical."""
     reading = measured_at(moment)
     assert reading.value is not None or reading.level == Level.UNKNOWN
     return timedelta(seconds=reading.value or 0) if reading.level == Level.CRITICAL else None
@@ -55,16 +55,16 @@ def test_it_works(now: datetime, level: Level, minutes: int) -> None:
 
 def test_nothing_is_known_before_the_first_update() -> None:
     reading = measured_at(moscow(25, 12))
-    assert (reading.level, str(reading.sentence)) == (Level.UNKNOWN, "no update has ever arrived")
+    assert (reading.level, str(reading.sentence)) == (Level.UNKNOWN, "no updates yet")
 
 
-def test_at_night_an_update_of_the_night_is_enough() -> None:
+def test_an_update_at_night_is_enough_at_night() -> None:
     arrive(moscow(25, 23))
     assert measured_at(moscow(26, 2)).level == Level.OK
 
 
 @pytest.mark.django_db(transaction=True)
-def test_what_we_send_ourselves_is_no_arrival(redis: object, phases: Phases, settings: Settings) -> None:
+def test_synthetic_updates_do_not_count(redis: object, phases: Phases, settings: Settings) -> None:
     settings.WEBHOOK_SECRETS = [b"the-right-secret"]
     arrive(moscow(25, 9))
     with time_machine.travel(moscow(25, 11).astimezone(UTC)):
@@ -96,13 +96,13 @@ def test_only_working_time_counts(last: datetime, now: datetime, hours: int | No
     assert silence_at(now) == (None if hours is None else timedelta(hours=hours))
 
 
-def test_a_repeat_is_an_arrival_too() -> None:
+def test_a_duplicate_counts_as_an_update() -> None:
     arrive(moscow(25, 8))
     DuplicateDelivery.objects.create(dedup_key=b"1", update_type="bot_started", received_at=moscow(25, 12))
     assert silence_at(moscow(25, 15)) is None
 
 
-def test_the_hours_and_the_patience_are_settings(settings: Settings) -> None:
+def test_hours_and_limit_are_settings(settings: Settings) -> None:
     settings.WEBHOOK_WORKING_HOURS = (0, 24)
     settings.WEBHOOK_SILENCE_AFTER = timedelta(hours=1)
     arrive(moscow(24, 23))
@@ -111,7 +111,7 @@ def test_the_hours_and_the_patience_are_settings(settings: Settings) -> None:
     assert silence_at(moscow(25, 1)) is None
 
 
-def test_before_the_first_update_it_counts_from_the_installation(settings: Settings) -> None:
+def test_it_counts_from_the_installation(settings: Settings) -> None:
     now = datetime.now(UTC) + timedelta(days=7)
     assert silence_at(now) is None
     settings.WEBHOOK_PUBLIC_URL = "https://directory.example.ru/webhook/max"

@@ -1,4 +1,4 @@
-"""Alerts in the admin: what is wrong, acknowledged and muted by whom; each answer recorded."""
+"""Alert pages of the admin list, acknowledge and mute alerts, and record each action."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from config.lib.audit_log import message_of
 from monitoring.alerts.kinds import Kind, Severity
-from monitoring.models import Alert
+from monitoring.alerts.models import Alert
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/monitoring/alert/"
@@ -36,9 +36,9 @@ def answer(client: Client, of: Alert, name: str, **data: object) -> str:
 
 def test_it_works(admin: Client, superadmin: User) -> None:
     found = alert()
-    assert "Dead letters of the last day: 3" in admin.get(LIST).content.decode()
+    assert "Dead letters in the last day: 3" in admin.get(LIST).content.decode()
     assert "The alert is acknowledged." in answer(admin, found, "acknowledge")
-    assert "The alert is muted." in answer(admin, found, "mute", hours=4, reason="known <b>")
+    assert "Notifications for this alert are muted." in answer(admin, found, "mute", hours=4, reason="known <b>")
     found.refresh_from_db()
     assert (found.acknowledged_by, found.muted_by, found.mute_reason) == (superadmin, superadmin, "known <b>")
     assert found.muted_until is not None
@@ -55,15 +55,15 @@ def test_it_works(admin: Client, superadmin: User) -> None:
     assert "Mute: known &lt;b&gt;" in history
 
 
-def test_the_same_answer_twice_says_so_and_is_recorded_once(admin: Client) -> None:
+def test_a_repeated_action_is_refused_and_recorded_once(admin: Client) -> None:
     found = alert()
     answer(admin, found, "acknowledge")
-    assert "The alert is acknowledged already" in answer(admin, found, "acknowledge")
+    assert "The alert is already acknowledged." in answer(admin, found, "acknowledge")
     assert "The alert is not muted" in answer(admin, found, "unmute")
     assert LogEntry.objects.count() == 1
 
 
-def test_the_list_is_filtered_by_how_they_stand(admin: Client) -> None:
+def test_the_list_is_filtered_by_state(admin: Client) -> None:
     wanted = {
         "open": alert(),
         "resolved": alert(resolved_at=timezone.now()),
@@ -76,21 +76,21 @@ def test_the_list_is_filtered_by_how_they_stand(admin: Client) -> None:
 
 
 @pytest.mark.parametrize("data", [{"hours": 4, "reason": " "}, {"hours": 5, "reason": "x"}, {}])
-def test_it_refuses_a_mute_without_reason_or_end(admin: Client, data: dict[str, object]) -> None:
+def test_it_refuses_a_mute_without_reason_or_duration(admin: Client, data: dict[str, object]) -> None:
     found = alert()
     answer(admin, found, "mute", **data)
     found.refresh_from_db()
     assert not found.is_muted
 
 
-def test_it_refuses_to_acknowledge_what_is_resolved(admin: Client) -> None:
+def test_it_refuses_to_acknowledge_a_resolved_alert(admin: Client) -> None:
     found = alert(resolved_at=timezone.now())
-    assert "there is nothing to acknowledge" in answer(admin, found, "acknowledge")
+    assert "The alert is already resolved." in answer(admin, found, "acknowledge")
     found.refresh_from_db()
     assert found.acknowledged_at is None
 
 
-def test_it_refuses_who_may_only_look() -> None:
+def test_it_refuses_readers() -> None:
     found = alert()
     reader = User.objects.create_user("reader", is_staff=True)
     reader.user_permissions.set(Permission.objects.filter(codename="view_alert"))

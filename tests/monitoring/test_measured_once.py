@@ -1,7 +1,6 @@
-"""What alerts, gates and pages once measured each for themselves, and differently: each case that was observed."""
+"""Alerts, gates and pages share one measurement: the cases in which they once differed."""
 
 import importlib
-from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -14,28 +13,21 @@ from django.test import Client
 
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
-from monitoring.alerts.models import Alert, Sample
+from monitoring.alerts.models import Alert
 from monitoring.indicators import probe, rounds
-from monitoring.models import Verdict
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.models import Verdict
+from monitoring.stats.models import Sample
 from profiles import cache
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
-from tests.monitoring.wrongs import Clock
+from tests.monitoring.alert_causes import NOON, Clock
 from tests.webhooks.inbox_rows import row
 from webhooks.delivery_watchdog import MOSCOW
 from webhooks.models import InboxUpdate, State
 
-NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
-
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
-
-
-@pytest.fixture
-def clock() -> Iterator[Clock]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
 
 
 def gate(phase: int, name: str) -> GateResult:
@@ -50,7 +42,7 @@ def redis_health(monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
 
 def test_evictions_after_a_restart_of_redis(redis_health: dict[str, Any], clock: Clock, phases: Phases) -> None:
-    """The alert spoke of 40 % of the profiles, and the gate passed."""
+    """The alert once reported 40% of the profiles while the gate passed."""
     phases(100, 100)
     redis_health["evicted_keys"] = 5000
     rounds.take_round()
@@ -64,7 +56,7 @@ def test_evictions_after_a_restart_of_redis(redis_health: dict[str, Any], clock:
     assert found.message == "Redis evicted 40.0% of the profiles in a day"
 
 
-def test_the_growth_that_the_release_before_had_seen(
+def test_growth_is_carried_over_from_the_previous_release(
     redis_health: dict[str, Any], clock: Clock, phases: Phases
 ) -> None:
     phases(100, 100)
@@ -77,10 +69,8 @@ def test_the_growth_that_the_release_before_had_seen(
     assert rounds.take_round()["evictions"].value == (50 + 50 + 10) / 1000
 
 
-def test_at_night_neither_the_alert_nor_the_gate_speaks_of_silence(
-    phases: Phases, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The gate held, and pulled the tripwire, while the alert was rightly quiet."""
+def test_alert_and_gate_ignore_silence_at_night(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The gate once held and paused the rollout while the alert was rightly quiet."""
     phases(100, 100)
     monkeypatch.setattr(controller, "probe", SimpleNamespace(round_trip=lambda: None))
     with time_machine.travel(datetime(2026, 11, 25, 19, 50, tzinfo=MOSCOW).astimezone(UTC), tick=False) as clock:
@@ -95,8 +85,8 @@ def test_at_night_neither_the_alert_nor_the_gate_speaks_of_silence(
 
 
 @pytest.mark.django_db(transaction=True)
-def test_our_own_probe_is_no_arrival(clock: Clock, phases: Phases) -> None:
-    """Each probe of the conductor ended the alert's silence, and not the gate's."""
+def test_a_probe_does_not_end_the_silence(clock: Clock, phases: Phases) -> None:
+    """A probe of the controller once ended the silence for the alert but not for the gate."""
     phases(100, 100)
     row(State.DONE, timedelta(hours=24))
     probe.round_trip(patience=0)
@@ -117,7 +107,7 @@ def test_our_own_probe_is_no_arrival(clock: Clock, phases: Phases) -> None:
 def test_one_lag_has_two_limits(
     client: Client, settings: Any, clock: Clock, phases: Phases, age: timedelta, verdict: Verdict, alerts: list[Kind]
 ) -> None:
-    """The gate looked at the p95 alone, which hid one update that waits; the alert had another limit."""
+    """The gate once read only the p95, which hides a single waiting update; the alert had another limit."""
     settings.DEBUG = True
     phases(100)
     for _ in range(200):
@@ -131,7 +121,7 @@ def test_one_lag_has_two_limits(
 
 
 def test_one_error_rate(clock: Clock, phases: Phases) -> None:
-    """The gate judged the day, the alert the hour."""
+    """The gate once judged the day and the alert the hour."""
     phases(100)
     for _ in range(1000):
         row(State.DONE, timedelta(hours=3))

@@ -1,4 +1,4 @@
-"""What an operator's alert receiver is: takes JSON by POST, or is down for a while."""
+"""An alert receiver: accepts JSON by POST, or is down for a while."""
 
 import json
 import threading
@@ -10,10 +10,10 @@ from typing import Any
 
 
 @dataclass
-class Sink:
-    """``status`` is what it answers; what it accepted is in ``got``, what was tried is counted in ``tries``."""
+class AlertReceiver:
+    """``status`` is its response; ``received`` has the accepted bodies, ``tries`` counts all requests."""
 
-    got: list[dict[str, Any]] = field(default_factory=list)
+    received: list[dict[str, Any]] = field(default_factory=list)
     keys: list[str | None] = field(default_factory=list)
     tries: int = 0
     status: int = 200
@@ -21,15 +21,15 @@ class Sink:
 
 
 @contextmanager
-def sink() -> Iterator[Sink]:
-    made = Sink()
+def alert_receiver() -> Iterator[AlertReceiver]:
+    made = AlertReceiver()
 
     class Handler(BaseHTTPRequestHandler):
         def do_POST(self) -> None:
             body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
             made.tries += 1
             if made.status == 200:
-                made.got.append(body)
+                made.received.append(body)
                 made.keys.append(self.headers["Idempotency-Key"])
             self.send_response(made.status)
             self.send_header("Content-Length", "0")

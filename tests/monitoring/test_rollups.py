@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from monitoring.models import Rollup, RollupDelta, Span
 from monitoring.stats import rollups
+from monitoring.stats.models import Rollup, RollupDelta, Span
 from monitoring.stats.reports import PERIODS, webhook_stats
 from tests.webhooks.sending import send
 from webhooks import retention
@@ -121,9 +121,9 @@ def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded:
         rollups.roll_up()
         live_through(population[folded:])
         for period in PERIODS:
-            told, expected = webhook_stats(period), recount(period)
-            assert {name: told[name] for name in expected} == expected
-            shares = [told[f"p{share}_processing_time_ms"] for share in (50, 95, 99)]
+            stats, expected = webhook_stats(period), recount(period)
+            assert {name: stats[name] for name in expected} == expected
+            shares = [stats[f"p{share}_processing_time_ms"] for share in (50, 95, 99)]
             # Half a bucket, and what rounding to microseconds adds to the shortest.
             assert shares == pytest.approx(percentiles(period), rel=0.026, abs=0.005)
         for span, window in ((Span.HOUR, DAY), (Span.DAY, 30 * DAY)):
@@ -155,11 +155,11 @@ def test_it_works_from_the_webhook_to_the_report(phases: Callable[..., None]) ->
     send(b"{")
     assert (webhook_stats("hour")["total_events"], webhook_stats("hour")["pending_events"]) == (3, 2)
     process_inbox()
-    told = webhook_stats("hour")
-    assert (told["total_events"], told["successful_events"], told["pending_events"]) == (3, 2, 0)
-    assert (told["failed_events"], told["duplicate_events"]) == (1, 1)
-    assert (told["profiles_extracted"], told["profiles_stored"]) == (2, 2)
-    assert told["errors_by_type"] == {"the body is not JSON": 1}
+    stats = webhook_stats("hour")
+    assert (stats["total_events"], stats["successful_events"], stats["pending_events"]) == (3, 2, 0)
+    assert (stats["failed_events"], stats["duplicate_events"]) == (1, 1)
+    assert (stats["profiles_extracted"], stats["profiles_stored"]) == (2, 2)
+    assert stats["errors_by_type"] == {"the body is not JSON": 1}
 
 
 def test_what_is_pruned_stays_counted() -> None:
@@ -172,15 +172,15 @@ def test_what_is_pruned_stays_counted() -> None:
     assert webhook_stats("week")["p95_processing_time_ms"] == pytest.approx(5, rel=0.025)
 
 
-def test_the_minute_that_is_being_forgotten_counts_as_a_whole(settings: Settings) -> None:
+def test_a_minute_being_pruned_counts_as_a_whole(settings: Settings) -> None:
     settings.INBOX_EVENT_RETENTION = timedelta(days=30)
     now = datetime(2026, 11, 25, 10, 20, 40, tzinfo=UTC)
     with time_machine.travel(now, tick=False):
         put(now - timedelta(days=30, seconds=10))
         retention.prune()
         assert not InboxUpdate.objects.exists()
-        told = webhook_stats("month")
-        assert (told["total_events"], told["period"]["from"]) == (1, now.replace(second=0) - timedelta(days=30))
+        stats = webhook_stats("month")
+        assert (stats["total_events"], stats["period"]["from"]) == (1, now.replace(second=0) - timedelta(days=30))
 
 
 def test_a_replay_counts_once() -> None:
@@ -192,7 +192,7 @@ def test_a_replay_counts_once() -> None:
     assert webhook_stats("day")["errors_by_type"] == {}
 
 
-def test_folding_adds_up_and_forgets_old_minutes() -> None:
+def test_it_rolls_up_and_deletes_old_minutes() -> None:
     now = timezone.now()
     for ago in (HOUR, HOUR, 32 * DAY):
         put(now - ago)
@@ -214,16 +214,16 @@ def test_ten_thousand_types_add_one_series(phases: Callable[..., None]) -> None:
     assert webhook_stats("hour")["events_by_type"] == {"other": 10_000}
 
 
-def test_types_and_reasons_that_a_table_holds_stay_few() -> None:
+def test_it_limits_types_and_reasons() -> None:
     for number in range(40):
         put(timezone.now(), State.DEAD, update_type=f"t{number}", reason=f"r{number}")
-    told = webhook_stats("hour")
-    assert told["events_by_type"] == {"other": 40}
-    assert (len(told["errors_by_type"]), told["errors_by_type"]["other"]) == (21, 20)
+    stats = webhook_stats("hour")
+    assert stats["events_by_type"] == {"other": 40}
+    assert (len(stats["errors_by_type"]), stats["errors_by_type"]["other"]) == (21, 20)
 
 
 @pytest.mark.django_db
-def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queries: Any) -> None:
+def test_an_update_that_finishes_meanwhile_is_counted(django_assert_num_queries: Any) -> None:
     """What waits and what is settled is counted at one moment, which is one statement."""
     until = timezone.now()
     with django_assert_num_queries(1):
@@ -231,7 +231,7 @@ def test_an_update_that_is_settled_meanwhile_is_not_lost(django_assert_num_queri
 
 
 @pytest.mark.django_db(transaction=True)
-def test_a_new_process_makes_up_for_a_release_without_the_six_hours(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_new_process_fills_missing_six_hour_rollups(monkeypatch: pytest.MonkeyPatch) -> None:
     put(timezone.now() - 20 * DAY, processing_ms=3.0)
     rollups.roll_up()
     six_hours = Rollup.objects.filter(span=Span.SIX_HOURS).order_by("kind")

@@ -1,7 +1,7 @@
-"""How each kind of alert goes wrong; each function returns what makes it right again."""
+"""Cause each kind of alert; each function returns a function that fixes the cause."""
 
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -23,30 +23,32 @@ from webhooks.models import State
 URL = "https://directory.example.ru/webhook/max"
 
 Clock = time_machine.Traveller
+# A Wednesday in working hours, so that silence counts.
+NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
 
-Cure = Callable[[], object]
+Fix = Callable[[], object]
 
 
-def low_quality(**_: Any) -> Cure:
+def low_quality(**_: Any) -> Fix:
     add_profile("1", "Иван", "Петров")
     add_profile("2", None, "")
     return lambda: Profile.objects.filter(user_id="2").delete()
 
 
-def webhook_errors(**_: Any) -> Cure:
+def webhook_errors(**_: Any) -> Fix:
     row(State.QUARANTINED)
     row(State.DONE)
     return lambda: [row(State.DONE) for _ in range(30)]
 
 
-def redis_gone(monkeypatch: pytest.MonkeyPatch, **_: Any) -> Cure:
+def redis_gone(monkeypatch: pytest.MonkeyPatch, **_: Any) -> Fix:
     whole = cache.health()
     answer = whole | {"redis_connected": False, "last_error": "info: ConnectionError"}
     monkeypatch.setattr(cache, "health", lambda: answer)
     return lambda: answer.update(whole)
 
 
-def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Cure:
+def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Fix:
     answer = cache.health() | {"evicted_keys": 10, "cached_profiles": 100}
     monkeypatch.setattr(cache, "health", lambda: answer)
     engine.check_alerts()
@@ -54,33 +56,33 @@ def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Cure:
     return lambda: clock.shift(timedelta(days=1))
 
 
-def lag(**_: Any) -> Cure:
+def lag(**_: Any) -> Fix:
     waiting = row(State.PENDING, timedelta(minutes=1))
     return waiting.delete
 
 
-def dead_letter(**_: Any) -> Cure:
+def dead_letter(**_: Any) -> Fix:
     for _number in range(40):
         row(State.DONE)
     dead = row(State.DEAD)
     return dead.delete
 
 
-def silence(clock: Clock, **_: Any) -> Cure:
+def silence(clock: Clock, **_: Any) -> Fix:
     row(State.DONE, timedelta(hours=24))
     return lambda: row(State.DONE)
 
 
-def subscription_lost(platform: FakePlatform, **_: Any) -> Cure:
+def subscription_lost(platform: FakePlatform, **_: Any) -> Fix:
     return lambda: platform.sends_to(URL)
 
 
-def subscription_wrong(platform: FakePlatform, **_: Any) -> Cure:
+def subscription_wrong(platform: FakePlatform, **_: Any) -> Fix:
     platform.sends_to(URL, update_types=["message_created"])
     return lambda: platform.subscriptions.__setitem__(slice(None), [{"url": URL, "time": 0, "update_types": None}])
 
 
-def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Cure:
+def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Fix:
     engine.check_alerts()
     settings.WEBHOOK_SECRETS = [b"right-secret"]
     for _number in range(10):
@@ -88,18 +90,18 @@ def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Cure:
     return lambda: clock.shift(timedelta(hours=1))
 
 
-def held(**_: Any) -> Cure:
+def held(**_: Any) -> Fix:
     change("pause", by="conductor", reason="no updates")
     return lambda: change("resume", reason="they are back")
 
 
-def backfill(**_: Any) -> Cure:
+def backfill(**_: Any) -> Fix:
     run = BackfillRun.objects.create(until_id=10)
     batch = BackfillBatch.objects.create(run=run, status="failed", after_id=0, until_id=10)
     return lambda: BackfillBatch.objects.filter(pk=batch.pk).update(status="done")
 
 
-WRONG: dict[Kind, Callable[..., Cure]] = {
+CAUSES: dict[Kind, Callable[..., Fix]] = {
     Kind.PROFILE_QUALITY_LOW: low_quality,
     Kind.WEBHOOK_ERROR_RATE_HIGH: webhook_errors,
     Kind.CACHE_CONNECTION_FAILED: redis_gone,

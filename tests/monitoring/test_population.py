@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from employees.backfill import batches
 from employees.models import Employee, University
-from monitoring.models import CachedStatistic
 from monitoring.stats import directory, population, reports
+from monitoring.stats.models import CachedStatistic
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import UniversityRule
@@ -130,11 +130,11 @@ def test_both_reports_equal_a_recount(
         expected = recounted_coverage()
         assert {name: covered[name] for name in expected} == expected
         assert judged["quality_metrics"] == recounted_quality(timezone.now())
-        assert_issues_list_whom_they_count(judged["data_issues"])
+        assert_queries_list_what_they_count(judged["data_issues"])
         transaction.set_rollback(True)
 
 
-def assert_issues_list_whom_they_count(issues: list[dict[str, Any]]) -> None:
+def assert_queries_list_what_they_count(issues: list[dict[str, Any]]) -> None:
     with connection.cursor() as cursor:
         for issue in issues:
             if issue["type"] == "names_to_backfill":
@@ -151,7 +151,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("large")
-def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
+def test_the_task_counts_large_tables_and_reports_show_the_age() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert set(population.take()) == {"profiles", "users", "employees", "to_backfill"}
     Employee.objects.all().delete()
@@ -163,31 +163,31 @@ def test_a_large_table_is_counted_by_the_task_and_its_age_is_told() -> None:
 
 
 @pytest.mark.usefixtures("large")
-def test_what_took_long_is_not_counted_again_soon() -> None:
+def test_a_slow_count_rests_longer() -> None:
     population.take()
     CachedStatistic.objects.filter(name="users").update(at=timezone.now() - timedelta(seconds=30), took_ms=2000)
     CachedStatistic.objects.filter(name="profiles").update(at=timezone.now() - timedelta(seconds=30), took_ms=1000)
     assert population.take() == ["profiles"]
 
 
-def test_what_a_screen_shows_is_counted_by_the_task_and_rests_as_well() -> None:
+def test_the_task_counts_for_pages_too() -> None:
     directory.figures(*directory.FIGURES)
     hour_ago = timezone.now() - timedelta(hours=1)
     CachedStatistic.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
     CachedStatistic.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
-    # Nobody who looks waits for it, however old it is.
+    # Pages never wait for a slow count.
     assert (directory.figure("sources").value, directory.figure("ages").at) == ([], hour_ago)
     assert directory.refresh_due() == ["ages"]
 
 
 @pytest.mark.usefixtures("large")
-def test_the_first_report_does_not_wait_for_the_task() -> None:
+def test_the_first_report_counts_without_the_task() -> None:
     settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert reports.coverage()["total_users"] == 1
     assert CachedStatistic.objects.filter(name="users").exists()
 
 
-def test_advice_follows_from_the_numbers() -> None:
+def test_recommendations_follow_from_the_counts() -> None:
     settle(
         [
             {"user_id": "1", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": 31 * DAY},
@@ -199,17 +199,17 @@ def test_advice_follows_from_the_numbers() -> None:
     assert [issue["type"] for issue in judged["data_issues"]] == [
         "partial_profiles", "stale_profiles", "guessed_first_names", "unnamed_employees", "names_to_backfill",
     ]  # fmt: skip
-    for words, action in zip(ACTIONS, judged["recommended_actions"], strict=True):
-        assert words in action
+    for text, action in zip(ACTIONS, judged["recommended_actions"], strict=True):
+        assert text in action
     (university,) = judged["university_breakdown"]
     assert (university["employees"], university["with_profile"], university["unnamed"]) == (3, 2, 3)
 
 
 @pytest.mark.parametrize("is_large", [False, True])
-def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
+def test_it_recommends_as_many_names_as_the_dry_run(
     phases: Phases, monkeypatch: pytest.MonkeyPatch, is_large: bool
 ) -> None:
-    """Of five without a name: stale, fresh, by a link, called unknown by hand, at a denied university."""
+    """Five employees without a name: stale, fresh, by a link, set by hand, at a denied university."""
     fresh = {"first_name": "Иван", "last_name": "Петров", "user_provided_name": None, "age": DAY}
     nameless = {"profile_source": "default", "university": 0}
     settle(
@@ -233,7 +233,7 @@ def test_it_recommends_a_backfill_with_the_number_of_its_dry_run(
     judged = reports.quality()
     assert {issue["type"]: issue["count"] for issue in judged["data_issues"]}["names_to_backfill"] == 3
     actions = judged["recommended_actions"]
-    assert "Employees to give the name that the cache has: 3 (manage.py backfill start --dry-run)." in actions
+    assert "Names to backfill from the cache: 3 (manage.py backfill start --dry-run)." in actions
     assert any(text.startswith("Employees that a backfill cannot name: 2.") for text in actions)
     call_command("backfill", "start", stdout=out)
     if is_large:

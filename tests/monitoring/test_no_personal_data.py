@@ -29,7 +29,7 @@ NAMES = [f"Канарейка{letter}" for letter in "абвгдежзик"]
 # Two that would run where a log is shown in a browser.
 NAMES[1], NAMES[4] = "<script>alert(1)</script>", '"><img src=x onerror=alert(1)>'
 PHONES = [f"+7916555{number:02d}{number + 13:02d}" for number in range(10, 20)]
-# A phone in any spelling: its digits without the last two, which logs may tell.
+# A phone in any spelling: its digits without the last two, which logs may show.
 CANARIES = [*NAMES, "alert(1)", "onerror", *(phone[2:-2] for phone in PHONES)]
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "cache_first")]
@@ -98,8 +98,8 @@ def unforeseen(api: APIClient, university: University, monkeypatch: pytest.Monke
     with monkeypatch.context() as broken:
         broken.setattr("employees.api.serializers.resolve", fail)
         body = {"phone": PHONES[6], "university_id": university.pk}
-        told = api.post(f"/employees?x={PHONES[6]}", body, format="json")
-        assert told.status_code == 500
+        response = api.post(f"/employees?x={PHONES[6]}", body, format="json")
+        assert response.status_code == 500
 
 
 def load(tmp_path: Path, university: University) -> str:
@@ -129,7 +129,7 @@ def fill(university: University, monkeypatch: pytest.MonkeyPatch) -> str:
     return out.getvalue()
 
 
-def test_none_is_told(
+def test_nothing_shows_names_or_phones(
     api: APIClient, university: University, direct: FakeMax, redis_server: FaultyServer, tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, capfd: pytest.CaptureFixture[str],
     settings: Settings,
@@ -165,7 +165,7 @@ def test_none_is_told(
     assert any("ValueError" in json.loads(line).get("traceback", "") for line in lines)
 
 
-def test_a_request_id_is_carried_into_the_worker(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_worker_logs_the_request_id(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.INFO)
     request_id = "0af7651916cd43dd8448eb211c80319c"
     send(update(1, "Анна"), x_request_id=request_id)

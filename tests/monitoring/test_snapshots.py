@@ -5,7 +5,7 @@ import time_machine
 from django.utils import timezone
 
 from employees.models import Employee, University
-from monitoring.models import Snapshot, Span
+from monitoring.stats.models import Snapshot, Span
 from monitoring.stats.snapshots import METRICS, history, take
 from tests.servers import FaultyServer
 
@@ -34,7 +34,7 @@ def test_a_gap_is_shown_as_a_gap() -> None:
 
 
 @time_machine.travel(NOW, tick=False)
-def test_it_reaches_back_as_far_as_points_are_kept() -> None:
+def test_it_reaches_back_to_the_oldest_point() -> None:
     far = NOW - timedelta(days=4000)
     assert len(history(["employees.api"], since=far)["employees.api"]) == 30 * 24 + 1
     assert len(history(["employees.api"], since=far, span=Span.DAY)["employees.api"]) == 731
@@ -56,7 +56,7 @@ def test_the_task_takes_each_point_once(university: University) -> None:
         take()
     series = history(METRICS, since=NOW - HOUR)
     top = NOW.replace(minute=0)
-    # As it was at the first look.
+    # As measured first.
     assert series["employees.manual"] == [(top - HOUR, None), (top, 1)]
     assert series["employees.api"][1][1] == 0
     assert all(points[1][1] is not None for points in series.values())
@@ -71,7 +71,7 @@ def test_without_redis_the_cache_has_a_gap(redis_server: FaultyServer) -> None:
     assert history(["employees.api"], since=now)["employees.api"][0][1] == 0
 
 
-def test_old_points_are_forgotten() -> None:
+def test_old_points_are_deleted() -> None:
     for span, days in ((Span.HOUR, 31), (Span.HOUR, 29), (Span.DAY, 731), (Span.DAY, 729)):
         snapshot("employees.api", timezone.now() - timedelta(days=days), 1, span)
     take()
@@ -79,7 +79,7 @@ def test_old_points_are_forgotten() -> None:
     assert old.count() == 2
 
 
-def test_metrics_of_earlier_releases_are_forgotten() -> None:
+def test_metrics_of_earlier_releases_are_deleted() -> None:
     snapshot("inbox.pending", timezone.now(), 1)
     take()
     assert set(Snapshot.objects.values_list("metric", flat=True)) == set(METRICS)

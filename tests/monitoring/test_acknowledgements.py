@@ -1,14 +1,12 @@
-"""People acknowledge and mute; the list shows it, the sink is spared, and phase 4 waits for what is not muted."""
+"""Alerts are acknowledged and muted; muted ones send no notifications and do not hold phase 4."""
 
 import json
-from collections.abc import Iterator
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from io import StringIO
 from typing import Any
 
 import pytest
-import time_machine
 from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.test import Client
@@ -21,30 +19,17 @@ from monitoring.alerts.acknowledgements import AcknowledgementRefused, acknowled
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.api.metrics import exposition
-from monitoring.models import Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates import progress
-from tests.monitoring.sink import Sink, sink
+from monitoring.rollout_control.models import Verdict
+from tests.monitoring.alert_causes import Clock
+from tests.monitoring.alert_receiver import AlertReceiver
 from tests.webhooks.inbox_rows import row
 from webhooks.models import InboxUpdate, State
 
-NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
 HOUR = timedelta(hours=1)
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
-
-
-@pytest.fixture
-def clock() -> Iterator[time_machine.Traveller]:
-    with time_machine.travel(NOON, tick=False) as traveller:
-        yield traveller
-
-
-@pytest.fixture
-def hook(settings: Settings) -> Iterator[Sink]:
-    with sink() as made:
-        settings.ALERT_WEBHOOK_URL = made.url
-        yield made
 
 
 def fire() -> Alert:
@@ -53,7 +38,7 @@ def fire() -> Alert:
     return Alert.objects.open().get(kind=Kind.INBOX_LAG_HIGH)
 
 
-def cure(clock: time_machine.Traveller) -> None:
+def resolve(clock: Clock) -> None:
     InboxUpdate.objects.all().delete()
     for _ in range(3):
         engine.check_alerts()
@@ -74,7 +59,7 @@ def test_it_works(client: Client, settings: Settings, superadmin: User) -> None:
     assert (shown["acknowledged_by"], shown["resolved_at"], shown["muted_until"]) == ("root", None, None)
 
 
-def test_the_list_has_the_open_ones_first_and_pages(client: Client, settings: Settings, clock: Any) -> None:
+def test_the_list_has_pages_with_open_alerts_first(client: Client, settings: Settings, clock: Any) -> None:
     settings.DEBUG = True
     for number in range(5):
         Alert.objects.create(
@@ -92,7 +77,7 @@ def test_the_list_has_the_open_ones_first_and_pages(client: Client, settings: Se
     assert client.get("/monitoring/alerts?state=strange").status_code == 400
 
 
-def test_it_refuses_strangers(client: Client, settings: Settings) -> None:
+def test_it_refuses_anonymous_requests(client: Client, settings: Settings) -> None:
     settings.DEBUG = False
     assert client.get("/monitoring/alerts").status_code == 401
 
@@ -105,7 +90,7 @@ def test_the_first_acknowledgement_stays(superadmin: User) -> None:
     assert alert.acknowledged_by == superadmin
 
 
-def test_it_refuses_answers_without_sense(superadmin: User, clock: time_machine.Traveller) -> None:
+def test_it_refuses_impossible_actions(superadmin: User, clock: Clock) -> None:
     alert = fire()
     with pytest.raises(AcknowledgementRefused):
         mute(alert, superadmin, until=timezone.now(), reason="maintenance")
@@ -113,37 +98,35 @@ def test_it_refuses_answers_without_sense(superadmin: User, clock: time_machine.
         mute(alert, superadmin, until=timezone.now() + HOUR, reason="  ")
     with pytest.raises(AcknowledgementRefused, match="not muted"):
         unmute(alert)
-    cure(clock)
+    resolve(clock)
     alert.refresh_from_db()
     with pytest.raises(AcknowledgementRefused):
         acknowledge(alert, superadmin)
 
 
-def test_a_mute_spares_the_sink_until_it_expires(superadmin: User, clock: time_machine.Traveller, hook: Sink) -> None:
+def test_a_mute_stops_notifications_until_it_ends(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
     alert = fire()
     outbox.deliver()
     mute(alert, superadmin, until=timezone.now() + HOUR, reason="maintenance")
-    cure(clock)
+    resolve(clock)
     outbox.deliver()
-    # It was told before it was muted, so its end is told too; what fires again meanwhile is not.
-    assert [body.get("status") for body in hook.got] == [None, "resolved"]
+    # Notified before the mute, it is notified of the end too; a new alert meanwhile is not.
+    assert [body.get("status") for body in receiver.received] == [None, "resolved"]
     again = fire()
     assert (again.pk != alert.pk, again.mute_reason) == (True, "maintenance")
     outbox.deliver()
-    assert len(hook.got) == 2
+    assert len(receiver.received) == 2
     clock.shift(HOUR)
     engine.check_alerts()
     outbox.deliver()
-    assert len(hook.got) == 3
+    assert len(receiver.received) == 3
 
 
-def test_what_is_muted_before_it_was_told_ends_in_silence(
-    superadmin: User, clock: time_machine.Traveller, hook: Sink
-) -> None:
+def test_an_alert_muted_throughout_sends_nothing(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
     alert = fire()
     outbox.deliver()
     mute(alert, superadmin, until=timezone.now() + timedelta(days=2), reason="known")
-    cure(clock)
+    resolve(clock)
     fire()
     InboxUpdate.objects.all().delete()
     for _ in range(5):
@@ -151,40 +134,38 @@ def test_what_is_muted_before_it_was_told_ends_in_silence(
         engine.check_alerts()
     outbox.deliver()
     assert not Alert.objects.open().exists()
-    assert len(hook.got) == 2
+    assert len(receiver.received) == 2
 
 
-def test_what_waits_at_a_dead_sink_is_held_until_the_mute_ends(
-    superadmin: User, clock: time_machine.Traveller, hook: Sink
-) -> None:
-    hook.status = 503
+def test_undelivered_notifications_wait_for_the_mute(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
+    receiver.status = 503
     alert = fire()
     outbox.deliver()
-    hook.status = 200
+    receiver.status = 200
     mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
     clock.shift(timedelta(minutes=30))
-    assert (outbox.deliver(), hook.got) == (0, [])
-    # It waits for the mute, not for the sink.
+    assert (outbox.deliver(), receiver.received) == (0, [])
+    # It waits for the mute, not for the receiver.
     assert 'alert_deliveries_waiting{channel="webhook"} 0.0' in exposition().decode()
     clock.shift(HOUR)
     assert outbox.deliver() == 1
 
 
-def test_what_is_over_before_its_mute_ends_is_not_told_to_a_sink_that_was_dead(
-    superadmin: User, clock: time_machine.Traveller, hook: Sink
+def test_an_alert_resolved_while_muted_is_never_delivered(
+    superadmin: User, clock: Clock, receiver: AlertReceiver
 ) -> None:
-    hook.status = 503
+    receiver.status = 503
     alert = fire()
     outbox.deliver()
-    hook.status = 200
+    receiver.status = 200
     mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
-    cure(clock)
+    resolve(clock)
     clock.shift(2 * HOUR)
     outbox.deliver()
-    assert (hook.got, alert.deliveries.get().error) == ([], "muted until it was over")
+    assert (receiver.received, alert.deliveries.get().error) == ([], "muted until resolved")
 
 
-def test_phase_4_waits_for_what_is_open_and_not_muted(superadmin: User, clock: time_machine.Traveller) -> None:
+def test_phase_4_waits_for_open_alerts_that_are_not_muted(superadmin: User, clock: Clock) -> None:
     assert verdict() == Verdict.INCONCLUSIVE
     engine.check_alerts()
     assert verdict() == Verdict.PASS
@@ -206,10 +187,10 @@ def run(*words: str) -> str:
 
 
 def test_the_commands(superadmin: User) -> None:
-    assert run("alerts", "list") == "No alert is open\n"
-    assert run("alerts", "list", "--all") == "No alert in the last 30 days\n"
+    assert run("alerts", "list") == "No open alerts.\n"
+    assert run("alerts", "list", "--all") == "No alerts in the last 30 days.\n"
     row(State.PENDING, timedelta(minutes=10))
-    assert "firing: critical Updates wait: 1" in run("check_alerts")
+    assert "firing: critical Inbox lag is" in run("check_alerts")
     assert "open alerts: 1, changes: 0" in run("check_alerts")
     alert = Alert.objects.get()
     assert "inbox_lag_high" in run("alerts", "list")
@@ -221,10 +202,10 @@ def test_the_commands(superadmin: User) -> None:
     assert "muted" not in run("alerts", "unmute", str(alert.pk))
 
 
-def test_who_answers_is_the_shells_user_where_we_know_it(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_default_user_is_that_of_the_shell(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> None:
     alert = fire()
     monkeypatch.setattr(shell_user, "login", lambda: "uid 10001")
-    with pytest.raises(CommandError, match="There is no user uid 10001: name who answers by --by LOGIN"):
+    with pytest.raises(CommandError, match=r"User uid 10001 does not exist: use --by LOGIN\."):
         run("alerts", "acknowledge", str(alert.pk))
     assert not Alert.objects.exclude(acknowledged_at=None).exists()
     monkeypatch.setattr(shell_user, "login", lambda: "root")
@@ -232,8 +213,8 @@ def test_who_answers_is_the_shells_user_where_we_know_it(superadmin: User, monke
 
 
 @pytest.mark.parametrize("words", [("acknowledge", "77"), ("mute", "77", "--for", "2h", "--reason", "x")])
-def test_the_commands_refuse_what_is_not_there(words: tuple[str, ...]) -> None:
-    with pytest.raises(CommandError, match="no alert 77"):
+def test_the_commands_refuse_unknown_ids(words: tuple[str, ...]) -> None:
+    with pytest.raises(CommandError, match=r"Alert 77 does not exist\."):
         run("alerts", *words)
 
 

@@ -49,7 +49,7 @@ def test_it_works(university: University, groups: tuple[str, ...]) -> None:
 
 @pytest.mark.usefixtures("people")
 @pytest.mark.parametrize("groups", GROUPS)
-def test_without_one_they_look_after_everybody(groups: tuple[str, ...]) -> None:
+def test_without_a_membership_they_see_everybody(groups: tuple[str, ...]) -> None:
     page = member(None, *groups).get("/admin/employees/employee/").content.decode()
     assert ("Свой" in page, "Чужак" in page) == (True, True)
 
@@ -95,15 +95,15 @@ def test_only_a_superadmin_makes_curators(university: University, is_limited: bo
     assert (employee.role, employee.first_name) == ("curator", "Яна")
 
 
-@pytest.mark.parametrize(("is_superuser", "told"), [(False, 1), (True, 0)])
-def test_no_file_makes_curators_either(university: University, is_superuser: bool, told: int) -> None:
+@pytest.mark.parametrize(("is_superuser", "errors"), [(False, 1), (True, 0)])
+def test_no_import_makes_curators_either(university: University, is_superuser: bool, errors: int) -> None:
     Employee.objects.create(phone="+79160000004", role="curator", university=university)
     client = member(None, "operator")
     User.objects.update(is_superuser=is_superuser)
     text = f"phone,role,university_name\n+79160000003,curator,{university}\n+79160000004,curator,{university}\n"
     file = SimpleUploadedFile("f.csv", text.encode())
     page = client.post("/admin/employees/employee/import/", {"import_file": file, "format": "0", "resource": "0"})
-    assert (len(page.context["result"].error_rows), page.content.decode().count(ROLE)) == (told, told)
+    assert (len(page.context["result"].error_rows), page.content.decode().count(ROLE)) == (errors, errors)
 
 
 @pytest.mark.parametrize("path", ["phonelink/", "erasure/"])
@@ -115,7 +115,7 @@ def test_max_ids_and_erasures_of_others_are_not_listed(university: University, p
     assert member(None, *groups).get(f"/admin/profiles/{path}").status_code == 200
 
 
-def test_the_way_back_is_rehearsed_with_ones_own(university: University, other: University) -> None:
+def test_a_rollback_is_verified_with_ones_own(university: University, other: University) -> None:
     own, whole = member(university, "rollout_manager"), member(None, "operator", "rollout_manager")
     path = reverse("screens:rehearsal")
     assert other.name not in own.get(path).content.decode()
@@ -124,13 +124,13 @@ def test_the_way_back_is_rehearsed_with_ones_own(university: University, other: 
     assert "university" in page.context["form"].errors
 
 
-def test_a_preview_says_whom_it_counts(university: University, other: University, phases: Phases) -> None:
+def test_a_preview_states_its_scope(university: University, other: University, phases: Phases) -> None:
     phases(100, 100)
     for number, one in enumerate((university, other)):
         Employee.objects.create(phone=f"+7916000000{number}", university=one)
-    path, told = "/admin/steer/3/preview/?percent=100", "Only the employees of your university are counted here"
-    assert told in member(university, "operator").get(path).content.decode()
-    assert told not in member(None, "operator").get(path).content.decode()
+    path, note = "/admin/steer/3/preview/?percent=100", "Only the employees of your university are counted here"
+    assert note in member(university, "operator").get(path).content.decode()
+    assert note not in member(None, "operator").get(path).content.decode()
 
 
 def test_no_link_leads_to_a_refusal(university: University) -> None:
