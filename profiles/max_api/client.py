@@ -117,7 +117,7 @@ class _DeadlineReader(io.RawIOBase):
         self._sock, self._raw = sock, raw
         self._ends_at = time.monotonic() + (sock.gettimeout() or 0)
 
-    def parse_message(self) -> bool:
+    def readable(self) -> bool:
         return True
 
     def readinto(self, buffer: Any, /) -> int | None:
