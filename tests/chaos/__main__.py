@@ -59,7 +59,7 @@ def run(scenario: Scenario, console: Console) -> Result:
 
 
 def summary(scenario: Scenario, result: Result) -> Table:
-    def join_messages(counts: Counter[int | str]) -> str:
+    def counts_text(counts: Counter[int | str]) -> str:
         return ", ".join(f"{answer}: {count}" for answer, count in counts.most_common())
 
     table = Table("", "", title=f"seed {scenario.plan.seed}: {'FAILED' if result.violations() else 'passed'}")
@@ -68,9 +68,9 @@ def summary(scenario: Scenario, result: Result) -> Table:
     table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
     kills = Counter(fault.part for fault in scenario.done)
     table.add_row("kill -9", ", ".join(f"{part} {kills[part]}" for part in PARTS))
-    table.add_row("answers of the webhook", join_messages(scenario.webhook.answers))
+    table.add_row("answers of the webhook", counts_text(scenario.webhook.answers))
     created = len(scenario.employees.created)
-    table.add_row(f"{created} employees created, answers", join_messages(scenario.employees.answers), end_section=True)
+    table.add_row(f"{created} employees created, answers", counts_text(scenario.employees.answers), end_section=True)
     for name, meaning in _MEANING.items():
         value = getattr(result, name)
         table.add_row(meaning, f"{value or 0}", style="red" if value else "green")
