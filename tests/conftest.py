@@ -27,7 +27,7 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from tests.emptying import instead_of_flush, remember_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
-from webhooks.group_commit import writer
+from webhooks.group_commit import committer
 from webhooks.notify import notifier
 
 Phases = Callable[..., None]
@@ -65,14 +65,14 @@ def _in_english(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Forget what a process remembers: the flags' memo, the breakers, the last good reports, the waker's thread."""
+    """Forget what a process remembers: the flags' memo, the breakers, the last good reports, the notifier's thread."""
     forget_state()
     cache.breaker.close()
     users.breaker.close()
     lasting.forget()
     yield
     heartbeat_thread.stop()
-    writer.close()
+    committer.close()
     notifier.stop()
 
 

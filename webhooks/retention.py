@@ -1,10 +1,10 @@
-"""Forgets what is old, a thousand rows a transaction: what waits is never touched, ages count from ``finished_at``."""
+"""Delete what is old, a thousand rows a transaction. Pending updates are never deleted; ages count from the end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -29,19 +29,22 @@ class Pruned(NamedTuple):
 
 
 def prune() -> Pruned:
-    """Forget what is due by the INBOX_ retentions, for RUN_SECONDS at most; return how many rows of each kind."""
-    deadline = time.monotonic() + RUN_SECONDS
-    event_limit = _ago(settings.INBOX_EVENT_RETENTION)
+    """Delete what the INBOX_ settings no longer retain, for RUN_SECONDS at most; return how many rows of each kind."""
+    now, deadline = timezone.now(), time.monotonic() + RUN_SECONDS
+    bodies = bodies_before(now - settings.INBOX_BODY_RETENTION)
+    events = events_before(now - settings.INBOX_EVENT_RETENTION)
+    dead_letters = dead_letters_before(now - settings.INBOX_DEAD_LETTER_RETENTION)
+    duplicates = duplicates_before(now - settings.INBOX_EVENT_RETENTION)
     return Pruned(
-        bodies=_in_batches(bodies_before(_ago(settings.INBOX_BODY_RETENTION)), _empty, deadline),
-        events=_in_batches(events_before(event_limit), _delete, deadline),
-        dead_letters=_in_batches(dead_letters_before(_ago(settings.INBOX_DEAD_LETTER_RETENTION)), _delete, deadline),
-        repeats=_in_batches(repeats_before(event_limit), _delete, deadline),
+        bodies=_in_batches(bodies, lambda updates: updates.update(body=None), deadline),
+        events=_in_batches(events, QuerySet.delete, deadline),
+        dead_letters=_in_batches(dead_letters, QuerySet.delete, deadline),
+        repeats=_in_batches(duplicates, QuerySet.delete, deadline),
     )
 
 
 def bodies_before(moment: datetime) -> QuerySet[InboxUpdate]:
-    """Return the finished updates whose body is due; a dead letter keeps its own, or nobody could replay it."""
+    """Return the settled updates whose body is due; a dead letter keeps its body, so that it can be replayed."""
     return events_before(moment).filter(body__isnull=False)
 
 
@@ -53,12 +56,8 @@ def dead_letters_before(moment: datetime) -> QuerySet[InboxUpdate]:
     return InboxUpdate.objects.filter(state=State.DEAD, finished_at__lt=moment).order_by("finished_at")
 
 
-def repeats_before(moment: datetime) -> QuerySet[DuplicateDelivery]:
+def duplicates_before(moment: datetime) -> QuerySet[DuplicateDelivery]:
     return DuplicateDelivery.objects.filter(received_at__lt=moment).order_by("received_at")
-
-
-def _ago(age: timedelta) -> datetime:
-    return timezone.now() - age
 
 
 def _in_batches(due: QuerySet[Any], act: Callable[[QuerySet[Any]], object], deadline: float) -> int:
@@ -71,11 +70,3 @@ def _in_batches(due: QuerySet[Any], act: Callable[[QuerySet[Any]], object], dead
         total += len(batch)
         if len(batch) < BATCH or time.monotonic() > deadline:
             return total
-
-
-def _empty(updates: QuerySet[Any]) -> None:
-    updates.update(body=None)
-
-
-def _delete(rows: QuerySet[Any]) -> None:
-    rows.delete()

@@ -313,8 +313,8 @@ def subscription_wrong(sources: Sources) -> Measured:
 
 def _subscription(found: Iterable[subscription.Problem]) -> Measured:
     findings = list(found)
-    message = listed(result.sentence for result in findings) if findings else None
-    return Measured(len(findings), data={"findings": [result.message for result in findings]}, message=message)
+    message = listed(problem.message for problem in findings) if findings else None
+    return Measured(len(findings), data={"findings": [str(problem) for problem in findings]}, message=message)
 
 
 def rollout_held(sources: Sources) -> Measured:

@@ -120,7 +120,7 @@ def test_each_batch_is_found_by_an_index() -> None:
     assert "Index Scan using webhook_inbox_with_body" in plan(retention.bodies_before(day_ago))
     assert "Index Scan using webhook_inbox_settled" in plan(retention.events_before(day_ago))
     assert "Index Scan using webhook_inbox_dead" in plan(retention.dead_letters_before(day_ago))
-    assert "Index Scan using webhook_repeats_received_at" in plan(retention.repeats_before(day_ago))
+    assert "Index Scan using webhook_repeats_received_at" in plan(retention.duplicates_before(day_ago))
 
 
 @pytest.mark.django_db(transaction=True)

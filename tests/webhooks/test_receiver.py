@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from pytest_django.fixtures import Settings
 
 from tests.webhooks.sending import ChunkedInput, send
-from webhooks.group_commit import writer
+from webhooks.group_commit import committer
 from webhooks.inbox import store
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
@@ -225,7 +225,7 @@ def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch
     monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", 0.6)
     monkeypatch.setattr("webhooks.group_commit.STATEMENT_TIMEOUT", "400ms")
     monkeypatch.setattr("webhooks.group_commit.REFUSE_SECONDS", 0)  # for the tests that follow
-    writer.close()
+    committer.close()
 
     def timed(number: int) -> tuple[int, float]:
         time.sleep(0.02 * number)
@@ -236,7 +236,7 @@ def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch
     with connection.cursor() as cursor, transaction.atomic(), ThreadPoolExecutor(4) as pool:
         cursor.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
         answers = list(pool.map(timed, range(4)))
-    writer.close()
+    committer.close()
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 0.7
 

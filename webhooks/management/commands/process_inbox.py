@@ -16,15 +16,15 @@ logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Turn updates of the inbox into profiles: run on until stopped, or once with --once."
+    help = "Process the inbox: turn updates into profiles, until stopped or once with --once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="work off what is there, then exit")
+        parser.add_argument("--once", action="store_true", help="process the updates that are due, then exit")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         if once:
             connection.ensure_connection()
-            self.stdout.write(f"updates processed: {process_inbox()}")
+            self.stdout.write(f"Updates processed: {process_inbox()}")
             return
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):

@@ -1,3 +1,4 @@
+import json
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
@@ -5,20 +6,22 @@ from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
 from django.db import transaction
+from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import ngettext
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
 from config.lib.pagination import BoundedPaginator
-from webhooks.admin.filters import ReceivedFilter, TypeFilter
-from webhooks.admin.timeline import dead_letter_groups, readable, timeline_of, views_of
-from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State
-from webhooks.replay_preview import outlook
+from profiles import failures
+from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State, display_type
+from webhooks.payloads import TYPES, MalformedUpdate, parse
+from webhooks.timeline import timeline_of
 
 _STATE_COLOURS = {
     State.PENDING: "info",
@@ -27,10 +30,41 @@ _STATE_COLOURS = {
     State.QUARANTINED: "warning",
     State.DEAD: "danger",
 }
+_MOST_GROUPS = 100
+_LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_field=TextField())
 
 
 class ReasonForm(forms.Form):
     reason = forms.CharField(label=_("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
+
+
+class TypeFilter(DropdownFilter):
+    """The known types: reading those of the table would cost a scan of it."""
+
+    title = _("type")
+    parameter_name = "update_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, display_type(name)) for name in TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
+        return queryset.filter(update_type=self.value()) if self.value() else queryset
+
+
+class ReceivedFilter(RangeDateTimeFilter):
+    """A range of time. An invalid one matches nothing: Unfold's own matches everything, and a replay would take it."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
+        for end, lookup, default in (("from", "gte", "00:00:00"), ("to", "lte", "23:59:59")):
+            date, time = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in (0, 1))
+            if not date and not time:
+                continue
+            try:
+                moment = forms.DateTimeField().clean(f"{date} {time or default}")
+            except forms.ValidationError:
+                return queryset.none()
+            queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": moment})
+        return queryset
 
 
 class LargeTableAdmin(ReadOnlyAdmin):
@@ -40,25 +74,22 @@ class LargeTableAdmin(ReadOnlyAdmin):
     # Half of Django's hundred: the theme draws each badge by a template.
     list_per_page = 50
 
+    @display(description=_("type"), ordering="update_type")
+    def display_type(self, row: InboxUpdate | DuplicateDelivery) -> str:
+        return row.display_type
+
 
 @admin.register(InboxUpdate)
 class InboxUpdateAdmin(LargeTableAdmin):
     list_display = (
-        "id",
-        "shown_type",
-        "shown_state",
-        "user_id",
-        "received_at",
-        "finished_at",
-        "tries",
-        "shown_reason",
-    )
-    # Nothing else has an index, and they come in the order of their numbers.
+        "id", "display_type", "display_state", "user_id", "received_at", "finished_at", "tries", "display_reason",
+    )  # fmt: skip
+    # Nothing else has an index, and rows come in the order of their ids.
     sortable_by = ("id",)
     list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
     list_filter_submit = True
     search_fields = ("user_id",)
-    search_help_text = _("MAX id of a person, or number of an update")
+    search_help_text = _("MAX ID of a person or number of an update")
     # The body is personal data: it has no place in a form.
     exclude = ("body", "dedup_key")
     actions = ("replay_selected",)
@@ -86,16 +117,12 @@ class InboxUpdateAdmin(LargeTableAdmin):
             return queryset.filter(pk=int(term)), False
         return of_person, False
 
-    @display(description=_("type"), ordering="update_type")
-    def shown_type(self, update: InboxUpdate) -> str:
-        return update.display_type
-
     @display(description=_("state"), ordering="state", label=_STATE_COLOURS)
-    def shown_state(self, update: InboxUpdate) -> tuple[str, str]:
+    def display_state(self, update: InboxUpdate) -> tuple[str, str]:
         return update.state, update.get_state_display()
 
     @display(description=_("reason"))
-    def shown_reason(self, update: InboxUpdate) -> str:
+    def display_reason(self, update: InboxUpdate) -> str:
         return update.display_reason
 
     def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
@@ -111,19 +138,37 @@ class InboxUpdateAdmin(LargeTableAdmin):
         response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
         if isinstance(response, TemplateResponse) and response.context_data:
             update = response.context_data["original"]
-            has_body = InboxUpdate.objects.filter(pk=update.pk, body__isnull=False).exists()
-            response.context_data |= {"life": timeline_of(update), "looks": views_of(update)[:20], "has_body": has_body}
+            response.context_data |= {
+                "timeline": timeline_of(update),
+                "payload_accesses": PayloadAccess.objects.filter(inbox_update_id=update.pk)[:20],
+                "has_body": InboxUpdate.objects.filter(pk=update.pk, body__isnull=False).exists(),
+            }
         return response
 
     @action(description=_("Dead letters"), url_path="dead-letters", permissions=["view"])
     def dead_letters(self, request: HttpRequest) -> HttpResponse:
-        context = self._frame(request, _("Dead letters by error")) | {
-            "groups": [group | _urls_of(group) for group in dead_letter_groups()],
-            "may_replay": self.has_replay_permission(request),
-        }
-        return TemplateResponse(request, "webhooks/dead_letters.html", context)
+        dead = InboxUpdate.objects.filter(state=State.DEAD).order_by()
+        groups = dead.values("reason", "update_type").annotate(
+            count=Count("pk"),
+            replayable=Count("pk", filter=Q(body__isnull=False)),
+            first=Min("finished_at"),
+            last=Max("finished_at"),
+            example=Max(_LAST_LINE),
+        )
+        shown = []
+        for group in groups.order_by("-count", "reason", "update_type")[:_MOST_GROUPS]:
+            selection = {"reason": group["reason"], "update_type": group["update_type"]}
+            query = urlencode({"state__exact": State.DEAD.value} | selection)
+            texts = {
+                "display_reason": failures.message_for(group["reason"]),
+                "display_type": display_type(group["update_type"]),
+            }
+            urls = {"list_url": f"{_list_url()}?{query}", "replay_url": _replay_url(query)}
+            shown.append(group | texts | urls)
+        context = {"groups": shown, "may_replay": self.has_replay_permission(request)}
+        return self._page(request, "webhooks/dead_letters.html", _("Dead letters by error"), context)
 
-    @action(description=_("Replay selected"), permissions=["replay"])
+    @action(description=_("Replay selected updates"), permissions=["replay"])
     def replay_selected(self, request: HttpRequest, queryset: InboxQuerySet) -> HttpResponse:
         is_whole_result = request.POST.get("select_across") == "1" and request.GET
         ids = ",".join(map(str, queryset.values_list("pk", flat=True)))
@@ -133,11 +178,11 @@ class InboxUpdateAdmin(LargeTableAdmin):
     def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
         return HttpResponseRedirect(_replay_url(f"id__in={object_id}"))
 
-    @action(description=_("Replay the filter's result"), url_path="replay", permissions=["replay"])
+    @action(description=_("Replay filtered updates"), url_path="replay", permissions=["replay"])
     def replay_result(self, request: HttpRequest) -> HttpResponse:
         updates = self._filtered(request)
         if updates is None:
-            messages.error(request, _("Filter the list first: this would replay everything."))
+            messages.error(request, _("Filter the list first. Without a filter, all updates would be replayed."))
             return HttpResponseRedirect(_list_url())
         form = ReasonForm(request.POST or None)
         if form.is_valid():
@@ -145,15 +190,24 @@ class InboxUpdateAdmin(LargeTableAdmin):
                 selection = unquote_plus(request.GET.urlencode())[:500]
                 reason, by = form.cleaned_data["reason"], request.user.get_username()
                 count = updates.replay(by=by, reason=reason, selection=selection)
-            done = ngettext("%d update is in the queue again.", "%d updates are in the queue again.", count) % count
-            messages.success(request, done)
+            queued = ngettext("%d update is back in the queue.", "%d updates are back in the queue.", count) % count
+            messages.success(request, queued)
             return HttpResponseRedirect(_list_url())
-        context = self._frame(request, _("Replay updates")) | {"form": form, "outlook": outlook(updates)}
-        return TemplateResponse(request, "webhooks/replay.html", context)
+        context = {"form": form, "preview": updates.replay_preview()}
+        return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
+
+    def _filtered(self, request: HttpRequest) -> Any:
+        """Return what the list shows with the filters of this request, None when there are none."""
+        try:
+            changelist = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return None
+        values = [value for given in changelist.get_filters_params().values() for value in given]
+        return changelist.queryset if any(values) or changelist.query else None
 
     @action(description=_("Show the body"), url_path="raw-body", permissions=["raw_body"])
     def raw_body(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show what the messenger sent, to whom says why; the look is on record before anything is seen."""
+        """Show what MAX sent to a reader who gives a reason; the access is recorded before the body is shown."""
         update = self.get_object(request, object_id)
         if update is None:
             raise Http404
@@ -166,53 +220,38 @@ class InboxUpdateAdmin(LargeTableAdmin):
                 update_type=update.update_type,
                 reason=form.cleaned_data["reason"],
             )
-            body = readable(bytes(update.body or b""))
-        context = self._frame(request, _("Body of update %d") % update.pk) | {
-            "form": form,
-            "body": body,
-            "update": update,
-            "is_pruned": update.body is None,
-        }
-        return TemplateResponse(request, "webhooks/raw_body.html", context)
+            body = _readable(bytes(update.body or b""))
+        context = {"form": form, "body": body, "update": update, "is_pruned": update.body is None}
+        return self._page(request, "webhooks/raw_body.html", _("Body of update %d") % update.pk, context)
 
-    def _frame(self, request: HttpRequest, title: Any) -> dict[str, Any]:
-        return {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
-
-    def _filtered(self, request: HttpRequest) -> Any:
-        """Return what the list shows with the filters of this request, None where there are none."""
-        try:
-            changelist = self.get_changelist_instance(request)
-        except IncorrectLookupParameters:
-            return None
-        values = [value for given in changelist.get_filters_params().values() for value in given]
-        return changelist.queryset if any(values) or changelist.query else None
+    def _page(self, request: HttpRequest, template: str, title: Any, context: dict[str, Any]) -> TemplateResponse:
+        frame = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+        return TemplateResponse(request, template, frame | context)
 
 
 def _list_url() -> str:
     return reverse("admin:webhooks_inboxupdate_changelist")
 
 
-def _urls_of(group: dict[str, Any]) -> dict[str, str]:
-    query = urlencode(
-        {"state__exact": State.DEAD.value, "reason": group["reason"], "update_type": group["update_type"]}
-    )
-    return {"list_url": f"{_list_url()}?{query}", "replay_url": _replay_url(query)}
-
-
 def _replay_url(query: str) -> str:
     return f"{reverse('admin:webhooks_inboxupdate_replay_result')}?{query}"
 
 
+def _readable(body: bytes) -> str:
+    """Return a body as text, indented where it is JSON; half a surrogate pair, which is not text, as its escape."""
+    try:
+        text = json.dumps(parse(body), ensure_ascii=False, indent=2)
+    except (MalformedUpdate, RecursionError):
+        return body.decode(errors="replace")
+    return text.encode(errors="backslashreplace").decode()
+
+
 @admin.register(DuplicateDelivery)
 class DuplicateDeliveryAdmin(LargeTableAdmin, RenamedModelAdmin):
-    list_display = ("shown_type", "is_conflict", "received_at")
+    list_display = ("display_type", "is_conflict", "received_at")
     list_filter = (TypeFilter, "is_conflict")
     exclude = ("dedup_key", "update_type")
-    readonly_fields = ("shown_type",)
-
-    @display(description=_("type"), ordering="update_type")
-    def shown_type(self, repeat: DuplicateDelivery) -> str:
-        return repeat.display_type
+    readonly_fields = ("display_type",)
 
 
 @admin.register(Replay)

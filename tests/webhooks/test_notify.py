@@ -8,20 +8,20 @@ from webhooks.notify import Listener, notifier
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
-def test_an_announcement_wakes_the_listener() -> None:
+def test_it_works() -> None:
     listener = Listener()
     listener.wait(0)
     started = time.monotonic()
-    threading.Timer(0.2, notifier.announce).start()
+    threading.Timer(0.2, notifier.notify).start()
     listener.wait(5)
     assert 0.1 < time.monotonic() - started < 2
     listener.close()
 
 
-def test_what_came_while_nobody_waited_is_not_missed() -> None:
+def test_a_notification_between_two_waits_is_not_missed() -> None:
     listener = Listener()
     listener.wait(0)
-    notifier.announce()
+    notifier.notify()
     time.sleep(0.3)
     started = time.monotonic()
     listener.wait(5)
@@ -29,7 +29,7 @@ def test_what_came_while_nobody_waited_is_not_missed() -> None:
     listener.close()
 
 
-def test_without_one_the_sweep_comes() -> None:
+def test_without_a_notification_the_wait_times_out() -> None:
     listener = Listener()
     started = time.monotonic()
     listener.wait(0.2)
