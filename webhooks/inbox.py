@@ -74,7 +74,7 @@ class BoundedConnection(psycopg.Connection):
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)
-        self._prepared: set[bytes] = set()
+        self._planned: set[bytes] = set()
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if self.deadline is not None:
@@ -83,10 +83,10 @@ class BoundedConnection(psycopg.Connection):
 
     def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
         """Run a statement that is planned once a connection; values and result are in PostgreSQL's binary form."""
-        if name not in self._prepared:
+        if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
             self._result()
-            self._prepared.add(name)
+            self._planned.add(name)
         self.pgconn.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
         return self._result()
 
