@@ -76,7 +76,7 @@ class LargeTableAdmin(ReadOnlyAdmin):
 
     @display(description=_("type"), ordering="update_type")
     def display_type(self, row: InboxUpdate | DuplicateDelivery) -> str:
-        return row.display_type
+        return display_type(row.update_type)
 
 
 @admin.register(InboxUpdate)
@@ -125,17 +125,15 @@ class InboxUpdateAdmin(LargeTableAdmin):
     def display_reason(self, update: InboxUpdate) -> str:
         return update.display_reason
 
-    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
-        response: HttpResponse = super().changelist_view(request, extra_context)
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, *args, **kwargs)
         if isinstance(response, TemplateResponse) and response.context_data:
             for button in response.context_data["actions_list"]:
                 button["path"] += f"?{request.GET.urlencode()}"
         return response
 
-    def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:
-        response: HttpResponse = super().change_view(request, object_id, form_url, extra_context)
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().change_view(request, *args, **kwargs)
         if isinstance(response, TemplateResponse) and response.context_data:
             update = response.context_data["original"]
             response.context_data |= {

@@ -8,7 +8,6 @@ from typing import Any
 from django.conf import settings
 
 from profiles import phones
-from profiles.user_ids import user_id_of
 
 _PHONE_LINE = re.compile(r"^(?:item\d+\.)?TEL[^:\r\n]*:(?:tel:)?([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
 
@@ -22,9 +21,11 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
     if not isinstance(card, str) or not isinstance(signature, str) or not settings.MAX_BOT_TOKEN:
         return None
     unescaped = card.replace("\\r", "\r").replace("\\n", "\n")
-    if not any(_is_signed(text, signature) for text in (card, unescaped)):
+    key = settings.MAX_BOT_TOKEN.encode()
+    hashes = [hmac.new(key, text.encode(errors="replace"), hashlib.sha256).hexdigest() for text in (card, unescaped)]
+    if not any(hmac.compare_digest(own.encode(), signature.encode(errors="replace")) for own in hashes):
         return None
-    if owner is not None and not (isinstance(owner, dict) and is_id(owner.get("user_id"), sender_id)):
+    if owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id):
         return None
     for number in _PHONE_LINE.findall(unescaped):
         # A foreign number may lack its plus.
@@ -34,16 +35,3 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
             except ValueError:
                 continue
     return None
-
-
-def is_id(value: object, user_id: str) -> bool:
-    """Return whether a value from outside is this MAX user id, in either spelling."""
-    try:
-        return user_id_of(value) == user_id
-    except ValueError:
-        return False
-
-
-def _is_signed(card: str, signature: str) -> bool:
-    expected = hmac.new(settings.MAX_BOT_TOKEN.encode(), card.encode(errors="replace"), hashlib.sha256).hexdigest()
-    return hmac.compare_digest(expected.encode(), signature.encode(errors="replace"))

@@ -11,7 +11,6 @@ from django.utils import timezone
 
 from profiles.erasure import Person, person_erased
 from webhooks import payloads
-from webhooks.contacts import is_id
 from webhooks.models import InboxUpdate, State
 from webhooks.payloads import MalformedUpdate
 
@@ -58,7 +57,7 @@ def _mentions(update: InboxUpdate, person: Person) -> bool:
     while unvisited:
         item = unvisited.pop()
         if isinstance(item, dict):
-            if is_id(item.get("user_id"), person.user_id):
+            if str(item.get("user_id")) == person.user_id:
                 return True
             unvisited += item.values()
         elif isinstance(item, list):

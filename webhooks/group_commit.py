@@ -74,10 +74,6 @@ class GroupCommitter:
         if not own.is_committed:
             raise NotStored("the database did not store it")
 
-    def close(self) -> None:
-        with self._lock:
-            self._disconnect()
-
     def _commit_queue(self, own: _PendingInsert) -> None:
         """Commit what is queued, hand the next commit to the first of those who came meanwhile, wake the others."""
         with self._lock:
@@ -113,7 +109,7 @@ class GroupCommitter:
         except psycopg.Error as error:
             # A canceled statement means a locked table: the connection is still good.
             if not isinstance(error, psycopg.errors.QueryCanceled):
-                self._disconnect()
+                self.close()
                 if time.monotonic() >= deadline - DEADLINE_SECONDS / 2:
                     self._refuses_until = time.monotonic() + REFUSE_SECONDS
                 elif was_connected:
@@ -122,7 +118,7 @@ class GroupCommitter:
             logger.error("webhook updates not stored", extra={"event": "store_failed", "error": type(error).__name__})
             return False
 
-    def _disconnect(self) -> None:
+    def close(self) -> None:
         if self._connection:
             self._connection.close()
             self._connection = None

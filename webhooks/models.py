@@ -193,11 +193,7 @@ class DuplicateDelivery(models.Model):
         verbose_name_plural = _("duplicate deliveries")
 
     def __str__(self) -> str:
-        return f"{self.display_type} {self.received_at:%F %T}"
-
-    @property
-    def display_type(self) -> str:
-        return display_type(self.update_type)
+        return f"{display_type(self.update_type)} {self.received_at:%F %T}"
 
 
 class Replay(models.Model):

@@ -1,4 +1,4 @@
-"""Notify the inbox worker of new rows: PostgreSQL's NOTIFY, sent after the commit by a background thread.
+"""Notify the inbox worker of new rows by PostgreSQL's NOTIFY, which a thread sends after the commit.
 
 A notification inside the inserting transaction would serialize all commits on one lock; a Celery task would need the
 broker. A lost notification costs the seconds until the next sweep, never an update.
@@ -67,21 +67,14 @@ class Notifier:
 notifier = Notifier()
 
 
-class Listener:
-    """Waits for notifications on a connection that listens from the first wait on, so that none is missed between."""
+def listen() -> psycopg.Connection:
+    """Return a connection that receives all notifications from now on."""
+    listener = connect()
+    listener.execute(f"LISTEN {CHANNEL}")
+    return listener
 
-    def __init__(self) -> None:
-        self._connection: psycopg.Connection | None = None
 
-    def wait(self, timeout: float = SWEEP_SECONDS) -> None:
-        """Return on a notification or after ``timeout`` seconds; raise psycopg.Error when the connection is lost."""
-        if self._connection is None:
-            self._connection = connect()
-            self._connection.execute(f"LISTEN {CHANNEL}")
-        for _ in self._connection.notifies(timeout=timeout, stop_after=1):
-            pass
-
-    def close(self) -> None:
-        if self._connection:
-            self._connection.close()
-            self._connection = None
+def wait(listener: psycopg.Connection, timeout: float = SWEEP_SECONDS) -> None:
+    """Return on a notification or after ``timeout`` seconds; raise psycopg.Error when the connection is lost."""
+    for _ in listener.notifies(timeout=timeout, stop_after=1):
+        pass

@@ -11,6 +11,7 @@ import random
 import time
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
@@ -37,75 +38,65 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
     """
     finished = singly = 0
     while not is_stopping() and is_processing():
-        batch = Batch(1 if singly else BATCH)
+        updates: list[InboxUpdate] = []
         try:
-            batch.process()
+            with transaction.atomic():
+                updates = InboxUpdate.objects.take(1 if singly else BATCH)
+                extracted = _process(updates) if updates else []
         except (OperationalError, InterfaceError):
             raise  # The database is away: no update is to blame.
         except Exception as error:
-            if not batch.updates:
+            if not updates:
                 raise  # No update was taken, so none is to blame.
             # Whatever an update does to us, it must end as a dead letter with its traceback and not hold up the rest.
-            if len(batch.updates) == 1:
-                record_failure(batch.updates[0], error)
-                singly = max(singly - 1, 0)
-            else:
-                singly = len(batch.updates)
+            if len(updates) == 1:
+                record_failure(updates[0], error)
+            singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
             continue
-        if not batch.updates:
+        if not updates:
             break
-        finished += len(batch.updates)
+        metrics.count(updates, time.time())
+        for update, profile_update in extracted:
+            logger.info("profile extracted", extra=_log_fields(update, profile_update))
+        finished += len(updates)
         singly = max(singly - 1, 0)
     return finished
 
 
-class Batch:
-    """Up to ``limit`` updates that are due, processed in one transaction."""
-
-    def __init__(self, limit: int = BATCH) -> None:
-        self.limit = limit
-        self.updates: list[InboxUpdate] = []
-        self.extracted: list[tuple[InboxUpdate, ProfileUpdate]] = []
-
-    def process(self) -> None:
-        """Process the batch; count it and log the extracted profiles once it is committed."""
-        with transaction.atomic():
-            started = time.perf_counter()
-            self.updates = InboxUpdate.objects.take(self.limit)
-            if not self.updates:
-                return
-            if is_collecting():
-                self._collect()
-            else:
-                for update in self.updates:
-                    update.state = State.SKIPPED
-            each_ms = (time.perf_counter() - started) * 1000 / len(self.updates)
-            for update in self.updates:
-                update.processing_ms = each_ms
-            InboxUpdate.objects.finish(self.updates)
-        metrics.count(self.updates, time.time())
-        for update, profile_update in self.extracted:
-            extra = {
-                "component": "webhook_handler",
-                "event": "profile_extracted",
-                "user_id": profile_update.user_id,
-                "has_first_name": profile_update.first_name is not None,
-                "has_last_name": bool(profile_update.last_name and profile_update.last_name.value),
-                "source": "user_input" if profile_update.user_provided_name else "webhook",
-                "processing_time_ms": round(update.processing_ms or 0, 3),
-                "request_id": update.request_id,
-            }
-            logger.info("profile extracted", extra=extra)
-
-    def _collect(self) -> None:
-        readings = [(update, interpret(update)) for update in self.updates]
-        self.extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
+def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
+    """Set and write the results of a batch; return its profile updates."""
+    started = time.perf_counter()
+    extracted = []
+    if is_collecting():
+        readings = [(update, interpret(update)) for update in updates]
+        extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
         PhoneLink.objects.merge([reading.phone_link for _, reading in readings if reading.phone_link])
-        changed = Profile.objects.merge([profile_update for _, profile_update in self.extracted])
+        changed = Profile.objects.merge([profile_update for _, profile_update in extracted])
         changed_ids = {profile.user_id for profile in changed}
         for update, reading in readings:
             update.has_changed_profile = reading.profile_update is not None and reading.user_id in changed_ids
         cache.write_through(changed)
+    else:
+        for update in updates:
+            update.state = State.SKIPPED
+    each_ms = (time.perf_counter() - started) * 1000 / len(updates)
+    for update in updates:
+        update.processing_ms = each_ms
+    InboxUpdate.objects.finish(updates)
+    return extracted
+
+
+def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str, Any]:
+    return {
+        "component": "webhook_handler",
+        "event": "profile_extracted",
+        "user_id": profile_update.user_id,
+        "has_first_name": profile_update.first_name is not None,
+        "has_last_name": bool(profile_update.last_name and profile_update.last_name.value),
+        "source": "user_input" if profile_update.user_provided_name else "webhook",
+        "processing_time_ms": round(update.processing_ms or 0, 3),
+        "request_id": update.request_id,
+    }
 
 
 def interpret(update: InboxUpdate) -> payloads.Reading:

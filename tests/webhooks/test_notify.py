@@ -3,35 +3,33 @@ import time
 
 import pytest
 
-from webhooks.notify import Listener, notifier
+from webhooks.notify import listen, notifier, wait
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
 
 def test_it_works() -> None:
-    listener = Listener()
-    listener.wait(0)
+    listener = listen()
     started = time.monotonic()
     threading.Timer(0.2, notifier.notify).start()
-    listener.wait(5)
+    wait(listener, 5)
     assert 0.1 < time.monotonic() - started < 2
     listener.close()
 
 
 def test_a_notification_between_two_waits_is_not_missed() -> None:
-    listener = Listener()
-    listener.wait(0)
+    listener = listen()
     notifier.notify()
     time.sleep(0.3)
     started = time.monotonic()
-    listener.wait(5)
+    wait(listener, 5)
     assert time.monotonic() - started < 1
     listener.close()
 
 
 def test_without_a_notification_the_wait_times_out() -> None:
-    listener = Listener()
+    listener = listen()
     started = time.monotonic()
-    listener.wait(0.2)
+    wait(listener, 0.2)
     assert 0.15 < time.monotonic() - started < 2
     listener.close()
