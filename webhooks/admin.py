@@ -212,12 +212,9 @@ class InboxUpdateAdmin(LargeTableAdmin):
         form = ReasonForm(request.POST or None)
         body = None
         if form.is_valid():
-            PayloadAccess.objects.create(
-                by=request.user.get_username(),
-                inbox_update_id=update.pk,
-                update_type=update.update_type,
-                reason=form.cleaned_data["reason"],
-            )
+            by, reason = request.user.get_username(), form.cleaned_data["reason"]
+            access = PayloadAccess(by=by, reason=reason, inbox_update_id=update.pk, update_type=update.update_type)
+            access.save()
             body = _readable(bytes(update.body or b""))
         context = {"form": form, "body": body, "update": update, "is_pruned": update.body is None}
         return self._page(request, "webhooks/raw_body.html", _("Body of update %d") % update.pk, context)

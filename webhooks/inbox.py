@@ -8,17 +8,15 @@ import time
 from collections.abc import Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from django.db import connection
 from psycopg import generators
 from psycopg.pq import ExecStatus, Format
+from psycopg.pq.abc import PGresult
 
 from webhooks import metrics
-
-if TYPE_CHECKING:
-    from psycopg.pq.abc import PGresult
 
 DUPLICATE_WINDOW = timedelta(minutes=10)
 
@@ -71,10 +69,7 @@ class BoundedConnection(psycopg.Connection):
     """A connection that waits for the server until a deadline in monotonic seconds, for ever when it is None."""
 
     deadline: float | None = None
-
-    def __init__(self, *args: Any, **options: Any) -> None:
-        super().__init__(*args, **options)
-        self._planned: set[bytes] = set()
+    _planned: frozenset[bytes] = frozenset()
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         if self.deadline is not None:
@@ -86,7 +81,7 @@ class BoundedConnection(psycopg.Connection):
         if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
             self._result()
-            self._planned.add(name)
+            self._planned |= {name}
         self.pgconn.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
         return self._result()
 

@@ -59,11 +59,8 @@ WRONG_SECRET = refusal("401 Unauthorized", "The X-Max-Bot-Api-Secret header is m
 TOO_LARGE = refusal("413 Content Too Large", f"The body is larger than {LARGEST_BODY} bytes.")
 ENCODED = refusal("415 Unsupported Media Type", "Send the body without a Content-Encoding.")
 FORM = refusal("415 Unsupported Media Type", "Send JSON, not a form.")
-NOT_STORED = refusal(
-    "503 Service Unavailable",
-    "The update could not be stored. Send it again later.",
-    ("Retry-After", str(RETRY_AFTER_SECONDS)),
-)
+_RETRY_AFTER = ("Retry-After", str(RETRY_AFTER_SECONDS))
+NOT_STORED = refusal("503 Service Unavailable", "The update could not be stored. Send it again later.", _RETRY_AFTER)
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:

@@ -1,11 +1,9 @@
 from argparse import ArgumentParser
 from datetime import UTC
-from typing import Any, TextIO, cast
+from typing import Any
 
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
-from rich.console import Console
-from rich.table import Column, Table
 
 from profiles.max_api.client import MaxError
 from webhooks import subscription
@@ -58,12 +56,10 @@ class Command(BaseCommand):
         if not existing:
             self.stdout.write("This bot has no subscriptions.")
             return
-        table = Table(Column("URL", no_wrap=True), "since, UTC", "update types")
         for item in existing:
-            since = f"{item.since.astimezone(UTC):%F %R}" if item.since else ""
+            since = f"{item.since.astimezone(UTC):%F %R} UTC" if item.since else "an unknown time"
             types = ", ".join(sorted(item.update_types)) if item.update_types < set(UPDATE_TYPES) else ""
-            table.add_row(item.url, since, types or "all")
-        Console(file=cast(TextIO, self.stdout), markup=False, emoji=False, highlight=False).print(table)
+            self.stdout.write(f"{item.url} since {since}: {types or 'all update types'}")
 
     def subscribe(self, url: str, hosts: set[str], *, dry_run: bool) -> None:
         subscription.first_secret()
