@@ -1,4 +1,4 @@
-"""The statements over batches are planned once a connection; Django would have them planned at each execution."""
+"""Batch statements are planned once per connection; Django would plan them at each execution."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def test_it_works() -> None:
 
 
 @pytest.mark.usefixtures("cache_first")
-def test_processing_prepares_its_own() -> None:
+def test_processing_prepares_its_statements() -> None:
     with connect() as conn:
         store(conn, [Arrival(b"\1" * 32, None, b'{"update_type": "x"}', "other", "", datetime.now(UTC))])
     process_inbox()
