@@ -1,4 +1,6 @@
 import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
 from typing import Any
 from urllib.parse import unquote_plus, urlencode
 
@@ -10,8 +12,9 @@ from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Valu
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from django.utils.translation import ngettext
 from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
@@ -21,7 +24,6 @@ from config.lib.pagination import BoundedPaginator
 from profiles import failures
 from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State, display_type
 from webhooks.payloads import TYPES, MalformedUpdate, parse
-from webhooks.timeline import timeline_of
 
 _STATE_COLOURS = {
     State.PENDING: "info",
@@ -30,8 +32,55 @@ _STATE_COLOURS = {
     State.QUARANTINED: "warning",
     State.DEAD: "danger",
 }
+# A replay of many updates is one statement, and its record is written after it.
+_REPLAY_RECORDED_WITHIN = timedelta(minutes=1)
+_TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 _MOST_GROUPS = 100
 _LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_field=TextField())
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """``tone`` is a colour of the pages: good, wait, bad, info. ``is_code`` marks the text of an error."""
+
+    title: str
+    at: datetime | None = None
+    text: str = ""
+    tone: str = "info"
+    is_code: bool = False
+
+
+def timeline_of(update: InboxUpdate) -> list[TimelineEvent]:
+    """Return the receipt of an update, its last replay, its failed tries, its end and its effect."""
+    events = [TimelineEvent(gettext("Received"), update.received_at, update.display_type)]
+    # A receipt sets next_try_at to its own time, and so does a replay.
+    replayed_at = update.next_try_at
+    if not update.tries and replayed_at > update.received_at:
+        records = Replay.objects.filter(at__gte=replayed_at, at__lt=replayed_at + _REPLAY_RECORDED_WITHIN)
+        replay = records.order_by("at").first()
+        text = f"{replay.by}: {replay.reason}" if replay else ""
+        events.append(TimelineEvent(gettext("Replayed"), replayed_at, text))
+    if update.tries:
+        title = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
+        events.append(TimelineEvent(title, None, update.error.rstrip().rpartition("\n")[2], "wait", is_code=True))
+    if update.state == State.PENDING:
+        return [*events, TimelineEvent(gettext("Next try"), update.next_try_at)]
+    took = "" if update.processing_ms is None else gettext("took %s ms") % number_format(update.processing_ms, 1)
+    text = " · ".join(part for part in (update.display_reason, took) if part)
+    tone = _TONES.get(State(update.state), "wait")
+    events.append(TimelineEvent(update.get_state_display(), update.finished_at, text, tone))
+    if update.state == State.DONE:
+        events.append(_effect(update))
+    return events
+
+
+def _effect(update: InboxUpdate) -> TimelineEvent:
+    if update.has_changed_profile:
+        return TimelineEvent(gettext("Profile changed"), None, update.user_id, "good")
+    if update.has_names:
+        text = gettext("The profile already had these or newer names.")
+        return TimelineEvent(gettext("Profile unchanged"), None, text)
+    return TimelineEvent(gettext("No effect"), None, gettext("The update contains no names."))
 
 
 class ReasonForm(forms.Form):

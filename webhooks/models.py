@@ -78,9 +78,6 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
         sql.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
-    def replayable(self) -> InboxQuerySet:
-        return self.exclude(state=State.PENDING).filter(body__isnull=False)
-
     def replay_preview(self) -> ReplayPreview:
         is_pending = Q(state=State.PENDING)
         counts = self.order_by().aggregate(
@@ -92,8 +89,10 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
     def replay(self, *, by: str, reason: str, selection: str) -> int:
         """Put updates back into the queue; return how many. The merge rule makes a second replay harmless."""
-        count = self.replayable().update(
-            state=State.PENDING, tries=0, next_try_at=timezone.now(), finished_at=None, reason="", error=""
+        count = (
+            self.exclude(state=State.PENDING)
+            .filter(body__isnull=False)
+            .update(state=State.PENDING, tries=0, next_try_at=timezone.now(), finished_at=None, reason="", error="")
         )
         Replay.objects.create(by=by, reason=reason, selection=selection, count=count)
         return count

@@ -121,13 +121,10 @@ def duplicate_keys(update: Json, body: bytes, received_at: datetime) -> tuple[by
     name = _text(update.get("update_type")) if kind == OTHER else kind
     if name is None or None in parts:
         window = int(received_at.timestamp() // DUPLICATE_WINDOW.total_seconds())
-        return _body_key(body, window), _body_key(body, window - 1)
+        key, previous = (hashlib.sha256(b"body\0%d\0" % number + body).digest() for number in (window, window - 1))
+        return key, previous
     text = "\0".join([name, *map(str, parts)])
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest(), None
-
-
-def _body_key(body: bytes, window: int) -> bytes:
-    return hashlib.sha256(b"body\0%d\0" % window + body).digest()
 
 
 def _value(holder: object, *path: str) -> Any:

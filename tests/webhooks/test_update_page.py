@@ -13,9 +13,9 @@ from django.urls import reverse
 from django.utils import translation
 
 from tests.webhooks.inbox_rows import row
+from webhooks.admin import timeline_of
 from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 from webhooks.processing import interpret
-from webhooks.timeline import timeline_of
 
 pytestmark = pytest.mark.django_db
 SCRIPT = "<script>alert(1)</script>"
