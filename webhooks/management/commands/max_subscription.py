@@ -15,11 +15,8 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parser.add_argument("verb", choices=["list", "subscribe", "unsubscribe", "check"])
-        parser.add_argument(
-            "--url",
-            default=settings.WEBHOOK_PUBLIC_URL,
-            help="public URL of the receiver (default: WEBHOOK_PUBLIC_URL)",
-        )
+        configured = settings.WEBHOOK_PUBLIC_URL
+        parser.add_argument("--url", default=configured, help="the receiver's URL (default: WEBHOOK_PUBLIC_URL)")
         parser.add_argument(
             "--host",
             action="append",
