@@ -1,8 +1,7 @@
 """Group commit: requests that arrive while a commit is in progress are written together by the next one.
 
-No thread of its own does it. A request that finds no commit in progress commits the queue, then hands the next commit
-to the first request that arrived meanwhile. A request that is alone is written at once, without a switch of threads.
-PostgreSQL that is stopped or gone costs a request the deadline, never more.
+A request that finds no commit in progress commits the queue itself, without a switch of threads, then hands the next
+commit to the first request that arrived meanwhile. A stopped PostgreSQL costs a request the deadline, never more.
 """
 
 from __future__ import annotations
@@ -75,7 +74,7 @@ class GroupCommitter:
             raise NotStored("the database did not store it")
 
     def _commit_queue(self, own: _PendingInsert) -> None:
-        """Commit what is queued, hand the next commit to the first of those who came meanwhile, wake the others."""
+        """Commit the queue, hand the next commit to the first request that arrived meanwhile, wake the others."""
         with self._lock:
             batch, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
         is_committed = False
