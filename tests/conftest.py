@@ -27,7 +27,7 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from tests.database_reset import replace_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
-from webhooks.group_commit import writer
+from webhooks.group_commit import committer
 from webhooks.notify import notifier
 
 Phases = Callable[..., None]
@@ -72,7 +72,7 @@ def _as_a_new_process() -> Iterator[None]:
     lasting.forget()
     yield
     heartbeat_thread.stop()
-    writer.close()
+    committer.close()
     notifier.stop()
 
 

@@ -1,4 +1,4 @@
-"""Bot commands by which a person says how they want to be named."""
+"""Bot commands with which people set their own name."""
 
 import unicodedata
 
@@ -12,7 +12,7 @@ _END = regex.compile(r"[,\r\n\u2028!?;…]|(?<!(?:^|[\s.])\p{L})\.(?=\s|$)")
 
 
 def name_given_in(text: str) -> str | None:
-    """Return the name that a message text sets, None when it is no command or names nobody."""
+    """Return the name that a message text sets, None when it is not such a command or has no valid name."""
     composed = unicodedata.normalize("NFC", text)
     command = _COMMAND.match(composed)
     if not command:

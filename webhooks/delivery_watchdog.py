@@ -1,4 +1,4 @@
-"""When MAX last sent something: a lost subscription, a firewall or a certificate looks like a quiet day."""
+"""When MAX last sent an update: a lost subscription, a firewall or a certificate looks like a quiet day."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from django.db.models import Exists, Min, OuterRef
 from webhooks.models import DuplicateDelivery, InboxUpdate
 
 MOSCOW = ZoneInfo("Europe/Moscow")
-# The request ids of our own probes begin with this: MAX sends none, and what a proxy makes up does not.
+# The request ids of our own probes begin with this; MAX sends no request id, and no proxy makes up such a one.
 SYNTHETIC = "synthetic-"
 _SATURDAY = 5
 
@@ -22,7 +22,7 @@ def is_working_time(at: datetime) -> bool:
 
 
 def working_time(start: datetime, end: datetime) -> timedelta:
-    """Sum up WEBHOOK_WORKING_HOURS, Monday to Friday in Moscow, between two moments."""
+    """Return the WEBHOOK_WORKING_HOURS, Monday to Friday in Moscow, between two moments."""
     first_hour, last_hour = settings.WEBHOOK_WORKING_HOURS
     total = timedelta()
     day, last_day = start.astimezone(MOSCOW).date(), end.astimezone(MOSCOW).date()
@@ -36,19 +36,18 @@ def working_time(start: datetime, end: datetime) -> timedelta:
 
 
 def last_arrival() -> datetime | None:
-    """Return when something real last arrived, a repeat included; None where nothing ever did.
+    """Return when MAX last delivered an update, a duplicate included; None when it never did.
 
-    Where MAX has our address, its silence counts from the installation.
+    With WEBHOOK_PUBLIC_URL set, the time of installation stands in for the first delivery.
     """
     own = InboxUpdate.objects.filter(request_id__startswith=SYNTHETIC)
-    latest = (
+    deliveries = (
         InboxUpdate.objects.exclude(request_id__startswith=SYNTHETIC),
         DuplicateDelivery.objects.exclude(Exists(own.filter(dedup_key=OuterRef("dedup_key")))),
     )
-    arrivals = [rows.order_by("-id").values_list("received_at", flat=True).first() for rows in latest]
-    moments = [moment for moment in arrivals if moment]
-    if moments or not settings.WEBHOOK_PUBLIC_URL:
-        return max(moments, default=None)
-    own_migrations = MigrationRecorder.Migration.objects.filter(app="webhooks")
-    installed_at: datetime | None = own_migrations.aggregate(at=Min("applied"))["at"]
+    latest = [rows.order_by("-id").values_list("received_at", flat=True).first() for rows in deliveries]
+    if any(latest) or not settings.WEBHOOK_PUBLIC_URL:
+        return max(filter(None, latest), default=None)
+    migrations = MigrationRecorder.Migration.objects.filter(app="webhooks")
+    installed_at: datetime | None = migrations.aggregate(at=Min("applied"))["at"]
     return installed_at

@@ -1,4 +1,4 @@
-"""What became of updates, counted as it happens; the types are the inbox's, which knows MAX's own and ``other``."""
+"""Count and time what happens to updates; types are MAX's own and ``other``."""
 
 from __future__ import annotations
 
@@ -9,23 +9,22 @@ from prometheus_client import Counter, Histogram
 
 from webhooks.models import InboxUpdate, State
 
-events = Counter("webhook_events", "Updates by type and by what became of them", ["type", "status"])
+events = Counter("webhook_events", "Updates by type and result", ["type", "status"])
 durations = Histogram(
     "webhook_processing_duration_seconds",
-    "The worker's own time for an update, from taking to done",
+    "Processing time of an update in the worker",
     buckets=(0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5),
 )
-# How late a profile is: from the receipt of its update to the commit.
 lags = Histogram(
     "webhook_inbox_wait_seconds",
-    "From the receipt of an update to its end",
+    "Time from receipt of an update to the commit of its result",
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10, 60, 300, 3600),
 )
 _STATUSES = {State.DONE: "success", State.SKIPPED: "skipped", State.QUARANTINED: "failed", State.DEAD: "failed"}
 
 
 def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
-    """Count a batch that was committed at this moment, in seconds since the epoch."""
+    """Count a batch that was committed at ``ended_at``, in seconds since the epoch."""
     for (update_type, state), number in Counts((update.update_type, update.state) for update in updates).items():
         events.labels(update_type, _STATUSES[State(state)]).inc(number)
     for update in updates:
@@ -34,6 +33,6 @@ def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
 
 
 def count_arrivals(types: Iterable[str], status: str) -> None:
-    """Count updates that end on arrival: ``failed`` when they are quarantined, ``duplicate`` when they were known."""
+    """Count updates with status ``failed`` or ``duplicate``."""
     for update_type, number in Counts(types).items():
         events.labels(update_type, status).inc(number)

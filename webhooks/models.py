@@ -23,7 +23,7 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead letter")
 
 
-# All that finish() writes back is among them: a field that is not would be asked for row by row.
+# All fields that finish() writes back are among them: any other would be a query for each row.
 _TAKEN = (
     "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "request_id",
     "tries",
@@ -40,15 +40,15 @@ FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::boolean[], %b:
     AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
 WHERE i.id = w.id
 """
-
-
-# What an update's type is kept as that MAX does not document.
+# Stands for every update type that MAX does not document.
 OTHER = "other"
+_SETTLED = Q(state__in=["done", "skipped", "quarantined"])
+_RARE = ["skipped", "quarantined", "dead"]
 
 
-def type_for_people(name: str) -> str:
-    """Return a type as MAX calls it; what we do not know is no code of MAX's, and is told in words."""
-    return gettext("of another type") if name == OTHER else name
+def display_type(name: str) -> str:
+    """Return an update type as MAX calls it, ``other`` in the reader's language."""
+    return gettext("other type") if name == OTHER else name
 
 
 class Backlog(NamedTuple):
@@ -56,45 +56,58 @@ class Backlog(NamedTuple):
     age: timedelta
 
 
+class ReplayPreview(NamedTuple):
+    """How many updates of a selection can be replayed, have lost their body, and are still pending."""
+
+    replayable: int
+    without_body: int
+    pending: int
+
+
 class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def pending(self) -> InboxQuerySet:
         return self.filter(state=State.PENDING)
 
     def take(self, limit: int) -> list[InboxUpdate]:
-        """Lock up to ``limit`` updates that are due, for this transaction, passing over what other workers hold."""
+        """Lock up to ``limit`` updates that are due, for this transaction; skip those that other workers hold."""
         rows = sql.run(_TAKE, [timezone.now(), limit])
         return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
-        """Write back, by one statement, what became of updates that this transaction has taken."""
+        """Write the results of the updates that this transaction has taken, by one statement."""
         names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
         sql.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
-    def replayable(self) -> InboxQuerySet:
-        """Those that are finished and whose body is still there."""
-        return self.exclude(state=State.PENDING).filter(body__isnull=False)
+    def replay_preview(self) -> ReplayPreview:
+        is_pending = Q(state=State.PENDING)
+        counts = self.order_by().aggregate(
+            replayable=models.Count("pk", filter=~is_pending & Q(body__isnull=False)),
+            without_body=models.Count("pk", filter=~is_pending & Q(body__isnull=True)),
+            pending=models.Count("pk", filter=is_pending),
+        )
+        return ReplayPreview(**counts)
 
     def replay(self, *, by: str, reason: str, selection: str) -> int:
-        """Put updates back into the queue; return how many. The profiles' clocks make a second replay harmless."""
-        count = self.replayable().update(
-            state=State.PENDING, tries=0, next_try_at=timezone.now(), finished_at=None, reason="", error=""
+        """Put updates back into the queue; return how many. The merge rule makes a second replay harmless."""
+        count = (
+            self.exclude(state=State.PENDING)
+            .filter(body__isnull=False)
+            .update(state=State.PENDING, tries=0, next_try_at=timezone.now(), finished_at=None, reason="", error="")
         )
         Replay.objects.create(by=by, reason=reason, selection=selection, count=count)
         return count
 
     def backlog(self) -> Backlog:
-        """Return how many updates wait, those between two tries included, and for how long the oldest has.
-
-        A replay sets ``tries`` to 0 and ``next_try_at`` to its own moment; without one that is the moment of receipt.
-        """
+        """Return how many updates are pending, those between two tries included, and the age of the oldest."""
+        # A receipt sets next_try_at to its own time, and so does a replay, which sets tries to 0 as well.
         since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
-        found = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min(since))
-        age = timezone.now() - found["oldest"] if found["oldest"] else timedelta()
-        return Backlog(found["size"], max(age, timedelta()))
+        totals = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min(since))
+        age = timezone.now() - totals["oldest"] if totals["oldest"] else timedelta()
+        return Backlog(totals["size"], max(age, timedelta()))
 
 
 class InboxUpdate(models.Model):
-    """An update as the messenger sent it, kept before anything works on it."""
+    """An update as MAX sent it, stored before it is processed."""
 
     dedup_key = models.BinaryField(max_length=32)
     body = models.BinaryField(_("body"), null=True, help_text=_("empty once it was pruned"))
@@ -120,28 +133,18 @@ class InboxUpdate(models.Model):
         verbose_name_plural = _("updates")
         indexes: ClassVar = [
             models.Index(fields=["next_try_at", "id"], name="webhook_inbox_due", condition=Q(state="pending")),
-            # Rows come in the order of this column: a block range index costs an arrival next to nothing.
+            # Rows arrive in the order of this column: a block range index costs an arrival next to nothing.
             BrinIndex(fields=["received_at"], name="webhook_inbox_received_at", pages_per_range=16, autosummarize=True),
             # For pruning. None of them holds pending rows: they cost an arrival nothing.
             models.Index(
-                fields=["finished_at"],
-                name="webhook_inbox_with_body",
-                condition=Q(state__in=["done", "skipped", "quarantined"], body__isnull=False),
+                fields=["finished_at"], name="webhook_inbox_with_body", condition=Q(body__isnull=False) & _SETTLED
             ),
-            models.Index(
-                fields=["finished_at"],
-                name="webhook_inbox_settled",
-                condition=Q(state__in=["done", "skipped", "quarantined"]),
-            ),
+            models.Index(fields=["finished_at"], name="webhook_inbox_settled", condition=_SETTLED),
             models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
             # For the minute that a report's window cuts in two.
             models.Index(fields=["received_at"], name="webhook_inbox_counted", condition=~Q(state="pending")),
-            # For the admin: the few of a rare state, and all of one person.
-            models.Index(
-                fields=["state", "-id"],
-                name="webhook_inbox_rare",
-                condition=Q(state__in=["skipped", "quarantined", "dead"]),
-            ),
+            # For the admin: the few updates of a rare state, and all of one person.
+            models.Index(fields=["state", "-id"], name="webhook_inbox_rare", condition=Q(state__in=_RARE)),
             models.Index(fields=["user_id", "-id"], name="webhook_inbox_person", condition=~Q(user_id="")),
         ]
         constraints: ClassVar = [
@@ -158,16 +161,16 @@ class InboxUpdate(models.Model):
 
     @property
     def display_type(self) -> str:
-        return type_for_people(self.update_type)
+        return display_type(self.update_type)
 
     @property
     def display_reason(self) -> str:
-        """Return the reason in the reader's language; it is kept in English, of a dead letter as the error's class."""
+        """Return the reason in the reader's language; stored are an English text or the class of an error."""
         return str(failures.message_for(self.reason)) if self.reason else ""
 
 
 class DuplicateDelivery(models.Model):
-    """A delivery of an update that the inbox already had; a conflict when it said something else. The first is kept."""
+    """A further delivery of a stored update, a conflict when its content differs. The first delivery stays."""
 
     dedup_key = models.BinaryField(max_length=32)
     update_type = models.CharField(_("type"), max_length=40)
@@ -189,11 +192,7 @@ class DuplicateDelivery(models.Model):
         verbose_name_plural = _("duplicate deliveries")
 
     def __str__(self) -> str:
-        return f"{self.display_type} {self.received_at:%F %T}"
-
-    @property
-    def display_type(self) -> str:
-        return type_for_people(self.update_type)
+        return f"{display_type(self.update_type)} {self.received_at:%F %T}"
 
 
 class Replay(models.Model):
@@ -216,11 +215,11 @@ class Replay(models.Model):
 
 
 class PayloadAccess(models.Model):
-    """Who looked at the body of an update, when and why. A trigger refuses to edit or delete a row, here and above."""
+    """Who viewed the body of an update, when and why. A trigger refuses to edit or delete these rows, as above."""
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
-    # No foreign key: updates are pruned, looks are not.
+    # No foreign key: updates are pruned, these rows are not.
     inbox_update_id = models.BigIntegerField(_("number of the update"), db_index=True)
     update_type = models.CharField(_("type"), max_length=40)
     reason = models.CharField(_("reason"), max_length=500)

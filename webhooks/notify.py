@@ -1,7 +1,7 @@
-"""Wakes the inbox worker: PostgreSQL's NOTIFY, sent after the commit by a thread of its own.
+"""Notify the inbox worker of new rows by PostgreSQL's NOTIFY, which a thread sends after the commit.
 
 A notification inside the inserting transaction would serialize all commits on one lock; a Celery task would need the
-broker. A lost wake-up costs the seconds until the next sweep, never an update.
+broker. A lost notification costs the seconds until the next sweep, never an update.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Announces arrivals from a background thread, many at once where they come quickly."""
+    """Sends one notification for all rows that arrive within a pause."""
 
     def __init__(self) -> None:
         self._has_arrivals = threading.Event()
@@ -31,14 +31,14 @@ class Notifier:
         self._thread: threading.Thread | None = None
         self._is_stopping = False
 
-    def announce(self) -> None:
-        """Let the worker know, without waiting for anything."""
+    def notify(self) -> None:
+        """Have the thread send a notification, and start it if needed; never wait for PostgreSQL."""
         self._has_arrivals.set()
         if self._thread is None:
             with self._changing:
                 if self._thread is None:
                     self._is_stopping = False
-                    self._thread = threading.Thread(target=self._run, name="inbox-waker", daemon=True)
+                    self._thread = threading.Thread(target=self._run, name="inbox-notifier", daemon=True)
                     self._thread.start()
 
     def stop(self) -> None:
@@ -52,38 +52,29 @@ class Notifier:
     def _run(self) -> None:
         while not self._is_stopping:
             try:
-                with connect() as sender:
-                    self._send_by(sender)
+                with connect() as conn:
+                    while not self._is_stopping:
+                        self._has_arrivals.wait()
+                        self._has_arrivals.clear()
+                        conn.execute(f"NOTIFY {CHANNEL}")
+                        time.sleep(_PAUSE_SECONDS)
             except psycopg.Error as error:
-                logger.warning("webhook wake-up lost", extra={"event": "wakeup_lost", "error": type(error).__name__})
+                extra = {"event": "wakeup_lost", "error": type(error).__name__}
+                logger.warning("inbox notification not sent", extra=extra)
                 time.sleep(_RECONNECT_SECONDS)
-
-    def _send_by(self, sender: psycopg.Connection) -> None:
-        while not self._is_stopping:
-            self._has_arrivals.wait()
-            self._has_arrivals.clear()
-            sender.execute(f"NOTIFY {CHANNEL}")
-            time.sleep(_PAUSE_SECONDS)
 
 
 notifier = Notifier()
 
 
-class Listener:
-    """The worker's end: a connection that listens from the first wait on, so that nothing is missed in between."""
+def listen() -> psycopg.Connection:
+    """Return a connection that receives all notifications from now on."""
+    listener = connect()
+    listener.execute(f"LISTEN {CHANNEL}")
+    return listener
 
-    def __init__(self) -> None:
-        self._connection: psycopg.Connection | None = None
 
-    def wait(self, timeout: float = SWEEP_SECONDS) -> None:
-        """Return when something arrived, or after ``timeout`` seconds; raise psycopg.Error on a lost connection."""
-        if self._connection is None:
-            self._connection = connect()
-            self._connection.execute(f"LISTEN {CHANNEL}")
-        for _ in self._connection.notifies(timeout=timeout, stop_after=1):
-            pass
-
-    def close(self) -> None:
-        if self._connection:
-            self._connection.close()
-            self._connection = None
+def wait(listener: psycopg.Connection, timeout: float = SWEEP_SECONDS) -> None:
+    """Return on a notification or after ``timeout`` seconds; raise psycopg.Error when the connection is lost."""
+    for _ in listener.notifies(timeout=timeout, stop_after=1):
+        pass

@@ -1,4 +1,4 @@
-"""Read MAX's JSON: what an update is, who is in it, and their names (docs/reference/max-api.md).
+"""Read MAX's JSON: what an update is, who sent it, and their names (docs/reference/max-api.md).
 
 No other module knows MAX's JSON. Unused fields are ignored, and only the id of a person is required, because MAX adds
 and drops fields without notice.
@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any, NoReturn
+from typing import Any
 
 from django.utils.translation import gettext_noop as _
 
@@ -27,19 +27,34 @@ from webhooks.models import OTHER
 
 LARGEST_ENVELOPE = 100
 _FUTURE_ALLOWED = timedelta(minutes=5)
+# What MAX documents; a subscription names them all.
+UPDATE_TYPES = (
+    "message_created", "message_edited", "message_removed", "message_callback",
+    "comment_created", "comment_edited", "comment_removed",
+    "bot_added", "bot_removed", "bot_started", "bot_stopped", "bot_admin_permissions_changed",
+    "user_added", "user_removed", "chat_title_changed",
+    "dialog_cleared", "dialog_muted", "dialog_unmuted", "dialog_removed",
+)  # fmt: skip
+_PERSON_PATHS: dict[str, tuple[str, ...]] = {
+    **dict.fromkeys(UPDATE_TYPES, ("user",)),
+    **dict.fromkeys(("message_created", "message_edited", "comment_created", "comment_edited"), ("message", "sender")),
+    # The sender of its message is the bot; the person is who pressed the button.
+    "message_callback": ("callback", "user"),
+    # The form of the migration guide, which MAX never sends.
+    "message_new": ("message", "from"),
+    "callback_query": ("callback_query", "user"),
+}
+TYPES = (*sorted(_PERSON_PATHS), OTHER)
 
 Json = dict[str, Any]
 
 
 class MalformedUpdate(ValueError):
-    """The body is no update; its text says why, in English (InboxUpdate.display_reason), without quoting the body."""
-
-
-# Bodies
+    """The body is not an update; the text gives the reason in English, without quoting the body."""
 
 
 def parse(body: bytes) -> Any:
-    """Return the JSON value of a body; raise MalformedUpdate for what is none, NaN and UTF-16 included."""
+    """Return the JSON value of a body; raise MalformedUpdate for anything else, NaN and UTF-16 included."""
     if not body.strip():
         raise MalformedUpdate(_("the body is empty"))
     try:
@@ -53,23 +68,20 @@ def parse(body: bytes) -> Any:
 
 
 def _finite(number: str) -> float | None:
-    """Read a number; one beyond all floats says nothing (and as Infinity it would be no JSON when written again)."""
+    """Return a number, None beyond the range of floats: Infinity would not be JSON when it is written again."""
     value = float(number)
     return value if math.isfinite(value) else None
 
 
-def _refuse_constant(constant: str) -> NoReturn:
-    raise ValueError(constant)
-
-
-# Once: json.loads with options makes a decoder each time, a quarter of its work on a body of usual size.
-_decoder = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
+# Made once: json.loads with options makes a decoder each time, a quarter of its work on a body of usual size.
+# int() raises ValueError for the constants NaN and Infinity, which are not JSON.
+_decoder = json.JSONDecoder(parse_constant=int, parse_float=_finite)
 
 
 def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
-    """Return each update of a body with its own bytes; raise MalformedUpdate where there is none.
+    """Return each update of a body, which is one update or an envelope of long polling, with its own bytes.
 
-    A body is one update, or the envelope of long polling with at most 100.
+    Raise MalformedUpdate when there is none, or more than LARGEST_ENVELOPE.
     """
     value = parse(body)
     if not isinstance(value, dict):
@@ -85,40 +97,41 @@ def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
 
 
 def parse_stored(body: bytes) -> Json:
-    """Return the one update of a row; raise MalformedUpdate for what was kept whole, which a replay brings back."""
+    """Return the update of a row; raise MalformedUpdate for a body that was quarantined whole and is replayed."""
     unwrapped = unwrap(body)
     if [own_body for own_body, _update in unwrapped] != [body]:
         raise MalformedUpdate(_("the body is an envelope of updates"))
     return unwrapped[0][1]
 
 
-# Recognising a repeat
-
-
 def type_of(update: Json) -> str:
-    """Return the type when it is one that we know, ``other`` when not: labels from outside stay bounded."""
+    """Return the type when it is a known one, else ``other``: labels from outside stay bounded."""
     given = update.get("update_type", update.get("type"))
-    return given if isinstance(given, str) and given in _PEOPLE else OTHER
+    return given if isinstance(given, str) and given in _PERSON_PATHS else OTHER
 
 
 def duplicate_keys(update: Json, body: bytes, received_at: datetime) -> tuple[bytes, bytes | None]:
-    """Return 32 bytes that are equal for two deliveries of one update; there is no update id.
+    """Return 32 bytes that are equal for two deliveries of one update: MAX sends no update id.
 
-    Where a part of the key is absent the body is the key, within a window of ten minutes; the second value is then the
-    key that it had in the window before, else None.
+    Where a part of the key is missing, the body is the key within a window of ten minutes; the second value is then
+    the body's key in the previous window, else None.
     """
     kind = type_of(update)
-    parts = _DUPLICATE_PARTS.get(kind, _event_parts)(update)
+    parts = _KEY_PARTS.get(kind, _event_parts)(update)
     name = _text(update.get("update_type")) if kind == OTHER else kind
-    if name is None or any(part is None for part in parts):
+    if name is None or None in parts:
         window = int(received_at.timestamp() // DUPLICATE_WINDOW.total_seconds())
-        return _body_key(body, window), _body_key(body, window - 1)
+        key, previous = (hashlib.sha256(b"body\0%d\0" % number + body).digest() for number in (window, window - 1))
+        return key, previous
     text = "\0".join([name, *map(str, parts)])
     return hashlib.sha256(text.encode(errors="surrogatepass")).digest(), None
 
 
-def _body_key(body: bytes, window: int) -> bytes:
-    return hashlib.sha256(b"body\0%d\0" % window + body).digest()
+def _value(holder: object, *path: str) -> Any:
+    """Return the value at a path of nested objects, None where one is missing or is not an object."""
+    for field in path:
+        holder = holder.get(field) if isinstance(holder, dict) else None
+    return holder
 
 
 def _text(value: object) -> str | None:
@@ -129,84 +142,34 @@ def _integer(value: object) -> int | None:
     return value if isinstance(value, int) and not isinstance(value, bool) else None
 
 
-def _object(holder: Json, field: str) -> Json:
-    value = holder.get(field)
-    return value if isinstance(value, dict) else {}
+def _event_parts(update: Json) -> tuple[object, ...]:
+    user = update.get("user")
+    user_id = (user if isinstance(user, dict) and "user_id" in user else update).get("user_id")
+    return _integer(update.get("chat_id")), _integer(user_id), _integer(update.get("timestamp"))
 
 
-def _mid(update: Json) -> str | None:
-    return _text(_object(_object(update, "message"), "body").get("mid"))
+def _message_parts(update: Json) -> tuple[object, ...]:
+    return (_text(_value(update, "message", "body", "mid")),)
 
 
-def _callback_parts(update: Json) -> list[object]:
-    callback = _object(update, "callback")
-    return [_text(callback.get("callback_id")), _integer(callback.get("timestamp"))]
-
-
-def _event_parts(update: Json) -> list[object]:
-    person = _object(update, "user").get("user_id", update.get("user_id"))
-    return [_integer(update.get("chat_id")), _integer(person), _integer(update.get("timestamp"))]
-
-
-_DUPLICATE_PARTS: dict[str, Callable[[Json], list[object]]] = {
-    "message_created": lambda update: [_mid(update)],
-    "comment_created": lambda update: [_mid(update)],
-    "message_edited": lambda update: [_mid(update), _integer(update.get("timestamp"))],
-    "comment_edited": lambda update: [_mid(update), _integer(update.get("timestamp"))],
-    "message_callback": _callback_parts,
-    "message_removed": lambda update: [_text(update.get("message_id"))],
-    "comment_removed": lambda update: [_text(update.get("message_id"))],
-    "message_new": lambda _: [None],
-    "callback_query": lambda _: [None],
+_KEY_PARTS: dict[str, Callable[[Json], tuple[object, ...]]] = {
+    **dict.fromkeys(("message_created", "comment_created"), _message_parts),
+    **dict.fromkeys(
+        ("message_edited", "comment_edited"),
+        lambda update: (*_message_parts(update), _integer(update.get("timestamp"))),
+    ),
+    **dict.fromkeys(("message_removed", "comment_removed"), lambda update: (_text(update.get("message_id")),)),
+    **dict.fromkeys(("message_new", "callback_query"), lambda _update: (None,)),
+    "message_callback": lambda update: (
+        _text(_value(update, "callback", "callback_id")),
+        _integer(_value(update, "callback", "timestamp")),
+    ),
 }
-
-
-# The person
-
-
-def _sender(update: Json) -> object:
-    return _object(update, "message").get("sender")
-
-
-def _presser(update: Json) -> object:
-    """A callback's ``message.sender`` is the bot; who pressed the button is in ``callback``."""
-    return _object(update, "callback").get("user")
-
-
-def _user(update: Json) -> object:
-    return update.get("user")
-
-
-_PEOPLE: dict[str, Callable[[Json], object]] = {
-    "message_created": _sender,
-    "message_edited": _sender,
-    "comment_created": _sender,
-    "comment_edited": _sender,
-    "message_callback": _presser,
-    "message_removed": _user,
-    "comment_removed": _user,
-    "bot_added": _user,
-    "bot_removed": _user,
-    "bot_started": _user,
-    "bot_stopped": _user,
-    "bot_admin_permissions_changed": _user,
-    "user_added": _user,
-    "user_removed": _user,
-    "chat_title_changed": _user,
-    "dialog_cleared": _user,
-    "dialog_muted": _user,
-    "dialog_unmuted": _user,
-    "dialog_removed": _user,
-    # The shape of the migration guide, which MAX never sends.
-    "message_new": lambda update: _object(update, "message").get("from"),
-    "callback_query": lambda update: _object(update, "callback_query").get("user"),
-}
-TYPES = (*sorted(_PEOPLE), OTHER)
 
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an update means to us: whom it is from (``""`` when nobody), what it says of them, and their own phone."""
+    """What an update says: the id of its sender (``""`` when there is none), their names, and their own phone."""
 
     user_id: str
     profile_update: ProfileUpdate | None = None
@@ -214,45 +177,38 @@ class Reading:
 
 
 def read(update: Json, received_at: datetime) -> Reading:
-    """Interpret one update; raise MalformedUpdate when it holds a person who has no usable id."""
-    user = _PEOPLE.get(type_of(update), _user)(update)
+    """Interpret one update; raise MalformedUpdate when it holds a person without a usable id."""
+    user = _value(update, *_PERSON_PATHS.get(type_of(update), ("user",)))
     if user is None:
-        return Reading(_bare_user_id(update))
+        try:
+            return Reading(user_id_of(update.get("user_id")))
+        except ValueError:
+            return Reading("")
     if not isinstance(user, dict):
         raise MalformedUpdate(_("the user is not an object"))
     try:
         user_id = user_id_of(user.get("user_id"))
     except ValueError:
-        raise MalformedUpdate(_("the user’s id is none of MAX")) from None
+        raise MalformedUpdate(_("invalid MAX user ID")) from None
     if user.get("is_bot") is True:
         return Reading(user_id)
     profile_update = _profile_update(user_id, user, update, received_at)
-    return Reading(
-        user_id, profile_update if profile_update.has_values else None, _phone_link(user_id, update, received_at)
-    )
-
-
-def _bare_user_id(update: Json) -> str:
-    try:
-        return user_id_of(update.get("user_id"))
-    except ValueError:
-        return ""
+    phone_link = _phone_link(user_id, update, received_at)
+    return Reading(user_id, profile_update if profile_update.has_values else None, phone_link)
 
 
 def _profile_update(user_id: str, user: Json, update: Json, received_at: datetime) -> ProfileUpdate:
-    said_at = moment_of(update, received_at)
-    first_name = _cleaned(user.get("first_name"))
-    derived_name = _cleaned(user.get("name"))
+    at = moment_of(update, received_at)
+    first_name, derived_name = _cleaned(user.get("first_name")), _cleaned(user.get("name"))
     last_name = "" if user.get("last_name") == "" else _cleaned(user.get("last_name"))
     own_name = name_given_in(_dialog_text(update))
+    any_name = first_name or derived_name
     return ProfileUpdate(
         user_id,
         received_at,
-        first_name=TimestampedValue(True, said_at, first_name)
-        if first_name
-        else (TimestampedValue(False, said_at, derived_name) if derived_name else None),
-        last_name=None if last_name is None else TimestampedValue(True, said_at, last_name),
-        user_provided_name=TimestampedValue(True, said_at, own_name) if own_name else None,
+        first_name=TimestampedValue(first_name is not None, at, any_name) if any_name else None,
+        last_name=None if last_name is None else TimestampedValue(True, at, last_name),
+        user_provided_name=TimestampedValue(True, at, own_name) if own_name else None,
     )
 
 
@@ -273,30 +229,25 @@ def moment_of(update: Json, received_at: datetime) -> datetime:
 
 def _dialog_text(update: Json) -> str:
     """Return the text of a message in a dialog with the bot; ``""`` in group chats and channels."""
-    kind = type_of(update)
-    message = _object(update, "message")
+    kind, message = type_of(update), update.get("message")
     if kind == "message_new":
-        is_dialog = _object(message, "chat").get("type") in ("private", "dialog")
-        text = message.get("text")
+        is_dialog = _value(message, "chat", "type") in ("private", "dialog")
+        text = _value(message, "text")
     else:
-        is_dialog = kind in ("message_created", "message_edited") and (
-            _object(message, "recipient").get("chat_type") == "dialog"
-        )
-        text = _object(message, "body").get("text")
+        is_dialog = _value(message, "recipient", "chat_type") == "dialog"
+        text = _value(message, "body", "text") if kind in ("message_created", "message_edited") else None
     return text if is_dialog and isinstance(text, str) else ""
-
-
-# A shared contact
 
 
 def _phone_link(user_id: str, update: Json, received_at: datetime) -> PhoneLink | None:
     """Return the sender's own phone when the message shares it; somebody else's contact links nobody."""
     if type_of(update) != "message_created":
         return None
-    attachments = _object(_object(update, "message"), "body").get("attachments")
+    attachments = _value(update, "message", "body", "attachments")
     for attachment in attachments if isinstance(attachments, list) else ():
-        if isinstance(attachment, dict) and attachment.get("type") == "contact":
-            phone = contacts.own_phone(_object(attachment, "payload"), user_id)
+        payload = _value(attachment, "payload")
+        if isinstance(payload, dict) and attachment.get("type") == "contact":
+            phone = contacts.own_phone(payload, user_id)
             if phone:
                 return PhoneLink(phone=phone, user_id=user_id, observed_at=moment_of(update, received_at))
     return None

@@ -1,7 +1,7 @@
-"""Turns the inbox into profiles: takes a batch, merges it by one statement, writes Redis, marks the batch done.
+"""Turn the inbox into profiles: take a batch, merge it with one statement, write Redis, mark the batch done.
 
-All of it in one transaction: a worker that dies leaves its batch pending, and the merge rule makes doing it again
-harmless. A batch that fails is done again one by one, so that one poison update holds up nobody.
+All of it happens in one transaction. A worker that dies leaves its batch pending, and the merge rule makes a second try
+harmless. The updates of a failed batch are retried one by one, so that one poison update does not hold up the rest.
 """
 
 from __future__ import annotations
@@ -32,82 +32,75 @@ _TRACEBACK_LENGTH = 8 * 1024
 
 
 def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
-    """Work off what is due; return how many updates were finished. Nothing is touched while processing is off.
+    """Process the updates that are due, none while processing is off; return how many were finished.
 
-    ``is_stopping`` is asked between two batches: a backlog may last for minutes.
+    ``is_stopping`` is checked between two batches, because a backlog may take minutes.
     """
     finished = singly = 0
     while not is_stopping() and is_processing():
-        batch = Batch(1 if singly else BATCH)
+        updates: list[InboxUpdate] = []
         try:
-            batch.process()
+            with transaction.atomic():
+                updates = InboxUpdate.objects.take(1 if singly else BATCH)
+                extracted = _process(updates) if updates else []
         except (OperationalError, InterfaceError):
             raise  # The database is away: no update is to blame.
         except Exception as error:
-            if not batch.updates:
-                raise  # None was even taken: no update is to blame here either.
+            if not updates:
+                raise  # No update was taken, so none is to blame.
             # Whatever an update does to us, it must end as a dead letter with its traceback and not hold up the rest.
-            singly = len(batch.updates) if len(batch.updates) > 1 else singly - 1
-            batch.blame(error)
+            if len(updates) == 1:
+                record_failure(updates[0], error)
+            singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
             continue
-        if not batch.updates:
+        if not updates:
             break
-        finished += len(batch.updates)
+        metrics.count(updates, time.time())
+        for update, profile_update in extracted:
+            logger.info("profile extracted", extra=_log_fields(update, profile_update))
+        finished += len(updates)
         singly = max(singly - 1, 0)
     return finished
 
 
-class Batch:
-    """Up to ``limit`` updates that are due, worked on in one transaction."""
-
-    def __init__(self, limit: int = BATCH) -> None:
-        self.limit = limit
-        self.updates: list[InboxUpdate] = []
-        self.extracted: list[tuple[InboxUpdate, ProfileUpdate]] = []
-
-    def process(self) -> None:
-        """Work the batch off, and tell what was extracted once it is committed."""
-        with transaction.atomic():
-            self._work_off()
-        metrics.count(self.updates, time.time())
-        for update, profile_update in self.extracted:
-            logger.info("profile extracted", extra=_extracted(update, profile_update))
-
-    def _work_off(self) -> None:
-        started = time.perf_counter()
-        self.updates = InboxUpdate.objects.take(self.limit)
-        if not self.updates:
-            return
-        if is_collecting():
-            self._collect()
-        else:
-            for update in self.updates:
-                update.state = State.SKIPPED
-        each_ms = (time.perf_counter() - started) * 1000 / len(self.updates)
-        for update in self.updates:
-            update.processing_ms = each_ms
-        InboxUpdate.objects.finish(self.updates)
-
-    def blame(self, error: Exception) -> None:
-        """Record a failed try of an update that failed alone."""
-        if len(self.updates) == 1:
-            record_failure(self.updates[0], error)
-
-    def _collect(self) -> None:
-        readings = [(update, interpret(update)) for update in self.updates]
-        links = [reading.phone_link for _, reading in readings if reading.phone_link]
-        self.extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
-        profile_updates = [profile_update for _, profile_update in self.extracted]
-        PhoneLink.objects.merge(links)
-        changed = Profile.objects.merge(profile_updates)
+def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
+    """Set and write the results of a batch; return its profile updates."""
+    started = time.perf_counter()
+    extracted = []
+    if is_collecting():
+        readings = [(update, interpret(update)) for update in updates]
+        extracted = [(update, reading.profile_update) for update, reading in readings if reading.profile_update]
+        PhoneLink.objects.merge([reading.phone_link for _, reading in readings if reading.phone_link])
+        changed = Profile.objects.merge([profile_update for _, profile_update in extracted])
         changed_ids = {profile.user_id for profile in changed}
         for update, reading in readings:
             update.has_changed_profile = reading.profile_update is not None and reading.user_id in changed_ids
         cache.write_through(changed)
+    else:
+        for update in updates:
+            update.state = State.SKIPPED
+    each_ms = (time.perf_counter() - started) * 1000 / len(updates)
+    for update in updates:
+        update.processing_ms = each_ms
+    InboxUpdate.objects.finish(updates)
+    return extracted
+
+
+def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str, Any]:
+    return {
+        "component": "webhook_handler",
+        "event": "profile_extracted",
+        "user_id": profile_update.user_id,
+        "has_first_name": profile_update.first_name is not None,
+        "has_last_name": bool(profile_update.last_name and profile_update.last_name.value),
+        "source": "user_input" if profile_update.user_provided_name else "webhook",
+        "processing_time_ms": round(update.processing_ms or 0, 3),
+        "request_id": update.request_id,
+    }
 
 
 def interpret(update: InboxUpdate) -> payloads.Reading:
-    """Read one update and set its state; one without a person is done like any other."""
+    """Read one update and set its state; an update without a person is done like any other."""
     try:
         reading = payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at)
     except payloads.MalformedUpdate as error:
@@ -119,18 +112,10 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
 
 
 def record_failure(update: InboxUpdate, error: Exception) -> None:
-    """Count a failed try: the next one comes later each time, with jitter; after the last the update is dead."""
-    tries = update.tries + 1
-    logger.error(
-        "webhook update failed",
-        extra={
-            "event": "update_failed",
-            "update": update.pk,
-            "error": type(error).__name__,
-            "tries": tries,
-            "request_id": update.request_id,
-        },
-    )
+    """Record a failed try and schedule the next one, later each time, with jitter; after the last it is dead."""
+    tries, name = update.tries + 1, type(error).__name__
+    extra = {"event": "update_failed", "update": update.pk, "error": name, "tries": tries}
+    logger.error("webhook update failed", extra=extra | {"request_id": update.request_id})
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
     trace = logs.error_text(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
     if update.tries < len(RETRY_SECONDS):
@@ -138,19 +123,4 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
     else:
         metrics.count_arrivals([update.update_type], "failed")
-        same_try.update(
-            state=State.DEAD, reason=type(error).__name__, error=trace, tries=tries, finished_at=timezone.now()
-        )
-
-
-def _extracted(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str, Any]:
-    return {
-        "component": "webhook_handler",
-        "event": "profile_extracted",
-        "user_id": profile_update.user_id,
-        "has_first_name": profile_update.first_name is not None,
-        "has_last_name": bool(profile_update.last_name and profile_update.last_name.value),
-        "source": "user_input" if profile_update.user_provided_name else "webhook",
-        "processing_time_ms": round(update.processing_ms or 0, 3),
-        "request_id": update.request_id,
-    }
+        same_try.update(state=State.DEAD, reason=name, error=trace, tries=tries, finished_at=timezone.now())

@@ -1,8 +1,8 @@
 """Serve ``POST /webhook/max``: 200 only for what is committed (docs/reference/http-api.md).
 
-The messenger counts only an exact 200, tries again for days, and unsubscribes a bot after 8 h without one: so every
-body with a right secret is kept, understood or not, and no switch, no Redis and no worker can make it fail. It is a
-WSGI application in front of Django's: none of the middleware is of use to it.
+MAX counts only an exact 200, tries again for days, and unsubscribes a bot after 8 h without one. So every body with a
+valid secret is stored, malformed or not, and no switch, Redis or worker can make the request fail. It is a WSGI
+application in front of Django's, because it needs none of the middleware.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import hmac
 import json
 from collections.abc import Callable, Iterable
 from datetime import datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from django.conf import settings
 from django.utils import timezone
@@ -21,7 +21,7 @@ from config.lib import request_id
 from config.lib.errors import RETRY_AFTER_SECONDS
 from config.lib.errors import body as error_body
 from webhooks import metrics, payloads
-from webhooks.group_commit import NotStored, writer
+from webhooks.group_commit import NotStored, committer
 from webhooks.inbox import Arrival
 
 if TYPE_CHECKING:
@@ -32,9 +32,9 @@ LARGEST_BODY = 256 * 1024
 
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 
-refusals = Counter("webhook_refusals", "Requests to the webhook that were not stored", ["status"])
+refusals = Counter("webhook_refusals", "Webhook requests that were refused or not stored", ["status"])
 old_secrets = Counter("webhook_old_secret", "Requests with a secret other than the first of WEBHOOK_SECRET")
-empty_envelopes = Counter("webhook_empty_envelopes", "Polling envelopes without an update: nothing to store")
+empty_envelopes = Counter("webhook_empty_envelopes", "Envelopes without updates")
 
 
 class Answer:
@@ -54,14 +54,13 @@ def refusal(status: str, message: str, *headers: tuple[str, str]) -> Answer:
 
 
 OK = Answer("200 OK", b'{"status":"ok"}')
-NOT_POST = refusal("405 Method Not Allowed", "only POST is allowed", ("Allow", "POST"))
-WRONG_SECRET = refusal("401 Unauthorized", "the header X-Max-Bot-Api-Secret is missing or wrong")
-TOO_LARGE = refusal("413 Content Too Large", f"the body is larger than {LARGEST_BODY} bytes")
-ENCODED = refusal("415 Unsupported Media Type", "send the body without a Content-Encoding")
-FORM = refusal("415 Unsupported Media Type", "send JSON, not a form")
-NOT_STORED = refusal(
-    "503 Service Unavailable", "the update could not be stored", ("Retry-After", str(RETRY_AFTER_SECONDS))
-)
+NOT_POST = refusal("405 Method Not Allowed", "Only POST is allowed.", ("Allow", "POST"))
+WRONG_SECRET = refusal("401 Unauthorized", "The X-Max-Bot-Api-Secret header is missing or wrong.")
+TOO_LARGE = refusal("413 Content Too Large", f"The body is larger than {LARGEST_BODY} bytes.")
+ENCODED = refusal("415 Unsupported Media Type", "Send the body without a Content-Encoding.")
+FORM = refusal("415 Unsupported Media Type", "Send JSON, not a form.")
+_RETRY_AFTER = ("Retry-After", str(RETRY_AFTER_SECONDS))
+NOT_STORED = refusal("503 Service Unavailable", "The update could not be stored. Send it again later.", _RETRY_AFTER)
 
 
 def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
@@ -75,49 +74,17 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 def receive(environ: WSGIEnvironment) -> Answer:
     if environ["REQUEST_METHOD"] != "POST":
         return NOT_POST
-    if not _knows_secret(environ.get("HTTP_X_MAX_BOT_API_SECRET", "")):
+    if not _has_secret(environ):
         return WRONG_SECRET
-    try:
-        body = _read_body(environ)
-    except EOFError:
-        return NOT_STORED
-    if body is None:
-        return TOO_LARGE
-    return _refusal_of_form(environ, body) or _store(body)
-
-
-def _knows_secret(given: str) -> bool:
-    secrets = settings.WEBHOOK_SECRETS
-    if not secrets:
-        return True
-    presented = given.encode("latin-1", errors="replace")
-    # All are compared: the time must not tell which secret came close.
-    matches = [hmac.compare_digest(presented, secret) for secret in secrets]
-    if any(matches[1:]):
-        old_secrets.inc()
-    return any(matches)
-
-
-def _read_body(environ: WSGIEnvironment) -> bytes | None:
-    """Return the body, None when it is too large: as announced, and as counted where nothing was announced."""
-    read: Callable[[int], bytes] = environ["wsgi.input"].read
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        body = read(LARGEST_BODY + 1)
-        return body if len(body) <= LARGEST_BODY else None
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > LARGEST_BODY:
-        return None
-    body = read(length)
-    if len(body) < length:
-        raise EOFError("the sender went away in the middle of the body")
-    return body
-
-
-def _refusal_of_form(environ: WSGIEnvironment, body: bytes) -> Answer | None:
+    body = _read_body(environ)
+    if isinstance(body, Answer):
+        return body
     if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
         return ENCODED
     is_form = environ.get("CONTENT_TYPE", "").lower().startswith(_FORM_TYPES)
-    return FORM if is_form and body.lstrip()[:1] not in (b"{", b"[") else None
+    if is_form and body.lstrip()[:1] not in (b"{", b"["):
+        return FORM
+    return _store(body)
 
 
 def _store(body: bytes) -> Answer:
@@ -126,23 +93,48 @@ def _store(body: bytes) -> Answer:
         empty_envelopes.inc()
         return OK
     try:
-        writer.write(arrivals)
+        committer.insert(arrivals)
     except NotStored:
         return NOT_STORED
-    if any(arrival.reason for arrival in arrivals):
-        metrics.count_arrivals([arrival.update_type for arrival in arrivals if arrival.reason], "failed")
+    if malformed := [arrival.update_type for arrival in arrivals if arrival.reason]:
+        metrics.count_arrivals(malformed, "failed")
     return OK
 
 
-def arrivals_in(body: bytes, received_at: datetime, delivery: str = "") -> list[Arrival]:
-    """Return the rows that a body becomes: one an update, or one quarantined whole; ``delivery`` is a request id."""
+def _has_secret(environ: WSGIEnvironment) -> bool:
+    secrets = settings.WEBHOOK_SECRETS
+    if not secrets:
+        return True
+    given = environ.get("HTTP_X_MAX_BOT_API_SECRET", "").encode("latin-1", errors="replace")
+    # All are compared: the time must not show which secret came close.
+    matches = [hmac.compare_digest(given, secret) for secret in secrets]
+    if any(matches[1:]):
+        old_secrets.inc()
+    return any(matches)
+
+
+def _read_body(environ: WSGIEnvironment) -> bytes | Answer:
+    """Return the body, or the refusal of one that is too large or cut off; a chunked body is counted as it is read."""
+    read: Callable[[int], bytes] = environ["wsgi.input"].read
+    if "HTTP_TRANSFER_ENCODING" in environ:
+        body = read(LARGEST_BODY + 1)
+        return body if len(body) <= LARGEST_BODY else TOO_LARGE
+    length = int(environ.get("CONTENT_LENGTH") or 0)
+    if length > LARGEST_BODY:
+        return TOO_LARGE
+    body = read(length)
+    return body if len(body) == length else NOT_STORED
+
+
+def arrivals_in(body: bytes, received_at: datetime, delivery_id: str = "") -> list[Arrival]:
+    """Return the rows that a body becomes, one an update, or one quarantined whole; ``delivery_id`` is a request id."""
     try:
-        unwrapped = payloads.unwrap(body)
+        unwrapped, reason = payloads.unwrap(body), ""
     except payloads.MalformedUpdate as error:
-        return [_arrival({}, body, received_at, delivery, str(error))]
-    return [_arrival(update, own_body, received_at, delivery) for own_body, update in unwrapped]
-
-
-def _arrival(update: dict[str, Any], body: bytes, received_at: datetime, delivery: str, reason: str = "") -> Arrival:
-    key, earlier_key = payloads.duplicate_keys(update, body, received_at)
-    return Arrival(key, earlier_key, body, payloads.type_of(update), reason, received_at, delivery)
+        unwrapped, reason = [(body, {})], str(error)
+    arrivals = []
+    for own_body, update in unwrapped:
+        key, previous_key = payloads.duplicate_keys(update, own_body, received_at)
+        update_type = payloads.type_of(update)
+        arrivals.append(Arrival(key, previous_key, own_body, update_type, reason, received_at, delivery_id))
+    return arrivals

@@ -1,10 +1,9 @@
-"""Forgets what is old, a thousand rows a transaction: what waits is never touched, ages count from ``finished_at``."""
+"""Delete what is old, a thousand rows a transaction. Pending updates are never deleted; ages count from the end."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from django.conf import settings
@@ -29,53 +28,38 @@ class Pruned(NamedTuple):
 
 
 def prune() -> Pruned:
-    """Forget what is due by the INBOX_ retentions, for RUN_SECONDS at most; return how many rows of each kind."""
+    """Delete what is due, for RUN_SECONDS at most; return how many rows of each kind."""
     deadline = time.monotonic() + RUN_SECONDS
-    event_limit = _ago(settings.INBOX_EVENT_RETENTION)
+    rows = due()
     return Pruned(
-        bodies=_in_batches(bodies_before(_ago(settings.INBOX_BODY_RETENTION)), _empty, deadline),
-        events=_in_batches(events_before(event_limit), _delete, deadline),
-        dead_letters=_in_batches(dead_letters_before(_ago(settings.INBOX_DEAD_LETTER_RETENTION)), _delete, deadline),
-        repeats=_in_batches(repeats_before(event_limit), _delete, deadline),
+        bodies=_in_batches(rows["bodies"], lambda updates: updates.update(body=None), deadline),
+        events=_in_batches(rows["events"], QuerySet.delete, deadline),
+        dead_letters=_in_batches(rows["dead_letters"], QuerySet.delete, deadline),
+        repeats=_in_batches(rows["repeats"], QuerySet.delete, deadline),
     )
 
 
-def bodies_before(moment: datetime) -> QuerySet[InboxUpdate]:
-    """Return the finished updates whose body is due; a dead letter keeps its own, or nobody could replay it."""
-    return events_before(moment).filter(body__isnull=False)
+def due() -> dict[str, QuerySet[Any]]:
+    """Return the rows that the INBOX_ settings no longer retain. A dead letter keeps its body for a replay."""
+    now = timezone.now()
+    settled = InboxUpdate.objects.filter(state__in=SETTLED).order_by("finished_at")
+    dead = InboxUpdate.objects.filter(state=State.DEAD).order_by("finished_at")
+    duplicates = DuplicateDelivery.objects.order_by("received_at")
+    return {
+        "bodies": settled.filter(finished_at__lt=now - settings.INBOX_BODY_RETENTION, body__isnull=False),
+        "events": settled.filter(finished_at__lt=now - settings.INBOX_EVENT_RETENTION),
+        "dead_letters": dead.filter(finished_at__lt=now - settings.INBOX_DEAD_LETTER_RETENTION),
+        "repeats": duplicates.filter(received_at__lt=now - settings.INBOX_EVENT_RETENTION),
+    }
 
 
-def events_before(moment: datetime) -> QuerySet[InboxUpdate]:
-    return InboxUpdate.objects.filter(state__in=SETTLED, finished_at__lt=moment).order_by("finished_at")
-
-
-def dead_letters_before(moment: datetime) -> QuerySet[InboxUpdate]:
-    return InboxUpdate.objects.filter(state=State.DEAD, finished_at__lt=moment).order_by("finished_at")
-
-
-def repeats_before(moment: datetime) -> QuerySet[DuplicateDelivery]:
-    return DuplicateDelivery.objects.filter(received_at__lt=moment).order_by("received_at")
-
-
-def _ago(age: timedelta) -> datetime:
-    return timezone.now() - age
-
-
-def _in_batches(due: QuerySet[Any], act: Callable[[QuerySet[Any]], object], deadline: float) -> int:
+def _in_batches(rows: QuerySet[Any], act: Callable[[QuerySet[Any]], object], deadline: float) -> int:
     total = 0
     while True:
         with transaction.atomic():
             # Locked, so that a replay at this moment does not lose what it has just put back into the queue.
-            batch = list(due.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
-            act(due.filter(pk__in=batch))
+            batch = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
+            act(rows.filter(pk__in=batch))
         total += len(batch)
         if len(batch) < BATCH or time.monotonic() > deadline:
             return total
-
-
-def _empty(updates: QuerySet[Any]) -> None:
-    updates.update(body=None)
-
-
-def _delete(rows: QuerySet[Any]) -> None:
-    rows.delete()

@@ -18,15 +18,8 @@ from django.utils.translation import gettext_noop as _
 from config.lib.messages import Message
 from profiles.max_api import client
 from profiles.max_api.client import MaxError, printable
+from webhooks.payloads import UPDATE_TYPES
 from webhooks.receiver import PATHS
-
-UPDATE_TYPES = (
-    "message_created", "message_edited", "message_removed", "message_callback",
-    "comment_created", "comment_edited", "comment_removed",
-    "bot_added", "bot_removed", "bot_started", "bot_stopped", "bot_admin_permissions_changed",
-    "user_added", "user_removed", "chat_title_changed",
-    "dialog_cleared", "dialog_muted", "dialog_unmuted", "dialog_removed",
-)  # fmt: skip
 
 _LATEST_MILLISECONDS = 253_402_300_799_999  # the year 9999
 
@@ -40,29 +33,27 @@ class Subscription(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with the subscriptions: the event to log, and a line for people."""
+    """What is wrong with the subscriptions: the event to log, and a message; ``str()`` is in English for logs."""
 
     event: str
-    sentence: Message
+    message: Message
 
-    @property
-    def message(self) -> str:
-        """Return the line in English, as logs, commands and other systems read it."""
+    def __str__(self) -> str:
         with translation.override("en"):
-            return str(self.sentence)
+            return str(self.message)
 
 
 def canonical(url: str) -> str:
-    """Return the one spelling of an address that MAX accepts; raise ValueError, which says why, for any other."""
+    """Return the one spelling of a receiver's URL that MAX accepts; raise ValueError with the reason for any other."""
     parts = urlsplit(url)
     if not url.isascii() or parts.username is not None or parts.fragment or not parts.hostname:
-        raise ValueError("an address is https://host/webhook/max, in ASCII letters")
+        raise ValueError("the URL must have the form https://host/webhook/max, in ASCII characters")
     if parts.scheme != "https":
-        raise ValueError("MAX sends updates by https only")
+        raise ValueError("MAX sends updates only over HTTPS")
     if parts.port not in (None, 443):
-        raise ValueError("MAX sends updates to port 443 only")
+        raise ValueError("MAX sends updates only to port 443")
     if parts.path not in PATHS:
-        raise ValueError("the path of the receiver is /webhook/max")
+        raise ValueError("the path of the URL must be /webhook/max")
     return f"https://{parts.hostname}{parts.path}" + (f"?{parts.query}" if parts.query else "")
 
 
@@ -79,71 +70,51 @@ def _is(subscription: Subscription, url: str) -> bool:
         return False
 
 
-def _is_stale(subscription: Subscription, url: str, hosts: Collection[str]) -> bool:
-    """Return whether a subscription is one of ours, of any scheme and port, but not the one that is wanted."""
-    try:
-        parts = urlsplit(subscription.url)
-    except ValueError:
-        return False
-    is_ours = parts.path in PATHS and any(is_same_domain(parts.hostname or "", host) for host in hosts)
-    return is_ours and not _is(subscription, url)
+def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Subscription]:
+    """Return the subscriptions of the receiver at our hosts, of any scheme and port, other than the wanted one."""
+    stale = []
+    for subscription in existing:
+        try:
+            parts = urlsplit(subscription.url)
+        except ValueError:
+            continue
+        is_ours = parts.path in PATHS and any(is_same_domain(parts.hostname or "", host) for host in hosts)
+        if is_ours and not _is(subscription, url):
+            stale.append(subscription)
+    return stale
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
     """Compare what MAX lists with the one subscription that should be there."""
-    findings = []
+    problems = []
     wanted = [subscription for subscription in existing if _is(subscription, url)]
     if not wanted:
-        findings.append(Problem("subscription_lost", Message("MAX sends no updates to %(url)s", {"url": url})))
+        problems.append(Problem("subscription_lost", Message("MAX sends no updates to %(url)s", {"url": url})))
     for subscription in wanted:
         missing = set(UPDATE_TYPES) - subscription.update_types if subscription.update_types else ()
         if missing:
-            why = Message("MAX does not send %(types)s", {"types": ", ".join(sorted(missing))})
-            findings.append(Problem("subscription_incomplete", why))
+            message = Message("MAX does not send %(types)s", {"types": ", ".join(sorted(missing))})
+            problems.append(Problem("subscription_incomplete", message))
     if len(wanted) > 1:
-        words = {"url": url, "times": len(wanted)}
-        why = Message("MAX sends every update %(times)d times to %(url)s", words)
-        findings.append(Problem("subscription_doubled", why))
-    findings += [
-        Problem("subscription_stale", Message("MAX sends every update to %(url)s too", {"url": subscription.url}))
-        for subscription in stale_in(existing, url, hosts)
-    ]
-    return findings
-
-
-def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Subscription]:
-    return [subscription for subscription in existing if _is_stale(subscription, url, hosts)]
+        params = {"url": url, "times": len(wanted)}
+        message = Message("MAX sends every update %(times)d times to %(url)s", params)
+        problems.append(Problem("subscription_doubled", message))
+    for subscription in stale_in(existing, url, hosts):
+        message = Message("MAX also sends every update to %(url)s", {"url": subscription.url})
+        problems.append(Problem("subscription_stale", message))
+    return problems
 
 
 def subscription_problems() -> list[Problem]:
-    """Ask MAX and compare with WEBHOOK_PUBLIC_URL; nothing is wrong where none is configured."""
+    """Compare MAX's list with WEBHOOK_PUBLIC_URL; return nothing when no bot or URL is configured."""
     if not settings.WEBHOOK_PUBLIC_URL or not settings.MAX_BOT_TOKEN:
         return []
     return problems_in(subscriptions(), canonical(settings.WEBHOOK_PUBLIC_URL), our_hosts())
 
 
 def subscriptions() -> list[Subscription]:
-    """Return what MAX lists for this bot; like all below, raise MaxError when it cannot be asked."""
+    """Return what MAX lists for this bot; raise MaxError like all functions below."""
     return client.call("GET", "/subscriptions", _listed, deadline=client.new_deadline(), is_safe=True)
-
-
-def subscribe(url: str, *, replacing: Sequence[Subscription]) -> None:
-    """Remove the subscriptions that are replaced, then add this one with the first secret and every update type."""
-    body = {"url": canonical(url), "update_types": UPDATE_TYPES, "secret": first_secret()}
-    for subscription in replacing:
-        unsubscribe(subscription.url)
-    # Not safe to repeat: a second POST would be a second subscription, and every update would come twice.
-    client.call("POST", "/subscriptions", bool, deadline=client.new_deadline(), json=body)
-
-
-def unsubscribe(url: str) -> None:
-    client.call("DELETE", "/subscriptions", bool, deadline=client.new_deadline(), params={"url": url})
-
-
-def first_secret() -> str:
-    if not settings.WEBHOOK_SECRETS:
-        raise MaxError(_("WEBHOOK_SECRET is not set: anybody could send updates in MAX's name"), is_refused=True)
-    return str(settings.WEBHOOK_SECRETS[0].decode())
 
 
 def _listed(answer: dict[str, Any]) -> list[Subscription]:
@@ -157,3 +128,22 @@ def _moment(milliseconds: object) -> datetime | None:
     if isinstance(milliseconds, int) and 0 <= milliseconds <= _LATEST_MILLISECONDS:
         return datetime.fromtimestamp(milliseconds / 1000, UTC)
     return None
+
+
+def subscribe(url: str, *, replacing: Sequence[Subscription]) -> None:
+    """Remove the subscriptions that are replaced, then add this one with the first secret and every update type."""
+    body = {"url": canonical(url), "update_types": UPDATE_TYPES, "secret": first_secret()}
+    for subscription in replacing:
+        unsubscribe(subscription.url)
+    # Not safe to retry: a second POST would add a second subscription, and every update would come twice.
+    client.call("POST", "/subscriptions", bool, deadline=client.new_deadline(), json=body)
+
+
+def unsubscribe(url: str) -> None:
+    client.call("DELETE", "/subscriptions", bool, deadline=client.new_deadline(), params={"url": url})
+
+
+def first_secret() -> str:
+    if not settings.WEBHOOK_SECRETS:
+        raise MaxError(_("WEBHOOK_SECRET is not set: anyone could send updates in MAX's name"), is_refused=True)
+    return str(settings.WEBHOOK_SECRETS[0].decode())

@@ -21,11 +21,11 @@ def prune_inbox() -> None:
     max_retries=5,
 )  # fmt: skip
 def check_subscription() -> None:
-    """Log what is wrong with our subscription at MAX, and subscribe again where that is allowed."""
-    findings = subscription.subscription_problems()
-    for result in findings:
-        logger.error("MAX subscription differs", extra={"event": result.event, "result": result.message})
-    if findings and settings.WEBHOOK_AUTO_RESUBSCRIBE:
+    """Log what is wrong with our subscription at MAX; subscribe again when WEBHOOK_AUTO_RESUBSCRIBE is set."""
+    problems = subscription.subscription_problems()
+    for problem in problems:
+        logger.error("MAX subscription differs", extra={"event": problem.event, "result": str(problem)})
+    if problems and settings.WEBHOOK_AUTO_RESUBSCRIBE:
         url = subscription.canonical(settings.WEBHOOK_PUBLIC_URL)
         stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())
         subscription.subscribe(url, replacing=stale)

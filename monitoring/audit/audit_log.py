@@ -95,7 +95,7 @@ def _log(row: LogEntry) -> Entry:
 SOURCES = {
     "rollout": Source(gettext_lazy("rollout"), "stairs", Change.objects.all, "at", "by", _change),
     "replay": Source(gettext_lazy("replays"), "replay", Replay.objects.all, "at", "by", _replay),
-    "look": Source(gettext_lazy("looks at bodies"), "visibility", PayloadAccess.objects.all, "at", "by", _look),
+    "look": Source(gettext_lazy("payload accesses"), "visibility", PayloadAccess.objects.all, "at", "by", _look),
     "erasure": Source(gettext_lazy("erasures"), "person_remove", Erasure.objects.all, "at", "by", _erasure),
     "signature": Source(
         gettext_lazy("signatures"),

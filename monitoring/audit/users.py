@@ -30,7 +30,7 @@ from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.models import PhoneLink, Profile
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change, Plan
-from webhooks.admin.inbox import DuplicateDeliveryAdmin, InboxUpdateAdmin, PayloadAccessAdmin, ReplayAdmin
+from webhooks.admin import DuplicateDeliveryAdmin, InboxUpdateAdmin, PayloadAccessAdmin, ReplayAdmin
 from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay
 
 admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, PayloadAccess, DuplicateDelivery, Replay])

@@ -274,8 +274,8 @@ def reason_against(sources: Sources) -> Measured:
 def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
     """Count the problems of the subscription at MAX: that it is lost, or all others."""
     problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
-    message = join_messages(problem.sentence for problem in problems) if problems else None
-    return Measured(len(problems), data={"findings": [problem.message for problem in problems]}, message=message)
+    message = join_messages(problem.message for problem in problems) if problems else None
+    return Measured(len(problems), data={"findings": [str(problem) for problem in problems]}, message=message)
 
 
 def rollout_held(sources: Sources) -> Measured:

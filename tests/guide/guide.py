@@ -21,7 +21,7 @@ _VOLATILE = [
     (r"((?:used_memory|maxmemory|total_operations|cache_hit_rate|p\d\d_processing|latency)\w*\W+)[\d.]+", r"\1N"),
     # The rollout controller sends synthetic updates of its own.
     (r'("(?:total_events|successful_events|other)":)\d+|\bn = \d+', r"\1N"),
-    (r"(can be replayed|put back into the queue): \d+", r"\1: N"),
+    (r"(Can be replayed|Put back into the queue): \d+", r"\1: N"),
     (r"127\.0\.0\.1:\d+|localhost:\d+", "ADDRESS"),
     (r"/\S*/\.data\b", ".data"),
     (r"\d+/\d+ at revision", "N/N at revision"),

@@ -69,7 +69,7 @@ ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "replay": (GET, "webhooks/inboxupdate/replay/?state__exact=dead", {}, OPERATORS),
     "see a body": (GET, "webhooks/inboxupdate/{update}/raw-body/", {}, {"data_protection_officer"}),
     "see replays": (GET, "webhooks/replay/", {}, EVERYBODY - {"viewer"}),
-    "see looks at bodies": (GET, "webhooks/payloadaccess/", {}, {"data_protection_officer"}),
+    "see payload accesses": (GET, "webhooks/payloadaccess/", {}, {"data_protection_officer"}),
     "see erasures": (GET, "profiles/erasure/", {}, {"data_protection_officer"}),
     "see profiles": (GET, "profiles/profile/", {}, EVERYBODY),
     "change a profile": (GET, "profiles/profile/add/", {}, set()),

@@ -1,4 +1,4 @@
-"""MAX's API on loopback: subscriptions and long polling as MAX does them, nobody's phones, and what a test sets."""
+"""MAX's API on loopback: subscriptions and long polling as MAX does them, no phones, and answers that a test sets."""
 
 import time
 from collections.abc import Iterator
@@ -32,7 +32,7 @@ class FakePlatform:
 
     @property
     def writes(self) -> list[tuple[str, str]]:
-        """What was asked for but reading: method and address."""
+        """The method and the URL of each request that writes."""
         return [(one.method, one.query.get("url") or one.body["url"]) for one in self.asked if one.method != "GET"]
 
     def answer(self, asked: Asked, authorization: str | None) -> Answer:
@@ -47,10 +47,10 @@ class FakePlatform:
             ("POST", "/subscriptions"): self._subscribe,
             ("DELETE", "/subscriptions"): self._unsubscribe,
             ("GET", "/updates"): self._poll,
-            ("POST", "/internal/users"): self._find_nobody,
+            ("POST", "/internal/users"): self._find_no_users,
         }[asked.method, asked.path](asked)
 
-    def _find_nobody(self, asked: Asked) -> Answer:
+    def _find_no_users(self, asked: Asked) -> Answer:
         return Answer(200, {"users": []})
 
     def _list(self, asked: Asked) -> Answer:

@@ -12,14 +12,14 @@ _numbers = itertools.count()
 
 
 def row(state: State = State.DONE, age: timedelta = timedelta(), **fields: Any) -> InboxUpdate:
-    """Make an update that arrived, and unless it is pending was finished, so long ago."""
-    moment = timezone.now() - age
+    """Create an update that arrived and, unless it is pending, finished at this age."""
+    at = timezone.now() - age
     values = {
         "dedup_key": b"row %d" % next(_numbers),
         "body": b'{"update_type": "bot_started"}',
         "update_type": "bot_started",
-        "received_at": moment,
-        "next_try_at": moment,
-        "finished_at": None if state == State.PENDING else moment,
+        "received_at": at,
+        "next_try_at": at,
+        "finished_at": None if state == State.PENDING else at,
     }
     return InboxUpdate.objects.create(state=state, **values | fields)

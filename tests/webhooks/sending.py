@@ -20,7 +20,7 @@ class Reply:
 
 
 class ChunkedInput(io.BytesIO):
-    """A body whose length nobody announced; counts what was read of it."""
+    """A body without a Content-Length; counts the bytes that were read."""
 
     consumed = 0
 

@@ -45,9 +45,9 @@ def test_it_works(operator: Client) -> None:
     assert button in operator.get(LIST, {"state__exact": "dead"}).content.decode()
     page = operator.get(button).content.decode()
     assert "1 update can be replayed" in page
-    assert ("1 has no body any more" in page, "in the queue anyway" in page) == (True, False)
+    assert ("1 update no longer has a body" in page, "already in the queue" in page) == (True, False)
     answer = operator.post(button, {"reason": "fixed"}, follow=True)
-    assert "1 update is in the queue again." in answer.content.decode()
+    assert "1 update is back in the queue." in answer.content.decode()
     assert pending() == {dead.pk}
     assert done.pk not in pending()
     assert gone.pk not in pending()
@@ -55,7 +55,7 @@ def test_it_works(operator: Client) -> None:
     assert (audit.by, audit.selection, audit.reason, audit.count) == ("root", "state__exact=dead", "fixed", 1)
 
 
-def test_dead_letters_are_grouped_by_error_and_replayed_by_group(operator: Client) -> None:
+def test_dead_letters_are_replayed_by_error(operator: Client) -> None:
     dead = [row(State.DEAD, reason="KeyError", error="Traceback\nKeyError: 'sender'\n") for _ in range(2)]
     other = row(State.DEAD, reason="ValueError", error="ValueError: <b>x</b>")
     row(State.DONE, update_type="user_added")
@@ -72,7 +72,7 @@ def test_dead_letters_are_grouped_by_error_and_replayed_by_group(operator: Clien
     assert other.pk not in pending()
 
 
-def test_selected_ones_are_replayed(operator: Client) -> None:
+def test_selected_updates_are_replayed(operator: Client) -> None:
     rows = [row() for _ in range(3)]
     chosen = {"action": "replay_selected", "_selected_action": [rows[0].pk, rows[2].pk]}
     asking = operator.post(LIST, chosen)
@@ -82,7 +82,7 @@ def test_selected_ones_are_replayed(operator: Client) -> None:
     assert pending() == {rows[0].pk, rows[2].pk}
 
 
-def test_a_whole_result_is_replayed_not_just_its_page(operator: Client) -> None:
+def test_all_pages_of_a_result_are_replayed(operator: Client) -> None:
     rows = [row(State.SKIPPED) for _ in range(130)]
     row(State.DONE)
     chosen = {"action": "replay_selected", "_selected_action": [rows[0].pk], "select_across": "1"}
@@ -91,7 +91,7 @@ def test_a_whole_result_is_replayed_not_just_its_page(operator: Client) -> None:
     assert pending() == {update.pk for update in rows}
 
 
-def test_a_range_of_time_is_a_filter(operator: Client) -> None:
+def test_updates_are_filtered_by_time(operator: Client) -> None:
     old, new = row(age=timedelta(days=2)), row()
     day = old.received_at.date()
     query = f"received_at_from_0={day}&received_at_from_1=00:00:00&received_at_to_0={day}&received_at_to_1=23:59:59"
@@ -100,16 +100,16 @@ def test_a_range_of_time_is_a_filter(operator: Client) -> None:
     assert new.pk not in pending()
 
 
-@pytest.mark.parametrize(("date", "found"), [("01.12.2026", 1), ("2026-12-01", 1), ("yesterday", 0), ("", 0)])
-def test_a_range_is_written_as_the_language_does_and_a_wrong_one_finds_nothing(
-    client: Client, superadmin: User, date: str, found: int
+@pytest.mark.parametrize(("date", "matches"), [("01.12.2026", 1), ("2026-12-01", 1), ("yesterday", 0), ("", 0)])
+def test_dates_are_localized_and_invalid_ones_match_nothing(
+    client: Client, superadmin: User, date: str, matches: int
 ) -> None:
     client.force_login(superadmin)
     client.cookies["django_language"] = "ru"
     row(received_at="2026-12-01T10:00:00Z")
     row(received_at="2026-11-01T10:00:00Z")
     query = {"received_at_from_0": date, "received_at_from_1": "" if date else "10:00"}
-    assert client.get(LIST, query).context["cl"].queryset.count() == found
+    assert client.get(LIST, query).context["cl"].queryset.count() == matches
 
 
 def test_it_refuses_without_a_reason(operator: Client) -> None:
@@ -120,7 +120,7 @@ def test_it_refuses_without_a_reason(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("query", ["", "?o=1", "?state__exact=", "?id__in=x", "?nonsense=1"])
-def test_it_refuses_where_nothing_is_filtered(operator: Client, query: str) -> None:
+def test_it_refuses_without_a_filter(operator: Client, query: str) -> None:
     row(State.DEAD)
     assert operator.post(PAGE + query, {"reason": "all"}).status_code == HTTPStatus.FOUND
     assert not pending()
@@ -150,10 +150,10 @@ def test_one_update_is_replayed_from_its_page(operator: Client) -> None:
     assert pending() == {dead.pk}
 
 
-def test_the_list_finds_a_persons_updates_and_an_update_by_number(operator: Client) -> None:
+def test_the_list_is_searched_by_person_and_number(operator: Client) -> None:
     mine, other = row(user_id="77"), row(user_id="78")
-    found = {q: {u.pk for u in operator.get(LIST, {"q": q}).context["cl"].result_list} for q in ("77", str(other.pk))}
-    assert found == {"77": {mine.pk}, str(other.pk): {other.pk}}
+    results = {q: {u.pk for u in operator.get(LIST, {"q": q}).context["cl"].result_list} for q in ("77", str(other.pk))}
+    assert results == {"77": {mine.pk}, str(other.pk): {other.pk}}
     assert operator.get(LIST, {"q": "9" * 30}).status_code == HTTPStatus.OK
 
 
@@ -171,7 +171,7 @@ def test_nothing_is_edited_by_hand(operator: Client, model: type[Model]) -> None
     assert list(model._default_manager.values()) == before
 
 
-def test_an_empty_inbox_asks_nobody_to_create_an_update(operator: Client) -> None:
+def test_an_empty_inbox_does_not_offer_to_add_an_update(operator: Client) -> None:
     assert "Create a new item" not in operator.get(LIST).content.decode()
     assert "Nothing is as the filters ask for it." in operator.get(LIST, {"state__exact": "dead"}).content.decode()
     assert "Create a new item" in operator.get("/admin/employees/university/").content.decode()

@@ -16,14 +16,14 @@ def test_the_defaults_are_fine() -> None:
 
 
 @pytest.mark.parametrize("name", ["INBOX_EVENT_RETENTION", "INBOX_DEAD_LETTER_RETENTION"])
-def test_it_refuses_to_forget_before_repeats_end(settings: Settings, name: str) -> None:
+def test_it_refuses_a_retention_below_7_days(settings: Settings, name: str) -> None:
     setattr(settings, name, timedelta(days=7))
     assert ids() == []
     setattr(settings, name, timedelta(days=7) - timedelta(seconds=1))
     assert ids() == ["webhooks.E001"]
 
 
-def test_it_refuses_an_address_that_max_would_not_reach(settings: Settings) -> None:
+def test_it_refuses_a_url_that_max_would_not_reach(settings: Settings) -> None:
     settings.WEBHOOK_PUBLIC_URL = "https://directory.example.ru/webhook/max"
     assert ids() == []
     settings.WEBHOOK_PUBLIC_URL = "http://directory.example.ru:8095/webhook/max"

@@ -71,11 +71,11 @@ def test_a_foreign_number_may_lack_its_plus() -> None:
     ],
     ids=range(14),
 )
-def test_it_refuses_what_is_not_verifiably_the_senders(given: dict[str, Any]) -> None:
+def test_it_refuses_a_card_of_anybody_else(given: dict[str, Any]) -> None:
     assert own_phone(given, "7") is None
 
 
-def test_without_a_token_nothing_is_verifiable(settings: Settings) -> None:
+def test_it_refuses_without_a_token(settings: Settings) -> None:
     settings.MAX_BOT_TOKEN = ""
     assert own_phone(payload(hash=signed(CARD, "")), "7") is None
 
@@ -92,7 +92,7 @@ def share(user_id: int, timestamp: int, **fields: Any) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
 @pytest.mark.parametrize("order", [[(7, 1), (8, 2)], [(8, 2), (7, 1)]])
-def test_the_latest_sharing_links_whatever_the_order(order: list[tuple[int, int]]) -> None:
+def test_the_latest_contact_links_in_any_order(order: list[tuple[int, int]]) -> None:
     for user_id, timestamp in order:
         share(user_id, timestamp)
         process_inbox()
@@ -101,17 +101,17 @@ def test_the_latest_sharing_links_whatever_the_order(order: list[tuple[int, int]
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
-def test_an_employee_without_a_max_id_finds_the_profile_by_the_phone() -> None:
+def test_a_linked_phone_leads_to_the_profile() -> None:
     share(7, 1)
     process_inbox()
     add_profile("7", "Анна", "Иванова")
-    found = resolve(phone="+79161234567", max_id=None, university_id=None)
-    assert (found.first_name, found.max_id, found.source) == ("Анна", "7", "webhook")
+    name = resolve(phone="+79161234567", max_id=None, university_id=None)
+    assert (name.first_name, name.max_id, name.source) == ("Анна", "7", "webhook")
 
 
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
-def test_somebody_elses_contact_links_nobody() -> None:
+def test_a_foreign_contact_links_nobody() -> None:
     share(7, 1, hash="0" * 64)
     process_inbox()
     assert not PhoneLink.objects.exists()

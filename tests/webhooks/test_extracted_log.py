@@ -1,4 +1,4 @@
-"""The log line of an extracted profile: the fields of docs/reference/metrics.md, nothing personal, after the commit."""
+"""The log line of an extracted profile: the fields of docs/reference/metrics.md, without names, after the commit."""
 
 import json
 import logging
@@ -18,7 +18,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 UPDATE = {"update_type": "bot_started", "timestamp": 1000, "chat_id": 7, "user": {"user_id": 7, "first_name": "Анна"}}
 
 
-def told(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
+def extracted(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
     lines = [json.loads(formatter().format(record)) for record in caplog.records]
     return [line for line in lines if line.get("event") == "profile_extracted"]
 
@@ -31,7 +31,7 @@ def _all_lines(caplog: pytest.LogCaptureFixture) -> None:
 def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
     send(UPDATE, x_request_id="0123456789abcdef-1")
     process_inbox()
-    (line,) = told(caplog)
+    (line,) = extracted(caplog)
     assert line.pop("processing_time_ms") > 0
     assert line.pop("timestamp").endswith("Z")
     assert line == {
@@ -48,20 +48,18 @@ def test_it_works(caplog: pytest.LogCaptureFixture) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "a b", "x" * 65, "Анна", 'a"\n'])
-def test_an_id_that_is_none_is_replaced(given: str) -> None:
+def test_an_invalid_request_id_is_replaced(given: str) -> None:
     send(UPDATE, x_request_id=given)
     assert re.fullmatch(r"[0-9a-f]{32}", InboxUpdate.objects.get().request_id)
 
 
-def test_the_updates_of_an_envelope_share_it(caplog: pytest.LogCaptureFixture) -> None:
+def test_the_updates_of_an_envelope_share_one_id(caplog: pytest.LogCaptureFixture) -> None:
     send({"updates": [UPDATE, UPDATE | {"timestamp": 2000}] * 5}, x_request_id="e0e0e0e0e0e0e0e0e0")
     process_inbox()
-    assert [line["request_id"] for line in told(caplog)] == ["e0e0e0e0e0e0e0e0e0"] * 2
+    assert [line["request_id"] for line in extracted(caplog)] == ["e0e0e0e0e0e0e0e0e0"] * 2
 
 
-def test_nothing_is_told_of_what_was_rolled_back(
-    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_rolled_back_profile_is_not_logged(caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch) -> None:
     def fail(*args: object) -> None:
         raise ZeroDivisionError
 
@@ -70,7 +68,7 @@ def test_nothing_is_told_of_what_was_rolled_back(
         patch.setattr(InboxUpdate.objects, "finish", fail)
         assert process_inbox() == 0
     assert not Profile.objects.exists()
-    assert told(caplog) == []
+    assert extracted(caplog) == []
     assert [vars(record)["request_id"] for record in caplog.records if "request_id" in vars(record)] == [
         "0123456789abcdef-2"
     ]

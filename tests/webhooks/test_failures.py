@@ -1,4 +1,4 @@
-"""A poison update: tried again later and later, then a dead letter; it holds up nobody."""
+"""A poison update: retried with growing pauses, then a dead letter; it does not hold up the rest."""
 
 import json
 import re
@@ -27,7 +27,7 @@ def arrive(user_id: int) -> None:
 
 @pytest.fixture
 def poison(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Make every update of user 666 fail in a way that nobody foresaw."""
+    """Make every update of user 666 fail with an unexpected error."""
     read = payloads.read
 
     def fail(update: Any, received_at: Any) -> payloads.Reading:
@@ -39,7 +39,7 @@ def poison(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("poison")
-def test_it_holds_up_nobody() -> None:
+def test_it_does_not_hold_up_the_rest() -> None:
     for user_id in (1, 2, 666, 3, 4):
         arrive(user_id)
     assert process_inbox() == 4
@@ -68,8 +68,8 @@ def test_it_ends_as_a_dead_letter_with_its_traceback() -> None:
     assert len(update.error) <= 8 * 1024
 
 
-def test_it_keeps_nothing_of_the_row_that_the_database_refused(monkeypatch: pytest.MonkeyPatch) -> None:
-    """PostgreSQL tells the whole row: “Failing row contains (30005, Бум, …)”."""
+def test_it_stores_nothing_of_a_refused_row(monkeypatch: pytest.MonkeyPatch) -> None:
+    """PostgreSQL quotes the whole row: “Failing row contains (30005, Бум, …)”."""
 
     row: dict[str, Any] = {"user_id": "30005", "first_name": "Бум", "last_updated": timezone.now()}
 
@@ -79,21 +79,21 @@ def test_it_keeps_nothing_of_the_row_that_the_database_refused(monkeypatch: pyte
     arrive(7)
     monkeypatch.setattr("profiles.models.ProfileQuerySet.merge", without_clock)
     process_inbox()
-    kept = InboxUpdate.objects.get().error
-    assert "profile_cache_first_name_has_clock" in kept.splitlines()[-1]
-    assert "in without_clock" in kept
-    assert not [word for word in ("30005", "Бум", "DETAIL") if word in kept]
+    stored = InboxUpdate.objects.get().error
+    assert "profile_cache_first_name_has_clock" in stored.splitlines()[-1]
+    assert "in without_clock" in stored
+    assert not [word for word in ("30005", "Бум", "DETAIL") if word in stored]
 
 
 @pytest.mark.parametrize("statement", ["SELECT 'Бум'::bigint", "SELECT repeat('x', 3)::date -- Бум"])
-def test_it_keeps_no_value_that_the_database_could_not_read(statement: str) -> None:
+def test_it_stores_no_value_of_a_refused_statement(statement: str) -> None:
     with pytest.raises(DataError) as refused, connection.cursor() as cursor:
         cursor.execute(statement)
     assert re.fullmatch("DataError: 22...", logs.error_line(refused.value))
     assert "Бум" not in logs.error_text(refused.value)
 
 
-def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_outage_is_not_a_failed_try(monkeypatch: pytest.MonkeyPatch) -> None:
     def away(*args: object) -> None:
         raise OperationalError
 
@@ -116,9 +116,9 @@ def test_a_database_outage_is_nobodys_fault(monkeypatch: pytest.MonkeyPatch) -> 
         (json.dumps({"updates": [{"update_type": "bot_started"}] * 101}).encode(), "the envelope holds more than 100"),
         (b"{", "the body is not JSON"),
     ],
-    ids=("nothing in it", "a number in it", "null", "a word", "101 updates", "no JSON"),
+    ids=("empty array", "array", "null", "string", "101 updates", "not JSON"),
 )
-def test_a_replay_of_what_is_no_update_ends_where_it_was(body: bytes, reason: str) -> None:
+def test_a_replayed_malformed_body_is_quarantined_again(body: bytes, reason: str) -> None:
     send(body)
     InboxUpdate.objects.all().replay(by="root", reason="tried", selection="all")
     assert process_inbox() == 1
@@ -127,14 +127,14 @@ def test_a_replay_of_what_is_no_update_ends_where_it_was(body: bytes, reason: st
     assert update.reason.startswith(reason)
 
 
-def test_it_does_not_go_on_for_ever_without_an_update_to_blame(monkeypatch: pytest.MonkeyPatch) -> None:
-    """As before a migration that the new release needs: the loop of the command waits a second and logs."""
-    asked: list[int] = []
+def test_it_stops_when_no_update_can_be_taken(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before a migration that the new release needs, say: the loop of the command waits a second and logs."""
+    limits: list[int] = []
 
     def unknown_column(self: object, limit: int) -> list[InboxUpdate]:
-        asked.append(limit)
-        if len(asked) == 9:
-            pytest.fail("it goes on and on")
+        limits.append(limit)
+        if len(limits) == 9:
+            pytest.fail("it never stops")
         raise ProgrammingError
 
     monkeypatch.setattr("webhooks.models.InboxQuerySet.take", unknown_column)
@@ -143,7 +143,7 @@ def test_it_does_not_go_on_for_ever_without_an_update_to_blame(monkeypatch: pyte
 
 
 @pytest.mark.usefixtures("poison")
-def test_a_replay_gives_it_all_its_tries_again(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_replay_resets_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     arrive(666)
     InboxUpdate.objects.update(state=State.DEAD, tries=6, finished_at=timezone.now(), reason="x")
     assert InboxUpdate.objects.all().replay(by="root", reason="fixed", selection="all") == 1

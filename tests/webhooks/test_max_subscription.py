@@ -21,44 +21,44 @@ FORMER = "https://abc123.ngrok.example/webhook/max"
 
 
 def run(*args: Any) -> str:
-    said = io.StringIO()
-    call_command("max_subscription", *args, stdout=said)
-    assert not any(secret in said.getvalue() for secret in (*SECRETS, TOKEN))
-    return said.getvalue()
+    output = io.StringIO()
+    call_command("max_subscription", *args, stdout=output)
+    assert not any(secret in output.getvalue() for secret in (*SECRETS, TOKEN))
+    return output.getvalue()
 
 
 def test_it_works(platform: FakePlatform) -> None:
-    assert "nowhere" in run("list")
-    assert run("subscribe") == f"subscribed {URL} to every update type, with a secret\n"
+    assert run("list") == "This bot has no subscriptions.\n"
+    assert run("subscribe") == f"Subscribed {URL} to all update types, with a secret\n"
     assert platform.secrets == {URL: SECRETS[0]}
     assert URL in run("list")
-    assert run("check") == f"MAX sends every update to {URL}, once\n"
-    assert run("unsubscribe") == f"unsubscribed {URL}\n"
+    assert run("check") == f"MAX sends every update once, to {URL}\n"
+    assert run("unsubscribe") == f"Unsubscribed {URL}\n"
     assert platform.urls == []
 
 
-def test_subscribing_removes_stale_ones_of_ours_first_and_only_those(platform: FakePlatform) -> None:
+def test_subscribing_first_removes_our_stale_ones(platform: FakePlatform) -> None:
     platform.sends_to(OTHERS, FORMER, *STALE)
-    said = run("subscribe")
+    output = run("subscribe")
     assert platform.writes == [*(("DELETE", url) for url in STALE), ("POST", URL)]
     assert platform.urls == [OTHERS, FORMER, URL]
-    assert said.count("removed") == len(STALE)
+    assert output.count("Removed") == len(STALE)
 
 
-def test_a_former_host_is_ours_when_it_is_named(platform: FakePlatform) -> None:
+def test_a_former_host_is_ours_when_it_is_given(platform: FakePlatform) -> None:
     platform.sends_to(FORMER)
     run("subscribe", "--host", "abc123.ngrok.example")
     assert platform.urls == [URL]
 
 
-def test_a_given_address_stands_for_the_configured_one(platform: FakePlatform, settings: Settings) -> None:
+def test_a_given_url_replaces_the_configured_one(platform: FakePlatform, settings: Settings) -> None:
     settings.WEBHOOK_PUBLIC_URL = ""
     platform.sends_to("https://new.example.ru/api/v1/webhook/max")
     run("subscribe", "--url", "https://new.example.ru:443/webhook/max")
     assert platform.urls == ["https://new.example.ru/webhook/max"]
 
 
-def test_subscribing_again_sets_the_secret_anew_and_leaves_no_gap(platform: FakePlatform, settings: Settings) -> None:
+def test_subscribing_again_changes_the_secret_without_a_gap(platform: FakePlatform, settings: Settings) -> None:
     run("subscribe")
     settings.WEBHOOK_SECRETS = [b"newest-secret-0123456789"]
     run("subscribe")
@@ -69,40 +69,40 @@ def test_subscribing_again_sets_the_secret_anew_and_leaves_no_gap(platform: Fake
 @pytest.mark.parametrize("verb", ["subscribe", "unsubscribe"])
 def test_a_dry_run_writes_nothing(platform: FakePlatform, verb: str) -> None:
     platform.sends_to(URL, *STALE)
-    said = run(verb, "--dry-run")
+    output = run(verb, "--dry-run")
     assert not platform.writes
-    assert f"would {verb} {URL}" in said
-    assert said.count("would remove") == (len(STALE) if verb == "subscribe" else 0)
+    assert f"Would {verb} {URL}" in output
+    assert output.count("Would remove") == (len(STALE) if verb == "subscribe" else 0)
 
 
-def test_the_list_tells_since_when_and_what(platform: FakePlatform) -> None:
+def test_the_list_shows_the_start_and_the_types(platform: FakePlatform) -> None:
     platform.subscriptions = [{"url": "https://a.example/[red]x", "time": 0, "update_types": ["bot_started"]}]
-    said = run("list")
-    assert "[red]x" in said
-    assert "1970-01-01 00:00" in said
-    assert "bot_started" in said
+    output = run("list")
+    assert "[red]x" in output
+    assert "1970-01-01 00:00" in output
+    assert "bot_started" in output
 
 
-def test_the_check_names_what_is_wrong(platform: FakePlatform) -> None:
+def test_the_check_lists_the_problems(platform: FakePlatform) -> None:
     platform.sends_to(URL, update_types=["message_created", "bot_started"])
     platform.sends_to(STALE[0])
     with pytest.raises(CommandError) as caught:
         run("check")
     assert "does not send bot_added" in str(caught.value)
-    assert f"to {STALE[0]} too" in str(caught.value)
+    assert f"also sends every update to {STALE[0]}" in str(caught.value)
     platform.subscriptions = []
     with pytest.raises(CommandError, match="sends no updates to"):
         run("check")
 
 
-def test_two_subscriptions_of_one_address_are_a_finding(platform: FakePlatform) -> None:
+def test_two_subscriptions_of_one_url_are_a_problem(platform: FakePlatform) -> None:
     platform.sends_to(URL, URL)
     with pytest.raises(CommandError, match="2 times"):
         run("check")
 
 
 @pytest.mark.parametrize("verb", ["subscribe", "check", "unsubscribe"])
-def test_it_refuses_to_guess_the_address(platform: FakePlatform, settings: Settings, verb: str) -> None:
+def test_it_refuses_to_guess_the_url(platform: FakePlatform, settings: Settings, verb: str) -> None:
     settings.WEBHOOK_PUBLIC_URL = ""
     with pytest.raises(CommandError, match="WEBHOOK_PUBLIC_URL"):
         run(verb)
@@ -122,7 +122,7 @@ def test_it_refuses_to_subscribe_without_a_secret(platform: FakePlatform, settin
     assert not platform.asked
 
 
-def test_a_stale_one_that_stays_stops_it(platform: FakePlatform) -> None:
+def test_a_stale_one_that_cannot_be_removed_stops_it(platform: FakePlatform) -> None:
     platform.sends_to(STALE[0])
     platform.answers = [
         Answer(200, {"subscriptions": platform.subscriptions}),
@@ -133,7 +133,7 @@ def test_a_stale_one_that_stays_stops_it(platform: FakePlatform) -> None:
     assert [method for method, _ in platform.writes] == ["DELETE"]
 
 
-def test_unsubscribing_what_is_unknown_is_an_error(platform: FakePlatform) -> None:
+def test_it_refuses_to_unsubscribe_an_unknown_url(platform: FakePlatform) -> None:
     with pytest.raises(CommandError, match="no subscription"):
         run("unsubscribe")
 

@@ -1,4 +1,4 @@
-"""The 40 recorded updates: official stubs, captures, peers' tests, and what is no update at all."""
+"""The 40 recorded updates: official stubs, captures, peers' tests, and bodies that are not updates."""
 
 import csv
 from pathlib import Path

@@ -12,7 +12,7 @@ from prometheus_client import Counter
 from pytest_django.fixtures import Settings
 
 from tests.webhooks.sending import ChunkedInput, send
-from webhooks.group_commit import writer
+from webhooks.group_commit import committer
 from webhooks.inbox import store
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.receiver import LARGEST_BODY, empty_envelopes, old_secrets
@@ -45,7 +45,7 @@ def test_it_works() -> None:
 
 
 @pytest.mark.parametrize("path", ["/webhook/max", "/webhook/max/", "/api/v1/webhook/max", "/api/v1/webhook/max/"])
-def test_each_spelling_of_the_path_is_served_without_a_redirect(path: str) -> None:
+def test_each_spelling_of_the_path_is_served(path: str) -> None:
     assert send(UPDATE, path=path).status == 200
     assert states() == [State.PENDING]
 
@@ -57,7 +57,7 @@ def test_it_refuses_other_methods(method: str) -> None:
 
 
 @pytest.mark.parametrize("given", ["", "wrong", "secret-number-on", "secret-number-onë"])
-def test_it_refuses_a_wrong_secret_and_stores_nothing(settings: Settings, given: str) -> None:
+def test_it_refuses_a_wrong_secret(settings: Settings, given: str) -> None:
     settings.WEBHOOK_SECRETS = [b"secret-number-one"]
     headers: Any = {"x_max_bot_api_secret": given} if given else {}
     answer = send(UPDATE, **headers)
@@ -66,7 +66,7 @@ def test_it_refuses_a_wrong_secret_and_stores_nothing(settings: Settings, given:
 
 
 @pytest.mark.parametrize("given", ["secret-number-one", "secret-number-two"])
-def test_both_secrets_hold_during_a_rotation(settings: Settings, given: str) -> None:
+def test_both_secrets_are_valid_during_a_rotation(settings: Settings, given: str) -> None:
     settings.WEBHOOK_SECRETS = [b"secret-number-one", b"secret-number-two"]
     before = old_secrets._value.get()
     assert send(UPDATE, x_max_bot_api_secret=given).status == 200
@@ -83,7 +83,7 @@ def test_it_refuses_a_body_over_the_limit() -> None:
         assert (answer.status, answer.code) == (413, "PAYLOAD_TOO_LARGE")
 
 
-def test_an_endless_body_is_read_up_to_the_limit_only() -> None:
+def test_a_body_is_read_only_up_to_the_limit() -> None:
     endless = ChunkedInput(b"x" * (4 * LARGEST_BODY))
     assert send(chunked=endless).status == 413
     assert endless.consumed == LARGEST_BODY + 1
@@ -94,7 +94,7 @@ def test_it_refuses_an_encoded_body() -> None:
     assert send(UPDATE, content_encoding="Identity").status == 200
 
 
-def test_it_refuses_a_form_and_takes_json_under_any_type() -> None:
+def test_it_refuses_a_form_but_not_json_of_any_type() -> None:
     for form in ("application/x-www-form-urlencoded", "multipart/form-data; boundary=x"):
         assert send(b"a=b", content_type=form).status == 415
     assert send(UPDATE, content_type=form).status == 200
@@ -120,38 +120,38 @@ def test_it_refuses_a_form_and_takes_json_under_any_type() -> None:
     ],
     ids=range(13),
 )
-def test_it_keeps_what_is_no_update(body: bytes, reason: str) -> None:
+def test_a_malformed_body_is_quarantined(body: bytes, reason: str) -> None:
     assert send(body).status == 200
     update = InboxUpdate.objects.get()
     assert (update.state, update.reason, bytes(update.body or b"")) == (State.QUARANTINED, reason, body)
 
 
-def test_an_envelope_becomes_a_row_an_update() -> None:
+def test_each_update_of_an_envelope_is_a_row() -> None:
     updates = [UPDATE | {"chat_id": number} for number in range(100)]
     assert send({"updates": updates, "marker": 1}).status == 200
     assert states() == [State.PENDING] * 100
 
 
-def test_an_empty_envelope_is_fine_and_counted() -> None:
+def test_an_empty_envelope_is_accepted_and_counted() -> None:
     before = counted(empty_envelopes)
     assert send({"updates": [], "marker": None}).status == 200
     assert states() == []
     assert counted(empty_envelopes) == before + 1
 
 
-def test_a_repeat_is_counted_and_not_stored_again() -> None:
+def test_a_duplicate_is_counted_and_not_stored_again() -> None:
     for _ in range(3):
         assert send(UPDATE).status == 200
     assert len(states()) == 1
     assert list(DuplicateDelivery.objects.values_list("is_conflict", flat=True)) == [False, False]
 
 
-def test_a_repeat_within_one_envelope_is_counted() -> None:
+def test_a_duplicate_within_an_envelope_is_counted() -> None:
     assert send({"updates": [UPDATE, UPDATE]}).status == 200
     assert (len(states()), DuplicateDelivery.objects.count()) == (1, 1)
 
 
-def test_other_content_under_the_same_key_is_a_conflict_and_the_first_is_kept() -> None:
+def test_other_content_under_the_same_key_is_a_conflict() -> None:
     send(UPDATE)
     send(json.dumps(UPDATE, indent=1).encode())
     send(UPDATE | {"user": {"user_id": 7, "first_name": "Яна"}})
@@ -159,7 +159,7 @@ def test_other_content_under_the_same_key_is_a_conflict_and_the_first_is_kept() 
     assert json.loads(bytes(InboxUpdate.objects.get().body or b"")) == UPDATE
 
 
-def test_a_conflict_too_deep_to_compare_is_counted_all_the_same() -> None:
+def test_a_conflict_too_deep_to_compare_is_counted() -> None:
     """Comparing needs some frames of the stack more than reading did: at some depth there are none left."""
     head = b'{"update_type": "message_created", "message": {"body": {"mid": "%d"}}, "deep": '
     pairs = [
@@ -172,7 +172,7 @@ LEGACY = {"type": "message_new", "message": {"from": {"user_id": "7"}}}
 
 
 @pytest.mark.parametrize(("minutes", "rows"), [(0, 1), (4, 1), (9, 1), (11, 2), (25, 2)])
-def test_without_a_key_a_body_is_a_repeat_for_ten_minutes(minutes: int, rows: int) -> None:
+def test_a_body_without_a_key_is_a_duplicate_for_10_minutes(minutes: int, rows: int) -> None:
     start = datetime(2026, 11, 24, 12, 7, tzinfo=UTC)
     for moment in (start, start + timedelta(minutes=minutes)):
         with time_machine.travel(moment, tick=False):
@@ -189,12 +189,12 @@ def _database_refuses(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("_database_refuses")
-def test_what_cannot_be_stored_is_never_200() -> None:
+def test_it_answers_503_when_it_cannot_store() -> None:
     answer = send(UPDATE)
     assert (answer.status, answer.headers["Retry-After"], answer.code) == (503, "5", "UNAVAILABLE")
 
 
-def test_requests_that_wait_are_committed_together(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_waiting_requests_are_committed_together(monkeypatch: pytest.MonkeyPatch) -> None:
     sizes: list[int] = []
 
     def slow_store(conn: Any, arrivals: Any) -> None:
@@ -220,12 +220,12 @@ def test_a_locked_table_is_503_within_the_deadline() -> None:
     assert send(UPDATE).status == 200
 
 
-def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A table that is locked costs the first its deadline; the next must not begin a whole one after that."""
+def test_waiting_for_a_commit_counts_against_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A locked table costs the first request its deadline; the next ones must not begin a whole one after it."""
     monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", 0.6)
     monkeypatch.setattr("webhooks.group_commit.STATEMENT_TIMEOUT", "400ms")
     monkeypatch.setattr("webhooks.group_commit.REFUSE_SECONDS", 0)  # for the tests that follow
-    writer.close()
+    committer.close()
 
     def timed(number: int) -> tuple[int, float]:
         time.sleep(0.02 * number)
@@ -236,7 +236,7 @@ def test_who_waited_for_another_commit_has_only_the_rest_of_the_time(monkeypatch
     with connection.cursor() as cursor, transaction.atomic(), ThreadPoolExecutor(4) as pool:
         cursor.execute("LOCK webhook_inbox IN ACCESS EXCLUSIVE MODE")
         answers = list(pool.map(timed, range(4)))
-    writer.close()
+    committer.close()
     assert {status for status, _ in answers} == {503}
     assert max(seconds for _, seconds in answers) < 0.7
 
@@ -246,7 +246,7 @@ def test_a_full_queue_is_503_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     assert send(UPDATE).status == 503
 
 
-def test_a_connection_that_died_meanwhile_is_replaced() -> None:
+def test_a_lost_connection_is_replaced() -> None:
     assert send(UPDATE).status == 200
     with connection.cursor() as cursor:
         cursor.execute("SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE query LIKE 'INSERT INTO webhook%'")

@@ -1,4 +1,4 @@
-"""Subscriptions: what MAX is asked, and which addresses it would reach. Failures are in tests/profiles/max_api."""
+"""Subscriptions: the requests to MAX, and which URLs it reaches. Failures are in tests/profiles/max_api."""
 
 from datetime import UTC, datetime
 
@@ -10,13 +10,14 @@ from tests.loopback import Asked
 from tests.webhooks.conftest import SECRETS, URL
 from tests.webhooks.fake_platform import FakePlatform
 from webhooks import payloads
-from webhooks.subscription import UPDATE_TYPES, Subscription, canonical, subscribe, subscriptions, unsubscribe
+from webhooks.payloads import UPDATE_TYPES
+from webhooks.subscription import Subscription, canonical, subscribe, subscriptions, unsubscribe
 
 
 def test_it_works(platform: FakePlatform) -> None:
     platform.subscriptions = [{"url": URL, "time": 1_764_000_000_000, "update_types": ["bot_started"]}]
-    (found,) = subscriptions()
-    assert found == Subscription(URL, datetime(2025, 11, 24, 16, tzinfo=UTC), frozenset({"bot_started"}))
+    (existing,) = subscriptions()
+    assert existing == Subscription(URL, datetime(2025, 11, 24, 16, tzinfo=UTC), frozenset({"bot_started"}))
     unsubscribe(URL)
     assert subscriptions() == []
     subscribe(URL, replacing=[])
@@ -24,7 +25,7 @@ def test_it_works(platform: FakePlatform) -> None:
     assert platform.asked[-1] == Asked("POST", "/subscriptions", {}, body)
 
 
-def test_the_types_are_the_messengers_nineteen() -> None:
+def test_all_19_update_types_are_known() -> None:
     assert len(UPDATE_TYPES) == len(set(UPDATE_TYPES)) == 19
     assert [payloads.type_of({"update_type": name}) for name in UPDATE_TYPES] == list(UPDATE_TYPES)
 
@@ -38,7 +39,7 @@ def test_without_a_secret_nothing_is_removed_or_added(platform: FakePlatform, se
 
 
 @pytest.mark.parametrize("url", [URL, URL.replace(".ru", ".ru:443"), URL.replace("dir", "DIR")])
-def test_one_address_has_one_spelling(url: str) -> None:
+def test_one_url_has_one_spelling(url: str) -> None:
     assert canonical(url) == URL
 
 
@@ -58,6 +59,6 @@ def test_one_address_has_one_spelling(url: str) -> None:
         "https:///webhook/max",
     ],
 )
-def test_it_refuses_an_address_that_max_would_not_reach(url: str) -> None:
+def test_it_refuses_a_url_that_max_would_not_reach(url: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         canonical(url)

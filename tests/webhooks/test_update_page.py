@@ -1,4 +1,4 @@
-"""The life of one update as a page, and its body: only with the permission, a reason, and a row that stays."""
+"""The page of an update, and its body: only with the permission, for a reason, and recorded."""
 
 import json
 from http import HTTPStatus
@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from tests.webhooks.inbox_rows import row
-from webhooks.admin.timeline import timeline_of
+from webhooks.admin import timeline_of
 from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 from webhooks.processing import interpret
 
@@ -42,22 +42,22 @@ def client_with(*codenames: str) -> Client:
 def test_it_works() -> None:
     update = row(State.DEAD, body=BODY, tries=6, reason="KeyError", error="Trace of it\nKeyError: 'x'\n", user_id="7")
     page = client_with("view_inboxupdate").get(page_of(update)).content.decode()
-    for words in ("Received", "6 failed tries", "KeyError: &#x27;x&#x27;", "Trace of it", "dead letter"):
-        assert words in page, words
+    for text in ("Received", "6 failed tries", "KeyError: &#x27;x&#x27;", "Trace of it", "dead letter"):
+        assert text in page, text
     assert "alert(1)" not in page
     assert "No effect" not in page, "it was not even read"
 
 
-def test_a_replay_is_part_of_its_life() -> None:
+def test_a_replay_is_in_the_timeline() -> None:
     update = row(State.DEAD, body=BODY, tries=6, reason="KeyError")
-    InboxUpdate.objects.filter(pk=update.pk).replay(by="anna", reason="mended", selection="id__in=1")
+    InboxUpdate.objects.filter(pk=update.pk).replay(by="anna", reason="fixed", selection="id__in=1")
     update.refresh_from_db()
     received, replayed, *_ = timeline_of(update)
-    assert (replayed.title, replayed.text) == ("Replayed", "anna: mended")
+    assert (replayed.title, replayed.text) == ("Replayed", "anna: fixed")
     assert received.at
     assert replayed.at
     assert replayed.at > received.at
-    assert [step.title for step in timeline_of(row(State.PENDING))] == ["Received", "Next try"]
+    assert [event.title for event in timeline_of(row(State.PENDING))] == ["Received", "Next try"]
 
 
 def test_the_person_is_linked_whatever_their_id() -> None:
@@ -65,22 +65,22 @@ def test_the_person_is_linked_whatever_their_id() -> None:
     assert f'href="{reverse("admin:profiles_profile_change", args=[quote("u_2Fx")])}"' in page
 
 
-def test_the_time_it_took_has_the_readers_decimal_sign() -> None:
+def test_the_processing_time_has_a_local_decimal_mark() -> None:
     update = row(State.DONE, processing_ms=1.44)
-    told = {}
+    texts = {}
     for language in ("en", "ru"):
         with translation.override(language):
-            told[language] = next(step.text for step in timeline_of(update) if "1" in step.text)
-    assert told == {"en": "took 1.4 ms", "ru": "заняло 1,4 мс"}
+            texts[language] = next(event.text for event in timeline_of(update) if "1" in event.text)
+    assert texts == {"en": "took 1.4 ms", "ru": "заняло 1,4 мс"}
 
 
-def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> None:
+def test_the_reason_is_stored_in_english_and_translated() -> None:
     body = b'{"update_type": "bot_started", "user": {"user_id": 0}}'
     deep, strange = row(State.QUARANTINED, reason="the body is nested too deeply"), row(State.PENDING, body=body)
     with translation.override("ru"):
         assert timeline_of(deep)[1].text == "тело вложено слишком глубоко"
         interpret(strange)
-    assert strange.reason == "the user’s id is none of MAX"
+    assert strange.reason == "invalid MAX user ID"
 
 
 @pytest.mark.parametrize(
@@ -94,12 +94,12 @@ def test_the_reason_is_told_in_the_readers_language_and_kept_in_english() -> Non
         ({"state": State.QUARANTINED, "reason": "no JSON"}, ["Received", "quarantined: not an update"]),
     ],
 )
-def test_a_life_is_told_in_its_order(fields: dict[str, Any], titles: list[str]) -> None:
+def test_the_timeline_is_in_order(fields: dict[str, Any], titles: list[str]) -> None:
     with translation.override("en"):
-        assert [step.title for step in timeline_of(row(**fields))] == titles
+        assert [event.title for event in timeline_of(row(**fields))] == titles
 
 
-def test_the_body_is_shown_to_whom_gives_a_reason_and_the_look_stays() -> None:
+def test_the_body_is_shown_for_a_reason_and_recorded() -> None:
     update = row(State.DEAD, body=BODY)
     officer = client_with("view_inboxupdate", "view_raw_body")
     assert "alert(1)" not in officer.get(body_of(update)).content.decode()
@@ -107,8 +107,12 @@ def test_the_body_is_shown_to_whom_gives_a_reason_and_the_look_stays() -> None:
     shown = officer.post(body_of(update), {"reason": "complaint 12"}).content.decode()
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in shown
     assert SCRIPT not in shown
-    look = PayloadAccess.objects.get()
-    assert (look.by, look.inbox_update_id, look.reason) == ("view_inboxupdate-view_raw_body", update.pk, "complaint 12")
+    access = PayloadAccess.objects.get()
+    assert (access.by, access.inbox_update_id, access.reason) == (
+        "view_inboxupdate-view_raw_body",
+        update.pk,
+        "complaint 12",
+    )
     assert "complaint 12" in officer.get(page_of(update)).content.decode()
 
 
@@ -128,20 +132,20 @@ def test_it_refuses_without_the_permission(codenames: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("body", "words"), [(None, "pruned"), (b"\xff{", "\ufffd{"), (b"[1", "[1"), (b'{"a": "\\ud800"}', "\\ud800")]
+    ("body", "text"), [(None, "deleted"), (b"\xff{", "\ufffd{"), (b"[1", "[1"), (b'{"a": "\\ud800"}', "\\ud800")]
 )
-def test_any_body_can_be_shown(body: bytes | None, words: str) -> None:
+def test_any_body_can_be_shown(body: bytes | None, text: str) -> None:
     update = row(State.QUARANTINED, body=body)
     officer = client_with("view_inboxupdate", "view_raw_body")
-    assert words in officer.post(body_of(update), {"reason": "x"}).content.decode()
+    assert text in officer.post(body_of(update), {"reason": "x"}).content.decode()
 
 
-def test_looks_and_replays_only_grow() -> None:
-    look = PayloadAccess.objects.create(by="a", inbox_update_id=1, update_type="other", reason="x")
+def test_accesses_and_replays_are_append_only() -> None:
+    access = PayloadAccess.objects.create(by="a", inbox_update_id=1, update_type="other", reason="x")
     replay = Replay.objects.create(by="a", selection="all", reason="x", count=1)
-    for row_of_audit in (look, replay):
+    for record in (access, replay):
         with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
-            row_of_audit.delete()
-        row_of_audit.by = "b"
+            record.delete()
+        record.by = "b"
         with pytest.raises(IntegrityError, match="never edited"), transaction.atomic():
-            row_of_audit.save()
+            record.save()

@@ -24,13 +24,13 @@ def test_it_reads_names_with_the_time_of_the_update() -> None:
 
 
 @pytest.mark.parametrize("last_name", [None, " ", 5, {}])
-def test_a_last_name_that_says_nothing_moves_no_clock(last_name: object) -> None:
+def test_an_unusable_last_name_is_ignored(last_name: object) -> None:
     reading = read(update({"user_id": 7, "first_name": "Анна", "last_name": last_name}), NOW)
     assert reading.profile_update
     assert reading.profile_update.last_name is None
 
 
-def test_the_deprecated_name_is_a_lesser_first_name() -> None:
+def test_the_deprecated_name_ranks_below_a_first_name() -> None:
     reading = read(update({"user_id": 7, "name": "Boris"}), NOW)
     assert reading.profile_update
     assert reading.profile_update.first_name == TimestampedValue(False, MOMENT, "Boris")
@@ -50,13 +50,13 @@ def test_it_refuses_a_person_without_a_usable_id(user_id: object) -> None:
 
 
 @pytest.mark.parametrize("user", ["Анна", 7, [], True])
-def test_it_refuses_a_user_that_is_no_object(user: object) -> None:
+def test_it_refuses_a_user_that_is_not_an_object(user: object) -> None:
     with pytest.raises(MalformedUpdate):
         read(update(user), NOW)
 
 
 @pytest.mark.parametrize("timestamp", [None, -1, "1", True, 1e400, 10**30, TIMESTAMP * 10])
-def test_a_time_that_is_none_or_ahead_is_the_time_of_receipt(timestamp: object) -> None:
+def test_an_invalid_time_is_the_time_of_receipt(timestamp: object) -> None:
     assert moment_of({"timestamp": timestamp}, NOW) == NOW
 
 
@@ -76,7 +76,7 @@ def test_five_minutes_ahead_are_allowed() -> None:
         ("comment_created", {"chat_type": "dialog"}, None),
     ],
 )
-def test_a_command_counts_in_a_dialog_only(kind: str, recipient: dict[str, str], name: str | None) -> None:
+def test_a_command_works_only_in_a_dialog(kind: str, recipient: dict[str, str], name: str | None) -> None:
     message = {"sender": {"user_id": 7}, "recipient": recipient, "body": {"mid": "m", "text": "/имя Иван"}}
     profile_update = read({"update_type": kind, "timestamp": TIMESTAMP, "message": message}, NOW).profile_update
     assert (profile_update and profile_update.user_provided_name and profile_update.user_provided_name.value) == name
@@ -126,7 +126,7 @@ def test_an_unknown_type_is_recognised_by_its_own_name() -> None:
     assert key(event) == key(event, b"x") != key(event | {"update_type": "newer"})
 
 
-def test_without_a_key_the_body_counts_within_ten_minutes() -> None:
+def test_without_a_key_the_body_is_the_key_for_10_minutes() -> None:
     legacy = {"type": "message_new", "message": {"from": {"user_id": "7"}}}
     assert key(legacy, b"body") == key(legacy, b"body", NOW + timedelta(minutes=9))
     assert key(legacy, b"body") != key(legacy, b"other")

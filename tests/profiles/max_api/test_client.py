@@ -29,7 +29,7 @@ pytestmark = pytest.mark.django_db
 CALLERS: dict[str, Callable[[], object]] = {
     "/internal/users": lambda: fetch_users(["+79161234567"]),
     "/subscriptions": subscriptions,
-    "/updates": lambda: list(max_poll.Command().rounds(None, once=True)),
+    "/updates": lambda: list(max_poll.Command().batches(None, once=True)),
 }
 READS = pytest.mark.parametrize("path", CALLERS)
 WRITES = pytest.mark.parametrize("write", [lambda: subscribe(URL, replacing=[]), lambda: unsubscribe(URL)])

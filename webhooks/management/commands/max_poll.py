@@ -24,35 +24,34 @@ PAUSE_SECONDS = 5.0
 
 
 class Command(BaseCommand):
-    help = "Read updates from MAX into the inbox by long polling: for development without a public address."
+    help = "Fetch updates from MAX into the inbox by long polling, for development without a public URL."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="read what is there, then exit")
-        parser.add_argument(
-            "--marker", type=int, help="go on where an earlier run ended; without one MAX begins at its newest update"
-        )
+        parser.add_argument("--once", action="store_true", help="fetch the updates that are waiting, then exit")
+        parser.add_argument("--marker", type=int, help="where an earlier run ended (default: MAX's newest update)")
 
     def handle(self, *args: Any, once: bool, marker: int | None, **options: Any) -> None:
         count, next_marker = 0, marker
         try:
             for item in subscription.subscriptions():
-                self.stderr.write(f"MAX sends updates to {item.url}: long polling sees none until it is unsubscribed")
-            with Console(stderr=True).status("no updates yet; Ctrl-C ends") as status, closing(connect()) as inbox:
-                for updates, reached in self.rounds(marker, once=once):
+                self.stderr.write(f"MAX sends updates to {item.url}: unsubscribe it to get them by long polling")
+            with Console(stderr=True).status("No updates yet. Ctrl-C to stop.") as status, closing(connect()) as inbox:
+                for updates, reached in self.batches(marker, once=once):
                     store(inbox, arrivals_in(json.dumps({"updates": updates}).encode(), timezone.now()))
-                    notifier.announce()
+                    notifier.notify()
                     count, next_marker = count + len(updates), reached
-                    status.update(f"updates: {count}, the last at {timezone.localtime():%T}; Ctrl-C ends")
+                    status.update(f"Updates: {count}, the last at {timezone.localtime():%T}. Ctrl-C to stop.")
         except KeyboardInterrupt:
-            pass  # The usual end: what was read is committed, and the rest comes again.
+            pass  # The usual end: what was fetched is committed, and MAX sends the rest again.
         except MaxError as error:
             raise CommandError(str(error)) from error
         except psycopg.Error as error:
-            raise CommandError(f"the inbox cannot be written: {type(error).__name__}") from error
-        self.stdout.write(f"updates read: {count}" + (f"; --marker {next_marker} goes on" if next_marker else ""))
+            raise CommandError(f"Cannot write to the inbox: {type(error).__name__}") from error
+        hint = f"; continue with --marker {next_marker}" if next_marker else ""
+        self.stdout.write(f"Updates fetched: {count}{hint}")
 
-    def rounds(self, marker: int | None, *, once: bool) -> Iterator[tuple[list[Any], int | None]]:
-        """Yield updates with the marker after them; the next request acknowledges them."""
+    def batches(self, marker: int | None, *, once: bool) -> Iterator[tuple[list[Any], int | None]]:
+        """Yield updates with the marker that follows them; the next request acknowledges them."""
         wait = timedelta() if once else WAIT
         while True:
             params = {"limit": LARGEST_ENVELOPE, "timeout": int(wait.total_seconds()), "marker": marker}
@@ -62,7 +61,7 @@ class Command(BaseCommand):
             except MaxError as error:
                 if once or error.is_refused:
                     raise
-                self.stderr.write(f"{error}; trying again")
+                self.stderr.write(f"{error}; retrying")
                 time.sleep(PAUSE_SECONDS)
                 continue
             marker = marker if after is None else after

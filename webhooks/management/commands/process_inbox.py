@@ -9,36 +9,34 @@ from django.core.management.base import BaseCommand
 from django.db import connection
 
 from profiles.rollout.heartbeat import heartbeat_thread
-from webhooks.notify import Listener
+from webhooks.notify import SWEEP_SECONDS, listen, wait
 from webhooks.processing import process_inbox
 
 logger = logging.getLogger(__name__)
 
 
 class Command(BaseCommand):
-    help = "Turn updates of the inbox into profiles: run on until stopped, or once with --once."
+    help = "Process the inbox: turn updates into profiles, until stopped or once with --once."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--once", action="store_true", help="work off what is there, then exit")
+        parser.add_argument("--once", action="store_true", help="process the updates that are due, then exit")
 
     def handle(self, *args: Any, once: bool, **options: Any) -> None:
         if once:
             connection.ensure_connection()
-            self.stdout.write(f"updates processed: {process_inbox()}")
+            self.stdout.write(f"Updates processed: {process_inbox()}")
             return
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stopping.set())
         heartbeat_thread.start("inbox")
-        listener = Listener()
         while not stopping.is_set():
             try:
-                listener.wait(0)
-                process_inbox(stopping.is_set)
-                if not stopping.is_set():
-                    listener.wait()
+                with listen() as listener:
+                    while not stopping.is_set():
+                        process_inbox(stopping.is_set)
+                        wait(listener, 0 if stopping.is_set() else SWEEP_SECONDS)
             except Exception:
-                logger.exception("inbox round failed", extra={"event": "inbox_failed"})
+                logger.exception("inbox worker failed", extra={"event": "inbox_failed"})
                 connection.close()
-                listener.close()
                 time.sleep(1)

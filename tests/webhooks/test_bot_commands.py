@@ -41,5 +41,5 @@ def test_it_works(text: str, name: str) -> None:
         "/setname " + "я" * 101,
     ],
 )
-def test_it_refuses_what_is_no_command_or_no_name(text: str) -> None:
+def test_it_refuses_other_texts_and_invalid_names(text: str) -> None:
     assert name_given_in(text) is None

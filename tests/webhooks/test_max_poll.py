@@ -27,15 +27,15 @@ def started(user_id: int) -> dict[str, Any]:
 
 
 def poll(*args: Any) -> tuple[str, str]:
-    said, warned = io.StringIO(), io.StringIO()
-    call_command("max_poll", *args, stdout=said, stderr=warned)
-    return said.getvalue(), warned.getvalue()
+    output, warnings = io.StringIO(), io.StringIO()
+    call_command("max_poll", *args, stdout=output, stderr=warnings)
+    return output.getvalue(), warnings.getvalue()
 
 
 @pytest.mark.usefixtures("cache_first")
 def test_it_works(platform: FakePlatform) -> None:
     platform.updates = [started(user_id) for user_id in range(1, 251)]
-    assert poll("--once", "--marker", "0") == ("updates read: 250; --marker 250 goes on\n", "")
+    assert poll("--once", "--marker", "0") == ("Updates fetched: 250; continue with --marker 250\n", "")
     assert [one.query.get("marker") for one in platform.asked[1:]] == ["0", "100", "200", "250"]
     assert process_inbox() == 250
     assert Profile.objects.count() == 250
@@ -43,14 +43,14 @@ def test_it_works(platform: FakePlatform) -> None:
 
 def test_without_a_marker_it_begins_at_the_newest(platform: FakePlatform) -> None:
     platform.updates = [started(1), started(2)]
-    assert poll("--once")[0] == "updates read: 1; --marker 2 goes on\n"
+    assert poll("--once")[0] == "Updates fetched: 1; continue with --marker 2\n"
 
 
-def test_nothing_there_is_fine(platform: FakePlatform) -> None:
-    assert poll("--once")[0] == "updates read: 0\n"
+def test_no_updates_are_fine(platform: FakePlatform) -> None:
+    assert poll("--once")[0] == "Updates fetched: 0\n"
 
 
-def test_what_was_read_before_is_a_repeat(platform: FakePlatform) -> None:
+def test_an_update_fetched_before_is_a_duplicate(platform: FakePlatform) -> None:
     platform.updates = [started(1), started(2)]
     for _ in range(2):
         poll("--once", "--marker", "0")
@@ -76,10 +76,10 @@ def test_ctrl_c_ends_it_cleanly(platform: FakePlatform) -> None:
 
     thread = threading.Thread(target=press)
     thread.start()
-    begun = time.monotonic()
-    assert poll()[0] == "updates read: 1; --marker 1 goes on\n"
+    started_at = time.monotonic()
+    assert poll()[0] == "Updates fetched: 1; continue with --marker 1\n"
     thread.join()
-    assert time.monotonic() - begun < 5
+    assert time.monotonic() - started_at < 5
     assert InboxUpdate.objects.count() == 1
 
 
@@ -98,7 +98,7 @@ def test_an_outage_is_waited_out(platform: FakePlatform, monkeypatch: pytest.Mon
     assert InboxUpdate.objects.count() == 1
 
 
-def test_a_subscription_that_takes_the_updates_is_named(platform: FakePlatform) -> None:
+def test_it_warns_of_a_subscription(platform: FakePlatform) -> None:
     platform.sends_to("https://directory.example.ru/webhook/max")
     assert "https://directory.example.ru/webhook/max" in poll("--once")[1]
 

@@ -9,7 +9,8 @@ from profiles.max_api.client import MaxError
 from tests.loopback import Answer
 from tests.webhooks.conftest import SECRETS, URL
 from tests.webhooks.fake_platform import FakePlatform
-from webhooks.subscription import UPDATE_TYPES, subscription_problems
+from webhooks.payloads import UPDATE_TYPES
+from webhooks.subscription import subscription_problems
 from webhooks.tasks import check_subscription
 
 STALE = "https://directory.example.ru/api/v1/webhook/max"
@@ -26,7 +27,7 @@ def test_it_works(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> N
     assert not platform.writes
 
 
-def test_a_good_subscription_is_not_worth_a_word(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_correct_subscription_is_not_logged(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
     platform.sends_to(URL, update_types=[*UPDATE_TYPES, "message_read"])
     platform.sends_to("https://crm.example.com/hook")
     check_subscription()
@@ -38,7 +39,7 @@ def test_no_types_are_all_types(platform: FakePlatform) -> None:
     assert subscription_problems() == []
 
 
-def test_it_subscribes_again_where_that_is_allowed(
+def test_it_subscribes_again_when_allowed(
     platform: FakePlatform, settings: Settings, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.INFO)
@@ -54,20 +55,20 @@ def test_it_subscribes_again_where_that_is_allowed(
 
 
 @pytest.mark.parametrize("missing", ["MAX_BOT_TOKEN", "WEBHOOK_PUBLIC_URL"])
-def test_where_nothing_is_configured_nobody_is_asked(platform: FakePlatform, settings: Settings, missing: str) -> None:
+def test_without_configuration_max_is_not_called(platform: FakePlatform, settings: Settings, missing: str) -> None:
     setattr(settings, missing, "")
     check_subscription()
     assert not platform.asked
 
 
-def test_an_outage_is_no_finding(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_outage_is_not_a_problem(platform: FakePlatform, caplog: pytest.LogCaptureFixture) -> None:
     platform.answers = [Answer(500)]
     with pytest.raises(MaxError):
         subscription_problems()
     assert not caplog.records
 
 
-def test_an_outage_is_tried_again_by_the_worker(platform: FakePlatform) -> None:
+def test_the_worker_retries_after_an_outage(platform: FakePlatform) -> None:
     platform.answers = [Answer(500), Answer(500)]
     platform.sends_to(URL)
     assert check_subscription.apply().successful()

@@ -15,9 +15,9 @@ pytestmark = pytest.mark.django_db
 
 
 def replay(*args: Any, reason: str = "fixed") -> str:
-    said = io.StringIO()
-    call_command("replay_updates", *args, "--reason", reason, stdout=said)
-    return said.getvalue()
+    output = io.StringIO()
+    call_command("replay_updates", *args, "--reason", reason, stdout=output)
+    return output.getvalue()
 
 
 def pending() -> set[int]:
@@ -28,8 +28,8 @@ def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LOGNAME", "anna")
     dead, other = row(State.DEAD, tries=6, error="Traceback", reason="KeyError"), row()
     row(State.DEAD, body=None)
-    said = replay("--state", "dead")
-    assert said == "can be replayed: 1, without a body: 1, waiting anyway: 0\nput back into the queue: 1\n"
+    output = replay("--state", "dead")
+    assert output == "Can be replayed: 1, without a body: 1, already in the queue: 0\nPut back into the queue: 1\n"
     assert pending() == {dead.pk}
     dead.refresh_from_db()
     assert (dead.tries, dead.error, dead.reason, dead.finished_at) == (0, "", "", None)
@@ -39,10 +39,10 @@ def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     assert other.state == State.DONE
 
 
-def test_twice_is_once() -> None:
+def test_a_second_replay_changes_nothing() -> None:
     update = row(State.SKIPPED)
     replay("--id", update.pk)
-    assert replay("--id", update.pk) == "can be replayed: 0, without a body: 0, waiting anyway: 1\n"
+    assert replay("--id", update.pk) == "Can be replayed: 0, without a body: 0, already in the queue: 1\n"
     assert Replay.objects.count() == 1
 
 
@@ -78,7 +78,7 @@ def test_a_date_without_an_offset_is_utc() -> None:
 
 def test_a_dry_run_touches_nothing() -> None:
     row(State.DEAD)
-    assert replay("--state", "dead", "--dry-run").startswith("can be replayed: 1")
+    assert replay("--state", "dead", "--dry-run").startswith("Can be replayed: 1")
     assert not pending()
     assert not Replay.objects.exists()
 

@@ -1,4 +1,4 @@
-"""The statements over batches are planned once a connection; Django would have them planned at each execution."""
+"""Batch statements are planned once per connection; Django would plan them at each execution."""
 
 from collections import Counter
 from datetime import UTC, datetime
@@ -24,7 +24,7 @@ def test_it_works() -> None:
 
 
 @pytest.mark.usefixtures("cache_first")
-def test_processing_prepares_its_own() -> None:
+def test_processing_prepares_its_statements() -> None:
     with connect() as conn:
         store(conn, [Arrival(b"\1" * 32, None, b'{"update_type": "x"}', "other", "", datetime.now(UTC))])
     process_inbox()
@@ -35,13 +35,13 @@ def test_processing_prepares_its_own() -> None:
 
 
 @pytest.mark.parametrize("reason", ["", "тело не JSON"])
-def test_few_and_many_write_the_same_rows(reason: str) -> None:
+def test_values_and_arrays_write_the_same_rows(reason: str) -> None:
     at = datetime(2026, 11, 25, 23, 59, 59, 123457, tzinfo=UTC)
-    keys = [number.to_bytes(32) for number in range(2 * inbox._FEW + 1)]
+    keys = [number.to_bytes(32) for number in range(2 * inbox._MOST_BY_VALUES + 1)]
     arrivals = [Arrival(key, None, b'\x00{"\xff', "bot_started", reason, at, "0f" * 8) for key in keys]
     with connect() as conn:
-        store(conn, arrivals[: inbox._FEW])
-        store(conn, arrivals[inbox._FEW :])
+        store(conn, arrivals[: inbox._MOST_BY_VALUES])
+        store(conn, arrivals[inbox._MOST_BY_VALUES :])
     columns = "body", "update_type", "state", "reason", "received_at", "next_try_at", "finished_at", "request_id"
     ((row, count),) = Counter(InboxUpdate.objects.values_list(*columns)).items()
     assert count == len(keys)

@@ -1,0 +1,310 @@
+import json
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+from urllib.parse import unquote_plus, urlencode
+
+from django import forms
+from django.contrib import admin, messages
+from django.contrib.admin.options import IncorrectLookupParameters
+from django.db import transaction
+from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
+from django.urls import reverse
+from django.utils.formats import number_format
+from django.utils.translation import gettext, ngettext
+from django.utils.translation import gettext_lazy as _
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
+from unfold.decorators import action, display
+from unfold.widgets import UnfoldAdminTextInputWidget
+
+from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
+from config.lib.pagination import BoundedPaginator
+from profiles import failures
+from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State, display_type
+from webhooks.payloads import TYPES, MalformedUpdate, parse
+
+_STATE_COLOURS = {
+    State.PENDING: "info",
+    State.DONE: "success",
+    State.SKIPPED: "warning",
+    State.QUARANTINED: "warning",
+    State.DEAD: "danger",
+}
+# A replay of many updates is one statement, and its record is written after it.
+_REPLAY_RECORDED_WITHIN = timedelta(minutes=1)
+_TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
+_MOST_GROUPS = 100
+_LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_field=TextField())
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineEvent:
+    """``tone`` is a colour of the pages: good, wait, bad, info. ``is_code`` marks the text of an error."""
+
+    title: str
+    at: datetime | None = None
+    text: str = ""
+    tone: str = "info"
+    is_code: bool = False
+
+
+def timeline_of(update: InboxUpdate) -> list[TimelineEvent]:
+    """Return the receipt of an update, its last replay, its failed tries, its end and its effect."""
+    events = [TimelineEvent(gettext("Received"), update.received_at, update.display_type)]
+    # A receipt sets next_try_at to its own time, and so does a replay.
+    replayed_at = update.next_try_at
+    if not update.tries and replayed_at > update.received_at:
+        records = Replay.objects.filter(at__gte=replayed_at, at__lt=replayed_at + _REPLAY_RECORDED_WITHIN)
+        replay = records.order_by("at").first()
+        text = f"{replay.by}: {replay.reason}" if replay else ""
+        events.append(TimelineEvent(gettext("Replayed"), replayed_at, text))
+    if update.tries:
+        title = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
+        events.append(TimelineEvent(title, None, update.error.rstrip().rpartition("\n")[2], "wait", is_code=True))
+    if update.state == State.PENDING:
+        return [*events, TimelineEvent(gettext("Next try"), update.next_try_at)]
+    took = "" if update.processing_ms is None else gettext("took %s ms") % number_format(update.processing_ms, 1)
+    text = " · ".join(part for part in (update.display_reason, took) if part)
+    tone = _TONES.get(State(update.state), "wait")
+    events.append(TimelineEvent(update.get_state_display(), update.finished_at, text, tone))
+    if update.state == State.DONE:
+        events.append(_effect(update))
+    return events
+
+
+def _effect(update: InboxUpdate) -> TimelineEvent:
+    if update.has_changed_profile:
+        return TimelineEvent(gettext("Profile changed"), None, update.user_id, "good")
+    if update.has_names:
+        text = gettext("The profile already had these or newer names.")
+        return TimelineEvent(gettext("Profile unchanged"), None, text)
+    return TimelineEvent(gettext("No effect"), None, gettext("The update contains no names."))
+
+
+class ReasonForm(forms.Form):
+    reason = forms.CharField(label=_("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
+
+
+class TypeFilter(DropdownFilter):
+    """The known types: reading those of the table would cost a scan of it."""
+
+    title = _("type")
+    parameter_name = "update_type"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(name, display_type(name)) for name in TYPES]
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
+        return queryset.filter(update_type=self.value()) if self.value() else queryset
+
+
+class ReceivedFilter(RangeDateTimeFilter):
+    """A range of time. An invalid one matches nothing: Unfold's own matches everything, and a replay would take it."""
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
+        for end, lookup, default in (("from", "gte", "00:00:00"), ("to", "lte", "23:59:59")):
+            date, time = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in (0, 1))
+            if not date and not time:
+                continue
+            try:
+                moment = forms.DateTimeField().clean(f"{date} {time or default}")
+            except forms.ValidationError:
+                return queryset.none()
+            queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": moment})
+        return queryset
+
+
+class LargeTableAdmin(ReadOnlyAdmin):
+    """Lists of millions of rows, which no page may count or sort."""
+
+    paginator = BoundedPaginator
+    # Half of Django's hundred: the theme draws each badge by a template.
+    list_per_page = 50
+
+    @display(description=_("type"), ordering="update_type")
+    def display_type(self, row: InboxUpdate | DuplicateDelivery) -> str:
+        return display_type(row.update_type)
+
+
+@admin.register(InboxUpdate)
+class InboxUpdateAdmin(LargeTableAdmin):
+    list_display = (
+        "id", "display_type", "display_state", "user_id", "received_at", "finished_at", "tries", "display_reason",
+    )  # fmt: skip
+    # Nothing else has an index, and rows come in the order of their ids.
+    sortable_by = ("id",)
+    list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
+    list_filter_submit = True
+    search_fields = ("user_id",)
+    search_help_text = _("MAX ID of a person or number of an update")
+    # The body is personal data: it has no place in a form.
+    exclude = ("body", "dedup_key")
+    actions = ("replay_selected",)
+    actions_list = ("dead_letters", "replay_result")
+    actions_detail = ("replay_one", "raw_body")
+    change_form_template = "webhooks/update.html"
+
+    def has_replay_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return bool(request.user.has_perm("webhooks.add_replay") and self.has_view_permission(request))
+
+    def has_raw_body_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
+        return bool(request.user.has_perm("webhooks.view_raw_body") and self.has_view_permission(request))
+
+    def get_queryset(self, request: HttpRequest) -> InboxQuerySet:
+        updates: InboxQuerySet = super().get_queryset(request)
+        return updates.defer("body", "dedup_key")
+
+    def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
+        """Find a person's updates by the whole id, which has an index, else an update by its number."""
+        term = search_term.strip().replace("\0", "")
+        if not term:
+            return queryset, False
+        of_person = queryset.filter(user_id=term)
+        if term.isdecimal() and len(term) <= 18 and not of_person.exists():
+            return queryset.filter(pk=int(term)), False
+        return of_person, False
+
+    @display(description=_("state"), ordering="state", label=_STATE_COLOURS)
+    def display_state(self, update: InboxUpdate) -> tuple[str, str]:
+        return update.state, update.get_state_display()
+
+    @display(description=_("reason"))
+    def display_reason(self, update: InboxUpdate) -> str:
+        return update.display_reason
+
+    def changelist_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().changelist_view(request, *args, **kwargs)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            for button in response.context_data["actions_list"]:
+                button["path"] += f"?{request.GET.urlencode()}"
+        return response
+
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().change_view(request, *args, **kwargs)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            update = response.context_data["original"]
+            response.context_data |= {
+                "timeline": timeline_of(update),
+                "payload_accesses": PayloadAccess.objects.filter(inbox_update_id=update.pk)[:20],
+                "has_body": InboxUpdate.objects.filter(pk=update.pk, body__isnull=False).exists(),
+            }
+        return response
+
+    @action(description=_("Dead letters"), url_path="dead-letters", permissions=["view"])
+    def dead_letters(self, request: HttpRequest) -> HttpResponse:
+        dead = InboxUpdate.objects.filter(state=State.DEAD).order_by()
+        groups = dead.values("reason", "update_type").annotate(
+            count=Count("pk"),
+            replayable=Count("pk", filter=Q(body__isnull=False)),
+            first=Min("finished_at"),
+            last=Max("finished_at"),
+            example=Max(_LAST_LINE),
+        )
+        shown = []
+        for group in groups.order_by("-count", "reason", "update_type")[:_MOST_GROUPS]:
+            selection = {"reason": group["reason"], "update_type": group["update_type"]}
+            query = urlencode({"state__exact": State.DEAD.value} | selection)
+            texts = {
+                "display_reason": failures.message_for(group["reason"]),
+                "display_type": display_type(group["update_type"]),
+            }
+            urls = {"list_url": f"{_list_url()}?{query}", "replay_url": _replay_url(query)}
+            shown.append(group | texts | urls)
+        context = {"groups": shown, "may_replay": self.has_replay_permission(request)}
+        return self._page(request, "webhooks/dead_letters.html", _("Dead letters by error"), context)
+
+    @action(description=_("Replay selected updates"), permissions=["replay"])
+    def replay_selected(self, request: HttpRequest, queryset: InboxQuerySet) -> HttpResponse:
+        is_whole_result = request.POST.get("select_across") == "1" and request.GET
+        ids = ",".join(map(str, queryset.values_list("pk", flat=True)))
+        return HttpResponseRedirect(_replay_url(request.GET.urlencode() if is_whole_result else f"id__in={ids}"))
+
+    @action(description=_("Replay"), url_path="replay-one", permissions=["replay"])
+    def replay_one(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        return HttpResponseRedirect(_replay_url(f"id__in={object_id}"))
+
+    @action(description=_("Replay filtered updates"), url_path="replay", permissions=["replay"])
+    def replay_result(self, request: HttpRequest) -> HttpResponse:
+        updates = self._filtered(request)
+        if updates is None:
+            messages.error(request, _("Filter the list first. Without a filter, all updates would be replayed."))
+            return HttpResponseRedirect(_list_url())
+        form = ReasonForm(request.POST or None)
+        if form.is_valid():
+            with transaction.atomic():
+                selection = unquote_plus(request.GET.urlencode())[:500]
+                reason, by = form.cleaned_data["reason"], request.user.get_username()
+                count = updates.replay(by=by, reason=reason, selection=selection)
+            queued = ngettext("%d update is back in the queue.", "%d updates are back in the queue.", count) % count
+            messages.success(request, queued)
+            return HttpResponseRedirect(_list_url())
+        context = {"form": form, "preview": updates.replay_preview()}
+        return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
+
+    def _filtered(self, request: HttpRequest) -> Any:
+        """Return what the list shows with the filters of this request, None when there are none."""
+        try:
+            changelist = self.get_changelist_instance(request)
+        except IncorrectLookupParameters:
+            return None
+        values = [value for given in changelist.get_filters_params().values() for value in given]
+        return changelist.queryset if any(values) or changelist.query else None
+
+    @action(description=_("Show the body"), url_path="raw-body", permissions=["raw_body"])
+    def raw_body(self, request: HttpRequest, object_id: str) -> HttpResponse:
+        """Show what MAX sent to a reader who gives a reason; the access is recorded before the body is shown."""
+        update = self.get_object(request, object_id)
+        if update is None:
+            raise Http404
+        form = ReasonForm(request.POST or None)
+        body = None
+        if form.is_valid():
+            by, reason = request.user.get_username(), form.cleaned_data["reason"]
+            access = PayloadAccess(by=by, reason=reason, inbox_update_id=update.pk, update_type=update.update_type)
+            access.save()
+            body = _readable(bytes(update.body or b""))
+        context = {"form": form, "body": body, "update": update, "is_pruned": update.body is None}
+        return self._page(request, "webhooks/raw_body.html", _("Body of update %d") % update.pk, context)
+
+    def _page(self, request: HttpRequest, template: str, title: Any, context: dict[str, Any]) -> TemplateResponse:
+        frame = {**self.admin_site.each_context(request), "title": title, "opts": self.opts}
+        return TemplateResponse(request, template, frame | context)
+
+
+def _list_url() -> str:
+    return reverse("admin:webhooks_inboxupdate_changelist")
+
+
+def _replay_url(query: str) -> str:
+    return f"{reverse('admin:webhooks_inboxupdate_replay_result')}?{query}"
+
+
+def _readable(body: bytes) -> str:
+    """Return a body as text, indented where it is JSON; half a surrogate pair, which is not text, as its escape."""
+    try:
+        text = json.dumps(parse(body), ensure_ascii=False, indent=2)
+    except (MalformedUpdate, RecursionError):
+        return body.decode(errors="replace")
+    return text.encode(errors="backslashreplace").decode()
+
+
+@admin.register(DuplicateDelivery)
+class DuplicateDeliveryAdmin(LargeTableAdmin, RenamedModelAdmin):
+    list_display = ("display_type", "is_conflict", "received_at")
+    list_filter = (TypeFilter, "is_conflict")
+    exclude = ("dedup_key", "update_type")
+    readonly_fields = ("display_type",)
+
+
+@admin.register(Replay)
+class ReplayAdmin(LargeTableAdmin):
+    list_display = ("at", "by", "count", "selection", "reason")
+    search_fields = ("by", "reason", "selection")
+
+
+@admin.register(PayloadAccess)
+class PayloadAccessAdmin(LargeTableAdmin, RenamedModelAdmin):
+    list_display = ("at", "by", "inbox_update_id", "update_type", "reason")
+    search_fields = ("by", "reason")

@@ -1,3 +1,0 @@
-from webhooks.admin import inbox
-
-__all__ = ["inbox"]
