@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse, reverse_lazy
 from django.utils.translation import gettext_lazy as _
 
-from employees.admin import admin_scope
+from config.lib.scope import scope_of
 
 
 def _entry(
@@ -18,7 +18,7 @@ def _entry(
     """``requires_global_scope``: not for those who look after one university."""
 
     def may_open(request: HttpRequest) -> bool:
-        is_within = not requires_global_scope or admin_scope(request) is None
+        is_within = not requires_global_scope or scope_of(request).sees_all
         return is_within and request.user.has_perm(permission)
 
     return {"title": title, "icon": icon, "link": reverse_lazy(url_name), "permission": may_open}

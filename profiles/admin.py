@@ -20,10 +20,11 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
+from config.lib.scope import scope_of
 from profiles import cache, names
 from profiles.erasure import erase
 from profiles.merge import ProfileUpdate, TimestampedValue
@@ -112,6 +113,11 @@ class ProfileAdmin(AuditedAdmin):
     paginator = BoundedPaginator
     show_full_result_count = False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Profile]:
+        profiles: QuerySet[Profile] = super().get_queryset(request)
+        scope = scope_of(request)
+        return profiles if scope.sees_all else profiles.filter(pk__in=scope.profiles().values("pk"))
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Find by the whole id: nothing else has an index."""
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
@@ -184,7 +190,7 @@ class ProfileAdmin(AuditedAdmin):
 
 
 @admin.register(PhoneLink)
-class PhoneLinkAdmin(ReadOnlyAdmin):
+class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     """A link may be taken away: the person shares the phone anew, or the direct API is asked."""
 
     list_display = ("user_id", "said_at")
@@ -202,7 +208,7 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Erasure)
-class ErasureAdmin(ReadOnlyAdmin):
+class ErasureAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     list_display = ("at", "by", "reason", "told")
     fields = ("at", "by", "reason", "person", "told")
     readonly_fields: ClassVar = ["told"]

@@ -1,21 +1,14 @@
-from dataclasses import replace
+from typing import cast
 
 from django.http import HttpRequest
 
-from employees.accounts import Group, UserScope, user_scope
+from config.lib.scope import scope_of
+from employees.accounts import UserScope
 
 EXPORT = "monitoring.export_employees"
 
 
 def admin_scope(request: HttpRequest) -> UserScope | None:
-    """The limits of whoever looks after one university; None for staff whom Django's own permissions govern.
-
-    A membership limits its user whatever their groups: a right that a group adds is one over that university. The
-    admin's operators are of the same group as the API's: without a university they look after the whole system.
-    """
-    scope = user_scope(request.user)
-    if request.user.is_superuser:
-        return None
-    if scope.university_id is None:
-        return scope if scope.group == Group.CURATOR else None
-    return scope if scope.group in (Group.CURATOR, Group.OPERATOR) else replace(scope, group=Group.OPERATOR)
+    """Return the limits of a user who is tied to one university; None for users without limits."""
+    scope = cast("UserScope", scope_of(request))
+    return None if scope.sees_all else scope

@@ -21,11 +21,11 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from config.lib import audit_log
 from config.lib.admin import ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
+from config.lib.scope import requires_global_scope
 from employees.admin import admin_scope
 from monitoring.alerts import acknowledgements
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
-from monitoring.dashboard.access import requires_global_scope
 
 HOURS = [
     (1, gettext_lazy("1 hour")),

@@ -1,7 +1,4 @@
-"""Users and groups in the theme's dress, with permissions in the reader's language; the scope of people's data.
-
-Neither profiles nor updates know of universities: here they are kept to those whom employees.accounts lets.
-"""
+"""The admin pages of users and groups, in the theme, with permissions in the reader's language."""
 
 from functools import reduce
 from operator import or_
@@ -21,20 +18,15 @@ from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
 from config.lib.audit_log import AuditedAdmin, LoggedByCode
-from employees.admin import admin_scope
 from employees.history.models import EmployeeVersion, UniversityVersion
 from employees.models import BackfillRun, MaxIdJob
 from monitoring.dashboard import presenters
-from monitoring.dashboard.access import requires_global_scope
-from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
-from profiles.models import PhoneLink, Profile
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Change, Plan
-from webhooks.admin.inbox import DuplicateDeliveryAdmin, InboxUpdateAdmin, PayloadAccessAdmin, ReplayAdmin
-from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay
+from webhooks.models import PayloadAccess, Replay
 
-admin.site.unregister([User, Group, Profile, PhoneLink, Erasure, InboxUpdate, PayloadAccess, DuplicateDelivery, Replay])
-# Nobody has to do with tokens one by one: a chain ends by a new password, or when its user is no longer active.
+admin.site.unregister([User, Group])
+# Tokens need no page: a new password, or an inactive user, ends all tokens of the user.
 admin.site.unregister([OutstandingToken, BlacklistedToken])
 
 
@@ -140,53 +132,3 @@ class PeopleGroupAdmin(WithoutJoins, LoggedByCode, GroupAdmin, ModelAdmin):
 
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         return _worded(super().formfield_for_manytomany(db_field, request, **kwargs))
-
-
-@admin.register(Profile)
-class ScopedProfileAdmin(ProfileAdmin):
-    """Who looks after one university sees the profiles of its employees."""
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Profile]:
-        profiles: QuerySet[Profile] = super().get_queryset(request)
-        scope = admin_scope(request)
-        return profiles.filter(pk__in=scope.profiles().values("pk")) if scope else profiles
-
-
-class RequiresGlobalScope(ModelAdmin):
-    """Pages for those who look after the whole system: the university of an update or a MAX id is not known."""
-
-    def get_urls(self) -> list[Any]:
-        urls: list[Any] = super().get_urls()
-        for url in urls:
-            url.callback = requires_global_scope(url.callback)
-        return urls
-
-
-@admin.register(InboxUpdate)
-class WholeInboxAdmin(RequiresGlobalScope, InboxUpdateAdmin):
-    pass
-
-
-@admin.register(DuplicateDelivery)
-class WholeDuplicateDeliveryAdmin(RequiresGlobalScope, DuplicateDeliveryAdmin):
-    pass
-
-
-@admin.register(Replay)
-class WholeReplayAdmin(RequiresGlobalScope, ReplayAdmin):
-    pass
-
-
-@admin.register(PayloadAccess)
-class WholePayloadAccessAdmin(RequiresGlobalScope, PayloadAccessAdmin):
-    pass
-
-
-@admin.register(PhoneLink)
-class WholePhoneLinkAdmin(RequiresGlobalScope, PhoneLinkAdmin):
-    pass
-
-
-@admin.register(Erasure)
-class WholeErasureAdmin(RequiresGlobalScope, ErasureAdmin):
-    pass

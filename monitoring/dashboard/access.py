@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import wraps
-from http import HTTPStatus
 from typing import Any
 
 from django.contrib import admin
 from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.functional import Promise
-from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
-from employees.admin import admin_scope
+from config.lib.scope import scope_of
 
 View = Callable[..., HttpResponse]
 
@@ -27,11 +23,6 @@ FORCE = "rollout.force_rollout"
 STOP = "rollout.stop_rollout"
 SEE_COMPARISONS = "profiles.view_comparison"
 SIGN = "monitoring.add_signature"
-
-OF_PEOPLE = gettext_lazy(
-    "You look after one university, and this page tells of the people of all of them: ask somebody who looks after the "
-    "whole system."
-)
 
 
 def screen(permission: str) -> Callable[[View], View]:
@@ -49,20 +40,6 @@ def screen(permission: str) -> Callable[[View], View]:
     return wrap
 
 
-def requires_global_scope(view: View, why: Promise = OF_PEOPLE) -> View:
-    """Refuse a page about all universities to whoever looks after one, and say why."""
-
-    @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if admin_scope(request) is None:
-            return view(request, *args, **kwargs)
-        refused = page(request, "refused.html", _("Not for a single university"), why=why)
-        refused.status_code = HTTPStatus.FORBIDDEN
-        return refused
-
-    return guarded
-
-
 def page(request: HttpRequest, template: str, title: object, **context: Any) -> HttpResponse:
     frame = admin.site.each_context(request)
     return TemplateResponse(request, f"admin/screens/{template}", {**frame, "title": title, **context})
@@ -72,4 +49,4 @@ def may(request: HttpRequest) -> dict[str, bool]:
     """Return what the user may do, for templates that hide what they may not; ``all``: see pages of everybody."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
-    return allowed | {"all": admin_scope(request) is None}
+    return allowed | {"all": scope_of(request).sees_all}

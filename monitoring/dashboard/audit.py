@@ -8,8 +8,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
+from config.lib.scope import requires_global_scope
 from monitoring.audit.audit_log import SOURCES, entries
-from monitoring.dashboard.access import page, requires_global_scope, screen
+from monitoring.dashboard.access import page, screen
 
 SEE_AUDIT = "monitoring.view_audit"
 PAGE = 50

@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.scope import requires_global_scope
 from employees.models import University
-from monitoring.dashboard.access import SEE_COMPARISONS, page, requires_global_scope, screen
+from monitoring.dashboard.access import SEE_COMPARISONS, page, screen
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.models import Comparison, ComparisonOutcome, Pattern

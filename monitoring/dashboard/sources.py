@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 
 from config.lib import audit_log
 from config.lib.messages import Message
+from config.lib.scope import requires_global_scope
 from monitoring.dashboard import charts, history_charts
-from monitoring.dashboard.access import SEE, page, requires_global_scope, screen
+from monitoring.dashboard.access import SEE, page, screen
 from monitoring.dashboard.home import shares, source_counts
 from monitoring.stats.directory import figure, figures
 from profiles.models import ProfileSource

@@ -7,6 +7,7 @@ from django.contrib import admin
 from django.contrib.auth.models import User
 from django.test import Client, RequestFactory
 
+from employees.accounts import user_scope
 from employees.models import Employee, University
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -42,6 +43,7 @@ def test_no_noun_follows_delete(reader: Client) -> None:
 def test_the_menu_marks_one_entry(superadmin: User, path: str, marked: str) -> None:
     request = RequestFactory().get(f"/admin/webhooks/{path}")
     request.user = superadmin
+    request.scope = user_scope(superadmin)  # type: ignore[attr-defined]
     items = [item for group in admin.site.get_sidebar_list(request) for item in group["items"]]  # type: ignore[attr-defined]
     assert [item["title"] for item in items if item["active"]] == [marked]
 

@@ -13,7 +13,7 @@ from django.utils.translation import ngettext
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin
 from config.lib.pagination import BoundedPaginator
 from webhooks.admin.filters import ReceivedFilter, TypeFilter
 from webhooks.admin.timeline import dead_letter_groups, readable, timeline_of, views_of
@@ -33,7 +33,7 @@ class ReasonForm(forms.Form):
     reason = forms.CharField(label=_("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
 
 
-class LargeTableAdmin(ReadOnlyAdmin):
+class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     """Lists of millions of rows, which no page may count or sort."""
 
     paginator = BoundedPaginator
