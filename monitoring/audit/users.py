@@ -20,8 +20,8 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from config.lib.audit_log import AuditedAdmin, LoggedByCode
 from employees.history.models import EmployeeVersion, UniversityVersion
 from employees.models import BackfillRun, MaxIdJob
-from monitoring.dashboard import presenters
 from profiles.models.tombstones import Erasure
+from profiles.rollout import presenters
 from profiles.rollout.models import Change, Plan
 from webhooks.models import PayloadAccess, Replay
 
