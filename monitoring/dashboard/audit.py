@@ -28,7 +28,7 @@ def trail(request: HttpRequest) -> HttpResponse:
         older = urlencode({"kind": kind, "by": by, "before": shown[-1].at.isoformat()})
     rows = [(entry, SOURCES[entry.kind]) for entry in shown]
     context = {"rows": rows, "sources": SOURCES, "kind": kind, "by": by, "older": older}
-    return page(request, "audit.html", _("Audit trail"), **context)
+    return page(request, "audit.html", _("Audit log"), **context)
 
 
 def _moment(text: str) -> datetime | None:

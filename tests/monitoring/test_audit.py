@@ -1,4 +1,4 @@
-"""The audit trail: one list of everything that was recorded, in its order, filtered, with few queries."""
+"""The audit log: one list of everything that was recorded, ordered, filtered, with few queries."""
 
 from datetime import timedelta
 from http import HTTPStatus
@@ -83,10 +83,10 @@ def test_what_djangos_log_names_is_read_in_the_readers_language(
     admin.post(f"/admin/auth/group/{group.pk}/change/", {"name": "curator"})
     admin.post("/admin/rollout/universityrule/add/", {"university_id": university.pk, "phase": 3, "reason": "measure"})
     with translation.override(language):
-        told = {entry.what for entry in entries(kind="admin")}
+        shown = {entry.what for entry in entries(kind="admin")}
     scope = UniversityRule.objects.get().pk
     assert (
-        told
+        shown
         == {
             "en": {"Switch: Profile cache", "group: curator", f"university rule: {scope}"},
             "ru": {"Переключатель: Кэш профилей", "группа: куратор", f"правило для вуза: {scope}"},

@@ -75,7 +75,7 @@ ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "change a profile": (GET, "profiles/profile/add/", {}, set()),
     "see alerts": (GET, "monitoring/alert/{alert}/change/", {}, EVERYBODY),
     "answer an alert": (GET, "monitoring/alert/{alert}/answer/mute/", {}, OPERATORS),
-    "see the audit trail": (GET, "audit/", {}, EVERYBODY - {"viewer"}),
+    "see the audit log": (GET, "audit/", {}, EVERYBODY - {"viewer"}),
     "sign the checklist": (GET, "monitoring/signature/add/", {}, {"rollout_manager"}),
     "make a rule for a university": (GET, "rollout/universityrule/add/", {}, {"rollout_manager"}),
     "see users": (GET, "auth/user/", {}, set()),
