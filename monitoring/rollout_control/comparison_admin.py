@@ -8,7 +8,8 @@ from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin
-from monitoring.models import GateCheck, RoundTrip
+from monitoring.indicators.models import RoundTrip
+from monitoring.rollout_control.models import GateCheck
 from profiles.models import Comparison
 from profiles.rollout.models import Heartbeat
 
