@@ -96,7 +96,7 @@ _GROUPS = [
             _entry_of_global_scope(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit"),
             _entry(_("Users"), "person", "admin:auth_user_changelist", "auth.view_user"),
             _entry(_("Groups"), "group", "admin:auth_group_changelist", "auth.view_group"),
-            _entry(_("Changes of the rollout"), "history", "admin:rollout_change_changelist", "rollout.view_change"),
+            _entry(_("Rollout changes"), "history", "admin:rollout_change_changelist", "rollout.view_change"),
         ],
     },
 ]

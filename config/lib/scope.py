@@ -9,14 +9,13 @@ from typing import Any, Protocol
 
 from django.contrib import admin
 from django.db.models import QuerySet
-from django.http import HttpRequest
-from django.http.response import HttpResponseBase
+from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-View = Callable[..., HttpResponseBase]
+View = Callable[..., HttpResponse]
 
 ALL_PEOPLE = gettext_lazy(
     "Your account is limited to one university, and this page is about the people of all universities. Ask a colleague "
@@ -40,7 +39,7 @@ def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
     """Refuse a page about all universities to users who are limited to one, and show them why."""
 
     @wraps(view)
-    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if scope_of(request).sees_all:
             return view(request, *args, **kwargs)
         context = admin.site.each_context(request) | {"title": _("Not available for a single university"), "why": why}

@@ -1,4 +1,4 @@
-"""What every screen has in common: who may see it, and the admin's frame around it."""
+"""What the pages of the dashboard share: their permissions, and the admin's frame around them."""
 
 from __future__ import annotations
 
@@ -11,12 +11,11 @@ from django.core.exceptions import PermissionDenied
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
-from config.lib.scope import scope_of
-
-View = Callable[..., HttpResponse]
+from config.lib.scope import View, scope_of
 
 SEE = "monitoring.view_screens"
 LOOK_UP = "monitoring.look_up_person"
+SEE_AUDIT = "monitoring.view_audit"
 SEE_ROLLOUT = "rollout.view_rollout"
 OPERATE = "rollout.operate_rollout"
 FORCE = "rollout.force_rollout"
@@ -26,7 +25,7 @@ SIGN = "monitoring.add_signature"
 
 
 def screen(permission: str) -> Callable[[View], View]:
-    """Make a view a page of the admin, for those who hold the permission."""
+    """Make a view a page of the admin that requires a permission."""
 
     def wrap(view: View) -> View:
         @wraps(view)
@@ -46,7 +45,7 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 
 def may(request: HttpRequest) -> dict[str, bool]:
-    """Return what the user may do, for templates that hide what they may not; ``all``: see pages of everybody."""
+    """Return what the user may do, for templates; ``all``: open pages about all universities."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     return allowed | {"all": scope_of(request).sees_all}

@@ -33,7 +33,7 @@ def every_message() -> list[Message]:
 
 def test_it_works() -> None:
     with translation.override("ru"):
-        assert translation.gettext("Dead letters") == "Недоставленные"
+        assert translation.gettext("Dead letters") == "Не удалось обработать"
         assert translation.ngettext("%(n)s update", "%(n)s updates", 3) % {"n": 3} == "3 события"
 
 

@@ -33,15 +33,15 @@ def viewer() -> Client:
 
 
 def test_it_works(viewer: Client) -> None:
-    assert shown(viewer.get("/admin/emergency/"), 403) == "This is not for you"
-    assert shown(viewer.get("/admin/nothing/"), 404) == "There is no such page"
-    assert shown(viewer.get("/admin/steer/nothing/"), 403) == "This is not for you"
+    assert shown(viewer.get("/admin/emergency/"), 403) == "Access denied"
+    assert shown(viewer.get("/admin/nothing/"), 404) == "Page not found"
+    assert shown(viewer.get("/admin/steer/nothing/"), 403) == "Access denied"
 
 
 def test_a_form_without_its_token_gets_a_page(superadmin: User) -> None:
     client = Client(enforce_csrf_checks=True, headers={"accept-language": "en"})
     client.force_login(superadmin)
-    assert shown(client.post("/admin/person/", {"who": "1"}), 403) == "The form is too old"
+    assert shown(client.post("/admin/person/", {"who": "1"}), 403) == "The form has expired"
 
 
 @pytest.fixture
@@ -56,13 +56,13 @@ def breaking(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 
 def test_what_breaks_gets_a_page(breaking: Client) -> None:
-    assert shown(breaking.get("/admin/cache/"), 500) == "Something broke here"
+    assert shown(breaking.get("/admin/cache/"), 500) == "Internal server error"
 
 
 def test_a_form_that_is_too_large_gets_a_page(viewer: Client) -> None:
     fields = "&".join(f"a{n}=1" for n in range(2000))
     answer = viewer.post("/admin/person/", fields, content_type="application/x-www-form-urlencoded")
-    assert shown(answer, 400) == "The request makes no sense"
+    assert shown(answer, 400) == "Bad request"
     answer = viewer.post("/admin/person/", f"who={'1' * 3_000_000}", content_type="application/x-www-form-urlencoded")
     assert shown(answer, 413) == "The file is too large"
 
@@ -80,4 +80,4 @@ def test_who_may_see_but_not_do_is_told_so(viewer: Client, superadmin: User, pat
         ).pk,
         "run": BackfillRun.objects.create(requested_by=superadmin, status="paused", until_id=1).pk,
     }
-    assert shown(viewer.get(f"/admin/{path.format(**ids)}"), 403) == "This is not for you"
+    assert shown(viewer.get(f"/admin/{path.format(**ids)}"), 403) == "Access denied"

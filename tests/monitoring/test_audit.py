@@ -106,8 +106,8 @@ def test_what_was_looked_at_is_recorded_and_names_nobody(admin: Client, universi
     assert [(entry.what, entry.reason) for entry in reversed(entries(kind="admin"))] == [
         (f"employee {employee.pk}", "A person was looked up"),
         (f"employee {employee.pk}", "A person was looked up"),
-        ("A person who is no employee was looked up", ""),
-        ("A person was looked up whom nothing is known of", ""),
+        ("A person who is not an employee was looked up", ""),
+        ("An unknown person was looked up", ""),
         ("Export of the name sources", ""),
         ("Names refreshed from the cache: 0 of 1", ""),
     ]

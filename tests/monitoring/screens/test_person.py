@@ -1,4 +1,4 @@
-"""One person looked up: who would answer, and with which name."""
+"""The person page: what the stores know, and which name a lookup would serve."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ PHONE = "+79160000000"
 
 
 def served(phone: str = PHONE) -> str:
-    found = person.find(phone)
-    assert found
-    return str(person.person_data(found).get("served", ""))
+    match = person.find(phone)
+    assert match
+    assert match.lookup
+    return str(match.lookup["served"])
 
 
 @pytest.fixture
@@ -62,7 +63,7 @@ def test_it_says_what_would_be_served(
     names: tuple[str, str | None],
     expected: bool,
 ) -> None:
-    """``age`` counts in lives of a name."""
+    """``age`` is in units of PROFILE_TTL."""
     phases(*percents)
     know("7", *names, age=age * django_settings.PROFILE_TTL + timedelta(minutes=1))
     assert ("Мария" in served()) is expected
@@ -98,12 +99,13 @@ def test_the_answer_of_the_direct_api_decides_what_would_be_served(
     phases(100, 100, 100)
     know("7", "Мария", None)
     direct.knows(PHONE, 7)
-    found = person.find(PHONE, asks_api=True)
-    assert found
-    assert person.person_data(found)["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
+    match = person.find(PHONE, asks_api=True)
+    assert match
+    assert match.lookup
+    assert match.lookup["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
 
 
-def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:
+def test_a_rule_for_the_university_applies(phases: Phases, employee: Employee) -> None:
     phases(100, 100, 100)
     know("7", "Мария", "Кузнецова")
     UniversityRule.objects.create(university_id=employee.university_id, phase=3, reason="r")
@@ -112,9 +114,9 @@ def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) 
 
 
 def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:
-    found = person.find("7")
-    assert found
-    assert found.employee == employee
+    match = person.find("7")
+    assert match
+    assert match.employee == employee
 
 
 @pytest.mark.parametrize("max_id", [None, "7"])
@@ -130,7 +132,7 @@ def test_the_page_shows_an_employee_without_a_profile(
 def test_the_page_shows_a_phone_that_nobody_has(operator: Client) -> None:
     answer = operator.post("/admin/person/", {"who": PHONE})
     assert answer.status_code == 200
-    assert answer.context["found"].max_id == ""
+    assert answer.context["match"].max_id == ""
 
 
 def test_the_page_shows_the_phone_of_an_erased_person(operator: Client, employee: Employee) -> None:
@@ -152,7 +154,7 @@ def test_a_look_up_needs_its_own_permission(client: Client) -> None:
     assert client.post("/admin/person/", {"who": PHONE}).status_code == 403
 
 
-def test_who_looks_after_one_university_finds_its_people_alone(client: Client, employee: Employee) -> None:
+def test_users_with_a_membership_find_its_people_only(client: Client, employee: Employee) -> None:
     know("7")
     know("8")
     Employee.objects.create(phone="+79160000001", max_id="8", university=University.objects.create(name="Другой"))
@@ -161,14 +163,14 @@ def test_who_looks_after_one_university_finds_its_people_alone(client: Client, e
     Membership.objects.create(user=own, university=employee.university)
     client.force_login(own)
     for theirs, foreign in ((PHONE, "+79160000001"), ("7", "8"), (PHONE, "+79160000002")):
-        assert "found" in client.post("/admin/person/", {"who": theirs}).context
-        assert client.post("/admin/person/", {"who": foreign}).context["is_unknown"]
+        assert client.post("/admin/person/", {"who": theirs}).context["match"]
+        assert client.post("/admin/person/", {"who": foreign}).context["match"] is None
     assert [profile.pk for profile in client.get("/admin/profiles/profile/").context["cl"].result_list] == ["7"]
     assert client.get("/admin/profiles/profile/7/change/").status_code == 200
     assert client.get("/admin/profiles/profile/8/change/").status_code == 302
 
 
-def test_who_is_of_another_university_hides_nobody_of_ones_own(client: Client, university: University) -> None:
+def test_a_shared_max_id_finds_the_employee_in_the_scope(client: Client, university: University) -> None:
     other = University.objects.create(name="Другой")
     Employee.objects.create(phone="+79160000001", max_id="7", last_name="Чужак", university=other)
     Employee.objects.create(phone=PHONE, max_id="7", last_name="Свой", university=university)
@@ -180,4 +182,4 @@ def test_who_is_of_another_university_hides_nobody_of_ones_own(client: Client, u
     page = client.post("/admin/person/", {"who": "7"}).content.decode()
     assert ("Свой" in page, "Чужак" in page) == (True, False)
     page = client.post("/admin/person/", {"who": "+79160000001"}).content.decode()
-    assert ("Nobody of your university has this phone" in page, "This is no phone" in page) == (True, False)
+    assert ("Nobody at your university has this phone" in page, "This is not a phone" in page) == (True, False)
