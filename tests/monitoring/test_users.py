@@ -23,7 +23,7 @@ def test_it_works(admin: Client) -> None:
     assert "Unselect this instead of deleting accounts." in page
     assert f"{user.pk}/delete/" not in page
     assert "rollout manager" in page
-    assert "rollout: Can view changes of the rollout" in page
+    assert "rollout: Can view changes" in page
 
 
 def test_it_refuses_to_delete_users(admin: Client) -> None:
