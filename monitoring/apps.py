@@ -8,10 +8,12 @@ class MonitoringConfig(AppConfig):
 
     def ready(self) -> None:
         from monitoring import checks  # noqa: F401, PLC0415 (checks registers itself)
+        from monitoring.audit import admin_labels  # noqa: PLC0415 (as below)
         from monitoring.rollout_control import control  # noqa: PLC0415 (as below)
         from profiles.rollout import changes  # noqa: PLC0415 (the registry of models is complete only now)
 
         changes.register_gates(control.judge_raise)
         changes.emergency_stopped.connect(control.pause_backfill)
+        admin_labels.show_titles()
         # The app of the switches; its own name is no text that a catalogue could translate.
         apps.get_app_config("waffle").verbose_name = _("switches")

@@ -11,7 +11,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from config.lib.audit_log import AuditedAdmin
+from config.lib.audit_log import AuditedAdmin, LoggedByCode
 from profiles.rollout import presenters
 
 # Tokens need no page: a new password, or an inactive user, ends all tokens of the user.
@@ -36,12 +36,10 @@ def _permission_label(permission: Permission) -> str:
     return f"{opts.app_config.verbose_name}: {label}"
 
 
-class _LabelledChoices(ModelAdmin):
+class _PermissionChoices(ModelAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
-        if db_field.name == "groups":
-            field.label_from_instance = lambda group: presenters.name_of(group.name)
-        else:
+        if db_field.related_model is Permission:
             permissions = Permission.objects.exclude(content_type__app_label__in=_APPS_WITHOUT_PAGES)
             field.queryset = permissions.select_related("content_type")
             field.label_from_instance = _permission_label
@@ -49,7 +47,7 @@ class _LabelledChoices(ModelAdmin):
 
 
 @admin.register(User)
-class UserAdmin(_LabelledChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdmin):  # type: ignore[type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -61,7 +59,7 @@ class UserAdmin(_LabelledChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdmin
 
 
 @admin.register(Group)
-class GroupAdmin(_LabelledChoices, AuditedAdmin, auth_admin.GroupAdmin, ModelAdmin):
+class GroupAdmin(_PermissionChoices, LoggedByCode, auth_admin.GroupAdmin, ModelAdmin):
     list_display = ("display_name",)
     readonly_fields = ("display_name",)
 
