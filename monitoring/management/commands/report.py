@@ -55,7 +55,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Written to {path}")
 
 
-def _as_json(made: operations_report.Digest) -> str:
+def _as_json(made: operations_report.OperationsReport) -> str:
     return json.dumps(made.as_dict(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
 
 
