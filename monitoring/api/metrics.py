@@ -64,9 +64,7 @@ def _profiles(readings: Round) -> Iterator[Metric]:
     if quality:
         yield gauges("profile_total", "Cached profiles", "source", quality["by_source"])
         states = {state: quality[f"{state}_profiles"] for state in ("complete", "partial", "empty", "stale")}
-        yield gauges(
-            "profile_states", "Cached profiles by state; stale ones are also in another state", "state", states
-        )
+        yield gauges("profile_states", "Cached profiles by state; stale ones have a second state", "state", states)
     if coverage:
         yield gauges("employees_total", "Employees by name source", "source", coverage["employees_by_source"])
 
