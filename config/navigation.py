@@ -79,6 +79,8 @@ _GROUPS = [
             _list(_("Users"), "person", "auth.user"),
             _list(_("Groups"), "group", "auth.group"),
             _list(_("Rollout changes"), "history", "rollout.change"),
+            _list(_("Flags"), "flag", "rollout.flag"),
+            _list(_("Switches"), "toggle_on", "waffle.switch"),
         ],
     },
 ]

@@ -1,10 +1,10 @@
-"""Debian's chromium, quiet: it asks nobody for updates."""
+"""Debian's chromium, without requests of its own."""
 
 import shutil
 
 from playwright.sync_api import Page
 
-from tests.e2e.stage import PASSWORD
+from tests.e2e.sample_data import PASSWORD
 
 EXECUTABLE = shutil.which("chromium")
 ARGUMENTS = [

@@ -1,4 +1,4 @@
-"""A browser for the screens; without playwright or chromium the tests here are skipped, and say so."""
+"""A browser for the pages; without playwright or chromium the tests are skipped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from profiles.rollout.heartbeat import heartbeat_thread
 from tests.conftest import Phases
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-# Playwright's loop runs in the main thread, where Django would refuse the database.
+# Playwright runs an event loop in the main thread, where Django would refuse queries.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
 
 
@@ -32,59 +32,59 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-class Watched:
-    """A page, and what it must not do: complain on the console, or ask another host."""
+class WatchedPage:
+    """A page with its console errors, its dialogs, and its requests to other hosts, none of which are allowed."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
-        self.complaints: list[str] = []
-        self.strangers: list[str] = []
-        page.on("console", self._note)
-        page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.errors: list[str] = []
+        self.foreign_requests: list[str] = []
+        page.on("console", self._add_error)
+        page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", self._dismiss)
-        page.on("request", self._look)
+        page.on("request", self._check_host)
 
-    def _note(self, message: Any) -> None:
+    def _add_error(self, message: Any) -> None:
         if message.type in ("error", "warning"):
-            self.complaints.append(message.text)
+            self.errors.append(message.text)
 
     def _dismiss(self, dialog: Any) -> None:
-        self.complaints.append(f"a dialog: {dialog.message}")
+        self.errors.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _look(self, request: Any) -> None:
+    def _check_host(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
-            self.strangers.append(request.url)
+            self.foreign_requests.append(request.url)
 
     def open(self, path: str) -> Page:
         self.page.goto(self.url + path, wait_until="networkidle")
         return self.page
 
     def faults(self) -> list[str]:
-        """Return the serious faults of accessibility that axe finds on the page as it is."""
-        # Evaluated by the debugger: the page's own policy would refuse it as a script.
+        """Return the serious accessibility faults that axe finds on the page."""
+        # The debugger evaluates it: the page's policy would refuse it as a script.
         self.page.evaluate(AXE.read_text())
-        found = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
+        result = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
             f"{fault['id']}: {node['html'][:200]}"
-            for fault in found["violations"]
+            for fault in result["violations"]
             if fault["impact"] in ("serious", "critical")
             for node in fault["nodes"]
         ]
 
 
 @pytest.fixture
-def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> Iterator[Watched]:
-    """The operator's browser, logged in, in the middle of a migration."""
-    stage.operator()
-    stage.fill(300)
+def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> Iterator[WatchedPage]:
+    """The page of an operator who is logged in, with sample data."""
+    sample_data.operator()
+    sample_data.fill(300)
     heartbeat_thread.start("web")
     context = chromium.new_context(locale="ru-RU", viewport={"width": 1400, "height": 900})
-    watched = Watched(context.new_page(), live_server.url)
+    watched = WatchedPage(context.new_page(), live_server.url)
     log_in(watched.page, live_server.url)
     yield watched
     context.close()
     heartbeat_thread.stop()
-    assert watched.complaints == []
-    assert watched.strangers == []
+    assert watched.errors == []
+    assert watched.foreign_requests == []

@@ -1,4 +1,7 @@
-"""Each screen, 1400 and 390 wide, light and dark; ``make screenshots``, ARGS='--into DIR --only NAME --language en'."""
+"""Screenshots of each page, 1400 and 390 pixels wide, light and dark.
+
+``make screenshots ARGS='--into DIR --only NAME --language en'``
+"""
 
 from tests.bench.rows import migrate  # sets Django up
 
@@ -24,7 +27,7 @@ from config.lib import error_pages
 from profiles.rollout.heartbeat import HeartbeatThread
 from profiles.rollout.models import Plan, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 from tests.rollout.changing import change
 
@@ -37,9 +40,9 @@ def look_up(page: Page, who: str) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def show_error(page: Page, name: str, **told: int) -> None:
-    """Show what is hard to bring about as its view would."""
-    page.set_content(error_pages.page(name, **told))
+def show_error(page: Page, name: str, **context: int) -> None:
+    """Render an error page as its view does: the error itself is hard to cause."""
+    page.set_content(error_pages.page(name, **context))
 
 
 def open_menu(page: Page) -> None:
@@ -47,7 +50,7 @@ def open_menu(page: Page) -> None:
 
 
 def open_user_menu(page: Page) -> None:
-    """Open the user's menu where there is room for the sidebar that it is in."""
+    """Open the user's menu, which a narrow window does not show."""
     opener = page.locator("[x-on\\:click='openUserLinks = !openUserLinks']").first
     if opener.is_visible():
         opener.click()
@@ -63,7 +66,7 @@ def preview_import(page: Page) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def outdate(page: Page) -> None:
+def add_plans(page: Page) -> None:
     for revision in (1, Rollout.current().revision):
         due_at = timezone.now() + timedelta(hours=revision)
         Plan.objects.create(
@@ -85,13 +88,13 @@ def log_out(page: Page) -> None:
     page.reload(wait_until="networkidle")
 
 
-def start_again() -> None:
+def resume() -> None:
     change("resume", by="m.orlova", reason="Ошибка исправлена")
     for percent in (5, 25):
         change("set", phase=3, percent=percent, by="m.orlova", reason="Ошибка исправлена")
 
 
-# Name and path, and what is done before the picture is taken. Others add their own screens here.
+# The name, the path, and the steps before the screenshot.
 SCREENS: Screens = [
     ("home", "/admin/", None),
     ("rollout", "/admin/rollout/", None),
@@ -110,7 +113,7 @@ SCREENS: Screens = [
     ("changes", "/admin/rollout/change/", None),
     ("change", "/admin/rollout/change/7/change/", None),
     ("gate-checks", "/admin/monitoring/gatecheck/", None),
-    ("person", "/admin/person/", lambda page: look_up(page, stage.KNOWN_PHONE)),
+    ("person", "/admin/person/", lambda page: look_up(page, sample_data.KNOWN_PHONE)),
     ("person-without-profile", "/admin/person/", lambda page: look_up(page, "+79260000000")),
     ("person-of-nobody", "/admin/person/", lambda page: look_up(page, "никто")),
     ("employees", "/admin/employees/employee/", None),
@@ -142,8 +145,8 @@ SCREENS: Screens = [
     ("switch", "/admin/waffle/switch/1/change/", None),
     ("user-menu", "/admin/cache/", open_user_menu),
     ("profiles", "/admin/profiles/profile/", None),
-    ("profile", f"/admin/profiles/profile/{stage.KNOWN_ID}/change/", None),
-    ("erase", f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/", None),
+    ("profile", f"/admin/profiles/profile/{sample_data.KNOWN_ID}/change/", None),
+    ("erase", f"/admin/profiles/profile/{sample_data.KNOWN_ID}/delete/", None),
     (
         "menu",
         "/admin/",
@@ -157,9 +160,9 @@ SCREENS: Screens = [
     ("error-429", "/admin/", lambda page: show_error(page, "429.html", minutes=15)),
     ("error-500", "/admin/", lambda page: show_error(page, "500.html")),
 ]
-# They move the rollout, or log out: after all others, and each time from where the stage stood.
+# They move the rollout or log out, so they come last, and the rollout is restored after each round.
 LAST: Screens = [
-    ("void", "/admin/rollout/", outdate),
+    ("void", "/admin/rollout/", add_plans),
     ("stopped", "/admin/emergency/", stop),
     ("latched", "/admin/rollout/", None),
     ("resume", "/admin/steer/resume/", None),
@@ -169,20 +172,20 @@ SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
-        """Say nothing of each request."""
+        """Log no requests."""
 
 
 def serve() -> str:
     for kind in ("web", "inbox"):
         HeartbeatThread().start(kind)
-    server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _Quiet)
+    server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
 
 
-def tell_error(message: ConsoleMessage) -> None:
+def print_error(message: ConsoleMessage) -> None:
     if message.type == "error":
         sys.stderr.write(f"{message.location['url']}: {message.text}\n")
 
@@ -192,7 +195,7 @@ def shoot(browser: Browser, url: str, folder: Path, size: str, theme: str, only:
     options: dict[str, Any] = {"color_scheme": theme, "locale": get_language()}
     context = browser.new_context(viewport={"width": width, "height": height}, **options)
     page = context.new_page()
-    page.on("console", tell_error)
+    page.on("console", print_error)
     log_in(page, url)
     for name, path, prepare in screens:
         if only and name not in only.split(","):
@@ -216,8 +219,8 @@ def main() -> None:
     translation.activate(chosen.language)
     chosen.into.mkdir(parents=True, exist_ok=True)
     migrate()
-    stage.operator()
-    stage.fill()
+    sample_data.operator()
+    sample_data.fill()
     url = serve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)
@@ -226,7 +229,7 @@ def main() -> None:
         for size, theme in product(SIZES, THEMES):
             shoot(browser, url, chosen.into, size, theme, chosen.only, LAST)
             if RolloutSettings.read(Rollout.current()).is_latched:
-                start_again()
+                resume()
         browser.close()
     sys.stdout.write(f"{len(list(chosen.into.glob('*.png')))} pictures in {chosen.into}\n")
 

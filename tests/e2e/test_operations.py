@@ -1,4 +1,4 @@
-"""The operator's work by a browser: a dead letter replayed, a file imported, a run watched, an alert muted."""
+"""An operator's work in a browser: replays, imports and exports, erasures, backfills, alerts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from employees.models import BackfillRun, Employee, RunStatus
 from monitoring.alerts.models import Alert
 from profiles.models import Profile
-from tests.e2e import stage
-from tests.e2e.conftest import Watched
+from tests.e2e import sample_data
+from tests.e2e.conftest import WatchedPage
 from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -26,14 +26,14 @@ LISTS = [
 ]
 
 
-def test_it_works(watched: Watched) -> None:
-    """Each page in both widths: no complaint, no fault of ours that axe calls serious, nothing wider than the glass."""
+def test_it_works(watched: WatchedPage) -> None:
+    """Each page in two widths has no error, no serious accessibility fault, and fits the window."""
     employee, update = Employee.objects.order_by("pk")[0], InboxUpdate.objects.filter(state=State.DEAD)[0]
     own = [
         f"/admin/employees/employee/{employee.pk}/history/",
         f"/admin/employees/employee/{employee.pk}/change/",
         "/admin/employees/employee/export/",
-        f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/",
+        f"/admin/profiles/profile/{sample_data.KNOWN_ID}/delete/",
         f"/admin/employees/backfillrun/{BackfillRun.objects.get().pk}/change/",
         f"/admin/webhooks/inboxupdate/{update.pk}/change/",
         f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/",
@@ -44,13 +44,13 @@ def test_it_works(watched: Watched) -> None:
         watched.page.set_viewport_size({"width": width, "height": 900})
         for path in [*LISTS, *own]:
             watched.open(path)
-            if found := watched.faults():
-                faults[path, width] = found
+            if page_faults := watched.faults():
+                faults[path, width] = page_faults
             assert watched.page.evaluate("document.documentElement.scrollWidth") <= width, (path, width)
     assert faults == {}
 
 
-def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: Watched) -> None:
+def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: WatchedPage) -> None:
     count = InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").count()
     page = watched.open("/admin/webhooks/inboxupdate/dead-letters/")
     page.locator("article", has_text="bot_started").locator("a.s-button-primary").focus()
@@ -65,20 +65,22 @@ def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: Watched) -> No
     assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").exists()
 
 
-def test_a_body_is_text_and_the_look_is_recorded(watched: Watched) -> None:
+def test_a_body_is_text_and_its_view_is_recorded(watched: WatchedPage) -> None:
     update = InboxUpdate.objects.filter(state=State.DEAD)[0]
-    InboxUpdate.objects.filter(pk=update.pk).update(body=stage.IMAGE.encode())
+    InboxUpdate.objects.filter(pk=update.pk).update(body=sample_data.IMAGE.encode())
     page = watched.open(f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/")
     page.locator("input[name=reason]").fill("Жалоба")
     page.locator("input[name=reason]").press("Enter")
     page.wait_for_selector(".s-pre")
-    assert page.locator(".s-pre").inner_text() == stage.IMAGE
+    assert page.locator(".s-pre").inner_text() == sample_data.IMAGE
     assert PayloadAccess.objects.get().reason == "Жалоба"
 
 
-def test_a_file_is_imported_after_a_preview(watched: Watched, tmp_path: Path) -> None:
+def test_a_file_is_imported_after_a_preview(watched: WatchedPage, tmp_path: Path) -> None:
     file = tmp_path / "сотрудники.csv"
-    file.write_text(f"phone,last_name,first_name,university_name\n8 999 123-45-67,{stage.SCRIPT},Пётр,Новый вуз\n")
+    file.write_text(
+        f"phone,last_name,first_name,university_name\n8 999 123-45-67,{sample_data.SCRIPT},Пётр,Новый вуз\n"
+    )
     page = watched.open("/admin/employees/employee/import/")
     page.locator("input[type=file]").set_input_files(file)
     page.locator("form input[type=submit], form button[type=submit]").last.click()
@@ -86,37 +88,37 @@ def test_a_file_is_imported_after_a_preview(watched: Watched, tmp_path: Path) ->
     assert not Employee.objects.filter(phone="+79991234567").exists()
     page.locator("form input[type=submit], form button[type=submit]").last.click()
     page.wait_for_url("**/employees/employee/")
-    assert Employee.objects.get(phone="+79991234567").last_name == stage.SCRIPT
+    assert Employee.objects.get(phone="+79991234567").last_name == sample_data.SCRIPT
 
 
-def test_the_employees_are_exported(watched: Watched) -> None:
+def test_the_employees_are_exported(watched: WatchedPage) -> None:
     page = watched.open("/admin/employees/employee/export/")
     page.locator("select[name=format]").select_option("0")
     with page.expect_download() as download:
         page.locator("form button[type=submit]").last.click()
     file = download.value.path().read_text()
-    assert stage.KNOWN_PHONE in file
+    assert sample_data.KNOWN_PHONE in file
     assert len(file.splitlines()) == 1 + Employee.objects.count()
 
 
-def test_a_person_is_erased_from_the_page_of_the_person(watched: Watched) -> None:
+def test_a_person_is_erased_from_the_person_page(watched: WatchedPage) -> None:
     page = watched.open("/admin/person/")
-    page.locator("input[name=who]").fill(stage.KNOWN_PHONE)
+    page.locator("input[name=who]").fill(sample_data.KNOWN_PHONE)
     page.locator("input[name=who]").press("Enter")
     page.locator("a.s-button-danger").click()
     page.locator("[name=reason]").fill("has asked for it")
     page.locator("form .s-button-danger").click()
     page.wait_for_url("**/profiles/profile/")
-    assert Employee.objects.get(phone=stage.KNOWN_PHONE).last_name != "Кузнецова"
-    assert not Profile.objects.filter(user_id=stage.KNOWN_ID).exists()
+    assert Employee.objects.get(phone=sample_data.KNOWN_PHONE).last_name != "Кузнецова"
+    assert not Profile.objects.filter(user_id=sample_data.KNOWN_ID).exists()
 
 
-def test_an_employee_is_found_in_any_case(watched: Watched) -> None:
+def test_an_employee_is_found_in_any_case(watched: WatchedPage) -> None:
     page = watched.open("/admin/employees/employee/?q=КУЗНЕЦОВА")
     assert "Кузнецова" in page.locator("#result_list").inner_text()
 
 
-def test_a_run_moves_before_the_eyes(watched: Watched) -> None:
+def test_the_progress_of_a_run_is_live(watched: WatchedPage) -> None:
     run = BackfillRun.objects.get()
     page = watched.open(f"/admin/employees/backfillrun/{run.pk}/change/")
     page.locator("a.s-button", has_text="Продолжить").click()
@@ -128,7 +130,7 @@ def test_a_run_moves_before_the_eyes(watched: Watched) -> None:
     assert page.locator("#backfill-progress[hx-trigger]").count() == 0
 
 
-def test_an_alert_is_muted(watched: Watched) -> None:
+def test_an_alert_is_muted(watched: WatchedPage) -> None:
     alert = Alert.objects.all()[0]
     page = watched.open(f"/admin/monitoring/alert/{alert.pk}/answer/mute/")
     page.locator("input[name=reason]").fill("Знаем")

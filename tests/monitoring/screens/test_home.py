@@ -33,7 +33,7 @@ def test_updates_and_errors_of_24_hours_are_counted(operator: Client) -> None:
 
 
 @pytest.mark.parametrize("moment", ["09:10:20.5", "00:00:30", "23:59:59.999999", "09:00:00"])
-def test_number_bars_and_reports_count_the_same_updates(operator: Client, moment: str) -> None:
+def test_card_chart_and_reports_count_the_same(operator: Client, moment: str) -> None:
     with time_machine.travel(datetime.fromisoformat(f"2026-11-25T{moment}+00:00"), tick=False):
         for minutes in (0, 9, 59, 61, 600, 23 * 60 + 50, 24 * 60 - 1, 24 * 60 + 1, 25 * 60):
             for state in (State.DONE, State.PENDING, State.DEAD):
@@ -75,7 +75,7 @@ def test_a_silent_process_does_not_count_as_a_worker(operator: Client) -> None:
     assert "No inbox worker is running" in operator.get("/admin/live/home/").content.decode()
 
 
-def test_each_phase_says_when_it_was_changed(operator: Client, phases: Phases) -> None:
+def test_each_phase_shows_its_last_change(operator: Client, phases: Phases) -> None:
     operator.cookies["django_language"] = "en"
     phases(100, 100, 25)
     Flag.objects.update(moved_at=timezone.now() - timedelta(days=3))
@@ -88,7 +88,7 @@ def test_each_phase_says_when_it_was_changed(operator: Client, phases: Phases) -
     ("card", "path"),
     [("webhook", "/admin/webhooks/inboxupdate/"), ("alerts", "/admin/monitoring/alert/")],
 )
-def test_each_card_leads_to_its_list(operator: Client, card: str, path: str) -> None:
+def test_each_card_links_to_its_list(operator: Client, card: str, path: str) -> None:
     page = operator.get("/admin/").content.decode()
     title = page.partition(f'<h2 id="home-{card}-title"')[2].partition("</div>")[0]
     assert f'href="{path}"' in title

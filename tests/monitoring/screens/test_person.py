@@ -55,7 +55,7 @@ def test_it_works(operator: Client, phases: Phases, employee: Employee) -> None:
         ((100, 100, 100, 100), 0, ("Мария", None), True),
     ],
 )
-def test_it_says_what_would_be_served(
+def test_it_shows_the_served_name(
     phases: Phases,
     employee: Employee,
     percents: tuple[int, ...],
@@ -69,18 +69,16 @@ def test_it_says_what_would_be_served(
     assert ("Мария" in served()) is expected
 
 
-def test_without_a_token_it_does_not_promise_the_direct_api(
-    phases: Phases, employee: Employee, settings: Settings
-) -> None:
+def test_it_needs_a_token_for_the_direct_api(phases: Phases, employee: Employee, settings: Settings) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    asked = "The direct API would be asked for the name: the cache does not answer for this person."
-    assert served() == asked
+    expected = "The direct API would be asked for the name: the cache does not answer for this person."
+    assert served() == expected
     settings.MAX_BOT_TOKEN = ""
     assert served().startswith("No name would be found")
 
 
-def test_it_serves_half_a_name_as_the_lookup_does(
+def test_it_serves_a_partial_name_as_the_lookup_does(
     phases: Phases, employee: Employee, direct: FakeMax, settings: Settings
 ) -> None:
     phases(100, 100, 100)
@@ -93,9 +91,7 @@ def test_it_serves_half_a_name_as_the_lookup_does(
     assert served() == "A new employee would be named Мария: the cache has a fresh name from MAX."
 
 
-def test_the_answer_of_the_direct_api_decides_what_would_be_served(
-    phases: Phases, employee: Employee, direct: FakeMax
-) -> None:
+def test_the_answer_of_the_direct_api_is_used(phases: Phases, employee: Employee, direct: FakeMax) -> None:
     phases(100, 100, 100)
     know("7", "Мария", None)
     direct.knows(PHONE, 7)
@@ -113,7 +109,7 @@ def test_a_rule_for_the_university_applies(phases: Phases, employee: Employee) -
     assert "Мария" not in served()
 
 
-def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:
+def test_it_finds_by_max_id(employee: Employee) -> None:
     match = person.find("7")
     assert match
     assert match.employee == employee
@@ -147,7 +143,7 @@ def test_it_finds_nobody() -> None:
     assert person.find("нет такого") is None
 
 
-def test_a_look_up_needs_its_own_permission(client: Client) -> None:
+def test_it_refuses_without_its_own_permission(client: Client) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_screens"))
     client.force_login(viewer)

@@ -16,7 +16,7 @@ from monitoring.stats import directory
 from profiles.rollout import decision
 from profiles.rollout.decision import current_state
 from tests.conftest import Phases
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.monitoring.screens.conftest import READ
 from tests.webhooks.sending import send
 from webhooks.processing import process_inbox
@@ -27,21 +27,21 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 COUNTED = [path for path in READ if "items" not in path]
 
 
-def test_it_works(staged: Client) -> None:
+def test_it_works(filled: Client) -> None:
     """Each page opens with data, and shows hostile names as text."""
     for path in READ:
-        answer = staged.get(path)
+        answer = filled.get(path)
         assert answer.status_code == 200, path
         if not path.endswith(".csv"):
             content = answer.content.decode()
-            assert stage.SCRIPT not in content, path
-            assert stage.IMAGE not in content, path
+            assert sample_data.SCRIPT not in content, path
+            assert sample_data.IMAGE not in content, path
 
 
-def test_comparisons_are_shown(staged: Client) -> None:
-    context = staged.get("/admin/comparisons/").context
+def test_comparisons_are_shown(filled: Client) -> None:
+    context = filled.get("/admin/comparisons/").context
     assert context["stats"]["total"] == sum(outcome["count"] for outcome in context["outcomes"]) > 0
-    assert b"compare_arrows</span>\n            <p>" not in staged.get("/admin/comparisons/").content
+    assert b"compare_arrows</span>\n            <p>" not in filled.get("/admin/comparisons/").content
 
 
 def test_it_opens_without_data(operator: Client) -> None:
@@ -58,20 +58,20 @@ def test_it_refuses_users_without_permission(client: Client, phases: Phases) -> 
     assert b"home-phases" not in client.get(READ[0]).content
 
 
-def test_it_costs_a_constant_number_of_queries(staged: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_costs_a_constant_number_of_queries(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     # The flags are read again each second, so a page that takes longer costs one more.
     monkeypatch.setattr(decision, "MEMO_SECONDS", 60.0)
     # A round of indicators is taken once in ten seconds, with a constant number of queries.
     monkeypatch.setattr(rounds, "FRESH", timedelta(minutes=1))
-    few = {path: queries_of(staged, path) for path in COUNTED}
-    stage_more()
-    assert {path: queries_of(staged, path) for path in COUNTED} == few
+    few = {path: queries_of(filled, path) for path in COUNTED}
+    add_rows()
+    assert {path: queries_of(filled, path) for path in COUNTED} == few
     # The preview asks eleven gates, each in a savepoint of its own.
     assert few.pop("/admin/steer/3/preview/?percent=50") <= 60
     assert max(few.values()) <= 25, few
 
 
-def stage_more() -> None:
+def add_rows() -> None:
     for number in range(12):
         university = University.objects.create(name=f"Вуз {number}")
         Employee.objects.bulk_create(
@@ -94,19 +94,19 @@ def queries_of(client: Client, path: str) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_names_from_the_webhook_are_text_on_every_page(staged: Client) -> None:
+def test_names_from_the_webhook_are_text_on_every_page(filled: Client) -> None:
     """The names pass the webhook, the inbox, the profile, an employee, its page and the person page."""
-    person = {"user_id": 4242, "first_name": stage.SCRIPT, "last_name": stage.IMAGE, "is_bot": False}
+    person = {"user_id": 4242, "first_name": sample_data.SCRIPT, "last_name": sample_data.IMAGE, "is_bot": False}
     assert send({"update_type": "bot_started", "timestamp": 1, "chat_id": 1, "user": person}).status == 200
     process_inbox()
-    staged.post("/employees", {"phone": "+79160004242", "max_id": "4242", "university_name": "А"}, "application/json")
-    answer = staged.post("/admin/person/", {"who": "4242"}).content.decode()
-    assert stage.SCRIPT not in answer
+    filled.post("/employees", {"phone": "+79160004242", "max_id": "4242", "university_name": "А"}, "application/json")
+    answer = filled.post("/admin/person/", {"who": "4242"}).content.decode()
+    assert sample_data.SCRIPT not in answer
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer
     for path in ("/admin/profiles/profile/4242/change/", "/admin/profiles/profile/", "/admin/employees/employee/"):
-        content = staged.get(path).content.decode()
-        assert stage.SCRIPT not in content, path
-        assert stage.IMAGE not in content, path
+        content = filled.get(path).content.decode()
+        assert sample_data.SCRIPT not in content, path
+        assert sample_data.IMAGE not in content, path
 
 
 def test_the_policy_allows_our_own_files_only(operator: Client) -> None:
@@ -119,11 +119,11 @@ def test_the_policy_allows_our_own_files_only(operator: Client) -> None:
     assert "'unsafe-eval'" not in operator.get("/swagger")["Content-Security-Policy"]
 
 
-def test_the_table_of_sources_is_exported(staged: Client) -> None:
+def test_the_table_of_sources_is_exported(filled: Client) -> None:
     University.objects.create(name="=cmd|' /C calc'!A0")
     Employee.objects.create(phone="+79991112233", university=University.objects.latest("pk"))
     directory.refresh("sources")
-    lines = staged.get("/admin/sources.csv").content.decode("utf-8-sig").splitlines()
+    lines = filled.get("/admin/sources.csv").content.decode("utf-8-sig").splitlines()
     assert lines[0] == "university_id,university,webhook,user_input,api,manual,default,total"
     assert sum(int(line.rsplit(",", 1)[1]) for line in lines[1:]) == Employee.objects.count()
     assert any(",'=cmd" in line for line in lines), "a spreadsheet would run it"

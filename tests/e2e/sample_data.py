@@ -1,4 +1,4 @@
-"""A migration in its middle, for browsers to look at: phase 3 at 25 %, a month of traffic, a name or two of malice."""
+"""Sample data for browsers: phase 3 at 25%, a month of traffic, and hostile names."""
 
 from __future__ import annotations
 
@@ -47,24 +47,24 @@ def operator() -> User:
 
 
 def fill(employees: int = 3000) -> None:
-    luck = random.Random(7)
+    rng = random.Random(7)
     universities = [University.objects.create(name=name) for name in (*_UNIVERSITIES, f"Вуз {SCRIPT}")]
-    _people(universities, employees, luck)
+    _people(universities, employees, rng)
     _rollout(universities)
-    _inbox(luck)
-    _evidence(luck)
-    _past(luck)
-    _deeds(universities)
+    _inbox(rng)
+    _comparisons(rng)
+    _snapshots(rng)
+    _operator_actions(universities)
     for name in directory.FIGURES:
         directory.refresh(name)
     rounds.take_round()
 
 
-def _people(universities: list[University], count: int, luck: random.Random) -> None:
+def _people(universities: list[University], count: int, rng: random.Random) -> None:
     now = timezone.now()
     rows = []
     for number in range(count):
-        draw = luck.random()
+        draw = rng.random()
         source = next(name for share, name in _SHARES if draw <= share)
         rows.append(
             Employee(
@@ -72,7 +72,7 @@ def _people(universities: list[University], count: int, luck: random.Random) -> 
                 first_name="Анна",
                 last_name=f"Иванова{number}",
                 max_id=str(10_000 + number) if number % 3 else None,
-                university=universities[min(int(luck.expovariate(0.8)), len(universities) - 1)],
+                university=universities[min(int(rng.expovariate(0.8)), len(universities) - 1)],
                 profile_source=source,
                 profile_last_updated=now if source in ("webhook", "user_input", "api") else None,
             )
@@ -82,7 +82,7 @@ def _people(universities: list[University], count: int, luck: random.Random) -> 
         cursor.execute(
             "UPDATE employees SET created_at = now() - (id %% 31) * interval '1 day' - interval '1 minute'", []
         )
-    _profiles(min(count, 1200), luck)
+    _profiles(min(count, 1200), rng)
     know(HOSTILE_ID, SCRIPT, IMAGE)
     know(KNOWN_ID, "Мария", "Кузнецова", age=timedelta(days=3))
     for phone, user_id, names in (
@@ -100,9 +100,9 @@ def _people(universities: list[University], count: int, luck: random.Random) -> 
         )
 
 
-def _profiles(count: int, luck: random.Random) -> None:
+def _profiles(count: int, rng: random.Random) -> None:
     now = timezone.now()
-    moments = [now - timedelta(days=luck.expovariate(0.12)) for _ in range(count)]
+    moments = [now - timedelta(days=rng.expovariate(0.12)) for _ in range(count)]
     Profile.objects.bulk_create(
         Profile(
             user_id=str(10_000 + number),
@@ -123,10 +123,10 @@ def _profiles(count: int, luck: random.Random) -> None:
 
 
 def _rollout(universities: list[University]) -> None:
-    why = {"by": "m.orlova", "reason": "Доля согласия держится выше 99 % третий день"}
+    author = {"by": "m.orlova", "reason": "Доля согласия держится выше 99 % третий день"}
     for name, percent in zip(PHASES, (100, 100, 25, 0), strict=True):
         for step in (1, 5, 25) if percent == 25 else (percent,):
-            change("set", phase=name, percent=Decimal(step), **why)
+            change("set", phase=name, percent=Decimal(step), **author)
     scope = UniversityRule(university_id=universities[3].pk, phase=3)
     change("scope", scope=scope, by="m.orlova", reason=f"Просил ректорат {SCRIPT}")
     days = {"phase1_infrastructure": 26, "phase2_collection": 19, "phase3_cache_first": 3, "phase4_cache_primary": 40}
@@ -136,7 +136,7 @@ def _rollout(universities: list[University]) -> None:
 
 
 def _age_changes(days: tuple[int, ...]) -> None:
-    """Spread the audit over the month; its trigger refuses it to everybody else."""
+    """Spread the changes over a month; without the role, the trigger of the table refuses."""
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         for pk, back in zip(Change.objects.order_by("-pk").values_list("pk", flat=True), reversed(days), strict=False):
@@ -144,11 +144,11 @@ def _age_changes(days: tuple[int, ...]) -> None:
         cursor.execute("SET session_replication_role = DEFAULT")
 
 
-def _inbox(luck: random.Random) -> None:
+def _inbox(rng: random.Random) -> None:
     now = timezone.now()
     rows = []
     for number in range(2000):
-        at = now - timedelta(hours=24 * luck.random() ** 0.8)
+        at = now - timedelta(hours=24 * rng.random() ** 0.8)
         state = State.DEAD if number % 211 == 0 else State.QUARANTINED if number % 97 == 0 else State.DONE
         rows.append(_update(number, at, state))
     rows += [_update(5000 + number, now - timedelta(seconds=4), State.PENDING) for number in range(3)]
@@ -158,7 +158,7 @@ def _inbox(luck: random.Random) -> None:
 def _update(number: int, at: Any, state: State) -> InboxUpdate:
     is_bad = state in (State.DEAD, State.QUARANTINED)
     return InboxUpdate(
-        dedup_key=b"stage %d" % number,
+        dedup_key=b"sample %d" % number,
         body=b'{"update_type": "message_created"}',
         update_type=("message_created", "bot_started", "message_callback")[number % 3],
         state=state,
@@ -175,12 +175,12 @@ def _update(number: int, at: Any, state: State) -> InboxUpdate:
     )
 
 
-def _past(luck: random.Random) -> None:
+def _snapshots(rng: random.Random) -> None:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     rows = []
     for back in range(48):
         at = hour - timedelta(hours=back)
-        values = {"cache.hit_rate": 0.87 + luck.random() * 0.06, "cache.memory_bytes": 2.1e8 - back * 1.2e6}
+        values = {"cache.hit_rate": 0.87 + rng.random() * 0.06, "cache.memory_bytes": 2.1e8 - back * 1.2e6}
         rows += [Snapshot(span=Span.HOUR, metric=metric, at=at, value=value) for metric, value in values.items()]
     for back in range(30):
         at = hour.replace(hour=0) - timedelta(days=back)
@@ -192,11 +192,11 @@ def _past(luck: random.Random) -> None:
     Snapshot.objects.bulk_create(rows, ignore_conflicts=True)
 
 
-def _evidence(luck: random.Random) -> None:
+def _comparisons(rng: random.Random) -> None:
     universities = list(University.objects.values_list("pk", flat=True))
     for day in range(18):
         for outcome, count in (("agree", 40 + day), ("equivalent", 6), ("cache_richer", 3), ("cache_miss", 7)):
-            fields = {"university_id": luck.choice(universities), "cache_name": "М*** К***", "api_name": "М*** К***"}
+            fields = {"university_id": rng.choice(universities), "cache_name": "М*** К***", "api_name": "М*** К***"}
             compared(count, outcome, ago=timedelta(days=day, minutes=5), **fields)
         served: dict[str, Any] = {"stage": 3, "served_source": "webhook", "served_ms": 4.0}
         compared(9, ago=timedelta(days=day, minutes=2), **served)
@@ -216,8 +216,8 @@ def _evidence(luck: random.Random) -> None:
     )
 
 
-def _deeds(universities: list[University]) -> None:
-    """What people did: names changed by hand, a backfill that was paused, a replay."""
+def _operator_actions(universities: list[University]) -> None:
+    """Add what operators did: a name changed by hand, a paused backfill, a replay."""
     employee = Employee.objects.order_by("pk")[0]
     rename(employee, {"last_name": "Смирнова", "middle_name": SCRIPT})
     run = BackfillRun.objects.create(
