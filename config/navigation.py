@@ -1,11 +1,12 @@
-"""The admin's sidebar. A user sees only the entries that they may open."""
+"""The admin's sidebar, without the entries that the user may not open."""
 
 from __future__ import annotations
 
+from functools import cache
 from typing import Any
 
 from django.http import HttpRequest
-from django.urls import reverse, reverse_lazy
+from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.scope import scope_of
@@ -13,78 +14,80 @@ from config.lib.scope import scope_of
 _INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks_inboxupdate_dead_letters"
 
 
-def _page(title: Any, icon: str, url_name: str, permission: str, *, is_global: bool = False) -> dict[str, Any]:
-    """``is_global``: only for users who see all universities."""
+def _entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
+    return {
+        "title": title,
+        "icon": icon,
+        "link": url_name,
+        "permission": lambda request: request.user.has_perm(permission),
+    }
+
+
+def _global_entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
+    """Return an entry for users who are not limited to one university."""
 
     def may_open(request: HttpRequest) -> bool:
-        return request.user.has_perm(permission) and (not is_global or scope_of(request).sees_all)
+        return scope_of(request).sees_all and request.user.has_perm(permission)
 
-    return {"title": title, "icon": icon, "link": reverse_lazy(url_name), "permission": may_open}
+    return _entry(title, icon, url_name, permission) | {"permission": may_open}
 
 
-def _list(title: Any, icon: str, model: str, *, is_global: bool = False) -> dict[str, Any]:
-    app, name = model.split(".")
-    return _page(title, icon, f"admin:{app}_{name}_changelist", f"{app}.view_{name}", is_global=is_global)
+def _table_entry(title: Any, icon: str, table: str) -> dict[str, Any]:
+    """Return an entry for the list of a table, named ``app_model``."""
+    app, _underscore, model = table.partition("_")
+    return _entry(title, icon, f"admin:{table}_changelist", f"{app}.view_{model}")
 
 
 def _is_in_inbox(request: HttpRequest) -> bool:
-    """Return whether the page belongs to the inbox itself; the theme would mark it for the dead letters as well."""
+    """Return whether the page is the inbox's own: the theme would also mark it on the pages of dead letters."""
     path = request.path
     return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
 
 
-_GROUPS = [
-    {
-        "title": _("Migration"),
-        "items": [
-            {"title": _("Overview"), "icon": "dashboard", "link": reverse_lazy("admin:index")},
-            _page(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
-            _page(
-                _("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison", is_global=True
-            ),
-            _page(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
-            _page(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens", is_global=True),
-        ],
-    },
-    {
-        "title": _("Directory"),
-        "items": [
-            _list(_("Employees"), "badge", "employees.employee"),
-            _list(_("Universities"), "account_balance", "employees.university"),
-            _list(_("Unresolved names"), "person_off", "employees.unresolvedname"),
-            _page(_("Look a person up"), "person_search", "screens:person", "monitoring.look_up_person"),
-            _list(_("Backfill"), "published_with_changes", "employees.backfillrun"),
-        ],
-    },
-    {
-        "title": _("Webhook"),
-        "items": [
-            _list(_("Inbox"), "inbox", "webhooks.inboxupdate", is_global=True) | {"active": _is_in_inbox},
-            _page(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate", is_global=True),
-            _list(_("Replays"), "replay", "webhooks.replay", is_global=True),
-        ],
-    },
-    {
-        "title": _("Monitoring"),
-        "items": [
-            _page(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
-            _list(_("Alerts"), "notifications", "monitoring.alert"),
-            _list(_("Gate checks"), "rule", "monitoring.gatecheck"),
-        ],
-    },
-    {
-        "title": _("System"),
-        "items": [
-            _page(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit", is_global=True),
-            _list(_("Users"), "person", "auth.user"),
-            _list(_("Groups"), "group", "auth.group"),
-            _list(_("Rollout changes"), "history", "rollout.change"),
-            _list(_("Flags"), "flag", "rollout.flag"),
-            _list(_("Switches"), "toggle_on", "waffle.switch"),
-        ],
-    },
-]
+_GROUPS: dict[Any, list[dict[str, Any]]] = {
+    _("Migration"): [
+        {"title": _("Overview"), "icon": "dashboard", "link": "admin:index"},
+        _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
+        _global_entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+        _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
+        _global_entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
+    ],
+    _("Directory"): [
+        _table_entry(_("Employees"), "badge", "employees_employee"),
+        _table_entry(_("Universities"), "account_balance", "employees_university"),
+        _table_entry(_("Unresolved names"), "person_off", "employees_unresolvedname"),
+        _entry(_("Find a person"), "person_search", "screens:person", "monitoring.look_up_person"),
+        _table_entry(_("Backfill"), "published_with_changes", "employees_backfillrun"),
+    ],
+    _("Webhook"): [
+        _global_entry(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
+        _global_entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
+        _global_entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
+    ],
+    _("Monitoring"): [
+        _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
+        _table_entry(_("Alerts"), "notifications", "monitoring_alert"),
+        _table_entry(_("Gate checks"), "rule", "monitoring_gatecheck"),
+    ],
+    _("System"): [
+        _global_entry(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit"),
+        _table_entry(_("Users"), "person", "auth_user"),
+        _table_entry(_("Groups"), "group", "auth_group"),
+        _table_entry(_("Rollout changes"), "history", "rollout_change"),
+        _table_entry(_("Flags"), "flag", "rollout_flag"),
+        _table_entry(_("Switches"), "toggle_on", "waffle_switch"),
+    ],
+}
+
+
+@cache
+def _groups() -> list[dict[str, Any]]:
+    """Return the groups with addresses for URL names; the theme would reverse lazy ones a hundred times a page."""
+    return [
+        {"title": title, "items": [item | {"link": reverse(item["link"])} for item in items]}
+        for title, items in _GROUPS.items()
+    ]
 
 
 def sidebar(request: HttpRequest) -> list[dict[str, Any]]:
-    return _GROUPS
+    return _groups()

@@ -65,7 +65,7 @@ def look_up(request: HttpRequest) -> HttpResponse:
         if match and match.lookup:
             stage = match.lookup["stage"]
             context |= {"source": _NAMES_COME_FROM[stage], "reason": Reason(match.lookup["reason"]).label}
-    return page(request, "person.html", _("Look a person up"), **context)
+    return page(request, "person.html", _("Find a person"), **context)
 
 
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:

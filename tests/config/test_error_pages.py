@@ -56,7 +56,7 @@ def breaking(superadmin: User, monkeypatch: pytest.MonkeyPatch) -> Client:
 
 
 def test_what_breaks_gets_a_page(breaking: Client) -> None:
-    assert shown(breaking.get("/admin/cache/"), 500) == "Internal server error"
+    assert shown(breaking.get("/admin/cache/"), 500) == "Something went wrong"
 
 
 def test_a_form_that_is_too_large_gets_a_page(viewer: Client) -> None:

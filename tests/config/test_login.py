@@ -122,7 +122,7 @@ def test_the_admins_log_in_locks_out_too(user: User, client: Client) -> None:
     for _ in range(5):
         answer = client.post("/admin/login/", wrong, headers={"accept-language": "en"})
     page = answer.content.decode()
-    assert shown(answer, 429) == "Too many failed logins"
+    assert shown(answer, 429) == "Too many log-in attempts"
     assert ("for the next 15 minutes" in page, answer["Retry-After"]) == (True, "900")
     assert client.post("/admin/login/", wrong | {"password": "right"}).status_code == 429
 
@@ -131,7 +131,7 @@ def test_the_admins_log_in_locks_out_too(user: User, client: Client) -> None:
 def test_the_admins_log_ins_are_limited_by_address_too(client: Client) -> None:
     for _ in range(31):
         answer = client.post("/admin/login/", headers={"accept-language": "en"})
-    assert shown(answer, 429) == "Too many failed logins"
+    assert shown(answer, 429) == "Too many log-in attempts"
     assert ("for the next 1 minute." in answer.content.decode(), answer["Retry-After"]) == (True, "2")
 
 

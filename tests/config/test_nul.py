@@ -5,7 +5,7 @@ from django.test import Client
 from tests.config.test_error_pages import shown
 
 pytestmark = pytest.mark.django_db
-REFUSED = "The text contains an invalid character"
+REFUSED = "Invisible character in the text"
 
 
 @pytest.mark.parametrize(
