@@ -42,7 +42,6 @@ class Source:
     """A table of records: its rows, the lookups of their time and user, and how to present a row."""
 
     title: Promise
-    icon: str
     rows: Callable[[], QuerySet[Any]]
     at: str
     by: str
@@ -103,16 +102,13 @@ def _log_entry(row: LogEntry) -> Entry:
 
 
 SOURCES = {
-    "rollout": Source(gettext_lazy("rollout"), "stairs", Change.objects.all, "at", "by", _change),
-    "replay": Source(gettext_lazy("replays"), "replay", Replay.objects.all, "at", "by", _replay),
-    "look": Source(
-        gettext_lazy("views of update bodies"), "visibility", PayloadAccess.objects.all, "at", "by", _payload_access
-    ),
-    "erasure": Source(gettext_lazy("erasures"), "person_remove", Erasure.objects.all, "at", "by", _erasure),
-    "signature": Source(gettext_lazy("signatures"), "signature", _signatures, "signed_at", "by__username", _signature),
+    "rollout": Source(gettext_lazy("rollout"), Change.objects.all, "at", "by", _change),
+    "replay": Source(gettext_lazy("replays"), Replay.objects.all, "at", "by", _replay),
+    "look": Source(gettext_lazy("views of update bodies"), PayloadAccess.objects.all, "at", "by", _payload_access),
+    "erasure": Source(gettext_lazy("erasures"), Erasure.objects.all, "at", "by", _erasure),
+    "signature": Source(gettext_lazy("signatures"), _signatures, "signed_at", "by__username", _signature),
     "admin": Source(
         gettext_lazy("changes in the admin"),
-        "edit",
         lambda: LogEntry.objects.select_related("user", "content_type"),
         "action_time",
         "user__username",

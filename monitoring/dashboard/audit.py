@@ -26,10 +26,10 @@ def audit_log(request: HttpRequest) -> HttpResponse:
         before = None
     if before and before.tzinfo is None:
         before = None
-    found = entries(kind=kind, by=by, before=before, limit=PAGE + 1)
-    shown: list[Any] = found[:PAGE]
+    latest = entries(kind=kind, by=by, before=before, limit=PAGE + 1)
+    shown: list[Any] = latest[:PAGE]
     older = ""
-    if len(found) > PAGE:
+    if len(latest) > PAGE:
         older = urlencode({"kind": kind, "by": by, "before": shown[-1].at.isoformat()})
     rows = [(entry, SOURCES[entry.kind]) for entry in shown]
     context = {"rows": rows, "sources": SOURCES, "kind": kind, "by": by, "older": older}

@@ -34,7 +34,7 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """A person who was found. ``lookup`` explains the decision; it is None without a phone."""
+    """The person of a search. ``lookup`` explains the decision; it is None without a phone."""
 
     phone: str
     profile: Profile | None
@@ -71,8 +71,8 @@ def look_up(request: HttpRequest) -> HttpResponse:
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
     """Return the person with this phone or MAX id.
 
-    None if there is nobody, or nobody in the scope; any phone is found by users without a scope, because a lookup of it
-    can be explained. Several employees may have one MAX id: the first in the scope is returned.
+    None if no store has them, or if a scope is given and has no such employee. Without a scope any phone matches: its
+    lookup can be explained. If several employees have the MAX id, the first in the scope is returned.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:

@@ -38,6 +38,13 @@ def test_each_list_opens(operator: Client, university: University, name: str) ->
     assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200
 
 
+@pytest.mark.parametrize("app", ["profiles", "webhooks", "employees"])
+def test_apps_register_their_own_models(app: str) -> None:
+    modules = {type(page).__module__ for model, page in admin.site._registry.items() if model._meta.app_label == app}
+    others = {module for module in modules if not module.startswith(f"{app}.")}
+    assert others <= {"monitoring.rollout_control.comparison_admin", "monitoring.rollout_control.admin"}
+
+
 def test_our_models_are_registered() -> None:
     assert {"employees_employee", "employees_university", "profiles_profile", "webhooks_inboxupdate", "rollout_flag",
             "waffle_switch"} <= set(MODELS)  # fmt: skip
