@@ -40,9 +40,9 @@ def actions(page: str) -> str:
 @pytest.mark.usefixtures("long")
 def test_it_works(admin: Client) -> None:
     page = admin.get(LIST).content.decode()
-    assert "The pages hold the first 120; a search or a filter finds those beyond." in page
+    assert "Only the first 120 rows have pages. To find others, search or filter." in page
     told = actions(page)
-    assert ("Select all that were found" in told, "All that were found are selected" in told) == (True, True)
+    assert ("Select all results" in told, "All results are selected" in told) == (True, True)
     assert not re.search(r"(Select all|All) \d", told)
     assert BEYOND in admin.get(LIST, {"p": 201}, follow=True).content.decode()
 
