@@ -9,7 +9,7 @@ from django.http import HttpRequest
 from django.urls import reverse
 from django.utils.translation import gettext_lazy as _
 
-from employees.admin import admin_scope
+from config.lib.scope import scope_of
 
 _INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks_inboxupdate_dead_letters"
 
@@ -27,7 +27,7 @@ def _global_entry(title: Any, icon: str, url_name: str, permission: str) -> dict
     """Return an entry for users who are not limited to one university."""
 
     def may_open(request: HttpRequest) -> bool:
-        return admin_scope(request) is None and request.user.has_perm(permission)
+        return scope_of(request).sees_all and request.user.has_perm(permission)
 
     return _entry(title, icon, url_name, permission) | {"permission": may_open}
 
@@ -74,6 +74,8 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
         _table_entry(_("Users"), "person", "auth_user"),
         _table_entry(_("Groups"), "group", "auth_group"),
         _table_entry(_("Rollout changes"), "history", "rollout_change"),
+        _table_entry(_("Flags"), "flag", "rollout_flag"),
+        _table_entry(_("Switches"), "toggle_on", "waffle_switch"),
     ],
 }
 

@@ -1,8 +1,8 @@
 """Decide who may see and change what in the directory, by group and membership (docs/reference/permissions.md)."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any
+from typing import Any, cast
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
@@ -12,6 +12,7 @@ from rest_framework.permissions import SAFE_METHODS, BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from config.lib.scope import scope_of
 from employees.models import Employee, EmployeeQuerySet, Role, University
 from profiles.models import Profile, ProfileQuerySet
 
@@ -77,17 +78,9 @@ def user_scope(user: Any) -> UserScope:
 
 
 def admin_scope(request: HttpRequest) -> UserScope | None:
-    """Return the scope that limits the user in the admin; None for staff limited by Django's permissions only.
-
-    A membership limits its user in whatever group. Operators of the admin and of the API share a group: one without a
-    university operates the whole system.
-    """
-    scope = user_scope(request.user)
-    if request.user.is_superuser:
-        return None
-    if scope.university_id is None:
-        return scope if scope.group == Group.CURATOR else None
-    return scope if scope.group in (Group.CURATOR, Group.OPERATOR) else replace(scope, group=Group.OPERATOR)
+    """Return the scope of a user who is limited to one university; None for users without limits."""
+    scope = cast("UserScope", scope_of(request))
+    return None if scope.sees_all else scope
 
 
 class DirectoryPermission(BasePermission):

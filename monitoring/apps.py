@@ -15,6 +15,6 @@ class MonitoringConfig(AppConfig):
 
         changes.register_gates(control.judge_raise)
         changes.emergency_stopped.connect(control.pause_backfill)
-        admin_labels.use_words()
+        admin_labels.show_titles()
         # The app's own name is not translatable.
         apps.get_app_config("waffle").verbose_name = _("switches")

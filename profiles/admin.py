@@ -19,10 +19,11 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
+from config.lib.scope import scope_of
 from profiles import cache, names
 from profiles.erasure import erase
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
@@ -102,6 +103,11 @@ class ProfileAdmin(AuditedAdmin):
     paginator = BoundedPaginator
     show_full_result_count = False
 
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Profile]:
+        profiles: QuerySet[Profile] = super().get_queryset(request)
+        scope = scope_of(request)
+        return profiles if scope.sees_all else profiles.filter(pk__in=scope.profiles().values("pk"))
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Find by the whole ID: nothing else has an index."""
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
@@ -174,7 +180,7 @@ class ProfileAdmin(AuditedAdmin):
 
 
 @admin.register(PhoneLink)
-class PhoneLinkAdmin(ReadOnlyAdmin):
+class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     """Allows deletion too: the person can share the phone again, or the direct API is asked."""
 
     list_display = ("user_id", "observed_at")
@@ -192,7 +198,7 @@ class PhoneLinkAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Erasure)
-class ErasureAdmin(ReadOnlyAdmin):
+class ErasureAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     list_display = ("at", "by", "reason", "display_counts")
     fields = ("at", "by", "reason", "person", "display_counts")
     readonly_fields: ClassVar = ["display_counts"]

@@ -19,7 +19,7 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin
 from config.lib.pagination import BoundedPaginator
 from profiles import failures
 from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State, display_type
@@ -116,7 +116,7 @@ class ReceivedFilter(RangeDateTimeFilter):
         return queryset
 
 
-class LargeTableAdmin(ReadOnlyAdmin):
+class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     """Lists of millions of rows, which no page may count or sort."""
 
     paginator = BoundedPaginator

@@ -3,6 +3,8 @@ from typing import Any
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
+from config.lib.scope import requires_global_scope
+
 
 class ReadOnlyAdmin(ModelAdmin):
     """Show rows that only the system writes."""
@@ -17,6 +19,16 @@ class ReadOnlyAdmin(ModelAdmin):
 
     def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
+
+
+class GlobalScopeAdmin(ModelAdmin):
+    """Open the pages only to users who see all universities: nothing says of which university these rows are."""
+
+    def get_urls(self) -> list[Any]:
+        urls: list[Any] = super().get_urls()
+        for url in urls:
+            url.callback = requires_global_scope(url.callback)
+        return urls
 
 
 class RenamedModelAdmin(ModelAdmin):

@@ -1,4 +1,4 @@
-"""Prometheus: what the processes counted, merged, and what the latest round of indicators measured."""
+"""The metrics for Prometheus: the counters of all processes, and the latest round of indicators."""
 
 from __future__ import annotations
 
@@ -27,17 +27,16 @@ def gauge(name: str, text: str, value: float) -> Metric:
     return GaugeMetricFamily(name, text, value)
 
 
-def gauges(name: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
-    family = GaugeMetricFamily(name, text, labels=[label])
-    for word, value in values.items():
-        family.add_metric([word], value)
+def gauges(metric: str, text: str, label: str, values: Mapping[str, float]) -> Metric:
+    family = GaugeMetricFamily(metric, text, labels=[label])
+    for name, value in values.items():
+        family.add_metric([name], value)
     return family
 
 
 def _indicators(readings: Round) -> Iterator[Metric]:
-    moment = readings.at.timestamp()
     yield gauge(
-        "indicators_measured_timestamp_seconds", "When the indicators were measured; all below is of then", moment
+        "indicators_measured_timestamp_seconds", "Time of the measurement of all indicators", readings.at.timestamp()
     )
     values = {name: reading.value for name, reading in readings.readings.items() if reading.value is not None}
     yield gauges("indicator_value", "Indicators: shares 0 to 1, seconds, milliseconds, bytes or counts", "name", values)
@@ -50,11 +49,11 @@ def _indicators(readings: Round) -> Iterator[Metric]:
             yield gauge(name, text, values[source] * factor)
 
 
-# Gauges of other names that have one indicator's value.
+# Gauges with the value of an indicator: the name, the indicator, the text and a factor.
 _SINGLE = (
     ("profile_completeness_rate", "profile_completeness", "Completeness, 0 to 100", 100),
     ("profile_quality_score", "profile_quality", "Quality, 0 to 100", 100),
-    ("webhook_inbox_pending", "inbox_pending", "Updates that wait", 1),
+    ("webhook_inbox_pending", "inbox_pending", "Updates that wait for processing", 1),
     ("rollout_held", "rollout_held", "1 while the rollout is paused or held", 1),
     ("backfill_failed_batches", "backfill_failed_batches", "Failed batches of the latest backfill", 1),
 )
@@ -65,19 +64,16 @@ def _profiles(readings: Round) -> Iterator[Metric]:
     if quality:
         yield gauges("profile_total", "Cached profiles", "source", quality["by_source"])
         states = {state: quality[f"{state}_profiles"] for state in ("complete", "partial", "empty", "stale")}
-        yield gauges(
-            "profile_states", "Cached profiles by what is known; stale ones are counted twice", "state", states
-        )
+        yield gauges("profile_states", "Cached profiles by state; stale ones have a second state", "state", states)
     if coverage:
-        yield gauges("employees_total", "Employees by who named them", "source", coverage["employees_by_source"])
+        yield gauges("employees_total", "Employees by name source", "source", coverage["employees_by_source"])
 
 
 def _inbox(readings: Round) -> Iterator[Metric]:
-    lag, dead = readings["inbox_lag"], readings["dead_letters"]
-    text = "For how long updates wait: the p95 of ten minutes, or the oldest that still waits"
-    yield gauge("webhook_inbox_lag_seconds", text, lag.value or 0)
-    if dead.data:
-        yield gauge("webhook_dead_letters", "Dead letters that nobody replayed", dead.data["total_dead_letters"])
+    text = "Waiting time of updates: the p95 of ten minutes, or the oldest update if it waits longer"
+    yield gauge("webhook_inbox_lag_seconds", text, readings["inbox_lag"].value or 0)
+    if dead := readings["dead_letters"].data:
+        yield gauge("webhook_dead_letters", "Dead letters that were not replayed", dead["total_dead_letters"])
 
 
 def _redis(health: Mapping[str, Any]) -> Iterator[Metric]:
@@ -85,10 +81,10 @@ def _redis(health: Mapping[str, Any]) -> Iterator[Metric]:
     if health["redis_connected"]:
         yield gauge("cache_latency_seconds", "Round trip of one INFO", health["latency_ms"] / 1000)
         yield gauge("cache_profiles", "Profiles in Redis", health["cached_profiles"] or 0)
-        yield gauge("cache_memory_bytes", "Memory that Redis uses", health["used_memory_bytes"] or 0)
-        yield gauge("cache_memory_limit_bytes", "Its limit; 0: none", health["maxmemory_bytes"] or 0)
+        yield gauge("cache_memory_bytes", "Memory of Redis", health["used_memory_bytes"] or 0)
+        yield gauge("cache_memory_limit_bytes", "Memory limit of Redis; 0: no limit", health["maxmemory_bytes"] or 0)
         evicted = health["evicted_keys"] or 0
-        yield CounterMetricFamily("cache_evicted_keys", "Keys that Redis evicted since its start", evicted)
+        yield CounterMetricFamily("cache_evicted_keys", "Keys evicted since Redis started", evicted)
 
 
 def _rollout() -> Iterator[Metric]:
@@ -97,10 +93,10 @@ def _rollout() -> Iterator[Metric]:
     yield gauges("rollout_percent", "Share of employees admitted to a phase", "flag", percents)
     switches = {name: float(is_on) for name, is_on in state.switches.items()}
     yield gauges("rollout_switch", "1 while the switch is on", "switch", switches)
-    yield gauge("rollout_revision", "Changes of the rollout so far", state.revision)
+    yield gauge("rollout_revision", "Number of changes of the rollout", state.revision)
     kinds = Counter(process.partition("-")[0] for process in (*spread.reached, *spread.behind))
-    yield gauges("processes_living", "Processes that follow the rollout", "kind", kinds)
-    yield gauge("processes_behind", "Living processes that have not seen its revision", len(spread.behind))
+    yield gauges("processes_living", "Running processes that follow the rollout", "kind", kinds)
+    yield gauge("processes_behind", "Running processes that have not applied the latest revision", len(spread.behind))
 
 
 def _alerts() -> Iterator[Metric]:
@@ -108,14 +104,14 @@ def _alerts() -> Iterator[Metric]:
     yield gauges("alerts_open", "Open alerts", "kind", {kind: counts[kind] for kind in Kind})
     waiting = dict(Delivery.objects.waiting().values_list("channel").annotate(n=Count("*")).order_by())
     by_channel = {str(channel): waiting.get(channel, 0) for channel in Channel}
-    yield gauges("alert_deliveries_waiting", "Messages that no sink took yet", "channel", by_channel)
+    yield gauges("alert_deliveries_waiting", "Messages that are not delivered yet", "channel", by_channel)
     checked = checked_at()
-    moment = checked.timestamp() if checked else 0
-    yield gauge("alerts_checked_timestamp_seconds", "When alerts were last checked; 0: never", moment)
+    at = checked.timestamp() if checked else 0
+    yield gauge("alerts_checked_timestamp_seconds", "Time of the last check of alerts; 0: never", at)
 
 
-class GivenCollector(Collector):
-    """Collects metrics that are made already: they are of one moment."""
+class _Snapshot(Collector):
+    """Metrics of one moment."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self.metrics = list(metrics)
@@ -125,17 +121,17 @@ class GivenCollector(Collector):
 
 
 def exposition() -> bytes:
-    """Return what the processes counted and what the latest round measured; without PostgreSQL, Redis as it is now."""
+    """Return all metrics; without PostgreSQL only those of the processes and of Redis."""
     text = generate_latest(process_registry())
     try:
         readings = rounds.latest()
         parts = (_indicators(readings), _profiles(readings), _inbox(readings), _rollout(), _alerts())
-        return text + _written(*parts, _redis(readings["redis_connected"].data))
+        return text + _text(*parts, _redis(readings["redis_connected"].data))
     except DatabaseError:
-        return text + _written(_redis(cache.health()))
+        return text + _text(_redis(cache.health()))
 
 
-def _written(*parts: Iterable[Metric]) -> bytes:
+def _text(*parts: Iterable[Metric]) -> bytes:
     registry = CollectorRegistry(auto_describe=False)
-    registry.register(GivenCollector(metric for part in parts for metric in part))
+    registry.register(_Snapshot(metric for part in parts for metric in part))
     return generate_latest(registry)

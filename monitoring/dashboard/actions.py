@@ -23,11 +23,11 @@ from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard.access import OPERATE, page, screen
 from monitoring.dashboard.change_phase import request_of
-from monitoring.dashboard.phases import TITLES
 from monitoring.rollout_control import rollback
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Action, OnBreach, Rollout
+from profiles.rollout.phases import TITLES
 from profiles.rollout.rules import ChangeRefused
 
 T = gettext_lazy

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-from datetime import datetime
 from typing import Any
 from urllib.parse import urlencode
 
@@ -8,31 +7,30 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext_lazy as _
 
+from config.lib.scope import requires_global_scope
 from monitoring.audit.audit_log import SOURCES, entries
-from monitoring.dashboard.access import page, requires_global_scope, screen
+from monitoring.dashboard.access import SEE_AUDIT, page, screen
 
-SEE_AUDIT = "monitoring.view_audit"
 PAGE = 50
 
 
 @screen(SEE_AUDIT)
 @requires_global_scope
-def trail(request: HttpRequest) -> HttpResponse:
-    """All that was recorded, of all who did something; older entries by their moment, so that no page gets slower."""
+def audit_log(request: HttpRequest) -> HttpResponse:
+    """Show entries of the audit log; older pages begin at a time, so that they are as fast as the first."""
     kind, by = request.GET.get("kind", ""), request.GET.get("by", "").replace("\0", "").strip()[:150]
-    found = entries(kind=kind, by=by, before=_moment(request.GET.get("before", "")), limit=PAGE + 1)
-    shown: list[Any] = found[:PAGE]
+    try:
+        # A browser has turned the plus of the time zone into a space.
+        before = parse_datetime(request.GET.get("before", "").replace(" ", "+"))
+    except ValueError:
+        before = None
+    if before and before.tzinfo is None:
+        before = None
+    latest = entries(kind=kind, by=by, before=before, limit=PAGE + 1)
+    shown: list[Any] = latest[:PAGE]
     older = ""
-    if len(found) > PAGE:
+    if len(latest) > PAGE:
         older = urlencode({"kind": kind, "by": by, "before": shown[-1].at.isoformat()})
     rows = [(entry, SOURCES[entry.kind]) for entry in shown]
     context = {"rows": rows, "sources": SOURCES, "kind": kind, "by": by, "older": older}
     return page(request, "audit.html", _("Audit log"), **context)
-
-
-def _moment(text: str) -> datetime | None:
-    try:
-        moment = parse_datetime(text.replace(" ", "+"))
-    except ValueError:
-        return None
-    return moment if moment and moment.tzinfo else None

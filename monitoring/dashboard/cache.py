@@ -1,4 +1,4 @@
-"""The cache's health: Redis itself, what it holds, and when that expires."""
+"""The health of the cache: Redis, the profiles in it, and when their names expire."""
 
 from __future__ import annotations
 
@@ -25,51 +25,51 @@ _AGES = (1, 3, 7, 14, 30, 60, 90)
 
 @screen(SEE)
 def health(request: HttpRequest) -> HttpResponse:
-    kept, readings = figure("ages"), rounds.latest()
-    cache = home.cache(readings)
-    rows = kept.value["rows"]
+    statistic, readings = figure("ages"), rounds.latest()
+    cache, rows = home.cache(readings), statistic.value["rows"]
     context = {
-        "at": kept.at,
-        "is_sample": kept.value["is_sample"],
-        "profiles": sum(n for _days, _source, n in rows),
+        "cache": cache,
+        "measured": readings,
+        "at": statistic.at,
+        "is_sample": statistic.value["is_sample"],
+        "profiles": sum(count for _days, _source, count in rows),
         "ages": ages(rows),
         "expiries": expiries(rows),
         "ttl": settings.PROFILE_TTL,
         "hit_rate": history_charts.hit_rate(),
         "memory": history_charts.memory(cache["maxmemory_bytes"]),
+        "may": may(request),
     }
-    return page(request, "cache.html", _("Cache health"), cache=cache, measured=readings, may=may(request), **context)
+    return page(request, "cache.html", _("Cache health"), **context)
 
 
 @screen(SEE)
 def live(request: HttpRequest) -> HttpResponse:
     readings = rounds.latest()
-    return TemplateResponse(
-        request, "admin/screens/cache_live.html", {"cache": home.cache(readings), "measured": readings}
-    )
+    context = {"cache": home.cache(readings), "measured": readings}
+    return TemplateResponse(request, "admin/screens/cache_live.html", context)
 
 
 def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the profiles by age, a bar a span of days."""
+    """Return the chart of profiles by age, from (days, source, number) rows."""
     counts: Counter[tuple[int, str]] = Counter()
-    for days, source, n in rows:
-        counts[next((edge for edge in _AGES if days < edge), 0), source] += n
+    for days, source, count in rows:
+        counts[next((edge for edge in _AGES if days < edge), 0), source] += count
     labels = [_("under %d d") % edge for edge in _AGES] + [_("%d d and older") % _AGES[-1]]
-    edges = [*_AGES, 0]
     lines = [
-        charts.series(source.label, [counts[edge, source] for edge in edges], charts.SOURCE_COLOURS[source])
+        charts.series(source.label, [counts[edge, source] for edge in (*_AGES, 0)], charts.SOURCE_COLOURS[source])
         for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT)
     ]
     return charts.chart("bar", labels, *lines, is_stacked=True, title=_("Profiles by age"))
 
 
 def expiries(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return how many MAX names expire on each of the coming days; a person's own name does not expire."""
+    """Return the chart of MAX names that expire on each of the coming days; user-provided names do not expire."""
     ttl = settings.PROFILE_TTL // timedelta(days=1)
     counts: Counter[int] = Counter()
-    for days, source, n in rows:
+    for days, source, count in rows:
         if source == ProfileSource.WEBHOOK and 0 <= ttl - days <= EXPIRY_DAYS:
-            counts[ttl - days] += n
+            counts[ttl - days] += count
     today = timezone.now().date()
     labels = [charts.day_label((today + timedelta(days=ahead)).isoformat()) for ahead in range(EXPIRY_DAYS + 1)]
     line = charts.series(_("Names that expire"), [counts[ahead] for ahead in range(EXPIRY_DAYS + 1)], "api")

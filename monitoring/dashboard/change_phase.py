@@ -14,14 +14,13 @@ from django.utils.translation import gettext_lazy
 
 from config.lib.messages import localize
 from employees.admin import admin_scope
-from monitoring.dashboard import presenters
 from monitoring.dashboard.access import FORCE, OPERATE, SEE_ROLLOUT, may, page, screen
-from monitoring.dashboard.phases import TITLES, conditions
+from monitoring.dashboard.phases import conditions
 from monitoring.rollout_control import gates, preview
-from profiles.rollout import changes, rules
+from profiles.rollout import changes, presenters, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, Rollout
-from profiles.rollout.phases import PHASES
+from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 

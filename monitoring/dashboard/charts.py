@@ -1,4 +1,4 @@
-"""Charts as plain data: what screens.js draws with the theme's chart.js."""
+"""Charts as plain data, which screens.js draws with the theme's chart.js."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from monitoring.stats.directory import DAYS
 from profiles.models import ProfileSource
 
-# Colours are named for what they mean; screens.js takes them from the theme in force.
+# Names of meanings: screens.js takes the colours from the current theme.
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "webhook",
     ProfileSource.USER_INPUT: "own",
@@ -32,14 +32,14 @@ def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: A
     return {"kind": kind, "labels": list(labels), "series": list(lines), **options}
 
 
-def last_days(count: int = DAYS) -> list[str]:
-    """Return the last days, today included, as ISO dates in UTC."""
+def last_days() -> list[str]:
+    """Return the last days of a chart, today included, as ISO dates in UTC."""
     today = timezone.now().date()
-    return [(today - timedelta(days=back)).isoformat() for back in range(count - 1, -1, -1)]
+    return [(today - timedelta(days=back)).isoformat() for back in range(DAYS - 1, -1, -1)]
 
 
 def day_format() -> str:
-    """Return the format of a day and its month in three letters, which begin with a capital in English alone."""
+    """Return the format of a day and its short month, which begins with a capital in English only."""
     return "j M" if get_language() == "en" else "j b"
 
 
@@ -47,18 +47,12 @@ def day_label(iso: str) -> str:
     return date_format(date.fromisoformat(iso), day_format())
 
 
-def by_source(rows: Iterable[Sequence[Any]], days: Sequence[str]) -> list[dict[str, Any]]:
-    """Return a series a source of (day, source, n)."""
-    counts = {(day, source): n for day, source, n in rows}
-    return [
+def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
+    """Return the chart of (day, source, number) rows."""
+    days, counts = last_days(), {(day, source): number for day, source, number in rows}
+    lines = [
         series(source.label, [counts.get((day, source), 0) for day in days], SOURCE_COLOURS[source])
         for source in ProfileSource
     ]
-
-
-def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    days = last_days()
-    labels = [day_label(day) for day in days]
-    return chart(
-        "bar", labels, *by_source(rows, days), is_stacked=True, unit="", title=_("New employees by name source, by day")
-    )
+    title = _("New employees by name source, by day")
+    return chart("bar", [day_label(day) for day in days], *lines, is_stacked=True, unit="", title=title)

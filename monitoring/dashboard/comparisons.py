@@ -1,4 +1,4 @@
-"""The comparison explorer: what the cache would have said, held against the direct API."""
+"""The comparison explorer: names from the cache, compared with those of the direct API."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib.scope import requires_global_scope
 from employees.models import University
-from monitoring.dashboard.access import SEE_COMPARISONS, page, requires_global_scope, screen
+from monitoring.dashboard.access import SEE_COMPARISONS, page, screen
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.models import Comparison, ComparisonOutcome, Pattern
@@ -28,11 +29,10 @@ _TONES = {
     ComparisonOutcome.CONFLICT: "bad",
     ComparisonOutcome.API_RICHER: "wait",
 }
-
 _PATTERNS = dict(Pattern.choices)
 
 
-class Choice(forms.Form):
+class FilterForm(forms.Form):
     days = forms.ChoiceField(label=gettext_lazy("Period"), choices=WINDOWS, required=False)
     outcome = forms.ChoiceField(
         label=gettext_lazy("Outcome"),
@@ -46,27 +46,33 @@ class Choice(forms.Form):
     )
     university = forms.IntegerField(label=gettext_lazy("University id"), required=False, min_value=1)
 
-    def rows(self) -> QuerySet[Comparison]:
-        chosen = self.cleaned_data if self.is_valid() else {}
-        rows = comparison_stats.recent(timedelta(days=int(chosen.get("days") or 7)))
-        wanted = {"stage": chosen.get("stage"), "university_id": chosen.get("university")}
-        return rows.filter(**{name: value for name, value in wanted.items() if value})
-
 
 @screen(SEE_COMPARISONS)
 @requires_global_scope
 def explorer(request: HttpRequest) -> HttpResponse:
-    choice = Choice(request.GET or {"days": "7"})
-    rows = choice.rows()
-    stats = comparison_stats.stats_of(rows)
-    ages = comparison_stats.by_age(rows)
-    outcome = choice.cleaned_data.get("outcome") if choice.is_valid() else ""
+    form = FilterForm(request.GET or {"days": "7"})
+    filters = form.cleaned_data if form.is_valid() else {}
+    rows = comparison_stats.recent(timedelta(days=int(filters.get("days") or 7)))
+    conditions = {"stage": filters.get("stage"), "university_id": filters.get("university")}
+    rows = rows.filter(**{name: value for name, value in conditions.items() if value})
+    stats, ages = comparison_stats.stats_of(rows), comparison_stats.by_age(rows)
+    outcome = filters.get("outcome")
     context: dict[str, Any] = {
-        "choice": choice,
-        "tally": percentages(stats),
-        "outcomes": _outcomes(stats),
+        "form": form,
+        "stats": percentages(stats),
+        "outcomes": [
+            {
+                "value": outcome.value,
+                "label": outcome.label,
+                "tone": _TONES.get(outcome, "calm"),
+                "count": stats.counts[outcome],
+                "share": 100 * stats.counts[outcome] / stats.total,
+            }
+            for outcome in ComparisonOutcome
+            if stats.counts.get(outcome)
+        ],
         "universities": _universities(rows),
-        "ages": [(None if math.isinf(edge) else edge, percentages(seen)) for edge, seen in ages.items()],
+        "ages": [(None if math.isinf(edge) else edge, percentages(of_age)) for edge, of_age in ages.items()],
         "ttl": comparison_stats.recommended_ttl(ages),
         "patterns": [(_PATTERNS.get(name, name), n) for name, n in comparison_stats.conflict_patterns(rows).items()],
         "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
@@ -75,32 +81,18 @@ def explorer(request: HttpRequest) -> HttpResponse:
 
 
 def percentages(stats: ComparisonStats) -> dict[str, Any]:
-    """Return agreement with its bounds, coverage and errors, 0 to 100: always together."""
+    """Return agreement with its bounds, coverage and errors, from 0 to 100; None where nothing was compared."""
     shares = {"agreement": stats.agreement, "coverage": stats.coverage, "errors": stats.errors}
     lower, upper = (100 * bound for bound in stats.agreement_bounds)
     percents = {name: None if share is None else 100 * share for name, share in shares.items()}
     return {"n": stats.n, "total": stats.total, "lower": lower, "upper": upper, **percents}
 
 
-def _outcomes(stats: ComparisonStats) -> list[dict[str, Any]]:
-    return [
-        {
-            "value": outcome.value,
-            "label": outcome.label,
-            "tone": _TONES.get(outcome, "calm"),
-            "count": stats.counts.get(outcome, 0),
-            "share": 100 * stats.counts.get(outcome, 0) / stats.total if stats.total else 0.0,
-        }
-        for outcome in ComparisonOutcome
-        if stats.counts.get(outcome)
-    ]
-
-
 def _universities(rows: QuerySet[Comparison]) -> list[dict[str, Any]]:
-    tallies = comparison_stats.by_university(rows)
-    most = sorted(tallies.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
-    names = dict(University.objects.filter(pk__in=[pk for pk, _tally in most if pk]).values_list("pk", "name"))
+    by_size = sorted(comparison_stats.by_university(rows).items(), key=lambda item: -item[1].total)
+    largest = by_size[:UNIVERSITIES_SHOWN]
+    names = dict(University.objects.filter(pk__in=[pk for pk, _stats in largest if pk]).values_list("pk", "name"))
     return [
         {"id": pk, "name": names.get(pk, f"#{pk}") if pk else _("without a university"), **percentages(stats)}
-        for pk, stats in most
+        for pk, stats in largest
     ]

@@ -9,12 +9,11 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 
 from config.lib.messages import Message
-from monitoring.dashboard import presenters
 from monitoring.dashboard.access import STOP, page, screen
 from monitoring.dashboard.change_phase import preview_of, request_of
 from monitoring.rollout_control import rollback
 from monitoring.rollout_control.rollback import Behind, NotVerified
-from profiles.rollout import changes
+from profiles.rollout import changes, presenters
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Action, Rollout
 from profiles.rollout.rules import ChangeRefused

@@ -1,4 +1,4 @@
-"""What the numbers were, as charts; what nobody noted is a gap, and nothing at all is no chart."""
+"""Charts of snapshots. A missing snapshot is a gap in the line; with fewer than two there is no chart."""
 
 from __future__ import annotations
 
@@ -12,65 +12,48 @@ from django.utils.translation import gettext as _
 from monitoring.dashboard import charts
 from monitoring.stats.directory import DAYS
 from monitoring.stats.models import Span
-from monitoring.stats.snapshots import Series, history
+from monitoring.stats.snapshots import history
 from profiles.models import ProfileSource
 
-HOURS = 48
-_LEAST = 2
 _MEGABYTE = 1024 * 1024
-
+# The metric of the snapshots, the label, the colour, and a factor for the values.
 Line = tuple[str, object, str, float]
 
 
 def sources() -> dict[str, Any] | None:
-    """Return the employees by source at the start of each of 30 days."""
+    """Return the employees by source at the start of each of the last 30 days."""
     lines: list[Line] = [
         (f"employees.{source}", source.label, charts.SOURCE_COLOURS[source], 1) for source in ProfileSource
     ]
-    return _drawn(
-        "bar",
-        lines,
-        span=Span.DAY,
-        length=timedelta(days=DAYS - 1),
-        is_stacked=True,
-        title=_("Employees by name source, 30 days"),
-    )
+    title = _("Employees by name source, 30 days")
+    return _chart("bar", lines, span=Span.DAY, length=timedelta(days=DAYS - 1), is_stacked=True, title=title)
 
 
 def hit_rate() -> dict[str, Any] | None:
     lines: list[Line] = [("cache.hit_rate", _("Hit rate, %"), "good", 100)]
-    return _drawn("line", lines, title=_("Hit rate, 48 hours"), most=100)
+    return _chart("line", lines, title=_("Hit rate, 48 hours"), most=100)
 
 
 def memory(limit_bytes: int | None) -> dict[str, Any] | None:
-    """Return the memory that Redis took, under the limit that it has now; 0 and None are no limit."""
+    """Return the memory of Redis and its present limit; 0 and None mean that there is no limit."""
     lines: list[Line] = [("cache.memory_bytes", _("Memory, MB"), "webhook", 1 / _MEGABYTE)]
-    drawn = _drawn("line", lines, title=_("Memory, 48 hours"))
-    if drawn and limit_bytes:
-        limit = [round(limit_bytes / _MEGABYTE, 2)] * len(drawn["labels"])
-        drawn["series"].append(charts.series(_("Limit, MB"), limit, "bad", is_dashed=True))
-    return drawn
+    chart = _chart("line", lines, title=_("Memory, 48 hours"))
+    if chart and limit_bytes:
+        limit = [round(limit_bytes / _MEGABYTE, 2)] * len(chart["labels"])
+        chart["series"].append(charts.series(_("Limit, MB"), limit, "bad", is_dashed=True))
+    return chart
 
 
-def _drawn(
-    kind: str, lines: list[Line], *, span: Span = Span.HOUR, length: timedelta = timedelta(hours=HOURS), **options: Any
+def _chart(
+    kind: str, lines: list[Line], *, span: Span = Span.HOUR, length: timedelta = timedelta(hours=48), **options: Any
 ) -> dict[str, Any] | None:
-    points = history([name for name, *_rest in lines], since=timezone.now() - length, span=span)
+    points = history([metric for metric, *_rest in lines], since=timezone.now() - length, span=span)
     first = points[lines[0][0]]
-    if sum(value is not None for _at, value in first) < _LEAST:
+    if sum(value is not None for _at, value in first) < 2:
         return None
-    label = _day if span == Span.DAY else _hour
-    drawn = [charts.series(title, _scaled(points[name], factor), colour) for name, title, colour, factor in lines]
-    return charts.chart(kind, [label(point) for point in first], *drawn, **options)
-
-
-def _scaled(points: Series, factor: float) -> list[float | None]:
-    return [None if value is None else round(value * factor, 2) for _at, value in points]
-
-
-def _day(point: tuple[Any, Any]) -> str:
-    return charts.day_label(f"{point[0]:%Y-%m-%d}")
-
-
-def _hour(point: tuple[Any, Any]) -> str:
-    return date_format(point[0], f"{charts.day_format()} H:i")
+    label_format = charts.day_format() if span == Span.DAY else f"{charts.day_format()} H:i"
+    series = []
+    for metric, label, colour, factor in lines:
+        values = [None if value is None else round(value * factor, 2) for _at, value in points[metric]]
+        series.append(charts.series(label, values, colour))
+    return charts.chart(kind, [date_format(at, label_format) for at, _value in first], *series, **options)

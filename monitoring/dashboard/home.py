@@ -1,4 +1,4 @@
-"""The admin's first page: where the migration stands, in one glance."""
+"""The admin's first page: the state of the migration at a glance."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ ALERTS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """A part of a whole: ``share`` is 0 to 100."""
+    """The part of a source in a whole; ``share`` is 0 to 100."""
 
     key: str
     label: str
@@ -44,7 +44,7 @@ class Share:
 
 
 def shares(counts: dict[str, int]) -> list[Share]:
-    """Return each source's part, those without one included."""
+    """Return the share of every source, those without a count included."""
     total = sum(counts.values())
     return [
         Share(source, str(source.label), charts.SOURCE_COLOURS[source], n, 100 * n / total if total else 0.0)
@@ -61,7 +61,7 @@ def source_counts(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Add to the first page what its user may see; called by the theme."""
+    """Return the context of the first page; the theme calls it."""
     return context | {"title": _("Overview"), "may": may(request)} | (overview() if request.user.has_perm(SEE) else {})
 
 
@@ -73,8 +73,9 @@ def live(request: HttpRequest) -> HttpResponse:
 def overview() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = RolloutSettings.read(rollout)
-    kept = figures("sources", "sources_by_day")
+    statistics = figures("sources", "sources_by_day")
     spread, readings = convergence(), rounds.latest()
+    lag = readings["inbox_lag"]
     # “critical” comes before “warning” in the alphabet too.
     open_alerts = list(Alert.objects.open().order_by("severity", "-fired_at")[: ALERTS_SHOWN + 1])
     return {
@@ -82,14 +83,18 @@ def overview() -> dict[str, Any]:
         "rollout": rollout,
         "spread": spread,
         "phases": phases(controls, readings),
-        "sources": shares(source_counts(kept["sources"].value)),
-        "sources_chart": history_charts.sources() or charts.new_employees(kept["sources_by_day"].value),
+        "sources": shares(source_counts(statistics["sources"].value)),
+        "sources_chart": history_charts.sources() or charts.new_employees(statistics["sources_by_day"].value),
         "traffic": last_24_hours(),
         "errors": readings["webhook_error_rate"],
         "cache": cache(readings),
         "alerts": open_alerts[:ALERTS_SHOWN],
         "has_more_alerts": len(open_alerts) > ALERTS_SHOWN,
-        "inbox": inbox(readings),
+        "inbox": {
+            "size": readings["inbox_pending"].value,
+            "age": timedelta(seconds=lag.data.get("oldest_seconds", 0)),
+            "exceeded_limit": settings.INBOX_LAG_ALERT if lag.level == Level.CRITICAL else None,
+        },
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
         "now": now(),
@@ -97,47 +102,33 @@ def overview() -> dict[str, Any]:
 
 
 def last_24_hours() -> dict[str, Any]:
-    """Return the updates of the last 24 hours, as /monitoring/webhook/stats counts them, and a bar for each hour.
+    """Return the updates that /monitoring/webhook/stats counts for a day, with a bar for each hour.
 
-    The share of errors is 0 to 100 of what is finished. The bars of the first and the last hour are parts of one.
+    The first and the last bar are parts of an hour.
     """
     until = now()
     hours = rollups.counts_by(Span.HOUR, until - reports.PERIODS["day"], until)
+    received = [counts.states.total() for counts in hours.values()]
+    failed = [counts.failed for counts in hours.values()]
+    succeeded = [all_updates - errors for all_updates, errors in zip(received, failed, strict=True)]
     bars = charts.chart(
         "bar",
         [date_format(hour, "H:i") for hour in hours],
-        charts.series(_("Errors"), [seen.failed for seen in hours.values()], "bad"),
-        charts.series(_("Updates"), [seen.states.total() - seen.failed for seen in hours.values()], "webhook"),
+        charts.series(_("Errors"), failed, "bad"),
+        charts.series(_("Updates"), succeeded, "webhook"),
         is_stacked=True,
         title=_("Webhook updates by hour"),
     )
-    failed = sum(seen.failed for seen in hours.values())
-    finished = failed + sum(seen.successful for seen in hours.values())
-    return {
-        "received": sum(seen.states.total() for seen in hours.values()),
-        "failed": failed,
-        "share": 100 * failed / finished if finished else None,
-        "is_bad": failed > finished * settings.WEBHOOK_ERROR_ALERT_THRESHOLD,
-        "chart": bars,
-    }
-
-
-def inbox(readings: Round) -> dict[str, Any]:
-    lag = readings["inbox_lag"]
-    return {
-        "size": readings["inbox_pending"].value,
-        "age": timedelta(seconds=lag.data.get("oldest_seconds", 0)),
-        "lags_over": settings.INBOX_LAG_ALERT if lag.level == Level.CRITICAL else None,
-    }
+    return {"received": sum(received), "failed": sum(failed), "chart": bars}
 
 
 def cache(readings: Round) -> dict[str, Any]:
-    """Return what Redis said of itself and what was counted of it, with its shares as percentages."""
+    """Return what Redis reports and the counted operations, with rates as percentages."""
     health, hits = readings["redis_connected"].data, readings["cache_hit_rate"]
     used, limit = health["used_memory_bytes"], health["maxmemory_bytes"]
     return {
         **health,
-        # Counted by the worker alone: not known before its first round.
+        # Only the worker counts them: they are missing before its first round.
         **{name: hits.data.get(name) for name in ("total_operations", "failed_operations")},
         "evictions": readings["evictions"],
         "hit_percent": None if hits.value is None else 100 * hits.value,

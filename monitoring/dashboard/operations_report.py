@@ -1,4 +1,4 @@
-"""What operations look at each day, week and month, as tables and series: in English, as all that commands print."""
+"""The daily, weekly and monthly report for operations, as tables and charts; in English, like the commands."""
 
 from __future__ import annotations
 
@@ -33,14 +33,14 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A value a day, the oldest first."""
+    """A value for each day, the oldest first."""
 
     title: str
     points: list[tuple[str, float]]
 
 
 @dataclass
-class Digest:
+class OperationsReport:
     period: str
     generated_at: datetime
     tables: list[Table] = field(default_factory=list)
@@ -50,131 +50,97 @@ class Digest:
         return asdict(self)
 
 
-def daily() -> Digest:
-    stats, readings, processes = reports.webhook_stats("day"), rounds.fresh(), convergence()
-    return Digest(
-        "daily",
-        timezone.now(),
-        [
-            Table(
-                "Health",
-                [
-                    ("processes that follow the rollout", f"{len(processes.reached)}/{processes.living}"),
-                    ("silent processes", ", ".join(processes.silent) or "—"),
-                    ("waiting updates", int(readings["inbox_pending"].value or 0)),
-                    *_rows(readings, "dead_letters", "total_dead_letters"),
-                ],
-            ),
-            Table(
-                "Coverage",
-                [*_rows(readings, "coverage", "total_users", "users_with_profiles"), _percent(readings, "coverage")],
-            ),
-            _traffic(stats),
-        ],
-    )
+def daily() -> OperationsReport:
+    readings, processes = rounds.fresh(), convergence()
+    health = [
+        ("processes that follow the rollout", f"{len(processes.reached)}/{processes.living}"),
+        ("silent processes", ", ".join(processes.silent) or "—"),
+        ("waiting updates", int(readings["inbox_pending"].value or 0)),
+        *_data(readings, "dead_letters", "total_dead_letters"),
+    ]
+    coverage = [*_data(readings, "coverage", "total_users", "users_with_profiles"), _percent(readings, "coverage")]
+    tables = [Table("Health", health), Table("Coverage", coverage), _webhook(reports.webhook_stats("day"))]
+    return OperationsReport("daily", timezone.now(), tables)
 
 
-def weekly() -> Digest:
+def weekly() -> OperationsReport:
     stats, readings = reports.webhook_stats("week"), rounds.fresh()
-    actions = reports.quality()["recommended_actions"]
-    return Digest(
-        "weekly",
-        timezone.now(),
-        [
-            Table(
-                "Quality",
-                [*_rows(readings, "profile_quality", *_PROFILES), *(_percent(readings, name) for name in _SCORES)],
-            ),
-            Table("Recommended", [("•", action) for action in actions] or [("•", "—")]),
-            Table("Cache", _cache(readings)),
-            _traffic(stats),
-            Table("Errors", sorted(stats["errors_by_type"].items()) or [("—", 0)]),
-        ],
-        _series(7),
-    )
+    states = ("complete_profiles", "partial_profiles", "empty_profiles", "stale_profiles")
+    scores = ("profile_completeness", "profile_freshness", "profile_quality")
+    quality = [*_data(readings, "profile_quality", *states), *(_percent(readings, name) for name in scores)]
+    actions = [("•", action) for action in reports.quality()["recommended_actions"]]
+    tables = [
+        Table("Quality", quality),
+        Table("Recommended", actions or [("•", "—")]),
+        Table("Cache", _cache(readings)),
+        _webhook(stats),
+        Table("Errors", sorted(stats["errors_by_type"].items()) or [("—", 0)]),
+    ]
+    return OperationsReport("weekly", timezone.now(), tables, _charts(7))
 
 
-def monthly() -> Digest:
+def monthly() -> OperationsReport:
     sources = {row["source"]: row["count"] for row in population.employees().value}
     total = sum(sources.values())
-    shares = [(source, f"{count} ({reports.percentage(count, total)} %)") for source, count in sorted(sources.items())]
-    return Digest(
-        "monthly",
-        timezone.now(),
-        [
-            Table("Who named the employees", shares or [("—", "0")]),
-            Table("Cache", [("PROFILE_TTL", format_duration(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
-            Table("Size of the tables, bytes", _sizes()),
-            _traffic(reports.webhook_stats("month")),
-        ],
-        _series(30),
-    )
-
-
-PERIODS: dict[str, Callable[[], Digest]] = {"daily": daily, "weekly": weekly, "monthly": monthly}
-
-_CACHE = ("redis_connected", "used_memory_bytes", "maxmemory_bytes", "evicted_keys", "latency_ms")
-_PROFILES = ("complete_profiles", "partial_profiles", "empty_profiles", "stale_profiles")
-_SCORES = ("profile_completeness", "profile_freshness", "profile_quality")
-_TRAFFIC = (
-    "total_events", "successful_events", "failed_events", "duplicate_events", "pending_events", "profiles_stored",
-    "p95_processing_time_ms",
-)  # fmt: skip
-
-
-def _traffic(stats: dict[str, Any]) -> Table:
-    return Table("Webhook", [(name, stats[name]) for name in _TRAFFIC])
-
-
-def _rows(readings: Round, indicator: str, *names: str) -> list[tuple[str, Any]]:
-    return [(name, readings[indicator].data.get(name, "—")) for name in names]
-
-
-def _percent(readings: Round, indicator: str) -> tuple[str, Any]:
-    value = readings[indicator].value
-    return indicator, "—" if value is None else f"{100 * value:.2f} %"
-
-
-def _cache(readings: Round) -> list[tuple[str, Any]]:
-    return [*_rows(readings, "redis_connected", *_CACHE), _percent(readings, "cache_hit_rate")]
-
-
-def _series(days: int) -> list[Chart]:
-    wanted = _days(days)
-    updates = rollups.counts_by(Span.DAY, datetime.combine(wanted[0], time.min, tzinfo=UTC), timezone.now())
-    received = {day.date(): seen.states.total() for day, seen in updates.items()}
-    failed = {day.date(): seen.failed for day, seen in updates.items()}
-    return [
-        Chart("Updates a day", _points(wanted, received)),
-        Chart("Failed updates a day", _points(wanted, failed)),
-        Chart("New employees a day", _a_day(Employee, "created_at", days)),
-        Chart("Profiles renewed a day", _a_day(Profile, "last_updated", days)),
-    ]
-
-
-def _a_day(model: type[Model], moment: str, days: int) -> list[tuple[str, float]]:
-    """Count rows by the day of a moment, in UTC."""
-    since = timezone.now() - timedelta(days=days)
-    rows = model._default_manager.filter(**{f"{moment}__gt": since})  # noqa: SLF001 (Django's own name)
-    found = dict(rows.values_list(TruncDate(moment)).annotate(n=Count("*")).order_by())
-    return _points(_days(days), found)
-
-
-def _days(count: int) -> list[date]:
-    """Return the last days, the oldest first, in UTC."""
-    today = timezone.now().date()
-    return [today - timedelta(days=count - 1 - number) for number in range(count)]
-
-
-def _points(days: list[date], found: Mapping[date, int]) -> list[tuple[str, float]]:
-    """Return a point a day; one without anything is 0."""
-    return [(day.isoformat(), float(found.get(day, 0))) for day in days]
-
-
-def _sizes() -> list[tuple[str, Any]]:
+    shares = [(source, f"{count} ({reports.percentage(count, total)}%)") for source, count in sorted(sources.items())]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relname = ANY(%s) ORDER BY 2 DESC",
             [list(_TABLES)],
         )
-        return [(name, size) for name, size in cursor.fetchall()]
+        sizes = cursor.fetchall()
+    tables = [
+        Table("Name sources of employees", shares or [("—", "0")]),
+        Table("Cache", [("PROFILE_TTL", format_duration(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
+        Table("Size of tables, bytes", sizes),
+        _webhook(reports.webhook_stats("month")),
+    ]
+    return OperationsReport("monthly", timezone.now(), tables, _charts(30))
+
+
+PERIODS: dict[str, Callable[[], OperationsReport]] = {"daily": daily, "weekly": weekly, "monthly": monthly}
+
+
+def _webhook(stats: dict[str, Any]) -> Table:
+    names = (
+        "total_events", "successful_events", "failed_events", "duplicate_events", "pending_events", "profiles_stored",
+        "p95_processing_time_ms",
+    )  # fmt: skip
+    return Table("Webhook", [(name, stats[name]) for name in names])
+
+
+def _data(readings: Round, indicator: str, *names: str) -> list[tuple[str, Any]]:
+    return [(name, readings[indicator].data.get(name, "—")) for name in names]
+
+
+def _percent(readings: Round, indicator: str) -> tuple[str, Any]:
+    value = readings[indicator].value
+    return indicator, "—" if value is None else f"{100 * value:.2f}%"
+
+
+def _cache(readings: Round) -> list[tuple[str, Any]]:
+    names = ("redis_connected", "used_memory_bytes", "maxmemory_bytes", "evicted_keys", "latency_ms")
+    return [*_data(readings, "redis_connected", *names), _percent(readings, "cache_hit_rate")]
+
+
+def _charts(count: int) -> list[Chart]:
+    """Return charts of the last days, in UTC; a day without rows is 0."""
+    now = timezone.now()
+    days = [now.date() - timedelta(days=count - 1 - number) for number in range(count)]
+    updates = rollups.counts_by(Span.DAY, datetime.combine(days[0], time.min, tzinfo=UTC), now)
+    received = {day.date(): counts.states.total() for day, counts in updates.items()}
+    failed = {day.date(): counts.failed for day, counts in updates.items()}
+
+    def chart(title: str, values: Mapping[date, int]) -> Chart:
+        return Chart(title, [(day.isoformat(), float(values.get(day, 0))) for day in days])
+
+    def rows_per_day(model: type[Model], moment: str) -> dict[date, int]:
+        rows = model._default_manager.filter(**{f"{moment}__gt": now - timedelta(days=count)})  # noqa: SLF001 (public)
+        return dict(rows.values_list(TruncDate(moment)).annotate(n=Count("*")).order_by())
+
+    return [
+        chart("Updates per day", received),
+        chart("Failed updates per day", failed),
+        chart("New employees per day", rows_per_day(Employee, "created_at")),
+        chart("Updated profiles per day", rows_per_day(Profile, "last_updated")),
+    ]

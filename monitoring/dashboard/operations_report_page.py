@@ -1,11 +1,11 @@
-"""A digest as one HTML file: no script, no file and no host but its own."""
+"""The operations report as one HTML file, without scripts and without files from anywhere else."""
 
 from __future__ import annotations
 
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import SafeString, mark_safe
 
-from monitoring.dashboard.operations_report import Chart, Digest, Table
+from monitoring.dashboard.operations_report import Chart, OperationsReport
 
 _STYLE = mark_safe(
     "body{font:15px/1.5 system-ui,sans-serif;max-width:60rem;margin:2rem auto;padding:0 1rem;color:#1c2733}"
@@ -16,25 +16,21 @@ _STYLE = mark_safe(
 _WIDTH, _HEIGHT = 600, 120
 
 
-def page(digest: Digest) -> SafeString:
+def page(report: OperationsReport) -> SafeString:
+    tables = ((table.title, format_html_join("", "<tr><td>{}<td>{}", table.rows)) for table in report.tables)
     return format_html(
         "<!doctype html><html lang=en><meta charset=utf-8><title>{0}</title><style>{1}</style>"
         "<h1>{0}</h1><p>{2}</p>{3}{4}</html>",
-        f"Directory, {digest.period}",
+        f"Directory, {report.period}",
         _STYLE,
-        digest.generated_at.isoformat(timespec="seconds"),
-        format_html_join("", "{}", ((_chart(chart),) for chart in digest.charts)),
-        format_html_join("", "{}", ((_table(table),) for table in digest.tables)),
+        report.generated_at.isoformat(timespec="seconds"),
+        format_html_join("", "{}", ((_chart(chart),) for chart in report.charts)),
+        format_html_join("", "<h2>{}</h2><table>{}</table>", tables),
     )
 
 
-def _table(table: Table) -> SafeString:
-    rows = format_html_join("", "<tr><td>{}<td>{}", table.rows)
-    return format_html("<h2>{}</h2><table>{}</table>", table.title, rows)
-
-
 def _chart(chart: Chart) -> SafeString:
-    """Draw a bar a day; each says its day and its value to whoever points at it."""
+    """Draw a bar for each day, with its day and value as a tooltip."""
     highest = max([1.0, *(value for _, value in chart.points)])
     step = _WIDTH / max(len(chart.points), 1)
     bars = (

@@ -19,11 +19,10 @@ from monitoring.rollout_control.gates.results import GateResult, Judgement
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Flag
-from profiles.rollout.phases import PHASES
+from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
-TITLES: tuple[Promise, ...] = (T("Infrastructure"), T("Collection"), T("Gradual transition"), T("Cache primary"))
 MEANINGS: tuple[Promise, ...] = (
     T("Everything is deployed; the direct API answers."),
     T("Updates become profiles; the direct API answers, the cache is compared."),

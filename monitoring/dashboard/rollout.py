@@ -17,13 +17,14 @@ from waffle.models import Switch
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.dashboard import charts, presenters
+from monitoring.dashboard import charts
 from monitoring.dashboard.access import SEE_ROLLOUT, may, page, screen
 from monitoring.dashboard.phases import phases
 from monitoring.indicators import rounds
 from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.directory import figure
 from profiles.models import ProfileSource
+from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Change, Plan, PlanState, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SWITCHES

@@ -32,6 +32,6 @@ urlpatterns = [
     path("sources/", sources.distribution, name="sources"),
     path("sources.csv", sources.export, name="sources-export"),
     path("cache/", cache.health, name="cache"),
-    path("audit/", audit.trail, name="audit"),
+    path("audit/", audit.audit_log, name="audit"),
     path("person/", person.look_up, name="person"),
 ]

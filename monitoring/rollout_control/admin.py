@@ -20,12 +20,10 @@ from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.dashboard import presenters
-from monitoring.dashboard.access import FORCE
 from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates.results import GateResult
 from monitoring.rollout_control.models import Verdict
-from profiles.rollout import changes, rules
+from profiles.rollout import changes, presenters, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES
@@ -82,7 +80,7 @@ class FlagForm(ReasonedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["percent"] = self.initial["expect_percent"] = rules.format_percent(self.instance.percent)
-        self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
+        self.fields["force"].disabled = not self.request.user.has_perm("rollout.force_rollout")
 
     def clean_percent(self) -> str:
         """Take the reader's decimal comma, which the model's own field would refuse."""

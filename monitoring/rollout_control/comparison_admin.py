@@ -7,8 +7,7 @@ from typing import ClassVar
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from config.lib.admin import ReadOnlyAdmin
-from monitoring.audit.users import RequiresGlobalScope
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control.models import GateCheck
 from profiles.models import Comparison
@@ -44,6 +43,6 @@ class RoundTripAdmin(ReadOnlyAdmin):
 
 
 @admin.register(Comparison)
-class ComparisonAdmin(RequiresGlobalScope, ReadOnlyAdmin):
+class ComparisonAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
     list_filter = ("outcome", "pattern", "stage")

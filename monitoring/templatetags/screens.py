@@ -1,4 +1,4 @@
-"""Numbers and moments as the screens write them."""
+"""Filters that write numbers and times for the dashboard, in the active language."""
 
 from __future__ import annotations
 
@@ -8,14 +8,13 @@ from decimal import Decimal
 from django import template
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
+from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy
 
 from config.lib.messages import localize
-from monitoring.dashboard import presenters
 from monitoring.dashboard.charts import day_format
 from profiles import failures
-from profiles.rollout import rules
+from profiles.rollout import presenters, rules
 
 register = template.Library()
 T = gettext_lazy
@@ -26,8 +25,8 @@ _BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open"
 
 @register.filter
 def grouped(number: float | None) -> str:
-    """Write a whole number with its thousands apart."""
-    return "—" if number is None else f"{int(number):,}".replace(",", "\u202f")
+    """Write a whole number with separated thousands: 1,538 in English."""
+    return "—" if number is None else str(number_format(int(number), force_grouping=True))
 
 
 @register.filter
@@ -37,25 +36,30 @@ def day(moment: datetime) -> str:
 
 @register.filter
 def percent(number: float | Decimal | None, digits: int = 1) -> str:
-    """Write a number from 0 to 100 as a percentage; None is unknown."""
-    return "—" if number is None else f"{number_format(round(float(number), digits), digits)}\u00a0%"
+    """Write a number from 0 to 100 as a percentage: 93.2% in English; None is a dash."""
+    return "—" if number is None else with_percent_sign(number_format(round(float(number), digits), digits))
+
+
+@register.filter
+def with_percent_sign(text: str) -> str:
+    return f"{text}%" if get_language() == "en" else f"{text}\u00a0%"
 
 
 @register.filter
 def share(part: float | None, digits: int = 1) -> str:
-    """Write a number from 0 to 1 as a percentage; None is unknown."""
+    """Write a share from 0 to 1 as a percentage; None is a dash."""
     return percent(None if part is None else 100 * part, digits)
 
 
 @register.filter
 def css(number: float) -> str:
-    """Write a number as style sheets read it, whatever the language."""
+    """Write a number for a style sheet, with a decimal point in every language."""
     return f"{number:.3f}"
 
 
 @register.filter
 def memory(size: float | None) -> str:
-    """Write bytes in the largest unit that leaves a number of at least 1."""
+    """Write bytes in the largest unit that gives a number of at least 1."""
     if size is None:
         return "—"
     power = 0
@@ -65,11 +69,11 @@ def memory(size: float | None) -> str:
 
 
 @register.filter
-def lasting(duration: timedelta | None) -> str:
-    """Write how long something lasts, by its largest unit."""
-    if duration is None:
+def duration(length: timedelta | None) -> str:
+    """Write a duration in its largest unit."""
+    if length is None:
         return "—"
-    seconds = duration.total_seconds()
+    seconds = length.total_seconds()
     for unit, size in ((_("d"), 86_400), (_("h"), 3600), (_("min"), 60)):
         if seconds >= size:
             return f"{seconds / size:.0f}\u00a0{unit}"
@@ -81,18 +85,18 @@ def ago(at: datetime | None) -> str:
     if at is None:
         return "—"
     passed = timezone.now() - at
-    return _("%(length)s ago") % {"length": lasting(passed)} if passed >= timedelta(seconds=1) else _("just now")
+    return _("%(length)s ago") % {"length": duration(passed)} if passed >= timedelta(seconds=1) else _("just now")
 
 
 @register.filter
 def exact(percent_of_all: Decimal) -> str:
-    """Write a percentage of the rollout as people do: 25, 12.5, in Russian 12,5."""
+    """Write a percentage of the rollout without needless zeros and without its sign: 25, 12.5."""
     return localize(rules.format_percent(percent_of_all))
 
 
 @register.filter
 def signed(number: int) -> str:
-    """Write a change: +5, −5, 0."""
+    """Write a difference with its sign: +5, −5, 0."""
     return f"{'+' if number > 0 else '−' if number < 0 else ''}{grouped(abs(number))}"
 
 
@@ -103,7 +107,7 @@ def breaker(state: str) -> object:
 
 @register.filter
 def failure(error: str) -> str:
-    """Say in words what went wrong; the class of the error beside it is for whoever reads the logs."""
+    """Describe a stored error code in a sentence."""
     return str(failures.message_for(error))
 
 

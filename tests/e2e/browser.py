@@ -4,7 +4,7 @@ import shutil
 
 from playwright.sync_api import Page
 
-from tests.e2e.stage import PASSWORD
+from tests.e2e.sample_data import PASSWORD
 
 EXECUTABLE = shutil.which("chromium")
 ARGUMENTS = [

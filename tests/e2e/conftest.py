@@ -1,4 +1,4 @@
-"""A browser for the admin's pages; the tests are skipped without playwright or chromium."""
+"""A browser for the pages; without playwright or chromium the tests are skipped."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from playwright.sync_api import Browser, Page, sync_playwright
 
 from profiles.rollout.heartbeat import heartbeat_thread
 from tests.conftest import Phases
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 
 AXE = Path(__file__).parent / "vendor" / "axe.min.js"
-# Playwright's loop runs in the main thread, where Django would refuse the database.
+# Playwright runs an event loop in the main thread, where Django would refuse queries.
 os.environ["DJANGO_ALLOW_ASYNC_UNSAFE"] = "1"
 
 
@@ -32,20 +32,20 @@ def chromium() -> Iterator[Browser]:
         browser.close()
 
 
-class Watched:
-    """A page that records errors on its console and requests to other hosts."""
+class WatchedPage:
+    """A page with its console errors, its dialogs, and its requests to other hosts, none of which are allowed."""
 
     def __init__(self, page: Page, url: str) -> None:
         self.page = page
         self.url = url
         self.errors: list[str] = []
         self.foreign_requests: list[str] = []
-        page.on("console", self._record_message)
+        page.on("console", self._add_error)
         page.on("pageerror", lambda error: self.errors.append(str(error)))
         page.on("dialog", self._dismiss)
-        page.on("request", self._record_request)
+        page.on("request", self._check_host)
 
-    def _record_message(self, message: Any) -> None:
+    def _add_error(self, message: Any) -> None:
         if message.type in ("error", "warning"):
             self.errors.append(message.text)
 
@@ -53,7 +53,7 @@ class Watched:
         self.errors.append(f"a dialog: {dialog.message}")
         dialog.dismiss()
 
-    def _record_request(self, request: Any) -> None:
+    def _check_host(self, request: Any) -> None:
         if not request.url.startswith((self.url, "data:", "blob:")):
             self.foreign_requests.append(request.url)
 
@@ -63,7 +63,7 @@ class Watched:
 
     def faults(self) -> list[str]:
         """Return the serious accessibility faults that axe finds on the page."""
-        # Through the debugger: the page's Content-Security-Policy would refuse a script.
+        # The debugger evaluates it: the page's policy would refuse it as a script.
         self.page.evaluate(AXE.read_text())
         result = self.page.evaluate("axe.run(document, {resultTypes: ['violations']})")
         return [
@@ -75,13 +75,13 @@ class Watched:
 
 
 @pytest.fixture
-def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> Iterator[Watched]:
-    """Return the operator's browser, logged in, in the middle of a migration."""
-    stage.operator()
-    stage.fill(300)
+def watched(chromium: Browser, live_server: Any, phases: Phases, redis: Any) -> Iterator[WatchedPage]:
+    """The page of an operator who is logged in, with sample data."""
+    sample_data.operator()
+    sample_data.fill(300)
     heartbeat_thread.start("web")
     context = chromium.new_context(locale="ru-RU", viewport={"width": 1400, "height": 900})
-    watched = Watched(context.new_page(), live_server.url)
+    watched = WatchedPage(context.new_page(), live_server.url)
     log_in(watched.page, live_server.url)
     yield watched
     context.close()

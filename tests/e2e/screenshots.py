@@ -1,6 +1,6 @@
-"""Takes pictures of the admin's pages, 1400 and 390 px wide, light and dark.
+"""Screenshots of each page, 1400 and 390 pixels wide, light and dark.
 
-``make screenshots``, with ARGS='--into DIR --only NAME --language en'.
+``make screenshots ARGS='--into DIR --only NAME --language en'``
 """
 
 from tests.bench.rows import migrate  # sets Django up
@@ -27,7 +27,7 @@ from config.lib import error_pages
 from profiles.rollout.heartbeat import HeartbeatThread
 from profiles.rollout.models import Plan, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.e2e.browser import ARGUMENTS, EXECUTABLE, log_in
 from tests.rollout.changing import change
 
@@ -41,7 +41,7 @@ def look_up(page: Page, who: str) -> None:
 
 
 def show_error(page: Page, name: str, **context: int) -> None:
-    """Show an error page that is hard to provoke."""
+    """Render an error page as its view does: the error itself is hard to cause."""
     page.set_content(error_pages.page(name, **context))
 
 
@@ -50,7 +50,7 @@ def open_menu(page: Page) -> None:
 
 
 def open_user_menu(page: Page) -> None:
-    """Open the user's menu, if the window is wide enough for the sidebar."""
+    """Open the user's menu, which a narrow window does not show."""
     opener = page.locator("[x-on\\:click='openUserLinks = !openUserLinks']").first
     if opener.is_visible():
         opener.click()
@@ -66,7 +66,7 @@ def preview_import(page: Page) -> None:
     page.wait_for_load_state("networkidle")
 
 
-def void_plans(page: Page) -> None:
+def add_plans(page: Page) -> None:
     for revision in (1, Rollout.current().revision):
         due_at = timezone.now() + timedelta(hours=revision)
         Plan.objects.create(
@@ -94,7 +94,7 @@ def resume() -> None:
         change("set", phase=3, percent=percent, by="m.orlova", reason="Ошибка исправлена")
 
 
-# Name, path, and what to do before the picture.
+# The name, the path, and the steps before the screenshot.
 SCREENS: Screens = [
     ("home", "/admin/", None),
     ("rollout", "/admin/rollout/", None),
@@ -113,7 +113,7 @@ SCREENS: Screens = [
     ("changes", "/admin/rollout/change/", None),
     ("change", "/admin/rollout/change/7/change/", None),
     ("gate-checks", "/admin/monitoring/gatecheck/", None),
-    ("person", "/admin/person/", lambda page: look_up(page, stage.KNOWN_PHONE)),
+    ("person", "/admin/person/", lambda page: look_up(page, sample_data.KNOWN_PHONE)),
     ("person-without-profile", "/admin/person/", lambda page: look_up(page, "+79260000000")),
     ("person-of-nobody", "/admin/person/", lambda page: look_up(page, "никто")),
     ("employees", "/admin/employees/employee/", None),
@@ -145,9 +145,13 @@ SCREENS: Screens = [
     ("switch", "/admin/waffle/switch/1/change/", None),
     ("user-menu", "/admin/cache/", open_user_menu),
     ("profiles", "/admin/profiles/profile/", None),
-    ("profile", f"/admin/profiles/profile/{stage.KNOWN_ID}/change/", None),
-    ("erase", f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/", None),
-    ("menu", "/admin/", open_menu),
+    ("profile", f"/admin/profiles/profile/{sample_data.KNOWN_ID}/change/", None),
+    ("erase", f"/admin/profiles/profile/{sample_data.KNOWN_ID}/delete/", None),
+    (
+        "menu",
+        "/admin/",
+        open_menu,
+    ),
     ("error-400", "/admin/employees/employee/?q=%00", None),
     ("error-404", "/admin/", lambda page: show_error(page, "404.html")),
     ("error-403", "/admin/", lambda page: show_error(page, "403.html")),
@@ -156,9 +160,9 @@ SCREENS: Screens = [
     ("error-429", "/admin/", lambda page: show_error(page, "429.html", minutes=15)),
     ("error-500", "/admin/", lambda page: show_error(page, "500.html")),
 ]
-# These change the rollout or log out, so they come last.
+# They move the rollout or log out, so they come last, and the rollout is restored after each round.
 LAST: Screens = [
-    ("void", "/admin/rollout/", void_plans),
+    ("void", "/admin/rollout/", add_plans),
     ("stopped", "/admin/emergency/", stop_everything),
     ("latched", "/admin/rollout/", None),
     ("resume", "/admin/steer/resume/", None),
@@ -168,7 +172,7 @@ SIZES = {"wide": (1400, 900), "narrow": (390, 844)}
 THEMES = ("light", "dark")
 
 
-class _Quiet(WSGIRequestHandler):
+class _QuietHandler(WSGIRequestHandler):
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 (the base class's name)
         """Log no requests."""
 
@@ -176,7 +180,7 @@ class _Quiet(WSGIRequestHandler):
 def serve() -> str:
     for kind in ("web", "inbox"):
         HeartbeatThread().start(kind)
-    server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _Quiet)
+    server = make_server("127.0.0.1", 0, get_wsgi_application(), ThreadedWSGIServer, _QuietHandler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return f"http://127.0.0.1:{server.server_port}"
 
@@ -215,8 +219,8 @@ def main() -> None:
     translation.activate(options.language)
     options.into.mkdir(parents=True, exist_ok=True)
     migrate()
-    stage.operator()
-    stage.fill()
+    sample_data.operator()
+    sample_data.fill()
     url = serve()
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=EXECUTABLE, args=ARGUMENTS)

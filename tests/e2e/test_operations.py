@@ -1,4 +1,4 @@
-"""An operator's work in a browser: replay, import and export, backfill, erasure, alerts."""
+"""An operator's work in a browser: replays, imports and exports, erasures, backfills, alerts."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ import pytest
 from employees.models import BackfillRun, Employee, RunStatus
 from monitoring.alerts.models import Alert
 from profiles.models import Profile
-from tests.e2e import stage
-from tests.e2e.conftest import Watched
+from tests.e2e import sample_data
+from tests.e2e.conftest import WatchedPage
 from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -26,14 +26,14 @@ LISTS = [
 ]
 
 
-def test_it_works(watched: Watched) -> None:
-    """Each page, wide and narrow, has no error, no serious accessibility fault and no horizontal scrolling."""
+def test_it_works(watched: WatchedPage) -> None:
+    """Each page in two widths has no error, no serious accessibility fault, and fits the window."""
     employee, update = Employee.objects.order_by("pk")[0], InboxUpdate.objects.filter(state=State.DEAD)[0]
     own = [
         f"/admin/employees/employee/{employee.pk}/history/",
         f"/admin/employees/employee/{employee.pk}/change/",
         "/admin/employees/employee/export/",
-        f"/admin/profiles/profile/{stage.KNOWN_ID}/delete/",
+        f"/admin/profiles/profile/{sample_data.KNOWN_ID}/delete/",
         f"/admin/employees/backfillrun/{BackfillRun.objects.get().pk}/change/",
         f"/admin/webhooks/inboxupdate/{update.pk}/change/",
         f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/",
@@ -50,7 +50,7 @@ def test_it_works(watched: Watched) -> None:
     assert faults == {}
 
 
-def test_it_replays_a_group_of_dead_letters_by_keyboard(watched: Watched) -> None:
+def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: WatchedPage) -> None:
     count = InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").count()
     page = watched.open("/admin/webhooks/inboxupdate/dead-letters/")
     page.locator("article", has_text="bot_started").locator("a.s-button-primary").focus()
@@ -65,20 +65,22 @@ def test_it_replays_a_group_of_dead_letters_by_keyboard(watched: Watched) -> Non
     assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").exists()
 
 
-def test_it_shows_a_body_as_text_and_records_the_access(watched: Watched) -> None:
+def test_a_body_is_text_and_its_view_is_recorded(watched: WatchedPage) -> None:
     update = InboxUpdate.objects.filter(state=State.DEAD)[0]
-    InboxUpdate.objects.filter(pk=update.pk).update(body=stage.IMAGE.encode())
+    InboxUpdate.objects.filter(pk=update.pk).update(body=sample_data.IMAGE.encode())
     page = watched.open(f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/")
     page.locator("input[name=reason]").fill("Жалоба")
     page.locator("input[name=reason]").press("Enter")
     page.wait_for_selector(".s-pre")
-    assert page.locator(".s-pre").inner_text() == stage.IMAGE
+    assert page.locator(".s-pre").inner_text() == sample_data.IMAGE
     assert PayloadAccess.objects.get().reason == "Жалоба"
 
 
-def test_it_imports_a_file_after_a_preview(watched: Watched, tmp_path: Path) -> None:
+def test_a_file_is_imported_after_a_preview(watched: WatchedPage, tmp_path: Path) -> None:
     file = tmp_path / "сотрудники.csv"
-    file.write_text(f"phone,last_name,first_name,university_name\n8 999 123-45-67,{stage.SCRIPT},Пётр,Новый вуз\n")
+    file.write_text(
+        f"phone,last_name,first_name,university_name\n8 999 123-45-67,{sample_data.SCRIPT},Пётр,Новый вуз\n"
+    )
     page = watched.open("/admin/employees/employee/import/")
     page.locator("input[type=file]").set_input_files(file)
     page.locator("form input[type=submit], form button[type=submit]").last.click()
@@ -86,37 +88,37 @@ def test_it_imports_a_file_after_a_preview(watched: Watched, tmp_path: Path) -> 
     assert not Employee.objects.filter(phone="+79991234567").exists()
     page.locator("form input[type=submit], form button[type=submit]").last.click()
     page.wait_for_url("**/employees/employee/")
-    assert Employee.objects.get(phone="+79991234567").last_name == stage.SCRIPT
+    assert Employee.objects.get(phone="+79991234567").last_name == sample_data.SCRIPT
 
 
-def test_it_exports_employees(watched: Watched) -> None:
+def test_the_employees_are_exported(watched: WatchedPage) -> None:
     page = watched.open("/admin/employees/employee/export/")
     page.locator("select[name=format]").select_option("0")
     with page.expect_download() as download:
         page.locator("form button[type=submit]").last.click()
     file = download.value.path().read_text()
-    assert stage.KNOWN_PHONE in file
+    assert sample_data.KNOWN_PHONE in file
     assert len(file.splitlines()) == 1 + Employee.objects.count()
 
 
-def test_it_erases_a_person_from_their_page(watched: Watched) -> None:
+def test_a_person_is_erased_from_the_person_page(watched: WatchedPage) -> None:
     page = watched.open("/admin/person/")
-    page.locator("input[name=who]").fill(stage.KNOWN_PHONE)
+    page.locator("input[name=who]").fill(sample_data.KNOWN_PHONE)
     page.locator("input[name=who]").press("Enter")
     page.locator("a.s-button-danger").click()
     page.locator("[name=reason]").fill("has asked for it")
     page.locator("form .s-button-danger").click()
     page.wait_for_url("**/profiles/profile/")
-    assert Employee.objects.get(phone=stage.KNOWN_PHONE).last_name != "Кузнецова"
-    assert not Profile.objects.filter(user_id=stage.KNOWN_ID).exists()
+    assert Employee.objects.get(phone=sample_data.KNOWN_PHONE).last_name != "Кузнецова"
+    assert not Profile.objects.filter(user_id=sample_data.KNOWN_ID).exists()
 
 
-def test_it_finds_an_employee_in_any_case(watched: Watched) -> None:
+def test_an_employee_is_found_in_any_case(watched: WatchedPage) -> None:
     page = watched.open("/admin/employees/employee/?q=КУЗНЕЦОВА")
     assert "Кузнецова" in page.locator("#result_list").inner_text()
 
 
-def test_it_shows_the_progress_of_a_backfill(watched: Watched) -> None:
+def test_the_progress_of_a_run_is_live(watched: WatchedPage) -> None:
     run = BackfillRun.objects.get()
     page = watched.open(f"/admin/employees/backfillrun/{run.pk}/change/")
     page.locator("a.s-button", has_text="Продолжить").click()
@@ -128,7 +130,7 @@ def test_it_shows_the_progress_of_a_backfill(watched: Watched) -> None:
     assert page.locator("#backfill-progress[hx-trigger]").count() == 0
 
 
-def test_it_mutes_an_alert(watched: Watched) -> None:
+def test_an_alert_is_muted(watched: WatchedPage) -> None:
     alert = Alert.objects.all()[0]
     page = watched.open(f"/admin/monitoring/alert/{alert.pk}/answer/mute/")
     page.locator("input[name=reason]").fill("Знаем")

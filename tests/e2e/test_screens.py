@@ -1,4 +1,4 @@
-"""The admin's own pages in a browser: no error, no request to another host, no accessibility fault, keyboard use."""
+"""The dashboard in a browser: errors, accessibility, live updates, and work by keyboard."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from playwright.sync_api import Browser
 
 from profiles.rollout.models import Change, Flag
 from profiles.rollout.phases import PHASES
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.e2e.browser import log_in
-from tests.e2e.conftest import Watched
+from tests.e2e.conftest import WatchedPage
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
 
@@ -33,8 +33,8 @@ PATHS = [
 ]
 
 
-def test_it_works(watched: Watched) -> None:
-    """Each page, in both themes, wide and narrow, has no serious accessibility fault."""
+def test_it_works(watched: WatchedPage) -> None:
+    """Each page, in both themes and two widths, has no serious accessibility fault."""
     faults = {}
     for theme in ("light", "dark"):
         watched.page.emulate_media(color_scheme=theme)
@@ -48,13 +48,13 @@ def test_it_works(watched: Watched) -> None:
     assert faults == {}
 
 
-def test_it_finds_accessibility_faults(watched: Watched) -> None:
+def test_axe_finds_a_fault(watched: WatchedPage) -> None:
     page = watched.open("/admin/person/")
     page.evaluate("document.querySelector('main, #content').insertAdjacentHTML('beforeend', '<button></button>')")
     assert len(watched.faults()) == 1
 
 
-def test_it_confirms_only_what_the_preview_allows(watched: Watched) -> None:
+def test_a_refused_preview_cannot_be_confirmed(watched: WatchedPage) -> None:
     page = watched.open("/admin/steer/3/?percent=abc")
     page.locator("#preview [role=alert]").wait_for()
     assert not page.locator("#confirm").is_visible()
@@ -63,7 +63,7 @@ def test_it_confirms_only_what_the_preview_allows(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/", "/admin/cache/"])
-def test_it_shows_the_age_of_numbers_without_an_answer(watched: Watched, path: str) -> None:
+def test_a_page_without_an_answer_shows_its_age(watched: WatchedPage, path: str) -> None:
     page = watched.open(path)
     banner = page.locator("[data-stale]")
     assert not banner.is_visible()
@@ -73,12 +73,12 @@ def test_it_shows_the_age_of_numbers_without_an_answer(watched: Watched, path: s
     assert watched.faults() == []
     page.unroute("**/admin/live/**")
     banner.wait_for(state="hidden", timeout=9000)
-    # The aborted requests are errors on the console.
+    # Errors of htmx and the browser about the aborted requests.
     watched.errors.clear()
 
 
 @pytest.mark.parametrize("path", ["/admin/", "/admin/rollout/", "/admin/cache/"])
-def test_it_shows_that_the_reader_is_logged_out(watched: Watched, path: str) -> None:
+def test_a_page_shows_that_its_user_is_logged_out(watched: WatchedPage, path: str) -> None:
     page = watched.open(path)
     banner = page.locator("[data-logged-out]")
     assert not banner.is_visible()
@@ -91,7 +91,7 @@ def test_it_shows_that_the_reader_is_logged_out(watched: Watched, path: str) -> 
     page.wait_for_url(f"**/admin/login/?next={path}")
 
 
-def test_it_shows_the_age_of_numbers_while_it_waits(watched: Watched) -> None:
+def test_a_page_that_waits_for_an_answer_shows_its_age(watched: WatchedPage) -> None:
     watched.page.clock.install()
     page = watched.open("/admin/")
     page.route("**/admin/live/**", lambda route: None)
@@ -99,7 +99,7 @@ def test_it_shows_the_age_of_numbers_while_it_waits(watched: Watched) -> None:
     page.locator("[data-stale]").wait_for(timeout=3000)
 
 
-def test_it_fits_the_home_page_and_keeps_it_live(watched: Watched) -> None:
+def test_the_home_page_fits_and_stays_live(watched: WatchedPage) -> None:
     page = watched.open("/admin/")
     assert page.evaluate("document.documentElement.scrollHeight") <= 900
     canvas = page.evaluate_handle("document.querySelector('canvas[data-chart]')")
@@ -108,7 +108,7 @@ def test_it_fits_the_home_page_and_keeps_it_live(watched: Watched) -> None:
     assert page.evaluate("(canvas) => canvas.isConnected", canvas), "a chart was thrown away"
 
 
-def test_it_advances_a_phase_by_keyboard(watched: Watched) -> None:
+def test_a_phase_is_advanced_by_keyboard(watched: WatchedPage) -> None:
     page = watched.open("/admin/rollout/")
     page.locator("#advance-3").focus()
     page.keyboard.press("Enter")
@@ -138,7 +138,7 @@ def test_it_advances_a_phase_by_keyboard(watched: Watched) -> None:
     assert change.by == "operator"
 
 
-def test_it_notices_a_change_by_somebody_else(watched: Watched) -> None:
+def test_a_change_by_somebody_else_is_noticed(watched: WatchedPage) -> None:
     page = watched.open("/admin/steer/3/?percent=5")
     page.wait_for_selector("#preview .s-stats")
     flag = Flag.objects.get(name=PHASES[3])
@@ -150,7 +150,7 @@ def test_it_notices_a_change_by_somebody_else(watched: Watched) -> None:
     assert Flag.objects.get(name=PHASES[2]).percent == 25
 
 
-def test_it_verifies_the_emergency_stop(watched: Watched) -> None:
+def test_the_emergency_stop_is_typed_and_verified(watched: WatchedPage) -> None:
     page = watched.open("/admin/emergency/")
     page.locator("textarea[name=reason]").fill("Имена перепутаны")
     assert page.locator("#confirm").is_disabled()
@@ -165,32 +165,36 @@ def test_it_verifies_the_emergency_stop(watched: Watched) -> None:
 
 
 @pytest.mark.parametrize(
-    ("who", "names"), [(stage.KNOWN_PHONE, ("Мария", "Кузнецова")), (stage.HOSTILE_ID, (stage.SCRIPT, stage.IMAGE))]
+    ("who", "names"),
+    [
+        (sample_data.KNOWN_PHONE, ("Мария", "Кузнецова")),
+        (sample_data.HOSTILE_ID, (sample_data.SCRIPT, sample_data.IMAGE)),
+    ],
 )
-def test_it_looks_up_a_person(watched: Watched, who: str, names: tuple[str, str]) -> None:
+def test_a_person_is_looked_up(watched: WatchedPage, who: str, names: tuple[str, str]) -> None:
     page = watched.open("/admin/person/")
     page.locator("input[name=who]").focus()
     page.keyboard.type(who)
     page.keyboard.press("Enter")
     page.wait_for_selector(".s-facts")
-    text = page.locator(".s-facts").inner_text()
-    assert all(name in text for name in names), "names are text, never markup"
+    facts = page.locator(".s-facts").inner_text()
+    assert all(name in facts for name in names), "names are shown as text"
     assert who not in page.url
 
 
-def test_it_shows_that_nobody_matches(watched: Watched) -> None:
+def test_nobody_is_found(watched: WatchedPage) -> None:
     page = watched.open("/admin/person/")
     page.locator("input[name=who]").fill("<b>никто</b>")
     page.locator("input[name=who]").press("Enter")
     page.wait_for_selector(".s-empty")
 
 
-def test_it_shows_swagger_under_the_security_policy(watched: Watched) -> None:
+def test_swagger_works_under_the_policy(watched: WatchedPage) -> None:
     page = watched.open("/swagger")
     page.wait_for_selector(".opblock")
 
 
-def test_it_stops_everything_without_javascript(watched: Watched, chromium: Browser) -> None:
+def test_the_emergency_stop_works_without_javascript(watched: WatchedPage, chromium: Browser) -> None:
     """The theme hides every page until its script runs."""
     with chromium.new_context(java_script_enabled=False, locale="ru-RU") as plain:
         page = plain.new_page()
@@ -204,7 +208,7 @@ def test_it_stops_everything_without_javascript(watched: Watched, chromium: Brow
     assert not Flag.objects.filter(percent__gt=0, name__in=PHASES).exists()
 
 
-def test_it_opens_the_users_menu_by_keyboard(watched: Watched) -> None:
+def test_the_user_menu_opens_by_keyboard(watched: WatchedPage) -> None:
     page = watched.open("/admin/cache/")
     page.keyboard.press("Tab")
     assert page.locator(".s-skip").evaluate("link => link === document.activeElement")

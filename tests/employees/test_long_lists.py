@@ -14,7 +14,7 @@ from employees.models import Employee, University
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/employees/employee/"
-BEYOND = "a search or a filter finds those beyond"
+BEYOND = "To find others, search or filter"
 
 
 @pytest.fixture

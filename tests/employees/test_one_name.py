@@ -237,10 +237,11 @@ def lookup_agrees(world: World) -> None:
 def person_page_agrees(world: World) -> None:
     for employee in world.employees:
         for asks_api in (False, True):
-            found = person.find(employee.phone, asks_api=asks_api)
-            assert found
+            match = person.find(employee.phone, asks_api=asks_api)
+            assert match
+            assert match.lookup
             expected = world.expected(employee, is_asked=asks_api)
-            assert person.person_data(found)["served"] == preview.served(expected)
+            assert match.lookup["served"] == preview.served(expected)
 
 
 def late_answer_agrees(world: World) -> None:

@@ -38,7 +38,14 @@ def test_each_list_opens(operator: Client, university: University, name: str) ->
     assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200
 
 
-def test_each_of_ours_is_there() -> None:
+@pytest.mark.parametrize("app", ["profiles", "webhooks", "employees"])
+def test_apps_register_their_own_models(app: str) -> None:
+    modules = {type(page).__module__ for model, page in admin.site._registry.items() if model._meta.app_label == app}
+    others = {module for module in modules if not module.startswith(f"{app}.")}
+    assert others <= {"monitoring.rollout_control.comparison_admin", "monitoring.rollout_control.admin"}
+
+
+def test_our_models_are_registered() -> None:
     assert {"employees_employee", "employees_university", "profiles_profile", "webhooks_inboxupdate", "rollout_flag",
             "waffle_switch"} <= set(MODELS)  # fmt: skip
 
@@ -49,22 +56,22 @@ def test_the_root_leads_to_the_admin(client: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("filters", ["", "?gate__exact=dwell"])
-def test_gates_are_called_by_their_titles(operator: Client, filters: str) -> None:
+def test_gates_are_shown_by_their_titles(operator: Client, filters: str) -> None:
     operator.cookies["django_language"] = "en"
-    found = GateCheck.objects.create(phase=3, gate="dwell", verdict=Verdict.FAIL, message="m")
+    check = GateCheck.objects.create(phase=3, gate="dwell", verdict=Verdict.FAIL, message="m")
     page = operator.get(f"/admin/monitoring/gatecheck/{filters}").content.decode()
     assert ("Dwell time" in page, ">dwell<" in page) == (True, False)
     assert (
-        "Phase 3, Dwell time: fail" in operator.get(f"/admin/monitoring/gatecheck/{found.pk}/change/").content.decode()
+        "Phase 3, Dwell time: fail" in operator.get(f"/admin/monitoring/gatecheck/{check.pk}/change/").content.decode()
     )
 
 
-def test_changes_are_called_by_what_was_done(operator: Client) -> None:
+def test_changes_are_shown_by_their_actions(operator: Client) -> None:
     operator.cookies["django_language"] = "en"
-    found = Change.objects.create(by="root", action="seed", reason="r", revision=7)
+    row = Change.objects.create(by="root", action="seed", reason="r", revision=7)
     page = operator.get("/admin/rollout/change/?action__exact=seed").content.decode()
     assert ("Seeded by the environment" in page, ">seed<" in page) == (True, False)
-    page = operator.get(f"/admin/rollout/change/{found.pk}/change/").content.decode()
+    page = operator.get(f"/admin/rollout/change/{row.pk}/change/").content.decode()
     assert "r7 Seeded by the environment" in page
 
 
@@ -74,34 +81,34 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     change("emergency", by="root", reason="names are mixed up")
     page = f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/"
     shown = operator.get(page).content.decode()
-    for words in (
+    for text in (
         "Phase 3, Gradual transition: 5\u00a0%<br>",
         "Processing of updates: on<br>",
         "Processing of updates: off<br>",
         "before the emergency: Phase 3, Gradual transition: 5\u00a0%",
     ):
-        assert words in shown, words
+        assert text in shown, text
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
     change("scope", rule=UniversityRule(university_id=7, reason="r"), by="root", reason="r")
     shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
-    for words in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
-        assert words in shown, words
+    for text in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
+        assert text in shown, text
 
 
-def test_a_percentage_is_filled_in_as_people_write_it(operator: Client, phases: Phases) -> None:
+def test_a_form_shows_the_percentage_without_zeros(operator: Client, phases: Phases) -> None:
     phases(100, 100, 12.5)
     page = operator.get(f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/").content.decode()
     assert 'value="12.5"' in page
 
 
-def test_a_rules_university_is_chosen_by_its_name(operator: Client, university: University) -> None:
+def test_the_university_of_a_rule_is_chosen_by_name(operator: Client, university: University) -> None:
     page = operator.get("/admin/rollout/universityrule/add/").content.decode()
     assert f'<option value="{university.pk}">{university.name}</option>' in page
 
 
 def test_each_gate_has_a_title() -> None:
-    asked = {gate for asked in (ENTERING, WIDENING, STAYING) for gates in asked.values() for gate in gates}
-    assert set(GATES) >= asked | {TRIPWIRE}
+    used = {gate for phases in (ENTERING, WIDENING, STAYING) for gates in phases.values() for gate in gates}
+    assert set(GATES) >= used | {TRIPWIRE}
 
 
 @pytest.mark.parametrize(
@@ -114,9 +121,7 @@ def test_each_gate_has_a_title() -> None:
         ("monitoring/signature/add/", "item"),
     ],
 )
-def test_a_field_of_ours_is_framed_as_the_theme_frames_its_own(
-    operator: Client, phases: Phases, path: str, name: str
-) -> None:
+def test_our_form_fields_have_the_style_of_the_theme(operator: Client, phases: Phases, path: str, name: str) -> None:
     ids = {"switch": Switch.objects.earliest("pk").pk, "flag": Flag.objects.earliest("pk").pk}
     form = operator.get(f"/admin/{path.format(**ids)}").context["adminform"].form
     assert "border" in form.fields[name].widget.attrs.get("class", "").split()

@@ -296,7 +296,7 @@ SHOWN: dict[str, dict[str, Any]] = {
         "metric": lambda all_: all_.metrics["webhook_inbox_lag_seconds{}"],
         "health is up": lambda all_: line(all_, "inbox lag").startswith("ok"),
         "health, words": lambda all_: line(all_, "inbox lag")[6:].partition(";")[0],
-        "home, critical": lambda all_: all_.home["inbox"]["lags_over"] is not None,
+        "home, critical": lambda all_: all_.home["inbox"]["exceeded_limit"] is not None,
     },
     "inbox_pending": {
         "metric": lambda all_: all_.metrics["webhook_inbox_pending{}"],

@@ -111,7 +111,7 @@ def test_max_ids_and_erasures_of_others_are_not_listed(university: University, p
     groups = ("operator", "data_protection_officer")
     refused = member(university, *groups).get(f"/admin/profiles/{path}")
     assert refused.status_code == 403
-    assert "You look after one university" in refused.content.decode()
+    assert "limited to one university" in refused.content.decode()
     assert member(None, *groups).get(f"/admin/profiles/{path}").status_code == 200
 
 

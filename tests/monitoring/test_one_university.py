@@ -1,4 +1,4 @@
-"""Whoever looks after one university is refused the pages about everybody, and told why; others are not."""
+"""A membership: the pages about all universities are refused with the reason, other pages show one university."""
 
 import pytest
 from django.contrib.auth.models import Group, User
@@ -32,7 +32,7 @@ PAGES = [
     "webhooks/replay/",
     "profiles/comparison/",
 ]
-WHY = "You look after one university"
+WHY = "limited to one university"
 
 
 def operator(name: str, *groups: str) -> Client:
@@ -61,7 +61,7 @@ def test_it_works(own: Client, path: str) -> None:
     assert whole.get(path).status_code in (200, 302)
 
 
-def test_nothing_is_replayed_or_looked_at(own: Client) -> None:
+def test_it_refuses_replays_and_bodies(own: Client) -> None:
     user = User.objects.get(username="own")
     user.groups.add(Group.objects.get(name="data_protection_officer"))
     update = row(State.DEAD)
@@ -87,7 +87,7 @@ def test_backfills_are_those_of_the_university(own: Client, university: Universi
     assert list(BackfillRun.objects.filter(status=RunStatus.UNDOING)) == [theirs]
 
 
-def test_a_backfill_is_begun_over_the_university_alone(own: Client, university: University) -> None:
+def test_a_backfill_covers_the_own_university_only(own: Client, university: University) -> None:
     other = University.objects.create(name="Другой")
     given = {"batch_target_ms": 100, "pause_ms": 0}
     for refused in ({}, {"university": other.pk}):
@@ -98,7 +98,7 @@ def test_a_backfill_is_begun_over_the_university_alone(own: Client, university: 
     assert BackfillRun.objects.get().university == university
 
 
-def test_a_backfill_of_others_is_waited_for(own: Client) -> None:
+def test_a_second_backfill_waits_for_a_foreign_one(own: Client) -> None:
     BackfillRun.objects.create(until_id=0)
     answer = own.get("/admin/employees/backfillrun/add/", follow=True)
     assert answer.redirect_chain == [("/admin/employees/backfillrun/", 302)]
@@ -106,32 +106,32 @@ def test_a_backfill_of_others_is_waited_for(own: Client) -> None:
 
 
 @pytest.mark.parametrize("answer", ["acknowledge", "mute", "unmute"])
-def test_the_systems_alerts_are_answered_by_others(own: Client, answer: str) -> None:
+def test_it_refuses_answers_to_alerts(own: Client, answer: str) -> None:
     alert = Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="warning", message="m", words={"count": "1"})
     page = f"/admin/monitoring/alert/{alert.pk}/"
     assert f"{page}answer/" not in own.get(f"{page}change/").content.decode()
     refused = own.post(f"{page}answer/{answer}/", {"hours": 1, "reason": "r"})
     assert refused.status_code == 403
-    assert "Your access is limited to one university, and alerts concern all of them" in refused.content.decode()
+    assert "whole system" in refused.content.decode()
     alert.refresh_from_db()
     assert (alert.acknowledged_at, alert.muted_until) == (None, None)
     assert operator("whole").get(f"{page}answer/{answer}/").status_code == 200
 
 
-def test_an_emergency_is_stopped_by_them_too(own: Client, phases: Phases) -> None:
+def test_it_allows_the_emergency_stop(own: Client, phases: Phases) -> None:
     phases(100, 100)
     assert own.get("/admin/emergency/").status_code == 200
 
 
-def test_the_menu_does_not_offer_them(own: Client) -> None:
-    named = ("screens:audit", "screens:sources", "screens:comparisons", "admin:webhooks_inboxupdate_dead_letters")
+def test_the_sidebar_does_not_offer_refused_pages(own: Client) -> None:
+    pages = ("screens:audit", "screens:sources", "screens:comparisons", "admin:webhooks_inboxupdate_dead_letters")
     for client, is_offered in ((own, False), (operator("whole"), True)):
         page = client.get("/admin/rollout/").content.decode()
-        for name in named:
+        for name in pages:
             assert (f'href="{reverse(name)}"' in page) is is_offered, name
 
 
-def test_a_preview_names_nobody_to_them(own: Client, phases: Phases, university: University) -> None:
+def test_a_preview_shows_no_names(own: Client, phases: Phases, university: University) -> None:
     phases(100, 100)
     compared(1)
     Employee.objects.create(phone="+79160000001", last_name="Петров", university=university)
@@ -164,7 +164,7 @@ def test_rules_of_other_universities_are_not_listed(own: Client, university: Uni
     assert f"because of {other.pk}" in operator("whole").get("/admin/rollout/").content.decode()
 
 
-def test_changes_of_other_universities_rules_are_not_told(own: Client, university: University, phases: Phases) -> None:
+def test_changes_of_foreign_rules_are_not_shown(own: Client, university: University, phases: Phases) -> None:
     phases(100, 100)
     other = University.objects.create(name="Другой")
     for one in (university, other):
@@ -183,7 +183,7 @@ def test_changes_of_other_universities_rules_are_not_told(own: Client, universit
     assert own.get(f"/admin/rollout/change/{foreign.pk}/change/").status_code == 302
 
 
-def test_a_rule_is_made_for_ones_own_university(own: Client, university: University) -> None:
+def test_rules_are_made_for_the_own_university(own: Client, university: University) -> None:
     User.objects.get(username="own").groups.add(Group.objects.get(name="rollout_manager"))
     other = University.objects.create(name="Другой")
     form = {"phase": 3, "is_allowed": "on", "reason": "pilot"}
@@ -193,7 +193,7 @@ def test_a_rule_is_made_for_ones_own_university(own: Client, university: Univers
     assert own.post("/admin/rollout/universityrule/add/", form | {"university_id": university.pk}).status_code == 302
 
 
-def test_somebody_unknown_is_asked_to_log_in() -> None:
+def test_anonymous_users_are_sent_to_the_login() -> None:
     for path in PAGES:
         answer = Client().get(f"/admin/{path.format(update=1)}")
         assert answer["Location"].startswith("/admin/login/")

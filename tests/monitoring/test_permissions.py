@@ -1,4 +1,4 @@
-"""The matrix of groups and what they may do in the admin: every cell asked."""
+"""What each group may do in the admin and over HTTP."""
 
 from collections.abc import Callable
 from importlib import import_module
@@ -45,7 +45,7 @@ def places(university: University, superadmin: User) -> dict[str, Any]:
 
 
 GET, POST = "get", "post"
-# What is done: the method, the path, the form, and who may.
+# The method, the path, the form, and the groups that may.
 ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "see employees": (GET, "employees/employee/", {}, EVERYBODY),
     "add an employee": (GET, "employees/employee/add/", {}, {"operator"}),
@@ -75,13 +75,13 @@ ACTIONS: dict[str, tuple[str, str, dict[str, Any], set[str]]] = {
     "change a profile": (GET, "profiles/profile/add/", {}, set()),
     "see alerts": (GET, "monitoring/alert/{alert}/change/", {}, EVERYBODY),
     "answer an alert": (GET, "monitoring/alert/{alert}/answer/mute/", {}, OPERATORS),
-    "see the audit trail": (GET, "audit/", {}, EVERYBODY - {"viewer"}),
+    "see the audit log": (GET, "audit/", {}, EVERYBODY - {"viewer"}),
     "sign the checklist": (GET, "monitoring/signature/add/", {}, {"rollout_manager"}),
     "make a rule for a university": (GET, "rollout/universityrule/add/", {}, {"rollout_manager"}),
     "see users": (GET, "auth/user/", {}, set()),
     "see groups": (GET, "auth/group/", {}, set()),
 }
-# Of screens that are tested where they are; here only who holds them.
+# The permissions of pages that have tests of their own.
 HELD = {
     "rollout.operate_rollout": {"rollout_manager"},
     "rollout.force_rollout": {"rollout_manager"},
@@ -102,7 +102,7 @@ def member(group: str) -> User:
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_each_action_is_for_whom_it_is_meant(group: str, places: dict[str, Any]) -> None:
+def test_it_works(group: str, places: dict[str, Any]) -> None:
     client = Client()
     client.force_login(member(group))
     client.cookies["django_language"] = "en"
@@ -117,12 +117,12 @@ def test_each_action_is_for_whom_it_is_meant(group: str, places: dict[str, Any])
 
 
 @pytest.mark.parametrize("group", GROUPS)
-def test_each_permission_is_held_by_whom_it_is_meant(group: str) -> None:
+def test_the_groups_hold_their_permissions(group: str) -> None:
     user = member(group)
     assert {name: user.has_perm(name) for name in HELD} == {name: group in who for name, who in HELD.items()}
 
 
-STEER = {
+ROLLOUT_ACTIONS = {
     "set": {"rollout_manager"},
     "advance": {"rollout_manager"},
     "pause": {"rollout_manager"},
@@ -132,28 +132,28 @@ STEER = {
 
 
 @pytest.mark.parametrize("group", [*GROUPS, ""])
-def test_over_http_the_rollout_is_steered_by_whom_the_admin_lets(group: str, phases: Phases) -> None:
+def test_http_changes_of_the_rollout_need_the_same_permissions(group: str, phases: Phases) -> None:
     client = client_of(member(group) if group else User.objects.create_user("nobody", is_staff=True))
     body = {"phase": 1, "percent": "100", "reason": "r", "dry_run": True}
-    let = {
+    allowed = {
         action
-        for action in STEER
-        # 400 is a gate's word: who is told it was let in.
+        for action in ROLLOUT_ACTIONS
+        # 400 is the refusal of a gate, after the check of the permission.
         if client.post(f"/monitoring/rollout/{action}", body, format="json").status_code in (200, 400)
     }
-    assert let == {action for action, who in STEER.items() if group in who}
+    assert allowed == {action for action, who in ROLLOUT_ACTIONS.items() if group in who}
 
 
 @pytest.fixture
 def unforced(phases: Phases) -> User:
-    """One who may operate the rollout and change its flags, but not past a gate."""
+    """A user who may operate the rollout and change its flags, but may not force gates."""
     phases(100, 100)
     user = User.objects.create_user("careful", is_staff=True)
     user.user_permissions.set(Permission.objects.filter(codename__in=("operate_rollout", "change_flag", "view_flag")))
     return user
 
 
-def test_over_http_force_takes_a_permission_of_its_own(unforced: User, superadmin: User) -> None:
+def test_force_over_http_needs_its_own_permission(unforced: User, superadmin: User) -> None:
     path, body = "/monitoring/rollout/set", {"phase": 3, "percent": "5", "reason": "r", "force": True}
     refused = client_of(unforced).post(path, body, format="json")
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "FORBIDDEN")
@@ -162,7 +162,7 @@ def test_over_http_force_takes_a_permission_of_its_own(unforced: User, superadmi
     assert client_of(superadmin).post(path, body, format="json").status_code == 200
 
 
-def test_in_the_admin_force_takes_the_same(unforced: User, superadmin: User) -> None:
+def test_force_in_the_admin_needs_the_same_permission(unforced: User, superadmin: User) -> None:
     flag = Flag.objects.get(name=PHASES[2])
     path, form = f"/admin/rollout/flag/{flag.pk}/change/", {"percent": "5", "reason": "r", "force": "on", "note": ""}
     client = Client()
@@ -180,8 +180,8 @@ def test_staff_without_a_group_may_nothing(places: dict[str, Any]) -> None:
         assert getattr(client, method)(f"/admin/{path.format(**places)}", form).status_code in (403, 404), name
 
 
-def test_every_permission_of_a_group_is_one_that_django_made() -> None:
-    """A misspelt one would be created by the migration, and held for nothing."""
+def test_every_permission_of_a_group_exists() -> None:
+    """The migration would create a misspelt permission."""
     for group in Group.objects.filter(name__in=GROUPS):
         for permission in group.permissions.select_related("content_type"):
             model = permission.content_type.model_class()
@@ -191,7 +191,7 @@ def test_every_permission_of_a_group_is_one_that_django_made() -> None:
             assert permission.codename in own | usual, permission
 
 
-def test_the_migration_can_be_repeated_and_taken_back() -> None:
+def test_the_migration_can_be_repeated_and_reversed() -> None:
     held = {group.name: group.permissions.count() for group in Group.objects.filter(name__in=GROUPS)}
     total = Permission.objects.count()
     for model, former in {"cachedstatistic": "keptfigure", "universityrule": "scope", "duplicatedelivery": "repeat",

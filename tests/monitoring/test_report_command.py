@@ -49,16 +49,16 @@ def test_json_has_the_same_numbers(redis: object, university: University) -> Non
     Employee.objects.create(phone="+79161234567", first_name="Анна", last_name="Иванова", university=university)
     made = json.loads(report("--monthly", "--json"))
     assert (made["period"], rows_of(made, "Webhook")["total_events"]) == ("monthly", 1)
-    assert rows_of(made, "Who named the employees") == {"manual": "1 (100.0 %)"}
-    assert rows_of(made, "Size of the tables, bytes")["employees"] > 0
+    assert rows_of(made, "Name sources of employees") == {"manual": "1 (100.0%)"}
+    assert rows_of(made, "Size of tables, bytes")["employees"] > 0
     charts = {chart["title"]: chart["points"] for chart in made["charts"]}
-    assert len(charts["New employees a day"]) == 30
-    assert charts["New employees a day"][-1] == [timezone.now().date().isoformat(), 1.0]
+    assert len(charts["New employees per day"]) == 30
+    assert charts["New employees per day"][-1] == [timezone.now().date().isoformat(), 1.0]
 
 
 def updates_a_day() -> dict[str, list[float]]:
     charts = {chart.title: chart.points for chart in operations_report.weekly().charts}
-    return {title: [n for _day, n in charts[title]] for title in ("Updates a day", "Failed updates a day")}
+    return {title: [n for _day, n in charts[title]] for title in ("Updates per day", "Failed updates per day")}
 
 
 @time_machine.travel("2026-11-25T09:00Z", tick=False)
@@ -72,7 +72,7 @@ def test_pruning_changes_nothing(redis: object, settings: Settings) -> None:
     ):
         row(state, age=timedelta(days=days))
     row(State.DONE, age=timedelta(days=7))
-    expected = {"Updates a day": [2, 2, 0, 0, 0, 0, 1], "Failed updates a day": [1, 1, 0, 0, 0, 0, 0]}
+    expected = {"Updates per day": [2, 2, 0, 0, 0, 0, 1], "Failed updates per day": [1, 1, 0, 0, 0, 0, 0]}
     assert updates_a_day() == expected
     rollups.roll_up()
     assert updates_a_day() == expected
@@ -100,7 +100,7 @@ def test_html_loads_nothing(redis: object, tmp_path: Path) -> None:
 
 
 def test_html_escapes_texts_of_updates() -> None:
-    evil = operations_report.Digest(
+    evil = operations_report.OperationsReport(
         "weekly", timezone.now(), [operations_report.Table("Errors", [("<script>alert(1)</script>", 1)])]
     )
     assert "<script>" not in page(evil)

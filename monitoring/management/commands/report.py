@@ -50,7 +50,7 @@ class Command(BaseCommand):
         self.stdout.write(text)
 
 
-def _rendered(report: operations_report.Digest, *, has_colour: bool) -> str:
+def _rendered(report: operations_report.OperationsReport, *, has_colour: bool) -> str:
     parts = []
     for data in report.tables:
         table = terminal.table(data.title.upper(), "")

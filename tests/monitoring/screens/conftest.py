@@ -3,7 +3,7 @@ from django.contrib.auth.models import User
 from django.test import Client
 
 from tests.conftest import Phases
-from tests.e2e import stage
+from tests.e2e import sample_data
 
 READ = [
     "/admin/",
@@ -36,6 +36,6 @@ def operator(client: Client, phases: Phases, superadmin: User) -> Client:
 
 
 @pytest.fixture
-def staged(operator: Client, redis: object) -> Client:
-    stage.fill(200)
+def filled(operator: Client, redis: object) -> Client:
+    sample_data.fill(200)
     return operator

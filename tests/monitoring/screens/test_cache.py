@@ -15,25 +15,25 @@ MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture(autouse=True)
-def _noted() -> None:
+def _snapshots() -> None:
     hour = start_of(timezone.now(), Span.HOUR)
     for back in (1, 2):
         at = hour - timedelta(hours=back)
         Snapshot.objects.create(span=Span.HOUR, at=at, metric="cache.memory_bytes", value=3 * MEGABYTE)
 
 
-def test_memory_is_drawn_under_its_limit(operator: Client) -> None:
-    drawn = history_charts.memory(256 * MEGABYTE)
-    assert drawn is not None
-    taken, limit = drawn["series"]
-    assert (set(taken["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
-    assert len(limit["data"]) == len(drawn["labels"])
+def test_memory_is_drawn_with_its_limit(operator: Client) -> None:
+    chart = history_charts.memory(256 * MEGABYTE)
+    assert chart is not None
+    used, limit = chart["series"]
+    assert (set(used["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
+    assert len(limit["data"]) == len(chart["labels"])
     assert operator.get("/admin/cache/").context["memory"]["series"]
 
 
-def test_without_a_connection_nothing_was_answered(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_connection_there_is_no_response_time(operator: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     operator.cookies["django_language"] = "en"
-    assert "answered in" in operator.get("/admin/live/cache/").content.decode()
+    assert "response time" in operator.get("/admin/live/cache/").content.decode()
     gone = cache.health() | {"redis_connected": False, "last_error": "info: ConnectionError", "latency_ms": 501.1}
     monkeypatch.setattr(cache, "health", lambda: gone)
     rounds.take_round()
@@ -44,6 +44,6 @@ def test_without_a_connection_nothing_was_answered(operator: Client, monkeypatch
 
 @pytest.mark.parametrize("limit", [None, 0])
 def test_without_a_limit_there_is_no_line(limit: int | None) -> None:
-    drawn = history_charts.memory(limit)
-    assert drawn is not None
-    assert len(drawn["series"]) == 1
+    chart = history_charts.memory(limit)
+    assert chart is not None
+    assert len(chart["series"]) == 1

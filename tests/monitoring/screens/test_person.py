@@ -1,4 +1,4 @@
-"""One person looked up: who would answer, and with which name."""
+"""The person page: what the stores know, and which name a lookup would serve."""
 
 from __future__ import annotations
 
@@ -25,9 +25,10 @@ PHONE = "+79160000000"
 
 
 def served(phone: str = PHONE) -> str:
-    found = person.find(phone)
-    assert found
-    return str(person.person_data(found).get("served", ""))
+    match = person.find(phone)
+    assert match
+    assert match.lookup
+    return str(match.lookup["served"])
 
 
 @pytest.fixture
@@ -54,7 +55,7 @@ def test_it_works(operator: Client, phases: Phases, employee: Employee) -> None:
         ((100, 100, 100, 100), 0, ("Мария", None), True),
     ],
 )
-def test_it_says_what_would_be_served(
+def test_it_shows_the_served_name(
     phases: Phases,
     employee: Employee,
     percents: tuple[int, ...],
@@ -62,24 +63,22 @@ def test_it_says_what_would_be_served(
     names: tuple[str, str | None],
     expected: bool,
 ) -> None:
-    """``age`` counts in lives of a name."""
+    """``age`` is in units of PROFILE_TTL."""
     phases(*percents)
     add_profile("7", *names, age=age * django_settings.PROFILE_TTL + timedelta(minutes=1))
     assert ("Мария" in served()) is expected
 
 
-def test_without_a_token_it_does_not_promise_the_direct_api(
-    phases: Phases, employee: Employee, settings: Settings
-) -> None:
+def test_it_needs_a_token_for_the_direct_api(phases: Phases, employee: Employee, settings: Settings) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    asked = "The direct API would be asked for the name: the rollout does not use the cache for this person yet."
-    assert served() == asked
+    expected = "The direct API would be asked for the name: the cache does not answer for this person."
+    assert served() == expected
     settings.MAX_BOT_TOKEN = ""
     assert served().startswith("No name would be found")
 
 
-def test_it_serves_half_a_name_as_the_lookup_does(
+def test_it_serves_a_partial_name_as_the_lookup_does(
     phases: Phases, employee: Employee, direct: FakeMax, settings: Settings
 ) -> None:
     phases(100, 100, 100)
@@ -92,21 +91,17 @@ def test_it_serves_half_a_name_as_the_lookup_does(
     assert served() == "A new employee would be named Мария: the cache has a fresh name from MAX."
 
 
-def test_the_answer_of_the_direct_api_decides_what_would_be_served(
-    phases: Phases, employee: Employee, direct: FakeMax
-) -> None:
+def test_the_answer_of_the_direct_api_is_used(phases: Phases, employee: Employee, direct: FakeMax) -> None:
     phases(100, 100, 100)
     add_profile("7", "Мария", None)
     direct.knows(PHONE, 7)
-    found = person.find(PHONE, asks_api=True)
-    assert found
-    assert (
-        person.person_data(found)["served"]
-        == "A new employee would be named Олег Сидоров: the direct API returned the name."
-    )
+    match = person.find(PHONE, asks_api=True)
+    assert match
+    assert match.lookup
+    assert match.lookup["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
 
 
-def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) -> None:
+def test_a_rule_for_the_university_applies(phases: Phases, employee: Employee) -> None:
     phases(100, 100, 100)
     add_profile("7", "Мария", "Кузнецова")
     UniversityRule.objects.create(university_id=employee.university_id, phase=3, reason="r")
@@ -114,10 +109,10 @@ def test_a_rule_for_the_university_is_heard(phases: Phases, employee: Employee) 
     assert "Мария" not in served()
 
 
-def test_a_max_id_finds_the_employee_too(employee: Employee) -> None:
-    found = person.find("7")
-    assert found
-    assert found.employee == employee
+def test_it_finds_by_max_id(employee: Employee) -> None:
+    match = person.find("7")
+    assert match
+    assert match.employee == employee
 
 
 @pytest.mark.parametrize("max_id", [None, "7"])
@@ -133,7 +128,7 @@ def test_the_page_shows_an_employee_without_a_profile(
 def test_the_page_shows_a_phone_that_nobody_has(operator: Client) -> None:
     answer = operator.post("/admin/person/", {"who": PHONE})
     assert answer.status_code == 200
-    assert answer.context["found"].max_id == ""
+    assert answer.context["match"].max_id == ""
 
 
 def test_the_page_shows_the_phone_of_an_erased_person(operator: Client, employee: Employee) -> None:
@@ -148,14 +143,14 @@ def test_it_finds_nobody() -> None:
     assert person.find("нет такого") is None
 
 
-def test_a_look_up_needs_its_own_permission(client: Client) -> None:
+def test_it_refuses_without_its_own_permission(client: Client) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_screens"))
     client.force_login(viewer)
     assert client.post("/admin/person/", {"who": PHONE}).status_code == 403
 
 
-def test_who_looks_after_one_university_finds_its_people_alone(client: Client, employee: Employee) -> None:
+def test_users_with_a_membership_find_its_people_only(client: Client, employee: Employee) -> None:
     add_profile("7")
     add_profile("8")
     Employee.objects.create(phone="+79160000001", max_id="8", university=University.objects.create(name="Другой"))
@@ -164,14 +159,14 @@ def test_who_looks_after_one_university_finds_its_people_alone(client: Client, e
     Membership.objects.create(user=own, university=employee.university)
     client.force_login(own)
     for theirs, foreign in ((PHONE, "+79160000001"), ("7", "8"), (PHONE, "+79160000002")):
-        assert "found" in client.post("/admin/person/", {"who": theirs}).context
-        assert client.post("/admin/person/", {"who": foreign}).context["is_unknown"]
+        assert client.post("/admin/person/", {"who": theirs}).context["match"]
+        assert client.post("/admin/person/", {"who": foreign}).context["match"] is None
     assert [profile.pk for profile in client.get("/admin/profiles/profile/").context["cl"].result_list] == ["7"]
     assert client.get("/admin/profiles/profile/7/change/").status_code == 200
     assert client.get("/admin/profiles/profile/8/change/").status_code == 302
 
 
-def test_who_is_of_another_university_hides_nobody_of_ones_own(client: Client, university: University) -> None:
+def test_a_shared_max_id_finds_the_employee_in_the_scope(client: Client, university: University) -> None:
     other = University.objects.create(name="Другой")
     Employee.objects.create(phone="+79160000001", max_id="7", last_name="Чужак", university=other)
     Employee.objects.create(phone=PHONE, max_id="7", last_name="Свой", university=university)
@@ -183,4 +178,4 @@ def test_who_is_of_another_university_hides_nobody_of_ones_own(client: Client, u
     page = client.post("/admin/person/", {"who": "7"}).content.decode()
     assert ("Свой" in page, "Чужак" in page) == (True, False)
     page = client.post("/admin/person/", {"who": "+79160000001"}).content.decode()
-    assert ("Nobody of your university has this phone" in page, "This is no phone" in page) == (True, False)
+    assert ("Nobody at your university has this phone" in page, "This is not a phone" in page) == (True, False)

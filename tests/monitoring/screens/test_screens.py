@@ -1,4 +1,4 @@
-"""Every screen: it opens empty and full, costs a constant number of queries, and only for those who may."""
+"""Every page of the dashboard: with and without data, number of queries, permissions."""
 
 from __future__ import annotations
 
@@ -16,56 +16,62 @@ from monitoring.stats import directory
 from profiles.rollout import decision
 from profiles.rollout.decision import current_state
 from tests.conftest import Phases
-from tests.e2e import stage
+from tests.e2e import sample_data
 from tests.monitoring.screens.conftest import READ
 from tests.webhooks.sending import send
 from webhooks.processing import process_inbox
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
-# The checklist's gates ask for migrations, whose number of queries is the loader's.
+# The checklist reads the migrations, by the loader's own number of queries.
 COUNTED = [path for path in READ if "items" not in path]
 
 
-def test_it_works(staged: Client) -> None:
-    """Each opens on a full stage, and shows hostile names as text."""
+def test_it_works(filled: Client) -> None:
+    """Each page opens with data, and shows hostile names as text."""
     for path in READ:
-        answer = staged.get(path)
+        answer = filled.get(path)
         assert answer.status_code == 200, path
         if not path.endswith(".csv"):
             content = answer.content.decode()
-            assert stage.SCRIPT not in content, path
-            assert stage.IMAGE not in content, path
+            assert sample_data.SCRIPT not in content, path
+            assert sample_data.IMAGE not in content, path
 
 
-def test_it_opens_with_nothing_in_the_stores(operator: Client) -> None:
+def test_comparisons_are_shown(filled: Client) -> None:
+    context = filled.get("/admin/comparisons/").context
+    assert context["stats"]["total"] == sum(outcome["count"] for outcome in context["outcomes"]) > 0
+    assert b"compare_arrows</span>\n            <p>" not in filled.get("/admin/comparisons/").content
+
+
+def test_it_opens_without_data(operator: Client) -> None:
     for path in READ:
         answer = operator.get(path)
         assert answer.status_code == 200, path
         assert b"<script>" not in answer.content, f"{path} has a script of its own"
 
 
-def test_it_refuses_whoever_may_not(client: Client, phases: Phases) -> None:
+def test_it_refuses_users_without_permission(client: Client, phases: Phases) -> None:
     assert all(client.get(path)["Location"].startswith("/admin/login/") for path in READ)
     client.force_login(User.objects.create_user("guest", is_staff=True))
     assert {path: client.get(path).status_code for path in READ[1:]} == dict.fromkeys(READ[1:], 403)
     assert b"home-phases" not in client.get(READ[0]).content
 
 
-def test_it_costs_a_constant_number_of_queries(staged: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    # The flags are read anew each second, so a page that takes longer costs one more.
+def test_it_costs_a_constant_number_of_queries(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    # The flags are read again each second, so a page that takes longer costs one more.
     monkeypatch.setattr(decision, "MEMO_SECONDS", 60.0)
-    # The round that judges a step is taken once in ten seconds, and costs the same whatever the tables hold.
+    # A round of indicators is taken once in ten seconds, with a constant number of queries.
     monkeypatch.setattr(rounds, "FRESH", timedelta(minutes=1))
-    few = {path: queries_of(staged, path) for path in COUNTED}
-    stage_more()
-    assert {path: queries_of(staged, path) for path in COUNTED} == few
+    few = {path: queries_of(filled, path) for path in COUNTED}
+    add_rows()
+    assert {path: queries_of(filled, path) for path in COUNTED} == few
     # The preview asks eleven gates, each in a savepoint of its own.
     assert few.pop("/admin/steer/3/preview/?percent=50") <= 60
     assert max(few.values()) <= 25, few
 
 
-def stage_more() -> None:
+def add_rows() -> None:
     for number in range(12):
         university = University.objects.create(name=f"Вуз {number}")
         Employee.objects.bulk_create(
@@ -88,22 +94,22 @@ def queries_of(client: Client, path: str) -> int:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_names_that_arrive_by_webhook_are_text_on_every_page(staged: Client) -> None:
-    """The names go the whole way: the webhook, the inbox, the profile, an employee, its page and the look-up."""
-    person = {"user_id": 4242, "first_name": stage.SCRIPT, "last_name": stage.IMAGE, "is_bot": False}
+def test_names_from_the_webhook_are_text_on_every_page(filled: Client) -> None:
+    """The names pass the webhook, the inbox, the profile, an employee, its page and the person page."""
+    person = {"user_id": 4242, "first_name": sample_data.SCRIPT, "last_name": sample_data.IMAGE, "is_bot": False}
     assert send({"update_type": "bot_started", "timestamp": 1, "chat_id": 1, "user": person}).status == 200
     process_inbox()
-    staged.post("/employees", {"phone": "+79160004242", "max_id": "4242", "university_name": "А"}, "application/json")
-    answer = staged.post("/admin/person/", {"who": "4242"}).content.decode()
-    assert stage.SCRIPT not in answer
+    filled.post("/employees", {"phone": "+79160004242", "max_id": "4242", "university_name": "А"}, "application/json")
+    answer = filled.post("/admin/person/", {"who": "4242"}).content.decode()
+    assert sample_data.SCRIPT not in answer
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in answer
     for path in ("/admin/profiles/profile/4242/change/", "/admin/profiles/profile/", "/admin/employees/employee/"):
-        content = staged.get(path).content.decode()
-        assert stage.SCRIPT not in content, path
-        assert stage.IMAGE not in content, path
+        content = filled.get(path).content.decode()
+        assert sample_data.SCRIPT not in content, path
+        assert sample_data.IMAGE not in content, path
 
 
-def test_the_pages_may_load_from_here_alone(operator: Client) -> None:
+def test_the_policy_allows_our_own_files_only(operator: Client) -> None:
     policy = {
         part.split()[0]: part.split()[1:] for part in operator.get("/admin/")["Content-Security-Policy"].split("; ")
     }
@@ -113,17 +119,17 @@ def test_the_pages_may_load_from_here_alone(operator: Client) -> None:
     assert "'unsafe-eval'" not in operator.get("/swagger")["Content-Security-Policy"]
 
 
-def test_the_table_of_sources_is_exported(staged: Client) -> None:
+def test_the_table_of_sources_is_exported(filled: Client) -> None:
     University.objects.create(name="=cmd|' /C calc'!A0")
     Employee.objects.create(phone="+79991112233", university=University.objects.latest("pk"))
     directory.refresh("sources")
-    lines = staged.get("/admin/sources.csv").content.decode("utf-8-sig").splitlines()
+    lines = filled.get("/admin/sources.csv").content.decode("utf-8-sig").splitlines()
     assert lines[0] == "university_id,university,webhook,user_input,api,manual,default,total"
     assert sum(int(line.rsplit(",", 1)[1]) for line in lines[1:]) == Employee.objects.count()
     assert any(",'=cmd" in line for line in lines), "a spreadsheet would run it"
 
 
-def test_somebody_with_one_permission_sees_one_screen(client: Client, phases: Phases) -> None:
+def test_one_permission_opens_one_page(client: Client, phases: Phases) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
     client.force_login(viewer)

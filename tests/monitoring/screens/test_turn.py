@@ -52,7 +52,7 @@ def status() -> str:
 @pytest.mark.usefixtures("_passed")
 def test_it_works(operator: Client) -> None:
     home, rollout = read(operator)
-    assert "Every gate passes: 5 % may come" in home
+    assert "All gates passed, ready for 5%" in home
     assert "Every gate passes, asked" in rollout
 
 
@@ -67,7 +67,8 @@ def test_the_gates_of_the_step_before_say_nothing_of_the_next(operator: Client, 
     home, rollout = read(operator)
     assert UNASKED in home
     assert UNASKED in rollout
-    assert "Every gate passes" not in home + rollout
+    assert "All gates passed" not in home
+    assert "Every gate passes" not in rollout
 
 
 @pytest.mark.usefixtures("_passed")
@@ -112,4 +113,4 @@ def test_an_old_round_is_shown_as_old(operator: Client, phases: Phases) -> None:
         assert "Measured just now" in " ".join(read(operator))
     IndicatorReading.objects.update(round_at=timezone.now() - timedelta(minutes=12))
     for path in (*PAGES, "/admin/live/cache/", "/admin/checklist/items/"):
-        assert "The numbers are old: last measured 12\u00a0min ago" in operator.get(path).content.decode()
+        assert "These numbers are old: last measured 12\u00a0min ago" in operator.get(path).content.decode()

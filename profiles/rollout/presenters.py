@@ -14,10 +14,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
 from config.lib.messages import localize
-from monitoring.dashboard.phases import TITLES
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import Action, Change, OnBreach
-from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW
+from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
 
 T = gettext_lazy

@@ -1,4 +1,4 @@
-"""Fills a database for browser tests and screenshots: phase 3 at 25%, a month of traffic, hostile names included."""
+"""Sample data for browsers: phase 3 at 25%, a month of traffic, and hostile names."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def fill(employees: int = 3000) -> None:
     _rollout(universities)
     _inbox(rng)
     _comparisons(rng)
-    _history(rng)
+    _snapshots(rng)
     _operator_actions(universities)
     for name in directory.FIGURES:
         directory.refresh(name)
@@ -123,10 +123,10 @@ def _profiles(count: int, rng: random.Random) -> None:
 
 
 def _rollout(universities: list[University]) -> None:
-    why = {"by": "m.orlova", "reason": "Совпадение имён выше 99 % третий день"}
+    author = {"by": "m.orlova", "reason": "Доля согласия держится выше 99 % третий день"}
     for name, percent in zip(PHASES, (100, 100, 25, 0), strict=True):
         for step in (1, 5, 25) if percent == 25 else (percent,):
-            change("set", phase=name, percent=Decimal(step), **why)
+            change("set", phase=name, percent=Decimal(step), **author)
     scope = UniversityRule(university_id=universities[3].pk, phase=3)
     change("scope", rule=scope, by="m.orlova", reason=f"Просил ректорат {SCRIPT}")
     days = {"phase1_infrastructure": 26, "phase2_collection": 19, "phase3_cache_first": 3, "phase4_cache_primary": 40}
@@ -136,7 +136,7 @@ def _rollout(universities: list[University]) -> None:
 
 
 def _age_changes(days: tuple[int, ...]) -> None:
-    """Spread the changes over the month, with the trigger off that protects them."""
+    """Spread the changes over a month; without the role, the trigger of the table refuses."""
     with connection.cursor() as cursor:
         cursor.execute("SET session_replication_role = replica")
         for pk, back in zip(Change.objects.order_by("-pk").values_list("pk", flat=True), reversed(days), strict=False):
@@ -158,7 +158,7 @@ def _inbox(rng: random.Random) -> None:
 def _update(number: int, at: Any, state: State) -> InboxUpdate:
     is_bad = state in (State.DEAD, State.QUARANTINED)
     return InboxUpdate(
-        dedup_key=b"stage %d" % number,
+        dedup_key=b"sample %d" % number,
         body=b'{"update_type": "message_created"}',
         update_type=("message_created", "bot_started", "message_callback")[number % 3],
         state=state,
@@ -175,7 +175,7 @@ def _update(number: int, at: Any, state: State) -> InboxUpdate:
     )
 
 
-def _history(rng: random.Random) -> None:
+def _snapshots(rng: random.Random) -> None:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
     rows = []
     for back in range(48):
@@ -217,7 +217,7 @@ def _comparisons(rng: random.Random) -> None:
 
 
 def _operator_actions(universities: list[University]) -> None:
-    """Create a name changed by hand, a paused backfill and a replay."""
+    """Add what operators did: a name changed by hand, a paused backfill, a replay."""
     employee = Employee.objects.order_by("pk")[0]
     update_employee(employee, {"last_name": "Смирнова", "middle_name": SCRIPT})
     run = BackfillRun.objects.create(

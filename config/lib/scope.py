@@ -1,0 +1,48 @@
+"""The scope of a request: which universities its user may see. ``employees.middleware`` sets it for every request."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import wraps
+from http import HTTPStatus
+from typing import Any, Protocol
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse
+from django.template.response import TemplateResponse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+View = Callable[..., HttpResponse]
+
+ALL_PEOPLE = gettext_lazy(
+    "Your account is limited to one university, and this page is about the people of all universities. Ask a colleague "
+    "whose account has no such limit."
+)
+
+
+class RequestScope(Protocol):
+    @property
+    def sees_all(self) -> bool: ...
+
+    def profiles(self) -> QuerySet[Any]: ...
+
+
+def scope_of(request: HttpRequest) -> RequestScope:
+    scope: RequestScope = request.scope  # type: ignore[attr-defined]
+    return scope
+
+
+def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
+    """Refuse a page about all universities to users who are limited to one, and show them why."""
+
+    @wraps(view)
+    def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if scope_of(request).sees_all:
+            return view(request, *args, **kwargs)
+        context = admin.site.each_context(request) | {"title": _("Not available for a single university"), "why": why}
+        return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)
+
+    return guarded
