@@ -16,10 +16,11 @@ from django.utils import timezone, translation
 from monitoring.alerts import outbox
 from monitoring.alerts.freshness import LAST_CHECK
 from monitoring.alerts.kinds import Kind, Severity
-from monitoring.alerts.models import Alert, Delivery, Sample
+from monitoring.alerts.models import Alert, Delivery
 from monitoring.alerts.rules import CHECKS, Detected
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level
+from monitoring.stats.models import Sample
 from profiles.rollout.decision import is_monitored
 
 FLAPS_COUNT_FOR = timedelta(days=1)

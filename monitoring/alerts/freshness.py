@@ -7,7 +7,7 @@ from datetime import datetime, timedelta
 from django.conf import settings
 from django.utils import timezone
 
-from monitoring.alerts.models import Sample
+from monitoring.stats.models import Sample
 
 LAST_CHECK = "alerts_checked"
 _ROUNDS = 3

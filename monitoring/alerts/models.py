@@ -181,20 +181,3 @@ class Delivery(models.Model):
 
     def __str__(self) -> str:
         return f"{self.channel} {self.event}"
-
-
-class Sample(models.Model):
-    """What a growing counter stood at when a check looked: growth is measured from here."""
-
-    name = models.CharField(_("name"), max_length=40)
-    at = models.DateTimeField(_("at"), default=timezone.now)
-    value = models.FloatField(_("value"))
-
-    class Meta:
-        ordering: ClassVar = ["-at"]
-        verbose_name = _("sample")
-        verbose_name_plural = _("samples")
-        indexes: ClassVar = [models.Index(fields=["name", "-at"], name="monitoring_sample_of_name")]
-
-    def __str__(self) -> str:
-        return f"{self.name} {self.value:g}"

@@ -7,7 +7,7 @@ from waffle.models import Switch
 
 from employees.models import BackfillRun
 from monitoring.dashboard import presenters
-from monitoring.models import Signature
+from monitoring.rollout_control.models import Signature
 from profiles.rollout.models import Flag, UniversityRule
 
 CODED: tuple[type[Model], ...] = (Flag, Switch, Group)

@@ -14,8 +14,8 @@ from django.utils.translation import gettext as _
 
 from monitoring.dashboard.access import SEE_ROLLOUT, SIGN, may, page, screen
 from monitoring.indicators import rounds
-from monitoring.models import Signature
 from monitoring.rollout_control import checklist
+from monitoring.rollout_control.models import Signature
 
 
 @screen(SEE_ROLLOUT)

@@ -10,8 +10,8 @@ from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 
 from monitoring.dashboard import charts
-from monitoring.models import Span
 from monitoring.stats.directory import DAYS
+from monitoring.stats.models import Span
 from monitoring.stats.snapshots import Series, history
 from profiles.models import ProfileSource
 

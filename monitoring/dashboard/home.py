@@ -21,9 +21,9 @@ from monitoring.dashboard.access import SEE, may, screen
 from monitoring.dashboard.phases import phases
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
-from monitoring.models import Span
 from monitoring.stats import reports, rollups
 from monitoring.stats.directory import figures
+from monitoring.stats.models import Span
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout

@@ -17,8 +17,8 @@ from config.env import in_words
 from employees.models import Employee
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
-from monitoring.models import Span
 from monitoring.stats import population, reports, rollups
+from monitoring.stats.models import Span
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 

@@ -13,10 +13,10 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from monitoring.indicators.models import Round
-from monitoring.models import Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates.results import GateResult, Judgement
+from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES

@@ -18,8 +18,7 @@ from config.lib.messages import Message, listed
 from employees.assessment import unapplied
 from employees.models import BackfillRun
 from employees.models.backfill import BatchStatus
-from monitoring.indicators.models import IndicatorReading
-from monitoring.models import RoundTrip
+from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.stats import comparison_stats, reports
 from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE, ComparisonStats
 from monitoring.stats.process_counters import counted

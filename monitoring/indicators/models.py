@@ -7,6 +7,8 @@ from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
+from django.utils.translation import gettext
+from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import Message, readable
 
@@ -86,3 +88,24 @@ class Round:
     @property
     def is_old(self) -> bool:
         return self.age > OLD
+
+
+class RoundTrip(models.Model):
+    """A synthetic update sent through the webhook, the inbox and the worker, and how long it took."""
+
+    at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
+    took_ms = models.FloatField(_("took, ms"), null=True, help_text=_("empty when it did not come out"))
+    error = models.CharField(_("error"), max_length=200, blank=True, default="")
+
+    class Meta:
+        ordering: ClassVar = ["-at"]
+        verbose_name = _("synthetic round trip")
+        verbose_name_plural = _("synthetic round trips")
+
+    def __str__(self) -> str:
+        return self.display_error or gettext("%(n)s ms") % {"n": f"{self.took_ms or 0:.0f}"}
+
+    @property
+    def display_error(self) -> str:
+        """Return the error in the reader's language; it is kept in English, whatever the worker's is."""
+        return gettext(self.error) if self.error else ""

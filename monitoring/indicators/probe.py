@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
 from config.lib import request_id
-from monitoring.models import RoundTrip
+from monitoring.indicators.models import RoundTrip
 from profiles.rollout.decision import is_processing
 from webhooks import receiver
 from webhooks.delivery_watchdog import SYNTHETIC

@@ -22,9 +22,9 @@ from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import presenters
 from monitoring.dashboard.access import FORCE
-from monitoring.models import Verdict
 from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, UniversityRule

@@ -13,8 +13,8 @@ from django.utils.translation import gettext_lazy
 
 from config.lib.messages import number
 from monitoring.indicators.models import Round
-from monitoring.models import Signature
 from monitoring.rollout_control.checklist_titles import TITLES
+from monitoring.rollout_control.models import Signature
 from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import Change, Flag

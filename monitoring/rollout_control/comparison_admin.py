@@ -9,7 +9,8 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib.admin import ReadOnlyAdmin
 from monitoring.audit.users import RequiresGlobalScope
-from monitoring.models import GateCheck, RoundTrip
+from monitoring.indicators.models import RoundTrip
+from monitoring.rollout_control.models import GateCheck
 from profiles.models import Comparison
 from profiles.rollout.models import Heartbeat
 

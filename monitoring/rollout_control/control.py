@@ -11,9 +11,9 @@ from django.utils import timezone
 
 from config.lib.messages import Message, Text, to_columns
 from employees.models import BackfillRun
-from monitoring.models import Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy, impatient_transaction

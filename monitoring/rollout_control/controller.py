@@ -12,10 +12,11 @@ from django.utils.translation import ngettext
 
 from config.lib.messages import Message, to_columns
 from monitoring.indicators import probe
-from monitoring.models import MESSAGE_LENGTH, GateCheck, RoundTrip, Verdict
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import control, gates
 from monitoring.rollout_control.gates import CHECKS_IN_A_ROW, TRIPWIRE
 from monitoring.rollout_control.gates.results import Judgement
+from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source

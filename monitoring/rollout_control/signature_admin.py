@@ -11,8 +11,8 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget
 
 from config.lib.audit_log import AuditedAdmin
-from monitoring.models import Signature
 from monitoring.rollout_control import checklist
+from monitoring.rollout_control.models import Signature
 
 
 class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]

@@ -17,10 +17,10 @@ from rich.table import Table
 from config.lib.formats import percent_of, thousands
 from monitoring.indicators import rounds
 from monitoring.indicators.models import OLD
-from monitoring.models import Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.checklist import checklist_status
 from monitoring.rollout_control.gates.results import Judgement, TransitionStep
+from monitoring.rollout_control.models import Verdict
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats

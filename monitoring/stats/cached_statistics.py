@@ -14,7 +14,7 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from monitoring.models import CachedStatistic
+from monitoring.stats.models import CachedStatistic
 
 _LOCK = 0x636F756E74  # "count"
 

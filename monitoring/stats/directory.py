@@ -10,8 +10,8 @@ from typing import Any
 from django.db import connection
 from django.utils import timezone
 
-from monitoring.models import CachedStatistic
 from monitoring.stats import cached_statistics
+from monitoring.stats.models import CachedStatistic
 from profiles.rollout.decision import BUCKETS, current_state
 from profiles.rollout.rules import STEPS
 

@@ -17,8 +17,8 @@ from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
 from employees.backfill import batches
-from monitoring.models import CachedStatistic
 from monitoring.stats import cached_statistics
+from monitoring.stats.models import CachedStatistic
 from profiles import cache
 
 SMALL_BYTES = 2 * 1024 * 1024

@@ -18,7 +18,7 @@ from django.conf import settings
 from django.db import connection, transaction
 from django.utils import timezone
 
-from monitoring.models import Rollup, Span
+from monitoring.stats.models import Rollup, Span
 from webhooks import payloads
 from webhooks.models import OTHER, State
 

@@ -7,8 +7,8 @@ from datetime import datetime, timedelta
 
 from django.utils import timezone
 
-from monitoring.models import Snapshot, Span
 from monitoring.stats import population, reports
+from monitoring.stats.models import Snapshot, Span
 from monitoring.stats.rollups import LENGTHS, start_of
 from profiles.models import ProfileSource
 

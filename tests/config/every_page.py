@@ -18,9 +18,10 @@ from config.lib.messages import Message, to_columns
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import rename
-from monitoring.alerts.models import Delivery
+from monitoring.alerts.models import Alert, Delivery
 from monitoring.dashboard import urls as screens
-from monitoring.models import Alert, GateCheck, RoundTrip, Signature
+from monitoring.indicators.models import RoundTrip
+from monitoring.rollout_control.models import GateCheck, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import Heartbeat, Plan, UniversityRule

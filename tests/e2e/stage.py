@@ -16,9 +16,11 @@ from employees.naming import rename
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
-from monitoring.models import GateCheck, RoundTrip, Snapshot, Span
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import gates
+from monitoring.rollout_control.models import GateCheck
 from monitoring.stats import directory
+from monitoring.stats.models import Snapshot, Span
 from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout.models import Change, Flag, UniversityRule

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from employees.models import BackfillRun, Employee, RunStatus
-from monitoring.models import Alert
+from monitoring.alerts.models import Alert
 from profiles.models import Profile
 from tests.e2e import stage
 from tests.e2e.conftest import Watched

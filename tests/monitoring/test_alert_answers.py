@@ -21,9 +21,9 @@ from monitoring.alerts.acknowledgements import AcknowledgementRefused, acknowled
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.api.metrics import exposition
-from monitoring.models import Verdict
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates import progress
+from monitoring.rollout_control.models import Verdict
 from tests.monitoring.sink import Sink, sink
 from tests.webhooks.inbox_rows import row
 from webhooks.models import InboxUpdate, State

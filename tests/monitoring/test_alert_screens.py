@@ -11,7 +11,7 @@ from django.utils import timezone
 
 from config.lib.audit_log import message_of
 from monitoring.alerts.kinds import Kind, Severity
-from monitoring.models import Alert
+from monitoring.alerts.models import Alert
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/monitoring/alert/"

@@ -15,7 +15,7 @@ from waffle.models import Switch
 
 from employees.models import BackfillRun, Employee, University
 from monitoring.audit.audit_log import SOURCES, entries
-from monitoring.models import Signature
+from monitoring.rollout_control.models import Signature
 from profiles.models.tombstones import Erasure
 from profiles.rollout.models import UniversityRule
 from tests.profiles.people import know

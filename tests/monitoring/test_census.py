@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from employees.backfill import batches
 from employees.models import Employee, University
-from monitoring.models import CachedStatistic
 from monitoring.stats import directory, population, reports
+from monitoring.stats.models import CachedStatistic
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import UniversityRule

@@ -14,11 +14,12 @@ from django.test import Client
 
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
-from monitoring.alerts.models import Alert, Sample
+from monitoring.alerts.models import Alert
 from monitoring.indicators import probe, rounds
-from monitoring.models import Verdict
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.models import Verdict
+from monitoring.stats.models import Sample
 from profiles import cache
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases

@@ -15,9 +15,10 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 
 from monitoring.indicators.definitions import LAG_LIMIT_SECONDS
-from monitoring.models import RoundTrip, Verdict
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import progress
+from monitoring.rollout_control.models import Verdict
 from profiles.models import Comparison
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases

@@ -28,11 +28,11 @@ from monitoring.alerts.rules import CHECKS
 from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
-from monitoring.indicators.models import IndicatorReading, Level, Round
-from monitoring.models import RoundTrip, Verdict
+from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
 from monitoring.rollout_control import checklist, gates
 from monitoring.rollout_control.gate_titles import INDICATOR_OF
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.models import Verdict
 from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared

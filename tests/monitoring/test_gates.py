@@ -12,10 +12,11 @@ from pytest_django.fixtures import Settings
 from waffle.models import Switch
 
 from monitoring.alerts import engine
-from monitoring.models import GateCheck, RoundTrip, Verdict
+from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import control, controller, gates
 from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
+from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles import cache
 from profiles.rollout import changes
 from profiles.rollout.changes import Held

@@ -5,7 +5,7 @@ import time_machine
 from django.utils import timezone
 
 from employees.models import Employee, University
-from monitoring.models import Snapshot, Span
+from monitoring.stats.models import Snapshot, Span
 from monitoring.stats.snapshots import METRICS, history, take
 from tests.servers import FaultyServer
 

@@ -23,9 +23,9 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from employees.models import University
-from monitoring.models import GateCheck, Verdict
 from monitoring.rollout_control import controller
 from monitoring.rollout_control.admin import ReasonedForm
+from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule

@@ -17,8 +17,8 @@ from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from monitoring import lasting
-from monitoring.models import CachedStatistic
 from monitoring.stats import population
+from monitoring.stats.models import CachedStatistic
 from tests.conftest import client_of
 from tests.profiles.people import know
 from tests.servers import FaultyServer, servers

@@ -13,7 +13,7 @@ from django.utils import timezone
 
 from employees.backfill import batches
 from employees.models import BackfillRun, Employee, University, UnresolvedName
-from monitoring.models import Alert
+from monitoring.alerts.models import Alert
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases, client_of

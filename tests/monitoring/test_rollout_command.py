@@ -16,8 +16,9 @@ from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.indicators import rounds
-from monitoring.models import GateCheck, IndicatorReading, Signature, Verdict
+from monitoring.indicators.models import IndicatorReading
 from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, checklist_status
+from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule

@@ -20,10 +20,10 @@ from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.audit.audit_log import entries
 from monitoring.indicators import rounds
-from monitoring.models import GateCheck
 from monitoring.rollout_control import control, controller, gates
 from monitoring.rollout_control.gates import ENTERING, STAYING, WIDENING
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.models import GateCheck
 from profiles import cache
 from profiles.rollout.models import Change, Flag, Plan, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings

@@ -16,8 +16,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
-from monitoring.models import Rollup, RollupDelta, Span
 from monitoring.stats import rollups
+from monitoring.stats.models import Rollup, RollupDelta, Span
 from monitoring.stats.reports import PERIODS, webhook_stats
 from tests.webhooks.sending import send
 from webhooks import retention

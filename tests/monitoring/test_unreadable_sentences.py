@@ -9,7 +9,8 @@ from django.utils import timezone
 
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
-from monitoring.models import GateCheck, IndicatorReading
+from monitoring.indicators.models import IndicatorReading
+from monitoring.rollout_control.models import GateCheck
 from profiles.rollout.models import Change, Rollout
 from tests.conftest import Phases
 

@@ -16,10 +16,10 @@ from config.lib.messages import Message, from_columns, to_columns
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import IndicatorReading, Level, Round
-from monitoring.models import MESSAGE_LENGTH, GateCheck, Verdict
 from monitoring.rollout_control.gate_titles import GATES, INDICATOR_OF, title_message
 from monitoring.rollout_control.gates import comparison, progress
 from monitoring.rollout_control.gates.results import GateResult, Judgement, TransitionStep
+from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
 from profiles import failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Flag

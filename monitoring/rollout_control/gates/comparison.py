@@ -6,8 +6,8 @@ from typing import Any
 
 from config.lib.formats import percent_of, thousands
 from config.lib.messages import Message
-from monitoring.models import Verdict
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep, found
+from monitoring.rollout_control.models import Verdict
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE
 from profiles.rollout.decision import BUCKETS

@@ -10,8 +10,8 @@ from django.utils import timezone
 from config.lib.messages import Message, listed
 from monitoring.alerts import freshness
 from monitoring.alerts.models import Alert
-from monitoring.models import Verdict
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
+from monitoring.rollout_control.models import Verdict
 from profiles.rollout.models import Change, Flag
 from profiles.rollout.phases import PHASES
 

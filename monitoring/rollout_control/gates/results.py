@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from config.lib.messages import Message, from_columns, to_columns
-from monitoring.models import MESSAGE_LENGTH, Verdict
+from monitoring.rollout_control.models import MESSAGE_LENGTH, Verdict
 from profiles.rollout.rules import shown
 
 

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from monitoring.dashboard import history_charts
 from monitoring.indicators import rounds
-from monitoring.models import Snapshot, Span
+from monitoring.stats.models import Snapshot, Span
 from monitoring.stats.rollups import start_of
 from profiles import cache
 

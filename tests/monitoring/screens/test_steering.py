@@ -10,7 +10,7 @@ from django.test import Client
 from django.utils import timezone
 
 from monitoring.dashboard.emergency import confirmation
-from monitoring.models import Signature
+from monitoring.rollout_control.models import Signature
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Change, Flag, Plan, Rollout
 from profiles.rollout.phases import PHASES
