@@ -8,7 +8,6 @@ from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework_simplejwt.serializers import TokenObtainPairSerializer, TokenRefreshSerializer
-from rest_framework_simplejwt.tokens import Token
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from config.lib.throttling import LogInRate
@@ -16,13 +15,6 @@ from config.lib.throttling import LogInRate
 
 class LogInSerializer(TokenObtainPairSerializer):
     """User name and password for a pair of tokens; 429 while axes locks the name and the address out."""
-
-    @classmethod
-    def get_token(cls, user: Any) -> Token:
-        token = super().get_token(user)
-        # For the reports, which have to come while there is no PostgreSQL to ask whose token it is.
-        token["is_staff"] = user.is_staff
-        return token
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:

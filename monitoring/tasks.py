@@ -1,6 +1,5 @@
 from celery import shared_task
 
-from monitoring import lasting
 from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
 from monitoring.rollout_control import controller
@@ -38,7 +37,6 @@ def take_census() -> None:
     with cached_statistics.try_lock() as has_lock:
         if has_lock:
             population.take()
-            lasting.keep_reports()
             directory.refresh_due()
 
 

@@ -33,6 +33,7 @@ breaker = Breaker("cache")
 logger = logging.getLogger(__name__)
 
 _FILLED_FOR = "profiles:filled_for"
+# Written by earlier releases; counted so that it is not taken for a profile.
 _REPORTS = "profiles:reports"
 
 
@@ -236,17 +237,6 @@ def needs_filling() -> bool:
 
 def mark_filled() -> None:
     _ask("set", lambda client: client.set(_FILLED_FOR, client.info("server")["run_id"]))
-
-
-def keep_reports(reports: dict[str, str]) -> None:
-    """Keep reports for when PostgreSQL cannot be asked; raise CacheError."""
-    _ask("set", lambda client: client.hset(_REPORTS, items=[part for item in reports.items() for part in item]))
-
-
-def kept_report(name: str) -> str | None:
-    """Return what was kept last; raise CacheError."""
-    text: bytes | None = _ask("get", lambda client: client.hget(_REPORTS, name))
-    return text.decode() if text else None
 
 
 def _look(client: redis.Redis) -> Any:
