@@ -8,7 +8,7 @@ from monitoring.stats import cached_statistics, directory, population, rollups, 
 
 @shared_task(ignore_result=True)
 def conduct_rollout() -> list[str]:
-    return controller.conduct()
+    return controller.run()
 
 
 @shared_task(ignore_result=True)

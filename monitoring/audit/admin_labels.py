@@ -6,8 +6,8 @@ from django.utils import translation
 from waffle.models import Switch
 
 from employees.models import BackfillRun
-from monitoring.dashboard import presenters
 from monitoring.rollout_control.models import Signature
+from profiles.rollout import presenters
 from profiles.rollout.models import Flag, UniversityRule
 
 CODED: tuple[type[Model], ...] = (Flag, Switch, Group)

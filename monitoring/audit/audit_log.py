@@ -16,9 +16,9 @@ from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
 from monitoring.audit import admin_labels
-from monitoring.dashboard import presenters
 from monitoring.rollout_control.models import Signature
 from profiles.models.tombstones import Erasure
+from profiles.rollout import presenters
 from profiles.rollout.models import Change
 from webhooks.models import PayloadAccess, Replay
 

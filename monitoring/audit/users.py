@@ -24,11 +24,11 @@ from config.lib.audit_log import AuditedAdmin, LoggedByCode
 from employees.admin import admin_scope
 from employees.history.models import EmployeeVersion, UniversityVersion
 from employees.models import BackfillRun, MaxIdJob
-from monitoring.dashboard import presenters
 from monitoring.dashboard.access import requires_global_scope
 from profiles.admin import ErasureAdmin, PhoneLinkAdmin, ProfileAdmin
 from profiles.models import PhoneLink, Profile
 from profiles.models.tombstones import Erasure
+from profiles.rollout import presenters
 from profiles.rollout.models import Change, Plan
 from webhooks.admin.inbox import DuplicateDeliveryAdmin, InboxUpdateAdmin, PayloadAccessAdmin, ReplayAdmin
 from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay

@@ -16,15 +16,12 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from employees.admin import admin_scope
+from monitoring.rollout_control import FORCE, OPERATE, STOP
 
 View = Callable[..., HttpResponse]
 
 SEE = "monitoring.view_screens"
 LOOK_UP = "monitoring.look_up_person"
-SEE_ROLLOUT = "rollout.view_rollout"
-OPERATE = "rollout.operate_rollout"
-FORCE = "rollout.force_rollout"
-STOP = "rollout.stop_rollout"
 SEE_COMPARISONS = "profiles.view_comparison"
 SIGN = "monitoring.add_signature"
 

@@ -1,4 +1,4 @@
-"""The guide's migration checklist: what a machine can see it reads from the indicators, the rest a person signs for."""
+"""The guide's migration checklist: indicators answer for what can be measured, people sign for the rest."""
 
 from __future__ import annotations
 
@@ -13,89 +13,88 @@ from django.utils.translation import gettext_lazy
 
 from config.lib.messages import number
 from monitoring.indicators.models import Round
-from monitoring.rollout_control.checklist_titles import TITLES
 from monitoring.rollout_control.models import Signature
+from monitoring.rollout_control.titles import CHECKLIST_ITEMS
 from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import Change, Flag
 from profiles.rollout.phases import PHASES
 
-SIGNED_FOR = timedelta(days=90)
+SIGNATURE_LASTS = timedelta(days=90)
 
-Look = Callable[[Round], tuple[bool, str]]
+# Returns whether the item is done by a round of indicators, and how that is known.
+Check = Callable[[Round], tuple[bool, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class Item:
-    """One line of the guide. ``look`` returns what a machine sees; without it somebody has to sign."""
+    """A line of the guide; without ``check`` somebody has to sign for it."""
 
     name: str
     section: Promise
-    look: Look | None = None
+    check: Check | None = None
 
     @property
     def text(self) -> Promise:
-        return TITLES[self.name]
+        return CHECKLIST_ITEMS[self.name]
 
 
 @dataclass(frozen=True, slots=True)
 class ItemStatus:
     item: Item
     is_done: bool
-    how: str
+    message: str
     expires_at: datetime | None = None
 
 
 def checklist_status(readings: Round) -> list[ItemStatus]:
-    """Return how each item stands by a round of the indicators; an expired signature is none."""
-    signed = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
-    return [_standing(item, signed.get(item.name), readings) for item in ITEMS]
+    """Return the status of each item by a round of indicators and the signatures in force."""
+    signatures = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
+    statuses = []
+    for item in ITEMS:
+        signature = signatures.get(item.name)
+        if item.check:
+            statuses.append(ItemStatus(item, *item.check(readings)))
+        elif signature is None:
+            statuses.append(ItemStatus(item, False, _("not signed yet")))
+        else:
+            params = {"by": signature.by.get_username(), "note": signature.note}
+            statuses.append(ItemStatus(item, True, _("signed by %(by)s: %(note)s") % params, signature.expires_at))
+    return statuses
 
 
-def _standing(item: Item, signature: Signature | None, readings: Round) -> ItemStatus:
-    if item.look:
-        is_done, how = item.look(readings)
-        return ItemStatus(item, is_done, how)
-    if signature is None:
-        return ItemStatus(item, False, _("waits for a signature"))
-    words = {"by": signature.by.get_username(), "note": signature.note}
-    return ItemStatus(item, True, _("signed by %(by)s: %(note)s") % words, signature.expires_at)
-
-
-def _by(indicator: str) -> Look:
+def _by(indicator: str) -> Check:
     return lambda readings: (readings[indicator].is_ok, str(readings[indicator].sentence))
 
 
-def _phase_is_on(phase: int) -> Look:
-    def look(readings: Round) -> tuple[bool, str]:
+def _phase_is_on(phase: int) -> Check:
+    def check(readings: Round) -> tuple[bool, str]:
         percent = Flag.objects.filter(name=PHASES[phase - 1]).values_list("percent", flat=True).first() or Decimal(0)
-        return percent > 0, _("phase %(phase)d is at %(percent)s %%") % {
-            "phase": phase,
-            "percent": number(rules.shown(percent)),
-        }
+        params = {"phase": phase, "percent": number(rules.shown(percent))}
+        return percent > 0, _("phase %(phase)d is at %(percent)s%%") % params
 
-    return look
+    return check
 
 
 def _profiles_are_cached(readings: Round) -> tuple[bool, str]:
     count = readings["profile_quality"].n or 0
-    return count > 0, _("%d profiles are cached") % count
+    return count > 0, _("cached profiles: %d") % count
 
 
 def _employees_are_named(readings: Round) -> tuple[bool, str]:
     by_source = readings["coverage"].data.get("employees_by_source", {})
     count = sum(by_source.get(source, 0) for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT))
-    return count > 0, _("%d employees are named by the cache") % count
+    return count > 0, _("employees with a name from the cache: %d") % count
 
 
 def _lookups_are_compared(readings: Round) -> tuple[bool, str]:
     count = readings["comparison_errors"].n or 0
-    return count > 0, _("%d lookups were compared") % count
+    return count > 0, _("compared lookups: %d") % count
 
 
-def _way_back_is_known(readings: Round) -> tuple[bool, str]:
-    is_known = Change.objects.filter(action__in=("rehearsal", "emergency")).exists()
-    return is_known, _("the way back was gone") if is_known else _("the way back was never tried")
+def _rollback_was_tried(readings: Round) -> tuple[bool, str]:
+    was_tried = Change.objects.filter(action__in=("rehearsal", "emergency")).exists()
+    return was_tried, _("rollback was tried") if was_tried else _("rollback was never tried")
 
 
 T = gettext_lazy
@@ -107,7 +106,7 @@ ITEMS = (
     Item("backup_database", _BEFORE),
     Item("review_usage", _BEFORE),
     Item("assess_volume", _BEFORE),
-    Item("plan_rollback", _BEFORE, _way_back_is_known),
+    Item("plan_rollback", _BEFORE, _rollback_was_tried),
     Item("environment", _SETUP, _by("webhook_secret_set")),
     Item("compose", _SETUP),
     Item("migrations", _SETUP, _by("migrations_missing")),
@@ -134,4 +133,4 @@ ITEMS = (
     Item("documentation", _AFTER),
     Item("training", _AFTER),
 )
-TO_SIGN = [(item.name, item.text) for item in ITEMS if item.look is None]
+TO_SIGN = [(item.name, item.text) for item in ITEMS if item.check is None]

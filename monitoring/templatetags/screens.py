@@ -12,10 +12,9 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import number
-from monitoring.dashboard import presenters
 from monitoring.dashboard.charts import day_format
 from profiles import failures
-from profiles.rollout import rules
+from profiles.rollout import presenters, rules
 
 register = template.Library()
 T = gettext_lazy
@@ -110,3 +109,6 @@ def failure(error: str) -> str:
 @register.filter
 def actor(by: str) -> str:
     return presenters.actor(by)
+
+
+register.filter(presenters.percentage)

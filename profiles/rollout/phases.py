@@ -1,6 +1,10 @@
 """The names of the phases' flags, of the comparison's flag and of the switches, as rows and commands know them."""
 
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
 PHASES = ("phase1_infrastructure", "phase2_collection", "phase3_cache_first", "phase4_cache_primary")
+TITLES: tuple[Promise, ...] = (_("Infrastructure"), _("Collection"), _("Gradual transition"), _("Cache primary"))
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
 EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"

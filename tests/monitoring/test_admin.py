@@ -7,9 +7,9 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from employees.models import Employee, University
-from monitoring.rollout_control.gate_titles import GATES
 from monitoring.rollout_control.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
 from monitoring.rollout_control.models import GateCheck, Verdict
+from monitoring.rollout_control.titles import GATES
 from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases

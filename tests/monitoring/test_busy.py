@@ -18,8 +18,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun, University
-from monitoring.dashboard.emergency import confirmation
-from monitoring.rollout_control import control
+from monitoring.dashboard.actions import confirmation
+from monitoring.rollout_control import controller
 from profiles.rollout import lock
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.lock import Busy
@@ -157,7 +157,7 @@ def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> Non
     with other_session() as session:
         session.execute("SELECT * FROM rollout_plan FOR UPDATE")
         command("rollback", "emergency", "--reason", "r")
-    assert control.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
@@ -168,8 +168,8 @@ def test_a_planned_step_waits_for_the_next_look(
     held.rollback()
     plan_step(3, 1, timezone.now() - timedelta(seconds=1))
     held.execute("SELECT * FROM rollout_rollout FOR UPDATE")
-    control.fire_due()
+    controller.fire_due()
     assert Plan.objects.get().state == "planned"
     held.rollback()
-    control.fire_due()
+    controller.fire_due()
     assert Plan.objects.get().state == "done"

@@ -23,7 +23,7 @@ from monitoring.stats.models import Sample
 from profiles import cache
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
-from tests.monitoring.wrongs import Clock
+from tests.monitoring.alert_causes import Clock
 from tests.webhooks.inbox_rows import row
 from webhooks.delivery_watchdog import MOSCOW
 from webhooks.models import InboxUpdate, State
@@ -40,7 +40,7 @@ def clock() -> Iterator[Clock]:
 
 
 def gate(phase: int, name: str) -> GateResult:
-    return next(result for result in gates.judge(phase, Decimal(100)).findings if result.gate == name)
+    return next(result for result in gates.evaluate(phase, Decimal(100)).results if result.gate == name)
 
 
 @pytest.fixture
@@ -91,7 +91,7 @@ def test_at_night_neither_the_alert_nor_the_gate_speaks_of_silence(
         assert not Alert.objects.exists()
         assert gate(3, "updates_arrive").verdict == Verdict.PASS
         for _ in range(4):
-            controller.look()
+            controller.check()
         assert not Rollout.current().is_paused
 
 

@@ -35,7 +35,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def said(phase: int, gate: str, target: int = 100) -> tuple[Verdict, str]:
-    found = {result.gate: result for result in gates.judge(phase, Decimal(target)).findings}[gate]
+    found = {result.gate: result for result in gates.evaluate(phase, Decimal(target)).results}[gate]
     return found.verdict, found.message
 
 
@@ -63,7 +63,7 @@ def installed(phases: Phases, settings: Settings) -> Settings:
 
 
 def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
-    assert {result.verdict for result in gates.judge(1, Decimal(100)).findings} == {Verdict.PASS}
+    assert {result.verdict for result in gates.evaluate(1, Decimal(100)).results} == {Verdict.PASS}
     installed.WEBHOOK_SECRETS = []
     assert said(1, "secret_set") == (Verdict.FAIL, "WEBHOOK_SECRET is not set")
     run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
@@ -126,9 +126,9 @@ def test_phase_2_is_held_where_no_updates_arrive(
     with time_machine.travel(NOON, tick=False):
         arrived(timedelta(minutes=18))
         for _ in range(2):
-            controller.look()
+            controller.check()
         assert not Rollout.current().is_paused
-        controller.look()
+        controller.check()
     assert Rollout.current().held_for == "Held phase 2 at 100 %: no updates for 18 min"
 
 
@@ -192,10 +192,10 @@ def test_what_holds_phase_3(
     spoil: Callable[[Settings, pytest.MonkeyPatch], object],
 ) -> None:
     proven.ROLLOUT_DWELL = timedelta(0)
-    before = {result.gate: result for result in gates.judge(3, Decimal(50)).findings}[gate]
+    before = {result.gate: result for result in gates.evaluate(3, Decimal(50)).results}[gate]
     assert Verdict.PASS in (before.raw, before.verdict)
     spoil(proven, monkeypatch)
-    after = {result.gate: result for result in gates.judge(3, Decimal(50)).findings}[gate]
+    after = {result.gate: result for result in gates.evaluate(3, Decimal(50)).results}[gate]
     assert after.verdict != Verdict.PASS
     assert after.raw is None
 

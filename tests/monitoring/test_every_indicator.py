@@ -30,13 +30,13 @@ from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
 from monitoring.rollout_control import checklist, gates
-from monitoring.rollout_control.gate_titles import INDICATOR_OF
 from monitoring.rollout_control.gates.results import GateResult
 from monitoring.rollout_control.models import Verdict
+from monitoring.rollout_control.titles import INDICATOR_OF
 from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.evidence_rows import compared
-from tests.monitoring.wrongs import URL
+from tests.monitoring.alert_causes import URL
 from tests.profiles.people import know
 from tests.rollout.changing import change
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
@@ -164,8 +164,8 @@ def looked_at(name: str, world: World, client: Client, superadmin: User, phases:
     client.force_login(superadmin)
     client.cookies["django_language"] = "en"
     engine.check_alerts()
-    found = {result.gate: result for phase in (1, 2, 3) for result in gates.judge(phase, Decimal(50)).findings}
-    found |= {result.gate: result for phase in (2, 3) for result in gates.watch(phase).findings}
+    found = {result.gate: result for phase in (1, 2, 3) for result in gates.evaluate(phase, Decimal(50)).results}
+    found |= {result.gate: result for phase in (2, 3) for result in gates.watch(phase).results}
     home, page = client.get("/admin/live/home/"), client.get("/admin/live/rollout/").content.decode()
     reports = {period: made() for period, made in operations_report.PERIODS.items()}
     return Surfaces(

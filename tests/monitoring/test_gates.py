@@ -13,8 +13,8 @@ from waffle.models import Switch
 
 from monitoring.alerts import engine
 from monitoring.indicators.models import RoundTrip
-from monitoring.rollout_control import control, controller, gates
-from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
+from monitoring.rollout_control import controller, gates
+from monitoring.rollout_control.gates import ENTERING, WIDENING, evaluate
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles import cache
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def verdicts(phase: int, target: int) -> dict[str, Verdict]:
-    return {result.gate: result.verdict for result in judge(phase, Decimal(target)).findings}
+    return {result.gate: result.verdict for result in evaluate(phase, Decimal(target)).results}
 
 
 def arrive(ago: timedelta = timedelta(minutes=1), state: State = State.DONE) -> None:
@@ -70,7 +70,7 @@ def all_green(phases: Phases, settings: Settings) -> None:
 
 
 def test_it_works(all_green: None) -> None:
-    judgement = judge(3, Decimal(50))
+    judgement = evaluate(3, Decimal(50))
     assert judgement.failing == []
     changes.apply(request("set", phase=3, percent=50))
     change = Change.objects.latest("revision")
@@ -105,7 +105,7 @@ def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
 
 def test_the_message_is_the_documented_one(all_green: None) -> None:
     compared(24, "conflict")
-    held = str(judge(3, Decimal(50)).held())
+    held = str(evaluate(3, Decimal(50)).hold_message())
     assert held.startswith("Held phase 3 at 25 %: agreement 94.8 % < 98.0 % (lower bound, n = 764); conflicts 5.")
 
 
@@ -118,7 +118,7 @@ def test_monitoring_off_blinds_every_gate(all_green: None) -> None:
 def test_three_checks_in_a_row(all_green: None) -> None:
     GateCheck.objects.all().delete()
     for passed in (1, 2):
-        found = {result.gate: result for result in gates.check(3, Decimal(50)).findings}["agreement"]
+        found = {result.gate: result for result in gates.check(3, Decimal(50)).results}["agreement"]
         assert found.verdict == Verdict.INCONCLUSIVE
         # Looking again within the minute is no second check.
         gates.check(3, Decimal(50))
@@ -155,7 +155,7 @@ def test_the_cohort_must_not_be_worse_than_the_direct_apis(all_green: None) -> N
 def test_what_else_holds_phase_3(all_green: None, gate: str, spoil: Callable[[], object]) -> None:
     assert verdicts(3, 50)[gate] == Verdict.PASS
     spoil()
-    found = {result.gate: result for result in judge(3, Decimal(50)).findings}[gate]
+    found = {result.gate: result for result in evaluate(3, Decimal(50)).results}[gate]
     assert found.verdict != Verdict.PASS
 
 
@@ -197,10 +197,10 @@ def due(percent: int = 50) -> Plan:
 
 def test_a_planned_step_is_judged_when_it_fires(all_green: None) -> None:
     due()
-    assert control.fire_due() == 1
+    assert controller.fire_due() == 1
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     due(75)
-    control.fire_due()
+    controller.fire_due()
     assert Plan.objects.latest("pk").outcome.startswith("Held phase 3 at 50 %")
     assert Flag.objects.get(name=PHASES[2]).percent == 50
 
@@ -209,19 +209,19 @@ def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> No
     plan = due()
     change("emergency")
     Plan.objects.update(state="planned")
-    assert control.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
 @pytest.mark.parametrize(("on_breach", "percent"), [(OnBreach.HOLD, 25), (OnBreach.ROLL_BACK, 5)])
 def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnBreach, percent: int) -> None:
     change("on-breach", on_breach=on_breach)
-    controller.look()
+    controller.check()
     compared(300, "conflict")
     for _ in range(2):
-        controller.look()
+        controller.check()
     assert not Rollout.current().is_paused
-    controller.look()
+    controller.check()
     rollout = Rollout.current()
     assert rollout.is_paused
     assert rollout.held_for.startswith("Held phase 3 at 25 %: agreement at most")
@@ -234,10 +234,10 @@ def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnB
 
 def test_the_conductor_looks_once_an_interval(all_green: None, settings: Settings) -> None:
     GateCheck.objects.all().delete()
-    controller.conduct()
+    controller.run()
     count = GateCheck.objects.count()
-    controller.conduct()
+    controller.run()
     assert GateCheck.objects.count() == count > 0
     settings.MONITORING_CHECK_INTERVAL = timedelta(0)
-    controller.conduct()
+    controller.run()
     assert GateCheck.objects.count() == 2 * count

@@ -24,7 +24,7 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring.rollout_control import controller
-from monitoring.rollout_control.admin import ReasonedForm
+from monitoring.rollout_control.admin import ChangeRequestForm
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
@@ -181,7 +181,7 @@ def test_the_admin_shows_what_was_refused_late(
     """The form was valid, and somebody was quicker."""
     phases(100, 100, 5)
     change("set", phase=3, percent=4)
-    monkeypatch.setattr(ReasonedForm, "clean", lambda form: form.cleaned_data)
+    monkeypatch.setattr(ChangeRequestForm, "clean", lambda form: form.cleaned_data)
     client.force_login(superadmin)
     path = f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/"
     form = {"percent": "1", "reason": "r", "note": "", "expect_revision": Rollout.current().revision - 1}
@@ -259,7 +259,7 @@ def test_the_conductor_looks_again_when_a_clock_was_ahead(phases: Phases, redis:
     # Before phase 3 it would send an update, which stays.
     phases(100, 100, 5)
     GateCheck.objects.create(phase=0, gate="tripwire", verdict=Verdict.PASS, at=timezone.now() + timedelta(days=1))
-    controller.conduct()
+    controller.run()
     assert GateCheck.objects.filter(gate="tripwire").count() == 2
 
 
@@ -273,9 +273,9 @@ def test_a_planned_step_fires_on_the_edge_and_not_before(phases: Phases, univers
     with time_machine.travel(due - timedelta(days=1), tick=False):
         run("rollout", "schedule", "--phase", "3", "--percent", "1", "--at", at, "--reason", "r")
     with time_machine.travel(due - timedelta(milliseconds=1), tick=False):
-        assert controller.conduct()[0] == "0 planned steps"
+        assert controller.run()[0] == "0 planned steps"
     with time_machine.travel(due, tick=False):
-        assert controller.conduct()[0] == "1 planned step"
+        assert controller.run()[0] == "1 planned step"
     assert Flag.objects.get(name=PHASES[2]).percent == 1
 
 

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Group, User
 from django.test import Client
 
 from employees.models import Employee, University
-from monitoring.dashboard import presenters
+from profiles.rollout import presenters
 from tests.rollout.changing import change
 from webhooks.models import PayloadAccess
 

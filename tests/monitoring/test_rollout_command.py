@@ -235,7 +235,7 @@ def test_the_checklist_is_seen_or_signed(phases: Phases, superadmin: User, clien
 
 def test_a_machines_item_is_not_signed(superadmin: User, client: Client) -> None:
     client.force_login(superadmin)
-    machine = next(item.name for item in ITEMS if item.look)
+    machine = next(item.name for item in ITEMS if item.check)
     assert client.post("/admin/monitoring/signature/add/", {"item": machine, "note": "x"}).status_code == 200
     assert not Signature.objects.exists()
 

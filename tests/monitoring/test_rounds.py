@@ -15,7 +15,7 @@ from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.indicators.titles import TITLES
 from profiles import cache
-from tests.monitoring.wrongs import URL, Clock
+from tests.monitoring.alert_causes import URL, Clock
 from tests.profiles.people import know
 from tests.servers import FaultyServer
 from tests.webhooks.fake_platform import TOKEN, fake_platform

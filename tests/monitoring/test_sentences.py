@@ -20,7 +20,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.audit.audit_log import entries
 from monitoring.indicators import rounds
-from monitoring.rollout_control import control, controller, gates
+from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import ENTERING, STAYING, WIDENING
 from monitoring.rollout_control.gates.results import GateResult
 from monitoring.rollout_control.models import GateCheck
@@ -53,9 +53,9 @@ def _held(_russian_site: None, phases: Phases) -> None:
     compared(300, "conflict")
     with translation.override("ru"):
         for _ in range(3):
-            controller.look()
+            controller.check()
         engine.check_alerts()
-        controller.look()
+        controller.check()
 
 
 def printed(*words: str) -> str:
@@ -155,7 +155,7 @@ def test_what_a_planned_step_came_to_is_read_too(phases: Phases, language: str) 
         spoil()
         Plan.objects.filter(pk=plan.pk).update(revision=Rollout.current().revision)
         with translation.override("ru"):
-            control.fire_due()
+            controller.fire_due()
         outcomes.append(Plan.objects.get(pk=plan.pk))
         change("resume", by="t", reason="r")
     begins = {

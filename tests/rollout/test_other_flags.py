@@ -8,7 +8,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
-from monitoring.dashboard import presenters
+from profiles.rollout import presenters
 from profiles.rollout.models import Change, Flag, Rollout
 from profiles.rollout.phases import SHADOW
 from tests.conftest import Phases

@@ -18,8 +18,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun
-from monitoring.dashboard.emergency import confirmation
-from monitoring.rollout_control import control
+from monitoring.dashboard.actions import confirmation
+from monitoring.rollout_control import controller
 from profiles.rollout import changes
 from profiles.rollout.decision import decide
 from profiles.rollout.models import Change, Flag, Plan, PlanState, Rollout
@@ -129,7 +129,7 @@ def by_plan(asked: Asked) -> str:
     step = Plan(phase=asked.phase, percent=asked.percent, due_at=due_at, by="root", reason=asked.reason)
     step.revision = Rollout.current().revision
     step.save()
-    text = control.fire(step)
+    text = controller.fire(step)
     return "" if step.state == PlanState.DONE else text
 
 

@@ -97,7 +97,7 @@ class Story:
             self.traffic.write(range(20))
             drain()
             population.take()
-            controller.conduct()
+            controller.run()
             engine.check_alerts()
 
 

@@ -10,9 +10,9 @@ from waffle.models import Switch
 
 from config.lib.messages import Message
 from monitoring.dashboard import charts
-from monitoring.dashboard.phases import Condition
 from monitoring.rollout_control.gates.results import GateResult
 from monitoring.rollout_control.models import Signature, Verdict
+from monitoring.rollout_control.presenters import Condition
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible

@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.dashboard.emergency import confirmation
+from monitoring.dashboard.actions import confirmation
 from monitoring.rollout_control.models import Signature
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Change, Flag, Plan, Rollout

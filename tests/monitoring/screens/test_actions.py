@@ -16,10 +16,10 @@ from django.utils.formats import date_format
 from employees.models import University
 from monitoring.audit.audit_log import entries
 from monitoring.dashboard.actions import ACTIONS
-from monitoring.rollout_control import control
+from monitoring.rollout_control import controller
 from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
 from tests.conftest import Phases
-from tests.monitoring.screens.test_steering import given
+from tests.monitoring.screens.test_change_phase import given
 from tests.rollout.changing import change, plan_step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -53,7 +53,7 @@ def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phase
     out = StringIO()
     call_command("rollout", "status", stdout=out)
     assert "by anna, void: the rollout has changed since" in " ".join(out.getvalue().split())
-    assert control.fire(planned).startswith("Dropped")
+    assert controller.fire(planned).startswith("Dropped")
 
 
 def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:

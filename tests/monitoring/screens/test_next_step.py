@@ -93,7 +93,7 @@ def test_two_of_three_checks_in_a_row_hold_the_page_as_they_hold_the_step(operat
     phases(100, 100, 25)
     compared(700)
     for checked in (1, 2, 3):
-        step = {found.gate: found for found in gates.check(3, Decimal(50)).findings}["agreement"]
+        step = {found.gate: found for found in gates.check(3, Decimal(50)).results}["agreement"]
         page = operator.get("/admin/live/rollout/").content.decode()
         row = re.sub(r"<[^>]*>", " ", page.partition("<b>Agreement</b>")[2].partition("</tr>")[0])
         assert (step.verdict == Verdict.PASS) == (checked == 3)
