@@ -17,8 +17,8 @@ from monitoring.alerts.rules import CHECKS
 from profiles.models import Profile
 from tests.config.test_russian_pages import latin_in
 from tests.loopback import Answer
-from tests.monitoring.sink import Sink, sink
 from tests.monitoring.alert_causes import URL, WRONG, Clock, low_quality
+from tests.monitoring.sink import Sink, sink
 from tests.profiles.people import know
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from tests.webhooks.inbox_rows import row

@@ -35,8 +35,8 @@ from monitoring.rollout_control.models import Verdict
 from monitoring.rollout_control.titles import INDICATOR_OF
 from profiles import cache
 from tests.conftest import Phases
-from tests.monitoring.evidence_rows import compared
 from tests.monitoring.alert_causes import URL
+from tests.monitoring.evidence_rows import compared
 from tests.profiles.people import know
 from tests.rollout.changing import change
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform

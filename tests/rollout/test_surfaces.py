@@ -207,7 +207,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
     ),
     "a step too far": (
         [*WITH_GATES, by_plan], nothing, {"percent": "50"},
-        "Held phase 3 at 5 %: one step at a time: after 5 % comes 25 %; ",
+        "Phase 3 is held at 5%: one step at a time: after 5% comes 25%; ",
     ),
 }  # fmt: skip
 

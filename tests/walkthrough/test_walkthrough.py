@@ -258,7 +258,7 @@ def whole_way(story: Story) -> None:
 
 def cache_primary(story: Story) -> None:
     story.chapter("Phase 4: cache primary")
-    story.run("rollout advance --phase 4 --by olga --reason 'tuning'", refused="phase 3 is at 100 % for")
+    story.run("rollout advance --phase 4 --by olga --reason 'tuning'", refused="phase 3 has been at 100% for")
     for share in (1, 5, 25, 50, 75, 100):
         story.later(hours=25)
         story.run("rollout advance --by olga --reason 'no alert'")

@@ -40,9 +40,9 @@ class Command(BaseCommand):
             return
         if unused := [option for option in _UNUSED if options[option]]:
             raise CommandError(f"--{unused[0]} has no effect here: only the percentage decides a flag")
-        percent = "100" if options["everyone"] else "0" if options["deactivate"] else options["percent"]
+        options["percent"] = "100" if options["everyone"] else "0" if options["deactivate"] else options["percent"]
         try:
-            self._set(name, percent, **options)
+            self._set(name, **options)
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
 
