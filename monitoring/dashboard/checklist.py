@@ -39,7 +39,7 @@ def checklist_status(request: HttpRequest) -> HttpResponse:
     """Show the status of every item; the page loads this once it is shown."""
     readings = rounds.latest()
     statuses = checklist.checklist_status(readings)
-    sections = [(section, list(group)) for section, group in groupby(statuses, key=lambda one: one.item.section)]
+    sections = [(section, list(group)) for section, group in groupby(statuses, key=lambda status: status.section)]
     done = sum(status.is_done for status in statuses)
     context = {"sections": sections, "done": done, "total": len(statuses), "measured": readings, "may": may(request)}
     return TemplateResponse(request, "admin/screens/checklist_items.html", context)

@@ -185,5 +185,5 @@ def checklist() -> Iterable[Any]:
     for status in checklist_status(rounds.latest()):
         mark = "[green]✓[/]" if status.is_done else "[red]·[/]"
         until = f"{status.expires_at:%F}" if status.expires_at else ""
-        rows.add_row(mark, str(status.item.section), str(status.item.text), status.message, until)
+        rows.add_row(mark, str(status.section), str(status.title), status.message, until)
     yield rows

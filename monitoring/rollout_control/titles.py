@@ -36,39 +36,52 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
-# In the words of the migration guide.
-CHECKLIST_ITEMS: dict[str, Promise] = {
-    "backup_configuration": _("Backup current configuration files"),
-    "backup_database": _("Backup database"),
-    "review_usage": _("Review current API usage patterns"),
-    "assess_volume": _("Assess data volume and performance requirements"),
-    "plan_rollback": _("Plan rollback procedures"),
-    "environment": _("Update environment variables"),
-    "compose": _("Update Docker Compose configuration"),
-    "migrations": _("Create database migration scripts"),
-    "deploy": _("Deploy infrastructure changes"),
-    "health": _("Verify service health"),
-    "webhook_url": _("Configure MAX bot webhook URL"),
-    "event_types": _("Enable webhook event types"),
-    "webhook_endpoint": _("Test webhook endpoint"),
-    "webhook_activity": _("Monitor initial webhook activity"),
-    "profile_caching": _("Verify profile caching"),
-    "cache_integration": _("Enable profile cache integration"),
-    "creation": _("Test employee creation with profiles"),
-    "usage": _("Monitor profile usage statistics"),
-    "sources": _("Validate profile source tracking"),
-    "database": _("Check database updates"),
-    "alerts": _("Configure monitoring alerts"),
-    "performance": _("Set up performance monitoring"),
-    "cache_tuning": _("Optimize cache configuration"),
-    "quality": _("Validate profile quality metrics"),
-    "procedures": _("Document operational procedures"),
-    "regression": _("Run regression tests"),
-    "compatibility": _("Validate backward compatibility"),
-    "system_performance": _("Monitor system performance"),
-    "documentation": _("Update documentation"),
-    "training": _("Train operations team"),
+# The migration checklist, in the words of the guide.
+CHECKLIST: dict[Promise, dict[str, Promise]] = {
+    _("Pre-Migration"): {
+        "backup_configuration": _("Backup current configuration files"),
+        "backup_database": _("Backup database"),
+        "review_usage": _("Review current API usage patterns"),
+        "assess_volume": _("Assess data volume and performance requirements"),
+        "plan_rollback": _("Plan rollback procedures"),
+    },
+    _("Infrastructure Setup"): {
+        "environment": _("Update environment variables"),
+        "compose": _("Update Docker Compose configuration"),
+        "migrations": _("Create database migration scripts"),
+        "deploy": _("Deploy infrastructure changes"),
+        "health": _("Verify service health"),
+    },
+    _("Webhook Configuration"): {
+        "webhook_url": _("Configure MAX bot webhook URL"),
+        "event_types": _("Enable webhook event types"),
+        "webhook_endpoint": _("Test webhook endpoint"),
+        "webhook_activity": _("Monitor initial webhook activity"),
+        "profile_caching": _("Verify profile caching"),
+    },
+    _("Integration Enablement"): {
+        "cache_integration": _("Enable profile cache integration"),
+        "creation": _("Test employee creation with profiles"),
+        "usage": _("Monitor profile usage statistics"),
+        "sources": _("Validate profile source tracking"),
+        "database": _("Check database updates"),
+    },
+    _("Monitoring and Optimization"): {
+        "alerts": _("Configure monitoring alerts"),
+        "performance": _("Set up performance monitoring"),
+        "cache_tuning": _("Optimize cache configuration"),
+        "quality": _("Validate profile quality metrics"),
+        "procedures": _("Document operational procedures"),
+    },
+    _("Post-Migration"): {
+        "regression": _("Run regression tests"),
+        "compatibility": _("Validate backward compatibility"),
+        "system_performance": _("Monitor system performance"),
+        "documentation": _("Update documentation"),
+        "training": _("Train operations team"),
+    },
 }
+CHECKLIST_ITEMS = {name: title for items in CHECKLIST.values() for name, title in items.items()}
 
 
 def title_message(title: str | Promise) -> Message:

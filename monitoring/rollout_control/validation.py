@@ -65,7 +65,7 @@ class Validation:
     patience: float = PATIENCE_SECONDS
     user_id: str = field(default_factory=lambda: str(_FIRST_ID + secrets.randbelow(_IDS)))
     key: bytes = b""
-    sent_at: int = 0
+    body: bytes = b""
 
     def run(self) -> Iterator[CheckResult]:
         """Yield a result for each step up to the first that fails, and last whether everything was removed."""
@@ -88,13 +88,6 @@ class Validation:
     def redis(self) -> str:
         return _measured("redis_connected")
 
-    @property
-    def body(self) -> bytes:
-        user = {"user_id": int(self.user_id), "first_name": FIRST_NAME, "last_name": LAST_NAME, "is_bot": False}
-        return json.dumps(
-            {"update_type": "bot_started", "timestamp": self.sent_at, "chat_id": 0, "user": user}
-        ).encode()
-
     def _post(self, body: bytes, secret: str | None) -> int:
         if self.url is None:
             return probe.post(body, secret)
@@ -109,8 +102,10 @@ class Validation:
 
     def webhook(self) -> str:
         now = timezone.now()
-        self.sent_at = int(now.timestamp() * 1000)
-        self.key, _earlier = duplicate_keys(json.loads(self.body), self.body, now)
+        user = {"user_id": int(self.user_id), "first_name": FIRST_NAME, "last_name": LAST_NAME, "is_bot": False}
+        update = {"update_type": "bot_started", "timestamp": int(now.timestamp() * 1000), "chat_id": 0, "user": user}
+        self.body = json.dumps(update).encode()
+        self.key, _earlier = duplicate_keys(update, self.body, now)
         status = self._post(self.body, probe.secret())
         if status != requests.codes.ok:
             raise Failed(_("the answer to a signed update was %d, not 200") % status)

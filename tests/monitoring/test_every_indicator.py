@@ -172,7 +172,7 @@ def looked_at(name: str, world: World, client: Client, superadmin: User, phases:
         readings=rounds.latest(),
         alerts={CHECKS[alert.kind].indicator: alert for alert in Alert.objects.open()},  # type: ignore[index]
         verdicts={INDICATOR_OF[gate]: result for gate, result in found.items() if gate in INDICATOR_OF},
-        items={one.item.name: (one.is_done, one.how) for one in checklist.checklist_status(rounds.latest())},
+        items={status.name: (status.is_done, status.message) for status in checklist.checklist_status(rounds.latest())},
         metrics=metrics(client),
         health=health(),
         home=home.context,
@@ -239,7 +239,7 @@ def check_gate(result: GateResult | None, reading: IndicatorReading, indicator: 
         assert (result.value, result.limit) == (reading.n, indicator.least)
     else:
         assert (result.value, result.limit) == (reading.value, reading.warning_limit)
-    assert result.message.startswith(str(reading.sentence))
+    assert str(result.message).startswith(str(reading.sentence))
 
 
 ITEMS = {

@@ -36,7 +36,7 @@ from tests.rollout.changing import change, plan_step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
-HELD = {"en": "Phase 3 is held at 25%: agreement at most", "ru": "Фаза 3 остановлена на 25 %: согласие не больше"}
+HELD = {"en": "Phase 3 is held at 25%: agreement at most", "ru": "Фаза 3 удержана на 25 %: согласие не больше"}
 ASKED = {"en": "rollback not rehearsed", "ru": "откат не проверяли"}
 
 
@@ -160,7 +160,7 @@ def test_what_a_planned_step_came_to_is_read_too(phases: Phases, language: str) 
         change("resume", by="t", reason="r")
     begins = {
         "en": ["Phase 3 is held at 25%:", "The rollout is paused (r)", "Cancelled by an emergency"],
-        "ru": ["Фаза 3 остановлена на 25 %:", "Переход приостановлен (r)", "Отменено аварийным"],
+        "ru": ["Фаза 3 удержана на 25 %:", "Переход приостановлен (r)", "Отменено аварийным"],
     }
     for plan, russian, told in zip(outcomes, begins["ru"], begins[language], strict=True):
         assert plan.text.startswith(told)
