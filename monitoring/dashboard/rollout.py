@@ -127,9 +127,9 @@ def _comparisons_by_day(days: Sequence[str]) -> Iterable[tuple[float | None, ...
             fallbacks[day] += n * (source in (ProfileSource.API, ProfileSource.DEFAULT))
     for day in days:
         stats = ComparisonStats(outcomes[day])
-        shares = [None, None, None] if stats.agreement is None else [*stats.agreement_bounds, stats.agreement]
-        shares.append(fallbacks[day] / answered[day] if answered[day] else None)
-        yield tuple(None if share is None else round(100 * share, 2) for share in shares)
+        bounds = stats.agreement_bounds if stats.agreement is not None else (None, None)
+        fallback = fallbacks[day] / answered[day] if answered[day] else None
+        yield tuple(None if share is None else round(100 * share, 2) for share in (*bounds, stats.agreement, fallback))
 
 
 def percents_by_day(changes: list[Change], phase: str, days: Sequence[str]) -> list[float | None]:

@@ -165,7 +165,7 @@ def looked_at(name: str, world: World, client: Client, superadmin: User, phases:
     client.cookies["django_language"] = "en"
     engine.check_alerts()
     found = {result.gate: result for phase in (1, 2, 3) for result in gates.evaluate(phase, Decimal(50)).results}
-    found |= {result.gate: result for phase in (2, 3) for result in gates.watch(phase).results}
+    found |= {result.gate: result for phase in (2, 3) for result in gates.check_tripwires(phase).results}
     home, page = client.get("/admin/live/home/"), client.get("/admin/live/rollout/").content.decode()
     reports = {period: made() for period, made in operations_report.PERIODS.items()}
     return Surfaces(

@@ -6,11 +6,11 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from datetime import timedelta
 from signal import SIGCONT, SIGSTOP
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
 from django.db import connection
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
@@ -64,7 +64,7 @@ def paused_postgres() -> Iterator[SilentPostgres]:
     connection.close()
 
 
-def within(seconds: float, send: Callable[[], HttpResponse]) -> HttpResponse:
+def within(seconds: float, send: Callable[[], Any]) -> Any:
     started = time.monotonic()
     answer = send()
     assert time.monotonic() - started < seconds

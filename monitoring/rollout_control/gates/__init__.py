@@ -154,8 +154,15 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     indicator, verdict = INDICATORS[reading.name], _VERDICTS.get(Level(reading.level), Verdict.FAIL)
     if reading.level == Level.UNKNOWN and indicator.least > 1:
         return GateResult(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥")
-    measured = {"limit": reading.warning_limit, "comparison": indicator.comparison, "unit": indicator.unit}
-    return GateResult(gate, verdict, reading.sentence, reading.value, **measured)
+    return GateResult(
+        gate,
+        verdict,
+        reading.sentence,
+        reading.value,
+        limit=reading.warning_limit,
+        comparison=indicator.comparison,
+        unit=indicator.unit,
+    )
 
 
 def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
