@@ -156,6 +156,12 @@ def planned_step(phase: int, percent: Decimal | str, due_at: datetime) -> str:
     return _("phase %(phase)d to %(percent)s on %(at)s") % params
 
 
+def _recorded_rehearsal(row: Change) -> str:
+    university = _("University %(id)s") % {"id": row.after["university"]}
+    is_timed = "total_s" in row.after
+    return rehearsal(university, row.after) if is_timed else f"{row.get_action_display()}: {university}"
+
+
 def rehearsal(university: object, facts: Mapping[str, Any]) -> str:
     params = {"university": university, "out": number_format(facts["out_s"], 1)}
     params["total"] = number_format(facts["total_s"], 1)
@@ -167,7 +173,7 @@ _LINES: dict[str, Callable[[Change], str]] = {
     Action.PLAN: _recorded_plan,
     Action.CANCEL: _recorded_plan,
     Action.DELETE: lambda row: f"{row.get_action_display()}: {', '.join(map(name_of, row.before['percents']))}",
-    Action.REHEARSAL: lambda row: rehearsal(_("University %(id)s") % {"id": row.after["university"]}, row.after),
+    Action.REHEARSAL: _recorded_rehearsal,
 }
 
 # The keys of what the audit rows of rules, plans, rehearsals and emergencies recorded.

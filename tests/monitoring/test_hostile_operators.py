@@ -164,7 +164,7 @@ def test_the_shadow_is_audited_too(phases: Phases) -> None:
     run("waffle_flag", SHADOW, "--percent", "7", "--reason", "less load")
     change = Change.objects.latest("revision")
     assert (change.reason, change.after) == ("less load", {"percents": {SHADOW: "7"}})
-    assert "shadow" in run("rollout", "history", "--limit", "1")
+    assert "Share of compared lookups" in run("rollout", "history", "--limit", "1")
 
 
 @pytest.mark.django_db

@@ -290,7 +290,6 @@ EMERGENCIES: list[Callable[[], object]] = [
     stop_by_switch_form,
     stop_by_api,
     lambda: ran("rollback", "emergency", "--reason", "r"),
-    lambda: ran("waffle_switch", "emergency_stop", "on", "--reason", "r"),
 ]
 
 
