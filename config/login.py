@@ -6,7 +6,6 @@ from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework_simplejwt.serializers import TokenObtainPairSerializer, TokenRefreshSerializer
-from rest_framework_simplejwt.tokens import Token
 from rest_framework_simplejwt.views import TokenObtainPairView, TokenRefreshView
 
 from config.lib.throttling import LogInRate
@@ -14,13 +13,6 @@ from config.lib.throttling import LogInRate
 
 class LogInSerializer(TokenObtainPairSerializer):
     """Exchange user name and password for a pair of tokens; 429 while axes locks the name and address out."""
-
-    @classmethod
-    def get_token(cls, user: Any) -> Token:
-        token = super().get_token(user)
-        # For the reports, which must work without PostgreSQL.
-        token["is_staff"] = user.is_staff
-        return token
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:

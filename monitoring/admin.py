@@ -5,10 +5,9 @@ from django.contrib import admin
 from config import headings
 from monitoring.alerts import admin as alerts
 from monitoring.audit import users
-from monitoring.rollout_control import admin as flags
-from monitoring.rollout_control import comparison_admin, signature_admin
+from monitoring.rollout_control import admin as rollout
 
-__all__ = ["alerts", "comparison_admin", "flags", "signature_admin", "users"]
+__all__ = ["alerts", "rollout", "users"]
 headings.install()
-# As on the pages of the dashboard.
+# As the pages of the dashboard write that nothing is known.
 admin.site.empty_value_display = "—"

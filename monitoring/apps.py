@@ -7,14 +7,13 @@ class MonitoringConfig(AppConfig):
     verbose_name = _("monitoring")
 
     def ready(self) -> None:
-        # The registry of models is complete only now.
-        from monitoring import checks  # noqa: F401, PLC0415 (it registers itself)
-        from monitoring.audit import admin_labels  # noqa: PLC0415
-        from monitoring.rollout_control import control  # noqa: PLC0415
-        from profiles.rollout import changes  # noqa: PLC0415
+        from monitoring import checks  # noqa: F401, PLC0415 (checks registers itself)
+        from monitoring.audit import admin_labels  # noqa: PLC0415 (checks registers itself)
+        from monitoring.rollout_control import controller, gates  # noqa: PLC0415 (checks registers itself)
+        from profiles.rollout import changes  # noqa: PLC0415 (the registry of models is complete only now)
 
-        changes.register_gates(control.judge_raise)
-        changes.emergency_stopped.connect(control.pause_backfill)
+        changes.register_gates(gates.evaluate_raise)
+        changes.emergency_stopped.connect(controller.pause_backfill)
         admin_labels.show_titles()
-        # The app's own name is not translatable.
+        # The app of the switches; its own name is no text that a catalogue could translate.
         apps.get_app_config("waffle").verbose_name = _("switches")

@@ -1,7 +1,6 @@
 from celery import shared_task
 
 from config.lib import sql
-from monitoring import lasting
 from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
 from monitoring.rollout_control import controller
@@ -10,7 +9,7 @@ from monitoring.stats import directory, population, rollups, snapshots
 
 @shared_task(ignore_result=True)
 def conduct_rollout() -> list[str]:
-    return controller.conduct()
+    return controller.run()
 
 
 @shared_task(ignore_result=True)
@@ -39,7 +38,6 @@ def take_census() -> None:
     with sql.try_lock(population.LOCK) as has_lock:
         if has_lock:
             population.take()
-            lasting.keep_reports()
             directory.refresh_due()
 
 

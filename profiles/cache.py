@@ -34,6 +34,7 @@ breaker = Breaker("cache")
 logger = logging.getLogger(__name__)
 
 _FILLED_FOR = "profiles:filled_for"
+# Written by earlier releases; counted so that it is not taken for a profile.
 _REPORTS = "profiles:reports"
 
 
@@ -220,15 +221,6 @@ def needs_filling() -> bool:
 
 def mark_filled() -> None:
     _execute("set", lambda client: client.set(_FILLED_FOR, client.info("server")["run_id"]))
-
-
-def keep_reports(reports: dict[str, str]) -> None:
-    _execute("set", lambda client: client.hset(_REPORTS, items=[part for item in reports.items() for part in item]))
-
-
-def kept_report(name: str) -> str | None:
-    text: bytes | None = _execute("get", lambda client: client.hget(_REPORTS, name))
-    return text.decode() if text else None
 
 
 def health() -> dict[str, Any]:

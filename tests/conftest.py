@@ -16,7 +16,6 @@ from rest_framework_simplejwt.tokens import AccessToken
 from waffle.models import Switch
 
 from employees.models import University
-from monitoring import lasting
 from monitoring.indicators import rounds
 from profiles import cache
 from profiles.max_api import users
@@ -65,11 +64,10 @@ def _in_english(settings: Settings) -> Iterator[None]:
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Forget what a process remembers: flags, breakers and reports, and stop its threads."""
+    """Forget what a process remembers: flags and breakers, and stop its threads."""
     forget_state()
     cache.breaker.close()
     users.breaker.close()
-    lasting.forget()
     yield
     heartbeat_thread.stop()
     committer.close()

@@ -63,7 +63,7 @@ class AlertsView(ReportView):
         state = request.query_params.get("state", "")
         if state:
             if state not in _STATES:
-                raise serializers.ValidationError({"state": [_("one of %s") % ", ".join(_STATES)]})
+                raise serializers.ValidationError({"state": [_("Must be one of %s.") % ", ".join(_STATES)]})
             alerts = alerts.filter(resolved_at__isnull=state == "open")
         pagination = Pages()
         page = pagination.paginate_queryset(alerts, request, self) or []

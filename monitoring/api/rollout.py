@@ -1,4 +1,4 @@
-"""``/monitoring/rollout``: the same functions as ``manage.py rollout``, for staff."""
+"""``/monitoring/rollout``: the same functions as ``manage.py rollout``, over HTTP."""
 
 from __future__ import annotations
 
@@ -15,12 +15,10 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib.errors import JobRunning
-from monitoring import lasting
 from monitoring.api import access
 from monitoring.api.serializers import RolloutSerializer
 from monitoring.api.views import DeadlineView
-from monitoring.dashboard.access import FORCE, OPERATE, STOP
-from monitoring.rollout_control import rollback
+from monitoring.rollout_control import FORCE, OPERATE, STOP, rollback
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
 from profiles.rollout import changes
@@ -33,11 +31,11 @@ from profiles.rollout.rules import ChangeRefused
 
 @extend_schema_field(OpenApiTypes.INT)
 class RevisionField(serializers.CharField):
-    """A number, read by the rules: they refuse what is none in the words of every other surface."""
+    """A number that the rules validate, with the same message as on every other surface."""
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    # Empty ones reach the rules, so that they are refused in the words of every other surface.
+    # Empty values reach the rules, which refuse them with the same message as on every other surface.
     reason = serializers.CharField(required=False, allow_blank=True, default="")
     phase = serializers.CharField(required=False, allow_null=True, allow_blank=True, default=None)
     percent = serializers.CharField(required=False, allow_blank=True, default="")
@@ -59,14 +57,14 @@ class ChangeResultSerializer(serializers.Serializer[Any]):
 class RolloutView(DeadlineView):
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
-        return Response(lasting.told("rollout", reports.rollout, RolloutSerializer))
+        return Response({"degraded": False, **reports.rollout()})
 
 
 ACTIONS = (Action.SET, Action.ADVANCE, Action.PAUSE, Action.RESUME, Action.EMERGENCY)
 
 
-class MaySteer(BasePermission):
-    """Staff with the permission that the same action takes in the admin."""
+class MayChange(BasePermission):
+    """Admit staff with the permission of the same action in the admin."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needed = STOP if getattr(view, "action", None) == Action.EMERGENCY else OPERATE
@@ -75,26 +73,26 @@ class MaySteer(BasePermission):
 
 class RolloutChangeView(APIView):
     authentication_classes = access.AUTHENTICATION
-    permission_classes = [MaySteer]
+    permission_classes = [MayChange]
     action = Action.SET
 
     @extend_schema(request=ChangeSerializer, responses=ChangeResultSerializer)
     def post(self, request: Request) -> Response:
-        asked = ChangeSerializer(data=request.data)
-        asked.is_valid(raise_exception=True)
-        given = asked.validated_data
-        if self.action == Action.SET and given["phase"] is None:
-            raise serializers.ValidationError({"phase": [asked.fields["phase"].error_messages["required"]]})
-        if given["is_forced"] and not request.user.has_perm(FORCE):
-            raise PermissionDenied(_("To go past gates that do not pass takes a permission of its own"))
+        serializer = ChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        values = serializer.validated_data
+        if self.action == Action.SET and values["phase"] is None:
+            raise serializers.ValidationError({"phase": [serializer.fields["phase"].error_messages["required"]]})
+        if values["is_forced"] and not request.user.has_perm(FORCE):
+            raise PermissionDenied(_("You may not go ahead while gates do not pass."))
         try:
-            change = ChangeRequest.of(self.action, Source.API, by=request.user.get_username(), **given)
+            change = ChangeRequest.of(self.action, Source.API, by=request.user.get_username(), **values)
             outcome = changes.apply(change)
         except Busy as busy:
             raise JobRunning(str(busy)) from None
         except ChangeRefused as refused:
             raise serializers.ValidationError([str(refused)]) from None
-        answer = {
+        body = {
             "revision": outcome.revision,
             "is_change": outcome.is_change,
             "is_dry_run": outcome.is_dry_run,
@@ -102,7 +100,7 @@ class RolloutChangeView(APIView):
         }
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
             try:
-                answer["verification"] = list(rollback.verify("emergency"))
+                body["verification"] = list(rollback.verify("emergency"))
             except NotVerified as doubt:
-                answer["verification"] = [f"not proven: {doubt}"]
-        return Response(ChangeResultSerializer(answer).data)
+                body["verification"] = [f"not verified: {doubt}"]
+        return Response(ChangeResultSerializer(body).data)

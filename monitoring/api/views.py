@@ -1,4 +1,3 @@
-from functools import partial
 from typing import Any
 
 from django.conf import settings
@@ -15,7 +14,6 @@ from rest_framework.views import APIView
 
 from config.lib import errors
 from config.postgres.base import statement_deadline
-from monitoring import lasting
 from monitoring.api import access
 from monitoring.api.metrics import exposition
 from monitoring.api.serializers import (
@@ -27,6 +25,9 @@ from monitoring.api.serializers import (
 from monitoring.stats import reports
 from profiles import cache
 from profiles.rollout.decision import is_monitored
+from profiles.rollout.models import Rollout
+
+POSTGRES_TIMEOUT_SECONDS = 1.0
 
 
 @errors.read_only
@@ -36,14 +37,14 @@ def health(request: HttpRequest) -> HttpResponse:
 
 @errors.read_only
 def ready(request: HttpRequest) -> HttpResponse:
-    """Ready while PostgreSQL answers; without Redis the system works on, degraded."""
+    """Answer 200 while PostgreSQL answers, ``degraded`` without Redis; else 503."""
     has_cache = cache.health()["redis_connected"]
     try:
-        with statement_deadline(lasting.PATIENCE_SECONDS), connection.cursor() as cursor:
+        with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
-        told = {"status": "unavailable", "database": False, "cache": has_cache}
-        return JsonResponse(told, status=503, headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)})
+        body = {"status": "unavailable", "database": False, "cache": has_cache}
+        return JsonResponse(body, status=503, headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)})
     return JsonResponse({"status": "ok" if has_cache else "degraded", "database": True, "cache": has_cache})
 
 
@@ -52,24 +53,24 @@ def metrics(request: HttpRequest) -> HttpResponse:
     if not settings.PROMETHEUS_ENABLED:
         return errors.not_found(request)
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
-        return errors.refusal(401, _("the monitoring token is missing or wrong"))
-    # Prometheus gives up after ten seconds, and would lose what Redis and the processes say along with PostgreSQL's.
-    with statement_deadline(lasting.PATIENCE_SECONDS):
+        return errors.refusal(401, _("The monitoring token is missing or wrong."))
+    # Prometheus gives up after ten seconds, and would then lose the metrics of Redis and the processes as well.
+    with statement_deadline(POSTGRES_TIMEOUT_SECONDS):
         return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class DeadlineView(APIView):
-    # For those who may monitor, who are told in time that PostgreSQL does not answer.
-    authentication_classes = access.READING_AUTHENTICATION
+    # Silent PostgreSQL is a 503 after a second.
+    authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]
 
     def perform_authentication(self, request: Request) -> None:
-        # Where anybody may look, nobody has to be looked up, which takes PostgreSQL.
+        # An expired token must not close what is open to everybody.
         if not access.is_open():
             super().perform_authentication(request)
 
     def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
-        with statement_deadline(lasting.patience_left()):
+        with statement_deadline(POSTGRES_TIMEOUT_SECONDS):
             return super().dispatch(request, *args, **kwargs)
 
 
@@ -77,19 +78,21 @@ class ReportView(DeadlineView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not is_monitored():
-            raise NotFound(_("monitoring is switched off"))
+            # A process that never read the switches takes them for off: without PostgreSQL this raises, for a 503.
+            Rollout.current()
+            raise NotFound(_("Monitoring is switched off."))
 
 
 class CoverageView(ReportView):
     @extend_schema(responses=CoverageSerializer)
     def get(self, request: Request) -> Response:
-        return Response(lasting.told("coverage", reports.coverage, CoverageSerializer))
+        return Response({"degraded": False, **reports.coverage()})
 
 
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        return Response(lasting.told("quality", reports.quality, QualitySerializer))
+        return Response({"degraded": False, **reports.quality()})
 
 
 class WebhookStatsView(ReportView):
@@ -99,19 +102,17 @@ class WebhookStatsView(ReportView):
     def get(self, request: Request) -> Response:
         period = request.query_params.get("period", "day")
         if period not in reports.PERIODS:
-            raise serializers.ValidationError({"period": [_("one of %s") % ", ".join(reports.PERIODS)]})
-        return Response(
-            lasting.told(f"webhook_stats {period}", partial(reports.webhook_stats, period), WebhookStatsSerializer)
-        )
+            raise serializers.ValidationError({"period": [_("Must be one of %s.") % ", ".join(reports.PERIODS)]})
+        return Response({"degraded": False, **reports.webhook_stats(period)})
 
 
-# One that has two paths would have its name in the schema taken twice.
+# A view with two paths would have two operations of one name in the schema.
 @extend_schema_view(get=extend_schema(operation_id="monitoring_webhook_stats_alias_retrieve"))
 class WebhookStatsAliasView(WebhookStatsView):
-    """The guide's own path."""
+    """The path of the migration guide."""
 
 
 class CacheHealthView(ReportView):
     @extend_schema(responses=CacheHealthSerializer)
     def get(self, request: Request) -> Response:
-        return Response(lasting.told("cache_health", reports.cache_health, CacheHealthSerializer))
+        return Response(reports.cache_health())

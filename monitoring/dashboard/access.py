@@ -12,14 +12,11 @@ from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 
 from config.lib.scope import View, scope_of
+from monitoring.rollout_control import FORCE, OPERATE, STOP
 
 SEE = "monitoring.view_screens"
 LOOK_UP = "monitoring.look_up_person"
 SEE_AUDIT = "monitoring.view_audit"
-SEE_ROLLOUT = "rollout.view_rollout"
-OPERATE = "rollout.operate_rollout"
-FORCE = "rollout.force_rollout"
-STOP = "rollout.stop_rollout"
 SEE_COMPARISONS = "profiles.view_comparison"
 SIGN = "monitoring.add_signature"
 

@@ -1,10 +1,11 @@
-"""What else an operator does to the rollout: plan a step, choose what a breach does, rehearse the way back."""
+"""The pages of an operator's other actions: pause, resume, plan a step, rehearse the rollback, emergency stop."""
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -12,54 +13,56 @@ from django.contrib import messages
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib.messages import Message, localize
+from config.lib.messages import Message
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.dashboard.access import OPERATE, page, screen
-from monitoring.dashboard.change_phase import request_of
-from monitoring.rollout_control import rollback
+from monitoring.dashboard.access import page, screen
+from monitoring.dashboard.change_phase import apply, preview_of, request_of
+from monitoring.rollout_control import OPERATE, STOP, rollback
 from monitoring.rollout_control.rollback import NotVerified
-from profiles.rollout import changes, rules
+from profiles.rollout import changes, presenters, rules
 from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.phases import TITLES
 from profiles.rollout.rules import ChangeRefused
 
 T = gettext_lazy
-# A later step is a slip of the pen, and would wait unseen.
+# A step planned for later than this is a typing error, and would wait unseen.
 FARTHEST = timedelta(days=366)
 
 
 class PlanForm(forms.Form):
-    # Read by the rules, which refuse in the words of every other surface.
+    # The rules refuse what is wrong, with the same message as elsewhere.
     phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
-    percent = forms.CharField(label=T("To, percent"), required=False, widget=forms.TextInput({"inputmode": "decimal"}))
+    percent = forms.CharField(
+        label=T("New percentage"), required=False, widget=forms.TextInput({"inputmode": "decimal"})
+    )
     due_at = forms.DateTimeField(widget=forms.DateTimeInput({"type": "datetime-local"}))
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
         self.initial["phase"] = rules.phase_number(changes.next_phase())
-        # The browser's field names no zone.
+        # The browser's field names no time zone.
         now = date_format(timezone.localtime(), "H:i T")
-        self.fields["due_at"].label = _("When, by the clock of the system: it is %(now)s now") % {"now": now}
+        self.fields["due_at"].label = _("Date and time (now it is %(now)s)") % {"now": now}
 
-    def clean_due_at(self) -> Any:
+    def clean_due_at(self) -> datetime:
         due_at, now = self.cleaned_data["due_at"], timezone.now()
         if due_at <= now:
-            raise forms.ValidationError(_("This moment is over"))
+            raise forms.ValidationError(_("Choose a moment in the future."))
         if due_at > now + FARTHEST:
-            raise forms.ValidationError(_("A step is planned for a year ahead at most"))
-        return due_at
+            raise forms.ValidationError(_("A step can be planned at most one year ahead."))
+        return due_at  # type: ignore[no-any-return]
 
 
 class BreachForm(forms.Form):
-    on_breach = forms.ChoiceField(label=T("Three breaches in a row"), choices=OnBreach.choices)
+    on_breach = forms.ChoiceField(label=T("After three breaches in a row"), choices=OnBreach.choices)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -75,88 +78,95 @@ class RehearsalForm(forms.Form):
         self.fields["university"].queryset = limits.universities().order_by("name")  # type: ignore[attr-defined]
 
 
-def _plan(request: HttpRequest, given: dict[str, Any]) -> str:
-    change = request_of(request, Action.PLAN, **given)
+def _plan(request: HttpRequest, values: dict[str, Any]) -> str:
+    change = request_of(request, Action.PLAN, **values)
     changes.apply(change)
-    words = {
-        "phase": rules.phase_number(change.phase),
-        "percent": localize(rules.format_percent(change.percent)),
-        "at": date_format(timezone.localtime(given["due_at"]), "j E Y, H:i T"),
-    }
-    return _("Planned: phase %(phase)d to %(percent)s %% on %(at)s") % words
+    step = presenters.planned_step(rules.phase_number(change.phase), change.percent, values["due_at"])
+    return _("Planned: %(step)s") % {"step": step}
 
 
-def _choose(request: HttpRequest, given: dict[str, Any]) -> str:
-    changes.apply(request_of(request, Action.ON_BREACH, **given))
-    return _("On three breaches in a row: %s") % OnBreach(given["on_breach"]).label
-
-
-def _rehearse(request: HttpRequest, given: dict[str, Any]) -> str:
-    facts = rollback.rehearse(given["university"].pk, request_of(request, Action.REHEARSAL))
-    words = {
-        "university": given["university"],
-        "out": number_format(facts["out_s"], 1),
-        "total": number_format(facts["total_s"], 1),
-    }
-    return _("%(university)s was out of the cache after %(out)s s, and back after %(total)s s") % words
+def _rehearse(request: HttpRequest, values: dict[str, Any]) -> str:
+    facts = rollback.rehearse(values["university"].pk, request_of(request, Action.REHEARSAL))
+    return presenters.rehearsal(values["university"], facts)
 
 
 @dataclass(frozen=True, slots=True)
-class Deed:
+class ActionPage:
+    """A page with the meaning of an action, its form and a button; ``run`` returns the message for the operator."""
+
     title: Promise
     meaning: Promise
     button: Promise
-    form: type[forms.Form]
-    act: Callable[[HttpRequest, dict[str, Any]], str]
+    run: Callable[[HttpRequest, dict[str, Any]], str]
+    form: type[forms.Form] = forms.Form
 
 
 ACTIONS = {
-    "plan": Deed(
+    "pause": ActionPage(
+        T("Pause"),
+        T(
+            "Advances, planned steps and automatic steps stop. The percentages stay, and whoever is served by the "
+            "cache goes on being served by it."
+        ),
+        T("Pause"),
+        lambda request, values: apply(request, Action.PAUSE),
+    ),
+    "resume": ActionPage(
+        T("Resume"),
+        T("Steps are possible again. After an emergency stop, phase 3 starts again at 1%."),
+        T("Resume"),
+        lambda request, values: apply(request, Action.RESUME),
+    ),
+    "plan": ActionPage(
         T("Plan a step"),
-        T("The gates are asked again when it is due; it is dropped if anything else changes the rollout before."),
-        T("Plan it"),
-        PlanForm,
+        T("The gates are checked again when the step is due. Any other change of the rollout before that drops it."),
+        T("Plan the step"),
         _plan,
+        PlanForm,
     ),
-    "on-breach": Deed(
+    "on-breach": ActionPage(
         T("On a breach"),
-        T("The conductor watches the gates while a phase is on. Three breaches in a row pause it, or take it back."),
-        T("Choose"),
+        T("The controller checks the gates while a phase is on. After three breaches in a row it acts as chosen here."),
+        T("Save"),
+        lambda request, values: apply(request, Action.ON_BREACH, **values),
         BreachForm,
-        _choose,
     ),
-    "rehearsal": Deed(
-        T("Rehearse the way back"),
-        T("One university is taken out of the cache and let in again, timed; that takes seconds. Phase 3 asks for it."),
+    "rehearsal": ActionPage(
+        T("Rehearse the rollback"),
+        T("One university leaves the cache and comes back; this takes a few seconds. Phase 3 requires a rehearsal."),
         T("Rehearse now"),
-        RehearsalForm,
         _rehearse,
+        RehearsalForm,
     ),
 }
 
 
 @screen(OPERATE)
-def deed(request: HttpRequest, name: str) -> HttpResponse:
-    chosen = ACTIONS[name]
-    form = chosen.form(request.POST or None)
+def act(request: HttpRequest, name: str) -> HttpResponse:
+    action = ACTIONS[name]
+    form = action.form(request.POST if request.method == "POST" else None)
     limits = admin_scope(request)
     if limits and isinstance(form, RehearsalForm):
         form.limit(limits)
     if request.method == "POST" and form.is_valid():
         try:
-            messages.success(request, chosen.act(request, form.cleaned_data))
+            messages.success(request, action.run(request, form.cleaned_data))
             return HttpResponseRedirect(reverse("screens:rollout"))
         except (ChangeRefused, NotVerified) as refused:
             form.add_error(None, str(refused))
     for field in form.fields.values():
         field.widget.attrs["class"] = "s-input"
-    context = {"deed": chosen, "form": form, "reason": request.POST.get("reason", ""), "rollout": Rollout.current()}
-    return page(request, "deed.html", chosen.title, **context)
+    context = {"action": action, "form": form, "reason": request.POST.get("reason", ""), "rollout": Rollout.current()}
+    if name in ("pause", "resume"):
+        result = preview_of(Action(name))
+        context["is_needless"] = not result.is_change
+        context["lines"] = presenters.outcome(result) if name == "resume" and result.is_change else []
+    return page(request, "action.html", action.title, **context)
 
 
 @screen(OPERATE)
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
-    """Cancel by POST alone; who comes by a link, as after a log-in, sees the steps and their buttons."""
+    """Cancel by POST only; a GET, as after a log-in, shows the steps and their buttons."""
     if request.method != "POST":
         return HttpResponseRedirect(reverse("screens:rollout"))
     reason = request.POST.get("reason", "").strip() or Message("Cancelled without a reason")
@@ -166,3 +176,33 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     except ChangeRefused as refused:
         messages.error(request, str(refused))
     return HttpResponseRedirect(reverse("screens:rollout"))
+
+
+def confirmation() -> str:
+    """Return the word to type, in the reader's language."""
+    return _("STOP")
+
+
+@screen(STOP)
+def emergency_stop(request: HttpRequest) -> HttpResponse:
+    """Stop everything once the word is typed, and show the proofs that it is in force with the times they took."""
+    context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}
+    if request.method == "POST" and request.POST.get("word", "").strip().casefold() != confirmation().casefold():
+        context["refusal"] = _("Type the word to confirm.")
+    elif request.method == "POST":
+        try:
+            started = time.perf_counter()
+            result = changes.apply(request_of(request, Action.EMERGENCY))
+            context |= {"took": time.perf_counter() - started, "lines": presenters.outcome(result)}
+            try:
+                for proof in rollback.verify("emergency"):
+                    context["lines"].append(proof)
+            except NotVerified as doubt:
+                context["doubt"] = str(doubt)
+            context["took_verified"] = time.perf_counter() - started
+            return page(request, "stopped.html", _("Emergency stop"), **context)
+        except ChangeRefused as refused:
+            context["refusal"] = str(refused)
+    result = preview_of(Action.EMERGENCY)
+    context |= {"lines": presenters.outcome(result), "is_change": result.is_change}
+    return page(request, "emergency.html", _("Emergency stop"), **context)

@@ -18,9 +18,9 @@ from django.utils.translation import gettext as _
 from monitoring.alerts.models import Alert
 from monitoring.dashboard import charts, history_charts
 from monitoring.dashboard.access import SEE, may, screen
-from monitoring.dashboard.phases import phases
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
+from monitoring.rollout_control.presenters import phases
 from monitoring.stats import reports, rollups
 from monitoring.stats.directory import figures
 from monitoring.stats.models import Span

@@ -1,4 +1,4 @@
-"""The rollout's tables in the admin, plain; whatever is changed here is a ChangeRequest, as everywhere."""
+"""The admin of the rollout: edits become change requests, as on every other surface; the rest is read-only."""
 
 from __future__ import annotations
 
@@ -9,29 +9,42 @@ from django import forms
 from django.contrib import admin, messages
 from django.db.models import Model, QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
-from config.lib.admin import ReadOnlyAdmin, RenamedModelAdmin
-from config.lib.audit_log import UntranslatedLogAdmin
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin
+from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from config.lib.messages import Message
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.rollout_control.gate_titles import GATES
+from monitoring.indicators.models import RoundTrip
+from monitoring.rollout_control import FORCE, checklist
 from monitoring.rollout_control.gates.results import GateResult
-from monitoring.rollout_control.models import Verdict
+from monitoring.rollout_control.models import GateCheck, Signature, Verdict
+from monitoring.rollout_control.titles import GATES
+from profiles.models import Comparison
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.models import Action, Change, ChangeQuerySet, Flag, Plan, Rollout, UniversityRule
+from profiles.rollout.models import (
+    Action,
+    Change,
+    ChangeQuerySet,
+    Flag,
+    Heartbeat,
+    Plan,
+    Rollout,
+    UniversityRule,
+)
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused
 
 
-class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A form that tries the change before it is saved, so that what is refused is shown at the form."""
+class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
+    """A form that tries its change before it is saved, so that a refusal is shown at the form."""
 
     request: ClassVar[HttpRequest]
 
@@ -49,7 +62,6 @@ class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
     def apply(self, *, is_dry_run: bool = False) -> None:
-        """Apply what the form asks for, by its user and on the terms in it."""
         changes.apply(
             ChangeRequest.of(
                 source=Source.FLAG_FORM,
@@ -63,14 +75,16 @@ class ReasonedForm(forms.ModelForm):  # type: ignore[type-arg]
         )
 
     def change(self) -> dict[str, Any]:
-        """Return the action and what it is about."""
+        """Return the action and its parameters."""
         raise NotImplementedError
 
 
-class FlagForm(ReasonedForm):
-    # Free text: the rules say what a percentage is, in their own words.
+class FlagForm(ChangeRequestForm):
+    # Free text: the rules refuse what is no percentage, with the same message as elsewhere.
     percent = forms.CharField(label=_("percent"), required=False, widget=UnfoldAdminTextInputWidget)
-    force = forms.BooleanField(label=_("past gates that do not pass"), required=False, widget=UnfoldBooleanWidget)
+    force = forms.BooleanField(
+        label=_("go ahead although gates do not pass"), required=False, widget=UnfoldBooleanWidget
+    )
     expect_percent = forms.CharField(label=_("percent"), required=False, widget=forms.HiddenInput)
 
     class Meta:
@@ -80,30 +94,27 @@ class FlagForm(ReasonedForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["percent"] = self.initial["expect_percent"] = rules.format_percent(self.instance.percent)
-        self.fields["force"].disabled = not self.request.user.has_perm("rollout.force_rollout")
+        self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def clean_percent(self) -> str:
-        """Take the reader's decimal comma, which the model's own field would refuse."""
+        """Accept the reader's decimal comma, which the model's own field would refuse."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
     def change(self) -> dict[str, Any]:
         percent = self.cleaned_data["percent"]
         if self.instance.name in PHASES:
             return {"action": Action.SET, "phase": self.instance.name, "percent": percent}
-        self._refuse_moved()
-        return {"action": Action.FLAG, "flag": self.instance, "percent": percent}
-
-    def _refuse_moved(self) -> None:
-        """Compare the percentage too: the flag of another app moves without the revision."""
+        # The flag of another app moves without the revision.
         expected, now = self.cleaned_data.get("expect_percent"), rules.format_percent(self.instance.percent)
         if expected and expected != now:
-            words = {"now": now, "expected": expected[:10]}
+            params = {"now": now, "expected": expected[:10]}
             raise ChangeRefused(
-                Message("Somebody else changed the flag: it is at %(now)s %%, not %(expected)s %%", words)
+                Message("Somebody else changed the flag: it is at %(now)s%%, not %(expected)s%%", params)
             )
+        return {"action": Action.FLAG, "flag": self.instance, "percent": percent}
 
 
-class SwitchForm(ReasonedForm):
+class SwitchForm(ChangeRequestForm):
     class Meta:
         model = Switch
         fields = ("active",)
@@ -112,12 +123,12 @@ class SwitchForm(ReasonedForm):
         return {"action": Action.SWITCH, "switch": self.instance.name, "is_on": self.cleaned_data["active"]}
 
 
-class UniversityRuleForm(ReasonedForm):
+class UniversityRuleForm(ChangeRequestForm):
     university_id = forms.TypedChoiceField(
         label=_("university"),
         coerce=int,
         widget=UnfoldAdminSelectWidget,
-        error_messages={"invalid_choice": _("there is no such university")},
+        error_messages={"invalid_choice": _("There is no such university.")},
     )
 
     class Meta:
@@ -125,7 +136,7 @@ class UniversityRuleForm(ReasonedForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name; a rule that lost its university since may still be changed."""
+        """Offer the universities by name; a rule whose university was deleted may still be changed."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
@@ -135,32 +146,32 @@ class UniversityRuleForm(ReasonedForm):
         self.fields["university_id"].choices = [("", _("Choose a university")), *names.items()]  # type: ignore[attr-defined]
 
     def change(self) -> dict[str, Any]:
-        # The instance gets what was given only after the form is found valid.
+        # The instance gets its values only after the form is found valid.
         for name in self.Meta.fields:
             setattr(self.instance, name, self.cleaned_data[name])
-        return {"action": Action.SCOPE, "rule": self.instance}
+        return {"action": Action.SCOPE, "scope": self.instance}
 
 
-class SteeredAdmin(UntranslatedLogAdmin):
-    """Saves by the change functions; a form class a request, because the form asks who it is."""
+class ChangeRequestAdmin(UntranslatedLogAdmin):
+    """Saves by the change request of its form; the form class is made for each request, because it needs the user."""
 
     @admin.display(description=_("name"), ordering="name")
-    def named(self, steered: Flag | Switch) -> str:
-        return presenters.with_code(steered.name)
+    def display_name(self, row: Flag | Switch) -> str:
+        return presenters.with_code(row.name)
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
 
     def changeform_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Show at the page what is refused although the form was valid: somebody was quicker."""
-        return self._refusable(request, super().changeform_view, *args, **kwargs)
+        return self._show_refusal(request, super().changeform_view, *args, **kwargs)
 
     def delete_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        return self._refusable(request, super().delete_view, *args, **kwargs)
+        return self._show_refusal(request, super().delete_view, *args, **kwargs)
 
-    def _refusable(
+    def _show_refusal(
         self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kwargs: Any
     ) -> HttpResponse:
+        """Show on the page what is refused although the form was valid: somebody was quicker."""
         try:
             return view(request, *args, **kwargs)
         except ChangeRefused as refused:
@@ -171,6 +182,9 @@ class SteeredAdmin(UntranslatedLogAdmin):
         form = super().get_form(request, obj, change, **kwargs)
         return type(form.__name__, (form,), {"request": request})
 
+    def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
+        form.apply()
+
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
@@ -179,14 +193,14 @@ class SteeredAdmin(UntranslatedLogAdmin):
 
 
 @admin.register(Flag)
-class FlagAdmin(SteeredAdmin):
+class FlagAdmin(ChangeRequestAdmin):
     form = FlagForm
-    list_display = ("named", "percent", "everyone", "moved_at")
-    fields = ("named", "percent", "reason", "force", "note", "shown_salt", "expect_revision", "expect_percent")
-    readonly_fields: ClassVar = ["named", "shown_salt"]
+    list_display = ("display_name", "percent", "everyone", "moved_at")
+    fields = ("display_name", "percent", "reason", "force", "note", "display_salt", "expect_revision", "expect_percent")
+    readonly_fields: ClassVar = ["display_name", "display_salt"]
 
     @admin.display(description=_("salt"))
-    def shown_salt(self, flag: Flag) -> str:
+    def display_salt(self, flag: Flag) -> str:
         return format_html("<code>{}</code>", flag.salt)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
@@ -195,79 +209,78 @@ class FlagAdmin(SteeredAdmin):
 
 
 @admin.register(Switch)
-class SwitchAdmin(SteeredAdmin):
+class SwitchAdmin(ChangeRequestAdmin):
     form = SwitchForm
-    list_display = ("named", "active", "modified")
-    fields = ("named", "active", "reason", "expect_revision")
-    readonly_fields: ClassVar = ["named"]
-
-    def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
-        form.apply()
+    list_display = ("display_name", "active", "modified")
+    fields = ("display_name", "active", "reason", "expect_revision")
+    readonly_fields: ClassVar = ["display_name"]
 
 
 @admin.register(UniversityRule)
-class UniversityRuleAdmin(RenamedModelAdmin, SteeredAdmin):
+class UniversityRuleAdmin(RenamedModelAdmin, ChangeRequestAdmin):
     form = UniversityRuleForm
     list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
     fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[UniversityRule]:
-        rules_of_all: QuerySet[UniversityRule] = super().get_queryset(request)
+        rows: QuerySet[UniversityRule] = super().get_queryset(request)
         limits = admin_scope(request)
-        return rules_of_all.filter(university_id__in=limits.universities()) if limits else rules_of_all
-
-    def save_model(self, request: HttpRequest, obj: UniversityRule, form: Any, change: bool) -> None:
-        form.apply()
+        return rows.filter(university_id__in=limits.universities()) if limits else rows
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
-        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, rule=obj, is_on=False))
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, scope=obj, is_on=False))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
-        for scope in queryset:
-            self.delete_model(request, scope)
+        for rule in queryset:
+            self.delete_model(request, rule)
 
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("revision", "at", "who", "action", "told", "is_forced")
+    list_display = ("revision", "at", "display_by", "action", "display_reason", "is_forced")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
-    fields = ("revision", "at", "who", "what", "told", "is_forced", "judged", "stood", "stands")
-    readonly_fields: ClassVar = ["who", "what", "told", "judged", "stood", "stands"]
+    readonly_fields: ClassVar = [
+        "display_by", "display_change", "display_reason", "display_evidence", "display_before", "display_after",
+    ]  # fmt: skip
+    fields = (
+        "revision", "at", "display_by", "display_change", "display_reason", "is_forced", "display_evidence",
+        "display_before", "display_after",
+    )  # fmt: skip
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
-        found: ChangeQuerySet = super().get_queryset(request)
+        rows: ChangeQuerySet = super().get_queryset(request)
         limits = admin_scope(request)
-        return found.of_universities(limits.universities().values_list("pk", flat=True)) if limits else found
+        return rows.of_universities(limits.universities().values_list("pk", flat=True)) if limits else rows
 
     @admin.display(description=_("by"), ordering="by")
-    def who(self, change: Change) -> str:
+    def display_by(self, change: Change) -> str:
         return presenters.actor(change.by)
 
     @admin.display(description=_("action"))
-    def what(self, change: Change) -> str:
+    def display_change(self, change: Change) -> str:
         return presenters.change(change)
 
     @admin.display(description=_("reason"), ordering="reason")
-    def told(self, change: Change) -> str:
+    def display_reason(self, change: Change) -> str:
         return change.text
 
     @admin.display(description=_("evidence"))
-    def judged(self, change: Change) -> str:
-        told = (
+    def display_evidence(self, change: Change) -> str:
+        results = (
             (GATES[item["gate"]], Verdict(item["verdict"]).label, GateResult.stored_message(item))
             for item in change.evidence
         )
-        return format_html_join(mark_safe("<br>"), "{}: {} — {}", told)
+        return format_html_join(mark_safe("<br>"), "{}: {} — {}", results)
 
     @admin.display(description=_("from"))
-    def stood(self, change: Change) -> str:
-        return _lines(presenters.standing(change.before))
+    def display_before(self, change: Change) -> str:
+        return _lines(presenters.recorded_state(change.before))
 
     @admin.display(description=_("to"))
-    def stands(self, change: Change) -> str:
-        return _lines(presenters.standing(change.after))
+    def display_after(self, change: Change) -> str:
+        return _lines(presenters.recorded_state(change.after))
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -276,11 +289,80 @@ def _lines(texts: Iterable[str]) -> str:
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
-    list_display = ("due_at", "phase", "percent", "state", "by", "reason", "told")
+    list_display = ("due_at", "phase", "percent", "state", "by", "reason", "display_outcome")
     list_filter = ("state",)
-    fields = ("due_at", "phase", "percent", "state", "by", "reason", "told", "revision")
-    readonly_fields: ClassVar = ["told"]
+    fields = ("due_at", "phase", "percent", "state", "by", "reason", "display_outcome", "revision")
+    readonly_fields: ClassVar = ["display_outcome"]
 
     @admin.display(description=_("outcome"))
-    def told(self, plan: Plan) -> str:
+    def display_outcome(self, plan: Plan) -> str:
         return plan.text
+
+
+@admin.register(Heartbeat)
+class HeartbeatAdmin(ReadOnlyAdmin):
+    list_display = ("process", "revision", "revision_seen_at", "seen_at")
+
+
+@admin.register(GateCheck)
+class GateCheckAdmin(ReadOnlyAdmin):
+    list_display = ("at", "phase", "gate", "verdict", "display_message")
+    list_filter = ("verdict", "gate", "phase")
+    fields = ("at", "phase", "gate", "verdict", "display_message", "value")
+    readonly_fields: ClassVar = ["display_message"]
+
+    @admin.display(description=_("message"))
+    def display_message(self, check: GateCheck) -> str:
+        return check.text
+
+
+@admin.register(RoundTrip)
+class RoundTripAdmin(ReadOnlyAdmin):
+    list_display = ("at", "took_ms", "display_error")
+    fields = ("at", "took_ms", "display_error")
+    readonly_fields: ClassVar = ["display_error"]
+
+    @admin.display(description=_("error"))
+    def display_error(self, trip: RoundTrip) -> str:
+        return trip.display_error
+
+
+@admin.register(Comparison)
+class ComparisonAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
+    list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
+    list_filter = ("outcome", "pattern", "stage")
+
+
+class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
+    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN, widget=UnfoldAdminSelectWidget)
+
+    class Meta:
+        model = Signature
+        fields = ("item", "note")
+
+
+@admin.register(Signature)
+class SignatureAdmin(AuditedAdmin):
+    """Signatures of checklist items: given in one's own name and never changed; they expire."""
+
+    form = SignatureForm
+    list_display = ("display_item", "by", "note", "signed_at", "expires_at")
+    list_select_related = ("by",)
+
+    def get_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
+        return self.list_display if obj else ("item", "note")
+
+    def get_readonly_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
+        return ("display_item",) if obj else ()
+
+    @admin.display(description=_("item"), ordering="item")
+    def display_item(self, signature: Signature) -> str:
+        return str(signature)
+
+    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
+        obj.by = request.user  # type: ignore[assignment]
+        obj.expires_at = timezone.now() + checklist.SIGNATURE_LASTS
+        obj.save()
+
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        return False

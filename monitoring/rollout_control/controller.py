@@ -1,93 +1,128 @@
-"""Watches the rollout: fires what was planned, checks the gates, and pulls the tripwire on three breaches in a row."""
+"""The rollout controller: fires planned steps, checks the gates, and pauses or rolls back after three breaches."""
 
 from __future__ import annotations
 
 import logging
+from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 from django.conf import settings
+from django.db import OperationalError, ProgrammingError, transaction
 from django.utils import timezone
 from django.utils.translation import ngettext
 
-from config.lib.messages import Message, to_columns
+from config.lib.messages import Message, Text, to_columns
+from employees.models import BackfillRun
 from monitoring.indicators import probe
 from monitoring.indicators.models import RoundTrip
-from monitoring.rollout_control import control, gates
+from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates import CHECKS_IN_A_ROW, TRIPWIRE
-from monitoring.rollout_control.gates.results import Judgement
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import is_monitored
-from profiles.rollout.models import Action, OnBreach, Rollout
+from profiles.rollout.lock import Busy, transaction_with_lock_timeout
+from profiles.rollout.models import REASON_LENGTH, Action, OnBreach, Plan, PlanState, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
+from profiles.rollout.rules import ChangeRefused
 
-CONDUCTOR = "conductor"
-KEPT = timedelta(days=30)
+# As earlier releases recorded it.
+CONTROLLER = "conductor"
+RETENTION = timedelta(days=30)
+_BACKFILL_PATIENCE_MS = 500
 
 logger = logging.getLogger(__name__)
 
 
-def conduct() -> list[str]:
-    """Do what is due; return what happened, one line each."""
-    count = control.fire_due()
+def run() -> list[str]:
+    """Fire what is due and check the gates once an interval; return a line for each thing that happened."""
+    count = fire_due()
     lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
     last = GateCheck.objects.filter(gate=TRIPWIRE).first()
-    # A look in the future was taken by a clock that has been put right since.
+    # A check in the future was stored by a clock that has been corrected since.
     if is_monitored() and (last is None or abs(timezone.now() - last.at) >= settings.MONITORING_CHECK_INTERVAL):
-        lines += look()
+        lines += check()
     return lines
 
 
-def look() -> list[str]:
-    """Check the next step's gates and the tripwires once, and store what they found."""
-    deepest = _deepest()
-    if deepest is None or deepest < 3:
+def check() -> list[str]:
+    """Check the gates of the next step and the tripwires once, and store the results."""
+    percents = RolloutSettings.read(Rollout.current()).percents
+    deepest = max((rules.phase_number(name) for name, percent in percents.items() if percent), default=0)
+    if deepest < 3:
         probe.round_trip()
     name = changes.next_phase()
-    current = gates.transition_step(rules.phase_number(name), rules.percentage(100)).current
-    step = rules.step_after(name, current)
-    lines = []
+    phase, lines = rules.phase_number(name), []
+    step = rules.step_after(name, percents[name])
     if step is not None:
-        judgement = gates.check(rules.phase_number(name), step)
-        may_go_on = Message("Phase %(phase)d may go on", {"phase": judgement.step.phase})
-        lines.append(str(judgement.held() if judgement.failing else may_go_on))
-    lines += _watch(deepest)
+        evaluation = gates.check(phase, step)
+        passed = Message("Every gate passes: phase %(phase)d may go on", {"phase": phase})
+        lines.append(str(evaluation.hold_message() if evaluation.failing else passed))
+    lines += _check_tripwires(deepest)
     for model in (GateCheck, RoundTrip, Comparison):
-        model.objects.filter(at__lt=timezone.now() - KEPT).delete()
+        model.objects.filter(at__lt=timezone.now() - RETENTION).delete()
     return lines
 
 
-def _deepest() -> int | None:
-    outcome = RolloutSettings.read(Rollout.current())
-    return max((rules.phase_number(name) for name, percent in outcome.percents.items() if percent), default=None)
-
-
-def _watch(deepest: int | None) -> list[str]:
-    """Ask what has to stay true in the deepest phase; hold or go back after three breaches in a row."""
-    if deepest is None or deepest not in gates.STAYING:
+def _check_tripwires(phase: int) -> list[str]:
+    """Store whether a tripwire of the deepest phase fails; pause or roll back after three failures in a row."""
+    if phase not in gates.STAYING:
         GateCheck.objects.create(phase=0, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
         return []
-    watched = gates.watch(deepest)
-    judgement = replace(watched, findings=[found for found in watched.findings if found.verdict == Verdict.FAIL])
-    verdict, held = (Verdict.FAIL, judgement.held()) if judgement.failing else (Verdict.PASS, "")
-    message, sentence = to_columns(held, MESSAGE_LENGTH)
-    GateCheck.objects.create(phase=deepest, gate=TRIPWIRE, verdict=verdict, message=message, sentence=sentence)
+    tripwires = gates.check_tripwires(phase)
+    breaches = replace(tripwires, results=[r for r in tripwires.results if r.verdict == Verdict.FAIL])
+    verdict, reason = (Verdict.FAIL, breaches.hold_message()) if breaches.failing else (Verdict.PASS, "")
+    message, sentence = to_columns(reason, MESSAGE_LENGTH)
+    GateCheck.objects.create(phase=phase, gate=TRIPWIRE, verdict=verdict, message=message, sentence=sentence)
     latest = GateCheck.objects.filter(gate=TRIPWIRE).values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
-    if list(latest) != [(deepest, Verdict.FAIL)] * CHECKS_IN_A_ROW:
-        return [str(held)] if held else []
-    return [_pull(deepest, judgement)]
-
-
-def _pull(phase: int, judgement: Judgement) -> str:
-    held = judgement.held()
     rollout = Rollout.current()
-    if rollout.is_paused:
-        return str(held)
-    action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
-    found = {"phase": phase, "evidence": judgement.as_json()}
-    changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONDUCTOR, reason=held, **found))
-    logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
-    return str(held)
+    if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW and not rollout.is_paused:
+        action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
+        facts = {"phase": phase, "evidence": breaches.as_json()}
+        changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONTROLLER, reason=reason, **facts))
+        logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
+    return [str(reason)] if reason else []
+
+
+def fire_due() -> int:
+    """Fire the planned steps that are due, each once even where two controllers run; return how many."""
+    count = 0
+    for pk in Plan.objects.filter(state=PlanState.PLANNED, due_at__lte=timezone.now()).values_list("pk", flat=True):
+        with transaction.atomic():
+            plan = Plan.objects.select_for_update(skip_locked=True).filter(pk=pk, state=PlanState.PLANNED).first()
+            if plan:
+                fire(plan)
+                count += 1
+    return count
+
+
+def fire(plan: Plan) -> str:
+    """Take a planned step, unless the rollout has changed or a gate holds it; return the outcome."""
+    revision = Rollout.current().revision
+    step = {"phase": plan.phase, "percent": plan.percent, "expected_revision": plan.revision}
+    revisions = {"then": plan.revision, "now": revision}
+    outcome: Text = Message("Dropped: planned at revision %(then)d, the rollout is at %(now)d", revisions)
+    plan.state = PlanState.DROPPED
+    try:
+        if plan.revision == revision:
+            changes.apply(ChangeRequest.of(Action.SET, Source.SCHEDULE, by=plan.by, reason=plan.reason, **step))
+            plan.state, outcome = PlanState.DONE, Message("Done")
+    except Busy as busy:
+        # Nothing is wrong with the step: the next run takes it.
+        plan.state, outcome = PlanState.PLANNED, busy.text
+    except ChangeRefused as refused:
+        outcome = refused.text
+    plan.outcome, plan.sentence = to_columns(outcome, REASON_LENGTH)
+    plan.save()
+    return plan.text
+
+
+def pause_backfill(request: ChangeRequest, **_: Any) -> None:
+    """Pause the backfill with an emergency stop."""
+    # A batch that has the run's row locked is not waited for: it is the last, the next one would see the latch. And
+    # where the schema was rolled back there is nothing to pause.
+    with suppress(OperationalError, ProgrammingError), transaction_with_lock_timeout(_BACKFILL_PATIENCE_MS):
+        BackfillRun.objects.pause(str(request.reason))

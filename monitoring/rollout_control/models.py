@@ -9,14 +9,13 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import from_columns
-from monitoring.rollout_control.checklist_titles import TITLES
-from monitoring.rollout_control.gate_titles import GATES
+from monitoring.rollout_control.titles import CHECKLIST_ITEMS, GATES
 
 MESSAGE_LENGTH = 500
 
 
 class Verdict(models.TextChoices):
-    """What a gate says. Only a pass lets a step through; no data is inconclusive, never green."""
+    """The verdict of a gate. Only a pass lets a step through; without data it is inconclusive."""
 
     PASS = "PASS", _("pass")
     FAIL = "FAIL", _("fail")
@@ -25,9 +24,9 @@ class Verdict(models.TextChoices):
 
 
 class GateCheck(models.Model):
-    """What one gate said at one moment: three in a row are asked for, and some compare with yesterday.
+    """The stored result of one gate: some gates count how many checks passed in a row.
 
-    ``message`` is in the site's language; ``text`` is for people.
+    ``message`` is in the language of the site, ``text`` in that of the reader.
     """
 
     at = models.DateTimeField(_("at"), default=timezone.now)
@@ -45,12 +44,12 @@ class GateCheck(models.Model):
         verbose_name_plural = _("gate checks")
 
     def __str__(self) -> str:
-        told = _("Phase %(n)d, %(title)s") % {"n": self.phase, "title": self.get_gate_display()}
-        return f"{told}: {self.get_verdict_display()}"
+        gate = _("Phase %(n)d, %(title)s") % {"n": self.phase, "title": self.get_gate_display()}
+        return f"{gate}: {self.get_verdict_display()}"
 
     @property
     def text(self) -> str:
-        """Return the message in the language that is active."""
+        """Return the message in the active language."""
         return str(from_columns(self.message, self.sentence))
 
 
@@ -60,7 +59,7 @@ class SignatureQuerySet(models.QuerySet["Signature"]):
 
 
 class Signature(models.Model):
-    """Somebody answers for an item of the guide's checklist that no machine can see, until it expires."""
+    """A checklist item that cannot be measured, confirmed by somebody until it expires."""
 
     item = models.CharField(_("item"), max_length=50)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("by"))
@@ -84,4 +83,4 @@ class Signature(models.Model):
         ]
 
     def __str__(self) -> str:
-        return str(TITLES.get(self.item, self.item))
+        return str(CHECKLIST_ITEMS.get(self.item, self.item))

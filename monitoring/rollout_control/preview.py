@@ -1,4 +1,4 @@
-"""What a change of a percentage would do to whom, and what the system knows of one person."""
+"""Preview who is affected by a change of a percentage, and explain what the system knows of one person."""
 
 from __future__ import annotations
 
@@ -57,10 +57,9 @@ class UniversityShare:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Who changes path when a phase goes from one percentage to another; universities with rules of their own do not.
+    """The employees who change path when a phase changes its percentage, without universities that have a rule.
 
-    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week. ``counted_at`` is
-    the moment that the numbers are exact for.
+    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week.
     """
 
     phase: int
@@ -79,10 +78,9 @@ class Preview:
         return sum(share.without_profile for share in self.universities)
 
     def only_of(self, universities: Collection[int]) -> Preview:
-        """Return the same for these universities alone, people aside."""
-        return replace(
-            self, universities=[share for share in self.universities if share.university_id in universities], people=[]
-        )
+        """Return the counts of these universities alone, without people."""
+        shares = [share for share in self.universities if share.university_id in universities]
+        return replace(self, universities=shares, people=[])
 
     @property
     def api_calls_per_day(self) -> float:
@@ -90,46 +88,44 @@ class Preview:
         return spared if self.target < self.current else -spared
 
 
-def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, is_kept_enough: bool = False) -> Preview:
-    """Count who changes path now; or, from rung to rung, take what was counted beside the requests not long ago."""
+def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
+    """Count who changes path now; or, between two steps, take the figure that the worker has counted lately."""
     flag = Flag.objects.get(name=name)
     low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
-    wanted = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}
-    kept = _kept(flag, phase, low, high) if is_kept_enough and {low, high} <= set(RUNGS) else None
-    shares, counted_at = kept or _counted(wanted)
+    params = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}
+    cached = _cached(flag, phase, low, high) if may_be_cached and {low, high} <= set(RUNGS) else None
     people: list[Employee] = []
-    if shares and limit:
-        with connection.cursor() as cursor:
-            cursor.execute(_PEOPLE, wanted)
+    with connection.cursor() as cursor:
+        if cached:
+            shares, counted_at = cached
+        else:
+            counted_at = timezone.now()
+            cursor.execute(_COUNTS, {**params, "since": counted_at - LOOKED_UP_WITHIN})
+            shares = [UniversityShare(*row) for row in cursor.fetchall()]
+        if shares and limit:
+            cursor.execute(_PEOPLE, params)
             ids = [row[0] for row in cursor.fetchall()]
-        people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
+            people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
     return Preview(phase, flag.percent, target, shares, people, counted_at)
 
 
-def _counted(wanted: dict[str, Any]) -> tuple[list[UniversityShare], datetime]:
-    now = timezone.now()
-    with connection.cursor() as cursor:
-        cursor.execute(_COUNTS, {**wanted, "since": now - LOOKED_UP_WITHIN})
-        return [UniversityShare(*row) for row in cursor.fetchall()], now
-
-
-def _kept(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityShare], datetime] | None:
-    kept = figure("cohorts")
-    if kept.value["salt"] != flag.salt:
+def _cached(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityShare], datetime] | None:
+    cohorts = figure("cohorts")
+    if cohorts.value["salt"] != flag.salt:
         return None
     own_rules = set(UniversityRule.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))
     rungs = range(RUNGS.index(low), RUNGS.index(high))
     sums: dict[tuple[int, str], list[int]] = {}
-    for university, title, rung, *numbers in kept.value["rows"]:
+    for university, title, rung, *numbers in cohorts.value["rows"]:
         if rung in rungs and university not in own_rules:
             before = sums.get((university, title), [0] * len(numbers))
             sums[university, title] = list(map(add, before, numbers))
-    shares = [UniversityShare(*whose, *numbers) for whose, numbers in sums.items()]
-    return sorted(shares, key=lambda share: (-share.people, share.university_id)), kept.at
+    shares = [UniversityShare(*key, *numbers) for key, numbers in sums.items()]
+    return sorted(shares, key=lambda share: (-share.people, share.university_id)), cohorts.at
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
-    """Return how the rollout decides for a phone, what each store has for the person, what a lookup would serve."""
+    """Return the rollout's decision for a phone, what each store has for the person, and what a lookup would serve."""
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None
     decision = decide(phone, university)
@@ -154,17 +150,17 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
 
 
 def served(choice: NameChoice) -> str:
-    """Return what a new employee would be named and why, as the lookup chose before it would ask the direct API."""
-    words = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
+    """Return the name of a new employee and its reason, as chosen before the direct API is asked."""
+    params = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
     if choice.needs_direct_api and choice.is_named:
-        return _("The direct API would be asked for the full name; without it: %(name)s (%(reason)s).") % words
+        return _("The direct API would be asked for the full name; without it: %(name)s (%(reason)s).") % params
     if choice.needs_direct_api:
-        return _("The direct API would be asked for the name: %(reason)s.") % words
+        return _("The direct API would be asked for the name: %(reason)s.") % params
     if choice.is_named:
-        return _("A new employee would be named %(name)s: %(reason)s.") % words
+        return _("A new employee would be named %(name)s: %(reason)s.") % params
     if not settings.MAX_BOT_TOKEN:
-        return _("No name would be found: %(reason)s; without MAX_BOT_TOKEN the direct API is not asked.") % words
-    return _("No name would be found: %(reason)s.") % words
+        return _("No name would be found: %(reason)s; without MAX_BOT_TOKEN the direct API is not asked.") % params
+    return _("No name would be found: %(reason)s.") % params
 
 
 def _displayed(cached: CachedProfile | None) -> str:

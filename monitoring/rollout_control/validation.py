@@ -1,7 +1,7 @@
-"""The guide's post-migration validation: a synthetic person goes the whole way of an update and of an employee.
+"""The guide's post-migration validation: send a synthetic person the way of an update and of an employee.
 
-What it leaves is removed, whatever happens: the profile, its entry in Redis, the update and its repeat; the employee is
-never committed. The counters of the webhook have seen two updates more.
+Its profile, Redis entry and updates are always removed, and the employee is never committed. The counters of the
+webhook keep two more updates.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.payloads import duplicate_keys
 
 FIRST_NAME, LAST_NAME = "Synthetic", "Validation"
-# Above every id that MAX has given so far, within int64.
+# Above every MAX ID so far, within int64.
 _FIRST_ID = 9_000_000_000_000_000_000
 _IDS = 10**15
 _PHONES = 1000
@@ -40,11 +40,11 @@ SECRET_HEADER = "X-Max-Bot-Api-Secret"  # noqa: S105 (a header's name)
 
 
 class Failed(Exception):
-    """A step did not come out; the text says why."""
+    """A step failed; the text is the reason."""
 
 
 class Skipped(Exception):
-    """A step has nothing to look at in this phase; the text says why."""
+    """A step has nothing to check in this phase; the text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,86 +65,69 @@ class Validation:
     patience: float = PATIENCE_SECONDS
     user_id: str = field(default_factory=lambda: str(_FIRST_ID + secrets.randbelow(_IDS)))
     key: bytes = b""
-    sent_at: int = 0
+    body: bytes = b""
 
     def run(self) -> Iterator[CheckResult]:
-        """Yield a line a step, up to the first that fails, and last what the removal left."""
+        """Yield a result for each step up to the first that fails, and last whether everything was removed."""
         try:
-            for step in self.steps:
-                outcome = _try(step)
-                yield outcome
-                if outcome.status == "failed":
+            for step in (
+                self.database, self.redis, self.webhook, self.wrong_secret, self.repeat, self.inbox, self.profile,
+                self.cached, self.employee, self.monitoring,
+            ):  # fmt: skip
+                result = _try(step)
+                yield result
+                if result.status == "failed":
                     break
         finally:
             self._remove()
         yield _try(self.no_trace)
 
-    @property
-    def steps(self) -> list[Callable[[], str]]:
-        return [
-            self.database, self.redis, self.webhook, self.wrong_secret, self.repeat, self.inbox, self.profile,
-            self.cached, self.employee, self.monitoring,
-        ]  # fmt: skip
-
     def database(self) -> str:
-        return self._measured("migrations_missing")
+        return _measured("migrations_missing")
 
     def redis(self) -> str:
-        return self._measured("redis_connected")
-
-    def _measured(self, name: str) -> str:
-        reading = rounds.measure([name])[name]
-        if not reading.is_ok:
-            raise Failed(str(reading.sentence))
-        return str(reading.sentence)
-
-    @property
-    def body(self) -> bytes:
-        user = {"user_id": int(self.user_id), "first_name": FIRST_NAME, "last_name": LAST_NAME, "is_bot": False}
-        return json.dumps(
-            {"update_type": "bot_started", "timestamp": self.sent_at, "chat_id": 0, "user": user}
-        ).encode()
+        return _measured("redis_connected")
 
     def _post(self, body: bytes, secret: str | None) -> int:
         if self.url is None:
             return probe.post(body, secret)
         headers = {"Content-Type": "application/json", "X-Request-ID": probe.synthetic_id()}
         headers |= {SECRET_HEADER: secret} if secret else {}
+        url = f"{self.url.rstrip('/')}/webhook/max"
         try:
-            url = f"{self.url.rstrip('/')}/webhook/max"
             return requests.post(url, data=body, headers=headers, timeout=10, allow_redirects=False).status_code
         except requests.RequestException as error:
-            raise Failed(
-                _("%(url)s does not answer: %(error)s")
-                % {"url": self.url, "error": failures.message_for(type(error).__name__)}
-            ) from None
+            params = {"url": self.url, "error": failures.message_for(type(error).__name__)}
+            raise Failed(_("%(url)s does not answer: %(error)s") % params) from None
 
     def webhook(self) -> str:
         now = timezone.now()
-        self.sent_at = int(now.timestamp() * 1000)
-        self.key, _earlier = duplicate_keys(json.loads(self.body), self.body, now)
+        user = {"user_id": int(self.user_id), "first_name": FIRST_NAME, "last_name": LAST_NAME, "is_bot": False}
+        update = {"update_type": "bot_started", "timestamp": int(now.timestamp() * 1000), "chat_id": 0, "user": user}
+        self.body = json.dumps(update).encode()
+        self.key, _earlier = duplicate_keys(update, self.body, now)
         status = self._post(self.body, probe.secret())
         if status != requests.codes.ok:
-            raise Failed(_("the signed update was answered %d, not 200") % status)
-        return _("a signed update of a synthetic person was answered 200")
+            raise Failed(_("the answer to a signed update was %d, not 200") % status)
+        return _("the answer to a signed update was 200")
 
     def wrong_secret(self) -> str:
         if not settings.WEBHOOK_SECRETS:
-            raise Skipped(_("no WEBHOOK_SECRET is set"))
+            raise Skipped(_("WEBHOOK_SECRET is not set"))
         status = self._post(b"{}", "wrong-" + secrets.token_hex(8))
         if status != requests.codes.unauthorized:
-            raise Failed(_("an update with a wrong secret was answered %d, not 401") % status)
-        return _("an update with a wrong secret was answered 401")
+            raise Failed(_("the answer to a wrong secret was %d, not 401") % status)
+        return _("the answer to a wrong secret was 401")
 
     def repeat(self) -> str:
         self._post(self.body, probe.secret())
         if InboxUpdate.objects.filter(dedup_key=self.key).count() != 1:
-            raise Failed(_("a repeated delivery was stored twice, or not at all"))
-        return _("a repeated delivery was recognised")
+            raise Failed(_("a duplicate delivery was stored twice, or not at all"))
+        return _("a duplicate delivery was recognised")
 
     def inbox(self) -> str:
         if not is_processing():
-            raise Failed(_("processing is off: updates are stored and wait"))
+            raise Failed(_("processing is off: updates are only stored"))
         started = time.perf_counter()
         while True:
             update = InboxUpdate.objects.filter(dedup_key=self.key).first()
@@ -154,39 +137,42 @@ class Validation:
                 raise Failed(_("not processed within %g s: is the inbox worker running?") % self.patience)
             time.sleep(0.02)
         if update.state == State.SKIPPED and not is_collecting():
-            raise Failed(_("collection is off: phase 2 is at 0 %, or switched off"))
+            raise Failed(_("collection is off: phase 2 is at 0%, or switched off"))
         if update.state != State.DONE:
-            raise Failed(_("the update ended as %(state)s: %(why)s") % {"state": update.state, "why": update.reason})
+            params = {"state": update.state, "why": update.reason}
+            raise Failed(_("the update ended as %(state)s: %(why)s") % params)
         return _("processed in %d ms") % (1000 * (time.perf_counter() - started))
 
     def profile(self) -> str:
         profile = Profile.objects.filter(user_id=self.user_id).first()
         if profile is None or (profile.first_name, profile.last_name) != (FIRST_NAME, LAST_NAME):
-            raise Failed(_("profile_cache does not have what the update said"))
+            raise Failed(_("profile_cache does not have the names of the update"))
         return _("profile_cache has the names")
 
     def cached(self) -> str:
         try:
-            found = cache.read(self.user_id)
+            stored = cache.read(self.user_id)
         except cache.CacheError as error:
             raise Failed(_("Redis does not answer: %s") % failures.message_for(str(error))) from None
-        if found is None or found.display_name != f"{FIRST_NAME} {LAST_NAME}":
+        if stored is None or stored.display_name != f"{FIRST_NAME} {LAST_NAME}":
             raise Failed(_("Redis does not have the profile"))
         return _("Redis has the profile")
 
     def employee(self) -> str:
-        """Name and insert an employee as a request would, and take it back before the commit."""
-        phone = next((phone for phone in map(_phone, range(_PHONES)) if decide(phone).stage >= 3), None)
+        """Create an employee as a request would, and roll it back."""
+        # Nobody has these phones: no Russian number begins with a zero.
+        phones = (f"+7000{number:07d}" for number in range(_PHONES))
+        phone = next((phone for phone in phones if decide(phone).stage >= 3), None)
         if phone is None:
-            raise Skipped(_("the cache serves nobody yet: phase 3 is at 0 %, or switched off"))
+            raise Skipped(_("the cache serves nobody yet: phase 3 is at 0%, or switched off"))
         with transaction.atomic():
             name = resolve(phone=phone, max_id=self.user_id, university_id=None)
             university = University.objects.first() or University.objects.create(name="synthetic")
             employee = create_employee(name, phone=phone, university=university)
             transaction.set_rollback(True)
         if employee.profile_source != ProfileSource.WEBHOOK or employee.first_name != FIRST_NAME:
-            raise Failed(_("an employee would be named by %s, not by the webhook") % employee.profile_source)
-        return _("an employee would get the name, with profile_source webhook")
+            raise Failed(_("an employee would get the name from %s, not from the webhook") % employee.profile_source)
+        return _("an employee would get the name with profile_source webhook")
 
     def monitoring(self) -> str:
         if not is_monitored():
@@ -196,32 +182,28 @@ class Validation:
         reports.cache_health()
         if not covered["users_with_profiles"] or not stats["total_events"]:
             raise Failed(_("the reports do not see the synthetic person"))
-        words = {"coverage": covered["coverage_percentage"], "events": stats["total_events"]}
-        return _("the reports answer: coverage %(coverage)s %%, updates in the last hour: %(events)d") % words
+        params = {"coverage": covered["coverage_percentage"], "events": stats["total_events"]}
+        return _("the reports answer: coverage %(coverage)s%%, updates in the last hour: %(events)d") % params
 
     def no_trace(self) -> str:
-        left = self._rows()
-        with suppress(cache.CacheError):
-            left += int(cache.read(self.user_id) is not None)
-        if left:
-            raise Failed(
-                _("rows of the synthetic person %(id)s are left: %(count)d") % {"count": left, "id": self.user_id}
-            )
-        return _("nothing of the synthetic person is left")
-
-    def _rows(self) -> int:
-        mine = (
+        rows = (
             Profile.objects.filter(user_id=self.user_id),
             PhoneLink.objects.filter(user_id=self.user_id),
             InboxUpdate.objects.filter(dedup_key=self.key),
             DuplicateDelivery.objects.filter(dedup_key=self.key),
             Employee.objects.filter(max_id=self.user_id),
         )
-        return sum(rows.count() for rows in mine)
+        left = sum(queryset.count() for queryset in rows)
+        with suppress(cache.CacheError):
+            left += int(cache.read(self.user_id) is not None)
+        if left:
+            params = {"count": left, "id": self.user_id}
+            raise Failed(_("rows of the synthetic person %(id)s are left: %(count)d") % params)
+        return _("nothing of the synthetic person is left")
 
     @transaction.atomic
     def _remove(self) -> None:
-        # The update first: a worker that has it is waited for, and nothing makes the profile anew.
+        # The update first: this waits for a worker that has it, so that nothing creates the profile again.
         InboxUpdate.objects.filter(dedup_key=self.key).delete()
         DuplicateDelivery.objects.filter(dedup_key=self.key).delete()
         Profile.objects.filter(user_id=self.user_id).delete()
@@ -229,9 +211,11 @@ class Validation:
             cache.forget(self.user_id)
 
 
-def _phone(number: int) -> str:
-    """Return a phone that nobody has: no Russian number begins with a zero."""
-    return f"+7000{number:07d}"
+def _measured(indicator: str) -> str:
+    reading = rounds.measure([indicator])[indicator]
+    if not reading.is_ok:
+        raise Failed(str(reading.sentence))
+    return str(reading.sentence)
 
 
 def _try(step: Callable[[], str]) -> CheckResult:

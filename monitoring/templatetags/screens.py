@@ -114,3 +114,6 @@ def failure(error: str) -> str:
 @register.filter
 def actor(by: str) -> str:
     return presenters.actor(by)
+
+
+register.filter(presenters.percentage)

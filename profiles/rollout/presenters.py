@@ -1,21 +1,23 @@
-"""What a change of the rollout did, in the reader's language; the commands say the same for a terminal."""
+"""The words for phases, switches, changes, planned steps and university rules, on pages and in commands alike."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
-from django.utils.formats import date_format
+from django.utils.formats import date_format, number_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
 from config.lib.messages import localize
+from profiles.rollout import rules
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import Action, Change, OnBreach
+from profiles.rollout.models import Action, Change, OnBreach, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
 
@@ -28,8 +30,6 @@ SWITCHES: dict[str, Promise] = {
     "service_chat": T("Chat service"),
     EMERGENCY_STOP: T("Emergency stop"),
 }
-_OTHERS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("On a breach")}
-_FLAGS: dict[str, Promise] = {SHADOW: T("Share of lookups that are compared")}
 ROLES: dict[str, Promise] = {
     "superadmin": T("superadmin"),
     "curator": T("curator"),
@@ -38,8 +38,148 @@ ROLES: dict[str, Promise] = {
     "rollout_manager": T("rollout manager"),
     "data_protection_officer": T("data protection officer"),
 }
-# Of the rule for a university, and of a rehearsal.
-_KEPT: dict[str, Promise] = {
+_SETTINGS: dict[str, Promise] = {"held_for": T("Paused"), "on_breach": T("After three breaches")}
+_NAMES = SWITCHES | ROLES | _SETTINGS | {SHADOW: T("Share of compared lookups")}
+ACTORS: dict[str, Promise] = {"migrate": T("installation"), "conductor": T("controller"), "code": T("code")}
+
+
+def name_of(name: str) -> str:
+    """Return the title of a phase, a switch, a setting or a group; of other flags the name itself."""
+    if name in PHASES:
+        number = rules.phase_number(name)
+        return _("Phase %(n)d, %(title)s") % {"n": number, "title": TITLES[number - 1]}
+    return str(_NAMES.get(name, name))
+
+
+def with_code(name: str) -> str:
+    """Return the title and, for those who use commands and the API, the name below it."""
+    return format_html('{}<br><code class="s-note">{}</code>', name_of(name), name)
+
+
+def actor(by: str) -> str:
+    """Return the login of a person; the installation, the controller and code have a title."""
+    return str(ACTORS.get(by, by))
+
+
+def percentage(percent: Decimal | str) -> str:
+    return _("%(number)s%%") % {
+        "number": localize(percent if isinstance(percent, str) else rules.format_percent(percent))
+    }
+
+
+def duration(length: timedelta) -> str:
+    """Return a length of time in its largest unit, days to seconds."""
+    seconds = max(length.total_seconds(), 0)
+    for unit, size in ((_("d"), 86_400), (_("h"), 3600), (_("min"), 60)):
+        if seconds >= size:
+            return f"{seconds / size:.0f}\u00a0{unit}"
+    return f"{seconds:.0f}\u00a0{_('s')}"
+
+
+def moment(at: datetime) -> str:
+    return date_format(timezone.localtime(at), "j E Y, H:i T")
+
+
+def convergence(spread: Convergence) -> str:
+    """Return how many processes have applied the last change, and which have not."""
+    params = {"reached": len(spread.reached), "all": spread.living, "revision": spread.revision}
+    line = _("%(reached)d of %(all)d processes have applied revision %(revision)d") % params
+    if spread.seconds is not None and spread.living:
+        line += _(", after %(seconds)s s") % {"seconds": number_format(spread.seconds, 1)}
+    if spread.behind:
+        line += "; " + _("behind: %(names)s") % {"names": ", ".join(spread.behind)}
+    if spread.silent:
+        line += "; " + _("silent, not counted: %(names)s") % {"names": ", ".join(spread.silent)}
+    return line
+
+
+def outcome(result: ChangeResult) -> list[str]:
+    """Return a line for each thing that a change has changed, or would change."""
+    if not result.is_change:
+        return [_("No changes")]
+    return [_move(name, before, after) for name, before, after in result.differences()]
+
+
+def _move(name: str, before: Any, after: Any) -> str:
+    params = {"name": name_of(name), "before": _value(name, before), "after": _value(name, after)}
+    return _("%(name)s: %(before)s → %(after)s") % params
+
+
+def _value(name: str, value: Any) -> str:
+    if isinstance(value, bool):
+        return pgettext("switch", "on") if value else pgettext("switch", "off")
+    if name == "on_breach" and value in OnBreach.values:
+        return str(OnBreach(value).label)
+    if value is None or name in _SETTINGS:
+        return str(value or "—")
+    # Everything else is the percentage of a phase, or of another app's flag.
+    return percentage(str(value))
+
+
+def change(row: Change) -> str:
+    """Return what an audit row recorded, in a line."""
+    if row.action in _LINES:
+        return _LINES[row.action](row)
+    moves = [row.get_action_display()] if row.action in (Action.SEED, Action.EMERGENCY) else []
+    for kind in ("percents", "switches", "everyone"):
+        before, after = row.before.get(kind, {}), row.after.get(kind, {})
+        for name in sorted(after):
+            earlier = before.get(name, "0" if name in PHASES else None)
+            if name != EMERGENCY_STOP and earlier != after[name]:
+                moves.append(_move(name, earlier, after[name]))
+    if row.before.get("held_for") != row.after.get("held_for"):
+        moves.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
+    if row.before.get("on_breach") != row.after.get("on_breach"):
+        moves.append(_move("on_breach", row.before.get("on_breach"), row.after.get("on_breach")))
+    return "; ".join(moves) or row.get_action_display()
+
+
+def _recorded_rule(row: Change) -> str:
+    rule = row.after or row.before
+    scope = UniversityRule(university_id=rule["university"], phase=rule["phase"], is_allowed=rule["allowed"])
+    return rule_change(scope, is_removed=not row.after)
+
+
+def rule_change(rule: UniversityRule, *, is_removed: bool = False) -> str:
+    if not is_removed:
+        return str(rule)
+    params = {"university": rule.university_id, "phase": rule.phase}
+    return _("University %(university)d follows the percentage of phase %(phase)d again") % params
+
+
+def _recorded_plan(row: Change) -> str:
+    plan = row.after or row.before
+    step = planned_step(plan["phase"], plan["percent"], datetime.fromisoformat(plan["due_at"]))
+    return f"{row.get_action_display()}: {step}"
+
+
+def planned_step(phase: int, percent: Decimal | str, due_at: datetime) -> str:
+    params = {"phase": phase, "percent": percentage(percent), "at": moment(due_at)}
+    return _("phase %(phase)d to %(percent)s on %(at)s") % params
+
+
+def _recorded_rehearsal(row: Change) -> str:
+    university = _("University %(id)s") % {"id": row.after["university"]}
+    is_timed = "total_s" in row.after
+    return rehearsal(university, row.after) if is_timed else f"{row.get_action_display()}: {university}"
+
+
+def rehearsal(university: object, facts: Mapping[str, Any]) -> str:
+    params = {"university": university, "out": number_format(facts["out_s"], 1)}
+    params["total"] = number_format(facts["total_s"], 1)
+    return _("%(university)s left the cache after %(out)s s and was back after %(total)s s") % params
+
+
+_LINES: dict[str, Callable[[Change], str]] = {
+    Action.SCOPE: _recorded_rule,
+    Action.PLAN: _recorded_plan,
+    Action.CANCEL: _recorded_plan,
+    Action.DELETE: lambda row: f"{row.get_action_display()}: {', '.join(map(name_of, row.before['percents']))}",
+    Action.REHEARSAL: _recorded_rehearsal,
+}
+
+# The keys of what the audit rows of rules, plans, rehearsals and emergencies recorded.
+_FIELDS: dict[str, Promise] = {
     "university": T("university id"),
     "phase": T("phase"),
     "percent": T("percent"),
@@ -52,131 +192,21 @@ _KEPT: dict[str, Promise] = {
     "back": T("back"),
     "remembered": T("before the emergency"),
 }
-# What moved does not say of these what it was.
-_TITLED = (Action.SEED, Action.REHEARSAL, Action.EMERGENCY)
 
 
-def outcome(result: ChangeResult) -> list[str]:
-    """Return a line for each thing that changed, or would."""
-    if not result.is_change:
-        return [_("Nothing to change")]
-    return [_moved(name, before, after) for name, before, after in result.differences()]
-
-
-def _moved(name: str, before: Any, after: Any) -> str:
-    words = {"name": name_of(name), "before": _value(name, before), "after": _value(name, after)}
-    return _("%(name)s: %(before)s → %(after)s") % words
-
-
-def name_of(name: str) -> str:
-    if name in PHASES:
-        number = PHASES.index(name)
-        return _("Phase %(n)d, %(title)s") % {"n": number + 1, "title": TITLES[number]}
-    return str((SWITCHES | _OTHERS | _FLAGS | ROLES).get(name, name))
-
-
-def with_code(name: str) -> str:
-    """Return a flag, a switch or a group by its title, and the code that commands and the API know it by."""
-    return format_html('{}<br><code class="s-note">{}</code>', name_of(name), name)
-
-
-def _value(name: str, value: Any) -> str:
-    if isinstance(value, bool):
-        return pgettext("switch", "on") if value else pgettext("switch", "off")
-    if name == "on_breach" and value in OnBreach.values:
-        return str(OnBreach(value).label)
-    if value is None or name in _OTHERS:
-        return str(value or "—")
-    # What else has a name is a phase, or a flag of another app.
-    return f"{localize(str(value))}\u00a0%"
-
-
-def change(row: Change) -> str:
-    """Return what an audit row tells, in a line."""
-    if row.action in _LINES:
-        return _LINES[row.action](row)
-    moved = [*_moves(row.before.get("percents", {}), row.after.get("percents", {}))]
-    for kind in ("switches", "everyone"):
-        moved += _moves(row.before.get(kind, {}), row.after.get(kind, {}))
-    if row.before.get("held_for") != row.after.get("held_for"):
-        moved.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
-    if row.before.get("on_breach") != row.after.get("on_breach"):
-        moved.append(_moved("on_breach", row.before.get("on_breach"), row.after.get("on_breach")))
-    if row.action in _TITLED:
-        moved.insert(0, row.get_action_display())
-    return "; ".join(moved) or row.get_action_display()
-
-
-def _moves(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
-    for name in sorted(after):
-        earlier = before.get(name, "0" if name in PHASES else None)
-        if name != EMERGENCY_STOP and earlier != after[name]:
-            yield _moved(name, earlier, after[name])
-
-
-def _scope(row: Change) -> str:
-    rule = row.after or row.before
-    words = {"university": rule["university"], "phase": rule["phase"]}
-    if not row.after:
-        return _("University %(university)d: the percentage of phase %(phase)d decides again") % words
-    if rule["allowed"]:
-        return _("University %(university)d is let into phase %(phase)d") % words
-    return _("University %(university)d is kept out of phase %(phase)d") % words
-
-
-def _plan(row: Change) -> str:
-    told = row.after or row.before
-    due_at = timezone.localtime(datetime.fromisoformat(told["due_at"]))
-    words = {"deed": row.get_action_display(), "phase": told["phase"], "percent": localize(told["percent"])}
-    words["at"] = date_format(due_at, "j E Y, H:i T")
-    return _("%(deed)s: phase %(phase)d to %(percent)s %% on %(at)s") % words
-
-
-def _deletion(row: Change) -> str:
-    return "; ".join(f"{row.get_action_display()}: {name_of(name)}" for name in row.before["percents"])
-
-
-# What is no change of something that stays.
-_LINES: dict[str, Callable[[Change], str]] = {
-    Action.SCOPE: _scope,
-    Action.PLAN: _plan,
-    Action.CANCEL: _plan,
-    Action.DELETE: _deletion,
-}
-ACTORS: dict[str, Promise] = {
-    "migrate": T("installation"),
-    "conductor": T("conductor"),
-    "code": T("code"),
-}
-
-
-def actor(by: str) -> str:
-    """Return who changed something: a person by their login, what is no person by what it is."""
-    return str(ACTORS.get(by, by))
-
-
-def standing(told: Mapping[str, Any]) -> Iterator[str]:
-    """Return what an audit row kept of one side, a line a thing; what has no words of ours by its own name."""
-    for name, value in told.items():
+def recorded_state(state: Mapping[str, Any]) -> Iterator[str]:
+    """Yield a line for each thing that one side of an audit row recorded."""
+    for name, value in state.items():
         if isinstance(value, dict):
-            before = f"{_KEPT[name]}: " if name == "remembered" else ""
-            yield from (f"{before}{name_of(key)}: {_value(key, one)}" for key, one in sorted(value.items()))
-        elif name in _OTHERS:
-            yield f"{name_of(name)}: {_value(name, value)}"
+            prefix = f"{_FIELDS[name]}: " if name == "remembered" else ""
+            yield from (f"{prefix}{name_of(key)}: {_value(key, one)}" for key, one in sorted(value.items()))
+            continue
+        if name in _SETTINGS or (name == "percent" and value is not None):
+            text = _value(name, value)
+        elif name in ("due_at", "expires_at") and value:
+            text = moment(datetime.fromisoformat(value))
+        elif isinstance(value, bool):
+            text = _("yes") if value else _("no")
         else:
-            yield f"{_KEPT.get(name, name)}: {_plain(name, value)}"
-
-
-def _plain(name: str, value: Any) -> str:
-    if name in ("due_at", "expires_at") and value:
-        return date_format(datetime.fromisoformat(value).astimezone(UTC), "SHORT_DATETIME_FORMAT") + " UTC"
-    if name == "percent":
-        return f"{localize(str(value))}\u00a0%"
-    if isinstance(value, bool):
-        return _("yes") if value else _("no")
-    return "—" if value is None else str(value)
-
-
-def spread(found: Convergence) -> str:
-    words = {"reached": len(found.reached), "all": found.living, "revision": found.revision}
-    return _("%(reached)d of %(all)d processes are at revision %(revision)d") % words
+            text = "—" if value is None else str(value)
+        yield f"{_FIELDS.get(name) or name_of(name)}: {text}"

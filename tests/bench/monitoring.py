@@ -22,7 +22,6 @@ from django.db import connection
 from django_redis import get_redis_connection
 
 from employees.models import Employee, University
-from monitoring import lasting
 from monitoring.indicators import rounds
 from monitoring.stats import population, reports, rollups
 from profiles.models import Profile
@@ -92,7 +91,6 @@ def tick() -> None:
     run("VACUUM ANALYZE monitoring_traffic")
     run("VACUUM monitoring_trafficdelta")
     population.take()
-    lasting.keep_reports()
     rounds.take_round()
 
 

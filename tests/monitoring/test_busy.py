@@ -1,4 +1,4 @@
-"""Somebody keeps the rollout locked: every surface says so in three seconds, and an emergency latches all the same."""
+"""While the rollout is locked every surface refuses within three seconds, and an emergency stop still latches."""
 
 import io
 import time
@@ -18,8 +18,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun, University
-from monitoring.dashboard.emergency import confirmation
-from monitoring.rollout_control import control
+from monitoring.dashboard.actions import confirmation
+from monitoring.rollout_control import controller
 from profiles.rollout import lock
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.lock import Busy
@@ -40,7 +40,7 @@ def other_session() -> psycopg.Connection[tuple[object, ...]]:
 
 @pytest.fixture
 def held(phases: Phases, university: University) -> Iterator[psycopg.Connection[tuple[object, ...]]]:
-    """A forgotten psql that has touched the row; with phase 3 at 5 %."""
+    """A forgotten psql session that holds the row; phase 3 is at 4%."""
     phases(100, 100, 5)
     change("set", phase=3, percent=4)
     with other_session() as session:
@@ -82,7 +82,7 @@ SURFACES = [
     lambda api: command("rollout", "schedule", "--phase", "3", "--percent", "5", "--at", "1h", "--reason", "r"),
     lambda api: command("rollback", "cache", "--reason", "r"),
     lambda api: command("waffle_flag", PHASES[2], "--percent", "1", "--reason", "r"),
-    lambda api: command("waffle_switch", "profile_cache", "off", "--reason", "r"),
+    lambda api: command("rollout", "switch", "profile_cache", "off", "--reason", "r"),
     by_api,
     by_admin,
     by_save,
@@ -90,7 +90,7 @@ SURFACES = [
 
 
 @pytest.mark.parametrize("change", SURFACES)
-def test_each_surface_says_who_holds_it(
+def test_each_surface_names_who_holds_the_lock(
     held: object, api: APIClient, change: Callable[[APIClient], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
@@ -99,14 +99,14 @@ def test_each_surface_says_who_holds_it(
     assert Flag.objects.get(name=PHASES[2]).percent == 4
 
 
-def test_it_says_so_within_three_seconds(held: object) -> None:
+def test_it_refuses_within_three_seconds(held: object) -> None:
     started = time.monotonic()
     with pytest.raises(Busy, match=HELD):
         change("set", phase=3, percent=1)
     assert time.monotonic() - started < 3
 
 
-def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object, ...]]) -> None:
+def test_an_emergency_still_latches(held: psycopg.Connection[tuple[object, ...]]) -> None:
     started = time.monotonic()
     with pytest.raises(CommandError, match=f"^Latched: all names come from the direct API.*{HELD}") as failed:
         command("rollback", "emergency", "--reason", "names are wrong")
@@ -115,21 +115,19 @@ def test_an_emergency_latches_all_the_same(held: psycopg.Connection[tuple[object
     assert decide(None).reason == "KILLED"
     assert Change.objects.first().action == "latch"  # type: ignore[union-attr]
     held.rollback()
-    assert "phase3_cache_first: 4 % → 0 %" in command("rollback", "emergency", "--reason", "names are wrong")
-    assert "phase3_cache_first: 0 % → 1 %" in command("rollout", "resume", "--reason", "mended")
+    assert "Phase 3, Gradual transition: 4% → 0%" in command("rollback", "emergency", "--reason", "names are wrong")
+    assert "Phase 3, Gradual transition: 0% → 1%" in command("rollout", "resume", "--reason", "mended")
 
 
-def test_an_emergency_by_the_api_latches_all_the_same(
-    held: object, api: APIClient, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
+def test_an_emergency_by_the_api_still_latches(held: object, api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
     answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
     assert answer.status_code == 409
     assert answer.json()["error"]["message"].startswith("Latched: all names come from the direct API")
     assert Switch.objects.get(name="emergency_stop").active
 
 
-def test_an_emergency_by_the_page_latches_all_the_same(
+def test_an_emergency_by_the_page_still_latches(
     held: object, superadmin: User, client: Client, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
@@ -157,19 +155,19 @@ def test_an_emergency_does_not_wait_for_a_step_that_fires(phases: Phases) -> Non
     with other_session() as session:
         session.execute("SELECT * FROM rollout_plan FOR UPDATE")
         command("rollback", "emergency", "--reason", "r")
-    assert control.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
-def test_a_planned_step_waits_for_the_next_look(
+def test_a_planned_step_waits_for_the_next_run(
     held: psycopg.Connection[tuple[object, ...]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     held.rollback()
     plan_step(3, 1, timezone.now() - timedelta(seconds=1))
     held.execute("SELECT * FROM rollout_rollout FOR UPDATE")
-    control.fire_due()
+    controller.fire_due()
     assert Plan.objects.get().state == "planned"
     held.rollback()
-    control.fire_due()
+    controller.fire_due()
     assert Plan.objects.get().state == "done"

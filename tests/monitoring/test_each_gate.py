@@ -1,4 +1,4 @@
-"""Each gate of docs/reference/rollout.md alone: what it asks for, and what is enough to hold it."""
+"""Each gate of docs/reference/rollout.md alone: what it requires, and what makes it fail."""
 
 import time
 from collections.abc import Callable
@@ -34,9 +34,9 @@ NOON = datetime(2026, 11, 25, 9, tzinfo=UTC)
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
-def said(phase: int, gate: str, target: int = 100) -> tuple[Verdict, str]:
-    found = {result.gate: result for result in gates.judge(phase, Decimal(target)).findings}[gate]
-    return found.verdict, found.message
+def result_of(phase: int, gate: str, target: int = 100) -> tuple[Verdict, str]:
+    result = {result.gate: result for result in gates.evaluate(phase, Decimal(target)).results}[gate]
+    return result.verdict, str(result.message)
 
 
 def run(sql: str) -> None:
@@ -63,59 +63,59 @@ def installed(phases: Phases, settings: Settings) -> Settings:
 
 
 def test_phase_1_asks_for_what_was_installed(installed: Settings) -> None:
-    assert {result.verdict for result in gates.judge(1, Decimal(100)).findings} == {Verdict.PASS}
+    assert {result.verdict for result in gates.evaluate(1, Decimal(100)).results} == {Verdict.PASS}
     installed.WEBHOOK_SECRETS = []
-    assert said(1, "secret_set") == (Verdict.FAIL, "WEBHOOK_SECRET is not set")
+    assert result_of(1, "secret_set") == (Verdict.FAIL, "WEBHOOK_SECRET is not set")
     run("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 'idx_employees_profile_source'::regclass")
-    assert said(1, "index_valid")[0] == Verdict.FAIL
+    assert result_of(1, "index_valid")[0] == Verdict.FAIL
     run("DELETE FROM django_migrations WHERE app = 'employees' AND name LIKE '0101%'")
-    assert said(1, "migrated") == (Verdict.FAIL, "unapplied migrations: 1; run migrate")
+    assert result_of(1, "migrated") == (Verdict.FAIL, "migrations missing: 1")
     installed.MONITORING_ENABLED = False
-    assert said(1, "monitoring_on") == (Verdict.INCONCLUSIVE, "monitoring is off")
+    assert result_of(1, "monitoring_on") == (Verdict.INCONCLUSIVE, "monitoring is off")
 
 
 def test_phase_1_asks_for_redis(installed: Settings, redis_server: FaultyServer) -> None:
     redis_server.kill()
-    verdict, message = said(1, "redis_answers")
+    verdict, message = result_of(1, "redis_answers")
     assert verdict == Verdict.FAIL
     assert message.startswith("Redis does not answer")
 
 
 def test_phase_2_asks_for_a_quick_inbox(installed: Settings, phases: Phases) -> None:
     phases(100)
-    assert said(2, "inbox_lag") == (Verdict.INCONCLUSIVE, "no updates in the last 10 minutes")
+    assert result_of(2, "inbox_lag") == (Verdict.INCONCLUSIVE, "no updates to measure the inbox by")
     arrived(timedelta(minutes=1), took=timedelta(seconds=1))
-    assert said(2, "inbox_lag") == (Verdict.PASS, "inbox lag 1.0 s")
+    assert result_of(2, "inbox_lag") == (Verdict.PASS, "inbox lag 1.0 s")
     arrived(timedelta(seconds=2 * LAG_LIMIT_SECONDS), state=State.PENDING)
-    assert said(2, "inbox_lag")[0] == Verdict.FAIL
+    assert result_of(2, "inbox_lag")[0] == Verdict.FAIL
 
 
-def test_a_replay_does_not_look_like_a_slow_inbox(installed: Settings, phases: Phases) -> None:
+def test_a_replay_is_not_a_slow_inbox(installed: Settings, phases: Phases) -> None:
     phases(100)
     arrived(timedelta(minutes=9))
     InboxUpdate.objects.update(body=b"{}")
     with time_machine.travel(timezone.now(), tick=False):
         InboxUpdate.objects.all().replay(by="t", reason="r", selection="all")
-        assert said(2, "inbox_lag") == (Verdict.PASS, "inbox lag 0.0 s")
+        assert result_of(2, "inbox_lag") == (Verdict.PASS, "inbox lag 0.0 s")
     InboxUpdate.objects.update(state=State.DONE, finished_at=F("next_try_at") + timedelta(seconds=2))
-    assert said(2, "inbox_lag") == (Verdict.PASS, "inbox lag 2.0 s")
+    assert result_of(2, "inbox_lag") == (Verdict.PASS, "inbox lag 2.0 s")
 
 
 def test_phase_2_asks_for_few_errors(installed: Settings, phases: Phases) -> None:
     phases(100)
-    assert said(2, "webhook_errors")[0] == Verdict.INCONCLUSIVE
+    assert result_of(2, "webhook_errors")[0] == Verdict.INCONCLUSIVE
     for number in range(20):
         arrived(timedelta(minutes=number), state=State.DONE if number else State.DEAD)
-    # 5 % is the limit, and not above it.
-    assert said(2, "webhook_errors")[0] == Verdict.PASS
+    # The limit of 5% is not exceeded yet.
+    assert result_of(2, "webhook_errors")[0] == Verdict.PASS
     arrived(timedelta(minutes=1), state=State.DEAD)
-    assert said(2, "webhook_errors")[0] == Verdict.FAIL
+    assert result_of(2, "webhook_errors")[0] == Verdict.FAIL
 
 
-def test_an_old_round_trip_is_none(installed: Settings, phases: Phases) -> None:
+def test_an_old_round_trip_does_not_count(installed: Settings, phases: Phases) -> None:
     phases(100)
     RoundTrip.objects.create(took_ms=1.0, at=timezone.now() - timedelta(minutes=11))
-    assert said(2, "round_trip")[0] == Verdict.INCONCLUSIVE
+    assert result_of(2, "round_trip")[0] == Verdict.INCONCLUSIVE
 
 
 def test_phase_2_is_held_where_no_updates_arrive(
@@ -126,10 +126,10 @@ def test_phase_2_is_held_where_no_updates_arrive(
     with time_machine.travel(NOON, tick=False):
         arrived(timedelta(minutes=18))
         for _ in range(2):
-            controller.look()
+            controller.check()
         assert not Rollout.current().is_paused
-        controller.look()
-    assert Rollout.current().held_for == "Held phase 2 at 100 %: no updates for 18 min"
+        controller.check()
+    assert Rollout.current().held_for == "Phase 2 is held at 100%: no updates for 18 min"
 
 
 def evict(redis: Redis) -> None:
@@ -147,18 +147,18 @@ def test_evictions_are_counted_from_the_first_round(installed: Settings, phases:
     phases(100, 100)
     redis.config_resetstat()
     evict(redis)
-    assert said(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: first measurement")
-    assert said(3, "few_evictions") == (Verdict.PASS, "no significant evictions")
+    assert result_of(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: the first look")
+    assert result_of(3, "few_evictions") == (Verdict.PASS, "no notable evictions")
     evict(redis)
-    assert said(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0% of the profiles in a day")
+    assert result_of(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0 % of the profiles in a day")
     redis.config_resetstat()
-    assert said(3, "few_evictions")[0] == Verdict.FAIL, "what was evicted before a restart was evicted"
+    assert result_of(3, "few_evictions")[0] == Verdict.FAIL, "a restart does not reset the count"
 
 
 def test_without_evictions_the_first_round_is_enough(installed: Settings, phases: Phases, redis: Redis) -> None:
     phases(100, 100)
     redis.config_resetstat()
-    assert said(3, "few_evictions") == (Verdict.PASS, "no significant evictions")
+    assert result_of(3, "few_evictions") == (Verdict.PASS, "no notable evictions")
 
 
 @pytest.fixture
@@ -175,7 +175,7 @@ def conflicts_in_the_next_cohort() -> None:
         compared(1, "conflict", bucket=bucket)
 
 
-SPOILS: list[tuple[str, Callable[[Settings, pytest.MonkeyPatch], object]]] = [
+FAULTS: list[tuple[str, Callable[[Settings, pytest.MonkeyPatch], object]]] = [
     ("conflicts", lambda *_: compared(8, "conflict")),
     ("quality", lambda settings, _: setattr(settings, "PROFILE_QUALITY_ALERT_THRESHOLD", 1.01)),
     ("rehearsed", lambda _, patch: patch.setattr(progress, "REHEARSAL_LASTS", timedelta(0))),
@@ -184,7 +184,7 @@ SPOILS: list[tuple[str, Callable[[Settings, pytest.MonkeyPatch], object]]] = [
 ]
 
 
-@pytest.mark.parametrize(("gate", "spoil"), SPOILS, ids=[gate for gate, _ in SPOILS])
+@pytest.mark.parametrize(("gate", "spoil"), FAULTS, ids=[gate for gate, _ in FAULTS])
 def test_what_holds_phase_3(
     proven: Settings,
     monkeypatch: pytest.MonkeyPatch,
@@ -192,22 +192,22 @@ def test_what_holds_phase_3(
     spoil: Callable[[Settings, pytest.MonkeyPatch], object],
 ) -> None:
     proven.ROLLOUT_DWELL = timedelta(0)
-    before = {result.gate: result for result in gates.judge(3, Decimal(50)).findings}[gate]
+    before = {result.gate: result for result in gates.evaluate(3, Decimal(50)).results}[gate]
     assert Verdict.PASS in (before.raw, before.verdict)
     spoil(proven, monkeypatch)
-    after = {result.gate: result for result in gates.judge(3, Decimal(50)).findings}[gate]
+    after = {result.gate: result for result in gates.evaluate(3, Decimal(50)).results}[gate]
     assert after.verdict != Verdict.PASS
     assert after.raw is None
 
 
 def test_the_network_needs_659(proven: Settings) -> None:
-    assert said(3, "agreement", 50)[1].endswith("in 1 of 3 checks in a row")
+    assert result_of(3, "agreement", 50)[1].endswith("in 1 of 3 checks in a row")
     Comparison.objects.filter(pk__in=Comparison.objects.values("pk")[:42]).delete()
-    assert said(3, "agreement", 50) == (Verdict.INCONCLUSIVE, "658 of 659 comparisons")
+    assert result_of(3, "agreement", 50) == (Verdict.INCONCLUSIVE, "658 of 659 comparisons")
 
 
 def test_phase_4_dwells_at_each_step(proven: Settings, phases: Phases) -> None:
     phases(100, 100, 100, 1)
-    assert said(4, "dwell", 5)[0] == Verdict.INCONCLUSIVE
+    assert result_of(4, "dwell", 5)[0] == Verdict.INCONCLUSIVE
     proven.ROLLOUT_DWELL = timedelta(0)
-    assert said(4, "dwell", 5)[0] == Verdict.PASS
+    assert result_of(4, "dwell", 5)[0] == Verdict.PASS

@@ -31,9 +31,9 @@ from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
 from monitoring.rollout_control import checklist, gates
-from monitoring.rollout_control.gate_titles import INDICATOR_OF
 from monitoring.rollout_control.gates.results import GateResult
 from monitoring.rollout_control.models import Verdict
+from monitoring.rollout_control.titles import INDICATOR_OF
 from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.alert_causes import NOON, URL
@@ -161,15 +161,15 @@ def collect(name: str, world: World, client: Client, superadmin: User, phases: P
     client.force_login(superadmin)
     client.cookies["django_language"] = "en"
     engine.check_alerts()
-    found = {result.gate: result for phase in (1, 2, 3) for result in gates.judge(phase, Decimal(50)).findings}
-    found |= {result.gate: result for phase in (2, 3) for result in gates.watch(phase).findings}
+    found = {result.gate: result for phase in (1, 2, 3) for result in gates.evaluate(phase, Decimal(50)).results}
+    found |= {result.gate: result for phase in (2, 3) for result in gates.check_tripwires(phase).results}
     home, page = client.get("/admin/live/home/"), client.get("/admin/live/rollout/").content.decode()
     reports = {period: made() for period, made in operations_report.PERIODS.items()}
     return Surfaces(
         readings=rounds.latest(),
         alerts={CHECKS[alert.kind].indicator: alert for alert in Alert.objects.open()},  # type: ignore[index]
         verdicts={INDICATOR_OF[gate]: result for gate, result in found.items() if gate in INDICATOR_OF},
-        items={one.item.name: (one.is_done, one.how) for one in checklist.checklist_status(rounds.latest())},
+        items={status.name: (status.is_done, status.message) for status in checklist.checklist_status(rounds.latest())},
         metrics=metrics(client),
         health=health(),
         home=home.context,
@@ -236,7 +236,7 @@ def check_gate(result: GateResult | None, reading: IndicatorReading, indicator: 
         assert (result.value, result.limit) == (reading.n, indicator.least)
     else:
         assert (result.value, result.limit) == (reading.value, reading.warning_limit)
-    assert result.message.startswith(str(reading.sentence))
+    assert str(result.message).startswith(str(reading.sentence))
 
 
 ITEMS = {

@@ -1,4 +1,4 @@
-"""Only a pass lets a step through; no data is inconclusive, and monitoring off blinds every gate."""
+"""Only a pass lets a step through; without data, or with monitoring off, a gate is inconclusive."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -13,8 +13,8 @@ from waffle.models import Switch
 
 from monitoring.alerts import engine
 from monitoring.indicators.models import RoundTrip
-from monitoring.rollout_control import control, controller, gates
-from monitoring.rollout_control.gates import ENTERING, WIDENING, judge
+from monitoring.rollout_control import controller, gates
+from monitoring.rollout_control.gates import ENTERING, WIDENING, evaluate
 from monitoring.rollout_control.gates.results import GateResult, TransitionStep
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles import cache
@@ -34,7 +34,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 
 def verdicts(phase: int, target: int) -> dict[str, Verdict]:
-    return {result.gate: result.verdict for result in judge(phase, Decimal(target)).findings}
+    return {result.gate: result.verdict for result in evaluate(phase, Decimal(target)).results}
 
 
 def arrive(ago: timedelta = timedelta(minutes=1), state: State = State.DONE) -> None:
@@ -55,7 +55,7 @@ def settle(phase: int) -> None:
 
 @pytest.fixture
 def all_green(phases: Phases, settings: Settings) -> None:
-    """Phase 3 at 25 percent for two days, with everything that its gates ask for."""
+    """Phase 3 at 25% for two days, with all that its gates require."""
     settings.WEBHOOK_SECRETS = [b"secret"]
     phases(100, 100, 25)
     settle(3)
@@ -70,19 +70,18 @@ def all_green(phases: Phases, settings: Settings) -> None:
 
 
 def test_it_works(all_green: None) -> None:
-    judgement = judge(3, Decimal(50))
-    assert judgement.failing == []
+    assert evaluate(3, Decimal(50)).failing == []
     changes.apply(request("set", phase=3, percent=50))
     change = Change.objects.latest("revision")
     assert (change.after["percents"][PHASES[2]], change.is_forced) == ("50", False)
     assert {item["gate"] for item in change.evidence} == {*ENTERING[3], *WIDENING[3]}
 
 
-def test_no_data_passes_nowhere(phases: Phases) -> None:
+def test_without_data_no_gate_passes(phases: Phases) -> None:
     for phase, percents, target in ((2, [100, 0], 100), (3, [100, 100, 1], 5)):
         phases(*percents)
         assert Verdict.INCONCLUSIVE in verdicts(phase, target).values()
-        with pytest.raises(GatesNotPassed, match=f"^Held phase {phase} at {percents[-1]} %"):
+        with pytest.raises(GatesNotPassed, match=f"^Phase {phase} is held at {percents[-1]}%"):
             changes.apply(request("set", phase=phase, percent=target))
         assert Flag.objects.get(name=PHASES[phase - 1]).percent == percents[-1]
 
@@ -96,8 +95,8 @@ def test_force_is_recorded_with_the_failing_gates(phases: Phases) -> None:
     assert {"step", "agreement", "dwell"} <= failing
 
 
-def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
-    with pytest.raises(GatesNotPassed, match="one step at a time: after 25 % comes 50 %"):
+def test_increases_go_step_by_step_and_decreases_at_once(all_green: None) -> None:
+    with pytest.raises(GatesNotPassed, match="one step at a time: after 25% comes 50%"):
         changes.apply(request("set", phase=3, percent=75))
     changes.apply(request("set", phase=3, percent=1))
     assert changes.apply(request("advance", reason="r", is_forced=True)).after.percents[PHASES[2]] == 5
@@ -105,11 +104,11 @@ def test_up_is_one_step_at_a_time_and_down_any(all_green: None) -> None:
 
 def test_the_message_is_the_documented_one(all_green: None) -> None:
     compared(24, "conflict")
-    held = str(judge(3, Decimal(50)).held())
-    assert held.startswith("Held phase 3 at 25 %: agreement 94.8% < 98.0% (lower bound, n = 764); conflicts 5.")
+    held = str(evaluate(3, Decimal(50)).hold_message())
+    assert held.startswith("Phase 3 is held at 25%: agreement 94.8 % < 98.0 % (lower bound, n = 764); conflicts 5.")
 
 
-def test_monitoring_off_blinds_every_gate(all_green: None) -> None:
+def test_without_monitoring_every_gate_is_inconclusive(all_green: None) -> None:
     Switch.objects.filter(name="monitoring").update(active=False)
     forget_state()
     assert set(verdicts(3, 50).values()) == {Verdict.INCONCLUSIVE}
@@ -118,11 +117,11 @@ def test_monitoring_off_blinds_every_gate(all_green: None) -> None:
 def test_three_checks_in_a_row(all_green: None) -> None:
     GateCheck.objects.all().delete()
     for passed in (1, 2):
-        found = {result.gate: result for result in gates.check(3, Decimal(50)).findings}["agreement"]
-        assert found.verdict == Verdict.INCONCLUSIVE
-        # Looking again within the minute is no second check.
+        result = {result.gate: result for result in gates.check(3, Decimal(50)).results}["agreement"]
+        assert result.verdict == Verdict.INCONCLUSIVE
+        # Another check within the minute does not count.
         gates.check(3, Decimal(50))
-        assert f"in {passed} of 3 checks in a row" in found.message
+        assert f"in {passed} of 3 checks in a row" in str(result.message)
         GateCheck.objects.update(at=timezone.now() - timedelta(minutes=2 * (3 - passed)))
         GateCheck.objects.filter(pk__in=GateCheck.objects.order_by("pk").values("pk")[:30]).update(
             at=timezone.now() - timedelta(minutes=5)
@@ -137,7 +136,7 @@ def test_a_university_fails_only_on_evidence(all_green: None) -> None:
     assert verdicts(3, 50)["universities"] == Verdict.FAIL
 
 
-def test_the_cohort_must_not_be_worse_than_the_direct_apis(all_green: None) -> None:
+def test_the_cohort_must_not_do_worse_than_the_direct_api(all_green: None) -> None:
     compared(60, "both_empty", stage=3, served_source="default", served_ms=5.0)
     assert verdicts(3, 50)["cohort_errors"] == Verdict.FAIL
     compared(200, stage=3, served_source="webhook", served_ms=500.0)
@@ -155,19 +154,18 @@ def test_the_cohort_must_not_be_worse_than_the_direct_apis(all_green: None) -> N
 def test_what_else_holds_phase_3(all_green: None, gate: str, spoil: Callable[[], object]) -> None:
     assert verdicts(3, 50)[gate] == Verdict.PASS
     spoil()
-    found = {result.gate: result for result in judge(3, Decimal(50)).findings}[gate]
-    assert found.verdict != Verdict.PASS
+    assert verdicts(3, 50)[gate] != Verdict.PASS
 
 
-def test_a_gate_that_cannot_look_is_an_error(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_gate_that_cannot_measure_is_an_error(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(step: TransitionStep) -> GateResult:
         raise OperationalError
 
     monkeypatch.setitem(gates.OWN, "rehearsed", broken)
     gone = cache.health() | {"redis_connected": False, "last_error": "info: TimeoutError"}
     monkeypatch.setattr(cache, "health", lambda: gone)
-    found = verdicts(3, 1)
-    assert (found["rehearsed"], found["few_evictions"]) == (Verdict.ERROR, Verdict.ERROR)
+    results = verdicts(3, 1)
+    assert (results["rehearsed"], results["few_evictions"]) == (Verdict.ERROR, Verdict.ERROR)
 
 
 def test_phase_2_asks_for_a_round_trip(phases: Phases) -> None:
@@ -195,13 +193,13 @@ def due(percent: int = 50) -> Plan:
     return plan_step(3, percent, timezone.now())
 
 
-def test_a_planned_step_is_judged_when_it_fires(all_green: None) -> None:
+def test_a_planned_step_is_checked_when_it_fires(all_green: None) -> None:
     due()
-    assert control.fire_due() == 1
+    assert controller.fire_due() == 1
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     due(75)
-    control.fire_due()
-    assert Plan.objects.latest("pk").outcome.startswith("Held phase 3 at 50 %")
+    controller.fire_due()
+    assert Plan.objects.latest("pk").outcome.startswith("Phase 3 is held at 50%")
     assert Flag.objects.get(name=PHASES[2]).percent == 50
 
 
@@ -209,22 +207,22 @@ def test_a_planned_step_is_dropped_when_the_rollout_moved(all_green: None) -> No
     plan = due()
     change("emergency")
     Plan.objects.update(state="planned")
-    assert control.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
+    assert controller.fire(Plan.objects.get(pk=plan.pk)).startswith("Dropped: planned at revision")
     assert Flag.objects.get(name=PHASES[2]).percent == 0
 
 
 @pytest.mark.parametrize(("on_breach", "percent"), [(OnBreach.HOLD, 25), (OnBreach.ROLL_BACK, 5)])
 def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnBreach, percent: int) -> None:
     change("on-breach", on_breach=on_breach)
-    controller.look()
+    controller.check()
     compared(300, "conflict")
     for _ in range(2):
-        controller.look()
+        controller.check()
     assert not Rollout.current().is_paused
-    controller.look()
+    controller.check()
     rollout = Rollout.current()
     assert rollout.is_paused
-    assert rollout.held_for.startswith("Held phase 3 at 25 %: agreement at most")
+    assert rollout.held_for.startswith("Phase 3 is held at 25%: agreement at most")
     assert Flag.objects.get(name=PHASES[2]).percent == percent
     with pytest.raises(ChangeRefused, match="paused"):
         changes.apply(request("set", phase=3, percent=100, reason="r", is_forced=True))
@@ -232,12 +230,12 @@ def test_three_breaches_in_a_row_hold_or_go_back(all_green: None, on_breach: OnB
     assert not Rollout.current().is_paused
 
 
-def test_the_conductor_looks_once_an_interval(all_green: None, settings: Settings) -> None:
+def test_the_controller_checks_once_an_interval(all_green: None, settings: Settings) -> None:
     GateCheck.objects.all().delete()
-    controller.conduct()
+    controller.run()
     count = GateCheck.objects.count()
-    controller.conduct()
+    controller.run()
     assert GateCheck.objects.count() == count > 0
     settings.MONITORING_CHECK_INTERVAL = timedelta(0)
-    controller.conduct()
+    controller.run()
     assert GateCheck.objects.count() == 2 * count

@@ -1,4 +1,4 @@
-"""Wrong words, two operators at once, clocks that jump: refused in one line, never a traceback, never half a change."""
+"""Wrong input, concurrent operators and wrong clocks: refused in one line, without a traceback or half a change."""
 
 import io
 import json
@@ -24,7 +24,7 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring.rollout_control import controller
-from monitoring.rollout_control.admin import ReasonedForm
+from monitoring.rollout_control.admin import ChangeRequestForm
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
@@ -84,6 +84,8 @@ BAD_LINES = [
     ("waffle_flag", PHASES[2], "--percent", "1", "--reason", " "),
     ("waffle_flag", "no_such_flag", "--percent", "1", *REASON),
     ("waffle_switch", "emergency_stopp", "on"),
+    ("waffle_switch", "emergency_stop", "on"),
+    ("waffle_switch", "profile_cache", "off"),
     ("waffle_delete", "--flags", PHASES[2]),
     ("waffle_delete", "--switches", "emergency_stop"),
 ]
@@ -92,7 +94,7 @@ BAD_LINES = [
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_five")
 @pytest.mark.parametrize("words", BAD_LINES, ids=lambda words: " ".join(words)[:60])
-def test_a_wrong_line_is_refused_in_one(words: tuple[str, ...]) -> None:
+def test_a_wrong_command_is_refused_in_one_line(words: tuple[str, ...]) -> None:
     before = state()
     with pytest.raises(CommandError) as refused, transaction.atomic():
         run(*words)
@@ -108,7 +110,7 @@ words = st.text(max_size=20) | st.sampled_from(["3", "50", "1h", "+79161234567",
 @pytest.mark.usefixtures("_five")
 @hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(phase=words, percent=words, at=words, phone=words, reason=words)
-def test_any_words_are_taken_or_refused(phase: str, percent: str, at: str, phone: str, reason: str) -> None:
+def test_any_input_is_accepted_or_refused(phase: str, percent: str, at: str, phone: str, reason: str) -> None:
     for line in (
         ("set", f"--phase={phase}", f"--percent={percent}", f"--reason={reason}", "--dry-run"),
         ("schedule", f"--phase={phase}", f"--percent={percent}", f"--at={at}", f"--reason={reason}", "--dry-run"),
@@ -162,7 +164,7 @@ def test_the_shadow_is_audited_too(phases: Phases) -> None:
     run("waffle_flag", SHADOW, "--percent", "7", "--reason", "less load")
     change = Change.objects.latest("revision")
     assert (change.reason, change.after) == ("less load", {"percents": {SHADOW: "7"}})
-    assert "shadow" in run("rollout", "history", "--limit", "1")
+    assert "Share of compared lookups" in run("rollout", "history", "--limit", "1")
 
 
 @pytest.mark.django_db
@@ -181,7 +183,7 @@ def test_the_admin_shows_what_was_refused_late(
     """The form was valid, and somebody was quicker."""
     phases(100, 100, 5)
     change("set", phase=3, percent=4)
-    monkeypatch.setattr(ReasonedForm, "clean", lambda form: form.cleaned_data)
+    monkeypatch.setattr(ChangeRequestForm, "clean", lambda form: form.cleaned_data)
     client.force_login(superadmin)
     path = f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/"
     form = {"percent": "1", "reason": "r", "note": "", "expect_revision": Rollout.current().revision - 1}
@@ -192,11 +194,11 @@ def test_the_admin_shows_what_was_refused_late(
 
 
 def at_once(work: list[Callable[[], object]]) -> list[str]:
-    """Do it all at once, each on a connection of its own; return what each was told, nothing where it went well."""
+    """Run all at once, each on a connection of its own; return the error message of each, or an empty string."""
 
-    def one(deed: Callable[[], object]) -> str:
+    def run_one(action: Callable[[], object]) -> str:
         try:
-            deed()
+            action()
         except (ChangeRefused, CommandError) as refused:
             return str(refused)
         finally:
@@ -204,7 +206,7 @@ def at_once(work: list[Callable[[], object]]) -> list[str]:
         return ""
 
     with ThreadPoolExecutor(len(work)) as pool:
-        return list(pool.map(one, work))
+        return list(pool.map(run_one, work))
 
 
 @pytest.mark.django_db(transaction=True)
@@ -221,7 +223,7 @@ def test_of_eight_operators_one_wins(phases: Phases) -> None:
 
 
 @pytest.mark.django_db
-def test_an_advance_that_was_overtaken_is_no_step_back(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_overtaken_advance_is_refused(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 5)
     step_after = rules.step_after
 
@@ -236,9 +238,9 @@ def test_an_advance_that_was_overtaken_is_no_step_back(phases: Phases, monkeypat
 
 
 @pytest.mark.django_db(transaction=True)
-def test_an_emergency_among_others_has_the_last_word(phases: Phases) -> None:
+def test_an_emergency_wins_over_concurrent_changes(phases: Phases) -> None:
     phases(100, 100, 50)
-    told = at_once(
+    refusals = at_once(
         [
             *[lambda: change("set", phase=3, percent=75, by="t", reason="r", is_forced=True)] * 3,
             lambda: change("emergency"),
@@ -246,7 +248,7 @@ def test_an_emergency_among_others_has_the_last_word(phases: Phases) -> None:
             *[lambda: change("set", phase=3, percent=100, by="t", reason="r", is_forced=True)] * 3,
         ]
     )
-    assert told[3] == told[4] == ""
+    assert refusals[3] == refusals[4] == ""
     assert decide(None).reason == "KILLED"
     assert {flag.percent for flag in Flag.objects.filter(name__in=PHASES)} == {0}
     assert Change.objects.filter(action="emergency").count() == 1
@@ -255,11 +257,11 @@ def test_an_emergency_among_others_has_the_last_word(phases: Phases) -> None:
 
 
 @pytest.mark.django_db
-def test_the_conductor_looks_again_when_a_clock_was_ahead(phases: Phases, redis: object) -> None:
-    # Before phase 3 it would send an update, which stays.
+def test_the_controller_checks_again_after_a_wrong_clock(phases: Phases, redis: object) -> None:
+    # Before phase 3 it would send a synthetic update.
     phases(100, 100, 5)
     GateCheck.objects.create(phase=0, gate="tripwire", verdict=Verdict.PASS, at=timezone.now() + timedelta(days=1))
-    controller.conduct()
+    controller.run()
     assert GateCheck.objects.filter(gate="tripwire").count() == 2
 
 
@@ -273,16 +275,16 @@ def test_a_planned_step_fires_on_the_edge_and_not_before(phases: Phases, univers
     with time_machine.travel(due - timedelta(days=1), tick=False):
         run("rollout", "schedule", "--phase", "3", "--percent", "1", "--at", at, "--reason", "r")
     with time_machine.travel(due - timedelta(milliseconds=1), tick=False):
-        assert controller.conduct()[0] == "0 planned steps"
+        assert controller.run()[0] == "0 planned steps"
     with time_machine.travel(due, tick=False):
-        assert controller.conduct()[0] == "1 planned step"
+        assert controller.run()[0] == "1 planned step"
     assert Flag.objects.get(name=PHASES[2]).percent == 1
 
 
 @pytest.mark.django_db
 def test_a_rule_that_is_over_is_refused(phases: Phases, university: University) -> None:
     for until in ("2020-01-01T00:00", "0s"):
-        with pytest.raises(CommandError, match="over"):
+        with pytest.raises(CommandError, match="in the past"):
             run("rollout", "university", "deny", "--id", str(university.pk), "--until", until, "--reason", "r")
     over = UniversityRule(university_id=1, reason="r", expires_at=timezone.now() - timedelta(seconds=1))
     with pytest.raises(ChangeRefused, match="would already have expired"):

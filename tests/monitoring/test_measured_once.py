@@ -31,7 +31,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
 
 
 def gate(phase: int, name: str) -> GateResult:
-    return next(result for result in gates.judge(phase, Decimal(100)).findings if result.gate == name)
+    return next(result for result in gates.evaluate(phase, Decimal(100)).results if result.gate == name)
 
 
 @pytest.fixture
@@ -53,7 +53,7 @@ def test_evictions_after_a_restart_of_redis(redis_health: dict[str, Any], clock:
     assert (alert.data["current_rate"], alert.data["evicted_keys"]) == (0.4, 400)
     found = gate(3, "few_evictions")
     assert (found.verdict, found.value) == (Verdict.FAIL, 0.4)
-    assert found.message == "Redis evicted 40.0% of the profiles in a day"
+    assert str(found.message) == "Redis evicted 40.0 % of the profiles in a day"
 
 
 def test_growth_is_carried_over_from_the_previous_release(
@@ -80,7 +80,7 @@ def test_alert_and_gate_ignore_silence_at_night(phases: Phases, monkeypatch: pyt
         assert not Alert.objects.exists()
         assert gate(3, "updates_arrive").verdict == Verdict.PASS
         for _ in range(4):
-            controller.look()
+            controller.check()
         assert not Rollout.current().is_paused
 
 

@@ -147,8 +147,8 @@ def test_a_preview_counts_no_other_university(own: Client, phases: Phases, unive
         Employee.objects.create(phone=f"+7916000000{number}", university=one)
     path = "/admin/steer/3/preview/?percent=100"
     seen, whole = (client.get(path) for client in (own, operator("whole")))
-    assert [share.name for share in seen.context["seen"].universities] == [university.name]
-    assert (seen.context["seen"].total, whole.context["seen"].total) == (1, 3)
+    assert [share.name for share in seen.context["preview"].universities] == [university.name]
+    assert (seen.context["preview"].total, whole.context["preview"].total) == (1, 3)
     assert "Другой" not in seen.content.decode()
     assert "Другой" in whole.content.decode()
 

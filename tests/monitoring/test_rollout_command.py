@@ -1,4 +1,4 @@
-"""The commands of an operator: what they show, how they refuse, and that a preview tells the truth."""
+"""The operator's commands: what they show and refuse, and that a preview is exact."""
 
 import io
 import subprocess
@@ -17,7 +17,7 @@ from waffle.models import Switch
 from employees.models import Employee, University
 from monitoring.indicators import rounds
 from monitoring.indicators.models import IndicatorReading
-from monitoring.rollout_control.checklist import ITEMS, TO_SIGN, checklist_status
+from monitoring.rollout_control.checklist import CHECKS, TO_SIGN, checklist_status
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
@@ -30,7 +30,7 @@ from tests.rollout.changing import change
 
 SUBCOMMANDS = [
     *("status", "explain", "preview", "set", "advance", "pause", "resume", "schedule", "replay", "history", "gates"),
-    *("university", "on-breach", "checklist"),
+    *("switch", "university", "on-breach", "checklist"),
 ]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -46,32 +46,35 @@ def run(*words: Any) -> str:
 def test_status_is_a_line_a_phase(phases: Phases) -> None:
     phases(100, 100, 25)
     lines = run("rollout", "status").splitlines()
-    # What holds the next step is folded below its phase.
+    # The reasons why a step waits are folded below its phase.
     unfolded = [line for line in lines[1:] if not line.startswith(" ")]
-    assert [line.split()[0] for line in unfolded[:4]] == list(PHASES)
-    assert "25 %  Progressing" in unfolded[2]
+    titles = ["Infrastructure", "Collection", "Gradual transition", "Cache primary"]
+    assert [line.split("  ")[0] for line in unfolded[:4]] == [
+        f"Phase {n}, {title}" for n, title in enumerate(titles, 1)
+    ]
+    assert "25%  In progress" in unfolded[2]
     assert unfolded[4].startswith("revision ")
-    assert unfolded[5].startswith("processes 0/0")
+    assert unfolded[5].startswith("0 of 0 processes")
 
 
-def test_status_says_how_old_an_old_round_is(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_shows_the_age_of_an_old_round(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
     add_profile("7")
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {3: ("quality",)})
     monkeypatch.setattr("monitoring.rollout_control.gates.WIDENING", {})
-    assert run("rollout", "status").splitlines()[3].rstrip().endswith("next 50 %: every gate passed")
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("50%: every gate passes")
     IndicatorReading.objects.update(round_at=timezone.now() - timedelta(minutes=12))
-    assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed (as of 12 min ago)")
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passes (measured 12\u00a0min ago)")
 
 
-def test_status_shows_no_verdict_of_the_step_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_status_shows_no_verdict_of_an_earlier_step(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 25)
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {3: ()})
     monkeypatch.setattr("monitoring.rollout_control.gates.WIDENING", {3: ("cohort_errors",)})
     GateCheck.objects.create(phase=3, gate="cohort_errors", verdict=Verdict.PASS)
-    assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passed")
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("every gate passes")
     Flag.objects.filter(name=PHASES[2]).update(moved_at=timezone.now())
-    assert run("rollout", "status").splitlines()[3].rstrip().endswith("held, not checked yet since the last step")
+    assert run("rollout", "status").splitlines()[3].rstrip().endswith("waiting for: not checked yet since the last")
 
 
 @pytest.mark.parametrize("subcommand", SUBCOMMANDS)
@@ -95,10 +98,9 @@ def directory(phases: Phases, university: University) -> list[Employee]:
     other = University.objects.create(name="Другой")
     UniversityRule.objects.create(university_id=other.pk, phase=3, is_allowed=True, reason="pilot")
     forget_state()
-    return [
-        Employee.objects.create(phone=f"+7916{number:07d}", university=university if number % 3 else other)
-        for number in range(300)
-    ]
+    return Employee.objects.bulk_create(
+        Employee(phone=f"+7916{number:07d}", university=university if number % 3 else other) for number in range(300)
+    )
 
 
 @pytest.mark.parametrize("target", [Decimal(50), Decimal("0.5"), Decimal(5)])
@@ -113,19 +115,19 @@ def test_a_preview_names_exactly_who_changes_path(directory: list[Employee], pha
 
 
 def test_a_preview_is_readable(directory: list[Employee]) -> None:
-    told = run("rollout", "preview", "--phase", 3, "--percent", 50, "--limit", 2)
-    assert "go from the direct API to the cache" in told
-    assert "+7916" not in told
+    output = run("rollout", "preview", "--phase", 3, "--percent", 50, "--limit", 2)
+    assert "move from the direct API to the cache" in output
+    assert "+7916" not in output
 
 
-def test_explain_tells_what_each_store_knows(directory: list[Employee]) -> None:
+def test_explain_shows_what_each_store_has(directory: list[Employee]) -> None:
     add_profile("7")
     Employee.objects.filter(pk=directory[1].pk).update(max_id="7")
-    told = run("rollout", "explain", "--phone", directory[1].phone)
-    assert "Иван Петров (webhook)" in told
-    assert "SPLIT" in told
-    assert "served      No name would be found: the rollout does not use the cache" in told
-    with pytest.raises(CommandError, match="Enter a Russian phone"):
+    output = run("rollout", "explain", "--phone", directory[1].phone)
+    assert "Иван Петров (webhook)" in output
+    assert "SPLIT" in output
+    assert "served      No name would be found: the cache does not answer for this person" in output
+    with pytest.raises(CommandError, match="a phone is"):
         run("rollout", "explain", "--phone", "me")
 
 
@@ -148,16 +150,16 @@ def test_a_replay_and_the_comparisons(phases: Phases) -> None:
     compared(200)
     compared(10, "conflict", pattern="script")
     assert "conflicts         5" in run("rollout", "replay", "--percent", 50)
-    told = run("rollout", "gates", "--phase", 3, "--dry-run")
-    assert "agreement 95.2 %, coverage 100.0 %, errors 0.0 % (n = 210)" in told
-    assert "conflicts: script 10" in told
+    output = run("rollout", "gates", "--phase", 3, "--dry-run")
+    assert "agreement 95.2 %, coverage 100.0 %, errors 0.0 % (n = 210)" in output
+    assert "conflicts: script 10" in output
 
 
 def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(0, 0)
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
-    told = run("rollout", "gates", "--phase", 2, "--dry-run")
-    assert "Every gate passes, but not yet: Phase 2 cannot go to 100%: phase 1 is at 0%." in told
+    output = run("rollout", "gates", "--phase", 2, "--dry-run")
+    assert "Every gate passes, but not yet: Phase 2 cannot be at 100 %: phase 1 is at 0 %" in output
     assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")
 
 
@@ -174,30 +176,30 @@ def test_a_schedule_takes_a_moment_or_a_duration(phases: Phases) -> None:
 def test_history_shows_what_was_forced(phases: Phases) -> None:
     phases(100, 100, 5)
     run("rollout", "advance", "--reason", "the fair", "--force", "--by", "olga")
-    told = run("rollout", "history", "--limit", 1)
-    assert "olga" in told
-    assert "forced past" in told
+    output = run("rollout", "history", "--limit", 1)
+    assert "olga" in output
+    assert "forced past" in output
     assert "olga" not in run("rollout", "history", "--limit", 0)
 
 
 def test_waffle_delete_deletes_what_is_named(phases: Phases) -> None:
-    with pytest.raises(CommandError, match="Say what to delete"):
-        run("waffle_delete")
     Switch.objects.create(name="of_another_app")
     assert run("waffle_delete", "--switches", "of_another_app") == "Deleted 1 Switches\n"
 
 
-def test_waffle_commands_are_ours(phases: Phases) -> None:
+def test_waffle_commands_follow_the_rules(phases: Phases) -> None:
     phases(100, 100, 5)
-    assert "phase3_cache_first\t5 %" in run("waffle_flag", "--list")
-    with pytest.raises(CommandError, match="--superusers does not decide"):
+    assert "phase3_cache_first\t5%" in run("waffle_flag", "--list")
+    with pytest.raises(CommandError, match="--superusers has no effect"):
         run("waffle_flag", PHASES[2], "--percent", 1, "--superusers")
     run("waffle_flag", "new_page", "--create", "--percent", "12.5", "--reason", "a page of another app")
-    assert "profile_cache: on → off" in run("waffle_switch", "profile_cache", "off", "--reason", "r")
-    run("waffle_switch", "emergency_stop", "on", "--reason", "r")
-    with pytest.raises(CommandError, match="latched"):
-        run("waffle_switch", "emergency_stop", "off", "--reason", "r")
-    assert decide(None).reason == "KILLED"
+    assert "Profile cache: on → off" in run("rollout", "switch", "profile_cache", "off", "--reason", "r")
+    for switch in ("profile_cache", "emergency_stop"):
+        with pytest.raises(CommandError, match=f"Use “rollout switch {switch} "):
+            run("waffle_switch", switch, "on")
+    Switch.objects.create(name="of_another_app")
+    run("waffle_switch", "of_another_app", "on")
+    assert Switch.objects.get(name="of_another_app").active
 
 
 @pytest.mark.parametrize(
@@ -205,7 +207,7 @@ def test_waffle_commands_are_ours(phases: Phases) -> None:
     [
         ("waffle_flag", PHASES[2], "--percent", "1"),
         ("waffle_flag", SHADOW, "--deactivate", "--reason", " "),
-        ("waffle_switch", "profile_cache", "off"),
+        ("rollout", "switch", "profile_cache", "off"),
     ],
 )
 def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: tuple[str, ...]) -> None:
@@ -217,26 +219,25 @@ def test_waffle_commands_change_nothing_without_a_reason(phases: Phases, words: 
     assert (Flag.objects.get(name=PHASES[2]).percent, Switch.objects.get(name="profile_cache").active) == (5, True)
 
 
-def test_the_checklist_is_seen_or_signed(phases: Phases, superadmin: User, client: Client) -> None:
+def test_a_checklist_item_is_measured_or_signed(phases: Phases, superadmin: User, client: Client) -> None:
     phases(100)
     readings = rounds.latest()
-    done = {standing.item.name for standing in checklist_status(readings) if standing.is_done}
+    done = {status.name for status in checklist_status(readings) if status.is_done}
     assert done >= {"deploy", "migrations", "sources"}
     client.force_login(superadmin)
     item = TO_SIGN[0][0]
     assert client.post("/admin/monitoring/signature/add/", {"item": item, "note": "tar.gz on s3"}).status_code == 302
-    signed = next(standing for standing in checklist_status(readings) if standing.item.name == item)
+    signed = next(status for status in checklist_status(readings) if status.name == item)
     assert signed.is_done
-    assert signed.how == "signed by root: tar.gz on s3"
+    assert signed.message == "signed by root: tar.gz on s3"
     Signature.objects.update(signed_at=timezone.now() - timedelta(9), expires_at=timezone.now())
-    assert not next(standing for standing in checklist_status(readings) if standing.item.name == item).is_done
-    assert run("rollout", "checklist").count("\n") >= len(ITEMS)
+    assert not next(status for status in checklist_status(readings) if status.name == item).is_done
+    assert run("rollout", "checklist").count("\n") >= len(CHECKS) + len(TO_SIGN)
 
 
-def test_a_machines_item_is_not_signed(superadmin: User, client: Client) -> None:
+def test_a_measured_item_cannot_be_signed(superadmin: User, client: Client) -> None:
     client.force_login(superadmin)
-    machine = next(item.name for item in ITEMS if item.look)
-    assert client.post("/admin/monitoring/signature/add/", {"item": machine, "note": "x"}).status_code == 200
+    assert client.post("/admin/monitoring/signature/add/", {"item": next(iter(CHECKS)), "note": "x"}).status_code == 200
     assert not Signature.objects.exists()
 
 

@@ -1,4 +1,4 @@
-"""The synthetic person goes all the way and leaves no trace; what fails is named."""
+"""The synthetic person passes every step and leaves no trace; a failing step is named."""
 
 import json
 import threading
@@ -77,9 +77,11 @@ def traces() -> int:
 
 @pytest.mark.usefixtures("worker")
 def test_it_works(redis: Redis) -> None:
-    told = validate()
-    assert told["ok"]
-    assert [(step["step"], step["status"]) for step in told["steps"]] == [(name, "ok") for name in (*STEPS, "no_trace")]
+    report = validate()
+    assert report["ok"]
+    assert [(step["step"], step["status"]) for step in report["steps"]] == [
+        (name, "ok") for name in (*STEPS, "no_trace")
+    ]
     assert (traces(), redis.keys("profile:user:*")) == (0, [])
 
 
@@ -101,16 +103,16 @@ def test_it_goes_by_http() -> None:
     with make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
-        told = validate("--url", f"http://127.0.0.1:{server.server_port}")
+        report = validate("--url", f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
         thread.join()
-    assert told["ok"]
+    assert report["ok"]
     assert traces() == 0
 
 
-def test_it_names_the_worker_that_does_not_run(redis: Redis) -> None:
-    told = validate("--patience", "0.2")
-    assert told["error"].startswith("inbox: not processed within 0.2 s: is the inbox worker running?")
+def test_it_names_a_worker_that_is_not_running(redis: Redis) -> None:
+    report = validate("--patience", "0.2")
+    assert report["error"].startswith("inbox: not processed within 0.2 s: is the inbox worker running?")
     assert (traces(), redis.keys("profile:user:*")) == (0, [])
 
 
@@ -123,9 +125,9 @@ def test_it_names_a_phase_that_is_off(phases: Phases) -> None:
     phases(100)
     assert "collection is off" in validate()["error"]
     phases(100, 100)
-    told = validate()
-    assert told["ok"]
-    assert [step["step"] for step in told["steps"] if step["status"] == "skipped"] == ["employee"]
+    report = validate()
+    assert report["ok"]
+    assert [step["step"] for step in report["steps"] if step["status"] == "skipped"] == ["employee"]
     Switch.objects.filter(name="webhook_processing").update(active=False)
     forget_state()
     assert "processing is off" in validate()["error"]
@@ -142,8 +144,10 @@ def test_it_names_redis(redis_server: FaultyServer) -> None:
 @pytest.mark.parametrize(
     "url", ["nonsense", "", "127.0.0.1:8095", "ftp://host", "http://", "http://[::1", "http://a:b"]
 )
-def test_it_refuses_what_is_no_address(url: str) -> None:
-    with pytest.raises(CommandError, match=r"^--url is an address such as http://127\.0\.0\.1:8095, not “") as refused:
+def test_it_refuses_a_wrong_address(url: str) -> None:
+    with pytest.raises(
+        CommandError, match=r"^--url must be an address such as http://127\.0\.0\.1:8095, not “"
+    ) as refused:
         call_command("validate", "--url", url)
     assert url in str(refused.value)
     assert not InboxUpdate.objects.exists()

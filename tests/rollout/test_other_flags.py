@@ -24,7 +24,7 @@ def flag() -> Flag:
     return flag
 
 
-def audit_fields(change: Change) -> tuple[str, str, dict[str, object], dict[str, object]]:
+def recorded(change: Change) -> tuple[str, str, dict[str, object], dict[str, object]]:
     return change.by, change.reason, change.before, change.after
 
 
@@ -32,8 +32,8 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     revision = Rollout.current().revision
     call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
     change = Change.objects.latest("pk")
-    assert audit_fields(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
-    assert presenters.change(change) == f"{NAME}: 5\u00a0% → 12.5\u00a0%"
+    assert recorded(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
+    assert presenters.change(change) == f"{NAME}: 5% → 12.5%"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
     assert change.action == "flag", "it was no code that changed it"
 
@@ -57,8 +57,8 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
         flag.change_by, flag.change_reason = "anna", "its page is gone"
         flag.delete()
     change = Change.objects.latest("pk")
-    assert audit_fields(change)[2:] == ({"percents": {NAME: "5"}}, {})
-    assert audit_fields(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
+    assert recorded(change)[2:] == ({"percents": {NAME: "5"}}, {})
+    assert recorded(change)[1] == ("Deleted without a reason" if is_by_command else "its page is gone")
     assert (change.action, change.revision) == ("delete", revision)
     with translation.override("en"):
         assert presenters.change(change) == f"Flag deleted: {NAME}"
@@ -66,7 +66,7 @@ def test_a_deleted_flag_is_recorded(flag: Flag, phases: Phases, is_by_command: b
 
 
 def test_a_new_one_and_an_override_are_recorded(flag: Flag) -> None:
-    assert audit_fields(Change.objects.latest("pk"))[2:] == ({}, {"percents": {NAME: "5"}})
+    assert recorded(Change.objects.latest("pk"))[2:] == ({}, {"percents": {NAME: "5"}})
     flag.everyone = False
     flag.save()
     change = Change.objects.latest("pk")
@@ -90,7 +90,7 @@ def test_the_admin_asks_for_a_reason_and_names_the_operator(flag: Flag, client: 
     refused = client.post(page, {"percent": "7", "reason": " ", "note": ""})
     assert (refused.status_code, Change.objects.count()) == (200, count)
     assert client.post(page, {"percent": "7", "reason": "less load", "note": ""}).status_code == 302
-    assert audit_fields(Change.objects.latest("pk")) == (
+    assert recorded(Change.objects.latest("pk")) == (
         superadmin.username,
         "less load",
         {"percents": {NAME: "5"}},
@@ -123,5 +123,5 @@ def test_a_form_of_an_earlier_percentage_is_refused(
     given |= {name: str(shown[name].value()) for name in ("expect_revision", "expect_percent")}
     call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
     refused = client.post(page, given).content.decode()
-    assert "Somebody else changed the flag: it is at 12.5 %, not 5 %" in refused
+    assert "Somebody else changed the flag: it is at 12.5%, not 5%" in refused
     assert Flag.objects.get(name=NAME).percent == Decimal("12.5")

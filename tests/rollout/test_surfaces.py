@@ -18,8 +18,8 @@ from waffle.models import Switch
 
 from employees.backfill import batches
 from employees.models import BackfillRun
-from monitoring.dashboard.emergency import confirmation
-from monitoring.rollout_control import control
+from monitoring.dashboard.actions import confirmation
+from monitoring.rollout_control import controller
 from profiles.rollout import changes
 from profiles.rollout.decision import decide
 from profiles.rollout.models import Change, Flag, Plan, PlanState, Rollout
@@ -129,7 +129,7 @@ def by_plan(asked: Asked) -> str:
     step = Plan(phase=asked.phase, percent=asked.percent, due_at=due_at, by="root", reason=asked.reason)
     step.revision = Rollout.current().revision
     step.save()
-    text = control.fire(step)
+    text = controller.fire(step)
     return "" if step.state == PlanState.DONE else text
 
 
@@ -208,7 +208,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
     ),
     "a step too far": (
         [*WITH_GATES, by_plan], nothing, {"percent": "50"},
-        "Held phase 3 at 5 %: one step at a time: after 5 % comes 25 %; ",
+        "Phase 3 is held at 5%: one step at a time: after 5% comes 25%; ",
     ),
 }  # fmt: skip
 
@@ -291,7 +291,6 @@ EMERGENCIES: list[Callable[[], object]] = [
     stop_by_switch_form,
     stop_by_api,
     lambda: ran("rollback", "emergency", "--reason", "r"),
-    lambda: ran("waffle_switch", "emergency_stop", "on", "--reason", "r"),
 ]
 
 

@@ -97,7 +97,7 @@ class Recording:
             self.people.write(range(20))
             drain()
             population.take()
-            controller.conduct()
+            controller.run()
             engine.check_alerts()
 
 

@@ -1,4 +1,4 @@
-"""``manage.py rollback``: exits 0 when done and proven, 1 when refused, 3 when written but not proven."""
+"""``manage.py rollback``: exits 0 when done and verified, 1 when refused, 3 when written but not verified."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.db import DatabaseError
+from django.utils.translation import gettext as _
 
 from employees import name_source_archive
 from employees.models import University
-from monitoring.management.commands.rollout import request_of
+from monitoring.management.commands.rollout import add_terms, request_of
 from monitoring.rollout_control import rollback, terminal
 from monitoring.rollout_control.rollback import NotVerified
-from profiles.rollout import changes
+from profiles.rollout import changes, presenters
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Action
 from profiles.rollout.rules import ChangeRefused
 
 PARTS = {
-    "emergency": "the direct API answers for everyone, updates are stored only; “rollout resume” ends it",
-    "webhook": "store updates, do not process them",
-    "cache": "nobody is served from the cache, collection goes on",
-    "monitoring": "the reports answer 404, the gates become inconclusive",
+    "emergency": "let the direct API answer for everyone and only store updates; “rollout resume” ends this",
+    "webhook": "store updates without processing them",
+    "cache": "serve nobody from the cache; collection continues",
+    "monitoring": "answer 404 to reports; the gates become inconclusive",
 }
 
 SWITCHES = {"webhook": "webhook_processing", "cache": "profile_cache", "monitoring": "monitoring"}
 
 
 class Command(BaseCommand):
-    help = "Go back, a part or all of it, and prove that it is in force. Needs neither Redis nor a worker nor gates."
+    help = "Roll back a part of the system or all of it, and verify it. Needs only PostgreSQL; no gates are checked."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
         parts = parser.add_subparsers(dest="part", required=True, metavar="PART")
         for name, text in PARTS.items():
-            part = parts.add_parser(name, help=text)
-            _terms(part)
+            add_terms(part := parts.add_parser(name, help=text))
             if name == "emergency":
                 part.add_argument("--rehearse", action="store_true", help="with one university, timed, and back again")
-                part.add_argument("--university", type=int, help="the one to rehearse with")
+                part.add_argument("--university", type=int, help="ID of the university to rehearse with")
             else:
-                part.add_argument("--undo", action="store_true", help="turn it on again")
-        _terms(parts.add_parser("schema", help="rename the columns of profile_source away; “migrate” brings them back"))
+                part.add_argument("--undo", action="store_true", help="turn the part on again")
+        add_terms(parts.add_parser("schema", help="rename the columns of profile_source; “migrate” restores them"))
 
     def handle(self, *args: Any, part: str, **options: Any) -> None:
         try:
@@ -52,7 +52,7 @@ class Command(BaseCommand):
                 self.stdout.write(line)
                 self.stdout.flush()
         except NotVerified as doubt:
-            raise CommandError(f"Written, but not proven: {doubt}", returncode=3) from None
+            raise CommandError(f"Written, but not verified: {doubt}", returncode=3) from None
         except Latched as latched:
             raise CommandError(str(latched), returncode=3) from None
         except ChangeRefused as refused:
@@ -66,13 +66,13 @@ class Command(BaseCommand):
         if options.get("rehearse"):
             return self._rehearsal(**options)
         if options.get("university") is not None:
-            raise CommandError("--university is for --rehearse: an emergency rollback is for everybody")
+            raise CommandError("--university needs --rehearse: an emergency rollback affects every university")
         return self._part(part, **options)
 
     def _part(self, part: str, *, undo: bool = False, **options: Any) -> Iterator[str]:
         started = time.perf_counter()
-        what = {"switch": SWITCHES[part], "is_on": undo} if part in SWITCHES else {}
-        request = request_of(Action.SWITCH if what else Action.EMERGENCY, options, **what)
+        switch = {"switch": SWITCHES[part], "is_on": undo} if part in SWITCHES else {}
+        request = request_of(Action.SWITCH if switch else Action.EMERGENCY, options, **switch)
         yield from terminal.outcome(changes.apply(request))
         if not request.is_dry_run and not undo:
             yield from rollback.verify(part)
@@ -86,33 +86,26 @@ class Command(BaseCommand):
         request = request_of(Action.REHEARSAL, options)
         if request.is_dry_run:
             yield f"Dry run: university {university} would leave the cache and come back"
-            return
-        facts = rollback.rehearse(university, request)
-        yield f"University {university} out after {facts['out_s']} s ({facts['out']})"
-        yield f"and back after {facts['total_s']} s ({facts['back']})"
+        else:
+            facts = rollback.rehearse(university, request)
+            yield presenters.rehearsal(_("University %(id)s") % {"id": university}, facts)
 
     def _schema(self, **options: Any) -> Iterator[str]:
         request = request_of(Action.SCHEMA, options)
         name_source_archive.refuse_unless_idle()
         if not name_source_archive.has_column():
-            yield "The columns are archived already: nothing to do"
+            yield "The columns are already archived: nothing to do"
             return
-        yield "1. drop the index idx_employees_profile_source, concurrently"
-        yield "2. rename profile_source and profile_last_updated to archived_…, where their content stays"
-        yield "This release needs both columns: first deploy the release that does not use them"
+        yield "1. Drop the index idx_employees_profile_source concurrently"
+        yield "2. Rename profile_source and profile_last_updated to archived_…; their content stays"
+        yield "This release needs both columns: deploy a release that does not use them first"
         if request.is_dry_run:
-            yield "Dry run: nothing was done"
+            yield "Dry run: nothing was written"
             return
         started = time.perf_counter()
         name_source_archive.roll_back()
         if name_source_archive.has_column():
             raise NotVerified("the columns are still there")
         changes.apply(replace(request, facts={"archived": ["profile_source", "profile_last_updated"]}))
-        yield "Archived in the table employees; “migrate employees” brings the columns and their content back"
+        yield "The columns are archived in the table employees. “migrate employees” restores them with their content."
         yield f"Took {time.perf_counter() - started:.2f} s"
-
-
-def _terms(parser: ArgumentParser) -> None:
-    parser.add_argument("--reason", default="", help="why; recorded for good")
-    parser.add_argument("--dry-run", action="store_true", help="say what would happen, and write nothing")
-    parser.add_argument("--by", default=None, help="who [the user of this shell]")

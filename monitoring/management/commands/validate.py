@@ -1,4 +1,4 @@
-"""``manage.py validate``: exits 0 when every step came out, 1 with the step that did not."""
+"""``manage.py validate``: exits 0 when every step passed, 1 with the step that failed."""
 
 import json
 from argparse import ArgumentParser
@@ -15,43 +15,37 @@ _MARKS = {"ok": "✓", "skipped": "–", "failed": "✗"}
 
 
 class Command(BaseCommand):
-    help = "Send a synthetic person all the way: webhook, inbox, profile, Redis, employee; leaves no trace of them."
+    help = "Send a synthetic person through webhook, inbox, profile, Redis and employee, and remove every trace of it."
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("--url", help="send by HTTP to this web server, not to the receiver in this process")
+        parser.add_argument("--url", help="send over HTTP to this web server instead of the receiver in this process")
         parser.add_argument("--patience", type=float, default=PATIENCE_SECONDS, help="seconds to wait for the worker")
-        parser.add_argument("--json", action="store_true")
+        parser.add_argument("--json", action="store_true", help="print one JSON object")
 
     def handle(self, *args: Any, url: str | None, patience: float, **options: Any) -> None:
         refuse_no_address(url)
+        results = []
         try:
-            self._validate(url, patience, **options)
+            for result in Validation(url, patience).run():
+                results.append(result)
+                if not options["json"]:
+                    self.stdout.write(f"{_MARKS[result.status]} {result.step:<14}{result.message}")
+                    self.stdout.flush()
         except OperationalError as error:
             raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
-
-    def _validate(self, url: str | None, patience: float, **options: Any) -> None:
-        outcomes = []
-        for outcome in Validation(url, patience).run():
-            outcomes.append(outcome)
-            if not options["json"]:
-                self.stdout.write(f"{_MARKS[outcome.status]} {outcome.step:<14}{outcome.message}")
-                self.stdout.flush()
-        failed = [outcome for outcome in outcomes if outcome.status == "failed"]
+        failed = [result for result in results if result.status == "failed"]
         if options["json"]:
-            told = {"ok": not failed, "steps": [asdict(outcome) for outcome in outcomes]}
-            self.stdout.write(json.dumps(told, ensure_ascii=False))
+            report = {"ok": not failed, "steps": [asdict(result) for result in results]}
+            self.stdout.write(json.dumps(report, ensure_ascii=False))
         if failed:
             raise CommandError(f"{failed[0].step}: {failed[0].message}")
 
 
 def refuse_no_address(url: str | None) -> None:
-    if url is not None and not _is_address(url):
-        raise CommandError(f"--url is an address such as http://127.0.0.1:8095, not “{url[:100]}”")
-
-
-def _is_address(url: str) -> bool:
     try:
-        parts = urlsplit(url)
-        return parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
-    except ValueError:  # a port or an IPv6 address that is none
-        return False
+        parts = urlsplit(url or "")
+        is_address = parts.scheme in ("http", "https") and bool(parts.hostname) and parts.port != 0
+    except ValueError:  # a port or an IPv6 address that cannot be parsed
+        is_address = False
+    if url is not None and not is_address:
+        raise CommandError(f"--url must be an address such as http://127.0.0.1:8095, not “{url[:100]}”")

@@ -1,68 +1,67 @@
-"""The gates of phase 3 about cohorts: whether the new one, and the ones served by the cache, fare worse than others."""
+"""The gates of phase 3 about cohorts: whether the new one, and the one served by the cache, do worse than the rest."""
 
 from __future__ import annotations
 
-from typing import Any
+from django.db.models import QuerySet
 
 from config.lib.messages import Message, percent_of, thousands
-from monitoring.rollout_control.gates.results import GateResult, TransitionStep, found
+from monitoring.rollout_control.gates.results import GateResult, TransitionStep
 from monitoring.rollout_control.models import Verdict
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE
+from profiles.models import Comparison
 from profiles.rollout.decision import BUCKETS
 
 SERVED_WANTED = 5
-# Pages show what the last check found: these are counted over the comparisons of a week.
+# Pages show the results of the last check: these gates count over the comparisons of a week.
 UNITS = {"cohort_agreement": "", "cohort_errors": "%", "cohort_speed": "ms"}
 _SLOWER, _SLOWER_MS = 1.2, 20.0
 
 
 def cohort_agreement(step: TransitionStep) -> GateResult:
-    """Find whether the people who would be new prove the names bad; like a university, they fail only on evidence."""
+    """Fail only on evidence, as for a university, that the names of the people who would be new are worse."""
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
-    seen = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
-    good = Message("nothing speaks against the new cohort (n = %(n)s)", {"n": thousands(seen.n)})
-    bad = Message("the new cohort: %(why)s", {"why": seen.favourable_bounds()})
-    return found("cohort_agreement", not seen.is_proven_bad, good, bad, seen.n, UNITS["cohort_agreement"])
+    stats = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
+    is_bad = stats.n >= UNIVERSITY_SAMPLE and stats.is_proven_bad
+    good = Message("no evidence against the new cohort (n = %(n)s)", {"n": thousands(stats.n)})
+    bad = Message("the new cohort: %(why)s", {"why": stats.favourable_bounds()})
+    return GateResult.of("cohort_agreement", not is_bad, good, bad, stats.n)
 
 
 def cohort_errors(step: TransitionStep) -> GateResult:
-    served, direct = _cohorts(step)
-    mine = comparison_stats.wilson(served["unnamed"], served["n"])
-    theirs = comparison_stats.wilson(direct["unnamed"], direct["n"])
-    good = Message(
-        "%(n)d lookups by the cache, %(unnamed)d without a name", {"n": served["n"], "unnamed": served["unnamed"]}
-    )
+    cached, direct = (comparison_stats.speed(cohort) for cohort in _cohorts(step))
+    if cached["n"] < SERVED_WANTED:
+        return _too_few("cohort_errors", cached["n"])
+    lowest = comparison_stats.wilson(cached["unnamed"], cached["n"])[0]
+    highest = comparison_stats.wilson(direct["unnamed"], direct["n"])[1]
+    counts = {"n": cached["n"], "unnamed": cached["unnamed"]}
+    good = Message("%(n)d lookups by the cache, %(unnamed)d without a name", counts)
     bad = Message(
         "lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API",
-        {"mine": percent_of(mine[0]), "theirs": percent_of(theirs[1])},
+        {"mine": percent_of(lowest), "theirs": percent_of(highest)},
     )
-    is_good = not direct["n"] or mine[0] <= theirs[1]
-    return _unserved("cohort_errors", served) or found(
-        "cohort_errors", is_good, good, bad, mine[0], UNITS["cohort_errors"]
-    )
+    is_good = not direct["n"] or lowest <= highest
+    return GateResult.of("cohort_errors", is_good, good, bad, lowest, UNITS["cohort_errors"])
 
 
 def cohort_speed(step: TransitionStep) -> GateResult:
-    served, direct = _cohorts(step)
-    if lacking := _unserved("cohort_speed", served):
-        return lacking
-    mine, theirs = served["p95_ms"], direct["p95_ms"]
-    words = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
-    is_good = theirs is None or served["n"] < UNIVERSITY_SAMPLE or mine <= theirs * _SLOWER + _SLOWER_MS
-    good = Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", words)
+    cached, direct = (comparison_stats.speed(cohort) for cohort in _cohorts(step))
+    if cached["n"] < SERVED_WANTED:
+        return _too_few("cohort_speed", cached["n"])
+    mine, theirs = cached["p95_ms"], direct["p95_ms"]
+    times = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
+    is_good = theirs is None or cached["n"] < UNIVERSITY_SAMPLE or mine <= theirs * _SLOWER + _SLOWER_MS
+    good = Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", times)
     bad = Message("slower: %(times)s", {"times": good})
-    return found("cohort_speed", is_good, good, bad, mine, UNITS["cohort_speed"])
+    return GateResult.of("cohort_speed", is_good, good, bad, mine, UNITS["cohort_speed"])
 
 
-def _cohorts(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
-    since = comparison_stats.recent().filter(at__gt=step.since)
-    return comparison_stats.speed(since.filter(stage__gte=3)), comparison_stats.speed(since.filter(stage=2))
+def _cohorts(step: TransitionStep) -> tuple[QuerySet[Comparison], QuerySet[Comparison]]:
+    """Return the lookups since the step that the cache served, and those that the direct API served."""
+    rows = comparison_stats.recent().filter(at__gt=step.since)
+    return rows.filter(stage__gte=3), rows.filter(stage=2)
 
 
-def _unserved(gate: str, served: dict[str, Any]) -> GateResult | None:
-    if served["n"] >= SERVED_WANTED:
-        return None
-    words = {"n": served["n"], "wanted": SERVED_WANTED}
-    why = Message("%(n)d of %(wanted)d lookups by the cache since the step", words)
-    return GateResult(gate, Verdict.INCONCLUSIVE, why)
+def _too_few(gate: str, n: int) -> GateResult:
+    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", {"n": n, "wanted": SERVED_WANTED})
+    return GateResult(gate, Verdict.INCONCLUSIVE, message)

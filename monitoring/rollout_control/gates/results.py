@@ -1,4 +1,4 @@
-"""What a gate is asked about, and what it answers."""
+"""The input of a gate, its result, and the results of a step together."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from profiles.rollout.rules import format_percent
 
 @dataclass(frozen=True, slots=True)
 class TransitionStep:
-    """A phase that is to go from one percentage to another."""
+    """A phase that is to go from one percentage to another; ``since`` is when it reached the current one."""
 
     phase: int
     current: Decimal
@@ -24,66 +24,60 @@ class TransitionStep:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """What one gate found. ``raw`` is its own verdict, where the checks in a row make another one of it.
+    """The result of one gate. ``raw`` is its own verdict, where the checks in a row change it.
 
     ``value`` and ``limit`` are in the base unit of ``unit``, shares 0 to 1; ``comparison`` is how they have to stand.
     """
 
     gate: str
     verdict: Verdict
-    sentence: Message
+    message: Message
     value: float | None = None
     raw: Verdict | None = None
     limit: float | None = None
     comparison: str = ""
     unit: str = ""
 
-    @property
-    def message(self) -> str:
-        """Return the sentence in the language that is active."""
-        return str(self.sentence)
+    @classmethod
+    def of(
+        cls, gate: str, is_good: bool, good: Message, bad: Message, value: float | None = None, unit: str = ""
+    ) -> GateResult:
+        return cls(gate, Verdict.PASS if is_good else Verdict.FAIL, good if is_good else bad, value, unit=unit)
 
     def as_json(self) -> dict[str, Any]:
-        message, sentence = to_columns(self.sentence, MESSAGE_LENGTH)
+        message, sentence = to_columns(self.message, MESSAGE_LENGTH)
         fields = {"gate": self.gate, "verdict": str(self.verdict), "message": message, "value": self.value}
         return fields | {"sentence": sentence}
 
-    def only_after(self, passed: int, wanted: int) -> GateResult:
-        """Return a pass that counts only with those of the checks before it."""
-        words = {"message": self.sentence, "passed": passed, "wanted": wanted}
-        sentence = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", words)
-        return replace(self, verdict=Verdict.INCONCLUSIVE, sentence=sentence, raw=Verdict.PASS)
-
     @staticmethod
     def stored_message(stored: dict[str, Any]) -> str:
-        """Return the message of a finding that was stored, in the language that is active."""
+        """Return the message of a stored result in the active language."""
         return str(from_columns(stored["message"], stored.get("sentence")))
+
+    def pending(self, passed: int, wanted: int) -> GateResult:
+        """Return this pass as inconclusive: it counts only after enough checks in a row."""
+        params = {"message": self.message, "passed": passed, "wanted": wanted}
+        message = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", params)
+        return replace(self, verdict=Verdict.INCONCLUSIVE, message=message, raw=Verdict.PASS)
 
 
 @dataclass(frozen=True, slots=True)
-class Judgement:
-    """What the gates of one step find; ``measured_at`` is the moment of the indicators' round."""
+class Evaluation:
+    """The results of all gates of one step; ``measured_at`` is the moment of the round of indicators."""
 
     step: TransitionStep
-    findings: list[GateResult]
+    results: list[GateResult]
     measured_at: datetime
 
     @property
     def failing(self) -> list[GateResult]:
-        return [result for result in self.findings if result.verdict != Verdict.PASS]
+        return [result for result in self.results if result.verdict != Verdict.PASS]
 
-    def held(self) -> Message:
-        """Return why the phase is held, as an operator reads it; one line."""
-        words = {"phase": self.step.phase, "percent": format_percent(self.step.current)}
-        reasons = [result.sentence for result in self.failing]
-        return Message("Held phase %(phase)d at %(percent)s %%: %(reasons)s", {**words, "reasons": reasons})
+    def hold_message(self) -> Message:
+        """Return one line for operators: the held phase, and the messages of the gates that did not pass."""
+        params = {"phase": self.step.phase, "percent": format_percent(self.step.current)}
+        reasons = [result.message for result in self.failing]
+        return Message("Phase %(phase)d is held at %(percent)s%%: %(reasons)s", {**params, "reasons": reasons})
 
     def as_json(self) -> list[dict[str, Any]]:
-        return [result.as_json() for result in self.findings]
-
-
-def found(
-    gate: str, is_good: bool, good: Message, bad: Message, value: float | None = None, unit: str = ""
-) -> GateResult:
-    verdict = Verdict.PASS if is_good else Verdict.FAIL
-    return GateResult(gate, verdict, good if is_good else bad, value, unit=unit)
+        return [result.as_json() for result in self.results]

@@ -97,6 +97,9 @@
             const isBusy = shown && shown.querySelector(".s-busy");
             form.querySelectorAll("button").forEach((button) => { button.disabled = Boolean(isBusy); });
             form.hidden = Boolean(shown && shown.querySelector("[data-refused]"));
+            form.querySelectorAll("[data-force]").forEach((choice) => {
+                choice.hidden = Boolean(shown && !shown.querySelector("[data-held]"));
+            });
         }
     }
 

@@ -48,7 +48,9 @@ def data_dir(settings: Settings, tmp_path: Path, phases: Phases) -> Iterator[Pat
     """A folder that is not there: nothing may be written to it."""
     settings.DATA_DIR = tmp_path / "none"
     yield settings.DATA_DIR
-    forward()
+    # A migration that has nothing to do still takes half a second, for the permissions of all models.
+    if unapplied_migrations():
+        forward()
 
 
 @pytest.fixture
@@ -168,7 +170,7 @@ def test_it_leaves_an_audit_row(named: list[Employee]) -> None:
     assert (change.action, change.after) == ("schema", {"archived": ["profile_source", "profile_last_updated"]})
 
 
-def test_commands_of_this_release_say_that_the_schema_is_another(named: list[Employee]) -> None:
+def test_commands_of_this_release_report_the_missing_schema(named: list[Employee]) -> None:
     by_rollback()
     out = io.StringIO()
     with pytest.raises(CommandError, match=r"Not healthy: .*schema"):
@@ -255,8 +257,8 @@ def test_a_newer_archive_replaces_an_older_one(named: list[Employee]) -> None:
 def test_a_dry_run_does_nothing(named: list[Employee]) -> None:
     out, before = io.StringIO(), columns()
     call_command("rollback", "schema", "--reason", "r", "--dry-run", stdout=out)
-    assert "2. rename profile_source and profile_last_updated" in out.getvalue()
-    assert "Dry run: nothing was done" in out.getvalue()
+    assert "2. Rename profile_source and profile_last_updated" in out.getvalue()
+    assert "Dry run: nothing was written" in out.getvalue()
     assert columns() == before
     assert not unapplied_migrations()
 
@@ -265,5 +267,5 @@ def test_a_second_rollback_has_nothing_to_do(named: list[Employee]) -> None:
     by_rollback()
     out, before = io.StringIO(), columns()
     call_command("rollback", "schema", "--reason", "r", stdout=out)
-    assert out.getvalue() == "The columns are archived already: nothing to do\n"
+    assert out.getvalue() == "The columns are already archived: nothing to do\n"
     assert columns() == before

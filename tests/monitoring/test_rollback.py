@@ -1,4 +1,4 @@
-"""The way back by commands: with Redis down and the worker dead, proven, repeatable."""
+"""Rollback by command: verified and repeatable, with Redis down and the worker dead."""
 
 import io
 import os
@@ -69,19 +69,19 @@ def test_emergency_with_redis_down_and_the_worker_dead(
     took = time.monotonic() - started
     assert (done.returncode, done.stderr) == (0, "")
     assert took < 5
-    for told in ("emergency_stop: off → on", "probe lookup: answered by default", "silent, not counted: worker-"):
-        assert told in done.stdout
+    for line in ("Emergency stop: off → on", "probe lookup: no source has a name", "silent, not counted: worker-"):
+        assert line in done.stdout
     assert {flag.percent for flag in Flag.objects.filter(name__in=PHASES)} == {0}
     revision = Rollout.current().revision
-    assert "Nothing to change" in run("rollback", "emergency", "--reason", "again")
+    assert "No changes" in run("rollback", "emergency", "--reason", "again")
     assert Rollout.current().revision == revision
     with pytest.raises(CommandError, match="latched"):
         run("waffle_flag", PHASES[2], "--percent", "10", "--reason", "by the old script")
     assert Switch.objects.get(name="emergency_stop").active
-    assert "phase3_cache_first: 0 % → 1 %" in run("rollout", "resume", "--reason", "names are right")
+    assert "Phase 3, Gradual transition: 0% → 1%" in run("rollout", "resume", "--reason", "names are right")
 
 
-def test_it_fails_when_a_living_process_does_not_follow(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_fails_while_a_living_process_is_behind(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
     phases(100, 100, 50)
     Heartbeat.objects.create(process="web-stuck-1", revision=0)
     monkeypatch.setattr(rollback.await_convergence, "__defaults__", (0.2,))
@@ -99,7 +99,7 @@ def test_a_part_alone(phases: Phases, client: Client, settings: Settings, part: 
     assert Switch.objects.get(name=switch).active
     run("rollback", part, "--reason", "r")
     assert not Switch.objects.get(name=switch).active
-    assert "Nothing to change" in run("rollback", part, "--reason", "r")
+    assert "No changes" in run("rollback", part, "--reason", "r")
     assert is_processing() == (part != "webhook")
     assert client.get("/monitoring/profiles/coverage").status_code == (404 if part == "monitoring" else 200)
     run("rollback", part, "--undo", "--reason", "r")
@@ -113,13 +113,13 @@ def test_it_refuses_without_a_reason(phases: Phases, words: tuple[str, ...]) -> 
         run("rollback", *words)
 
 
-def test_a_rehearsal_restores_and_is_remembered(phases: Phases) -> None:
+def test_a_rehearsal_restores_and_is_recorded(phases: Phases) -> None:
     phases(100, 100, 50)
     words = ("rollback", "emergency", "--rehearse", "--university", "7", "--reason", "drill")
     with pytest.raises(CommandError, match="There is no university 7"):
         run(*words)
     University.objects.create(pk=7, name="Вуз")
-    assert "University 7 out after" in run(*words)
+    assert "University 7 left the cache after" in run(*words)
     assert not UniversityRule.objects.exists()
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     change = Change.objects.latest("revision")
@@ -142,19 +142,18 @@ def test_an_emergency_pauses_the_backfill_and_a_resume_leaves_it_paused(phases: 
     assert "done" in run("backfill", "resume")
 
 
-def test_a_batch_looks_at_the_latch_itself(phases: Phases) -> None:
-    """Whoever latched it, and by whatever way."""
+def test_a_batch_checks_the_latch_itself(phases: Phases) -> None:
     started = batches.start()
     Switch.objects.filter(name="emergency_stop").update(active=True)
     assert not batches.run_batch(started)
     assert BackfillRun.objects.get().status == "paused"
 
 
-def test_a_second_emergency_mends_what_was_undone(phases: Phases) -> None:
+def test_a_second_emergency_restores_what_was_undone(phases: Phases) -> None:
     phases(100, 100, 50)
     run("rollback", "emergency", "--reason", "r")
     with pytest.raises(CommandError, match="latched"):
         run("rollback", "webhook", "--undo", "--reason", "r")
     Switch.objects.filter(name="webhook_processing").update(active=True)
-    assert "webhook_processing: on → off" in run("rollback", "emergency", "--reason", "r")
-    assert "phase3_cache_first: 0 % → 1 %" in run("rollout", "resume", "--reason", "r")
+    assert "Processing of updates: on → off" in run("rollback", "emergency", "--reason", "r")
+    assert "Phase 3, Gradual transition: 0% → 1%" in run("rollout", "resume", "--reason", "r")

@@ -1,4 +1,4 @@
-"""Codes are read as words, in the language of the reader."""
+"""Codes are shown as labels in the reader's language."""
 
 from datetime import UTC, datetime, timedelta
 
@@ -10,9 +10,9 @@ from waffle.models import Switch
 
 from config.lib.messages import Message
 from monitoring.dashboard import charts
-from monitoring.dashboard.phases import Condition
 from monitoring.rollout_control.gates.results import GateResult
 from monitoring.rollout_control.models import Signature, Verdict
+from monitoring.rollout_control.presenters import Condition
 from monitoring.templatetags.screens import ago, day
 from profiles.models import Pattern
 from tests.config.test_russian_pages import Visible
@@ -43,7 +43,7 @@ def test_how_names_differ(operator: Client, path: str) -> None:
 
 
 @pytest.mark.parametrize("path", ["/admin/audit/", "/admin/monitoring/signature/"])
-def test_what_was_signed_for(operator: Client, superadmin: User, path: str) -> None:
+def test_the_title_of_a_signed_item(operator: Client, superadmin: User, path: str) -> None:
     until = timezone.now() + timedelta(days=1)
     Signature.objects.create(item="backup_database", by=superadmin, note="n", expires_at=until)
     Signature.objects.create(item="of_an_older_release", by=superadmin, note="n", expires_at=until)
@@ -53,7 +53,7 @@ def test_what_was_signed_for(operator: Client, superadmin: User, path: str) -> N
     assert all("backup_database" not in page and "of_an_older_release" in page for page in pages.values())
 
 
-def test_what_one_signature_was_given_for(operator: Client, superadmin: User) -> None:
+def test_the_item_of_one_signature(operator: Client, superadmin: User) -> None:
     until = timezone.now() + timedelta(days=1)
     signed = Signature.objects.create(item="backup_database", by=superadmin, note="restored it", expires_at=until)
     pages = read(operator, f"/admin/monitoring/signature/{signed.pk}/change/")
@@ -101,7 +101,7 @@ def test_a_gates_number_has_no_idle_zero() -> None:
     assert numbers == ["72\u00a0ч", "12,3\u00a0ч", "0,5\u00a0ч", "3\u00a0ч"]
 
 
-def test_what_has_just_happened_is_not_told_in_seconds() -> None:
+def test_a_recent_moment_is_just_now() -> None:
     now = timezone.now()
     with translation.override("en"):
         assert [ago(now), ago(now - timedelta(seconds=7))] == ["just now", "7\u00a0s ago"]
@@ -113,13 +113,13 @@ def test_a_percentage_has_the_readers_decimal_mark(
     operator: Client, phases: Phases, language: str, mark: str, other: str
 ) -> None:
     phases(100, 100, 12.5)
-    told = {
+    pages = {
         "/admin/live/home/": ["12.5"],
         "/admin/live/rollout/": ["12.5"],
         "/admin/steer/3/?percent=12.75": ["12.5", "12.75"],
         "/admin/checklist/items/": ["12.5"],
     }
-    for path, percents in told.items():
+    for path, percents in pages.items():
         shown = " ".join(texts(operator, path, language))
         for percent in percents:
             assert percent.replace(".", mark) in shown, path
@@ -128,8 +128,9 @@ def test_a_percentage_has_the_readers_decimal_mark(
     operator.cookies["django_language"] = language
     form = {"phase": "4", "percent": "0.5", "due_at": due_at, "reason": "r"}
     page = operator.post("/admin/steer/plan/", form, follow=True).content.decode()
-    assert f"0{mark}5 %" in page
-    assert f"0{other}5 %" not in page
+    sign = "%" if language == "en" else "\u00a0%"
+    assert f"0{mark}5{sign}" in page
+    assert f"0{other}5{sign}" not in page
 
 
 def test_what_a_browser_reads_keeps_the_point(operator: Client, phases: Phases) -> None:

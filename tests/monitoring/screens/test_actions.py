@@ -1,4 +1,4 @@
-"""A step planned, a breach's consequence chosen and the way back rehearsed, by the admin's screens."""
+"""Plan a step, choose what a breach does and rehearse the rollback on the admin's pages."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from django.utils.formats import date_format
 from employees.models import University
 from monitoring.audit.audit_log import entries
 from monitoring.dashboard.actions import ACTIONS
-from monitoring.rollout_control import control
+from monitoring.rollout_control import controller
 from profiles.rollout.models import Change, OnBreach, Plan, PlanState, Rollout
 from tests.conftest import Phases
-from tests.monitoring.screens.test_steering import given
+from tests.monitoring.screens.test_change_phase import given
 from tests.rollout.changing import change, plan_step
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -38,7 +38,7 @@ def test_it_works(operator: Client, phases: Phases) -> None:
     assert "проверено" in operator.get("/admin/rollout/").content.decode()
 
 
-def test_the_phase_whose_turn_it_is_is_offered(operator: Client, phases: Phases) -> None:
+def test_it_offers_the_phase_whose_turn_it_is(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     assert re.search(r'<option value="3" selected', operator.get("/admin/steer/plan/").content.decode())
 
@@ -52,8 +52,8 @@ def test_a_planned_step_that_is_outdated_says_so(operator: Client, phases: Phase
     assert void in operator.get("/admin/rollout/").content.decode()
     out = StringIO()
     call_command("rollout", "status", stdout=out)
-    assert "by anna, void: the rollout has changed since" in " ".join(out.getvalue().split())
-    assert control.fire(planned).startswith("Dropped")
+    assert "void, because the rollout has changed since" in " ".join(out.getvalue().split())
+    assert controller.fire(planned).startswith("Dropped")
 
 
 def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
@@ -71,7 +71,7 @@ def test_a_planned_step_is_cancelled(operator: Client, phases: Phases) -> None:
     assert Change.objects.count() == count
 
 
-def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_trail(operator: Client, phases: Phases) -> None:
+def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_log(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     revision = Rollout.current().revision
     due_at = timezone.now().replace(minute=5) + timedelta(days=1)
@@ -80,20 +80,20 @@ def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_trail(operator: Cli
     operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "too early"})
     operator.post(f"/admin/steer/plan/{other.pk}/cancel/")
     with translation.override("en"):
-        told = [(entry.by, entry.what, entry.reason) for entry in entries(kind="rollout", limit=4)]
+        recorded = [(entry.by, entry.what, entry.reason) for entry in entries(kind="rollout", limit=4)]
         at = date_format(timezone.localtime(due_at), "j E Y, H:i T")
-    assert told[0][::2] == ("root", "Cancelled without a reason")
-    assert told[1] == ("root", f"Planned step cancelled: phase 3 to 50 % on {at}", "too early")
-    assert told[3] == ("anna", f"Step planned: phase 3 to 50 % on {at}", "tonight")
+    assert recorded[0][::2] == ("root", "Cancelled without a reason")
+    assert recorded[1] == ("root", f"Planned step cancelled: phase 3 to 50% on {at}", "too early")
+    assert recorded[3] == ("anna", f"Step planned: phase 3 to 50% on {at}", "tonight")
     assert Rollout.current().revision == revision, "a step stays in force when another one is planned"
     out = StringIO()
     call_command("rollout", "history", stdout=out)
-    assert "cancelled: phase 3 to 50 % at" in " ".join(out.getvalue().split())
+    assert "Planned step cancelled: phase 3" in " ".join(out.getvalue().split())
     page = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
     assert "due_at" not in page
 
 
-def test_a_step_is_not_cancelled_for_a_reason_that_is_no_text(operator: Client, phases: Phases) -> None:
+def test_a_step_is_not_cancelled_for_a_wrong_reason(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     plan = plan_step(3, 50, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     page = operator.post(f"/admin/steer/plan/{plan.pk}/cancel/", {"reason": "x" * 501}, follow=True)
@@ -111,7 +111,7 @@ def test_the_same_step_is_planned_once(operator: Client, phases: Phases) -> None
     assert operator.post("/admin/steer/plan/", form).status_code == 302
 
 
-def test_who_may_only_look_cancels_nothing(client: Client, phases: Phases) -> None:
+def test_a_viewer_cancels_nothing(client: Client, phases: Phases) -> None:
     plan = plan_step(1, 100, timezone.now() + timedelta(hours=1), by="anna", reason="tonight")
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
@@ -127,7 +127,7 @@ def test_each_moment_of_a_plan_names_its_zone(operator: Client, phases: Phases) 
     phases(100, 100, 25)
     operator.cookies["django_language"] = "en"
     form = operator.get("/admin/steer/plan/").content.decode()
-    assert re.search(r"When, by the clock of the system: it is \d\d:\d\d UTC now", form)
+    assert re.search(r"Date and time \(now it is \d\d:\d\d UTC\)", form)
     due_at = in_hours(12)
     page = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at), follow=True)
     # In the message, in the list of steps and among the latest changes.
@@ -148,13 +148,13 @@ def test_it_refuses_a_wrong_plan(operator: Client, phases: Phases, wrong: dict[s
 def test_it_refuses_a_plan_for_years_ahead(operator: Client, phases: Phases, due_at: str) -> None:
     phases(100, 100, 25)
     answer = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at))
-    assert "A step is planned for a year ahead at most" in answer.content.decode()
+    assert "A step can be planned at most one year ahead." in answer.content.decode()
     assert not Plan.objects.exists()
     operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=in_hours(365 * 24)))
     assert Plan.objects.exists()
 
 
-def test_what_a_breach_does_is_chosen(operator: Client, phases: Phases) -> None:
+def test_the_action_on_a_breach_is_chosen(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     operator.post("/admin/steer/on-breach/", given(on_breach="roll-back"))
     assert Rollout.current().on_breach == OnBreach.ROLL_BACK
@@ -163,7 +163,7 @@ def test_what_a_breach_does_is_chosen(operator: Client, phases: Phases) -> None:
     assert (change.action, change.reason) == ("on-breach", "проверено")
 
 
-def test_the_way_back_is_rehearsed(operator: Client, phases: Phases) -> None:
+def test_the_rollback_is_rehearsed(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     university = University.objects.create(name="Вуз")
     operator.cookies["django_language"] = "ru"
@@ -175,7 +175,7 @@ def test_the_way_back_is_rehearsed(operator: Client, phases: Phases) -> None:
 
 
 @pytest.mark.parametrize("name", ACTIONS)
-def test_it_refuses_who_only_looks(client: Client, phases: Phases, name: str) -> None:
+def test_it_refuses_a_viewer(client: Client, phases: Phases, name: str) -> None:
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
     client.force_login(viewer)
@@ -184,7 +184,7 @@ def test_it_refuses_who_only_looks(client: Client, phases: Phases, name: str) ->
     assert Rollout.current().revision == before
 
 
-def test_the_gates_tell_number_operator_and_limit(operator: Client, phases: Phases) -> None:
+def test_the_gates_show_value_operator_and_limit(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     content = operator.get("/admin/steer/3/preview/?percent=50", headers={"Accept-Language": "en"}).content.decode()
     assert "<td>≥</td>" in content

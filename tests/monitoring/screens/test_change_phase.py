@@ -1,4 +1,4 @@
-"""Changing the rollout by the admin's screens: the same rules, words and audit as by the command."""
+"""Change the rollout on the admin's pages: the same rules, messages and audit as by command."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.dashboard.emergency import confirmation
+from monitoring.dashboard.actions import confirmation
 from monitoring.rollout_control.models import Signature
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Change, Flag, Plan, Rollout
@@ -39,7 +39,7 @@ def test_it_works(operator: Client, phases: Phases) -> None:
     assert "25" in operator.get("/admin/rollout/").content.decode()
 
 
-def test_a_step_past_its_gates_is_refused_in_words(operator: Client, phases: Phases) -> None:
+def test_a_step_past_its_gates_is_refused(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     answer = operator.post(STEP, given(percent="50"))
     assert answer.status_code == 200
@@ -47,7 +47,7 @@ def test_a_step_past_its_gates_is_refused_in_words(operator: Client, phases: Pha
     assert percent(3) == 25
 
 
-def test_it_is_forced_by_who_may(operator: Client, phases: Phases) -> None:
+def test_it_is_forced_with_permission(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     operator.post(STEP, given(percent="50", force="on"))
     change = Change.objects.first()
@@ -55,7 +55,7 @@ def test_it_is_forced_by_who_may(operator: Client, phases: Phases) -> None:
     assert (percent(3), change.is_forced) == (50, True)
 
 
-def test_it_is_not_forced_by_who_may_not(client: Client, phases: Phases) -> None:
+def test_it_is_not_forced_without_permission(client: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     person = User.objects.create_user("operator", is_staff=True)
     person.user_permissions.add(*Permission.objects.filter(codename__in=("operate_rollout", "view_rollout")))
@@ -67,7 +67,7 @@ def test_it_is_not_forced_by_who_may_not(client: Client, phases: Phases) -> None
 
 
 @pytest.mark.parametrize("path", [STEP, "/admin/steer/pause/", "/admin/steer/resume/"])
-def test_whoever_only_looks_changes_nothing(client: Client, phases: Phases, path: str) -> None:
+def test_a_viewer_changes_nothing(client: Client, phases: Phases, path: str) -> None:
     phases(100, 100, 25)
     viewer = User.objects.create_user("viewer", is_staff=True)
     viewer.user_permissions.add(Permission.objects.get(codename="view_rollout"))
@@ -76,7 +76,7 @@ def test_whoever_only_looks_changes_nothing(client: Client, phases: Phases, path
     assert percent(3) == 25
 
 
-def test_a_change_meanwhile_is_refused(operator: Client, phases: Phases) -> None:
+def test_it_refuses_after_another_change(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     form = given(percent="5")
     operator.post("/admin/steer/pause/", given())
@@ -86,7 +86,7 @@ def test_a_change_meanwhile_is_refused(operator: Client, phases: Phases) -> None
 
 
 @pytest.mark.parametrize("fields", [{"reason": ""}, {"percent": "<b>"}, {"percent": "101"}, {"percent": ""}])
-def test_nonsense_is_refused_in_words(operator: Client, phases: Phases, fields: dict[str, str]) -> None:
+def test_it_refuses_nonsense(operator: Client, phases: Phases, fields: dict[str, str]) -> None:
     phases(100, 100, 25)
     answer = operator.post(STEP, given(percent="5") | fields)
     assert answer.status_code == 200
@@ -109,7 +109,7 @@ def test_nonsense_is_refused_in_words(operator: Client, phases: Phases, fields: 
         ("/admin/emergency/", {}),
     ],
 )
-def test_an_altered_revision_is_refused_in_words(
+def test_it_refuses_an_altered_revision(
     operator: Client, phases: Phases, path: str, fields: dict[str, str], revision: str
 ) -> None:
     phases(100, 100, 25)
@@ -135,7 +135,7 @@ def test_it_is_paused_and_resumed(operator: Client, phases: Phases) -> None:
 
 
 @pytest.mark.django_db(transaction=True)
-def test_the_emergency_stop_tells_how_long_it_took(operator: Client, phases: Phases) -> None:
+def test_the_emergency_stop_shows_how_long_it_took(operator: Client, phases: Phases) -> None:
     phases(100, 100, 25)
     heartbeat_thread.start("web")
     content = operator.post("/admin/emergency/", given(word=confirmation().lower())).content.decode()
@@ -146,7 +146,7 @@ def test_the_emergency_stop_tells_how_long_it_took(operator: Client, phases: Pha
 
 
 @pytest.mark.parametrize("fields", [{"word": ""}, {"word": "yes"}, {"word": confirmation(), "reason": " "}])
-def test_the_emergency_stop_wants_the_word_and_a_reason(
+def test_the_emergency_stop_requires_the_word_and_a_reason(
     operator: Client, phases: Phases, fields: dict[str, str]
 ) -> None:
     phases(100, 100, 25)

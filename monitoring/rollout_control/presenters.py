@@ -1,0 +1,147 @@
+"""The words for phases and gate results on pages and in commands; profiles/rollout/presenters.py has the rest."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import datetime
+from decimal import Decimal
+
+from django.utils.formats import localize
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from monitoring.indicators.models import Round
+from monitoring.rollout_control import gates
+from monitoring.rollout_control.gates.results import Evaluation, GateResult
+from monitoring.rollout_control.models import Verdict
+from monitoring.rollout_control.titles import GATES
+from profiles.rollout import changes, rules
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES, TITLES
+from profiles.rollout.presenters import percentage
+from profiles.rollout.rollout_settings import RolloutSettings
+
+T = gettext_lazy
+MEANINGS: tuple[Promise, ...] = (
+    T("Everything is deployed. The direct API answers."),
+    T("Updates become profiles. The direct API answers, and the cache is compared with it."),
+    T("The cache answers. The direct API is asked where the cache has no fresh full name."),
+    T("The cache answers. The direct API is asked only about people without a stored profile."),
+)
+TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
+# What the units of gates are called, and by what a value in the base unit is multiplied.
+_UNITS: dict[str, tuple[float, str | Promise]] = {
+    "%": (100, "%"),
+    "points": (100, ""),
+    "ms": (1, T("ms")),
+    "s": (1, T("s")),
+    "min": (1 / 60, T("min")),
+    "h": (1 / 3600, T("h")),
+    "d": (1, T("d")),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Condition:
+    """A gate result for people."""
+
+    title: str
+    verdict: str
+    tone: str
+    message: str
+    number: str = ""
+    operator: str = ""
+    limit: str = ""
+
+    @classmethod
+    def of(cls, result: GateResult) -> Condition:
+        value = limit = ""
+        if result.value is not None and result.unit != "bool":
+            value = _with_unit(result.value, result.unit)
+            if result.comparison and result.limit is not None:
+                limit = _with_unit(result.limit, result.unit)
+        labels = (str(GATES[result.gate]), str(result.verdict.label), TONES[result.verdict], str(result.message))
+        return cls(*labels, value, result.comparison if value else "", limit)
+
+
+def conditions(evaluation: Evaluation) -> list[Condition]:
+    """Return the results of a step's gates, those that did not pass first."""
+    return sorted(map(Condition.of, evaluation.results), key=lambda one: ("bad", "wait", "good").index(one.tone))
+
+
+def _with_unit(value: float, unit: str) -> str:
+    factor, name = _UNITS.get(unit, (1, ""))
+    value *= factor
+    rounded = round(value, 1 if value >= 10 else 2)
+    text = str(localize(int(rounded) if rounded == int(rounded) else rounded))
+    if name == "%":
+        return percentage(text)
+    return f"{text}\u00a0{name}" if name else text
+
+
+@dataclass(frozen=True, slots=True)
+class Phase:
+    """A phase for people; ``conditions`` are those of its next step, for the phase whose turn it is."""
+
+    name: str
+    number: int
+    title: str
+    meaning: str
+    percent: Decimal
+    since: datetime | None
+    status: str
+    tone: str
+    is_turn: bool
+    next_percent: Decimal | None
+    ladder: list[tuple[str, str]]
+    conditions: list[Condition]
+
+    @property
+    def holding(self) -> list[Condition]:
+        return [condition for condition in self.conditions if condition.tone != "good"]
+
+
+def phases(settings: RolloutSettings, readings: Round) -> list[Phase]:
+    """Return the four phases; the next step is evaluated by this round, as the step itself will be."""
+    flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
+    turn, presented = changes.next_phase(), []
+    for number, name in enumerate(PHASES, 1):
+        percent = settings.percents[name]
+        step = rules.step_after(name, percent)
+        is_turn = name == turn and step is not None
+        evaluation = gates.last_evaluation(number, step, flags, readings) if is_turn and step else None
+        status, tone = _status(name, percent, settings)
+        ladder = [
+            (rules.format_percent(rung), "done" if rung <= percent else "next" if rung == step else "ahead")
+            for rung in (rules.STEPS if number >= 3 else rules.STEPS[-1:])
+        ]
+        presented.append(
+            Phase(
+                name=name,
+                number=number,
+                title=str(TITLES[number - 1]),
+                meaning=str(MEANINGS[number - 1]),
+                percent=percent,
+                since=flags[name].moved_at if name in flags else None,
+                status=status,
+                tone=tone,
+                is_turn=is_turn,
+                next_percent=step,
+                ladder=ladder,
+                conditions=conditions(evaluation) if evaluation else [],
+            )
+        )
+    return presented
+
+
+def _status(name: str, percent: Decimal, settings: RolloutSettings) -> tuple[str, str]:
+    if settings.is_latched:
+        return _("Stopped"), "bad"
+    if name in settings.everyone:
+        return (_("Overridden: on for everyone") if settings.everyone[name] else _("Overridden: off")), "wait"
+    if percent >= 100:
+        return _("Complete"), "good"
+    if not percent:
+        return _("Not started"), "calm"
+    return (_("Paused"), "wait") if settings.held_for else (_("In progress"), "info")

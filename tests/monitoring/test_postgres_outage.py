@@ -1,0 +1,126 @@
+"""While PostgreSQL is silent reports are refused in time; /ready and /metrics answer. Without Redis reports go on."""
+
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from datetime import timedelta
+from signal import SIGCONT, SIGSTOP
+from typing import Any
+
+import pytest
+from django.contrib.auth.models import User
+from django.db import connection
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from monitoring.stats import population
+from monitoring.stats.models import CachedStatistic
+from tests.conftest import client_of
+from tests.profiles.people import add_profile
+from tests.servers import FaultyServer, servers
+
+PATHS = [
+    "/monitoring/profiles/coverage",
+    "/monitoring/profiles/quality",
+    "/monitoring/webhook/stats?period=hour",
+    "/monitoring/rollout",
+    "/monitoring/alerts",
+]
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
+
+
+@pytest.fixture(autouse=True)
+def _open(settings: Settings) -> None:
+    settings.DEBUG = True
+
+
+class SilentPostgres:
+    """Lets PostgreSQL, and the backend that serves this thread, take everything in and answer nothing."""
+
+    def __init__(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_backend_pid()")
+            self.backend = int(cursor.fetchone()[0])
+
+    def pause(self) -> None:
+        servers.postgres.pause()
+        os.kill(self.backend, SIGSTOP)
+
+    def resume(self) -> None:
+        with suppress(ProcessLookupError):
+            os.kill(self.backend, SIGCONT)
+        servers.postgres.resume()
+
+
+@pytest.fixture
+def paused_postgres() -> Iterator[SilentPostgres]:
+    """PostgreSQL to be paused by the test."""
+    postgres = SilentPostgres()
+    yield postgres
+    postgres.resume()
+    connection.close()
+
+
+def within(seconds: float, send: Callable[[], Any]) -> Any:
+    started = time.monotonic()
+    answer = send()
+    assert time.monotonic() - started < seconds
+    return answer
+
+
+def test_it_works(client: Client, paused_postgres: SilentPostgres) -> None:
+    assert client.get(PATHS[0]).status_code == 200
+    paused_postgres.pause()
+    answer = within(2, lambda: client.get(PATHS[0]))
+    assert (answer.status_code, answer.json()["error"]["code"], answer["Retry-After"]) == (503, "UNAVAILABLE", "5")
+    paused_postgres.resume()
+    assert client.get(PATHS[0]).status_code == 200
+
+
+@pytest.mark.parametrize("path", PATHS[1:])
+def test_each_report_is_refused_with_503(client: Client, paused_postgres: SilentPostgres, path: str) -> None:
+    paused_postgres.pause()
+    answer = within(2, lambda: client.get(path))
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+
+
+def test_health_and_ready_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
+    paused_postgres.pause()
+    assert within(1, lambda: client.get("/health")).status_code == 200
+    answer = within(2, lambda: client.get("/ready"))
+    assert (answer.status_code, answer.json()["database"], answer["Retry-After"]) == (503, False, "5")
+
+
+def test_metrics_answer_in_time(client: Client, paused_postgres: SilentPostgres) -> None:
+    client.get("/metrics")
+    paused_postgres.pause()
+    assert "cache_connection_status 1" in within(4, lambda: client.get("/metrics")).content.decode()
+
+
+def test_a_token_whose_user_cannot_be_read_gets_503(
+    settings: Settings, superadmin: User, paused_postgres: SilentPostgres
+) -> None:
+    settings.MONITORING_TOKEN = "another-way-in"
+    client = client_of(superadmin)
+    assert client.get(PATHS[0]).status_code == 200
+    paused_postgres.pause()
+    answer = within(2, lambda: client.get(PATHS[0]))
+    assert (answer.status_code, answer["Retry-After"]) == (503, "5")
+
+
+@pytest.mark.parametrize("fault", ["kill", "pause"])
+def test_without_redis_the_last_numbers_of_the_cache_are_shown(
+    client: Client, redis_server: FaultyServer, fault: str
+) -> None:
+    add_profile("1")
+    population.take()
+    CachedStatistic.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
+    getattr(redis_server, fault)()
+    report = within(3, lambda: client.get("/monitoring/cache-health")).json()
+    assert (report["degraded"], report["redis_connected"], report["cached_profiles"]) == (True, False, 1)
+    assert report["age_seconds"] == pytest.approx(9, abs=2)
+    assert report["last_error"]
+    assert client.get("/monitoring/profiles/coverage").json()["degraded"] is False
