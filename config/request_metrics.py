@@ -36,8 +36,7 @@ class RequestMetricsMiddleware:
         method = request.method if request.method in _METHODS else "<other>"
         is_refused = response.status_code in _REFUSALS or method == "<other>"
         view = "<refused>" if is_refused else _view_of(request)
-        requests, responses, latency = self.children(view, method, request.scheme, response.status_code)
-        requests.inc()
+        responses, latency = self.children(view, method, response.status_code)
         responses.inc()
         latency.observe(time.perf_counter() - started)
         self.metrics.requests_total.inc()
@@ -48,9 +47,8 @@ class RequestMetricsMiddleware:
         self.metrics.exceptions_by_type.labels(type(exception).__name__).inc()
         self.metrics.exceptions_by_view.labels(_view_of(request)).inc()
 
-    def _children(self, view: str, method: str, transport: str, status: int) -> tuple[Any, Any, Any]:
+    def _children(self, view: str, method: str, status: int) -> tuple[Any, Any]:
         return (
-            self.metrics.requests_by_view_transport_method.labels(view=view, transport=transport, method=method),
             self.metrics.responses_by_status_view_method.labels(status=str(status), view=view, method=method),
             self.metrics.requests_latency_by_view_method.labels(view=view, method=method),
         )

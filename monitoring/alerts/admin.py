@@ -136,8 +136,8 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     def answer(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
         frame = {**self.admin_site.each_context(request), "opts": self.opts}
         if admin_scope(request) is not None:
-            context = {**frame, "title": _("Not for a single university"), "why": _GLOBAL_SCOPE}
-            return TemplateResponse(request, "admin/screens/refused.html", context, status=HTTPStatus.FORBIDDEN)
+            context = {**frame, "title": _("Not available for a single university"), "why": _GLOBAL_SCOPE}
+            return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)
         alert = self.get_object(request, str(pk))
         if alert is None or name not in ACTIONS:
             raise Http404

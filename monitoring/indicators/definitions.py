@@ -15,9 +15,9 @@ from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, percent_of, thousands
 from monitoring.indicators import measurements
+from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Sources
 from monitoring.indicators.models import Level
-from monitoring.indicators.titles import TITLES
 from monitoring.stats.comparison_stats import AGREEMENT_WANTED, CONFLICT_ALLOWED, SAMPLE_WANTED
 from profiles.rollout.decision import is_monitored
 

@@ -24,8 +24,8 @@ from employees.models import University
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import FORCE, checklist
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
-from monitoring.rollout_control.titles import GATES
 from profiles.models import Comparison
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.change_request import ChangeRequest, Source
@@ -149,7 +149,7 @@ class UniversityRuleForm(ChangeRequestForm):
         # The instance gets its values only after the form is found valid.
         for name in self.Meta.fields:
             setattr(self.instance, name, self.cleaned_data[name])
-        return {"action": Action.SCOPE, "scope": self.instance}
+        return {"action": Action.SCOPE, "rule": self.instance}
 
 
 class ChangeRequestAdmin(UntranslatedLogAdmin):
@@ -229,7 +229,7 @@ class UniversityRuleAdmin(RenamedModelAdmin, ChangeRequestAdmin):
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
-        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, scope=obj, is_on=False))
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, rule=obj, is_on=False))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for rule in queryset:

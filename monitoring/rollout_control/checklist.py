@@ -12,8 +12,8 @@ from django.utils.translation import gettext as _
 
 from config.lib.messages import localize
 from monitoring.indicators.models import Round
+from monitoring.rollout_control.labels import CHECKLIST, CHECKLIST_ITEMS
 from monitoring.rollout_control.models import Signature
-from monitoring.rollout_control.titles import CHECKLIST, CHECKLIST_ITEMS
 from profiles.models import ProfileSource
 from profiles.rollout import rules
 from profiles.rollout.models import Change, Flag

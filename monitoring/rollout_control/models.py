@@ -9,7 +9,7 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import from_columns
-from monitoring.rollout_control.titles import CHECKLIST_ITEMS, GATES
+from monitoring.rollout_control.labels import CHECKLIST_ITEMS, GATES
 
 MESSAGE_LENGTH = 500
 

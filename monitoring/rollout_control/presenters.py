@@ -14,8 +14,8 @@ from django.utils.translation import gettext_lazy
 from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates.results import Evaluation, GateResult
+from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
-from monitoring.rollout_control.titles import GATES
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES, TITLES

@@ -18,10 +18,10 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.checklist import checklist_status
+from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from monitoring.rollout_control.presenters import Phase, conditions, phases
 from monitoring.rollout_control.preview import Preview
-from monitoring.rollout_control.titles import GATES
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.phones import masked

@@ -35,7 +35,7 @@ def viewer() -> Client:
 def test_it_works(viewer: Client) -> None:
     assert shown(viewer.get("/admin/emergency/"), 403) == "Access denied"
     assert shown(viewer.get("/admin/nothing/"), 404) == "Page not found"
-    assert shown(viewer.get("/admin/steer/nothing/"), 403) == "Access denied"
+    assert shown(viewer.get("/admin/steer/pause/"), 403) == "Access denied"
 
 
 def test_a_form_without_its_token_gets_a_page(superadmin: User) -> None:

@@ -15,6 +15,8 @@ FORBIDDEN = re.compile(r"(?i)(?<![a-z])(told|tells?|said|deeds?|bury|outlived|la
 QUOTATIONS = re.compile(
     r"(^|/)(migrations|vendor|payloads)/|(^|/)requirements[^/]*\.txt$|^tests/deploy/compose-spec\.json$"
 )
+# A column's name, and a key of stored JSON, which the previous release reads.
+STORED_NAMES = re.compile(r'said_at|_MESSAGE_KEY = "said"')
 EXEMPT = ("docs/glossary.md", "LICENSE", "tests/config/test_words.py")
 
 REPLACED = {
@@ -70,7 +72,7 @@ def test_it_uses_no_forbidden_word() -> None:
         for path, text in tracked_texts()
         if FORBIDDEN.search(text)
         for number, line in enumerate(text.splitlines(), 1)
-        if FORBIDDEN.search(line)
+        if FORBIDDEN.search(STORED_NAMES.sub("", line))
     ]
     assert lines == []
 

@@ -189,6 +189,6 @@ def test_the_count_is_exact_to_its_limit_and_estimated_above(
     monkeypatch.setattr(models, "EXACT", 3)
     assert api.get("/employees").json()["count"] == 3
     monkeypatch.setattr(models, "EXACT", 2)
-    monkeypatch.setattr(models, "expected", lambda rows: 17)
+    monkeypatch.setattr(models, "estimate", lambda rows: 17)
     assert api.get("/employees").json()["count"] == 17
     assert api.get("/employees?search=иван").json()["count"] == 2

@@ -68,7 +68,7 @@ def dead_letter(**_: Any) -> Fix:
     return dead.delete
 
 
-def silence(clock: Clock, **_: Any) -> Fix:
+def stop_updates(clock: Clock, **_: Any) -> Fix:
     row(State.DONE, timedelta(hours=24))
     return lambda: row(State.DONE)
 
@@ -108,7 +108,7 @@ CAUSES: dict[Kind, Callable[..., Fix]] = {
     Kind.CACHE_EVICTIONS_HIGH: evictions,
     Kind.INBOX_LAG_HIGH: lag,
     Kind.DEAD_LETTERS: dead_letter,
-    Kind.WEBHOOK_SILENT: silence,
+    Kind.WEBHOOK_SILENT: stop_updates,
     Kind.SUBSCRIPTION_LOST: subscription_lost,
     Kind.SUBSCRIPTION_WRONG: subscription_wrong,
     Kind.SECRET_FAILURES: wrong_secrets,

@@ -8,8 +8,8 @@ from waffle.models import Switch
 
 from employees.models import Employee, University
 from monitoring.rollout_control.gates import ENTERING, STAYING, TRIPWIRE, WIDENING
+from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import GateCheck, Verdict
-from monitoring.rollout_control.titles import GATES
 from profiles.rollout.models import Change, Flag, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
@@ -82,7 +82,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     page = f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/"
     shown = operator.get(page).content.decode()
     for text in (
-        "Phase 3, Gradual transition: 5\u00a0%<br>",
+        "Phase 3, Gradual transition: 5%<br>",
         "Processing of updates: on<br>",
         "Processing of updates: off<br>",
         "before the emergency: Phase 3, Gradual transition: 5%",

@@ -120,7 +120,7 @@ def test_an_emergency_still_latches(held: psycopg.Connection[tuple[object, ...]]
 
 
 def test_an_emergency_by_the_api_still_latches(held: object, api: APIClient, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(lock, "PATIENCE_MS", 100)
+    monkeypatch.setattr(lock, "LOCK_TIMEOUT_MS", 100)
     answer = api.post("/monitoring/rollout/emergency", {"reason": "r"}, format="json")
     assert answer.status_code == 409
     assert answer.json()["error"]["message"].startswith("Latched: all names come from the direct API")

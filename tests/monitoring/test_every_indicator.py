@@ -32,8 +32,8 @@ from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
 from monitoring.rollout_control import checklist, gates
 from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.labels import INDICATOR_OF
 from monitoring.rollout_control.models import Verdict
-from monitoring.rollout_control.titles import INDICATOR_OF
 from profiles import cache
 from tests.conftest import Phases
 from tests.monitoring.alert_causes import NOON, URL
@@ -74,7 +74,7 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch, redis: Redis, uni
         platform.sends_to(URL)
         made = World(settings, platform, clock, cache.health() | {"evicted_keys": 0, "cached_profiles": 1000})
         monkeypatch.setattr(cache, "health", lambda: made.health)
-        monkeypatch.setattr(measurements, "unapplied", lambda: made.missing)
+        monkeypatch.setattr(measurements, "unapplied_migrations", lambda: made.missing)
         monkeypatch.setattr(measurements, "counted", lambda name: {("401",): made.refused[0]})
         Employee.objects.create(phone="+79160000001", max_id="1", university=university)
         for number in range(1, 11):

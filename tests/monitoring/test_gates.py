@@ -49,7 +49,7 @@ def arrive(ago: timedelta = timedelta(minutes=1), state: State = State.DONE) -> 
     )
 
 
-def settle(phase: int) -> None:
+def end_dwell_time(phase: int) -> None:
     Flag.objects.filter(name=PHASES[phase - 1]).update(moved_at=timezone.now() - timedelta(days=2))
 
 
@@ -58,7 +58,7 @@ def all_green(phases: Phases, settings: Settings) -> None:
     """Phase 3 at 25% for two days, with all that its gates require."""
     settings.WEBHOOK_SECRETS = [b"secret"]
     phases(100, 100, 25)
-    settle(3)
+    end_dwell_time(3)
     add_profile("7")
     arrive()
     compared(700)
@@ -105,7 +105,7 @@ def test_increases_go_step_by_step_and_decreases_at_once(all_green: None) -> Non
 def test_the_message_is_the_documented_one(all_green: None) -> None:
     compared(24, "conflict")
     held = str(evaluate(3, Decimal(50)).hold_message())
-    assert held.startswith("Phase 3 is held at 25%: agreement 94.8 % < 98.0 % (lower bound, n = 764); conflicts 5.")
+    assert held.startswith("Phase 3 is held at 25%: agreement 94.8% < 98.0% (lower bound, n = 764); conflicts 5.")
 
 
 def test_without_monitoring_every_gate_is_inconclusive(all_green: None) -> None:
@@ -185,7 +185,7 @@ def test_phase_4_asks_for_phase_3_at_100(all_green: None, phases: Phases) -> Non
     assert verdicts(4, 1) == {"phase3_complete": Verdict.FAIL, "no_alert": Verdict.PASS}
     phases(100, 100, 100)
     assert verdicts(4, 1)["phase3_complete"] == Verdict.INCONCLUSIVE
-    settle(3)
+    end_dwell_time(3)
     assert changes.apply(request("advance", phase=4)).after.percents[PHASES[3]] == 1
 
 

@@ -60,7 +60,7 @@ def test_a_critical_alert_is_unhealthy(live_server: LiveServer, all_living: None
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:port", "http://[::1", "ftp://host"])
 def test_it_refuses_an_invalid_url(url: str) -> None:
-    assert health(url) == ({}, f"--url is an address such as http://127.0.0.1:8095, not “{url}”")
+    assert health(url) == ({}, f"--url must be an address such as http://127.0.0.1:8095, not “{url}”")
 
 
 def test_a_server_without_http_is_down(all_living: None) -> None:

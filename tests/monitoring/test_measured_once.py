@@ -53,7 +53,7 @@ def test_evictions_after_a_restart_of_redis(redis_health: dict[str, Any], clock:
     assert (alert.data["current_rate"], alert.data["evicted_keys"]) == (0.4, 400)
     found = gate(3, "few_evictions")
     assert (found.verdict, found.value) == (Verdict.FAIL, 0.4)
-    assert str(found.message) == "Redis evicted 40.0 % of the profiles in a day"
+    assert str(found.message) == "Redis evicted 40.0% of the profiles in a day"
 
 
 def test_growth_is_carried_over_from_the_previous_release(

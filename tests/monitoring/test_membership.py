@@ -128,7 +128,7 @@ def test_a_preview_states_its_scope(university: University, other: University, p
     phases(100, 100)
     for number, one in enumerate((university, other)):
         Employee.objects.create(phone=f"+7916000000{number}", university=one)
-    path, note = "/admin/steer/3/preview/?percent=100", "Only the employees of your university are counted here"
+    path, note = "/admin/steer/3/preview/?percent=100", "Only employees of your university are counted here"
     assert note in member(university, "operator").get(path).content.decode()
     assert note not in member(None, "operator").get(path).content.decode()
 

@@ -212,7 +212,7 @@ def test_a_stored_message_is_read_back() -> None:
 
 
 @pytest.mark.parametrize(
-    ("stored", "russian"),
+    ("stored", "english", "russian"),
     [
         ("98.5 %", "98.5%", "98,5 %"),
         ("1\u202f538", "1,538", "1\u202f538"),
@@ -223,13 +223,13 @@ def test_a_stored_message_is_read_back() -> None:
         ("в 2.5 раза", "в 2.5 раза", "в 2.5 раза"),
     ],
 )
-def test_fractions_have_the_readers_decimal_mark(stored: str, russian: str) -> None:
+def test_fractions_have_the_readers_decimal_mark(stored: str, english: str, russian: str) -> None:
     """Older rows store the same text with a point."""
     message = Message.from_json({"msgid": "quality %(score)s ≥ %(limit)s", "words": {"score": stored, "limit": "80.0"}})
     with translation.override("ru"):
         assert str(message) == f"качество {russian} ≥ 80,0"
     with translation.override("en"):
-        assert str(message) == f"quality {stored} ≥ 80.0"
+        assert str(message) == f"quality {english} ≥ 80.0"
     assert message.as_json()["words"]["score"] == stored
 
 

@@ -157,7 +157,7 @@ def test_force_over_http_needs_its_own_permission(unforced: User, superadmin: Us
     path, body = "/monitoring/rollout/set", {"phase": 3, "percent": "5", "reason": "r", "force": True}
     refused = client_of(unforced).post(path, body, format="json")
     assert (refused.status_code, refused.json()["error"]["code"]) == (403, "FORBIDDEN")
-    assert "go past gates" in refused.json()["error"]["message"]
+    assert "while gates do not pass" in refused.json()["error"]["message"]
     assert Flag.objects.get(name=PHASES[2]).percent == 0
     assert client_of(superadmin).post(path, body, format="json").status_code == 200
 

@@ -46,7 +46,7 @@ employees = st.fixed_dictionaries(
 )
 
 
-def settle(people: list[dict[str, Any]], staff: list[dict[str, Any]]) -> None:
+def insert_people(people: list[dict[str, Any]], staff: list[dict[str, Any]]) -> None:
     now = timezone.now()
     Profile.objects.bulk_create(
         Profile(
@@ -121,7 +121,7 @@ def test_both_reports_equal_a_recount(
     people: list[dict[str, Any]], staff: list[dict[str, Any]], is_large: bool
 ) -> None:
     with transaction.atomic():
-        settle(people, staff)
+        insert_people(people, staff)
         if is_large:
             population.take()
         with pytest.MonkeyPatch.context() as patch:
@@ -152,7 +152,7 @@ def large(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("large")
 def test_the_task_counts_large_tables_and_reports_show_the_age() -> None:
-    settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
+    insert_people([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert set(population.take()) == {"profiles", "users", "employees", "to_backfill"}
     Employee.objects.all().delete()
     CachedStatistic.objects.update(at=timezone.now() - timedelta(seconds=7))
@@ -182,13 +182,13 @@ def test_the_task_counts_for_pages_too() -> None:
 
 @pytest.mark.usefixtures("large")
 def test_the_first_report_counts_without_the_task() -> None:
-    settle([], [{"max_id": None, "profile_source": "api", "university": 0}])
+    insert_people([], [{"max_id": None, "profile_source": "api", "university": 0}])
     assert reports.coverage()["total_users"] == 1
     assert CachedStatistic.objects.filter(name="users").exists()
 
 
 def test_recommendations_follow_from_the_counts() -> None:
-    settle(
+    insert_people(
         [
             {"user_id": "1", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": 31 * DAY},
             {"user_id": "2", "first_name": "Иван", "last_name": None, "user_provided_name": None, "age": DAY},
@@ -212,7 +212,7 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     """Five employees without a name: stale, fresh, by a link, set by hand, at a denied university."""
     fresh = {"first_name": "Иван", "last_name": "Петров", "user_provided_name": None, "age": DAY}
     nameless = {"profile_source": "default", "university": 0}
-    settle(
+    insert_people(
         [{"user_id": "1", **fresh, "age": 31 * DAY}, *({"user_id": user_id, **fresh} for user_id in "2345")],
         [
             *({"max_id": max_id, **nameless} for max_id in ("1", "2", None)),

@@ -126,8 +126,8 @@ def test_explain_shows_what_each_store_has(directory: list[Employee]) -> None:
     output = run("rollout", "explain", "--phone", directory[1].phone)
     assert "Иван Петров (webhook)" in output
     assert "SPLIT" in output
-    assert "served      No name would be found: the cache does not answer for this person" in output
-    with pytest.raises(CommandError, match="a phone is"):
+    assert "served      No name would be found: the rollout does not use the cache for this person yet" in output
+    with pytest.raises(CommandError, match="Enter a Russian phone number"):
         run("rollout", "explain", "--phone", "me")
 
 
@@ -159,7 +159,7 @@ def test_gates_that_pass_do_not_hide_the_phase_before(phases: Phases, monkeypatc
     phases(0, 0)
     monkeypatch.setattr("monitoring.rollout_control.gates.ENTERING", {1: (), 2: (), 3: (), 4: ()})
     output = run("rollout", "gates", "--phase", 2, "--dry-run")
-    assert "Every gate passes, but not yet: Phase 2 cannot be at 100 %: phase 1 is at 0 %" in output
+    assert "Every gate passes, but not yet: Phase 2 cannot go to 100%: phase 1 is at 0%" in output
     assert "Every gate passes: phase 1 may go on" in run("rollout", "gates", "--phase", 1, "--dry-run")
 
 

@@ -11,8 +11,8 @@ from pytest_django.fixtures import Settings
 
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.labels import TITLES
 from monitoring.indicators.models import IndicatorReading, Level, Round
-from monitoring.indicators.titles import TITLES
 from profiles import cache
 from tests.monitoring.alert_causes import NOON, URL, Clock
 from tests.profiles.people import add_profile
@@ -72,7 +72,7 @@ def test_a_failed_measurement_spoils_no_other(monkeypatch: pytest.MonkeyPatch, r
             cursor.execute("SELECT 1 / 0")
         return 0
 
-    monkeypatch.setattr(measurements, "unapplied", refuse)
+    monkeypatch.setattr(measurements, "unapplied_migrations", refuse)
     redis_server.kill()
     readings = rounds.take_round()
     levels = {

@@ -263,7 +263,7 @@ def through_phase_3(recording: Recording) -> None:
 
 def cache_primary(recording: Recording) -> None:
     recording.chapter("Phase 4: cache primary")
-    recording.run("rollout advance --phase 4 --by olga --reason 'tuning'", refused="phase 3 is at 100 % for")
+    recording.run("rollout advance --phase 4 --by olga --reason 'tuning'", refused="phase 3 has been at 100% for")
     for share in (1, 5, 25, 50, 75, 100):
         recording.wait(hours=25)
         recording.run("rollout advance --by olga --reason 'no alert'")

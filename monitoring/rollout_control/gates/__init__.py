@@ -19,8 +19,8 @@ from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.gates import comparison, progress
 from monitoring.rollout_control.gates.results import Evaluation, GateResult, TransitionStep
+from monitoring.rollout_control.labels import GATES, INDICATOR_OF, title_message
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
-from monitoring.rollout_control.titles import GATES, INDICATOR_OF, title_message
 from profiles import failures
 from profiles.rollout import rules
 from profiles.rollout.decision import is_monitored

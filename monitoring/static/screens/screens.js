@@ -129,12 +129,12 @@
         if (!silent || !out) return;
         let answeredAt = new Date();
         const show = (shown) => {
-            for (const told of [silent, out]) {
-                if (told === shown && told.hidden) {
+            for (const note of [silent, out]) {
+                if (note === shown && note.hidden) {
                     const format = { hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
-                    told.querySelector("time").textContent = answeredAt.toLocaleTimeString(document.documentElement.lang, format);
+                    note.querySelector("time").textContent = answeredAt.toLocaleTimeString(document.documentElement.lang, format);
                 }
-                told.hidden = told !== shown;
+                note.hidden = note !== shown;
             }
         };
         document.body.addEventListener("htmx:afterRequest", ({ detail }) => {

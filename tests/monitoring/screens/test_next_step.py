@@ -52,7 +52,7 @@ def status() -> str:
 @pytest.mark.usefixtures("_passed")
 def test_it_works(operator: Client) -> None:
     home, rollout = read(operator)
-    assert "Every gate passes: 5 % may come" in home
+    assert "All gates passed, ready for 5%" in home
     assert "Every gate passes, checked" in rollout
 
 

@@ -72,7 +72,7 @@ def test_it_shows_the_served_name(
 def test_it_needs_a_token_for_the_direct_api(phases: Phases, employee: Employee, settings: Settings) -> None:
     phases(100, 100, 0)
     settings.MAX_BOT_TOKEN = "token"
-    expected = "The direct API would be asked for the name: the cache does not answer for this person."
+    expected = "The direct API would be asked for the name: the rollout does not use the cache for this person yet."
     assert served() == expected
     settings.MAX_BOT_TOKEN = ""
     assert served().startswith("No name would be found")
@@ -98,7 +98,7 @@ def test_the_answer_of_the_direct_api_is_used(phases: Phases, employee: Employee
     match = person.find(PHONE, asks_api=True)
     assert match
     assert match.lookup
-    assert match.lookup["served"] == "A new employee would be named Олег Сидоров: the direct API gave it."
+    assert match.lookup["served"] == "A new employee would be named Олег Сидоров: the direct API returned the name."
 
 
 def test_a_rule_for_the_university_applies(phases: Phases, employee: Employee) -> None:

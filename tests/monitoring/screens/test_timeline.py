@@ -1,4 +1,4 @@
-"""The rollout's chart of thirty days: what the audit tells, and nothing where it tells nothing."""
+"""The rollout's chart of thirty days: what the audit log records, and gaps where it records nothing."""
 
 from datetime import timedelta
 from typing import Any

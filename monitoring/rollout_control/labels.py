@@ -5,7 +5,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import Message
-from monitoring.indicators.titles import TITLES
+from monitoring.indicators.labels import TITLES
 
 # The gates that pass while an indicator is within its limit.
 INDICATOR_OF = {
