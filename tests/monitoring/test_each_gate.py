@@ -150,7 +150,7 @@ def test_evictions_are_counted_from_the_first_round(installed: Settings, phases:
     assert result_of(3, "few_evictions") == (Verdict.INCONCLUSIVE, "evictions: first measurement")
     assert result_of(3, "few_evictions") == (Verdict.PASS, "no significant evictions")
     evict(redis)
-    assert result_of(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0 % of the profiles in a day")
+    assert result_of(3, "few_evictions") == (Verdict.FAIL, "Redis evicted 100.0% of the profiles in a day")
     redis.config_resetstat()
     assert result_of(3, "few_evictions")[0] == Verdict.FAIL, "a restart does not reset the count"
 

@@ -259,7 +259,7 @@ def line(surfaces: Surfaces, component: str) -> str:
 
 
 def percent(value: float | None) -> str:
-    return "—" if value is None else f"{100 * value:.2f} %"
+    return "—" if value is None else f"{100 * value:.2f}%"
 
 
 def expected(surface: str, reading: IndicatorReading) -> Any:

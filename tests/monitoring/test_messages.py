@@ -39,10 +39,10 @@ from tests.rollout.changing import change, plan_step
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 HELD = {
-    "en": "Held phase 3 at 25 %: agreement at most",
+    "en": "Phase 3 is held at 25%: agreement at most",
     "ru": "Фаза 3 удержана на 25 %: совпадение имён не больше",
 }
-WAITING = {"en": "the way back was not rehearsed", "ru": "путь назад не отрепетирован"}
+WAITING = {"en": "rollback not rehearsed", "ru": "откат не проверяли"}
 EVIDENCE = {
     "en": "Tripwire: fail — agreement at most",
     "ru": "Предохранитель: не выполнено — совпадение имён не больше",
