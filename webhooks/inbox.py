@@ -24,9 +24,9 @@ DUPLICATE_WINDOW = timedelta(minutes=10)
 class Arrival(NamedTuple):
     """An update to be written to the inbox.
 
-    ``dedup_key`` is the same for every delivery of the update. Some updates have no other key than their body, within a
-    window of DUPLICATE_WINDOW: for these, ``previous_key`` is the key in the previous window, otherwise None.
-    ``reason`` is the reason for quarantining the update, or ``""``.
+    ``dedup_key`` is the same for every delivery of the update. If the key is a hash of the body and a time window,
+    ``previous_key`` is the key for the previous window, otherwise None. ``reason`` is the reason for quarantining the
+    update, or ``""``.
     """
 
     dedup_key: bytes
@@ -104,7 +104,7 @@ def connect() -> BoundedConnection:
 
 
 def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
-    """Commit the new arrivals with one statement, all or none, then record the others as duplicates."""
+    """Commit the new arrivals with one statement, then record the others as duplicates; raise psycopg.Error."""
     fresh = arrivals
     previous = {arrival.previous_key: arrival.received_at for arrival in arrivals if arrival.previous_key}
     if previous:

@@ -1,6 +1,6 @@
 """Metrics of updates: their number by type and result, and how long they took to process.
 
-The types are those that MAX documents, and ``other``.
+All types that are not known count as ``other``.
 """
 
 from __future__ import annotations

@@ -102,7 +102,7 @@ def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str,
 
 
 def interpret(update: InboxUpdate) -> payloads.Reading:
-    """Return the data of an update and set its state: done, even without a person, or quarantined if malformed."""
+    """Set the state of an update to done, or to quarantined if it is malformed; return the data extracted from it."""
     try:
         reading = payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at)
     except payloads.MalformedUpdate as error:
@@ -116,7 +116,7 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
 def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Record a failed attempt and schedule the next one, with increasing delays and jitter.
 
-    After the last of the RETRY_SECONDS the update becomes a dead letter.
+    When the last of the RETRY_SECONDS has been used, the update becomes a dead letter.
     """
     tries, name = update.tries + 1, type(error).__name__
     extra = {"event": "update_failed", "update": update.pk, "error": name, "tries": tries}
