@@ -9,5 +9,5 @@ from monitoring.rollout_control import admin as rollout
 
 __all__ = ["alerts", "rollout", "users"]
 headings.install()
-# As the pages of the dashboard write that nothing is known.
+# The dashboard shows unknown values in the same way.
 admin.site.empty_value_display = "—"

@@ -7,13 +7,13 @@ class MonitoringConfig(AppConfig):
     verbose_name = _("monitoring")
 
     def ready(self) -> None:
-        from monitoring import checks  # noqa: F401, PLC0415 (checks registers itself)
-        from monitoring.audit import admin_labels  # noqa: PLC0415 (checks registers itself)
-        from monitoring.rollout_control import controller, gates  # noqa: PLC0415 (checks registers itself)
-        from profiles.rollout import changes  # noqa: PLC0415 (the registry of models is complete only now)
+        from monitoring import checks  # noqa: F401, PLC0415 (importing the module registers its check)
+        from monitoring.audit import admin_labels  # noqa: PLC0415 (models can be imported only from here on)
+        from monitoring.rollout_control import controller, gates  # noqa: PLC0415 (as above)
+        from profiles.rollout import changes  # noqa: PLC0415 (as above)
 
         changes.register_gates(gates.evaluate_raise)
         changes.emergency_stopped.connect(controller.pause_backfill)
         admin_labels.show_titles()
-        # The app of the switches; its own name is no text that a catalogue could translate.
+        # Waffle is the app of the switches. It has no translatable name of its own.
         apps.get_app_config("waffle").verbose_name = _("switches")

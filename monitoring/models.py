@@ -1,4 +1,4 @@
-"""Import the models of the sub-packages for Django."""
+"""Import the models of the sub-packages, because Django looks for the models of an app only here."""
 
 from monitoring.alerts.models import Alert, Delivery  # noqa: F401
 from monitoring.indicators.models import IndicatorReading, RoundTrip  # noqa: F401

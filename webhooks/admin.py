@@ -32,7 +32,7 @@ _STATE_COLOURS = {
     State.QUARANTINED: "warning",
     State.DEAD: "danger",
 }
-# A replay of many updates is one statement, and its record is written after it.
+# A replay sets next_try_at first and writes its Replay row after that, later when it updates many rows.
 _REPLAY_RECORDED_WITHIN = timedelta(minutes=1)
 _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 _MOST_GROUPS = 100
@@ -41,7 +41,10 @@ _LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_fie
 
 @dataclass(frozen=True, slots=True)
 class TimelineEvent:
-    """``tone`` is a colour of the pages: good, wait, bad, info. ``is_code`` marks the text of an error."""
+    """An event in the history of an update.
+
+    ``tone`` selects a colour: good, wait, bad or info. ``is_code`` is true when ``text`` is an error message.
+    """
 
     title: str
     at: datetime | None = None
@@ -51,9 +54,12 @@ class TimelineEvent:
 
 
 def timeline_of(update: InboxUpdate) -> list[TimelineEvent]:
-    """Return the receipt of an update, its last replay, its failed tries, its end and its effect."""
+    """Return the events of an update: receipt, replay, failed attempts, result, and effect on the profile.
+
+    A replay is shown only until the next failed attempt. A pending update has its next attempt instead of a result.
+    """
     events = [TimelineEvent(gettext("Received"), update.received_at, update.display_type)]
-    # A receipt sets next_try_at to its own time, and so does a replay.
+    # While tries is 0, next_try_at is the time of receipt or, after a replay, the time of the replay.
     replayed_at = update.next_try_at
     if not update.tries and replayed_at > update.received_at:
         records = Replay.objects.filter(at__gte=replayed_at, at__lt=replayed_at + _REPLAY_RECORDED_WITHIN)
@@ -88,7 +94,7 @@ class ReasonForm(forms.Form):
 
 
 class TypeFilter(DropdownFilter):
-    """The known types: reading those of the table would cost a scan of it."""
+    """Filter by update type. Offers all known types, because listing those in the table would need a full scan."""
 
     title = _("type")
     parameter_name = "update_type"
@@ -101,7 +107,10 @@ class TypeFilter(DropdownFilter):
 
 
 class ReceivedFilter(RangeDateTimeFilter):
-    """A range of time. An invalid one matches nothing: Unfold's own matches everything, and a replay would take it."""
+    """Filter by time of receipt. An invalid time matches no rows.
+
+    Unfold's own filter ignores an invalid time, so a replay of the filtered list would include every update.
+    """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
         for end, lookup, default in (("from", "gte", "00:00:00"), ("to", "lte", "23:59:59")):
@@ -117,10 +126,10 @@ class ReceivedFilter(RangeDateTimeFilter):
 
 
 class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
-    """Lists of millions of rows, which no page may count or sort."""
+    """Base class for the admin of tables with millions of rows, which no page may count or sort."""
 
     paginator = BoundedPaginator
-    # Half of Django's hundred: the theme draws each badge by a template.
+    # Half of Django's default of 100, because the theme renders a template for each badge.
     list_per_page = 50
 
     @display(description=_("type"), ordering="update_type")
@@ -133,13 +142,13 @@ class InboxUpdateAdmin(LargeTableAdmin):
     list_display = (
         "id", "display_type", "display_state", "user_id", "received_at", "finished_at", "tries", "display_reason",
     )  # fmt: skip
-    # Nothing else has an index, and rows come in the order of their ids.
+    # The other columns have no index for sorting, and IDs increase with the time of receipt anyway.
     sortable_by = ("id",)
     list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
     list_filter_submit = True
     search_fields = ("user_id",)
     search_help_text = _("MAX ID of a person or number of an update")
-    # The body is personal data: it has no place in a form.
+    # The body is personal data: it is shown only by raw_body(), which records the access.
     exclude = ("body", "dedup_key")
     actions = ("replay_selected",)
     actions_list = ("dead_letters", "replay_result")
@@ -157,7 +166,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return updates.defer("body", "dedup_key")
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Find a person's updates by the whole id, which has an index, else an update by its number."""
+        """Search for the exact MAX ID of a person; if it has no updates, for an update with this number."""
         term = search_term.strip().replace("\0", "")
         if not term:
             return queryset, False
@@ -244,7 +253,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
 
     def _filtered(self, request: HttpRequest) -> Any:
-        """Return what the list shows with the filters of this request, None when there are none."""
+        """Return the updates that match the filters and search of the request, None without valid filters or search."""
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
@@ -254,7 +263,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
 
     @action(description=_("Show the body"), url_path="raw-body", permissions=["raw_body"])
     def raw_body(self, request: HttpRequest, object_id: str) -> HttpResponse:
-        """Show what MAX sent to a reader who gives a reason; the access is recorded before the body is shown."""
+        """Show the body of an update after the user has entered a reason; record the access before showing the body."""
         update = self.get_object(request, object_id)
         if update is None:
             raise Http404
@@ -282,7 +291,7 @@ def _replay_url(query: str) -> str:
 
 
 def _readable(body: bytes) -> str:
-    """Return a body as text, indented where it is JSON; half a surrogate pair, which is not text, as its escape."""
+    """Return a body as text: JSON is indented, and unpaired surrogates are shown as escape sequences."""
     try:
         text = json.dumps(parse(body), ensure_ascii=False, indent=2)
     except (MalformedUpdate, RecursionError):

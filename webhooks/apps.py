@@ -7,4 +7,4 @@ class WebhooksConfig(AppConfig):
     verbose_name = _("webhook inbox")
 
     def ready(self) -> None:
-        from webhooks import checks, erasure  # noqa: F401, PLC0415 (they register themselves)
+        from webhooks import checks, erasure  # noqa: F401, PLC0415 (importing them registers them)

@@ -1,4 +1,4 @@
-"""Bot commands with which people set their own name."""
+"""Parse the bot commands that people use to set their own name."""
 
 import unicodedata
 
@@ -12,7 +12,7 @@ _END = regex.compile(r"[,\r\n\u2028!?;…]|(?<!(?:^|[\s.])\p{L})\.(?=\s|$)")
 
 
 def name_given_in(text: str) -> str | None:
-    """Return the name that a message text sets, None when it is not such a command or has no valid name."""
+    """Return the name given in the text of a message; None if the text is not a command or the name is invalid."""
     composed = unicodedata.normalize("NFC", text)
     command = _COMMAND.match(composed)
     if not command:

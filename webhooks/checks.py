@@ -10,7 +10,7 @@ from webhooks.subscription import canonical
 
 @register
 def check_webhook_settings(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    # MAX retries for up to 7 days: a duplicate of an update that was deleted earlier would count as a new update.
+    # MAX retries for up to 7 days. If the stored update were deleted sooner, a retry would count as a new update.
     errors: list[CheckMessage] = [
         Error(
             f"{name} is shorter than 7 days, for which duplicate deliveries must be recognised.",

@@ -1,4 +1,4 @@
-"""Shared contacts: whether a contact card is the sender's own, and the phone on it (docs/reference/max-api.md)."""
+"""Read the sender's phone from a contact card that they share about themselves (docs/reference/max-api.md)."""
 
 import hashlib
 import hmac
@@ -13,9 +13,10 @@ _PHONE_LINE = re.compile(r"^(?:item\d+\.)?TEL[^:\r\n]*:(?:tel:)?([^\r\n]+)", re.
 
 
 def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
-    """Return the canonical phone of a contact attachment that is verifiably the sender's, else None.
+    """Return the normalized phone from a contact attachment, None unless the contact is verifiably the sender.
 
-    MAX signs a card with the bot's token when its owner shares it; a card of anybody else has no such hash.
+    MAX signs a contact card with the bot's token only when people share their own contact. Other cards have no valid
+    ``hash``.
     """
     card, signature, owner = payload.get("vcf_info"), payload.get("hash"), payload.get("max_info")
     if not isinstance(card, str) or not isinstance(signature, str) or not settings.MAX_BOT_TOKEN:
@@ -28,7 +29,7 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
     if owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id):
         return None
     for number in _PHONE_LINE.findall(unescaped):
-        # A foreign number may lack its plus.
+        # A foreign number may have been written without its leading plus sign.
         for spelling in (number, f"+{number.strip().lstrip('+')}"):
             try:
                 return phones.normalize(spelling)

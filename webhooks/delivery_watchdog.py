@@ -1,4 +1,7 @@
-"""When MAX last sent an update: a lost subscription, a firewall or a certificate looks like a quiet day."""
+"""Find out when MAX last sent an update, to distinguish a broken delivery from a day without messages.
+
+If the subscription is lost, a firewall blocks MAX or the certificate is invalid, updates stop without any error here.
+"""
 
 from __future__ import annotations
 
@@ -12,7 +15,7 @@ from django.db.models import Exists, Min, OuterRef
 from webhooks.models import DuplicateDelivery, InboxUpdate
 
 MOSCOW = ZoneInfo("Europe/Moscow")
-# The request ids of our own probes begin with this; MAX sends no request id, and no proxy makes up such a one.
+# The prefix of the request IDs of our own probes. MAX sends no request ID, and proxies do not generate this prefix.
 SYNTHETIC = "synthetic-"
 _SATURDAY = 5
 
@@ -22,7 +25,10 @@ def is_working_time(at: datetime) -> bool:
 
 
 def working_time(start: datetime, end: datetime) -> timedelta:
-    """Return the WEBHOOK_WORKING_HOURS, Monday to Friday in Moscow, between two moments."""
+    """Return how much of the time from ``start`` to ``end`` is working time.
+
+    Working time is WEBHOOK_WORKING_HOURS from Monday to Friday, in Moscow time.
+    """
     first_hour, last_hour = settings.WEBHOOK_WORKING_HOURS
     total = timedelta()
     day, last_day = start.astimezone(MOSCOW).date(), end.astimezone(MOSCOW).date()
@@ -36,9 +42,9 @@ def working_time(start: datetime, end: datetime) -> timedelta:
 
 
 def last_arrival() -> datetime | None:
-    """Return when MAX last delivered an update, a duplicate included; None when it never did.
+    """Return when MAX last delivered an update, including duplicates and excluding our own probes.
 
-    With WEBHOOK_PUBLIC_URL set, the time of installation stands in for the first delivery.
+    Before the first delivery, return the time of installation if WEBHOOK_PUBLIC_URL is set, otherwise None.
     """
     own = InboxUpdate.objects.filter(request_id__startswith=SYNTHETIC)
     deliveries = (

@@ -1,4 +1,4 @@
-"""Erase a person from the inbox: the bodies of their updates, and of updates by others that mention them."""
+"""Erase a person from the inbox: remove the bodies of their updates and of other people's updates that mention them."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from webhooks import payloads
 from webhooks.models import InboxUpdate, State
 from webhooks.payloads import MalformedUpdate
 
-# The plain search excludes nearly all rows; the pattern then separates a whole word from digits inside another one.
+# position() quickly excludes nearly all rows; the regular expression then keeps only matches of a whole ID or phone.
 _MENTIONING = """
 SELECT id FROM webhook_inbox WHERE received_at <= %(until)s AND (user_id = %(user_id)s OR EXISTS (
     SELECT FROM unnest(%(words)s::text[]) word WHERE position(convert_to(word, 'UTF8') IN body) > 0
@@ -34,7 +34,7 @@ def erase(person: Person, **_: Any) -> None:
         if not _mentions(update, person):
             continue
         if update.state == State.PENDING and _sender(update) not in ("", person.user_id):
-            # Somebody else's update, whose own name is still to be read from it.
+            # The update is from another person, and their name has not been extracted from it yet.
             person.is_incomplete = True
         else:
             (dead if update.state == State.DEAD else emptied).append(update.pk)
@@ -45,7 +45,7 @@ def erase(person: Person, **_: Any) -> None:
 
 
 def _mentions(update: InboxUpdate, person: Person) -> bool:
-    """Return whether the update mentions this person; a body that cannot be parsed counts as a match."""
+    """Return whether the update mentions this person. A body that cannot be parsed counts as a match."""
     body = bytes(update.body or b"")
     if update.user_id == person.user_id or any(phone.lstrip("+").encode() in body for phone in person.phones):
         return True
@@ -53,7 +53,7 @@ def _mentions(update: InboxUpdate, person: Person) -> bool:
         unvisited = [payloads.parse(body)]
     except MalformedUpdate:
         return True
-    # No recursion: what could be parsed may be nested too deeply for it.
+    # Iterate instead of recursing: JSON that Python can parse may still be too deeply nested for a recursive function.
     while unvisited:
         item = unvisited.pop()
         if isinstance(item, dict):
@@ -66,7 +66,7 @@ def _mentions(update: InboxUpdate, person: Person) -> bool:
 
 
 def _sender(update: InboxUpdate) -> str:
-    """Return the id of the update's sender; ``""`` when it cannot be read, so that the body goes."""
+    """Return the MAX ID of the sender; ``""`` if the update has none or is malformed, so that its body is removed."""
     try:
         return payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at).user_id
     except MalformedUpdate:

@@ -1,7 +1,7 @@
-"""Group commit: requests that arrive while a commit is in progress are written together by the next one.
+"""Group commit: updates that arrive while a commit is in progress are committed together by the next commit.
 
-A request that finds no commit in progress commits the queue itself, without a switch of threads, then hands the next
-commit to the first request that arrived meanwhile. A stopped PostgreSQL costs a request the deadline, never more.
+If no commit is in progress, a request commits the queue in its own thread, then hands the next commit over to the first
+request in the queue. While PostgreSQL is not responding, a request fails after at most about DEADLINE_SECONDS.
 """
 
 from __future__ import annotations
@@ -20,18 +20,22 @@ DEADLINE_SECONDS = 2.6
 STATEMENT_TIMEOUT = "2400ms"
 LARGEST_BATCH = 500
 LARGEST_QUEUE = 2000
-# After a timeout of PostgreSQL: requests that waited for a thread meanwhile must not wait for PostgreSQL as well.
+# How long to refuse requests after PostgreSQL has timed out. Requests that have already waited for a free thread
+# must not wait for PostgreSQL as well.
 REFUSE_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
 
 
 class NotStored(Exception):
-    """The arrivals are not known to be committed; the sender has to send them again."""
+    """The updates may not have been committed, so the sender has to send them again."""
 
 
 class _PendingInsert:
-    """The arrivals of one request, and a lock that opens when they are committed, lost, or to be committed by it."""
+    """The arrivals of one request, which waits for ``wakeup`` while another request is committing.
+
+    ``wakeup`` is released when the commit of these arrivals has ended, or when this request has to commit the queue.
+    """
 
     __slots__ = ("arrivals", "deadline", "has_to_commit", "is_committed", "wakeup")
 
@@ -53,7 +57,7 @@ class GroupCommitter:
         self._refuses_until = 0.0
 
     def insert(self, arrivals: Sequence[Arrival]) -> None:
-        """Return when the arrivals are committed; raise NotStored when they are not, at the latest by the deadline."""
+        """Wait until the arrivals are committed; raise NotStored if that fails or takes longer than the deadline."""
         if time.monotonic() < self._refuses_until:
             raise NotStored("the database does not answer")
         own = _PendingInsert(arrivals)
@@ -65,7 +69,7 @@ class GroupCommitter:
                 self._is_committing = own.has_to_commit = True
         if not own.has_to_commit and not own.wakeup.acquire(timeout=DEADLINE_SECONDS):
             with self._lock:
-                # One that was handed the next commit at this very moment has to do it all the same.
+                # If the next commit was handed over to this request just now, it has to commit despite the timeout.
                 if not own.has_to_commit and own in self._queue:
                     self._queue.remove(own)
         if own.has_to_commit:
@@ -74,12 +78,15 @@ class GroupCommitter:
             raise NotStored("the database did not store it")
 
     def _commit_queue(self, own: _PendingInsert) -> None:
-        """Commit the queue, hand the next commit to the first request that arrived meanwhile, wake the others."""
+        """Commit the first LARGEST_BATCH requests of the queue and wake their threads.
+
+        If requests are left in the queue, hand the next commit over to the first of them.
+        """
         with self._lock:
             batch, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
         is_committed = False
         try:
-            # A request that waited for the previous commit has that much less time left for this one.
+            # The deadline is that of this request: the time that it waited for the previous commit is not added to it.
             is_committed = self._store([arrival for insert in batch for arrival in insert.arrivals], own.deadline)
         finally:
             with self._lock:
@@ -106,13 +113,13 @@ class GroupCommitter:
             store(self._connection, arrivals)
             return True
         except psycopg.Error as error:
-            # A canceled statement means a locked table: the connection is still good.
+            # A cancelled statement means that the table is locked; the connection can still be used.
             if not isinstance(error, psycopg.errors.QueryCanceled):
                 self.close()
                 if time.monotonic() >= deadline - DEADLINE_SECONDS / 2:
                     self._refuses_until = time.monotonic() + REFUSE_SECONDS
                 elif was_connected:
-                    # The connection may have died while it was idle: try once more on a new one.
+                    # The connection may have been lost while it was idle: retry once on a new connection.
                     return self._store(arrivals, deadline)
             logger.error("webhook updates not stored", extra={"event": "store_failed", "error": type(error).__name__})
             return False

@@ -1,4 +1,4 @@
-"""Write the inbox, on a connection of its own: no transaction of a request is ever in the way."""
+"""Write updates to the inbox on a separate connection, outside the transactions of Django's connection."""
 
 from __future__ import annotations
 
@@ -22,10 +22,11 @@ DUPLICATE_WINDOW = timedelta(minutes=10)
 
 
 class Arrival(NamedTuple):
-    """One update as it is written into the inbox.
+    """An update to be written to the inbox.
 
-    ``dedup_key`` is equal for two deliveries of one update. ``previous_key`` is the key that the same body had in the
-    previous window, for updates that are recognised by their body alone. ``reason`` is why it is quarantined, else "".
+    ``dedup_key`` is the same for every delivery of the update. If the key is a hash of the body and a time window,
+    ``previous_key`` is the key for the previous window, otherwise None. ``reason`` is the reason for quarantining the
+    update, or ``""``.
     """
 
     dedup_key: bytes
@@ -42,7 +43,8 @@ _INSERT = (
     " (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)"
 )
 _UNLESS_STORED = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
-# Up to here a commit by VALUES costs PostgreSQL a fifth less; each number of rows is a statement of its own.
+# Up to this number of rows, INSERT … VALUES takes PostgreSQL a fifth less time than unnest(). It needs a separate
+# prepared statement for each number of rows.
 _MOST_BY_VALUES = 32
 _INSERT_ARRAYS = f"""
 {_INSERT}
@@ -66,7 +68,7 @@ SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 
 
 class BoundedConnection(psycopg.Connection):
-    """A connection that waits for the server until a deadline in monotonic seconds, for ever when it is None."""
+    """A connection that waits for the server until ``deadline``, in monotonic seconds; None means no limit."""
 
     deadline: float | None = None
     _planned: frozenset[bytes] = frozenset()
@@ -77,7 +79,10 @@ class BoundedConnection(psycopg.Connection):
         return super().wait(gen, interval, timeout)
 
     def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
-        """Run a statement that is planned once a connection; values and result are in PostgreSQL's binary form."""
+        """Run a statement, prepared once per connection under ``name``, and return its result; raise psycopg.Error.
+
+        The values and the result are in PostgreSQL's binary format.
+        """
         if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
             self._result()
@@ -93,13 +98,13 @@ class BoundedConnection(psycopg.Connection):
 
 
 def connect() -> BoundedConnection:
-    """Connect apart from Django's connection of this thread, whose cursors would bind parameters as text."""
+    """Open an autocommit connection with Django's settings but psycopg's cursors: Django's bind parameters as text."""
     parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
     return BoundedConnection.connect(**parameters, autocommit=True)
 
 
 def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
-    """Commit arrivals by one statement, all or none; record those that the inbox already has as duplicates."""
+    """Commit the new arrivals with one statement, then record the others as duplicates; raise psycopg.Error."""
     fresh = arrivals
     previous = {arrival.previous_key: arrival.received_at for arrival in arrivals if arrival.previous_key}
     if previous:
@@ -115,7 +120,10 @@ def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
 
 
 def _insert_values(conn: BoundedConnection, arrivals: Collection[Arrival]) -> set[bytes]:
-    """Return the keys that were new. By libpq itself: binding so many values by a cursor costs more than all else."""
+    """Insert the arrivals and return the keys of those that were new.
+
+    Calls libpq directly, because binding this many values with a cursor would take more time than everything else.
+    """
     values: list[bytes | None] = []
     for key, _previous, body, update_type, reason, at, request_id in arrivals:
         moment = _as_int64((at - _EPOCH) // _MICROSECOND)
@@ -128,7 +136,7 @@ def _insert_values(conn: BoundedConnection, arrivals: Collection[Arrival]) -> se
 
 @cache
 def _values_statement(rows: int) -> bytes:
-    # The time of receipt is the time of the first try as well.
+    # Parameter 6, the time of receipt, is used twice: it is also the time of the first attempt.
     row = "(${}, ${}, ${}, ${}, ${}, ${}, ${}, ${}, ${})"
     places = (row.format(*(first + place for place in (1, 2, 3, 4, 5, 6, 6, 7, 8))) for first in range(0, rows * 8, 8))
     return f"{_INSERT} VALUES {', '.join(places)} {_UNLESS_STORED}".encode()
@@ -152,11 +160,11 @@ def _record_duplicates(conn: psycopg.Connection, duplicates: Sequence[Arrival]) 
 
 
 def _differs(first: bytes | None, later: bytes) -> bool:
-    """Return whether two bodies of one key hold different JSON; a body that was pruned cannot be compared."""
+    """Return whether two bodies with the same key contain different JSON; False if the first has been pruned."""
     if first is None or first == later:
         return False
     try:
         return bool(json.loads(first) != json.loads(later))
     except RecursionError:
-        # Nested as deep as could just be parsed on arrival, where the stack was shorter.
+        # The body is nested almost too deeply: it could be parsed on arrival, where fewer calls were on the stack.
         return True

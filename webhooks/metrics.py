@@ -1,4 +1,7 @@
-"""Count and time what happens to updates; types are MAX's own and ``other``."""
+"""Metrics of updates: their number by type and result, and how long they took to process.
+
+All types that are not known count as ``other``.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ _STATUSES = {State.DONE: "success", State.SKIPPED: "skipped", State.QUARANTINED:
 
 
 def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
-    """Count a batch that was committed at ``ended_at``, in seconds since the epoch."""
+    """Record the results and times of a batch; ``ended_at`` is the time of its commit, in seconds since the epoch."""
     for (update_type, state), number in Counts((update.update_type, update.state) for update in updates).items():
         events.labels(update_type, _STATUSES[State(state)]).inc(number)
     for update in updates:
@@ -33,6 +36,6 @@ def count(updates: Sequence[InboxUpdate], ended_at: float) -> None:
 
 
 def count_arrivals(types: Iterable[str], status: str) -> None:
-    """Count updates with status ``failed`` or ``duplicate``."""
+    """Count updates of the given types under ``status``, which is ``failed`` or ``duplicate``."""
     for update_type, number in Counts(types).items():
         events.labels(update_type, status).inc(number)

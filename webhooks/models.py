@@ -23,7 +23,8 @@ class State(models.TextChoices):
     DEAD = "dead", _("dead letter")
 
 
-# All fields that finish() writes back are among them: any other would be a query for each row.
+# Includes all fields that finish() reads, except state and processing_ms, which have been set by then. Reading a field
+# that is not loaded would cost a query per row.
 _TAKEN = (
     "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "request_id",
     "tries",
@@ -40,14 +41,14 @@ FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::boolean[], %b:
     AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
 WHERE i.id = w.id
 """
-# Stands for every update type that MAX does not document.
+# Stored in place of any update type that is not known.
 OTHER = "other"
 _SETTLED = Q(state__in=["done", "skipped", "quarantined"])
 _RARE = ["skipped", "quarantined", "dead"]
 
 
 def display_type(name: str) -> str:
-    """Return an update type as MAX calls it, ``other`` in the reader's language."""
+    """Return MAX's name for an update type, or a translated label for ``other``."""
     return gettext("other type") if name == OTHER else name
 
 
@@ -57,7 +58,7 @@ class Backlog(NamedTuple):
 
 
 class ReplayPreview(NamedTuple):
-    """How many updates of a selection can be replayed, have lost their body, and are still pending."""
+    """The number of selected updates that can be replayed, that have no body, and that are still pending."""
 
     replayable: int
     without_body: int
@@ -69,12 +70,15 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         return self.filter(state=State.PENDING)
 
     def take(self, limit: int) -> list[InboxUpdate]:
-        """Lock up to ``limit`` updates that are due, for this transaction; skip those that other workers hold."""
+        """Return up to ``limit`` updates that are due, locked until the end of the transaction.
+
+        Updates that another worker has locked are skipped.
+        """
         rows = sql.run(_TAKE, [timezone.now(), limit])
         return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
-        """Write the results of the updates that this transaction has taken, by one statement."""
+        """Save the results of updates that take() has locked in this transaction, with one statement."""
         names = ("pk", "state", "reason", "user_id", "has_names", "has_changed_profile", "processing_ms")
         sql.run(_FINISH, [[getattr(update, name) for update in updates] for name in names])
 
@@ -88,7 +92,10 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         return ReplayPreview(**counts)
 
     def replay(self, *, by: str, reason: str, selection: str) -> int:
-        """Put updates back into the queue; return how many. The merge rule makes a second replay harmless."""
+        """Put finished updates that still have a body back into the queue; return their number.
+
+        Replaying an update twice is harmless, because merging the same names again changes nothing.
+        """
         count = (
             self.exclude(state=State.PENDING)
             .filter(body__isnull=False)
@@ -98,8 +105,11 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         return count
 
     def backlog(self) -> Backlog:
-        """Return how many updates are pending, those between two tries included, and the age of the oldest."""
-        # A receipt sets next_try_at to its own time, and so does a replay, which sets tries to 0 as well.
+        """Return the number of pending updates, including those waiting for a retry, and the age of the oldest.
+
+        The age counts from the receipt or, before the first attempt after a replay, from the replay.
+        """
+        # While tries is 0, next_try_at is the time of receipt or, after a replay, the time of the replay.
         since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
         totals = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min(since))
         age = timezone.now() - totals["oldest"] if totals["oldest"] else timedelta()
@@ -133,17 +143,17 @@ class InboxUpdate(models.Model):
         verbose_name_plural = _("updates")
         indexes: ClassVar = [
             models.Index(fields=["next_try_at", "id"], name="webhook_inbox_due", condition=Q(state="pending")),
-            # Rows arrive in the order of this column: a block range index costs an arrival next to nothing.
+            # Rows are inserted in the order of this column, so a BRIN index costs an insert almost nothing.
             BrinIndex(fields=["received_at"], name="webhook_inbox_received_at", pages_per_range=16, autosummarize=True),
-            # For pruning. None of them holds pending rows: they cost an arrival nothing.
+            # For pruning. None of these indexes contains pending rows, so they do not slow down the receiver.
             models.Index(
                 fields=["finished_at"], name="webhook_inbox_with_body", condition=Q(body__isnull=False) & _SETTLED
             ),
             models.Index(fields=["finished_at"], name="webhook_inbox_settled", condition=_SETTLED),
             models.Index(fields=["finished_at"], name="webhook_inbox_dead", condition=Q(state="dead")),
-            # For the minute that a report's window cuts in two.
+            # For reports: the part of a minute at the start of a window is counted from the inbox.
             models.Index(fields=["received_at"], name="webhook_inbox_counted", condition=~Q(state="pending")),
-            # For the admin: the few updates of a rare state, and all of one person.
+            # For the admin: the updates in a rare state, and all updates from one person.
             models.Index(fields=["state", "-id"], name="webhook_inbox_rare", condition=Q(state__in=_RARE)),
             models.Index(fields=["user_id", "-id"], name="webhook_inbox_person", condition=~Q(user_id="")),
         ]
@@ -165,12 +175,15 @@ class InboxUpdate(models.Model):
 
     @property
     def display_reason(self) -> str:
-        """Return the reason in the reader's language; stored are an English text or the class of an error."""
+        """Return the translated reason; the column contains an English text or the class name of an error."""
         return str(failures.message_for(self.reason)) if self.reason else ""
 
 
 class DuplicateDelivery(models.Model):
-    """A further delivery of a stored update, a conflict when its content differs. The first delivery stays."""
+    """A repeated delivery of a stored update. Its body is not stored.
+
+    ``is_conflict`` is true when the content differed from that of the first delivery.
+    """
 
     dedup_key = models.BinaryField(max_length=32)
     update_type = models.CharField(_("type"), max_length=40)
@@ -196,7 +209,10 @@ class DuplicateDelivery(models.Model):
 
 
 class Replay(models.Model):
-    """Who put updates back into the queue, when, which and why."""
+    """An audit record of a replay: who put which updates back into the queue, when and why.
+
+    A trigger prevents editing and deleting these rows.
+    """
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
@@ -215,11 +231,14 @@ class Replay(models.Model):
 
 
 class PayloadAccess(models.Model):
-    """Who viewed the body of an update, when and why. A trigger refuses to edit or delete these rows, as above."""
+    """An audit record of an access to the body of an update: who viewed it, when and why.
+
+    A trigger prevents editing and deleting these rows.
+    """
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
-    # No foreign key: updates are pruned, these rows are not.
+    # Not a foreign key: these rows are kept after the update has been pruned.
     inbox_update_id = models.BigIntegerField(_("number of the update"), db_index=True)
     update_type = models.CharField(_("type"), max_length=40)
     reason = models.CharField(_("reason"), max_length=500)

@@ -1,7 +1,7 @@
-"""Notify the inbox worker of new rows by PostgreSQL's NOTIFY, which a thread sends after the commit.
+"""Notify the inbox worker of new rows with PostgreSQL's NOTIFY, which a thread sends after the commit.
 
-A notification inside the inserting transaction would serialize all commits on one lock; a Celery task would need the
-broker. A lost notification costs the seconds until the next sweep, never an update.
+A NOTIFY inside the inserting transaction would serialize all commits on one lock; a Celery task would need the broker.
+If a notification is lost, the worker finds the rows in its next sweep, at most SWEEP_SECONDS later.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """Sends one notification for all rows that arrive within a pause."""
+    """A thread that notifies the inbox worker, at most once per _PAUSE_SECONDS however many rows are inserted."""
 
     def __init__(self) -> None:
         self._has_arrivals = threading.Event()
@@ -32,7 +32,7 @@ class Notifier:
         self._is_stopping = False
 
     def notify(self) -> None:
-        """Have the thread send a notification, and start it if needed; never wait for PostgreSQL."""
+        """Make the thread send a notification, starting the thread if necessary. Does not wait for PostgreSQL."""
         self._has_arrivals.set()
         if self._thread is None:
             with self._changing:
@@ -68,13 +68,13 @@ notifier = Notifier()
 
 
 def listen() -> psycopg.Connection:
-    """Return a connection that receives all notifications from now on."""
+    """Open a connection that receives the notifications sent from now on; raise psycopg.Error."""
     listener = connect()
     listener.execute(f"LISTEN {CHANNEL}")
     return listener
 
 
 def wait(listener: psycopg.Connection, timeout: float = SWEEP_SECONDS) -> None:
-    """Return on a notification or after ``timeout`` seconds; raise psycopg.Error when the connection is lost."""
+    """Wait for a notification, for at most ``timeout`` seconds; raise psycopg.Error if the connection is lost."""
     for _ in listener.notifies(timeout=timeout, stop_after=1):
         pass

@@ -1,7 +1,7 @@
-"""Read MAX's JSON: what an update is, who sent it, and their names (docs/reference/max-api.md).
+"""Parse the updates that MAX sends as JSON: type, sender and the sender's names (docs/reference/max-api.md).
 
-No other module knows MAX's JSON. Unused fields are ignored, and only the id of a person is required, because MAX adds
-and drops fields without notice.
+No other module depends on the format of updates. Unused fields are ignored, and the only required field of a person is
+the MAX ID, because MAX adds and removes fields without notice.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from webhooks.models import OTHER
 
 LARGEST_ENVELOPE = 100
 _FUTURE_ALLOWED = timedelta(minutes=5)
-# What MAX documents; a subscription names them all.
+# The update types that MAX documents. A subscription lists all of them.
 UPDATE_TYPES = (
     "message_created", "message_edited", "message_removed", "message_callback",
     "comment_created", "comment_edited", "comment_removed",
@@ -38,9 +38,9 @@ UPDATE_TYPES = (
 _PERSON_PATHS: dict[str, tuple[str, ...]] = {
     **dict.fromkeys(UPDATE_TYPES, ("user",)),
     **dict.fromkeys(("message_created", "message_edited", "comment_created", "comment_edited"), ("message", "sender")),
-    # The sender of its message is the bot; the person is who pressed the button.
+    # The message was sent by the bot; the person is the user who pressed its button.
     "message_callback": ("callback", "user"),
-    # The form of the migration guide, which MAX never sends.
+    # Types from the migration guide, which MAX never sends.
     "message_new": ("message", "from"),
     "callback_query": ("callback_query", "user"),
 }
@@ -50,11 +50,11 @@ Json = dict[str, Any]
 
 
 class MalformedUpdate(ValueError):
-    """The body is not an update; the text gives the reason in English, without quoting the body."""
+    """The body is not a valid update. The message is the reason in English and contains nothing from the body."""
 
 
 def parse(body: bytes) -> Any:
-    """Return the JSON value of a body; raise MalformedUpdate for anything else, NaN and UTF-16 included."""
+    """Return the JSON value of a body. Raise MalformedUpdate for invalid JSON, including NaN and UTF-16."""
     if not body.strip():
         raise MalformedUpdate(_("the body is empty"))
     try:
@@ -68,20 +68,21 @@ def parse(body: bytes) -> Any:
 
 
 def _finite(number: str) -> float | None:
-    """Return a number, None beyond the range of floats: Infinity would not be JSON when it is written again."""
+    """Parse a number; return None if it is too large for a float, because JSON cannot represent infinity."""
     value = float(number)
     return value if math.isfinite(value) else None
 
 
-# Made once: json.loads with options makes a decoder each time, a quarter of its work on a body of usual size.
-# int() raises ValueError for the constants NaN and Infinity, which are not JSON.
+# Created once: json.loads() with options creates a decoder on each call, a quarter of the time for a typical body.
+# For the constants NaN and Infinity, which are not valid JSON, int() raises ValueError.
 _decoder = json.JSONDecoder(parse_constant=int, parse_float=_finite)
 
 
 def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
-    """Return each update of a body, which is one update or an envelope of long polling, with its own bytes.
+    """Return the updates in a body, each as a pair of its JSON bytes and its parsed value.
 
-    Raise MalformedUpdate when there is none, or more than LARGEST_ENVELOPE.
+    The body is an update, or an envelope with a list of updates as in long polling, which may be empty. Raise
+    MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates.
     """
     value = parse(body)
     if not isinstance(value, dict):
@@ -97,7 +98,10 @@ def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
 
 
 def parse_stored(body: bytes) -> Json:
-    """Return the update of a row; raise MalformedUpdate for a body that was quarantined whole and is replayed."""
+    """Parse the body of an inbox row, which is one update; raise MalformedUpdate for any other body.
+
+    A replay of a quarantined row may pass a body that is not valid JSON, or a whole envelope.
+    """
     unwrapped = unwrap(body)
     if [own_body for own_body, _update in unwrapped] != [body]:
         raise MalformedUpdate(_("the body is an envelope of updates"))
@@ -105,16 +109,16 @@ def parse_stored(body: bytes) -> Json:
 
 
 def type_of(update: Json) -> str:
-    """Return the type when it is a known one, else ``other``: labels from outside stay bounded."""
+    """Return the type of an update, or ``other`` if it is unknown, so that the number of metric labels is bounded."""
     given = update.get("update_type", update.get("type"))
     return given if isinstance(given, str) and given in _PERSON_PATHS else OTHER
 
 
 def duplicate_keys(update: Json, body: bytes, received_at: datetime) -> tuple[bytes, bytes | None]:
-    """Return 32 bytes that are equal for two deliveries of one update: MAX sends no update id.
+    """Return a key of 32 bytes that is the same for every delivery of an update, and a second key or None.
 
-    Where a part of the key is missing, the body is the key within a window of ten minutes; the second value is then
-    the body's key in the previous window, else None.
+    MAX sends no update ID, so the key is a hash of the fields that identify the update. If one of them is missing, the
+    key is a hash of the body and the current ten-minute window; the second key is that hash for the previous window.
     """
     kind = type_of(update)
     parts = _KEY_PARTS.get(kind, _event_parts)(update)
@@ -128,7 +132,7 @@ def duplicate_keys(update: Json, body: bytes, received_at: datetime) -> tuple[by
 
 
 def _value(holder: object, *path: str) -> Any:
-    """Return the value at a path of nested objects, None where one is missing or is not an object."""
+    """Return the value at a path of nested objects; None if the path does not exist."""
     for field in path:
         holder = holder.get(field) if isinstance(holder, dict) else None
     return holder
@@ -169,7 +173,7 @@ _KEY_PARTS: dict[str, Callable[[Json], tuple[object, ...]]] = {
 
 @dataclass(frozen=True, slots=True)
 class Reading:
-    """What an update says: the id of its sender (``""`` when there is none), their names, and their own phone."""
+    """The data extracted from an update: the sender's MAX ID (``""`` if unknown), names, and shared phone."""
 
     user_id: str
     profile_update: ProfileUpdate | None = None
@@ -177,7 +181,10 @@ class Reading:
 
 
 def read(update: Json, received_at: datetime) -> Reading:
-    """Interpret one update; raise MalformedUpdate when it holds a person without a usable id."""
+    """Extract the data from an update; raise MalformedUpdate if it contains a user without a valid MAX ID.
+
+    For a bot, only the ID is returned.
+    """
     user = _value(update, *_PERSON_PATHS.get(type_of(update), ("user",)))
     if user is None:
         try:
@@ -217,7 +224,10 @@ def _cleaned(value: object) -> str | None:
 
 
 def moment_of(update: Json, received_at: datetime) -> datetime:
-    """Return the update's own time; the time of receipt when it has none or claims to come from the future."""
+    """Return the update's timestamp, or the time of receipt if the timestamp is missing, invalid or in the future.
+
+    A timestamp up to five minutes ahead of the time of receipt is accepted.
+    """
     milliseconds = update.get("timestamp")
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         return received_at
@@ -228,7 +238,7 @@ def moment_of(update: Json, received_at: datetime) -> datetime:
 
 
 def _dialog_text(update: Json) -> str:
-    """Return the text of a message in a dialog with the bot; ``""`` in group chats and channels."""
+    """Return the text of a message in a dialog with the bot; ``""`` for group chats, channels and other updates."""
     kind, message = type_of(update), update.get("message")
     if kind == "message_new":
         is_dialog = _value(message, "chat", "type") in ("private", "dialog")
@@ -240,7 +250,7 @@ def _dialog_text(update: Json) -> str:
 
 
 def _phone_link(user_id: str, update: Json, received_at: datetime) -> PhoneLink | None:
-    """Return the sender's own phone when the message shares it; somebody else's contact links nobody."""
+    """Return a link between the sender and their phone if the message shares their own contact, otherwise None."""
     if type_of(update) != "message_created":
         return None
     attachments = _value(update, "message", "body", "attachments")

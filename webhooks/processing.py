@@ -1,7 +1,8 @@
-"""Turn the inbox into profiles: take a batch, merge it with one statement, write Redis, mark the batch done.
+"""Process the inbox in batches: merge the names into profiles, write the changed profiles to Redis, save the results.
 
-All of it happens in one transaction. A worker that dies leaves its batch pending, and the merge rule makes a second try
-harmless. The updates of a failed batch are retried one by one, so that one poison update does not hold up the rest.
+Each batch is one transaction. If a worker dies, its batch stays pending, and processing it again is harmless, because
+merging the same names again changes nothing. After an unexpected error, the updates of the batch are retried one by
+one, so that one faulty update does not block the others.
 """
 
 from __future__ import annotations
@@ -32,9 +33,10 @@ _TRACEBACK_LENGTH = 8 * 1024
 
 
 def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
-    """Process the updates that are due, none while processing is off; return how many were finished.
+    """Process all updates that are due, unless processing is off; return the number of finished updates.
 
-    ``is_stopping`` is checked between two batches, because a backlog may take minutes.
+    Stop after the current batch when ``is_stopping()`` returns true, because processing a backlog may take minutes.
+    Raise OperationalError or InterfaceError when the database is unavailable.
     """
     finished = singly = 0
     while not is_stopping() and is_processing():
@@ -44,11 +46,11 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
                 updates = InboxUpdate.objects.take(1 if singly else BATCH)
                 extracted = _process(updates) if updates else []
         except (OperationalError, InterfaceError):
-            raise  # The database is away: no update is to blame.
+            raise  # The database is unavailable: the error was not caused by an update.
         except Exception as error:
             if not updates:
-                raise  # No update was taken, so none is to blame.
-            # Whatever an update does to us, it must end as a dead letter with its traceback and not hold up the rest.
+                raise  # No update was taken, so the error was not caused by one.
+            # Whatever the error, the update that causes it must become a dead letter and not block the others.
             if len(updates) == 1:
                 record_failure(updates[0], error)
             singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
@@ -64,7 +66,7 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
 
 
 def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
-    """Set and write the results of a batch; return its profile updates."""
+    """Process a batch in the current transaction and save its results; return the updates that contain names."""
     started = time.perf_counter()
     extracted = []
     if is_collecting():
@@ -100,7 +102,7 @@ def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str,
 
 
 def interpret(update: InboxUpdate) -> payloads.Reading:
-    """Read one update and set its state; an update without a person is done like any other."""
+    """Set the state of an update to done, or to quarantined if it is malformed; return the data extracted from it."""
     try:
         reading = payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at)
     except payloads.MalformedUpdate as error:
@@ -112,7 +114,10 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
 
 
 def record_failure(update: InboxUpdate, error: Exception) -> None:
-    """Record a failed try and schedule the next one, later each time, with jitter; after the last it is dead."""
+    """Record a failed attempt and schedule the next one, with increasing delays and jitter.
+
+    When the last of the RETRY_SECONDS has been used, the update becomes a dead letter.
+    """
     tries, name = update.tries + 1, type(error).__name__
     extra = {"event": "update_failed", "update": update.pk, "error": name, "tries": tries}
     logger.error("webhook update failed", extra=extra | {"request_id": update.request_id})

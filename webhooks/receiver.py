@@ -1,8 +1,8 @@
-"""Serve ``POST /webhook/max``: 200 only for what is committed (docs/reference/http-api.md).
+"""Serve ``POST /webhook/max``, responding with 200 only after the updates are committed (docs/reference/http-api.md).
 
-MAX counts only an exact 200, tries again for days, and unsubscribes a bot after 8 h without one. So every body with a
-valid secret is stored, malformed or not, and no switch, Redis or worker can make the request fail. It is a WSGI
-application in front of Django's, because it needs none of the middleware.
+MAX accepts only status 200, retries for days otherwise, and unsubscribes a bot after 8 hours without a 200. So a
+malformed body is stored too, and the request depends neither on switches nor on Redis or a worker. The receiver is a
+WSGI application in front of Django's, because it needs none of the middleware.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ empty_envelopes = Counter("webhook_empty_envelopes", "Envelopes without updates"
 
 
 class Answer:
-    """A response that never changes, made once."""
+    """A response that is built once and sent unchanged to every request."""
 
     def __init__(
         self, status: str, body: bytes, *headers: tuple[str, str], content_type: str = "application/json"
@@ -106,7 +106,7 @@ def _has_secret(environ: WSGIEnvironment) -> bool:
     if not secrets:
         return True
     given = environ.get("HTTP_X_MAX_BOT_API_SECRET", "").encode("latin-1", errors="replace")
-    # All are compared: the time must not show which secret came close.
+    # Compare with all secrets, so that the response time does not reveal which one matched.
     matches = [hmac.compare_digest(given, secret) for secret in secrets]
     if any(matches[1:]):
         old_secrets.inc()
@@ -114,7 +114,10 @@ def _has_secret(environ: WSGIEnvironment) -> bool:
 
 
 def _read_body(environ: WSGIEnvironment) -> bytes | Answer:
-    """Return the body, or the refusal of one that is too large or cut off; a chunked body is counted as it is read."""
+    """Return the body of the request, or an error response if the body is too large or incomplete.
+
+    A chunked request has no Content-Length, so its size is checked while reading.
+    """
     read: Callable[[int], bytes] = environ["wsgi.input"].read
     if "HTTP_TRANSFER_ENCODING" in environ:
         body = read(LARGEST_BODY + 1)
@@ -127,7 +130,10 @@ def _read_body(environ: WSGIEnvironment) -> bytes | Answer:
 
 
 def arrivals_in(body: bytes, received_at: datetime, delivery_id: str = "") -> list[Arrival]:
-    """Return the rows that a body becomes, one an update, or one quarantined whole; ``delivery_id`` is a request id."""
+    """Return the inbox rows for a body: one per update, or a single quarantined one if the body is malformed.
+
+    ``delivery_id`` is the request ID, which is stored with each row.
+    """
     try:
         unwrapped, reason = payloads.unwrap(body), ""
     except payloads.MalformedUpdate as error:

@@ -1,4 +1,7 @@
-"""Delete what is old, a thousand rows a transaction. Pending updates are never deleted; ages count from the end."""
+"""Delete old bodies, updates and duplicate deliveries, 1,000 rows per transaction.
+
+Pending updates are never deleted. The age of an update counts from the end of its processing.
+"""
 
 from __future__ import annotations
 
@@ -14,7 +17,7 @@ from django.utils import timezone
 from webhooks.models import DuplicateDelivery, InboxUpdate, State
 
 BATCH = 1000
-# Bounds a run, so that the worker's other tasks, which refill the cache, get their turn; the next run goes on.
+# Limits a run, so that it does not delay the worker's other tasks, such as refilling the cache. The next run continues.
 RUN_SECONDS = 20.0
 
 SETTLED = (State.DONE, State.SKIPPED, State.QUARANTINED)
@@ -28,7 +31,7 @@ class Pruned(NamedTuple):
 
 
 def prune() -> Pruned:
-    """Delete what is due, for RUN_SECONDS at most; return how many rows of each kind."""
+    """Delete rows that are due, for about RUN_SECONDS at most; return the number of rows of each kind."""
     deadline = time.monotonic() + RUN_SECONDS
     rows = due()
     return Pruned(
@@ -40,7 +43,10 @@ def prune() -> Pruned:
 
 
 def due() -> dict[str, QuerySet[Any]]:
-    """Return the rows that the INBOX_ settings no longer retain. A dead letter keeps its body for a replay."""
+    """Return querysets of the rows that have exceeded their retention, which the INBOX_…_RETENTION settings give.
+
+    The body of a dead letter is kept as long as the dead letter, so that it can be replayed.
+    """
     now = timezone.now()
     settled = InboxUpdate.objects.filter(state__in=SETTLED).order_by("finished_at")
     dead = InboxUpdate.objects.filter(state=State.DEAD).order_by("finished_at")
@@ -57,7 +63,7 @@ def _in_batches(rows: QuerySet[Any], act: Callable[[QuerySet[Any]], object], dea
     total = 0
     while True:
         with transaction.atomic():
-            # Locked, so that a replay at this moment does not lose what it has just put back into the queue.
+            # Lock the rows, so that updates that are being replayed at the same time are not deleted.
             batch = list(rows.select_for_update(skip_locked=True).values_list("pk", flat=True)[:BATCH])
             act(rows.filter(pk__in=batch))
         total += len(batch)

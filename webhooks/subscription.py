@@ -1,6 +1,6 @@
-"""The bot's subscriptions at MAX: what is wrong with them, and the requests that repair it.
+"""Check and repair the bot's webhook subscriptions at MAX (docs/reference/max-api.md).
 
-A lost subscription means no updates, a stale one every update twice (docs/reference/max-api.md).
+Without a subscription, MAX sends no updates; with a stale one beside the current one, it sends every update twice.
 """
 
 from __future__ import annotations
@@ -25,7 +25,7 @@ _LATEST_MILLISECONDS = 253_402_300_799_999  # the year 9999
 
 
 class Subscription(NamedTuple):
-    """A subscription as MAX lists it; no update types means all."""
+    """A subscription as MAX lists it. Empty ``update_types`` means all types; ``since`` is None if unknown."""
 
     url: str
     since: datetime | None
@@ -33,7 +33,7 @@ class Subscription(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """What is wrong with the subscriptions: the event to log, and a message; ``str()`` is in English for logs."""
+    """A problem with the subscriptions: an event name for the log, and a message. ``str()`` is always in English."""
 
     event: str
     message: Message
@@ -44,7 +44,10 @@ class Problem(NamedTuple):
 
 
 def canonical(url: str) -> str:
-    """Return the one spelling of a receiver's URL that MAX accepts; raise ValueError with the reason for any other."""
+    """Validate the URL of the webhook receiver and return it in normal form, without the port.
+
+    Raise ValueError with the reason if MAX could not deliver to the URL or if its path is not served by the receiver.
+    """
     parts = urlsplit(url)
     if not url.isascii() or parts.username is not None or parts.fragment or not parts.hostname:
         raise ValueError("the URL must have the form https://host/webhook/max, in ASCII characters")
@@ -58,7 +61,10 @@ def canonical(url: str) -> str:
 
 
 def our_hosts(*more: str) -> set[str]:
-    """Return the hosts whose subscriptions are ours to remove: those that this deployment names, and ``more``."""
+    """Return the hosts of this deployment, whose subscriptions may be removed.
+
+    These are the ALLOWED_HOSTS, the host of WEBHOOK_PUBLIC_URL and the hosts in ``more``.
+    """
     public = urlsplit(settings.WEBHOOK_PUBLIC_URL).hostname
     return {host.lower() for host in (*settings.ALLOWED_HOSTS, *more, public) if host and host != "*"}
 
@@ -71,7 +77,10 @@ def _is(subscription: Subscription, url: str) -> bool:
 
 
 def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Subscription]:
-    """Return the subscriptions of the receiver at our hosts, of any scheme and port, other than the wanted one."""
+    """Return the existing subscriptions of our receiver, with any scheme and port, except those for ``url``.
+
+    A subscription belongs to our receiver if its host is one of ``hosts`` and its path is one of the receiver's.
+    """
     stale = []
     for subscription in existing:
         try:
@@ -85,7 +94,7 @@ def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str])
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
-    """Compare what MAX lists with the one subscription that should be there."""
+    """Return how the existing subscriptions differ from the single wanted one, to ``url`` with all update types."""
     problems = []
     wanted = [subscription for subscription in existing if _is(subscription, url)]
     if not wanted:
@@ -106,14 +115,17 @@ def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[st
 
 
 def subscription_problems() -> list[Problem]:
-    """Compare MAX's list with WEBHOOK_PUBLIC_URL; return nothing when no bot or URL is configured."""
+    """Fetch the subscriptions from MAX and return their problems; raise MaxError.
+
+    Return an empty list if WEBHOOK_PUBLIC_URL or MAX_BOT_TOKEN is not set.
+    """
     if not settings.WEBHOOK_PUBLIC_URL or not settings.MAX_BOT_TOKEN:
         return []
     return problems_in(subscriptions(), canonical(settings.WEBHOOK_PUBLIC_URL), our_hosts())
 
 
 def subscriptions() -> list[Subscription]:
-    """Return what MAX lists for this bot; raise MaxError like all functions below."""
+    """Fetch the bot's subscriptions from MAX; raise MaxError."""
     return client.call("GET", "/subscriptions", _listed, deadline=client.new_deadline(), is_safe=True)
 
 
@@ -131,11 +143,14 @@ def _moment(milliseconds: object) -> datetime | None:
 
 
 def subscribe(url: str, *, replacing: Sequence[Subscription]) -> None:
-    """Remove the subscriptions that are replaced, then add this one with the first secret and every update type."""
+    """Remove the subscriptions in ``replacing``, then subscribe ``url`` to all update types; raise MaxError.
+
+    The subscription uses the first secret in WEBHOOK_SECRET.
+    """
     body = {"url": canonical(url), "update_types": UPDATE_TYPES, "secret": first_secret()}
     for subscription in replacing:
         unsubscribe(subscription.url)
-    # Not safe to retry: a second POST would add a second subscription, and every update would come twice.
+    # Not safe to retry: a second POST would add a second subscription, and MAX would send every update twice.
     client.call("POST", "/subscriptions", bool, deadline=client.new_deadline(), json=body)
 
 

@@ -21,7 +21,7 @@ def prune_inbox() -> None:
     max_retries=5,
 )  # fmt: skip
 def check_subscription() -> None:
-    """Log what is wrong with our subscription at MAX; subscribe again when WEBHOOK_AUTO_RESUBSCRIBE is set."""
+    """Log the problems with our subscription at MAX, and subscribe again if WEBHOOK_AUTO_RESUBSCRIBE is set."""
     problems = subscription.subscription_problems()
     for problem in problems:
         logger.error("MAX subscription differs", extra={"event": problem.event, "result": str(problem)})

@@ -1,4 +1,4 @@
-"""Compute agreement, coverage and errors of the stored comparisons, with confidence bounds."""
+"""Compute agreement, coverage and error rate from the stored comparisons, with confidence bounds."""
 
 import math
 from collections import Counter
@@ -15,11 +15,11 @@ from config.lib.messages import Message, percent_of, thousands
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.rollout.decision import BUCKETS
 
-# Two-sided 99 percent.
+# For a two-sided confidence level of 99%.
 Z = 2.58
 AGREEMENT_WANTED = 0.98
 CONFLICT_ALLOWED = 0.01
-# The smallest sample that can prove both: without a conflict, the upper bound is below 1% from here on.
+# The smallest sample that can prove both: with no conflicts among 659 comparisons, the upper bound falls below 1%.
 SAMPLE_WANTED = 659
 UNIVERSITY_SAMPLE = 30
 WINDOW = timedelta(days=7)
@@ -31,7 +31,7 @@ _FAILED = (ComparisonOutcome.API_ERROR, ComparisonOutcome.CACHE_ERROR, Compariso
 
 
 def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
-    """Return the bounds of a share by Wilson's score interval; 0 and 1 for an empty sample."""
+    """Return the lower and upper bound of a proportion by the Wilson score interval; 0 and 1 for an empty sample."""
     if not n:
         return 0.0, 1.0
     share, square = successes / n, z * z
@@ -42,7 +42,10 @@ def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
 
 @dataclass(frozen=True, slots=True)
 class ComparisonStats:
-    """Comparisons by outcome; shares are 0 to 1. Agreement is never shown without coverage and errors."""
+    """The number of comparisons by outcome, and the shares computed from it, from 0 to 1.
+
+    Show agreement only together with coverage and errors: alone, it hides the lookups that could not be compared.
+    """
 
     counts: dict[str, int]
 
@@ -52,7 +55,7 @@ class ComparisonStats:
 
     @property
     def n(self) -> int:
-        """Return the number of comparisons with a name on both sides."""
+        """Return the number of comparisons in which the names from the cache and the direct API were compared."""
         return self._of(_COMPARED)
 
     @property
@@ -73,7 +76,10 @@ class ComparisonStats:
 
     @property
     def coverage(self) -> float | None:
-        """Return the share of answered lookups for which the cache had a name that it may serve."""
+        """Return the share of lookups for which the cache had a name that it may serve.
+
+        Failed lookups are excluded. Return None if there are no others.
+        """
         answered = self.total - self._of(_FAILED)
         return self.n / answered if answered else None
 
@@ -86,7 +92,7 @@ class ComparisonStats:
 
     @property
     def is_proven_bad(self) -> bool:
-        """Return whether the sample is large enough and even the more favourable bounds break a limit."""
+        """Return whether, with a large enough sample, agreement or conflicts miss the limit even at the best bound."""
         is_bad = self.agreement_bounds[1] < AGREEMENT_WANTED or self.conflict_bounds[0] > CONFLICT_ALLOWED
         return self.n >= UNIVERSITY_SAMPLE and is_bad
 
@@ -115,7 +121,11 @@ def by_university(rows: QuerySet[Comparison]) -> dict[int | None, ComparisonStat
 
 
 def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
-    """Group comparisons by the age of the cached name in days; a stale name counts by the outcome of its pattern."""
+    """Return statistics by the age of the cached name: the key is the upper end of the age group in days.
+
+    The ends are AGES, then infinity. A stale name counts with the outcome that its comparison would have had if it were
+    fresh, which is stored in ``pattern``.
+    """
     edges = [When(cache_age_days__lte=edge, then=Value(float(edge))) for edge in AGES]
     aged = rows.order_by().exclude(cache_age_days=None)
     aged = aged.annotate(edge=Case(*edges, default=Value(math.inf), output_field=FloatField()))
@@ -127,7 +137,10 @@ def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
 
 
 def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
-    """Return the longest age up to which names agree, by the lower bound; None without enough comparisons."""
+    """Return the age up to which the lower bound of agreement is at least AGREEMENT_WANTED in every age group.
+
+    Return None if the bound is lower in the first group, for example because there are too few comparisons.
+    """
     longest = None
     for edge, stats in ages.items():
         if math.isinf(edge) or stats.agreement_bounds[0] < AGREEMENT_WANTED:
@@ -142,14 +155,17 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return the number of lookups, of those without a name, and the p95 of the time in ms, None without lookups."""
+    """Return the number of lookups, the number of lookups without a name, and the 95th percentile of their time.
+
+    The percentile is in milliseconds, and None without lookups.
+    """
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}
 
 
 def replay(percent: Decimal, window: timedelta = WINDOW) -> dict[str, Any]:
-    """Return what would have happened in the window with phase 3 at this percentage."""
+    """Return what would have happened to the lookups compared in the last ``window`` with phase 3 at ``percent``."""
     rows = recent(window).filter(bucket__lt=int(percent * BUCKETS / 100))
     stats = stats_of(rows)
     return {

@@ -1,4 +1,4 @@
-"""Statistics for pages that are too expensive to compute in a request: a task computes and stores them."""
+"""Statistics that are too expensive to compute on each request for a page, so a task computes and stores them."""
 
 from collections.abc import Callable
 from datetime import datetime, timedelta
@@ -12,13 +12,14 @@ from profiles.rollout.decision import BUCKETS, current_state
 from profiles.rollout.rules import STEPS
 
 DAYS = 30
-# The steps of a phase as buckets, from 0 to the last.
+# The steps of a phase, converted from percentages to buckets, with 0 as the first.
 RUNGS = [0, *(int(step * BUCKETS / 100) for step in STEPS)]
 LOOKED_UP_WITHIN = timedelta(days=7)
-# Counting takes at most a hundredth of the time.
+# A statistic is recomputed only when its age is at least this many times the duration of its last computation, so that
+# computing it takes at most 1% of the time.
 _REST = 100
 _FRESH = timedelta(minutes=1)
-# A page counts again what takes less than this many milliseconds and is older than that.
+# A page recomputes a statistic that takes less than _QUICK_MS to compute and is older than _QUICK_AFTER.
 _QUICK_MS, _QUICK_AFTER = 20.0, timedelta(seconds=2)
 _SAMPLED_FROM = 100_000
 
@@ -35,7 +36,8 @@ SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int 
        profile_source, count(*)
 FROM (SELECT profile_source, rollout_bucket(%(salt)s, phone) AS bucket FROM employees) AS placed GROUP BY 1, 2
 """
-# The employees of a university between two steps, and those of them who were looked up lately.
+# The number of employees, and of those without a cached profile, by university and by the rollout step at or below
+# their bucket; and the same two numbers for the employees created after ``since``.
 _COHORTS = """
 SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing FROM (
     SELECT university_id, width_bucket(rollout_bucket(%(salt)s, phone), %(rungs)s::integer[]) AS rung,
@@ -63,31 +65,36 @@ def _rows(sql: str, **params: Any) -> list[tuple[Any, ...]]:
 
 
 def sources() -> list[tuple[Any, ...]]:
-    """Return rows (university ID, its name, source, employees)."""
+    """Count employees: return rows (university ID, university name, name source, number)."""
     return _rows(_SOURCES)
 
 
 def sources_by_day() -> list[tuple[Any, ...]]:
-    """Return rows (day, source, employees created)."""
+    """Count the employees created in the last DAYS: return rows (day, name source, number)."""
     return _rows(_BY_DAY, since=_first_day())
 
 
 def sources_by_stage() -> list[tuple[Any, ...]]:
-    """Return rows (stage by the percentages only, source, employees)."""
+    """Count employees: return rows (stage, name source, number). The stage considers only the phases' percentages."""
     state = current_state()
     percents = dict(zip(("p1", "p2", "p3", "p4"), state.phases, strict=True))
     return _rows(_BY_STAGE, salt=state.salts.get("phase3_cache_first", ""), **percents)
 
 
 def cohorts() -> dict[str, Any]:
-    """Return the salt and the rows of _COHORTS: (university ID, its name, the step below, employees, …)."""
+    """Count employees by university and step of phase 3: return the salt of the buckets, and rows.
+
+    A row has the university ID, the university name, the index in RUNGS of the step at or below the employees' buckets,
+    the number of employees, and how many have no cached profile. The last two values are the same numbers for the
+    employees created within LOOKED_UP_WITHIN.
+    """
     salt = current_state().salts.get("phase3_cache_first", "")
     since = timezone.now() - LOOKED_UP_WITHIN
     return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
 
 
 def ages() -> dict[str, Any]:
-    """Return rows (age in days, source, profiles), extrapolated from a sample when the table is large."""
+    """Count profiles: return rows (age in days, source, number), extrapolated from a sample if the table is large."""
     expected = rows_expected("profile_cache")
     share = 1.0 if expected < _SAMPLED_FROM else _SAMPLED_FROM / expected
     sample = "" if share == 1 else f"TABLESAMPLE SYSTEM ({100 * share:.4f})"
@@ -96,7 +103,10 @@ def ages() -> dict[str, Any]:
 
 
 def comparisons_by_day() -> list[tuple[Any, ...]]:
-    """Return rows (day, outcome, whether the cache came first, source that answered, lookups)."""
+    """Count comparisons in the last DAYS: return rows (day, outcome, is_cache_first, source of the name, number).
+
+    ``is_cache_first`` is true if the lookup queried the cache before the direct API.
+    """
     return _rows(_QUALITY, since=_first_day())
 
 
@@ -115,7 +125,7 @@ def figure(name: str) -> CachedStatistic:
 
 
 def figures(*names: str) -> dict[str, CachedStatistic]:
-    """Return stored statistics by one query; compute those that are missing, or quick to compute and outdated."""
+    """Return the named statistics from the database; recompute those that are missing, or outdated and quick."""
     rows = CachedStatistic.objects.in_bulk(names)
     for name in names:
         row = rows.get(name)
@@ -129,12 +139,12 @@ def refresh(name: str) -> CachedStatistic:
 
 
 def refresh_due() -> list[str]:
-    """Compute what is due; return the names."""
+    """Recompute and store the statistics that are due; return their names."""
     return CachedStatistic.refresh_due(FIGURES, after=_FRESH, rest=_REST)
 
 
 def rows_expected(table: str) -> int:
-    """Return the planner's estimate of a table's rows; count a small table exactly."""
+    """Return the number of rows in a table: exact for a small table, otherwise the planner's estimate."""
     expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)", table=table)[0][0])
     if expected >= _SAMPLED_FROM:
         return expected

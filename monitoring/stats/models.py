@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class CachedStatistic(models.Model):
-    """A statistic over whole tables: its last value, when it was computed, and how long that took."""
+    """A statistic that is expensive to compute: its last value, when it was computed, and how long that took."""
 
     name = models.CharField(max_length=30, primary_key=True)
     value = models.JSONField()
@@ -35,12 +35,12 @@ class CachedStatistic(models.Model):
         return max(0.0, round((timezone.now() - self.at).total_seconds(), 1))
 
     def is_due(self, *, after: timedelta, rest: int) -> bool:
-        """Return whether it is older than ``after`` and than ``rest`` times the duration of its computation."""
+        """Return whether the value is older than both ``after`` and ``rest`` times the duration of its computation."""
         return timezone.now() - self.at >= max(after, timedelta(milliseconds=rest * self.took_ms))
 
     @classmethod
     def store(cls, name: str, compute: Callable[[], Any]) -> Self:
-        """Compute a statistic and store it with the time that took; return it as the database would."""
+        """Compute a statistic, and store it with the duration of the computation; return it as if read from its row."""
         at, started = timezone.now(), time.perf_counter()
         value = compute()
         fields = {"value": value, "at": at, "took_ms": (time.perf_counter() - started) * 1000}
@@ -49,7 +49,10 @@ class CachedStatistic(models.Model):
 
     @classmethod
     def refresh_due(cls, computations: Mapping[str, Callable[[], Any]], *, after: timedelta, rest: int) -> list[str]:
-        """Compute and store what is missing or due; return the names."""
+        """Compute and store the statistics that are missing or due; return their names.
+
+        ``after`` and ``rest`` are the arguments of is_due().
+        """
         rows = cls.objects.in_bulk(computations)
         due = [name for name in computations if name not in rows or rows[name].is_due(after=after, rest=rest)]
         for name in due:
@@ -58,7 +61,7 @@ class CachedStatistic(models.Model):
 
 
 class Span(models.TextChoices):
-    """The length of a rollup's bucket, and of the interval between two points of a chart."""
+    """The length of time that a rollup covers, or the interval between two points of a chart."""
 
     MINUTE = "minute", _("minute")
     HOUR = "hour", _("hour")
@@ -82,9 +85,9 @@ class _Counts(models.Model):
 
 
 class RollupDelta(_Counts):
-    """A change of the webhook's counts by one statement: written by the inbox's triggers, moved to Rollup later.
+    """A change in the counts of updates, written by the triggers of the inbox and later added to the Rollup rows.
 
-    ``bucket`` is that of the processing time, None where none was measured.
+    ``bucket`` is the histogram bucket of the processing time, None if no time was measured.
     """
 
     bucket = models.SmallIntegerField(null=True)
@@ -100,9 +103,10 @@ class RollupDelta(_Counts):
 
 
 class Rollup(_Counts):
-    """The updates received in one span (UTC), counted by their present state; pruning the inbox does not change it.
+    """The number of updates received in the span (UTC) that starts at ``at``; pruning the inbox does not change it.
 
-    ``kind`` is a final State, ``repeat``, or ``time``: a row of the histogram of processing times.
+    ``kind`` is the final State of the updates, ``repeat`` for duplicate deliveries, or ``time`` for a bucket in the
+    histogram of processing times. When the state of an update changes, so do the counts.
     """
 
     span = models.CharField(max_length=6, choices=Span)
@@ -124,7 +128,7 @@ class Rollup(_Counts):
 
 
 class Snapshot(models.Model):
-    """A point of a chart: a metric's value in one hour or on one day (UTC)."""
+    """A point on a chart: the value of a metric in the hour or on the day (UTC) that starts at ``at``."""
 
     span = models.CharField(_("span"), max_length=6, choices=Span)
     at = models.DateTimeField(_("at"), help_text=_("the start of the hour or the day"))
@@ -143,7 +147,7 @@ class Snapshot(models.Model):
 
 
 class Sample(models.Model):
-    """The moment of a periodic check, by its name (monitoring.alerts.engine)."""
+    """A record that a periodic task has run: ``name`` identifies the task (see monitoring.alerts.engine)."""
 
     name = models.CharField(_("name"), max_length=40)
     at = models.DateTimeField(_("at"), default=timezone.now)

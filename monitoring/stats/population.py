@@ -1,4 +1,4 @@
-"""Count profiles, users and employees: for each report while the tables are small, otherwise in a task."""
+"""Count profiles, users and employees: for each report while the tables are small, otherwise in a periodic task."""
 
 from collections.abc import Callable
 from datetime import timedelta
@@ -16,7 +16,8 @@ from profiles import cache
 
 SMALL_BYTES = 2 * 1024 * 1024
 FRESH = timedelta(seconds=10)
-# Counting takes at most a twentieth of the time.
+# A count is repeated only when its age is at least this many times its duration, so that counting takes at most 5% of
+# the time.
 _REST = 20
 LOCK = 0x636F756E74  # "count"
 
@@ -33,7 +34,7 @@ SELECT source, count(*) AS count,
     avg(extract(epoch FROM %(now)s - p.last_updated))::float8 AS age
 FROM profile_cache p GROUP BY source
 """  # noqa: S608 (constants of this module)
-# A profile counts once for each employee with its ID; a profile without an employee is a user too.
+# A profile counts once for each employee with its MAX ID. A profile without an employee counts as one user.
 _USERS = f"""
 SELECT e.university_id AS university, count(*) AS users,
     count(*) FILTER (WHERE NOT ({EMPTY})) AS named,
@@ -47,32 +48,41 @@ _EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees 
 
 
 def profiles() -> CachedStatistic:
-    """Count profiles by source: count, complete, empty, stale, guessed, and their mean age in seconds."""
+    """Return profile counts by source: ``count``, ``complete``, ``empty``, ``stale`` and ``guessed``.
+
+    Each row also has ``age``, the mean age of the profiles in seconds.
+    """
     return _current("profiles", "profile_cache")
 
 
 def users() -> CachedStatistic:
-    """Count users by university, None for those who are no employees: users, named, full_named and so on."""
+    """Return user counts by university: ``users``, ``named``, ``full_named`` and so on.
+
+    The university of MAX users who are not employees is None.
+    """
     return _current("users", "profile_cache", "employees")
 
 
 def employees() -> CachedStatistic:
-    """Count employees by the source of their name."""
+    """Return the number of employees by the source of their name."""
     return _current("employees", "employees")
 
 
 def to_backfill() -> CachedStatistic:
-    """Count the employees whose name a backfill would change, by university and by source before and after."""
+    """Return the number of employees whose name a backfill would change.
+
+    The rows give the university, the present source of the name (``now``) and the source after the backfill (``then``).
+    """
     return _current("to_backfill", "profile_cache", "employees")
 
 
 def cache_health() -> CachedStatistic | None:
-    """Return the last health report of Redis that the task stored; None when there is none."""
+    """Return the last health report that the task stored while Redis was reachable, or None."""
     return CachedStatistic.objects.filter(name="cache").first()
 
 
 def count(name: str) -> list[dict[str, Any]]:
-    """Count the whole tables now, however long it takes."""
+    """Compute the named count now and return its rows. This may be slow, because it reads every row of the tables."""
     if name == "to_backfill":
         columns = ("university", "now", "then", "count")
         return [dict(zip(columns, row, strict=True)) for row in batches.preview()]
@@ -84,7 +94,7 @@ def count(name: str) -> list[dict[str, Any]]:
 
 
 _STATEMENTS = {"profiles": _PROFILES, "users": _USERS, "employees": _EMPLOYEES}
-# The slowest comes last: Python decides about each row, and the others must not wait for it.
+# to_backfill comes last, so that the others do not wait for it: it is the slowest, because Python evaluates each row.
 _COUNTS: dict[str, Callable[[], Any]] = {name: partial(count, name) for name in (*_STATEMENTS, "to_backfill")}
 _SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) AS tables (name))"
 
@@ -99,7 +109,7 @@ def _current(name: str, *tables: str) -> CachedStatistic:
 
 
 def take() -> list[str]:
-    """Count what is due; return the names of what was counted."""
+    """Update the counts that are due and, if Redis is reachable, its health report; return the names of the counts."""
     due = CachedStatistic.refresh_due(_COUNTS, after=FRESH, rest=_REST)
     health = cache.health()
     if health["redis_connected"]:

@@ -1,6 +1,7 @@
-"""Merge the Prometheus counters of this machine's processes from their shared folder.
+"""Merge the Prometheus counters of all processes on this machine, which write them to files in a shared directory.
 
-The files of dead processes are added to one archive, so that restarts neither lose counts nor let the folder grow.
+The counts in the files of dead processes are added to an archive file, so that no counts are lost in a restart and the
+directory does not keep growing.
 """
 
 import fcntl
@@ -22,7 +23,11 @@ _ARCHIVE = "dead"
 
 
 class SharedCollector(MultiProcessCollector):
-    """Collect under a lock: a file that was added to the archive must not be read before it is removed."""
+    """Collect the metrics from the shared directory.
+
+    A lock prevents another process from reading a file that has been added to the archive but not yet deleted: its
+    counts would be counted twice.
+    """
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -42,7 +47,7 @@ def _locked(folder: Path) -> Iterator[None]:
 
 
 def _archive_dead(folder: Path) -> None:
-    """Add the counts of this host's dead processes to the archive; drop their gauges."""
+    """Add the counters and histograms of this host's dead processes to the archive, and delete all of their files."""
     for path in folder.glob(f"*_{HOST}-*.db"):
         match = _OWN_FILE.fullmatch(path.name)
         if match and not _is_alive(int(match[2])):
@@ -67,9 +72,10 @@ def _add(path: Path, archive: Path) -> None:
 
 
 def process_registry() -> CollectorRegistry:
-    """Return the counters of all processes of this machine; those of this process without a shared folder.
+    """Return a registry with the metrics of all processes on this machine, or only of this process.
 
-    A command beside `make run` reads the folder of DATA_DIR.
+    The shared directory is PROMETHEUS_MULTIPROC_DIR or, for a command run beside `make run`, the one in DATA_DIR.
+    Without a shared directory, the registry is that of this process.
     """
     beside: Path = settings.DATA_DIR / "prometheus"
     if FOLDER not in os.environ and not beside.is_dir():
@@ -80,7 +86,7 @@ def process_registry() -> CollectorRegistry:
 
 
 def counted(name: str) -> dict[tuple[str, ...], float]:
-    """Return a counter's values by its label values, in the order of the label names."""
+    """Return the values of a counter by its label values, which are in the alphabetical order of the label names."""
     return {
         tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value
         for metric in process_registry().collect()

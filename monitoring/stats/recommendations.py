@@ -1,4 +1,4 @@
-"""Derive data issues and recommended actions from the counts of the quality report."""
+"""Derive data issues and recommended actions from the counts in the quality report."""
 
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -13,7 +13,7 @@ _EMPLOYEES = "SELECT id FROM employees WHERE profile_source = 'default' ORDER BY
 
 
 def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
-    """Return the issues with at least one case; ``query``, where present, lists the affected rows at this moment."""
+    """Return the data issues with at least one affected row; ``query``, if present, is SQL that lists these rows."""
     stale = f"p.last_updated <= now() - interval '{settings.PROFILE_TTL.total_seconds():.0f} seconds'"
     partial, guessed = f"NOT ({COMPLETE}) AND NOT ({EMPTY})", "p.first_name <> '' AND NOT p.is_first_name_real"
     to_backfill = _("Employees without the name that the cache has for them")
@@ -34,7 +34,10 @@ def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str]:
-    """Yield what to do, most useful first, with the command that does it or shows more."""
+    """Yield the recommended actions, most useful first. Most of them name a command that helps.
+
+    ``score`` is the quality score, from 0 to 100.
+    """
     limit = 100 * settings.PROFILE_QUALITY_ALERT_THRESHOLD
     if not counts["count"]:
         yield _(

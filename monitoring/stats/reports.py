@@ -1,4 +1,4 @@
-"""Build the reports of the monitoring endpoints (docs/reference/monitoring.md)."""
+"""Build the reports for the monitoring endpoints (docs/reference/monitoring.md)."""
 
 from collections import Counter
 from dataclasses import asdict
@@ -33,7 +33,10 @@ def percentage(part: float, whole: int) -> float:
 
 
 def coverage() -> dict[str, Any]:
-    """Count the users: employees, and MAX users without an employee. A profile counts for each employee of its ID."""
+    """Return the coverage report. Users are all employees, and the MAX users who are not employees.
+
+    A profile counts once for each employee with its MAX ID.
+    """
     users, profiles, employees = population.users(), population.profiles(), population.employees()
     counts = _sums(users.value, "users", "named", "full_named")
     oldest = min((users, profiles, employees), key=attrgetter("at"))
@@ -90,7 +93,10 @@ def _sums(rows: list[dict[str, Any]], *names: str) -> dict[str, int]:
 
 
 def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict[str, float]:
-    """Return the three scores, 0 to 100: completeness, freshness and their mean weighted 7 : 3."""
+    """Return the completeness and freshness scores, and the quality score, from 0 to 100.
+
+    The quality score is 70% of completeness plus 30% of freshness.
+    """
     partial = count - complete - empty
     completeness = percentage(complete + 0.5 * partial, count)
     freshness = percentage(count - stale, count)
@@ -102,7 +108,7 @@ def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict
 
 
 def _university_breakdown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the universities with the most employees whose name the cache does not know first."""
+    """Return at most MOST_UNIVERSITIES universities, those with the most employees without a cached name first."""
     known = [row for row in rows if row["university"] is not None]
     known.sort(key=lambda row: (row["named"] - row["users"], row["university"]))
     return [
@@ -120,7 +126,7 @@ def _university_breakdown(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
 
 
 def webhook_stats(period: str) -> dict[str, Any]:
-    """Count the updates received in the period that ends now; ``period`` is a key of PERIODS."""
+    """Return the report on the updates received in the period that ends now; ``period`` is a key of PERIODS."""
     until = timezone.now()
     counts = rollups.counts(until - PERIODS[period], until)
     return {
@@ -145,9 +151,10 @@ _LAST_KNOWN = ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evic
 
 
 def cache_health() -> dict[str, Any]:
-    """Return the health of Redis and the counters of our processes; ``cache_hit_rate`` is 0 to 1.
+    """Return the health of Redis, and the cache operations that our processes have counted.
 
-    While Redis does not answer, the report is degraded and shows its last known numbers.
+    ``cache_hit_rate`` is from 0 to 1. While Redis is not responding, ``degraded`` is true and the memory and profile
+    numbers are the last known ones.
     """
     health = cache.health()
     last = None if health["redis_connected"] else population.cache_health()
@@ -167,7 +174,7 @@ def cache_health() -> dict[str, Any]:
 
 
 def rollout() -> dict[str, Any]:
-    """Return the settings of the rollout and the processes that have applied them."""
+    """Return the rollout settings, and which processes have applied them."""
     current = Rollout.current()
     rollout_settings = RolloutSettings.read(current)
     return {

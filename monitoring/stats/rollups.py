@@ -1,7 +1,7 @@
-"""Count the webhook's updates in any window, from rollups by minute, hour, day and so on.
+"""Count the updates received in any time window, from rollups by minute, hour, six hours, day and week.
 
-Triggers of the inbox write deltas. A window is split into weeks, days, six hours, hours and minutes; only the part of a
-minute at its start is read from the inbox.
+Triggers on the inbox write deltas, which roll_up() adds to the rollups. A window is split into whole weeks, days, hours
+and so on; only pending updates and the part of a minute at the start of the window are counted from the inbox.
 """
 
 import math
@@ -28,7 +28,7 @@ LENGTHS = {
     Span.DAY: timedelta(days=1),
     Span.WEEK: timedelta(days=7),
 }
-# A window of a month needs the minutes at its start.
+# Minutes are retained for 31 days, because a window of 30 days may start at any minute.
 RETENTION = {
     Span.MINUTE: timedelta(days=31),
     Span.HOUR: timedelta(days=33),
@@ -39,7 +39,7 @@ RETENTION = {
 FAILED = (State.QUARANTINED, State.DEAD)
 SUCCESSFUL = (State.DONE, State.SKIPPED)
 LARGEST_REASONS = 20
-# The growth from one bucket of processing times to the next, as in the database's monitoring_bucket().
+# The ratio between consecutive buckets of processing times; the SQL function monitoring_bucket() uses the same one.
 GROWTH = 1.05
 _ROLLING_UP = 0x666F6C64
 
@@ -93,7 +93,8 @@ ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
     n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
     ms = t.ms + EXCLUDED.ms
 """
-# The worker of a release without six-hour rollups may run until now: each new process computes them once more.
+# During an upgrade, a worker of a release without six-hour rollups may still be rolling up deltas. So each new process
+# recomputes the six-hour rollups once.
 _has_filled = threading.Event()
 _FILL = f"""
 INSERT INTO monitoring_traffic (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
@@ -105,7 +106,10 @@ FROM monitoring_traffic WHERE span = '{Span.HOUR}' GROUP BY 2, 3, 4, 5, 6
 
 @dataclass(slots=True)
 class Counts:
-    """The updates of a window, times in ms; ``since`` is the actual start of the window."""
+    """The counts of the updates received in a window, and their processing times in milliseconds.
+
+    ``since`` is the actual start of the window, which may be up to a minute before the requested one.
+    """
 
     since: datetime
     until: datetime
@@ -131,7 +135,10 @@ class Counts:
         return self.total_ms / self.buckets.total() if self.buckets else 0.0
 
     def percentile(self, share: float) -> float:
-        """Return a quantile of the processing time, interpolated as by PostgreSQL's percentile_cont; within 2.5%."""
+        """Return the quantile ``share`` (0 to 1) of the processing time in ms, 0 if none was measured.
+
+        It is interpolated as by PostgreSQL's percentile_cont, with an error of at most 2.5%.
+        """
         if not self.buckets:
             return 0.0
         rank = share * (self.buckets.total() - 1)
@@ -149,7 +156,7 @@ class Counts:
     def add(
         self, kind: str, update_type: str, reason: str, bucket: int, n: int, extracted: int, stored: int, ms: float
     ) -> None:
-        """Add one group of updates, of repeats or of processing times; unknown types count as other."""
+        """Add one group of updates, duplicate deliveries or processing times; unknown types count as ``other``."""
         if kind == "time":
             self.buckets[bucket] += n
             self.total_ms += ms
@@ -166,12 +173,12 @@ class Counts:
 
 
 def counts(since: datetime, until: datetime) -> Counts:
-    """Count the updates received after ``since`` and up to ``until`` by their present state, pending ones included."""
+    """Count the updates received after ``since`` and up to ``until`` by their present state, including pending."""
     since, groups = _groups(since, until, tuple(RETENTION))
     total = Counts(since, until)
     for _slot, *group in groups:
         total.add(*group)
-    # A replay leaves zeros.
+    # After a replay, a type or a reason may have a count of zero: remove these.
     total.types, reasons = +total.types, +total.reasons
     total.reasons = Counter(dict(reasons.most_common(LARGEST_REASONS)))
     if rest := reasons.total() - total.reasons.total():
@@ -180,9 +187,10 @@ def counts(since: datetime, until: datetime) -> Counts:
 
 
 def counts_by(span: Span, since: datetime, until: datetime) -> dict[datetime, Counts]:
-    """Count the same by hour or day (UTC) of receipt, oldest first, empty ones included, without processing times.
+    """Count the updates received after ``since`` and up to ``until``, by the span (UTC) in which they were received.
 
-    The first and the last one may be partial. The sum equals ``counts``.
+    Return the counts by the start of the span, oldest first, including empty spans. The window may contain only a part
+    of the first and the last span. The counts add up to those of counts(), but do not include processing times.
     """
     spans = tuple(finer for finer in RETENTION if LENGTHS[finer] <= LENGTHS[span])
     since, groups = _groups(since, until, spans, span)
@@ -198,10 +206,14 @@ def counts_by(span: Span, since: datetime, until: datetime) -> dict[datetime, Co
 def _groups(
     since: datetime, until: datetime, spans: Sequence[Span], slot: Span | None = None
 ) -> tuple[datetime, list[tuple[Any, ...]]]:
-    """Return the actual start of the window, and its counts by slot; without a slot the key is None."""
+    """Return the actual start of the window, and the rows of _COUNTS.
+
+    The first column of a row is the start of the span of length ``slot``, None without ``slot``. ``spans`` are the
+    rollups to use, shortest first.
+    """
     first, last = (at.replace(second=0, microsecond=0) + MINUTE for at in (since, until))
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
-        # The inbox is being pruned up to this minute: count it as a whole.
+        # A part of this minute may have been pruned from the inbox: count the whole minute, from the rollups.
         first = since = first - MINUTE
     cuts = (list(column) for column in zip(*spans_between(first, last, spans[::-1]), strict=True))
     params: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
@@ -213,7 +225,11 @@ def _groups(
 
 
 def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Split the time between two full minutes into the fewest rows: weeks in the middle, minutes at both ends."""
+    """Split the time between two full minutes into the fewest rollups: the longest in the middle, minutes at the ends.
+
+    Yield ranges of consecutive rollups as (span, start, end), in order of time. ``spans`` are the available lengths,
+    longest first.
+    """
     span, *finer = spans
     start, stop = first, last
     if finer:
@@ -228,7 +244,7 @@ def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Ite
 
 
 def start_of(at: datetime, span: Span) -> datetime:
-    """Return the start of the span (UTC) that contains a moment."""
+    """Return the start of the hour, six hours, day or week (UTC) that contains ``at``."""
     at = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
     if span == Span.HOUR:
         return at
@@ -239,9 +255,9 @@ def start_of(at: datetime, span: Span) -> datetime:
 
 @transaction.atomic
 def roll_up() -> None:
-    """Move the deltas into the rollups and delete rollups beyond their retention."""
+    """Add the deltas to the rollups and delete them; delete the rollups that have exceeded their retention."""
     with connection.cursor() as cursor:
-        # Two at once would deadlock.
+        # Two concurrent roll-ups would deadlock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLING_UP])
         cursor.execute(_ROLL_UP)
         if not _has_filled.is_set():

@@ -1,4 +1,4 @@
-"""Store a few metrics every hour and day, for the charts."""
+"""Store the values of a few metrics every hour and every day, for charts."""
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
@@ -12,14 +12,14 @@ from profiles.models import ProfileSource
 
 RETENTION = {Span.HOUR: timedelta(days=30), Span.DAY: timedelta(days=730)}
 _EMPLOYEES = tuple(f"employees.{source}" for source in ProfileSource)
-# As measured first within the hour or day; the hit rate is 0 to 1.
+# Each value is the first one measured in the hour or day. The hit rate is from 0 to 1.
 METRICS = (*_EMPLOYEES, "cache.hit_rate", "cache.memory_bytes")
 
 Series = list[tuple[datetime, float | None]]
 
 
 def take() -> None:
-    """Store the points that are due and delete old ones; running it twice changes nothing."""
+    """Store the points for the current hour and day unless they exist, and delete those beyond their retention."""
     now = timezone.now()
     for span, age in RETENTION.items():
         at = start_of(now, span)
@@ -32,7 +32,7 @@ def take() -> None:
 
 
 def _values() -> dict[str, float]:
-    """Measure the metrics; without Redis those of the cache are missing."""
+    """Return the current values of the metrics. While Redis is not responding, the cache metrics are omitted."""
     values = dict.fromkeys(_EMPLOYEES, 0) | {
         f"employees.{row['source']}": row["count"] for row in population.employees().value
     }
@@ -43,9 +43,9 @@ def _values() -> dict[str, float]:
 
 
 def history(names: Sequence[str], *, since: datetime, span: Span = Span.HOUR) -> dict[str, Series]:
-    """Return one point per hour or day (UTC) from ``since`` to now for each of the METRICS, by one query.
+    """Return a series for each of the named METRICS: a point per hour or day (UTC) from ``since`` to now.
 
-    A missing point is None, so that the chart shows a gap. Unknown names raise ValueError.
+    The value of a missing point is None, so that the chart shows a gap. Raise ValueError for an unknown name.
     """
     if unknown := set(names) - set(METRICS):
         raise ValueError(f"no such metrics: {', '.join(sorted(unknown))}")

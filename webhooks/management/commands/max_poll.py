@@ -42,7 +42,7 @@ class Command(BaseCommand):
                     count, next_marker = count + len(updates), reached
                     status.update(f"Updates: {count}, the last at {timezone.localtime():%T}. Ctrl-C to stop.")
         except KeyboardInterrupt:
-            pass  # The usual end: what was fetched is committed, and MAX sends the rest again.
+            pass  # The usual way to stop: the fetched updates are committed, and MAX will send the others again.
         except MaxError as error:
             raise CommandError(str(error)) from error
         except psycopg.Error as error:
@@ -51,7 +51,11 @@ class Command(BaseCommand):
         self.stdout.write(f"Updates fetched: {count}{hint}")
 
     def batches(self, marker: int | None, *, once: bool) -> Iterator[tuple[list[Any], int | None]]:
-        """Yield updates with the marker that follows them; the next request acknowledges them."""
+        """Yield batches of updates, each with the marker of the next request, which acknowledges the batch to MAX.
+
+        With ``once``, return when there are no more updates. Retry after an error, but raise MaxError with ``once`` or
+        if MAX refused the request.
+        """
         wait = timedelta() if once else WAIT
         while True:
             params = {"limit": LARGEST_ENVELOPE, "timeout": int(wait.total_seconds()), "marker": marker}

@@ -47,7 +47,7 @@ class Command(BaseCommand):
         )
         if dry_run or not preview.replayable:
             return
-        # As it would be typed again.
+        # The selection as it would be typed on the command line.
         values = {name: value if isinstance(value, list) else [value.isoformat()] for name, value in given.items()}
         selection = " ".join(f"--{name} {' '.join(map(str, parts))}" for name, parts in values.items())
         with transaction.atomic():
