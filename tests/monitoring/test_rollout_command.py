@@ -15,8 +15,8 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from employees.models import Employee, University
-from monitoring.indicators import rounds
-from monitoring.indicators.models import IndicatorReading
+from monitoring.indicators import probe, rounds
+from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.rollout_control.checklist import CHECKS, TO_SIGN, checklist_status
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
@@ -248,3 +248,12 @@ def test_a_pause_holds_and_a_resume_goes_on(phases: Phases) -> None:
         run("rollout", "advance", "--reason", "r", "--force")
     run("rollout", "resume", "--reason", "back")
     change("set", phase=3, percent=4, by="t", reason="r")
+
+
+def test_a_probe_counts_at_once(phases: Phases, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A round that was stored a moment before the probe does not hide it."""
+    phases(100, 0)
+    monkeypatch.setattr(rounds, "FRESH", timedelta(minutes=1))
+    rounds.take_round()
+    monkeypatch.setattr(probe, "round_trip", lambda: RoundTrip.objects.create(took_ms=10))
+    assert "no synthetic update" not in run("rollout", "gates", "--phase", 2, "--probe", "--dry-run")

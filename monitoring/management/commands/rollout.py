@@ -17,7 +17,7 @@ from django.utils.translation import ngettext
 from config.env import parse_duration
 from config.lib import shell_user
 from employees.models import BackfillRun, RunStatus, University
-from monitoring.indicators import probe
+from monitoring.indicators import probe, rounds
 from monitoring.rollout_control import controller, preview, terminal
 from monitoring.stats import comparison_stats
 from profiles import phones
@@ -140,6 +140,8 @@ class Command(BaseCommand):
     def on_gates(self, phase: str | None, dry_run: bool, **options: Any) -> Iterable[Any]:
         if options["probe"]:
             yield f"synthetic update: {probe.round_trip()}"
+            # The stored round may be some seconds old: the gates must see this update.
+            rounds.take_round(is_worker=False)
         yield from terminal.gate_report(phase, is_stored=not dry_run)
 
 
