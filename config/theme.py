@@ -22,7 +22,7 @@ UNFOLD = {
     "SITE_TITLE": _("MAX · employee directory"),
     "SITE_HEADER": _("Employee directory"),
     "SITE_SYMBOL": "badge",
-    # No “View site” link: there is no site besides the admin.
+    # No “View site” link: there is no public site.
     "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],

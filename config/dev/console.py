@@ -43,7 +43,7 @@ def _format(reply: object) -> str:
 
 
 def reload(launch: Launch) -> str:
-    """Make the supervisor of DATA_DIR restart its processes with the current code and .env; return a user message."""
+    """Make the supervisor of DATA_DIR restart its processes with the current code and .env; return a message."""
     pid_file = launch.data_dir / "supervisor.pid"
     if not pid_file.exists() or lock_data_dir(launch.data_dir):
         return f"Nothing runs with {launch.data_dir}: the next `make run` starts the new release"

@@ -32,7 +32,7 @@ class GlobalScopeAdmin(ModelAdmin):
 
 
 class RenamedModelAdmin(ModelAdmin):
-    """Check permissions by the model's former name (``permission_name``), because groups hold these permissions."""
+    """Check the permissions of the model's former name, its ``permission_name``, which groups have been granted."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self._has_permission(request, "add")

@@ -38,7 +38,7 @@ def formatter() -> ProcessorFormatter:
 
 
 def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -> EventDict:
-    """Add the timestamp, level, component, event and message of a record, and the request id if there is one."""
+    """Return a record's fields, preceded by its timestamp, level, component, event, message and any request id."""
     record = record_fields["_record"]
     package, _, rest = record.name.partition(".")
     line = {
@@ -56,7 +56,7 @@ def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Remove personal data from a log line; no other code does this.
+    """Remove personal data from a log line; no other code masks log lines.
 
     Errors are reduced to class and traceback, because their text may quote names and phones. Other structures and
     objects are reduced to their class, because they may contain a payload. Query strings, and phones except for their
