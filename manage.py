@@ -14,7 +14,7 @@ if __name__ == "__main__":
     if any("\udc80" <= letter <= "\udcff" for argument in sys.argv for letter in argument):
         sys.exit("manage.py: an argument is not UTF-8")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
-    # Commands beside a running `make run` take its mode and address; the web processes never read this file.
+    # Commands use the mode and address of a running `make run`; its web processes do not read running.env.
     here = Path(__file__).parent
     data_dir = Path(os.environ.get("DATA_DIR") or here / ".data")
     Env.read_env(data_dir / "running.env")
@@ -26,7 +26,7 @@ if __name__ == "__main__":
         is_stopped = "SECRET_KEY" in str(error) and "DEBUG" not in os.environ and not any(map(Path.is_file, files))
         sys.exit(f"manage.py: {error}" + f" ({hint})" * is_stopped)
     hint = "" if "DATABASE_URL" in os.environ else f"{hint}, or set its DATA_DIR or a DATABASE_URL"
-    # Commands are English; Russian is for the admin and, by Accept-Language, the API.
+    # Commands are in English; Russian is only for the admin and, depending on Accept-Language, the API.
     translation.activate("en")
     try:
         try:
@@ -38,7 +38,7 @@ if __name__ == "__main__":
             sys.stderr.write(f"{hint}\n")
         raise
     except BrokenPipeError:
-        # The reader of `manage.py health | head -1` has left, and the interpreter's own flush would complain.
+        # The pipe is closed, as by `manage.py health | head -1`: avoid an error when the interpreter flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
     except OperationalError as error:

@@ -1,6 +1,6 @@
-"""Does the main job as a user would: `make run` in a fresh clone, an update, an employee, and no process left.
+"""Use the system as a user would: `make run` in a fresh clone, send an update, create an employee, and stop.
 
-Starts it twice and prints how long starts and stops take; the second start may take ten seconds.
+Start and stop it twice, check that no process is left, and print the durations; the second start may take ten seconds.
 """
 
 import json
@@ -54,7 +54,7 @@ def expect(what: str, actual: object, wanted: object) -> None:
 
 @contextmanager
 def running(tree: Path, env: dict[str, str], output: Path, timeout: float) -> Iterator[None]:
-    """Run `make run`; end it by SIGTERM, and check that it started and stopped in time and left no process."""
+    """Run `make run` during the block, then send SIGTERM; check that it starts and stops in time, with nothing left."""
     began = time.monotonic()
     with output.open("w") as log:
         make = subprocess.Popen(["make", "run"], cwd=tree, env=env, stdout=log, stderr=log)  # noqa: S607 (make of PATH)
@@ -119,7 +119,7 @@ def main() -> None:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
         probe.close()
-        # Only PATH, so that the result does not depend on the caller's variables.
+        # Pass on only PATH, so that the result does not depend on the caller's other variables.
         env = {"PATH": os.environ["PATH"], "PORT": str(port), "DATA_DIR": f"{folder}/data", "HOME": folder}
         output = Path(folder, "output")
         with running(tree, env, output, _INSTALL_AND_START):

@@ -1,4 +1,4 @@
-"""The health checks of the containers: ``python -m config.alive web|inbox|worker|beat`` exits with 0 or 1."""
+"""Container health checks: ``python -m config.alive web|inbox|worker|beat`` exits with 0 if healthy, else with 1."""
 
 import os
 import socket
@@ -13,7 +13,7 @@ import psycopg
 
 _TIMEOUT = 4
 _HEARTBEAT_SECONDS = 10
-# Beat saves its schedule every three minutes.
+# Celery beat saves its schedule file every three minutes.
 _SCHEDULE_SECONDS = 600
 
 
@@ -27,7 +27,7 @@ def serves() -> bool:
 
 
 def beats(kind: str) -> bool:
-    """Return whether a process of this kind on this host has a recent heartbeat."""
+    """Return whether a process of this kind on this host sent a heartbeat in the last ten seconds."""
     query = "SELECT 1 FROM rollout_heartbeat WHERE process LIKE %s AND seen_at > now() - make_interval(secs => %s)"
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=_TIMEOUT) as connection:

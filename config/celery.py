@@ -20,20 +20,20 @@ def begin_request_id(task_id: str = "", **_: object) -> None:
 
 @signals.worker_process_init.connect
 def start_child(**_: object) -> None:
-    """Start the heartbeat in the process that runs the tasks; a thread of its parent would not survive the fork."""
+    """Start the heartbeat in each child process of the worker: a thread of the parent would not survive the fork."""
     _start_heartbeat("worker")
 
 
 @signals.worker_ready.connect
 def start_worker(sender: Any, **_: object) -> None:
-    """Start the heartbeat in the worker itself where it runs the tasks: in pools of threads and the solo pool."""
+    """Start the heartbeat in the worker's main process if that process runs the tasks (thread and solo pools)."""
     if not isinstance(sender.pool, prefork.TaskPool):
         _start_heartbeat("worker")
 
 
 @signals.worker_process_shutdown.connect
 def stop_heartbeat(**_: object) -> None:
-    """Stop the heartbeat here: Celery's children run no exit handlers of Python."""
+    """Stop the heartbeat explicitly, because Celery's child processes do not run Python's exit handlers."""
     from profiles.rollout.heartbeat import heartbeat_thread  # noqa: PLC0415 (models can be imported only now)
 
     heartbeat_thread.stop()
@@ -42,7 +42,7 @@ def stop_heartbeat(**_: object) -> None:
 @signals.beat_init.connect
 @signals.beat_embedded_init.connect
 def start_scheduler(**_: object) -> None:
-    """Start the heartbeat, and check the alerts now: beat itself would do it only after an interval."""
+    """Start beat's heartbeat and check the alerts at once: beat would first check them after a full interval."""
     _start_heartbeat("beat")
     check = app.conf.beat_schedule["monitoring.tasks.check_alerts"]
     app.send_task(check["task"], retry=False, **check["options"])

@@ -1,4 +1,4 @@
-"""Reads the environment by django-environ: a blank value means the default, an invalid one is refused by its name."""
+"""Environment variables, read with django-environ. Blank values mean the default; errors name the invalid variable."""
 
 import re
 from collections.abc import Callable
@@ -23,8 +23,8 @@ GUIDE_SECRET = "webhook-secret-change-in-production"  # noqa: S105 (the migratio
 class Env(DjangoEnv):  # type: ignore[misc]
     """django-environ with errors that name the variable and never quote its value.
 
-    django-environ would also read “maybe” as false, 0.8 out of “0.8x”, and a text that begins with ``$``, as a secret
-    may, as the name of another variable.
+    django-environ itself would read “maybe” as false and “0.8x” as 0.8. It would also take a value that begins with
+    ``$``, as a secret may, for the name of another variable.
     """
 
     DB_SCHEMES = dict.fromkeys(("postgres", "postgresql"), "config.postgres")
@@ -47,7 +47,7 @@ class Env(DjangoEnv):  # type: ignore[misc]
         raise ImproperlyConfigured(f"{var} is not {_DESCRIPTIONS[cast]}")
 
     def read(self, var: str, cast: Callable[[str], T], default: str) -> T:
-        """Return a value of one of the types below; the default is written as in the environment."""
+        """Return the value parsed by ``cast``, one of the functions below; ``default`` is parsed too."""
         value: T = self.get_value(var, cast, cast(default))
         return value
 
@@ -61,12 +61,12 @@ class Env(DjangoEnv):  # type: ignore[misc]
         return value
 
     def list(self, var: str, cast: Any = str.strip, default: Any = ()) -> Any:
-        """Return the items between commas, without blanks and empty ones."""
+        """Return the comma-separated items, by default stripped of whitespace, without empty ones."""
         return [item for item in super().list(var, cast, default) if item]
 
 
 def parse_duration(text: str) -> timedelta:
-    """Return the timedelta of a duration in Go's spelling (``720h``, ``1h30m``, ``3s``); ValueError on other text."""
+    """Parse a duration in Go's format (``720h``, ``1h30m``, ``3s``); raise ValueError for other text."""
     if not _DURATION.fullmatch(text):
         raise ValueError(f"{text!r} is not {_DESCRIPTIONS[parse_duration]}")
     parts = _DURATION_PART.findall(text)
@@ -74,7 +74,7 @@ def parse_duration(text: str) -> timedelta:
 
 
 def format_duration(duration: timedelta) -> str:
-    """Return a duration as people write it: ``30 days``, ``1 hour 30 minutes``, ``0.5 seconds``."""
+    """Return a duration in words: ``30 days``, ``1 hour 30 minutes``, ``0.5 seconds``."""
     seconds, parts = duration.total_seconds(), list[tuple[float, str]]()
     for unit, unit_seconds in (("day", 86_400), ("hour", 3_600), ("minute", 60)):
         number, seconds = divmod(seconds, unit_seconds)
@@ -84,7 +84,7 @@ def format_duration(duration: timedelta) -> str:
 
 
 def hours(text: str) -> tuple[int, int]:
-    """Return the first hour of a range such as ``8-20``, and the hour at which it ends."""
+    """Return the hours at which a range such as ``8-20`` begins and ends; raise ValueError for other text."""
     match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text, re.ASCII)
     first, last = map(int, match.groups()) if match else (0, 0)
     if not 0 <= first < last <= 24:
@@ -93,16 +93,19 @@ def hours(text: str) -> tuple[int, int]:
 
 
 def database(url: str) -> dict[str, Any]:
-    """Return the entry of DATABASES for a PostgreSQL URL; its query may name a socket folder and options."""
+    """Return the DATABASES entry for a PostgreSQL URL, whose query may set a socket directory (``host``) and options.
+
+    Raise ValueError for other URLs.
+    """
     if url.partition("://")[0] not in Env.DB_SCHEMES:
         raise ValueError(f"not {_DESCRIPTIONS[database]}")
     entry: dict[str, Any] = Env.db_url_config(url)
     options = entry.pop("OPTIONS", {})
     return entry | {
         "HOST": options.pop("host", entry["HOST"]),
-        # tcp_user_timeout: the kernel would take a quarter of an hour to notice a host that vanished.
-        # prepare_threshold: planning each time was half of what the inbox's INSERT cost PostgreSQL, and Django turns
-        # prepared statements off even for cursors that ask for them. Django's own cursors never prepare.
+        # tcp_user_timeout: by default the kernel takes a quarter of an hour to notice that a host has vanished.
+        # prepare_threshold: planning was half of the cost of the inbox's INSERT. By default Django disables prepared
+        # statements even for cursors that request them; with this value, its own cursors still do not prepare.
         "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, "prepare_threshold": 5, **options},
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
@@ -120,7 +123,7 @@ def redis_address(address: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL of a Redis, or of another broker that Celery supports."""
+    """Return the URL if it is that of a Redis server or another broker supported by Celery; else raise ValueError."""
     scheme, is_url, _ = url.partition("://")
     is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith("redis")
     return url if is_other else redis_url(url)
@@ -143,9 +146,9 @@ _DESCRIPTIONS: dict[Any, str] = {
 def refuse_unsafe_production(
     secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str], max_api_url: str
 ) -> None:
-    """Raise ImproperlyConfigured, without quoting values, unless production is safe to start."""
+    """Raise ImproperlyConfigured, without quoting values, if a setting is unsafe for production."""
     secret_key = secret_key.strip()
-    # The rule of Django's check security.W009, which does not stop a start.
+    # The rule of Django's check security.W009, which is only a warning.
     if len(secret_key) < 50 or len(set(secret_key)) < 5 or secret_key.startswith("django-insecure-"):
         raise ImproperlyConfigured("SECRET_KEY must be set to at least 50 random characters in production")
     if not webhook_secrets or not all(_WEBHOOK_SECRET.fullmatch(secret) for secret in webhook_secrets):

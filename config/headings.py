@@ -1,4 +1,4 @@
-"""Builds the headings of an admin list once; the theme builds them for each row, a sixth of the page's time."""
+"""Build the headings of an admin list once. The theme builds them for each row, which takes a sixth of the time."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ _build = unfold_list.result_headers
 
 
 def headings(cl: ChangeList) -> list[dict[str, Any]]:
-    """Return the headings, capitalised: on a phone they stand beside each value, where the theme left them as is."""
+    """Return the list's headings, capitalised, which the theme does not do; on phones they stand beside each value."""
     cached: list[dict[str, Any]] = vars(cl).setdefault("headings", [])
     if not cached:
         for heading in _build(cl):

@@ -12,7 +12,7 @@ from config.lib.throttling import LogInRate
 
 
 class LogInSerializer(TokenObtainPairSerializer):
-    """Exchange user name and password for a pair of tokens; 429 while axes locks the name and address out."""
+    """Exchange a user name and password for two tokens; respond with 429 while axes locks out the name and address."""
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
         try:
@@ -21,7 +21,7 @@ class LogInSerializer(TokenObtainPairSerializer):
             if getattr(self.context["request"], "axes_locked_out", False):
                 raise Throttled(settings.AXES_COOLOFF_TIME.total_seconds(), _("Too many wrong passwords.")) from None
             raise
-        # Resets axes' count of wrong passwords, and sets last_login.
+        # This signal resets axes' count of wrong passwords and sets last_login.
         user_logged_in.send(sender=type(self.user), request=self.context["request"], user=self.user)
         return tokens
 

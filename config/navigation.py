@@ -1,4 +1,4 @@
-"""The admin's sidebar, without the entries that the user may not open."""
+"""The admin's sidebar, in which users see only the entries that they may open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def _entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, A
 
 
 def _global_entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
-    """Return an entry for users who are not limited to one university."""
+    """Return an entry that is shown only to users who see all universities."""
 
     def may_open(request: HttpRequest) -> bool:
         return scope_of(request).sees_all and request.user.has_perm(permission)
@@ -33,13 +33,13 @@ def _global_entry(title: Any, icon: str, url_name: str, permission: str) -> dict
 
 
 def _table_entry(title: Any, icon: str, table: str) -> dict[str, Any]:
-    """Return an entry for the list of a table, named ``app_model``."""
+    """Return an entry for the admin list of a model; ``table`` has the form ``app_model``."""
     app, _underscore, model = table.partition("_")
     return _entry(title, icon, f"admin:{table}_changelist", f"{app}.view_{model}")
 
 
 def _is_in_inbox(request: HttpRequest) -> bool:
-    """Return whether the page is the inbox's own: the theme would also mark it on the pages of dead letters."""
+    """Return whether the page belongs to the inbox but not to dead letters, whose URLs begin like the inbox's."""
     path = request.path
     return path.startswith(reverse(_INBOX)) and not path.startswith(reverse(_DEAD_LETTERS))
 
@@ -82,7 +82,7 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
 
 @cache
 def _groups() -> list[dict[str, Any]]:
-    """Return the groups with addresses for URL names; the theme would reverse lazy ones a hundred times a page."""
+    """Return the groups with URLs in place of URL names; the theme would reverse lazy URLs a hundred times per page."""
     return [
         {"title": title, "items": [item | {"link": reverse(item["link"])} for item in items]}
         for title, items in _GROUPS.items()

@@ -1,4 +1,4 @@
-"""Adds to drf-spectacular's schema the errors of every operation, and the views that are not REST framework's."""
+"""Settings for drf-spectacular, and a hook that adds error responses and the views outside REST framework."""
 
 from typing import Any
 
@@ -64,7 +64,7 @@ _READY_RESPONSES = {
     "200": _response(_object(_STATES), "ready; degraded while Redis is unavailable"),
     "503": _response(_object(_STATES), "PostgreSQL is unavailable") | {"headers": _RETRY_AFTER},
 }
-# Open to everybody, but for the metrics in production.
+# These need no authentication, except the metrics in production.
 _OPERATIONS = {
     "/health": _operation(
         "health",
@@ -82,7 +82,7 @@ _OPERATIONS = {
 
 
 def add_errors_and_operations(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Return the complete schema; a hook of drf-spectacular."""
+    """Add error responses and the views outside REST framework to the schema; drf-spectacular calls this hook."""
     result["components"]["schemas"]["Error"] = _ERROR
     result["paths"] |= {path: {"get": operation} for path, operation in _OPERATIONS.items()}
     result["paths"]["/webhook/max"] = {"post": _WEBHOOK}

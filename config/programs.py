@@ -1,6 +1,6 @@
-"""The processes of the project, as `make run` and the containers start them.
+"""The commands with which `make run` and the containers start the project's processes.
 
-``python -m config.programs web`` becomes that process, or exits with the reason why it must not start.
+``python -m config.programs web`` replaces itself with the web server, or exits with the reason why it must not start.
 """
 
 import os
@@ -11,11 +11,11 @@ from django.core.exceptions import ImproperlyConfigured
 
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
-    """Return Python's arguments for each process, in the order in which they start."""
-    # A slow sender keeps one of the many receiving threads; fewer threads do the work (config.web).
+    """Return the arguments for the Python interpreter by process name, in start order."""
+    # A slow client occupies only one of the 256 receiving threads; 64 other threads run Django (config.web).
     web = "config.web_server --interface wsgi --http 1 --no-ws --blocking-threads 256"
     web += " --respawn-failed-workers --http1-header-read-timeout 10000"
-    # The seconds that a new worker has to import before a reload ends the old one.
+    # On a reload, the respawn interval gives a new worker two seconds to import before the old worker is ended.
     web += " --respawn-interval 2 --workers-kill-timeout 8"
     web += f" --host {host} --port {port} --workers {web_workers} config.web:application"
     celery = "celery --app config.celery --quiet"

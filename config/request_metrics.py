@@ -1,4 +1,4 @@
-"""Count requests in django-prometheus's metrics, under labels that neither clients nor tables can multiply."""
+"""Count requests in django-prometheus's metrics, with labels whose number neither clients nor models increase."""
 
 from __future__ import annotations
 
@@ -11,15 +11,16 @@ from django.http import HttpRequest, HttpResponse
 from django_prometheus.middleware import Metrics
 
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
-# Any client can provoke these from any view with any method.
+# Any client can cause these statuses in any view with any method.
 _REFUSALS = frozenset({401, 403, 404, 405})
 _ADMIN_PAGES = frozenset({"add", "change", "changelist", "delete", "export", "history", "import", "index", "login"})
 
 
 class RequestMetricsMiddleware:
-    """Count each request once its response is known, with the latency of all middleware.
+    """Count each request when its response is ready, and measure the latency including all other middleware.
 
-    The library's own middleware counts fifteen metrics, at three times the cost, and accepts any word as a method.
+    django-prometheus's own middleware updates fifteen metrics, at three times the cost, and accepts any word as a
+    method.
     """
 
     metrics_cls = Metrics
@@ -27,7 +28,7 @@ class RequestMetricsMiddleware:
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
         self.metrics = self.metrics_cls.get_instance()
-        # Finding a metric by its labels takes longer than counting.
+        # Cached, because finding a metric by its labels takes longer than incrementing it.
         self.children = lru_cache(maxsize=4096)(self._children)
 
     def __call__(self, request: HttpRequest) -> HttpResponse:
@@ -43,7 +44,7 @@ class RequestMetricsMiddleware:
         return response
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> None:
-        """Count an error by its class and its view."""
+        """Count an unhandled exception by its class and by its view."""
         self.metrics.exceptions_by_type.labels(type(exception).__name__).inc()
         self.metrics.exceptions_by_view.labels(_view_of(request)).inc()
 
@@ -55,7 +56,7 @@ class RequestMetricsMiddleware:
 
 
 def _view_of(request: HttpRequest) -> str:
-    """Return the name of the URL; for the admin's tables only the page's name, because every table has each page."""
+    """Return the URL's name; for the admin, only the kind of page, because every model has the same kinds."""
     match = request.resolver_match
     if match is None:
         return "<none>"

@@ -26,13 +26,13 @@ _ROUNDS = {
 
 
 def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
-    """Return the beat schedule."""
+    """Return the beat schedule, in which alerts are checked at the given interval."""
     rounds = _ROUNDS | {"monitoring.tasks.check_alerts": alerts_every}
-    # A task that found no worker in time expires: the next one does its work.
+    # A task that no worker has started within its interval expires; the next one does its work.
     entries: dict[str, dict[str, Any]] = {
         task: {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}
         for task, interval in rounds.items()
     }
-    # 8:00 in Moscow: before anybody waits for a name.
+    # 5:00 UTC is 8:00 in Moscow, before users start work and need names.
     daily = "webhooks.tasks.check_subscription"
     return entries | {daily: {"task": daily, "schedule": crontab(hour="5", minute="0")}}

@@ -1,4 +1,4 @@
-"""All settings, read from the environment; docs/reference/environment.md and .env.example list every variable."""
+"""Django settings, read from environment variables, which docs/reference/environment.md and .env.example list."""
 
 from datetime import timedelta
 from pathlib import Path
@@ -17,12 +17,12 @@ metric_files.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
-# An empty one, as in .env.example, is left to services.env.
+# Unset empty variables, as in .env.example, so that services.env can set them.
 for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
     if not env.ENVIRON.get(name):
         env.ENVIRON.pop(name, None)
 DATA_DIR = Path(env.str("DATA_DIR", "") or BASE_DIR / ".data")
-# Written by a running `make run`, so that manage.py beside it reaches its services.
+# This file exists while `make run` is running, so that manage.py can use the same services.
 Env.read_env(DATA_DIR / "services.env")
 
 DEBUG = env.bool("DEBUG", default=False)
@@ -44,7 +44,7 @@ INSTALLED_APPS = [
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
     "unfold.contrib.simple_history",
-    # config.urls imports the apps' admin modules: the inbox worker and Celery start a third faster without them.
+    # Leaves the import of admin modules to config.urls: the inbox worker and Celery start a third faster without them.
     "django.contrib.admin.apps.SimpleAdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
@@ -60,7 +60,7 @@ INSTALLED_APPS = [
     "axes",
     "import_export",
     "simple_history",
-    # Before waffle, whose command waffle_flag knows neither gates nor the audit log.
+    # Before waffle, to replace its command waffle_flag, which bypasses the gates and the audit log.
     "monitoring",
     "waffle",
     "profiles.rollout",
@@ -117,7 +117,7 @@ REDIS_PASSWORD = env.str("REDIS_PASSWORD", "")
 REDIS_DB = env.int("REDIS_DB", default=1)
 _login = f":{quote(REDIS_PASSWORD, safe='')}@" if REDIS_PASSWORD else ""
 REDIS_URL = env.read("REDIS_URL", redis_url, f"redis://{_login}{REDIS_ADDR}/{REDIS_DB}")
-# A third of the budget: after a Redis that hangs there must be time to ask PostgreSQL.
+# A third of the cache's time budget: when Redis does not respond in time, enough is left to query PostgreSQL.
 REDIS_TIMEOUT = min(timedelta(milliseconds=500), PROFILE_CACHE_TIMEOUT / 3)
 CACHES = {
     "default": {
@@ -127,7 +127,7 @@ CACHES = {
             "CONNECTION_POOL_KWARGS": {
                 "socket_timeout": REDIS_TIMEOUT.total_seconds(),
                 "socket_connect_timeout": REDIS_TIMEOUT.total_seconds(),
-                # redis-py's default retries turn a stopped server into a wait of seconds.
+                # With redis-py's default retries, each request to a stopped server would wait for seconds.
                 "retry": Retry(NoBackoff(), 0),
                 "max_connections": 512,
             },
@@ -138,7 +138,7 @@ CACHES = {
 }
 WAFFLE_CACHE_NAME = "waffle"
 WAFFLE_FLAG_MODEL = "rollout.Flag"
-# monitoring.rollout_control.admin has pages that apply the rules and gates, and require a reason.
+# monitoring.rollout_control.admin replaces these pages: its own apply the rules and gates, and require a reason.
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
 CELERY_BROKER_URL = env.read("CELERY_BROKER_URL", broker_url, REDIS_URL)
@@ -176,7 +176,7 @@ INBOX_DEAD_LETTER_RETENTION = env.duration("INBOX_DEAD_LETTER_RETENTION", "2160h
 MONITORING_ENABLED = env.bool("MONITORING_ENABLED", default=True)
 MONITORING_TOKEN = env.str("MONITORING_TOKEN", "")
 PROMETHEUS_ENABLED = env.bool("PROMETHEUS_ENABLED", default=True)
-# Six, so that /metrics stays small; the third and fourth are the targets of a lookup and of creating an employee.
+# In seconds; only six, to keep /metrics small. 0.1 and 0.2 are the targets for a lookup and for creating an employee.
 PROMETHEUS_LATENCY_BUCKETS = (0.01, 0.05, 0.1, 0.2, 1.0, 5.0)
 PROMETHEUS_EXPORT_MIGRATIONS = False
 if PROMETHEUS_ENABLED:
@@ -192,7 +192,7 @@ vars().update(env.read("EMAIL_URL", Env.email_url_config, "smtp://localhost:25")
 EMAIL_TIMEOUT = 5
 
 # HTTP
-# The number of our own reverse proxies in front, whose X-Forwarded headers are trusted.
+# The number of our own reverse proxies in front of the server; their X-Forwarded headers are trusted.
 TRUSTED_PROXIES = env.int("TRUSTED_PROXIES", default=0)
 SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if TRUSTED_PROXIES else None
 SECURE_HSTS_SECONDS = 0 if DEBUG else 365 * 24 * 3600
@@ -200,11 +200,12 @@ SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = LANGUAGE_COOKIE_SECURE = not DEBUG
 SESSION_COOKIE_AGE = 8 * 3600
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = LANGUAGE_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "config.lib.error_pages.forbidden"
-# The proxy redirects to https, but never a POST; HSTS for other host names of the domain is not ours to set.
+# W008: the proxy redirects to https, except for POST requests. W005 and W021: HSTS for the whole domain is the domain
+# owner's decision.
 SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 
 REST_FRAMEWORK = {
-    # ClientAddressMiddleware has set REMOTE_ADDR.
+    # Use REMOTE_ADDR, which ClientAddressMiddleware has set to the client's address.
     "NUM_PROXIES": 0,
     "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
@@ -236,13 +237,13 @@ AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
-# `manage.py axes_reset_username NAME` ends a lockout early.
+# Instead of admin pages, `manage.py axes_reset_username NAME` ends a lockout early.
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "config.lib.error_pages.locked_out"
-# Requests a second of one user to one process; 0 is no limit.
+# Requests per second from one user to one process; 0 means no limit.
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=0 if DEBUG else 100)
-# Reverting to a version would overwrite later changes unseen.
+# Reverting to an old version would silently overwrite later changes.
 SIMPLE_HISTORY_REVERT_DISABLED = True
 STATIC_URL = "/static/"
 STATIC_ROOT = BASE_DIR / "staticfiles"
@@ -258,7 +259,7 @@ STORAGES = {
 # Language and time
 LANGUAGE_CODE = "ru"
 LANGUAGES = [("ru", "Русский"), ("en", "English")]
-# The second one translates other packages.
+# locale_thirdparty translates the texts of other packages.
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale_thirdparty"]
 USE_TZ = True
 TIME_ZONE = "UTC"
@@ -272,7 +273,7 @@ LOGGING = {
     "root": {"handlers": ["console"], "level": "INFO"},
     "loggers": {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
-        # The response reports a client's errors.
+        # Client errors are not logged: the client learns about them from the response.
         "django.request": {"level": "ERROR"},
     },
 }

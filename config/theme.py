@@ -1,4 +1,4 @@
-"""The look of the admin, and the policy that lets pages load nothing from other hosts."""
+"""The theme of the admin, and the content security policy, which forbids loading anything from other hosts."""
 
 from csp.constants import NONE, SELF, UNSAFE_INLINE
 from django.templatetags.static import static
@@ -8,7 +8,7 @@ CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [SELF],
         "script-src": [SELF],
-        # The theme, its charts and Swagger set styles in scripts.
+        # Scripts of the theme, its charts and Swagger set inline styles.
         "style-src": [SELF, UNSAFE_INLINE],
         "img-src": [SELF, "data:"],
         "object-src": [NONE],
@@ -22,13 +22,13 @@ UNFOLD = {
     "SITE_TITLE": _("MAX · employee directory"),
     "SITE_HEADER": _("Employee directory"),
     "SITE_SYMBOL": "badge",
-    # There is no other site to link to.
+    # No “View site” link: there is no public site.
     "SITE_URL": None,
     "SHOW_LANGUAGES": True,
     "SITE_FAVICONS": [{"rel": "icon", "type": "image/svg+xml", "href": lambda request: static("screens/icon.svg")}],
     "BORDER_RADIUS": "8px",
     "COLORS": {
-        # A blue that differs from the colours of states.
+        # A blue that differs from the status colours.
         "primary": {
             "50": "oklch(97% .014 254.604)",
             "100": "oklch(93.2% .032 255.585)",

@@ -18,7 +18,7 @@ router.register("employees/batch-jobs", MaxIdJobViewSet, basename="max-id-job")
 router.register("universities", UniversityViewSet, basename="university")
 router.register("profiles", ScopedProfileViewSet, basename="profile")
 
-# Written bare: CanonicalPathMiddleware serves each path with a trailing slash, and under /api/v1, as well.
+# Outside the admin, paths have no trailing slash and no /api/v1: CanonicalPathMiddleware removes both from requests.
 urlpatterns = [
     path("admin/login/", as_log_in(admin.site.login)),
     path("admin/language/", set_language, name="set_language"),

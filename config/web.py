@@ -1,6 +1,6 @@
-"""The WSGI application of the web server, in a process that has a heartbeat.
+"""The WSGI application of the web server; importing it starts the heartbeat of the process.
 
-The server's threads receive requests, and 64 others do Django's work: a client that stops in the middle of a body
+The server's threads receive requests, and 64 other threads run Django: a client that stops in the middle of a body
 occupies a receiving thread, but no connection to PostgreSQL.
 """
 
@@ -12,7 +12,7 @@ from typing import IO, TYPE_CHECKING
 
 from config import wsgi
 
-# That has set Django up, which the next ones need.
+# config.wsgi has set up Django, which the next imports need.
 # isort: split
 from config.lib import error_pages
 from config.lib.error_pages import LARGEST_BODY
@@ -25,10 +25,10 @@ if TYPE_CHECKING:
     from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 _TOO_LARGE = receiver.refusal("413 Content Too Large", f"The request body exceeds {LARGEST_BODY} bytes.")
-# Django would accept half a form, and with it a number that lacks its last digits.
+# Django would accept a truncated form, and with it a number without its last digits.
 _CUT_OFF = receiver.refusal("400 Bad Request", "The request body is shorter than its Content-Length.")
 
-# As many as the connections that config.dev.launch counts.
+# As many threads as config.dev.launch reserves PostgreSQL connections for (_WEB_THREADS).
 _django = ThreadPoolExecutor(64, "django")
 
 heartbeat_thread.start("web")
@@ -46,7 +46,10 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 def _receive(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
-    """Read the request body into a file that replaces it; return the response to one too large or cut off."""
+    """Read the request body into ``body``, which becomes the request's input.
+
+    Return an error response if the request body is too large or cut off; otherwise None.
+    """
     announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
     while announced <= LARGEST_BODY and (chunk := environ["wsgi.input"].read(64 * 1024)):
         length += body.write(chunk)

@@ -1,7 +1,7 @@
-"""``python -m config.web_server``: granian's command, with workers that can be stopped while they start.
+"""``python -m config.web_server``: the granian command, with workers that can be stopped while they start.
 
-A worker that granian forks has the handlers of the main process until it serves. A SIGTERM then would set a flag that
-nobody reads: the worker would start to serve after it, and be killed among its requests seconds later.
+Until a forked worker serves requests, it has the signal handlers of granian's main process. A SIGTERM would then only
+set a flag that the worker never reads: it would start serving, and be killed seconds later in the middle of requests.
 """
 
 import os
@@ -12,7 +12,7 @@ _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
 def end_at_once_while_starting() -> None:
-    """Reset the handlers in each forked process, without a moment in which a signal is lost."""
+    """Reset the signal handlers in each forked process; signals are blocked during the fork, so that none is lost."""
     os.register_at_fork(
         before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING),
         after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING),

@@ -1,4 +1,4 @@
-"""The WSGI application: the webhook has its own, Django serves everything else."""
+"""The WSGI application: webhooks.receiver serves the webhook, and Django everything else."""
 
 import os
 from collections.abc import Iterable

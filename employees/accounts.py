@@ -28,7 +28,10 @@ class Group(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class UserScope:
-    """What a user sees of the directory: nothing without a group, or without a university unless a superadmin."""
+    """The part of the directory that a user sees.
+
+    Superadmins see all of it, users of another group see the university of their membership, and others see nothing.
+    """
 
     group: Group | None
     university_id: int | None = None
@@ -57,12 +60,12 @@ class UserScope:
         return Profile.objects.filter(user_id__in=self.employees().filter(max_id__isnull=False).values("max_id"))
 
     def may_grant(self, role: str) -> bool:
-        """Return whether the user may give an employee this role: only superadmins assign the curator role."""
+        """Return whether the user may give an employee this role; only superadmins may assign the curator role."""
         return self.sees_all or role in ("", Role.OPERATOR)
 
 
 def user_scope(user: Any) -> UserScope:
-    """Return the user's scope, cached on the user object, which lives as long as the request."""
+    """Return the user's scope; it is cached on the user object, which exists as long as the request."""
     scope: UserScope | None = getattr(user, "directory_scope", None)
     if scope is not None:
         return scope
@@ -84,7 +87,7 @@ def admin_scope(request: HttpRequest) -> UserScope | None:
 
 
 class DirectoryPermission(BasePermission):
-    """Reading for every role, changes for ``writers``."""
+    """Allow users of every group to read, and those of the groups in ``writers`` to make changes."""
 
     writers: tuple[Group, ...] = (Group.SUPERADMIN, Group.CURATOR)
 
@@ -98,7 +101,7 @@ class IsSuperadminOrReadOnly(DirectoryPermission):
 
 
 class MayErase(BasePermission):
-    """Erasure for superadmins and for data protection officers of whatever role."""
+    """Allow erasure to superadmins, and to data protection officers whatever their other groups."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         user: Any = request.user

@@ -1,4 +1,4 @@
-"""Erase a person from the directory: employees stay without names, which leave undo data and stored answers too."""
+"""Erase a person's names from employees and their history, undo data, stored responses and the admin log."""
 
 from collections.abc import Collection
 from typing import Any
@@ -40,10 +40,13 @@ def erase(person: Person, **_: Any) -> None:
 
 
 def _remove_names(person: Person, rows: QuerySet[Any], key: str, of: Collection[int] = (), **also: Any) -> set[int]:
-    """Remove the names from the person's rows and those of the ids; add their phones, return the employees' ids."""
+    """Remove the names from rows with the person's MAX id or phones, or with an employee id in ``of``.
+
+    Add the phones of these rows to ``person.phones``, and return the employee ids.
+    """
     rows = rows.filter(Q(max_id=person.user_id) | Q(phone__in=person.phones) | Q(**{f"{key}__in": of}))
     if person.erased_at:
-        # The second pass: only names read before the erasure, not those entered since.
+        # In the second pass, remove only names that date from before the erasure, not those entered since.
         rows = rows.filter(profile_last_updated__lte=person.erased_at)
     phones = dict(rows.values_list(key, "phone"))
     person.phones |= set(phones.values())

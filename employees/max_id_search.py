@@ -1,4 +1,4 @@
-"""Search for missing MAX ids: a hundred phones a request, whose results are stored with the job's progress."""
+"""Search for missing MAX ids, a hundred phones per request; results and progress are stored in one transaction."""
 
 import logging
 import time
@@ -20,13 +20,13 @@ logger = logging.getLogger(__name__)
 
 
 def work_on(until: float) -> None:
-    """Continue the open job until it ends, the API fails or ``until`` (monotonic)."""
+    """Continue the open job until it ends, the API fails, or the monotonic time ``until`` is reached."""
     while time.monotonic() < until and _search_next():
         pass
 
 
 def _search_next() -> bool:
-    """Search for the next hundred phones, outside any transaction; return whether there may be more."""
+    """Look up the next hundred phones, outside any transaction; return whether there may be more."""
     job = _lease()
     if job is None:
         return False
@@ -48,7 +48,10 @@ def _search_next() -> bool:
 
 @transaction.atomic
 def _lease() -> MaxIdJob | None:
-    """Lease the open job for as long as a request may take: after a crash another worker continues then."""
+    """Lease the open job for longer than a request may take, and return it; return None if no job is due.
+
+    If this worker crashes, another worker continues the job after the lease.
+    """
     due = MaxIdJob.objects.filter(finished_at=None, next_try_at__lte=timezone.now())
     job = due.select_for_update(skip_locked=True).first()
     if job is not None:
@@ -59,7 +62,7 @@ def _lease() -> MaxIdJob | None:
 
 @transaction.atomic
 def _store(leased: MaxIdJob, batch: list[Employee], users: dict[str, DirectUser]) -> bool:
-    """Store results and progress, unless another worker was faster; return whether there may be more."""
+    """Store the results and progress, unless another worker has done so; return whether there may be more phones."""
     job = MaxIdJob.objects.select_for_update().get(pk=leased.pk)
     if job.last_id != leased.last_id or job.finished_at:
         return False

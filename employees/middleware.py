@@ -10,7 +10,7 @@ from employees.accounts import Group, UserScope, user_scope
 
 
 class ScopeMiddleware:
-    """Set ``request.scope``, the scope of the session's user; it is read from the database when a page needs it."""
+    """Set ``request.scope`` to the scope of the session's user; it is read from the database on first use."""
 
     def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
         self.get_response = get_response
@@ -21,11 +21,11 @@ class ScopeMiddleware:
 
 
 def _admin_scope(request: HttpRequest) -> UserScope:
-    """Return what the session's user sees in the admin.
+    """Return the scope of the session's user in the admin.
 
-    A membership limits its user whatever their groups: a right that a group adds is one over that university. Staff
-    without a university see all that Django's permissions open to them, curators excepted. The group of the admin's
-    operators is that of the API's.
+    A membership limits a user to its university whatever their groups; members who are neither curators nor operators
+    have the scope of operators. Without a membership, curators see nothing, and other staff see everything that
+    Django's permissions allow.
     """
     scope, everything = user_scope(request.user), UserScope(Group.SUPERADMIN)
     if request.user.is_superuser:

@@ -21,16 +21,17 @@ from config.lib.pagination import EXACT, estimate
 from profiles import names, phones
 from profiles.models import ProfileSource
 
-# ASCII digits only.
+# These patterns accept ASCII digits only.
 validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
 validate_kpp = RegexValidator(r"^[0-9]{9}\Z", _("Invalid KPP “%(value)s”: enter 9 digits."))
 PHONE_TAKEN = _("An employee with this phone already exists.")
 _UNNAMED = "Неизвестный вуз"
-# From this estimate on a search is not counted: counting 10,001 rows would cost more than the page itself. The
-# planner's estimate for one word comes from a large sample; for several conditions it assumes independence.
+# The matches of a search are not counted if their estimate is above these limits: counting 10,001 rows would cost more
+# than the page itself. The limit for one word is lower, because the planner estimates it from a large sample, whereas
+# for several conditions it assumes independence.
 _ESTIMATE_FROM = 50_000
 _ESTIMATE_ONE_WORD_FROM = 20_000
-# Up to here, finding and sorting all matches is quicker than walking by id until a page is full.
+# Up to this number, finding and sorting all matches is faster than scanning in id order until a page is full.
 _MAX_SORTED = 5_000
 _PREFIX_BELOW = 3
 _MAX_WORDS = 8
@@ -38,7 +39,7 @@ _MAX_WORDS = 8
 
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
-        """Return the university of this INN and KPP, or of this name if there is no INN; create it when new."""
+        """Return the university with this INN and KPP, or with this name if ``inn`` is empty; create it if missing."""
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or _UNNAMED})[0]
         existing = self.as_described(inn=inn, kpp=kpp, university_name=university_name).first()
@@ -72,7 +73,7 @@ class University(models.Model):
 
 
 class Membership(models.Model):
-    """Limits a user to the employees of one university. The user's group decides what they may do there."""
+    """Limit a user to the employees of one university; the user's group decides what they may do there."""
 
     user = models.OneToOneField(settings.AUTH_USER_MODEL, models.CASCADE, verbose_name=_("user"))
     university = models.ForeignKey(University, models.CASCADE, related_name="members", verbose_name=_("university"))
@@ -94,7 +95,7 @@ class Role(models.TextChoices):
 
 @deconstructible(path="employees.models.SearchText")
 class SearchText(models.Func):
-    """The indexed expression: names and the phone's digits in lower case, each word after a space."""
+    """The indexed search expression: names and the phone's digits in lower case, with a space before each word."""
 
     template = "lower(' ' || %(expressions)s)"
     arg_joiner = " || ' ' || "
@@ -106,11 +107,14 @@ SEARCH_TEXT = SearchText(F("last_name"), F("first_name"), F("middle_name"), Subs
 
 class EmployeeQuerySet(models.QuerySet["Employee"]):
     def of_university(self, pk: int) -> EmployeeQuerySet:
-        """Filter by university. PostgreSQL uses the search index only if the value is a bigint."""
+        """Filter by university id; PostgreSQL uses the search index only if the id is cast to bigint."""
         return self.filter(university_id=Cast(Value(pk), models.BigIntegerField()))
 
     def matching(self, text: str) -> EmployeeQuerySet:
-        """Filter by words of names or phone, in any case; those under three characters match at the start of a word."""
+        """Filter by a complete phone, or by parts of names and phone, ignoring case; all words must match.
+
+        Words of fewer than three characters match only at the start of a word.
+        """
         text = text.replace("\0", "").strip()
         try:
             return self.filter(phone=phones.normalize(text))
@@ -119,12 +123,12 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         for part in text.split()[:_MAX_WORDS]:
             digits = re.fullmatch(r"\+([0-9]+)", part)
             word = digits[1] if digits else part.lower()
-            # Not icontains: UPPER around both sides would bypass the index.
+            # Not icontains, which applies UPPER to both sides and so would bypass the index.
             matches = matches.filter(search_text__contains=word if len(word) >= _PREFIX_BELOW else f" {word}")
         return matches
 
     def count_or_estimate(self, *, is_search: bool) -> int:
-        """Return the exact count up to 10,000, and the planner's estimate above."""
+        """Return the exact number of rows up to 10,000, and the planner's estimate above."""
         rows = self.order_by().select_related(None)
         planned = estimate(rows) if is_search else None
         is_one_word = len(self.query.where.children) == 1
@@ -135,11 +139,11 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
         return max(estimate(rows) if planned is None else planned, EXACT + 1)
 
     def sorted_by_id(self, count: int) -> EmployeeQuerySet:
-        """Order by id. For a few matches force a sort: PostgreSQL would walk the whole table by id to find them."""
+        """Order by id. If ``count``, the number of matches, is small, force a sort instead of a scan in id order."""
         return self.order_by(F("pk") + 0 if count <= _MAX_SORTED else F("pk"))
 
 
-# The spellings of profiles.phones and profiles.user_ids, enforced for every writer.
+# The formats that profiles.phones and profiles.user_ids produce, enforced for every writer.
 CANONICAL_PHONE = Q(phone__regex=r"^(\+7[0-9]{10}|\+[1-689][0-9]{7,14})$")
 CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
     Q(max_id__regex=r"[^0-9]")
@@ -149,7 +153,7 @@ CANONICAL_MAX_ID = Q(max_id__regex=r"^[A-Za-z0-9_.-]{1,64}$") & (
 
 
 class Employee(models.Model):
-    """A person in the directory, identified by the phone. ``profile_source`` records where the name came from."""
+    """A person in the directory, identified by their phone. ``profile_source`` records where the name came from."""
 
     phone = models.CharField(_("phone"), max_length=16)
     first_name = models.CharField(_("first name"), max_length=names.NAME_LENGTH, default=names.UNKNOWN)
@@ -161,7 +165,7 @@ class Employee(models.Model):
         University, models.PROTECT, related_name="employees", db_index=False, verbose_name=_("university")
     )
     role = models.CharField(_("role"), max_length=20, choices=Role, blank=True, default="")
-    # A database default: the previous release inserts without the column while both run.
+    # A database default, because the previous release inserts rows without this column while both releases run.
     profile_source = models.CharField(
         _("profile source"), max_length=20, choices=ProfileSource, db_default=ProfileSource.MANUAL
     )
@@ -179,20 +183,20 @@ class Employee(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["max_id"], name="idx_employees_max_id", condition=Q(max_id__isnull=False)),
             models.Index(fields=["profile_source"], name="idx_employees_profile_source"),
-            # With the university: otherwise a curator's search finds the matches of all universities first.
+            # Includes the university; otherwise a curator's search would first find the matches of all universities.
             GinIndex(
                 F("university"),
                 OpClass(SEARCH_TEXT, name="gin_trgm_ops"),
                 name="idx_employees_scoped_search",
                 fastupdate=False,
             ),
-            # Pages of one university by id.
+            # For pages of one university in id order.
             models.Index(fields=["university", "id"], name="idx_employees_university_id"),
             models.Index(fields=["role"], name="idx_employees_role", condition=~Q(role="")),
-            # The orderings of the list with their tie-breakers (employees.api.serializers).
+            # For the orderings of the API's list, with their tie-breakers (employees.api.serializers).
             models.Index(fields=["last_name", "first_name", "id"], name="idx_employees_by_last_name"),
             models.Index(fields=["created_at", "id"], name="idx_employees_created_at"),
-            # Employees of a university added late are at the end of the order of all.
+            # For one university: if it was added late, its employees are at the end of the index above.
             models.Index(fields=["university", "created_at", "id"], name="idx_employees_univ_created"),
         ]
         constraints: ClassVar = [
@@ -221,7 +225,7 @@ class BatchStatus(models.TextChoices):
     UNDONE = "undone", _("undone")
 
 
-# Retention of the previous values, which are names: a run can be undone this long.
+# How long a run can be undone; after that, its previous values, which are names, are deleted.
 UNDO_FOR = timedelta(days=30)
 ONE_AT_A_TIME = "backfill_runs_one_at_a_time"
 OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
@@ -229,12 +233,12 @@ OPEN = [RunStatus.RUNNING, RunStatus.PAUSED, RunStatus.UNDOING]
 
 class BackfillRunQuerySet(models.QuerySet["BackfillRun"]):
     def pause(self, reason: str) -> int:
-        """Pause running ones, which stop before their next batch; return how many."""
+        """Pause the runs that are running, which stop before their next batch; return the number of paused runs."""
         return self.filter(status=RunStatus.RUNNING).update(status=RunStatus.PAUSED, paused_because=reason[:200])
 
 
 class BackfillRun(models.Model):
-    """One pass over the employees that gives them cached names. ``last_id`` moves in each batch's transaction."""
+    """One pass over the employees that sets cached names; each batch updates ``last_id`` in its transaction."""
 
     status = models.CharField(_("status"), max_length=10, choices=RunStatus, default=RunStatus.RUNNING)
     university = models.ForeignKey(
@@ -280,14 +284,14 @@ class BackfillRun(models.Model):
         return f"{self.pk}: {self.get_status_display()}"
 
     def progress(self) -> tuple[int, int]:
-        """Return how much is done, and of how much: batches of an undo, otherwise employees."""
+        """Return the number done and the total: of batches during an undo, otherwise of employees."""
         if self.status == RunStatus.UNDOING:
             batches = self.batches.exclude(status=BatchStatus.FAILED)
             return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
         return self.rows_seen, max(self.rows_total, self.rows_seen)
 
     def resume(self) -> None:
-        """Continue a paused run; a run that is being undone stays so."""
+        """Set a paused run to running; leave a run with another status unchanged."""
         BackfillRun.objects.filter(pk=self.pk, status=RunStatus.PAUSED).update(
             status=RunStatus.RUNNING, paused_because=""
         )
@@ -295,7 +299,7 @@ class BackfillRun(models.Model):
 
     @property
     def pause_reason(self) -> str:
-        """Return why the run is paused; a reason that the system gave is translated."""
+        """Return why the run is paused, translated if the system gave the reason; empty if there is no reason."""
         return gettext(self.paused_because) if self.paused_because else ""
 
     @property
@@ -312,7 +316,7 @@ class BackfillRun(models.Model):
 
 
 class BackfillBatch(models.Model):
-    """A range of ids filled in one transaction; ``changes`` holds each changed row before and after."""
+    """A range of employee ids processed in one transaction; ``changes`` holds each changed row before and after."""
 
     run = models.ForeignKey(BackfillRun, models.CASCADE, related_name="batches", verbose_name=_("backfill"))
     status = models.CharField(_("status"), max_length=10, choices=BatchStatus, default=BatchStatus.DONE)
@@ -350,7 +354,7 @@ class JobStatus(models.TextChoices):
 
 
 class MaxIdJob(models.Model):
-    """A search of the direct API for missing MAX ids. ``last_id`` moves in the transaction that stores results."""
+    """A search for missing MAX ids in the direct API; the transaction that stores results also updates ``last_id``."""
 
     status = models.CharField(_("status"), max_length=10, choices=JobStatus, default=JobStatus.PENDING)
     total = models.PositiveIntegerField(_("total"), default=0)
@@ -382,7 +386,7 @@ class MaxIdJob(models.Model):
 
 
 class UnresolvedName(models.Model):
-    """An employee whose name could not be looked up because of an outage; the lookup is retried."""
+    """An employee whose name still has to be looked up, after an outage or an import; the lookup is retried."""
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
@@ -397,26 +401,26 @@ class UnresolvedName(models.Model):
         return str(self.pk)
 
     def postpone(self) -> None:
-        """Set the next try: after one minute, then twice as long each time, an hour at most."""
+        """Set the time of the next attempt: after one minute, then twice as long each time, up to an hour."""
         self.attempts += 1
         self.next_try_at = timezone.now() + min(FIRST_RETRY * 2 ** min(self.attempts, 10), LONGEST_RETRY)
 
 
 _REPEATED_FOR = timedelta(hours=24)
-# Longer than any request may take: its process has died.
+# Longer than any request may take: the process of an older request without a response has died.
 _ABANDONED_AFTER = timedelta(seconds=60)
 
 
 class IdempotentRequestQuerySet(models.QuerySet["IdempotentRequest"]):
     def outdated(self) -> IdempotentRequestQuerySet:
-        """Filter those that are too old to be repeated, and those that died before they were answered."""
+        """Filter requests that are too old to be repeated, and requests whose process died before it responded."""
         now = timezone.now()
         is_abandoned = Q(status=None, created_at__lt=now - _ABANDONED_AFTER)
         return self.filter(Q(created_at__lt=now - _REPEATED_FOR) | is_abandoned)
 
 
 class IdempotentRequest(models.Model):
-    """A request with an Idempotency-Key; ``status`` is NULL until it is answered."""
+    """A request with an Idempotency-Key; ``status`` is NULL until the response is stored."""
 
     user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, editable=False)
     key = models.CharField(max_length=255)

@@ -1,4 +1,4 @@
-"""Archive the columns that record where a name came from, and restore them, by renaming: no row is rewritten."""
+"""Archive and restore the columns that record where a name came from, by renaming them: no row is rewritten."""
 
 from django.core.management.base import CommandError
 from django.db import connection
@@ -18,9 +18,9 @@ ALTER TABLE employees
     ADD COLUMN IF NOT EXISTS profile_source varchar(20) DEFAULT 'manual' NOT NULL,
     ADD COLUMN IF NOT EXISTS profile_last_updated timestamptz
 """
-# The previous release inserts without the columns: one has a default, the other is nullable. A name that it changes
-# becomes manual, as in employees.naming. An existing archive is from before a release that added the columns again,
-# and is outdated.
+# The previous release inserts rows without the columns: one has a default, the other is nullable. When that release
+# changes a name, the trigger sets its source to manual, as employees.naming does. An existing archive dates from before
+# the columns were added again, and is outdated.
 _ARCHIVE = """
 ALTER TABLE employees
     DROP COLUMN IF EXISTS archived_profile_source, DROP COLUMN IF EXISTS archived_profile_last_updated;
@@ -42,14 +42,14 @@ ALTER TABLE employees RENAME COLUMN archived_profile_last_updated TO profile_las
 
 
 def refuse_unless_idle() -> None:
-    """Raise CommandError, which ``migrate`` prints as one line, unless all percentages are 0 and no backfill runs."""
+    """Raise CommandError unless all percentages are 0 and no backfill is running; ``migrate`` prints it as one line."""
     percents = RolloutSettings.read(Rollout.current()).percents
     busy = [
         f"phase {phase_number(name)} is at {format_percent(percent)}%" for name, percent in percents.items() if percent
     ]
     if busy:
         raise CommandError(f"Set every percentage to 0 before you roll back the schema: {', '.join(busy)}")
-    # On the way to “zero” this table is dropped before the columns.
+    # When migrating to “zero”, the table of backfills is dropped before the columns.
     if "backfill_runs" not in connection.introspection.table_names():
         return
     running = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
@@ -58,20 +58,20 @@ def refuse_unless_idle() -> None:
 
 
 def rollback_plan(executor: MigrationExecutor) -> list[Migration]:
-    """Return the applied migrations to reverse, in this order: the columns and what needs them."""
+    """Return the applied migrations to reverse, in order: those that need the columns, then the one that added them."""
     graph, applied = executor.loader.graph, executor.loader.applied_migrations
     return [graph.nodes[key] for key in graph.backwards_plan(_MIGRATION) if key in applied]
 
 
 def roll_back() -> None:
-    """Archive the columns and drop their index; the rest of the directory's schema stays."""
+    """Archive the columns and drop their index; the rest of the directory's schema is kept."""
     executor = MigrationExecutor(connection)
     executor.loader.check_consistent_history(connection)
     executor.migrate(None, plan=[(step, True) for step in rollback_plan(executor)])
 
 
 def has_column(name: str = "profile_source") -> bool:
-    """Return whether the table has the column; after a crash the migration records may differ."""
+    """Return whether the employees table has the column; after a crash, the migration records may be wrong."""
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT count(*) FROM information_schema.columns WHERE table_name = 'employees'"
@@ -82,18 +82,18 @@ def has_column(name: str = "profile_source") -> bool:
 
 
 def add_or_restore_columns() -> None:
-    """Rename the archived columns back; add them where there is no archive."""
+    """Rename the archived columns back, or add the columns if there is no archive."""
     with connection.cursor() as cursor:
         cursor.execute(_RESTORE if has_column("archived_profile_source") else _ADD)
 
 
 def archive_columns() -> None:
-    """Rename the columns in the caller's transaction, after a last check of the rollout."""
+    """Archive the columns in the caller's transaction; raise CommandError if the rollout or a backfill is active."""
     with connection.cursor() as cursor:
         # A second process waits here and then finds nothing to rename.
         cursor.execute("LOCK TABLE employees IN ACCESS EXCLUSIVE MODE")
         refuse_unless_idle()
         if has_column():
             cursor.execute(_ARCHIVE)
-    # In the same transaction: after a crash the columns would be gone and the migration still recorded as applied.
+    # In the same transaction: otherwise a crash could leave the migration recorded as applied without the columns.
     MigrationRecorder(connection).record_unapplied(*_MIGRATION)

@@ -1,6 +1,6 @@
 """Restore the columns that ``rollback schema`` of earlier releases dropped, from the file named in the table's comment.
 
-Remove with the next release, with both calls in migration 0003 and tests/employees/test_name_source_csv.py.
+Remove this module in the next release, with both calls in migration 0003 and tests/employees/test_name_source_csv.py.
 """
 
 import json
@@ -13,8 +13,8 @@ from django.db import connection
 _BATCH = 10_000
 _TABLE = "CREATE TEMP TABLE csv_archive (id int8, source text, at timestamptz, line bigserial, PRIMARY KEY (id, line))"
 _COPY = "COPY csv_archive (id, source, at) FROM STDIN WITH (FORMAT csv)"
-# The last line of an employee counts. Employees changed since the columns were dropped keep the default.
-# Rows are found by key: the planner has no statistics of the new columns and expects one row.
+# Only an employee's last line counts. Employees changed since the columns were dropped keep the default values.
+# Rows are selected by id, because the planner has no statistics on the new columns and expects one row.
 _RESTORE = """
 UPDATE employees AS e SET profile_source = a.source, profile_last_updated = a.at FROM csv_archive AS a
 WHERE e.id = a.id AND a.id > %(after)s AND a.id <= %(after)s + %(batch)s
@@ -24,13 +24,13 @@ WHERE e.id = a.id AND a.id > %(after)s AND a.id <= %(after)s + %(batch)s
 
 
 def drop_log() -> None:
-    """Drop the trigger and the table that an interrupted rollback of an earlier release left."""
+    """Drop the trigger and the table left behind by an interrupted rollback of an earlier release."""
     with connection.cursor() as cursor:
         cursor.execute("DROP FUNCTION IF EXISTS log_provenance() CASCADE; DROP TABLE IF EXISTS provenance_log")
 
 
 def restore() -> None:
-    """Fill the columns from the file in the table's comment, if any; raise CommandError if the file is missing."""
+    """Fill the columns from the file that the table's comment names, if any; raise CommandError if it is missing."""
     with connection.cursor() as cursor:
         cursor.execute("SELECT obj_description('employees'::regclass), (SELECT max(id) FROM employees)")
         comment, last_id = cursor.fetchone()
@@ -41,7 +41,7 @@ def restore() -> None:
         if not path.exists():
             raise CommandError(f"Archive {path} not found. To continue without it: COMMENT ON TABLE employees IS NULL")
         cursor.execute(_TABLE)
-        # Text mode: COPY refuses the file's mixed line ends.
+        # Text mode converts the file's mixed line endings, which COPY would refuse.
         with path.open() as file, cursor.copy(_COPY) as copy:
             while text := file.read(2**16):
                 copy.write(text)

@@ -18,7 +18,7 @@ NAMES = ("first_name", "last_name", "middle_name")
 
 
 def create_employee(name: NameChoice, **fields: Any) -> Employee:
-    """Insert an employee; schedule a later lookup if the direct API could not be asked."""
+    """Insert an employee; schedule another lookup of the name if the direct API failed."""
     employee = Employee(
         **fields | {"middle_name": fields.get("middle_name") or name.middle_name},
         first_name=name.first_name,
@@ -35,9 +35,9 @@ def create_employee(name: NameChoice, **fields: Any) -> Employee:
 
 
 def update_employee(employee: Employee, values: dict[str, Any], *, may_clear: bool = False) -> None:
-    """Apply values entered by hand to a row that the caller has locked; a changed name becomes ``manual``.
+    """Apply values entered by hand to a row that the caller has locked; a changed name gets the source ``manual``.
 
-    An empty name or MAX id changes nothing unless ``may_clear``: clients of the API send whole objects.
+    Unless ``may_clear`` is set, an empty name or MAX id changes nothing, because API clients send whole objects.
     """
     changed = {
         field: value
@@ -59,7 +59,7 @@ def update_employee(employee: Employee, values: dict[str, Any], *, may_clear: bo
 
 @transaction.atomic
 def refresh(employee_id: int) -> bool:
-    """Give an employee the name now in the cache, as a backfill that replaces names would; return if it changed."""
+    """Set an employee's name from the cache, as a backfill that replaces names would; return whether it changed."""
     context = DecisionContext.read(replaces_names=True)
     for _, name in choices(context, after_id=employee_id - 1, until_id=employee_id, is_locked=True):
         employee = Employee.objects.get(pk=employee_id)
@@ -72,13 +72,13 @@ def refresh(employee_id: int) -> bool:
 
 
 def retry_unresolved(until: float) -> None:
-    """Look up names that are due, oldest first, until ``until`` (monotonic) or an outage."""
+    """Look up the unresolved names that are due, oldest first, until the monotonic time ``until`` or an outage."""
     while time.monotonic() < until:
         due = UnresolvedName.objects.filter(next_try_at__lte=timezone.now()).select_related("employee")
         unresolved = due.order_by("next_try_at").first()
         if unresolved is None:
             return
-        # Postponed first: a parallel worker, or the next one after a crash, takes another name.
+        # Postpone before the lookup: a parallel worker, or the next worker after a crash, then takes another name.
         unresolved.postpone()
         unresolved.save(update_fields=["attempts", "next_try_at"])
         employee = unresolved.employee
@@ -90,13 +90,13 @@ def retry_unresolved(until: float) -> None:
 
 @transaction.atomic
 def apply_late_name(unresolved: UnresolvedName, name: NameChoice) -> None:
-    """Give the employee the name, unless someone has entered one in the meantime, and end the retries."""
+    """Set the name that a retry found, unless someone has entered one in the meantime, and end the retries."""
     employee = Employee.objects.select_for_update().filter(pk=unresolved.pk).first()
     if employee is not None and name.is_named:
         if employee.profile_source == ProfileSource.DEFAULT:
             _set_name(employee, name)
         else:
-            # A lone first or last name was entered by hand: only the missing part is filled in.
+            # Someone has entered only a first or last name: fill in only the missing part.
             for field in ("first_name", "last_name"):
                 if getattr(employee, field) == names.UNKNOWN:
                     setattr(employee, field, getattr(name, field))

@@ -1,4 +1,4 @@
-"""Long work in slices of seconds: one worker serves all of it, and a killed slice loses nothing."""
+"""Tasks that do long work in slices of a few seconds, so that one worker can run them all and be killed at any time."""
 
 import time
 
@@ -31,7 +31,7 @@ def forget_idempotent_requests() -> int:
 
 @shared_task(ignore_result=True)
 def forget_prior_values() -> int:
-    """Delete the previous values, which are names, of runs too old to be undone; return the number of batches."""
+    """Delete the previous values, which are names, of runs too old to be undone; return the number of their batches."""
     idle = [RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDONE]
     old = BackfillBatch.objects.filter(run__created_at__lt=timezone.now() - UNDO_FOR, run__status__in=idle)
     return old.exclude(changes=[]).update(changes=[])

@@ -1,4 +1,4 @@
-"""The Makefile's commands for a running system: ``python -m config.dev.console redis|reload``."""
+"""Commands of the Makefile for a running system: ``python -m config.dev.console redis|reload``."""
 
 import os
 import shlex
@@ -14,7 +14,10 @@ from config.dev.supervisor import lock_data_dir
 
 
 def redis_command(launch: Launch) -> str:
-    """Run ARGS as redis-cli would, on the server of REDIS_URL or of services.env."""
+    """Run the Redis command in the variable ARGS and return the formatted reply; raise StartError if it fails.
+
+    REDIS_URL is read from the environment, services.env or .env, in this order.
+    """
     Env.read_env(launch.data_dir / "services.env")
     arguments = shlex.split(os.environ.get("ARGS", ""))
     url = os.environ.get("REDIS_URL") or launch.environment.get("REDIS_URL")
@@ -40,7 +43,7 @@ def _format(reply: object) -> str:
 
 
 def reload(launch: Launch) -> str:
-    """Have the supervisor of DATA_DIR restart its processes with the present code and .env."""
+    """Make the supervisor of DATA_DIR restart its processes with the current code and .env; return a message."""
     pid_file = launch.data_dir / "supervisor.pid"
     if not pid_file.exists() or lock_data_dir(launch.data_dir):
         return f"Nothing runs with {launch.data_dir}: the next `make run` starts the new release"

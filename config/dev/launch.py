@@ -1,4 +1,4 @@
-"""The configuration of `make run`, from the environment and .env, and the commands that follow from it."""
+"""The configuration of `make run`, read from the environment and .env, and the processes to start with it."""
 
 import json
 import os
@@ -16,20 +16,20 @@ from config.dev import embedded
 from config.dev.processes import BASE_DIR, MARK, Child, StartError
 from config.programs import commands
 
-# Each thread of a web worker keeps a connection (config.web); the other processes and a person with psql need some too.
+# Each thread of a web worker keeps a connection open (config.web); other processes and psql need connections too.
 _WEB_THREADS = 64
 _OTHER_CONNECTIONS = 40
 SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 
 
 def dotenv() -> dict[str, str]:
-    """Return the variables of .env without setting them: children read it themselves, so that a reload sees changes."""
+    """Return the variables in .env without setting them: child processes read .env, so a reload applies changes."""
 
     class EnvFile(Env):  # type: ignore[misc]
         ENVIRON: dict[str, str] = {}
 
     file = Path(os.environ.get("ENV_FILE", BASE_DIR / ".env"))
-    if file.exists():  # else the library logs that it is missing, amid the lines of `make health`
+    if file.exists():  # otherwise django-environ logs that it is missing, in the output of `make health`
         EnvFile.read_env(str(file))
     return EnvFile.ENVIRON
 
@@ -65,8 +65,8 @@ class Launch:
         return f"http://{self.reachable_host}:{self.port}"
 
     def request_status(self, path: str, url: str | None = None) -> str:
-        """Return the HTTP status of a path and the "status" of its JSON, or why there is no response."""
-        # A name that ALLOWED_HOSTS accepts.
+        """Request a path; return the HTTP status and the "status" in its JSON, or why there is no response."""
+        # Use a host name that ALLOWED_HOSTS accepts.
         allowed = self.environment.get("ALLOWED_HOSTS", "*").split(",")[0].strip()
         host = self.reachable_host if allowed == "*" else allowed.removeprefix(".")
         request = Request((url or self.url) + path, headers={"Host": host})  # noqa: S310 (http)
@@ -100,7 +100,10 @@ class Launch:
         return self.data_dir / "logs" / f"{name}.log"
 
     def servers(self) -> Iterator[tuple[str, embedded.Server]]:
-        """Yield the embedded servers, each with the variable that is to name it and is unset."""
+        """Yield an embedded server for each service whose URL is not set, with the name of the URL's variable.
+
+        A given REDIS_URL is also the default broker, so no embedded broker is needed then.
+        """
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:
             connections = self.web_workers * _WEB_THREADS + _OTHER_CONNECTIONS
@@ -114,13 +117,13 @@ class Launch:
                 yield "CELERY_BROKER_URL", embedded.valkey_broker(data, sockets, log, env)
 
     def application(self, env: Mapping[str, str]) -> list[Child]:
-        """Return the processes of the project itself, in the order in which they start."""
+        """Return the project's own processes, in start order."""
         argvs = commands(self.host, self.port, self.web_workers, self.data_dir)
         return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in argvs.items()]
 
 
 def write_service_files(launch: Launch, urls: Mapping[str, str]) -> None:
-    """Write services.env and running.env, by which other commands find the services, our address and the mode."""
+    """Write the service URLs to services.env, and mode, host and port to running.env, for other commands to read."""
     services = launch.data_dir / "services.env"
     services.touch(mode=0o600)
     services.write_text("".join(f"{name}={urls[name]}\n" for name in SERVICES))

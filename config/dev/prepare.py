@@ -1,4 +1,4 @@
-"""Prepare the database in one process; the last line on stdout is JSON for the supervisor."""
+"""Prepare the database before the application starts; the last line of stdout is JSON for the supervisor."""
 
 import json
 import os
@@ -14,7 +14,7 @@ from django.core.management import call_command
 
 
 def main() -> None:
-    """Migrate, create the superuser, and prepare a development or a production."""
+    """Migrate, create the superuser, and then create demo data (development) or collect static files (production)."""
     django.setup()
     call_command("migrate", interactive=False, stdout=sys.stderr)
     username = os.environ.get("DJANGO_SUPERUSER_USERNAME") or "admin"
@@ -28,7 +28,7 @@ def main() -> None:
         if prepared["is_new"]:
             users.create_superuser(username=username, password=password)
     if settings.DEBUG:
-        # University 1, which the guide's examples name, gets its id from the sequence.
+        # No explicit id: the sequence assigns 1, the id that the guide's examples use.
         universities = apps.get_model("employees", "University").objects
         if not universities.exists():
             universities.create(name="Demo University", inn="7707083893", kpp="773601001")

@@ -1,4 +1,4 @@
-"""Child processes that die with their parent, and the search for those that a crash left behind."""
+"""Child processes that die with their parent, and the search for processes that a crash left behind."""
 
 import ctypes
 import os
@@ -12,28 +12,28 @@ from functools import partial
 from pathlib import Path
 
 BASE_DIR = Path(__file__).resolve().parents[2]
-# In the environment of every process that is started for a DATA_DIR, and of no other.
+# This variable is set in every process that is started for a DATA_DIR, and in no other process.
 MARK = "SUPERVISED_DATA_DIR"
 
 _PR_SET_PDEATHSIG = 1
-# A process in the middle of disk I/O dies only after it.
+# A killed process that is waiting for disk I/O ends only when the I/O is complete.
 _KILL_SECONDS = 2.0
 _prctl = getattr(ctypes.CDLL(None), "prctl", None)
 
 
 class StartError(RuntimeError):
-    """The system cannot start; the message is one line for the user."""
+    """Raised when the system cannot start; the message is one line for the user."""
 
 
 def die_with_parent(death_signal: int) -> None:
-    """Have the kernel send death_signal to this process when the thread that forked it ends, even by kill -9."""
+    """Make the kernel send death_signal to this process when the thread that forked it ends, even by SIGKILL."""
     if _prctl:
         _prctl(_PR_SET_PDEATHSIG, death_signal)
 
 
 @dataclass
 class Child:
-    """A process in its own session, which can be started again with the same arguments."""
+    """A child process in its own session; it can be restarted with the same arguments."""
 
     name: str
     argv: Sequence[str]
@@ -67,19 +67,19 @@ class Child:
             self.process.send_signal(number)
 
     def kill(self) -> None:
-        """Kill what is left of the process and its group."""
+        """Kill the process and all other processes in its group, and wait until it has ended."""
         if self.process is not None:
             with suppress(ProcessLookupError):
                 os.killpg(self.process.pid, signal.SIGKILL)
             self.process.wait()
 
     def exit_status(self) -> str:
-        """Return the signal that ended the process, or its exit code."""
+        """Return the name of the signal that ended the process, or ``exit code N``."""
         code = self.process.returncode if self.process else None
         return signal.Signals(-code).name if code is not None and code < 0 else f"exit code {code}"
 
     def last_log_line(self) -> str:
-        """Return the last line of the log that does not continue another one by its indent, or an empty string."""
+        """Return the last log line that is neither empty nor indented, or an empty string if there is none."""
         with self.log.open("rb") as log:
             log.seek(max(0, log.seek(0, os.SEEK_END) - 4096))
             lines = log.read().decode(errors="replace").split("\n")
@@ -87,7 +87,7 @@ class Child:
 
 
 def wait_for(is_true: Callable[[], bool], seconds: float, sleep: Callable[[float], None] = time.sleep) -> bool:
-    """Return whether the condition becomes true in time; sleep() may raise to give up."""
+    """Wait for the condition for at most ``seconds``; return whether it became true. ``sleep`` may raise to stop."""
     deadline = time.monotonic() + seconds
     while not (is_fulfilled := is_true()) and time.monotonic() < deadline:
         sleep(0.05)
@@ -95,7 +95,7 @@ def wait_for(is_true: Callable[[], bool], seconds: float, sleep: Callable[[float
 
 
 def stop(children: Iterable[Child], seconds: float, must_hurry: Callable[[], bool] = lambda: False) -> None:
-    """Send each child its stop signal, and kill those that are still alive after so many seconds."""
+    """Send each child its stop signal; after ``seconds``, or once must_hurry() is true, kill those still alive."""
     children = list(children)
     for child in children:
         child.send(child.stop_signal)
@@ -108,7 +108,7 @@ def stop(children: Iterable[Child], seconds: float, must_hurry: Callable[[], boo
 def _find(is_wanted: Callable[[Path], bool]) -> list[int]:
     pids = []
     for folder in Path("/proc").glob("[0-9]*"):
-        # Processes end meanwhile, and those of other users may not be read.
+        # A process may end during the search, and processes of other users cannot be read.
         with suppress(OSError):
             if int(folder.name) != os.getpid() and is_wanted(folder):
                 pids.append(int(folder.name))
@@ -116,18 +116,18 @@ def _find(is_wanted: Callable[[Path], bool]) -> list[int]:
 
 
 def processes_of(data_dir: Path) -> list[int]:
-    """Return the ids of all processes that were started for data_dir, grandchildren too."""
+    """Return the ids of all processes that were started for data_dir, including grandchildren."""
     entry = f"{MARK}={data_dir}".encode()
     return _find(lambda folder: entry in (folder / "environ").read_bytes().split(b"\0"))
 
 
 def postgres_processes(data: Path) -> list[int]:
-    """Return the ids of the postmaster and its backends, which overwrite their environment and so the mark."""
+    """Return the ids of the postmaster and its backends; they overwrite their environment, and with it the mark."""
     return _find(lambda folder: (folder / "exe").readlink().name == "postgres" and (folder / "cwd").readlink() == data)
 
 
 def end_processes(find: Callable[[], list[int]], seconds: float) -> None:
-    """Wait until find() returns no process; kill those that it still returns after so many seconds."""
+    """Wait until find() returns no processes; kill those that it still returns after ``seconds``."""
 
     def are_killed() -> bool:
         for pid in (pids := find()):

@@ -1,4 +1,4 @@
-"""`make run`: start everything in one foreground process group, restart what dies, and leave nothing behind."""
+"""`make run`: start all processes in the foreground, restart those that die, and leave none behind at the end."""
 
 import errno
 import fcntl
@@ -32,13 +32,13 @@ from config.dev.terminal import Terminal, say, show_ready
 
 _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
-# A process that lived this long is restarted after the shortest pause again.
+# A process that dies after running for this long is restarted after the shortest pause.
 _STABLE_SECONDS = 30.0
 _LOG_LIMIT = 10 * 1024 * 1024
 
 
 class Stopped(Exception):
-    """Raised after SIGTERM, Ctrl-C or the end of the terminal."""
+    """Raised after SIGTERM or Ctrl-C, or when the terminal has been closed."""
 
 
 class Supervisor:
@@ -52,7 +52,7 @@ class Supervisor:
         self.is_stop_requested = False
         self.is_reload_requested = False
         self.interrupts = 0
-        # Handlers only take a note: an exception in the middle of a start would lose the child being started.
+        # Handlers only set flags: an exception during the start of a child would lose track of that child.
         for number in (signal.SIGTERM, signal.SIGINT, signal.SIGHUP):
             signal.signal(number, self.note)
 
@@ -61,7 +61,7 @@ class Supervisor:
             self.is_reload_requested = True
         else:
             self.is_stop_requested = True
-            # Only a second SIGINT means haste: make passes on a SIGTERM that its whole group has received.
+            # Only a second SIGINT means haste. A second SIGTERM does not: make forwards one that we have received too.
             self.interrupts += number == signal.SIGINT
 
     def run(self) -> int:
@@ -92,7 +92,7 @@ class Supervisor:
         login = {name: text for name, text in self.launch.environment.items() if name.startswith("DJANGO_SUPERUSER_")}
         output = self.run_to_end("prepare", ["-m", "config.dev.prepare"], {**env, **login}, seconds=3600)
         self.application = self.launch.application(env)
-        # Celery imports what the web server imports: started together, each would take twice as long.
+        # Celery and the web server import the same modules: started together, each would take twice as long.
         receiving, background = self.application[:2], self.application[2:]
         for child in receiving:
             child.start()
@@ -118,7 +118,10 @@ class Supervisor:
         return urls
 
     def run_to_end(self, name: str, arguments: list[str], env: dict[str, str], seconds: float) -> bytes:
-        """Return the stdout of a Python process, which must be short; raise StartError if it fails."""
+        """Run a Python process to its end and return its stdout, which must fit into the pipe's buffer.
+
+        Raise StartError if the process fails or takes longer than ``seconds``.
+        """
         self.sleep(0)
         child = Child(name, [sys.executable, *arguments], env, self.launch.log(name))
         child.start(subprocess.PIPE)
@@ -128,14 +131,14 @@ class Supervisor:
             child.kill()
         if child.process and child.process.stdout and child.process.returncode == 0:
             return child.process.stdout.read()
-        # A traceback ends with the dotted class of the error, which says nothing to the user.
+        # The last line of a traceback begins with the error's dotted class name, which does not help the user.
         line = child.last_log_line()
         prefix, colon, message = line.partition(": ")
         is_error = colon and "." in prefix and " " not in prefix
         raise StartError(message if is_error else f"{name} failed: {line}")
 
     def await_start(self, is_ready: Callable[[], bool], needed: list[Child]) -> None:
-        """Raise StartError if it takes more than a minute, or as soon as a needed child has died."""
+        """Wait until is_ready() is true; raise StartError after a minute, or as soon as a needed child dies."""
 
         def dead() -> list[Child]:
             return [child for child in needed if not child.is_alive()]
@@ -155,7 +158,10 @@ class Supervisor:
             self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
-        """Start a dead child again after a pause, which doubles each time."""
+        """Schedule the restart of a dead child, or restart it when its pause is over.
+
+        The pause doubles with each crash.
+        """
         now = time.monotonic()
         if child.name not in self.restart_at:
             child.kill()
@@ -187,14 +193,14 @@ class Supervisor:
         say("Reloaded inbox, worker and beat; the web workers follow one by one, two seconds each")
 
     def shut_down(self) -> None:
-        """Stop everything in less than 15 seconds, the application first and PostgreSQL last."""
+        """Stop all processes in less than 15 seconds, the application first and PostgreSQL last."""
         data_dir = self.launch.data_dir
         postgres = [child for child in self.servers if child.name == "postgres"]
         valkeys = [child for child in self.servers if child not in postgres]
         for children, seconds in ((self.application, 12.0), (valkeys, 1.0), (postgres, 1.5)):
             stop(children, seconds, must_hurry=lambda: self.interrupts > 1)
         end_processes(partial(processes_of, data_dir), seconds=0)
-        # PostgreSQL's children overwrite their environment, and end after it when the disk is slow.
+        # PostgreSQL's children overwrite their environment, and end later than PostgreSQL when the disk is slow.
         end_processes(partial(postgres_processes, data_dir / "postgres"), seconds=0)
         for name in ("services.env", "running.env", "supervisor.pid"):
             (data_dir / name).unlink(missing_ok=True)
@@ -202,7 +208,7 @@ class Supervisor:
 
 
 def lock_data_dir(data_dir: Path) -> IO[str] | None:
-    """Return the open file whose lock one supervisor holds as long as it lives; None while another one does."""
+    """Lock data_dir until the returned file is closed; return None if another supervisor holds the lock."""
     lock = (data_dir / "supervisor.lock").open("w")
     try:
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
@@ -227,7 +233,7 @@ def refuse_taken_port(launch: Launch) -> None:
 
 
 def lay_out(launch: Launch) -> None:
-    """Create the folders of DATA_DIR, set long logs aside, and drop the metrics of processes that are gone."""
+    """Create the subdirectories of DATA_DIR, rotate large logs, delete old metrics, and write the pid file."""
     prometheus = launch.data_dir / "prometheus"
     shutil.rmtree(prometheus, ignore_errors=True)
     for folder in (prometheus, launch.data_dir / "logs"):
@@ -239,13 +245,13 @@ def lay_out(launch: Launch) -> None:
 
 
 def main() -> int:
-    # If make is killed, nobody is left to pass on a Ctrl-C.
+    # End together with make: once make is killed, nothing forwards Ctrl-C.
     if "MAKELEVEL" in os.environ:
         die_with_parent(signal.SIGTERM)
     try:
         launch = Launch.from_environment()
         if not launch.data_dir.exists():
-            # No earlier run with it, which start() waits for, can hold the port.
+            # In a new DATA_DIR, no earlier run, which start() would wait for, can hold the port.
             refuse_taken_port(launch)
         launch.data_dir.mkdir(mode=0o700, parents=True, exist_ok=True)
         lock = lock_data_dir(launch.data_dir)

@@ -1,4 +1,4 @@
-"""The output of `make run`, and whether its terminal still exists."""
+"""The output of `make run`, and checks whether its terminal has been closed."""
 
 import os
 import re
@@ -39,7 +39,7 @@ _EMPLOYEE = '{"phone":"+1234567890","max_id":"test_user","university_id":1}'
 
 
 def say(line: str) -> None:
-    # A closed terminal or the end of `make run | head` is no reason to stop half-way.
+    # Failing to print, in a closed terminal or after the end of `make run | head`, must not interrupt a start or stop.
     with suppress(OSError):
         sys.stdout.write(f"{line}\n")
         sys.stdout.flush()
@@ -65,7 +65,7 @@ def _login(launch: Launch, prepared: dict[str, Any]) -> str:
 
 
 class Terminal:
-    """Distinguish a closed terminal from the SIGHUP of `make deploy`; under nohup there is no terminal to close."""
+    """Distinguish the SIGHUP of a closed terminal from that of `make deploy`. With nohup, the terminal is ignored."""
 
     def __init__(self) -> None:
         self.has_one = signal.getsignal(signal.SIGHUP) != signal.SIG_IGN and _foreground_group() is not None
@@ -76,12 +76,12 @@ class Terminal:
         return self.has_one and _foreground_group() is None
 
     def is_stop_wanted(self) -> bool:
-        """Return whether make or the terminal received a stop signal that it does not pass on."""
+        """Return whether the terminal was closed, or make received a stop signal, which it does not forward."""
         return (self.is_in_foreground and self.is_gone()) or (self.has_make and not _parent_handles_interrupt())
 
 
 def _parent_handles_interrupt() -> bool:
-    """Return whether the parent handles SIGINT: after the first one make only waits for us to end."""
+    """Return whether the parent process handles SIGINT; make stops handling it after its first stop signal."""
     try:
         status = Path(f"/proc/{os.getppid()}/status").read_text()
     except OSError:
@@ -91,7 +91,7 @@ def _parent_handles_interrupt() -> bool:
 
 
 def _foreground_group() -> int | None:
-    """Return the process group that the terminal's keys reach, or None without a terminal."""
+    """Return the terminal's foreground process group; None if there is no terminal."""
     try:
         with Path("/dev/tty").open("rb", buffering=0) as terminal:
             return os.tcgetpgrp(terminal.fileno())

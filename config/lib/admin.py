@@ -7,7 +7,7 @@ from config.lib.scope import requires_global_scope
 
 
 class ReadOnlyAdmin(ModelAdmin):
-    """Show rows that only the system writes."""
+    """Show rows that only the system writes: users cannot add, change or delete them."""
 
     show_full_result_count = False
 
@@ -22,7 +22,7 @@ class ReadOnlyAdmin(ModelAdmin):
 
 
 class GlobalScopeAdmin(ModelAdmin):
-    """Open the pages only to users who see all universities: nothing says of which university these rows are."""
+    """Limit the pages to users who see all universities, because these rows are not linked to a university."""
 
     def get_urls(self) -> list[Any]:
         urls: list[Any] = super().get_urls()
@@ -32,7 +32,7 @@ class GlobalScopeAdmin(ModelAdmin):
 
 
 class RenamedModelAdmin(ModelAdmin):
-    """Check the permissions under the model's former name, ``permission_name``, which groups have been granted."""
+    """Check the permissions of the model's former name, its ``permission_name``, which groups have been granted."""
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return self._has_permission(request, "add")

@@ -1,4 +1,4 @@
-"""Django's admin log, with messages in the reader's language and without ids of people."""
+"""Django's admin log, with messages that are translated for the reader and contain no personal identifiers."""
 
 from __future__ import annotations
 
@@ -17,20 +17,20 @@ from unfold.admin import ModelAdmin
 
 from config.lib.messages import Message, parse_message, to_columns
 
-# Stored beside Django's own keys since the first release.
+# The key of our message in stored log rows, beside Django's own keys; it is unchanged since the first release.
 _MESSAGE_KEY = "said"
 _LENGTH = 200
 
 
 def action_message(title: Promise, reason: str = "") -> Message:
-    """Return the message of an action with its reason, which is not translated."""
+    """Return the log message for an action and the user's reason; the reason is not translated."""
     with translation.override(None):
         action = Message(str(title))
     return Message("%(action)s: %(reason)s", {"action": action, "reason": reason}) if reason else action
 
 
 def record(request: HttpRequest, message: Message, about: Model | type[Model] | None = None) -> None:
-    """Log the message for an object (only its primary key is stored), a model, or neither."""
+    """Write the message to the admin log, for an object (only its primary key is stored), a model, or neither."""
     text, stored = to_columns(message, _LENGTH)
     LogEntry.objects.create(
         user_id=int(request.user.pk or 0),
@@ -43,7 +43,7 @@ def record(request: HttpRequest, message: Message, about: Model | type[Model] | 
 
 
 def message_of(row: LogEntry) -> Message | None:
-    """Return the message that ``record`` logged; None for the rows that Django wrote."""
+    """Return the message of a row written by ``record``; None for a row written by Django."""
     if f'"{_MESSAGE_KEY}"' not in row.change_message:
         return None
     try:
@@ -53,7 +53,7 @@ def message_of(row: LogEntry) -> Message | None:
 
 
 def display_change(row: LogEntry) -> str:
-    """Return the change in the active language; Django translates its own messages, but not the names of fields."""
+    """Return the row's change message in the active language, including field names, which Django leaves as stored."""
     if message := message_of(row):
         return str(message)
     try:
@@ -76,13 +76,13 @@ def _field_label(field: str, row: LogEntry) -> str:
         labels = {capfirst(str(field.verbose_name)): field.verbose_name for field in fields}
     if field in labels:
         return str(labels[field])
-    # The label of a form's own field: Django capitalises it, the catalogue may have it in lower case.
+    # The field exists only on the form. Django capitalises its label, which may be in lower case in the catalogue.
     lower = field[:1].lower() + field[1:]
     return next((text for key in (field, lower) if (text := translation.gettext(key)) != key), field)
 
 
 class AuditedAdmin(ModelAdmin):
-    """Show the history of an object in the reader's language."""
+    """Show an object's change history in the reader's language."""
 
     def history_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
@@ -97,7 +97,7 @@ class AuditedAdmin(ModelAdmin):
 
 
 class UntranslatedLogAdmin(AuditedAdmin):
-    """Log objects and fields by their codes, not in the language of the user who changed them."""
+    """Log objects and fields untranslated, rather than in the language of the user who changed them."""
 
     def log_addition(self, *args: Any) -> Any:
         with translation.override(None):

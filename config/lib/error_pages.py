@@ -1,4 +1,4 @@
-"""Error pages of the admin; other clients get the JSON of ``config.lib.errors``."""
+"""Error pages of the admin; requests outside the admin get the JSON errors of ``config.lib.errors``."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from config.lib import errors
 if TYPE_CHECKING:
     from _typeshed.wsgi import WSGIEnvironment
 
-# The largest bodies are files that administrators import.
+# In bytes. The largest request bodies are files that are imported in the admin.
 LARGEST_BODY = 16 * 1024 * 1024
 
 
@@ -28,7 +28,7 @@ def is_for_people(path: str) -> bool:
 
 
 def page(name: str, **context: Any) -> str:
-    """Return a page that needs neither the database nor the request, since either may have failed."""
+    """Render a template without the database and the request, because either may be the cause of the error."""
     return render_to_string(name, {"largest_mb": LARGEST_BODY // 1024**2, **context})
 
 
@@ -38,7 +38,7 @@ def _refuse(status: int, request: HttpRequest, exception: Exception | None = Non
     return HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
 
 
-# Django gives a reason only for a CSRF failure.
+# Django passes ``reason`` only for CSRF failures.
 forbidden = partial(_refuse, 403)
 not_found = partial(_refuse, 404)
 server_error = partial(_refuse, 500)
@@ -55,13 +55,16 @@ def too_many_log_ins(seconds: float) -> HttpResponse:
 
 
 def locked_out(request: HttpRequest, response: HttpResponse | None, credentials: Any) -> HttpResponse:
-    """Return axes' response to a locked out user; the API has its own from ``config.login``."""
+    """Return the page for a locked-out user of the admin; in the API, return the response from ``config.login``."""
     if response is not None and not is_for_people(request.path_info):
         return response
     return too_many_log_ins(settings.AXES_COOLOFF_TIME.total_seconds())
 
 
 def too_large(environ: WSGIEnvironment) -> bytes:
-    """Return the page for a body that no middleware has seen, in the language of the request."""
+    """Return the admin's page for a request body that is too large, in the request's language.
+
+    It is called before any middleware has run.
+    """
     with translation.override(translation.get_language_from_request(WSGIRequest(environ))):
         return page("413.html").encode()

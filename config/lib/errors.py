@@ -1,4 +1,4 @@
-"""Errors of the API, all in one shape: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
+"""API errors, all in one format: ``{"error": {"code", "message", "details"}}`` (docs/reference/http-api.md)."""
 
 from collections.abc import Callable
 from functools import wraps
@@ -71,12 +71,15 @@ def body(status_code: int, message: str | Promise, details: Any = None, code: st
 
 
 def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
-    """Return an error response for views outside REST framework, by default with the usual message of the status."""
+    """Return an error response for views outside REST framework; each status has a default message."""
     return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
-    """Return REST framework's response in our shape; 503 while the database cannot serve this release."""
+    """Return the response to an error in the API's format: 503 if the database is unavailable or has another schema.
+
+    Return None for an error that is neither REST framework's nor handled here.
+    """
     if isinstance(error, RecursionError):
         return Response(body(400, _("The JSON body is nested too deeply.")), 400)
     if isinstance(error, RequestDataTooBig):
@@ -85,21 +88,21 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         set_rollback()
         return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     if isinstance(error, Http404):
-        # Django's text is English and names the model.
+        # Django's own message is in English and contains the model's name.
         error = exceptions.NotFound(_MESSAGES[404])
     response = exception_handler(error, context)
     if response is not None:
         message, details = _message_and_details(response.data)
         if isinstance(error, InvalidToken):
             message = _("The token is invalid or has expired. Log in again.")
-        # Our codes are in capitals; REST framework's are less precise than the status.
+        # Codes in capitals are ours; for REST framework's own codes, use the code that belongs to the status.
         code = str(getattr(error, "default_code", ""))
         response.data = body(response.status_code, message, details, code if code.isupper() else None)
     return response
 
 
 def _database_failure(error: Exception) -> str | None:
-    """Return why the database cannot serve this release now, or None."""
+    """Return a message if the error means that the database is unavailable or has another schema; otherwise None."""
     if isinstance(error, OperationalError):
         return _("The database is unavailable. Try again later.")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
@@ -108,7 +111,7 @@ def _database_failure(error: Exception) -> str | None:
 
 
 def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
-    """Return the first message of REST framework's error data, and the errors by field."""
+    """Return the first message in REST framework's error data, and the messages by field."""
     if isinstance(data, list):
         return str(data[0]), {"non_field_errors": data}
     if set(data) <= {"detail", "code", "messages"}:
@@ -124,7 +127,7 @@ def not_found(request: HttpRequest) -> HttpResponse:
 
 
 def read_only(view: Callable[[HttpRequest], HttpResponse]) -> Callable[[HttpRequest], HttpResponse]:
-    """Answer methods other than GET and HEAD with 405."""
+    """Respond with 405 to methods other than GET and HEAD."""
 
     @csrf_exempt
     @wraps(view)

@@ -1,4 +1,4 @@
-"""The log: structlog writes each record of the standard library as one line of JSON without personal data."""
+"""Logging: structlog writes each record of the standard library's loggers as one JSON line without personal data."""
 
 import logging
 import re
@@ -14,40 +14,40 @@ from structlog.typing import EventDict, WrappedLogger
 
 from config.lib import request_id
 
-# The value of "component", by the logger's module.
+# The value of "component" for the loggers of each package.
 _COMPONENTS = {
     "webhooks": "webhook_handler",
     "profiles": "profile_cache",
     "profiles.rollout": "rollout",
     "employees": "employee",
 }
-# No line shows them, and structlog would look them up twice.
+# No log line shows these fields, and structlog would collect them twice.
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 _PLAIN = (bool, int, float, type(None), logging.LogRecord)
-# A query string, and a phone in any spelling except its last two digits.
+# Matches a query string, or a phone number in any format up to its last two digits.
 _PERSONAL = re.compile(r"(?<=[\w/])\?\S+|(?:\+\d[\d ()-]{5,}|(?<![\w.])\d{8,13})(?=\d\d(?!\w))")
 _may_be_personal = re.compile(r"[?0-9]").search
-# The ids of MAX and of requests may be as long as phones.
+# Not masked, although MAX ids and request ids may have as many digits as a phone number.
 _NEVER_PERSONAL = frozenset({"timestamp", "user_id", "request_id"})
 
 
 def formatter() -> ProcessorFormatter:
-    """Return the formatter of LOGGING: the fields of docs/reference/metrics.md and every ``extra`` field."""
+    """Return the formatter for LOGGING; it writes the fields of docs/reference/metrics.md and all ``extra`` fields."""
     remove_meta, to_json = ProcessorFormatter.remove_processors_meta, JSONRenderer(ensure_ascii=False)
     return ProcessorFormatter(processors=[start_line, ExtraAdder(), mask, remove_meta, to_json])
 
 
 def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -> EventDict:
-    """Return timestamp, level, component, event and message of a record, and the id of its request."""
+    """Return a record's fields, preceded by its timestamp, level, component, event, message and any request id."""
     record = record_fields["_record"]
     package, _, rest = record.name.partition(".")
     line = {
         "timestamp": datetime.fromtimestamp(record.created, UTC).isoformat().replace("+00:00", "Z"),
         "level": record.levelname,
         "component": _COMPONENTS.get(f"{package}.{rest.partition('.')[0]}") or _COMPONENTS.get(package, package),
-        # Our own lines overwrite it by an extra field.
+        # The project's own log calls overwrite this with an ``extra`` field.
         "event": record.name,
-        # Celery quotes the body of an unknown task below the first line.
+        # Only the first line: Celery quotes the body of an unknown task in the next ones.
         "message": record_fields.pop("event").partition("\n")[0],
     }
     if request := request_id.current.get():
@@ -56,10 +56,11 @@ def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
-    """Remove personal data from the line; this is the only rule of the log for it.
+    """Remove personal data from a log line; no other code masks log lines.
 
-    The text of an error may quote names and phones: only its class and traceback stay. A structure may be a payload and
-    an object may quote one: only the class stays. Query strings are cut, and phones except for the last two digits.
+    Errors are reduced to class and traceback, because their text may quote names and phones. Other structures and
+    objects are reduced to their class, because they may contain a payload. Query strings, and phones except for their
+    last two digits, are replaced by “…”.
     """
     _, error, _ = line.pop("exc_info", None) or (None, None, None)
     if error is not None:
@@ -76,17 +77,17 @@ def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:
 
 
 def error_text(error: BaseException) -> str:
-    """Return the tracebacks of an error and its causes for a table, each with its ``error_line``."""
+    """Return the tracebacks of an error and its causes, each with its ``error_line``, for storage in a table."""
     return _traceback(error, error_line)
 
 
 def error_line(error: BaseException) -> str:
-    """Return class and text of an error; of a database error only what quotes no value of the row."""
+    """Return the class and text of an error; for a database error, only the parts that quote no values."""
     name, text = type(error).__name__, str(error)
     if isinstance(error, (Error, psycopg.Error)):
         cause, text = error if isinstance(error, psycopg.Error) else error.__cause__, ""
         if isinstance(cause, psycopg.Error):
-            # A DataError quotes the value: “invalid input syntax for type bigint: …”.
+            # The message of a DataError quotes the value: “invalid input syntax for type bigint: …”.
             primary = None if isinstance(error, (DataError, psycopg.DataError)) else cause.diag.message_primary
             text = " ".join(part for part in (cause.sqlstate, primary) if part)
     return f"{name}: {text}" if text else name

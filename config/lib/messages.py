@@ -1,4 +1,4 @@
-"""Messages that are stored as a msgid with parameters, and translated when somebody reads them."""
+"""Messages that are stored as a msgid with parameters, and translated when they are displayed."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ StoredMessage: TypeAlias = dict[str, Any]
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A msgid of the catalogue and its parameters; ``str()`` translates it into the active language.
+    """A msgid from the message catalogue with its parameters; ``str()`` translates it into the active language.
 
-    A parameter is a string, a number, another message, or a list of messages, which are joined. ``str()`` localizes a
-    string that is a number or a percentage: “1 538”, “98.5”, “98.5 %”.
+    A parameter is a string, a number, another message, or a list of messages, which ``str()`` joins with semicolons.
+    ``str()`` also localizes strings that are a number or a percentage: “1 538”, “98.5”, “98.5 %”.
     """
 
     msgid: str
@@ -35,39 +35,42 @@ class Message:
         return cls(stored["msgid"], {name: _from_json(param) for name, param in stored["words"].items()})
 
 
-# What an operator wrote is a plain string, which nobody translates.
+# Text written by an operator is a plain string, which is not translated.
 Text: TypeAlias = Message | str
 
-# Raised by a message that another release stored with other parameters than its msgid has here.
+# Raised when a message stored by another release has other parameters than its msgid has in this release.
 UNREADABLE = (LookupError, TypeError, ValueError, AttributeError)
 _JOINED = "%(sentences)s"
-# A number or a percentage as thousands() and percent_of() write it.
+# Matches a number or a percentage in the format of thousands() and percent_of().
 _NUMBER = re.compile(r"[+-]?[\d\u202f]+(\.\d+)?(\s?%)?")
 
 
 def join_messages(messages: Iterable[Message]) -> Message:
-    """Return a message that shows each of the messages once, separated by semicolons."""
+    """Return one message that shows the given messages, separated by semicolons and without duplicates."""
     return Message(_JOINED, {"sentences": list(messages)})
 
 
 def to_columns(text: Text, limit: int) -> tuple[str, StoredMessage | None]:
-    """Return the values of a text column, for searches and the previous release, and of the JSON column beside it."""
+    """Return the values of the text column and of the JSON column, which is None for plain text.
+
+    The text column serves searches and the previous release.
+    """
     with translation.override(settings.LANGUAGE_CODE):
         shown = str(text).strip()[:limit]
     return shown, {**text.as_json(), "text": shown} if isinstance(text, Message) else None
 
 
 def from_columns(text: str, stored: StoredMessage | None) -> Text:
-    """Return the stored message; the text where there is no readable message, or one that belongs to another text.
+    """Return the stored message, or the text if the message is missing, unreadable or does not belong to the text.
 
-    The previous release writes the text column alone.
+    The previous release updates only the text column, so the message beside it may belong to an older text.
     """
     is_of_text = isinstance(stored, dict) and stored.get("text") == text
     return (parse_message(stored) or text) if is_of_text else text
 
 
 def parse_message(stored: Any) -> Message | None:
-    """Return the message of a JSON value; None for a value that cannot be shown in the active language."""
+    """Return the message in a JSON value; None if it cannot be shown in the active language."""
     try:
         message = Message.from_json(stored)
         str(message)
@@ -77,7 +80,7 @@ def parse_message(stored: Any) -> Message | None:
 
 
 def localize(text: str) -> str:
-    """Return a number or a percentage as the active language writes it, other text unchanged."""
+    """Return a number or a percentage in the format of the active language, and other text unchanged."""
     if not _NUMBER.fullmatch(text):
         return text
     mark = formats.get_format("DECIMAL_SEPARATOR")

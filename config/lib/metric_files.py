@@ -1,4 +1,4 @@
-"""Metrics of several processes: each counts into its own files in one folder, named by host and process."""
+"""Metrics of several processes: each process has its own files, named after host and pid, in a shared directory."""
 
 import os
 import socket
@@ -6,17 +6,17 @@ import socket
 from prometheus_client import disable_created_metrics, values
 
 FOLDER = "PROMETHEUS_MULTIPROC_DIR"
-# The library splits file names at the underscore.
+# prometheus_client splits the file names at underscores, so the host name must not contain any.
 HOST = socket.gethostname().replace("_", "-").replace("/", "-")
 _process = f"{HOST}-{os.getpid()}"
 
 
 def share() -> None:
-    """Count under a name that is unique among all containers; call it before any metric is created."""
-    # A second series for each counter, which no rate needs.
+    """Give this process's metric files a name unique among all containers; call this before creating any metric."""
+    # The “_created” series, one for each counter, which no query needs.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if FOLDER in os.environ:
-        # The library asks at each count, so the name is built only at each fork.
+        # prometheus_client requests the name at each increment, so it is built only once per process.
         os.register_at_fork(after_in_child=_name_process)
         values.ValueClass = values.MultiProcessValue(lambda: _process)  # type: ignore[no-untyped-call]
 

@@ -1,5 +1,3 @@
-"""The project's middleware."""
-
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
@@ -12,10 +10,10 @@ _HAS_OWN_SLASHES = ("/admin", "/static/")
 
 
 class ClientAddressMiddleware(MiddlewareMixin):
-    """Set REMOTE_ADDR to the client's address as our own proxies report it.
+    """Set REMOTE_ADDR to the client's address as reported by our own proxies.
 
-    Each proxy appends the address that it sees to X-Forwarded-For. Behind TRUSTED_PROXIES of them the client's address
-    is that many from the right; the client could have written whatever stands before it.
+    Each proxy appends the address of its client to X-Forwarded-For. Behind N = TRUSTED_PROXIES proxies, the client's
+    address is the Nth from the right; the client may have forged the addresses further left.
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -25,7 +23,7 @@ class ClientAddressMiddleware(MiddlewareMixin):
 
 
 class PolicyMiddleware(CSPMiddleware):
-    """Send the content security policy; in the admin, Alpine has to evaluate the attributes of the theme."""
+    """Send the content security policy; in the admin, allow eval, with which Alpine runs the theme's attributes."""
 
     def get_policy_parts(
         self, request: HttpRequest, response: HttpResponseBase, report_only: bool = False
@@ -37,9 +35,9 @@ class PolicyMiddleware(CSPMiddleware):
 
 
 class CanonicalPathMiddleware(MiddlewareMixin):
-    """Serve a path with and without a trailing slash, and under ``/api/v1``, by one URL pattern and no redirect.
+    """Route a path with or without a trailing slash or ``/api/v1`` to the same URL pattern, without a redirect.
 
-    ``request.path`` keeps what the client sent, so links in responses stay under the client's prefix.
+    ``request.path`` remains as the client sent it, so links in responses have the client's prefix.
     """
 
     def process_request(self, request: HttpRequest) -> None:
@@ -49,12 +47,12 @@ class CanonicalPathMiddleware(MiddlewareMixin):
                 path = path.removeprefix(_API_PREFIX)
             request.path_info = path.removesuffix("/") or "/"
         if request.encoding:
-            # JSON is UTF-8 whatever the Content-Type claims; some names that it may claim are no text encodings.
+            # JSON is UTF-8 whatever charset the Content-Type names, which may not even be a text encoding.
             request.encoding = "utf-8"
 
 
 class PrivacyMiddleware(MiddlewareMixin):
-    """Forbid caches to store a response: most of them contain names and phones."""
+    """Forbid caching, because most responses contain names and phones; deny pages camera, location and microphone."""
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         response.headers.setdefault("Cache-Control", "no-store")
@@ -63,9 +61,9 @@ class PrivacyMiddleware(MiddlewareMixin):
 
 
 class NoNulMiddleware(MiddlewareMixin):
-    """Refuse a NUL in an address or a form of the admin: PostgreSQL cannot store it, so a query with it would fail.
+    """Refuse admin requests with a NUL character in the URL or the form: PostgreSQL would fail on it.
 
-    Forms check their fields, but filters, searches and ids reach queries unchecked.
+    Form fields are validated, but filters, searches and ids reach queries unchecked.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:

@@ -1,4 +1,4 @@
-"""Migration operations for tables in use: nobody waits long, and an interrupted operation is repaired."""
+"""Migration operations for tables in use: they block others only briefly, and can be repeated when interrupted."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from django.db import OperationalError, connections
 from django.db.migrations.operations.base import Operation
 from psycopg.errors import LockNotAvailable
 
-# All other users of the table queue behind a lock that is waited for: give up early, let them pass, try again.
+# While one transaction waits for a table lock, all others queue behind it: give up soon, let them pass, and retry.
 LOCK_TIMEOUT_MS = 100
 _TRIES = 60
 _PAUSE_SECONDS = 0.5
 
 
 class RetryOnLock(Operation):
-    """Run operations that need a table's lock in one transaction, and retry it for half a minute.
+    """Run operations that need a table lock in one transaction, which is retried for half a minute.
 
-    For migrations with ``atomic = False``. After that the OperationalError is raised: something holds the table for
-    good, and the operator has to find it.
+    Use it in migrations with ``atomic = False``. After half a minute, the OperationalError is raised: another
+    transaction keeps the table locked, and the operator has to find it.
     """
 
     def __init__(self, *operations: Operation) -> None:
@@ -48,13 +48,13 @@ class RetryOnLock(Operation):
         _run_with_retries(app_label, schema_editor, steps[::-1])
 
     def _states(self, app_label: str, state: Any) -> list[Any]:
-        """Return the state before the first operation and after each of them."""
+        """Return the project state before the first operation and after each operation."""
         states = [state]
         for operation in self.operations:
             states.append(states[-1].clone())
             operation.state_forwards(app_label, states[-1])
         for each in states:
-            # Rendered on first use, which would take as long as a lock may be held.
+            # Render the models now: on first use, this would take as long as a lock may be held.
             each.apps  # noqa: B018 (a cached property)
         return states
 
@@ -72,7 +72,7 @@ def _run_with_retries(app_label: str, schema_editor: Any, steps: list[Any]) -> N
         return
     for attempt in range(1, _TRIES + 1):
         try:
-            # A separate editor: deferred statements, such as foreign keys, belong to the same attempt.
+            # Each attempt has its own schema editor, which also runs deferred statements, such as foreign keys.
             with connections[schema_editor.connection.alias].schema_editor(atomic=True) as editor:
                 editor.execute(f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT_MS}ms'")
                 run(editor)
@@ -84,7 +84,7 @@ def _run_with_retries(app_label: str, schema_editor: Any, steps: list[Any]) -> N
 
 
 class Call(Operation):
-    """Call a function on migrating or on reversing; RunPython would render models first, too slow under a lock."""
+    """Call a function when migrating or reversing. RunPython would first render models, which is slow under a lock."""
 
     reduces_to_sql = False
 
@@ -94,7 +94,7 @@ class Call(Operation):
         self.forwards, self.backwards = forwards, backwards
 
     def state_forwards(self, app_label: str, state: Any) -> None:
-        """Change no model."""
+        """Leave the project state unchanged."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         if self.forwards and not schema_editor.collect_sql:
@@ -110,19 +110,19 @@ class Call(Operation):
 
 
 class BuildIndex(AddIndexConcurrently):
-    """Build an index while others write; first drop the invalid one that an interrupted build may have left."""
+    """Build an index without blocking writes, after dropping the invalid index left by an interrupted build."""
 
     def database_forwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         _drop_index(schema_editor, self.index.name)
         super().database_forwards(app_label, schema_editor, from_state, to_state)
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
-        # Not by the model: an interrupted reversal may have dropped it already.
+        # Not Django's own statement, which would fail if an interrupted reversal has already dropped the index.
         _drop_index(schema_editor, self.index.name)
 
 
 class DropIndex(RemoveIndexConcurrently):
-    """Drop an index while others write; reversing builds it as BuildIndex does."""
+    """Drop an index without blocking writes; reversing builds it as BuildIndex does."""
 
     def database_backwards(self, app_label: str, schema_editor: Any, from_state: Any, to_state: Any) -> None:
         _drop_index(schema_editor, self.name)

@@ -1,4 +1,4 @@
-"""Pagination of the API, and of admin lists over tables that are too large to count on each page."""
+"""Pagination of the API, and of admin lists of tables that are too large to be counted for each page."""
 
 from __future__ import annotations
 
@@ -9,19 +9,22 @@ from typing import Any
 from django.core.paginator import Page, Paginator
 from rest_framework.pagination import LimitOffsetPagination
 
-# Up to here rows are counted and pages exist; above it counts are estimates (docs/reference/http-api.md).
+# Up to this number, rows are counted and have pages; larger counts are estimates (docs/reference/http-api.md).
 EXACT = 10_000
 
 
 class Pages(LimitOffsetPagination):
-    """``limit`` and ``offset``: 50 rows by default, 100 at most (docs/reference/http-api.md)."""
+    """Paginate by ``limit`` and ``offset``: 50 rows by default, at most 100 (docs/reference/http-api.md)."""
 
     default_limit = 50
     max_limit = 100
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]
-    """Count up to 10,000 rows and estimate above; there are no deeper pages, because their cost grows with depth."""
+    """Count up to 10,000 rows exactly and estimate larger numbers.
+
+    Only the first 10,000 rows have pages, because a page costs more the deeper it is.
+    """
 
     @cached_property
     def count(self) -> int:
@@ -36,7 +39,7 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
     @property
     def reach(self) -> int:
-        """Return how many rows of a longer list have pages."""
+        """Return the maximum number of rows that have pages."""
         return EXACT
 
     @cached_property
@@ -50,6 +53,6 @@ class BoundedPaginator(Paginator):  # type: ignore[type-arg]
 
 
 def estimate(rows: Any) -> int:
-    """Return the planner's estimate of the number of rows; 0 where Django knows that no row can match."""
+    """Return the planner's estimate of the number of rows; 0 if Django knows that no row can match."""
     plan = rows.values("pk").explain(format="json")
     return int(json.loads(plan)[0]["Plan"]["Plan Rows"]) if plan else 0

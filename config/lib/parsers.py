@@ -9,9 +9,9 @@ _SURROGATE = re.compile(r"[\ud800-\udfff]")
 
 
 class BoundedJSONParser(JSONParser):
-    """Parse JSON; refuse a body that is nested too deeply for Python, and replace lone surrogates by U+FFFD.
+    """Parse JSON; refuse a body that is nested too deeply for Python, and replace lone surrogates with U+FFFD.
 
-    JSON can spell half of a surrogate pair, but no response that quotes it could be encoded.
+    JSON can contain half of a surrogate pair, but a response that quotes it could not be encoded.
     """
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
@@ -20,7 +20,7 @@ class BoundedJSONParser(JSONParser):
         except RecursionError:
             raise ParseError(_("The JSON body is nested too deeply.")) from None
         except ParseError as error:
-            # The texts of REST framework and Python are English.
+            # The messages of REST framework and Python are in English.
             if position := getattr(error.__context__, "pos", None):
                 message = _("The body is not valid JSON (character %(position)d).") % {"position": position + 1}
                 raise ParseError(message) from None

@@ -1,4 +1,4 @@
-"""The id that the log lines of one request share, in the web process and in the worker that continues it."""
+"""The request id, which all log lines of a request share, in the web process and where its update is processed."""
 
 import os
 import random
@@ -6,12 +6,12 @@ import re
 from contextvars import ContextVar
 
 current: ContextVar[str] = ContextVar("request_id", default="")
-_random = random.Random()  # noqa: S311 (an id, not a secret: a tenth of what the system's own randomness costs)
+_random = random.Random()  # noqa: S311 (an id, not a secret; ten times cheaper than the system's randomness)
 os.register_at_fork(after_in_child=_random.seed)
-# An id from a proxy; never what could be a phone.
+# A valid id from a proxy; 10 to 15 digits are refused, because they could be a phone.
 _VALID = re.compile(r"(?!\d{10,15}$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
 def begin(given: str = "") -> None:
-    """Set the request id to the proxy's, or to a new one where that is missing or invalid."""
+    """Set the current request id to ``given``, or to a new id if ``given`` is empty or invalid."""
     current.set(given if given and _VALID.fullmatch(given) else f"{_random.getrandbits(128):032x}")

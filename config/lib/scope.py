@@ -36,7 +36,7 @@ def scope_of(request: HttpRequest) -> RequestScope:
 
 
 def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
-    """Refuse a page about all universities to users who are limited to one, and show them why."""
+    """Limit a view to users who see all universities; other users get a 403 page that shows ``why``."""
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:

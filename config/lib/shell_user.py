@@ -3,7 +3,7 @@ import os
 
 
 def login() -> str:
-    """Return the login of the user who runs this command, or ``uid N`` where it has no name, as in many containers."""
+    """Return the login of the user who runs this command, or ``uid N`` for a uid without a name (in containers)."""
     try:
         return getpass.getuser()
     except (KeyError, OSError):
@@ -11,5 +11,5 @@ def login() -> str:
 
 
 def user() -> str:
-    """Return the login as audit rows show it, beside users of the admin and the API."""
+    """Return the name by which audit rows record the user of a command, distinct from users of the admin and API."""
     return f"{login()} (manage.py)"

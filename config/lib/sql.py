@@ -1,4 +1,4 @@
-"""Statements over whole batches and advisory locks, on Django's connection."""
+"""Batch statements and advisory locks, on Django's connection."""
 
 import time
 from collections.abc import Iterator, Sequence
@@ -10,10 +10,10 @@ from django.db import connection
 
 
 def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
-    """Return the rows of a statement on Django's connection, in its transaction; raise django.db errors.
+    """Run a statement in the transaction of Django's connection and return its rows; errors are those of django.db.
 
-    The server binds the parameters in binary (``%b``): Django's cursor would write arrays as text, which costs more
-    than everything else that a batch of 500 updates does.
+    Parameters (``%b``) are sent in binary format. Django's cursor would send arrays as text, which costs more than all
+    other work for a batch of 500 updates.
     """
     connection.ensure_connection()
     with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
@@ -23,7 +23,7 @@ def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def try_lock(key: int, *, wait_seconds: float = 0.0) -> Iterator[bool]:
-    """Yield whether the connection got an advisory lock within the time; release it at the end."""
+    """Yield whether the advisory lock was acquired within ``wait_seconds``; release it at the end of the block."""
     deadline = time.monotonic() + wait_seconds
     while not (has_lock := _locked("SELECT pg_try_advisory_lock(%s)", key)) and time.monotonic() < deadline:
         time.sleep(0.05)

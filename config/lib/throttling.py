@@ -1,4 +1,4 @@
-"""Rate limits that are counted in each process: with Redis they would fail when it does, and cost a round trip."""
+"""Rate limits, counted in each process: counting in Redis would cost a round trip and fail whenever Redis fails."""
 
 from __future__ import annotations
 
@@ -26,14 +26,14 @@ _BURST_SECONDS = 10
 
 
 class TokenBuckets:
-    """A token bucket for each caller; the least recently seen callers are forgotten."""
+    """A token bucket for each of the 10,000 most recently seen callers."""
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str, rate: float, burst: float) -> float:
-        """Take a token and return 0.0, or return the seconds until there is one; rate is tokens a second."""
+        """Take a token and return 0.0, or return the seconds until one is available; ``rate`` is tokens per second."""
         now = time.monotonic()
         with self._lock:
             tokens, seen_at = self._buckets.pop(caller, (burst, now))
@@ -53,7 +53,7 @@ class _BucketThrottle(BaseThrottle):
 
 
 class UserRate(_BucketThrottle):
-    """Allow a user API_RATE_LIMIT requests a second, and ten seconds' worth at once."""
+    """Limit a user to API_RATE_LIMIT requests per second, with bursts of up to ten seconds' worth."""
 
     buckets = TokenBuckets()
 
@@ -65,7 +65,7 @@ class UserRate(_BucketThrottle):
 
 
 class LogInRate(_BucketThrottle):
-    """Allow an address thirty log-ins a minute; axes counts wrong passwords separately, in PostgreSQL."""
+    """Limit an address to thirty log-ins per minute; axes counts wrong passwords separately, in PostgreSQL."""
 
     buckets = TokenBuckets()
 
@@ -79,7 +79,7 @@ class LogInRate(_BucketThrottle):
 
 
 def as_log_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:
-    """Count POST requests to a Django view together with the log-ins of the API."""
+    """Apply the rate limit for API log-ins to the POST requests of a Django view; both share one count."""
 
     @wraps(view)
     def limited(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:

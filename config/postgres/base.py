@@ -1,4 +1,4 @@
-"""Django's PostgreSQL backend with django-prometheus's metrics and a deadline for a block of statements."""
+"""Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class DeadlineConnection(psycopg.Connection):
-    """Wait for the server only up to the deadline of the current block."""
+    """Wait for the server only until the deadline of the current ``statement_deadline`` block."""
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         deadline = _deadline.get()
@@ -37,10 +37,10 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 
 @contextmanager
 def statement_deadline(seconds: float) -> Iterator[None]:
-    """Limit the waits for PostgreSQL in this block; what takes longer raises OperationalError.
+    """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
 
-    A new connection may take up to two seconds more. A statement that missed the deadline leaves its connection in an
-    unknown state, so it is closed without asking the server.
+    Opening a connection may take up to two seconds more. A statement that missed the deadline leaves its connection in
+    an unknown state, so the connection is closed at the end of the block.
     """
     token = _deadline.set(time.monotonic() + seconds)
     try:

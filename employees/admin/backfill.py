@@ -37,7 +37,7 @@ _TONES = {RunStatus.DONE: "good", RunStatus.PAUSED: "wait", RunStatus.UNDOING: "
 
 @dataclass(frozen=True, slots=True)
 class BackfillAction:
-    """A button of a run, offered in some statuses to users with the permission."""
+    """A button on a run's page, shown in these statuses to users who have this permission."""
 
     title: Promise
     warning: Promise
@@ -71,7 +71,7 @@ ACTIONS = {
 
 
 def _perform(name: str, run: BackfillRun, reason: str) -> str:
-    """Perform an action of ACTIONS; return the message for the user."""
+    """Perform the action with this name in ACTIONS; return the message for the user."""
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
         return _("Backfill %d paused.") % run.pk
@@ -99,14 +99,14 @@ class BatchInline(TabularInline):
     per_page = 50
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillBatch]:
-        # The previous values are large, and they are names.
+        # Do not load ``changes``: the previous values in it are large and contain names.
         batches: QuerySet[BackfillBatch] = super().get_queryset(request)
         return batches.defer("changes").exclude(status="done")
 
 
 @admin.register(BackfillRun)
 class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
-    """Adding a run starts it, the worker executes it, and ACTIONS control it."""
+    """Start a run by adding it, and control it with ACTIONS; the worker executes it."""
 
     list_display = (
         "id",
@@ -144,13 +144,13 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
         return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillRun]:
-        """Return the runs within the user's scope, for the list and for every page of a run."""
+        """Return the runs within the user's scope; the list and all pages of a run use this queryset."""
         runs: QuerySet[BackfillRun] = super().get_queryset(request)
         scope = admin_scope(request)
         return runs if scope is None else runs.filter(university__in=scope.universities())
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Require a university of users limited to one: an empty choice means all of them."""
+        """Require users who are limited to one university to choose it: an empty choice means all universities."""
         form = super().get_form(request, obj, change, **kwargs)
         scope = admin_scope(request)
         if scope is not None and (field := form.base_fields.get("university")):
@@ -162,7 +162,7 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
         batches.begin(obj)
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        """Refuse a second open run; redirect to the first, or to the list if it is outside the user's scope."""
+        """Refuse to start a run while one is open; redirect to the open run, or to the list if it is out of scope."""
         if _may_start(request) and not self.has_add_permission(request):
             text = _("Only one backfill can be open at a time. Finish or undo the current one first.")
             messages.error(request, text)
@@ -185,14 +185,14 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
         return response
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
-        """Return the progress card alone; it reloads itself while the run moves."""
+        """Return only the progress card, which reloads itself while the run is in progress."""
         run = self.get_object(request, str(pk))
         if run is None or not self.has_view_permission(request, run):
             raise Http404
         return TemplateResponse(request, "employees/backfill_progress.html", self._progress_context(request, run))
 
     def action_view(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
-        """Ask for confirmation and a reason, then run the action and record it."""
+        """Show a form for confirmation and a reason; once it is submitted, perform the action and log it."""
         run = self.get_object(request, str(pk))
         action = ACTIONS.get(name)
         if run is None or action is None:

@@ -35,7 +35,7 @@ from profiles.lookup import resolve
 from profiles.models import ProfileSource
 
 EXPORT = "monitoring.export_employees"
-# Larger selections are for a backfill, which can be paused and undone.
+# Larger selections need a backfill, which can be paused and undone.
 MAX_REFRESHED = 1000
 MAX_ERRORS_SHOWN = 10
 MAX_PREVIEWED = 100
@@ -57,7 +57,7 @@ JOB_COLOURS = {
 
 
 class DisplayContextHelper(HistoricalRecordContextHelper):
-    """Shows a choice by its label, a moment in local time, and None as a dash."""
+    """Show choices by their labels, datetimes in local time, and None as a dash."""
 
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
         choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
@@ -70,18 +70,18 @@ class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
     object_history_list_template = "employees/versions.html"
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
-        """Hide the versions of rows outside the user's scope: the library checks the model's permission only."""
+        """Respond with 404 for rows outside the user's scope: the library checks only the permission on the model."""
         is_hidden = admin_scope(request) is not None and self.get_object(request, object_id) is None
         if is_hidden or not _ID.fullmatch(object_id):
             raise Http404
         return super().history_view(request, object_id, extra_context)
 
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
-        """Offer no form of a version: the library lets everybody with the view permission save it."""
+        """Respond with 404: the library would let all users with the view permission save an old version."""
         raise Http404
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Refuse selections too long for a page that names every row."""
+        """Refuse to delete selections that are too long for a confirmation page that lists every row."""
         if len(objs[: MAX_DELETED + 1]) <= MAX_DELETED:
             return super().get_deleted_objects(objs, request)
         text = _("Delete at most %d at once. Narrow the selection with a filter or a search.")
@@ -108,10 +108,10 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     confirm_form_class = ConfirmForm
     export_form_class = ExportForm
     paginator = EmployeePaginator
-    # Half of Django's hundred: the theme renders a template for each badge.
+    # Half of Django's default, because the theme renders a template for each badge.
     list_per_page = 50
     list_display = ("last_name", "first_name", "phone", "max_id", "shown_source", "university")
-    # Only columns with an index: sorting a million rows takes too long.
+    # Only columns with an index, because sorting a million rows takes too long.
     sortable_by = ("last_name", "phone")
     list_filter = ("profile_source", "role", ("university", AutocompleteSelectFilter))
     list_filter_submit = True
@@ -136,13 +136,13 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return [*EmployeeForm.Meta.fields, *self.get_readonly_fields(request, obj)]
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Return a form class for this request, which knows the roles that its user may grant."""
+        """Return a form class with the scope of the request's user, which limits the roles that the form may grant."""
         form = super().get_form(request, obj, change, **kwargs)
         return type(form.__name__, (form,), {"scope": user_scope(request.user)})
 
     def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         if db_field.name == "phone":
-            # A browser cuts pasted text at maxlength, and a phone without its end is another number.
+            # No maxlength: a browser would cut off pasted text there, and a phone that is cut off is another number.
             kwargs["max_length"] = None
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
@@ -166,7 +166,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Employee, form: Any, change: bool) -> None:
-        """Create and update as the API does: look up a missing name, mark a changed one as manual."""
+        """Create or update an employee as the API does: look up a missing name, and mark a changed name as manual."""
         values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
         if change:
             stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
@@ -206,7 +206,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def import_action(self, request: HttpRequest, **kwargs: Any) -> Any:
         page = super().import_action(request, **kwargs)
         context = page.context_data
-        # The library lists the exported columns, and none after a refused file.
+        # List the columns that an import reads: the library lists the exported ones, and none after a refused file.
         context["fields_list"] = [("", COLUMNS)]
         if (result := context.get("result")) is None:
             return page
@@ -231,7 +231,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             self.message_user(request, str(unreadable), messages.ERROR)
             return redirect("admin:employees_employee_import")
         except (FileNotFoundError, IsADirectoryError):
-            # An import deletes its file, so a second click finds none.
+            # An import deletes its file, so a second click on the button does not find it.
             text = _("This file has already been imported, or its preview has expired. Upload it again if needed.")
             self.message_user(request, text, messages.WARNING)
             return redirect("admin:employees_employee_changelist")
@@ -243,7 +243,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
 
     def process_result(self, result: Any, request: HttpRequest) -> Any:
-        """Report rows that fail because the directory has changed since the preview; nothing is imported then."""
+        """Report the rows that fail because the directory has changed since the preview; then nothing is imported."""
         errors = row_errors(result)
         if not errors:
             return super().process_result(result, request)
@@ -253,7 +253,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         return redirect("admin:employees_employee_import")
 
     def generate_log_entries(self, result: Any, request: HttpRequest) -> None:
-        """Record the file as a whole: each row has a version of its own."""
+        """Write one log entry for the whole file; each row has its own version in the history."""
         params = {"new": result.totals["new"], "updated": result.totals["update"]}
         audit_log.record(request, Message("Import: %(new)d new, %(updated)d updated", params), Employee)
 
@@ -265,7 +265,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
 @admin.register(University)
 class UniversityAdmin(VersionedAdmin):
-    """Universities, changed only by users whose scope is not limited to one of them, as in the API."""
+    """Show universities; only users who see all universities may change them, as in the API."""
 
     form = UniversityForm
     list_display = ("name", "inn", "kpp")
@@ -287,7 +287,10 @@ class UniversityAdmin(VersionedAdmin):
         return admin_scope(request) is None and bool(super().has_delete_permission(request, obj))
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """Name the universities that have employees rather than the employees, who may be fifty thousand."""
+        """Refuse to delete universities with employees, and list these universities.
+
+        Django would list their employees instead, perhaps fifty thousand of them.
+        """
         employees = Employee.objects.filter(university=OuterRef("pk"))
         blocked = University.objects.filter(Exists(employees), pk__in=[university.pk for university in objs])
         if not blocked:

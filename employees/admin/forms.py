@@ -20,7 +20,7 @@ def _normalized(normalize: Callable[[str], str], text: str) -> str:
 
 
 class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
-    """An employee as the admin edits one, with the spellings that the API accepts."""
+    """The admin's form for an employee, which accepts the same formats of phones and MAX ids as the API."""
 
     scope: ClassVar[UserScope] = UserScope(None)
 
@@ -32,12 +32,12 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         if self.instance.pk is None:
-            # A new employee's name is looked up, as by the API.
+            # The name is optional, because a new employee's name is looked up, as in the API.
             for name in ("last_name", "first_name"):
                 self.fields[name].required, self.fields[name].initial = False, ""
             return
-        # The page sends back the values that it showed: changes are found against those, not against later values.
-        # A request that was shown nothing is compared with the database.
+        # The page sends back the values that it showed, so that changes are detected against these and not against
+        # later values. For a request without shown values, changes are detected against the database.
         for name in self.fields:
             self.fields[name].show_hidden_initial = not self.is_bound or self._shown_as(name) in self.data
 
@@ -67,7 +67,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
         return cleaned
 
     def _merge(self, cleaned: dict[str, Any]) -> None:
-        """Keep the present value of untouched fields; refuse a changed field that someone else has changed too."""
+        """Use the stored values of unchanged fields; refuse a changed field that someone else has changed too."""
         present = Employee.objects.select_for_update(of=("self",)).get(pk=self.instance.pk)
         for name in [name for name in self.fields if name in cleaned]:
             value = getattr(present, name)
@@ -81,7 +81,10 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
                 self.add_error(name, str(text) % (value or "—"))
 
     def _is_overtaken(self, name: str, present: Employee) -> bool:
-        """Return whether the page showed another value; show the present one from now on, so saving again works."""
+        """Return whether the page showed another value than the stored one.
+
+        If so, let the page show the stored value from now on, so that saving again succeeds.
+        """
         shown = self.data.get(self._shown_as(name))
         value = model_to_dict(present, [name])[name]
         now = "" if value is None else str(value)
@@ -104,12 +107,12 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         for name, validator in (("inn", validate_inn), ("kpp", validate_kpp)):
-            # Users who may only view have no fields.
+            # For users with only the view permission, the form has no fields.
             if name in self.fields:
                 self.fields[name].validators.append(validator)
 
     def clean(self) -> dict[str, Any]:
-        """Report an existing university in readable words: the constraints' own errors show their names."""
+        """Report a duplicate university in a readable message: Django's own would show the constraint's name."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         others = University.objects.exclude(pk=self.instance.pk)
         inn, kpp = cleaned.get("inn"), cleaned.get("kpp")

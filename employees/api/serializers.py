@@ -36,7 +36,7 @@ _UNIVERSITY_EXISTS = gettext_lazy("This university already exists.")
 
 @contextmanager
 def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
-    """Turn a violation of the unique constraint into 409."""
+    """Convert a violation of the unique constraint to a 409 error with the message for ``field``."""
     try:
         yield
     except IntegrityError as error:
@@ -54,7 +54,7 @@ class PhoneField(serializers.CharField):
 
 
 class TextField(serializers.CharField):
-    """Text; a number is refused rather than read as its digits."""
+    """Accept only text; REST framework's own field would also accept numbers."""
 
     def to_internal_value(self, data: Any) -> str:
         return super().to_internal_value(checked_text(data))
@@ -64,7 +64,7 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     class Meta:
         model = University
         fields = ("id", "name", "inn", "kpp", "created_at", "updated_at")
-        # The constraints answer with 409: two creates at once would both pass a validator.
+        # Duplicates get 409 from the constraints, because two simultaneous creates would both pass a validator.
         validators: list[Any] = []
 
     name = TextField(max_length=500)
@@ -77,10 +77,10 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
 
 
 class VisibleUniversityField(serializers.PrimaryKeyRelatedField[University]):
-    """A university within the user's scope; any other is reported as unknown."""
+    """Accept a university within the user's scope; report any other as nonexistent."""
 
     def to_internal_value(self, data: Any) -> University:
-        # REST framework would read 1.5 as 1, and fail on numbers beyond 64 bits.
+        # REST framework would read 1.5 as 1, and fail on numbers above 64 bits.
         if not (isinstance(data, int | str) and _ID.fullmatch(str(data))):
             self.fail("incorrect_type", data_type=type(data).__name__)
         return super().to_internal_value(data)  # type: ignore[arg-type]
@@ -135,7 +135,10 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return role
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
-        """Find the university. Superadmins' new ones are created after the checks, others use an existing one."""
+        """Find the requested university; raise ValidationError if it is missing or not found.
+
+        Only superadmins may describe a new university, which is created after validation.
+        """
         described = {name: attrs.pop(name, "") for name in ("inn", "kpp", "university_name")}
         if "university" in attrs:
             return attrs
@@ -155,10 +158,10 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         return attrs | {"university": university}
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
-        """Resolve the name, then insert; of parallel creates all but one violate the unique phone (409)."""
+        """Look up the name, then insert the employee; of simultaneous creates of one phone, all but one get 409."""
         idempotent_request = validated_data.pop("idempotent_request", None)
         if described := validated_data.pop("described", None):
-            # The lookup needs the university for its rules; a refused phone must leave no new university behind.
+            # The name lookup needs the university. Check the phone first: a refused request must not create one.
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
             validated_data["university"] = University.objects.described(**described)
@@ -172,12 +175,12 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
             employee = create_employee(name, **validated_data)
             if idempotent_request is not None:
-                # In the same transaction: no employee without the stored answer.
+                # In the same transaction, so that no employee exists without the stored response.
                 idempotent_request.store_answer(self.to_representation(employee))
         return employee
 
     def update(self, instance: Employee, validated_data: dict[str, Any]) -> Employee:
-        """Change the given fields under the row's lock; an empty name or MAX id changes nothing."""
+        """Update the given fields while holding the row lock; an empty name or MAX id leaves its field unchanged."""
         described = validated_data.pop("described", None)
         with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
             employee = Employee.objects.select_for_update(of=("self",)).filter(pk=instance.pk).first()
@@ -196,14 +199,15 @@ class MaxIdJobSerializer(serializers.ModelSerializer[MaxIdJob]):
         read_only_fields = fields
 
 
-# Each is the whole of an index, which PostgreSQL reads in both directions: otherwise a page would sort a million rows.
+# Each ordering has an index on exactly its columns, which PostgreSQL can read in both directions; without it, each page
+# would sort a million rows.
 ORDERINGS = {
     "id": ("id",),
     "phone": ("phone",),
     "last_name": ("last_name", "first_name", "id"),
     "created_at": ("created_at", "id"),
 }
-# Any start of an ordering stands for all of it.
+# The first columns of an ordering select the whole ordering.
 _COLUMNS = {
     ",".join(sign + column for column in columns[:length]): [sign + column for column in columns]
     for columns in ORDERINGS.values()
@@ -233,7 +237,7 @@ def search_text(params: QueryDict) -> str:
 
 
 def filter_employees(employees: EmployeeQuerySet, params: QueryDict) -> EmployeeQuerySet:
-    """Search, filter and order by the query string; an empty parameter counts as absent."""
+    """Search, filter and order the employees by the query parameters; an empty parameter counts as absent."""
     names = ("university_id", "profile_source", "role", "ordering")
     values = {name: params[name] for name in names if params.get(name)}
     text = search_text(params)

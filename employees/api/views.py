@@ -42,9 +42,9 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
-    """Yield the row of the request's Idempotency-Key, None without a key; a row with a status holds the answer.
+    """Yield the row for the request's Idempotency-Key, or None without a key; a row with a status has a response.
 
-    The block stores its answer in the transaction of the insert. An APIException in the block releases the key.
+    The block stores its response in the transaction of the insert. An APIException in the block releases the key.
     """
     key = request.headers.get("Idempotency-Key")
     if key is None:
@@ -70,7 +70,7 @@ def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
 
 
 class EstimatedPages(Pages):
-    """Pages whose ``count`` is exact up to 10,000 and the planner's estimate above."""
+    """Paginate with a ``count`` that is exact up to 10,000 and the planner's estimate above."""
 
     total: int
 

@@ -1,6 +1,7 @@
-"""Backfill employees with names from the profile cache, the name and its source together.
+"""Backfill the names of employees, with their source, from the profile cache.
 
-A batch is one transaction under the lock of the run's row: a killed process loses nothing, two processes take turns.
+Each batch is one transaction that locks the run's row, so a killed process loses only its current batch, and two
+processes take turns.
 """
 
 import logging
@@ -23,7 +24,7 @@ FAILURE_WINDOW = 50
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 logger = logging.getLogger(__name__)
 
-# The selection has locked the rows, so the join to themselves yields their previous values.
+# The SELECT of the candidates has locked the rows, so the self-join returns their previous values.
 _FILL = """
 WITH changed AS (
     UPDATE employees e
@@ -51,7 +52,7 @@ ON CONFLICT ON CONSTRAINT backfill_batches_range_once DO UPDATE SET status = 'do
 RETURNING id, rows_changed
 """
 
-# A row that has been changed since the backfill stays.
+# Rows that have been changed since the backfill remain unchanged.
 _UNDO = """
 UPDATE employees e
 SET first_name = c.v->1->>0, last_name = c.v->1->>1, middle_name = c.v->1->>2, profile_source = c.v->1->>3,
@@ -65,13 +66,16 @@ WHERE e.id = (c.v->>0)::bigint AND
 
 
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
-    """Start a run over the present employees, with fields of BackfillRun; IntegrityError while one is open."""
+    """Start a run over the current employees; raise IntegrityError if a run is open.
+
+    ``options`` are fields of BackfillRun.
+    """
     return begin(BackfillRun(university=university, **options))
 
 
 @transaction.atomic
 def begin(run: BackfillRun) -> BackfillRun:
-    """Count the employees and save the run for the worker; IntegrityError while another one is open."""
+    """Count the employees and save the run for the worker; raise IntegrityError if another run is open."""
     employees = Employee.objects.filter(university=run.university) if run.university else Employee.objects.all()
     run.until_id = employees.aggregate(last=Max("pk"))["last"] or 0
     run.rows_total = employees.count()
@@ -80,7 +84,7 @@ def begin(run: BackfillRun) -> BackfillRun:
 
 
 def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
-    """Return what a run would change: university, present source, new source, rows."""
+    """Return what a run would change, as tuples of university name, current source, new source and row count."""
     counts: Counter[tuple[int, str, str]] = Counter()
     context = DecisionContext.read(replaces_names=replaces_names)
     for candidate, choice in choices(context, university_id=university.pk if university else None):
@@ -90,7 +94,7 @@ def preview(university: University | None = None, *, replaces_names: bool = Fals
 
 
 def work_on_open_run(until: float) -> None:
-    """Continue the run that is running or being undone, until ``until`` (monotonic)."""
+    """Process batches of the run that is running or being undone, until the monotonic time ``until``."""
     run = BackfillRun.objects.filter(status__in=[RunStatus.RUNNING, RunStatus.UNDOING]).first()
     if run is not None:
         while time.monotonic() < until and run_batch(run):
@@ -98,7 +102,7 @@ def work_on_open_run(until: float) -> None:
 
 
 def run_batch(run: BackfillRun) -> bool:
-    """Fill or undo one batch; refresh ``run`` from its row and return whether there may be more."""
+    """Fill or undo one batch; refresh ``run`` from its row and return whether there may be more batches."""
     try:
         with transaction.atomic():
             context = _lock(run)
@@ -121,7 +125,10 @@ def run_batch(run: BackfillRun) -> bool:
 
 
 def _lock(run: BackfillRun) -> DecisionContext:
-    """Lock and refresh the run and return its batch's context; pause the run while the rollout keeps the cache off."""
+    """Lock and refresh the run, and return the context for its next batch.
+
+    If the rollout keeps the cache off, pause the run.
+    """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
     run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
@@ -134,7 +141,7 @@ def _lock(run: BackfillRun) -> DecisionContext:
 
 
 def _next_range(run: BackfillRun) -> tuple[int, int]:
-    """Return the last id of the next batch, and the number of its employees."""
+    """Return the last employee id in the next batch and the batch's number of employees; (0, 0) if none are left."""
     rows = Employee.objects.filter(pk__gt=run.last_id, pk__lte=run.until_id)
     if run.university_id:
         rows = rows.filter(university_id=run.university_id)
@@ -143,7 +150,10 @@ def _next_range(run: BackfillRun) -> tuple[int, int]:
 
 
 def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: int, seen: int) -> tuple[int, int]:
-    """Name the employees of a range and store their previous values; return the batch's id and the rows changed."""
+    """Set the names of the employees in the id range, and store their previous values in a batch.
+
+    Return the batch's id and the number of rows changed.
+    """
     where: dict[str, Any] = {"after_id": after_id, "until_id": until_id, "university_id": run.university_id}
     rows = [
         (row.id, name.first_name, name.last_name, name.middle_name, str(name.source), name.updated_at, name.max_id)
@@ -155,7 +165,7 @@ def _fill(run: BackfillRun, context: DecisionContext, after_id: int, until_id: i
 
 
 def _next_batch_size(size: int, took_ms: int, target_ms: int) -> int:
-    """Return the size for the time target, changed by a factor of two at most."""
+    """Return the batch size that would take ``target_ms``, but at least half and at most twice the current size."""
     factor = min(2.0, max(0.5, target_ms / max(took_ms, 1)))
     return min(MAX_BATCH, max(MIN_BATCH, round(size * factor)))
 
@@ -175,7 +185,10 @@ def _finish(run: BackfillRun, status: RunStatus) -> bool:
 
 @transaction.atomic
 def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
-    """Record the failed batch and skip it; pause the run when more than half of the last fifty have failed."""
+    """Record the failed batch and skip it; return whether there may be more batches.
+
+    Pause the run if more than half of the last fifty batches have failed.
+    """
     logger.warning("backfill batch failed", extra={"event": "backfill_batch_failed", "error": type(error).__name__})
     _lock(run)
     if run.status != RunStatus.RUNNING:
@@ -192,7 +205,7 @@ def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Run the failed batches again, and stop when the rollout keeps the cache off; return how many are done now."""
+    """Retry the failed batches, and stop if the rollout keeps the cache off; return the number of batches done."""
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
         with transaction.atomic():

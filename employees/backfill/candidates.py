@@ -1,9 +1,9 @@
-"""Select employees whose name the profile cache may set: candidates by SQL, each decided by profiles.name_rule.
+"""Select the employees whose names the profile cache may set: SQL finds candidates, profiles.name_rule decides on each.
 
-The backfill, its dry run, the quality report and the refresh of one employee use it. Employees without a name (source
-``default``, or ``manual`` and ``Неизвестно``) get one at any percentage. Names from a store or the direct API are
-replaced only on request, and only for people that the rollout admits to the cache. While the rollout keeps the cache
-off, and at denied universities, nothing changes.
+The backfill, its dry run, the quality report and the refresh of one employee use this module. Employees without a name
+(source ``default``, or ``manual`` and ``Неизвестно``) get one at any percentage. Names from the cache or the direct API
+are replaced only on request, and only for people that the rollout admits to the cache. Nothing changes while the
+rollout keeps the cache off, or at denied universities.
 """
 
 from collections.abc import Iterator
@@ -48,7 +48,7 @@ ORDER BY e.id LIMIT %b::bigint
 
 
 class Candidate(NamedTuple):
-    """A row of the selection: an employee with the profile of their MAX id, or of the phone's link."""
+    """A row of the selection: an employee with the profile of their MAX id, or of the MAX id linked to their phone."""
 
     id: int
     phone: str
@@ -66,7 +66,7 @@ class Candidate(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class DecisionContext:
-    """What decides for all candidates alike: the rollout, the settings, and whether names are replaced."""
+    """The inputs that are the same for all candidates: rollout, obstacle, time, and whether names are replaced."""
 
     replaces_names: bool
     state: RolloutState
@@ -75,7 +75,7 @@ class DecisionContext:
 
     @classmethod
     def read(cls, *, replaces_names: bool = False, is_fresh: bool = False) -> "DecisionContext":
-        """Read the rollout; ``is_fresh`` bypasses the memo, which follows an emergency stop a second late."""
+        """Read the rollout state; ``is_fresh`` bypasses the memo, which may miss an emergency stop for a second."""
         if is_fresh:
             with connection.cursor() as cursor:
                 cursor.execute(STATE_QUERY)
@@ -93,9 +93,9 @@ def choices(
     university_id: int | None = None,
     is_locked: bool = False,
 ) -> Iterator[tuple[Candidate, NameChoice]]:
-    """Yield the employees of a range of ids whose name changes, with the new name, by id.
+    """Yield, in id order, each employee in the id range whose name would change, with the new name.
 
-    ``is_locked`` locks the rows until the end of the transaction.
+    ``after_id`` is outside the range, ``until_id`` in it. ``is_locked`` locks the rows until the transaction ends.
     """
     if context.obstacle is not None:
         return
@@ -112,7 +112,7 @@ def choices(
 
 
 def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
-    """Return the name that the candidate takes from the cache; None if the row stays as it is."""
+    """Return the candidate's new name from the cache; None if the row does not change."""
     if context.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
     stage, _ = context.state.stage_of(candidate.phone, candidate.university_id)
@@ -120,7 +120,7 @@ def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
     if not is_nameless and stage < CACHE_FIRST:
         return None
     is_api = candidate.profile_source == ProfileSource.API
-    # A name from the direct API counts as its answer, as in a lookup.
+    # A stored name from the direct API counts as the direct API's response in a lookup.
     answer = UserFound(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
     policy = policy_at(CACHE_PRIMARY if stage >= CACHE_PRIMARY and not is_api else CACHE_FIRST)
     name = (candidate.max_first_name, candidate.max_last_name, candidate.user_provided_name)
@@ -133,7 +133,7 @@ def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
 
 
 def middle_name(source: str, middle: str, choice: NameChoice) -> str:
-    """Return the middle name of the row afterwards: one entered by hand stays."""
+    """Return the middle name to store; an existing one is kept, unless it came from the person's own input in MAX."""
     if source == ProfileSource.USER_INPUT and choice.middle_name:
         return choice.middle_name
     return middle or choice.middle_name

@@ -3,7 +3,7 @@ from django.utils.translation import gettext_lazy as _
 
 
 class HistoryConfig(AppConfig):
-    """An app of its own, so that rolling back the directory's migrations keeps the history."""
+    """A separate app, so that rolling back the directory's migrations keeps the history."""
 
     name = "employees.history"
     label = "employee_history"

@@ -1,4 +1,4 @@
-"""Record every version of an employee and a university with its author, who may use the admin or the API."""
+"""Record every version of employees and universities, with its author in the admin or the API."""
 
 from datetime import datetime
 from typing import NamedTuple
@@ -10,7 +10,7 @@ from simple_history.utils import get_history_model_for_model
 
 from employees.models import Employee, University
 
-# Versions are found by object and by date; more indexes would slow every create down.
+# Versions are queried only by object and by date; more indexes would slow down every create.
 register(
     Employee,
     app="employees.history",
@@ -48,9 +48,9 @@ class BackfilledName(NamedTuple):
 
 
 def backfilled_names(employee_id: int) -> list[BackfilledName]:
-    """Return the names that backfills set, latest first.
+    """Return the names that backfills have set for the employee, latest first.
 
-    They are in the batches: a version of each row would double a backfill's work.
+    They are read from the batches: recording a version of each row would double the work of a backfill.
     """
     with connection.cursor() as cursor:
         cursor.execute(_BACKFILLED, {"id": employee_id})
@@ -58,7 +58,7 @@ def backfilled_names(employee_id: int) -> list[BackfilledName]:
 
 
 def record_original(employee: Employee) -> None:
-    """Record a row before its first change, so that rows older than the history have a version to compare with."""
+    """Record an employee's first version before a change, so that employees older than the history have one too."""
     versions = EmployeeVersion.objects.filter(id=employee.pk)
     if not versions.exists():
         values = {field.attname: getattr(employee, field.attname) for field in EmployeeVersion.tracked_fields}
@@ -66,6 +66,6 @@ def record_original(employee: Employee) -> None:
 
 
 def record_versions(employees: list[Employee]) -> None:
-    """Record rows that were changed without ``save()``, in one statement."""
+    """Record versions of employees that were changed without ``save()``, in one statement."""
     if employees:
         Employee.history.bulk_history_create(employees, update=True)  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Read and write files of employees: XLSX, and CSV in its usual encodings and delimiters."""
+"""Read and write files of employees: XLSX, and CSV with the usual encodings and delimiters."""
 
 import csv
 import re
@@ -24,20 +24,23 @@ from unfold.contrib.import_export.forms import ImportForm
 
 from config.lib.error_pages import LARGEST_BODY
 
-# Excel reads a CSV file as UTF-8 only with this mark.
+# Excel reads a CSV file as UTF-8 only if it begins with this mark.
 BYTE_ORDER_MARK = "\ufeff"
-# Half a minute of work: a browser and the proxy wait no longer.
+# This many rows take half a minute; the browser and the proxy do not wait longer for a response.
 MAX_ROWS = 10_000
 PREVIEW_LIFETIME = timedelta(hours=1)
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class UnreadableFile(ValueError):
-    """A file that is not a table of employees; the message says why."""
+    """Raised for a file that is not a table of employees; the message gives the reason."""
 
 
 def read_csv(content: bytes) -> Dataset:
-    """Read commas or semicolons, in UTF-8 or Windows-1251; raise UnreadableFile. Short rows are filled up."""
+    """Read CSV with commas or semicolons, in UTF-8 or Windows-1251; raise UnreadableFile for other content.
+
+    Short rows are padded with empty cells.
+    """
     for encoding in ("utf-8-sig", "cp1251"):
         try:
             text = content.decode(encoding)
@@ -81,7 +84,7 @@ def _checked(table: Dataset) -> Dataset:
 
 
 class CSV(base_formats.CSV):
-    """CSV as bytes: the reader detects the encoding, and the byte order mark marks an export as UTF-8."""
+    """Handle CSV as bytes: read_csv() detects the encoding, and exports begin with a byte order mark."""
 
     CONTENT_TYPE = "text/csv; charset=utf-8"
 
@@ -115,7 +118,10 @@ FORMATS = [CSV, XLSX]
 
 
 class PreviewStorage(BaseStorage):
-    """Stores files between preview and import. They are personal data: unconfirmed ones are deleted after an hour."""
+    """Store files between preview and import.
+
+    The files contain personal data, so each save deletes those that have not been imported within an hour.
+    """
 
     def save(self, data: bytes) -> None:
         self.name = uuid4().hex
@@ -123,7 +129,7 @@ class PreviewStorage(BaseStorage):
         path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
         expired = time.time() - PREVIEW_LIFETIME.total_seconds()
         for file in path.parent.iterdir():
-            # Another process may delete or import the file at the same time.
+            # Another process may delete the file at the same time.
             with suppress(FileNotFoundError):
                 if file.stat().st_mtime < expired:
                     file.unlink()
@@ -136,7 +142,7 @@ class PreviewStorage(BaseStorage):
         self._path().unlink()
 
     def _path(self) -> Path:
-        """Return the file's path; FileNotFoundError for a name that is not ours, as it comes from a form."""
+        """Return the file's path; raise FileNotFoundError for an invalid name, because the name comes from a form."""
         if not _NAME.fullmatch(self.name):
             raise FileNotFoundError(self.name)
         return Path(settings.DATA_DIR, "imports", self.name)
@@ -150,10 +156,10 @@ class FileForm(ImportForm):
 
 
 class ConfirmForm(ConfirmImportForm):
-    """The hidden fields of the preview, which a user may have altered."""
+    """Validate the hidden fields of the preview page, which a user may have altered."""
 
     format = forms.ChoiceField(choices=[(str(number), "") for number in range(len(FORMATS))], widget=forms.HiddenInput)
 
     def clean_resource(self) -> str:
-        """Return the number of the only resource, whatever was posted."""
+        """Return the index of the only resource, whatever was submitted."""
         return "0"

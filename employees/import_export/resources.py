@@ -1,4 +1,4 @@
-"""Import and export employees. A row is identified by its phone, and an empty cell changes nothing."""
+"""Import and export employees. The phone identifies a row's employee, and an empty cell leaves its field unchanged."""
 
 import re
 from collections.abc import Callable
@@ -21,7 +21,7 @@ from profiles import names, phones
 from profiles.models import ProfileSource
 from profiles.user_ids import user_id_of
 
-# A spreadsheet runs cells that begin with these as formulas; a leading apostrophe makes them text.
+# Spreadsheets run cells that begin with these characters as formulas; a leading apostrophe makes the cell text.
 _FORMULA = re.compile(r"[=+\-@\t\r\n]")
 # The columns that an import reads.
 COLUMNS = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name")
@@ -29,7 +29,10 @@ _PHONE = re.compile(r"\+[0-9]{8,15}")
 
 
 def _text(value: object) -> str:
-    """Return a cell's text: spreadsheets store phones as numbers, and our exports put an apostrophe before formulas."""
+    """Return a cell's value as text, without the apostrophe that our exports put before formulas.
+
+    Spreadsheets store phones as numbers.
+    """
     if isinstance(value, float) and value.is_integer():
         value = int(value)
     text = str(value if value is not None else "").strip()
@@ -44,7 +47,7 @@ def _role(text: str) -> str:
 
 
 class CellWidget(Widget):
-    """Reads a cell with ``read``, which raises ValueError for an invalid text."""
+    """Convert a cell's text with ``read``, which raises ValueError for invalid text."""
 
     def __init__(self, read: Callable[[str], str]) -> None:
         super().__init__()
@@ -55,7 +58,7 @@ class CellWidget(Widget):
 
 
 class DisplayDiff(Diff):
-    """The changes of a row with the labels of the pages instead of the codes of the file."""
+    """Show the changes of a row with the labels used on pages instead of the codes used in files."""
 
     def __init__(self, resource: ModelResource, instance: Employee, new: bool) -> None:
         self.left, self.right, self.new = self._values(resource, instance), list[str](), new
@@ -99,7 +102,11 @@ class EmployeeResource(ModelResource):
         scope: UserScope | None = None,
         **kwargs: Any,
     ) -> None:
-        """``scope`` limits the roles that may be granted; the command has none and may grant any."""
+        """Create a resource for one import or export.
+
+        ``university`` is the default for new employees, ``on_row`` is called after each row, and ``scope`` limits the
+        roles that may be granted; without a scope, as in the command, all roles may be granted.
+        """
         super().__init__(**kwargs)
         self.university, self.on_row, self.scope = university, on_row, scope
 
@@ -156,7 +163,7 @@ class EmployeeResource(ModelResource):
             instance.university = self.university
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        """Schedule the lookup of a missing name, by the task that keeps to the direct API's rate."""
+        """Schedule the lookup of a missing name by the retry task, which keeps within the direct API's rate limit."""
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
 
@@ -165,7 +172,7 @@ class EmployeeResource(ModelResource):
 
 
 def row_errors(result: Result) -> list[str]:
-    """Return the errors with the number of their row, where the header is row 1."""
+    """Return the error messages, each with its row number; the header is row 1."""
     errors = [
         (row.number, f"{field}: {' '.join(texts)}")
         for row in result.invalid_rows
@@ -177,7 +184,10 @@ def row_errors(result: Result) -> list[str]:
 
 
 def truncate_preview(result: Result, limit: int) -> int:
-    """Keep ``limit`` rows in the preview, only those with errors if there are any; return how many are hidden."""
+    """Limit the preview to ``limit`` rows, or to ``limit`` rows with errors if there are any.
+
+    Return the number of rows that are hidden.
+    """
     if result.has_errors():
         rows, result.error_rows = result.error_rows, result.error_rows[:limit]
     elif result.has_validation_errors():

@@ -14,7 +14,7 @@ from employees.backfill.candidates import DecisionContext
 from employees.models import ONE_AT_A_TIME, OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
-# Measured on two cores beside other clients, for the estimate of a dry run.
+# For the time estimate of a dry run; measured on two cores while other clients used the database.
 ROWS_PER_SECOND = 3_000
 MAX_MS = 60_000
 
