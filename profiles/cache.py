@@ -130,7 +130,7 @@ def read(user_id: str) -> CachedProfile | None:
 
 
 def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
-    """Read the profile from Redis, else from PostgreSQL; errors of the stores are returned, not raised.
+    """Return what Redis and, if needed, PostgreSQL hold for a person; their errors are returned, not raised.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
     default, any is. The three waits (two for Redis, one for PostgreSQL) share PROFILE_CACHE_TIMEOUT.

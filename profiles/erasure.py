@@ -27,8 +27,7 @@ SECOND_PASS_AFTER = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
 
 # Sent with ``person`` inside the transaction. A receiver erases its app's data, adds the phones it finds to
-# ``person.phones``, adds row counts by table to ``person.erased``, and sets ``person.is_incomplete`` if another pass is
-# needed.
+# ``person.phones``, adds row counts to ``person.erased``, and sets ``person.is_incomplete`` to request another pass.
 person_erased = Signal()
 
 

@@ -69,7 +69,7 @@ def policy_at(stage: int) -> Policy:
 
 
 def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
-    """Return the name chosen from the stores; if they are not enough, use the direct API's response from ``ask`` too.
+    """Return the name chosen from the stores and, if needed, from the direct API's response, which ``ask`` returns.
 
     Without a MAX ID, the stores are read by the ID linked to the phone or else by the ID that the direct API returns.
     """

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 
 class TimestampedValue(NamedTuple):
-    """Hold one field of an update; values are compared attribute by attribute in this order, text by code point.
+    """Hold one field of an update; values are compared by its attributes in this order, text by code point.
 
     ``is_real`` is false for a first name from the deprecated field ``name``, which ranks below any real first name.
     ``value`` is ``""`` if the update states that the person has no such name.

@@ -27,7 +27,7 @@ def refill_cache() -> int:
     try:
         is_empty = cache.needs_filling()
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
-        # Skip locked rows, which the holder of the lock writes; but a full refill waits for them, to miss none.
+        # Skip locked rows, since the holder of the lock writes them; a full refill waits for them, to miss none.
         while batch := _write_batch(profiles.filter(user_id__gt=last_id).select_for_update(skip_locked=not is_empty)):
             written += len(batch)
             last_id = batch[-1].user_id

@@ -36,7 +36,7 @@ _PAUSES = {codes.too_many_requests: 1.0, codes.bad_gateway: 0.0, codes.unavailab
 
 
 class MaxError(Exception):
-    """Raised when a request to MAX fails or is refused; it does not mean that no user has the phone.
+    """Raised when a request to MAX fails or is refused; it never means that no user has the phone.
 
     ``str()`` is one line of English for logs and terminals, ``message`` the same text for translation; neither contains
     a secret. ``is_refused`` means that MAX would refuse the same request again. ``retry_after`` is the number of

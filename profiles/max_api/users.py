@@ -73,7 +73,7 @@ class DirectUser:
 
 
 def lookup_once(phone: str) -> DirectUser | None:
-    """Return the MAX user with this canonical phone; None if MAX had none in the last five minutes.
+    """Return the MAX user with this canonical phone, or None; a response is reused for up to five minutes.
 
     Concurrent callers share one request: the first inserts a row for the phone and sends the request, the others wait
     for the response in that row. Raises MaxError no later than MAX_API_TIMEOUT, including the wait.

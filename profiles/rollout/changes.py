@@ -275,7 +275,7 @@ _OF_SETTINGS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
 }
 
 
-# Actions that change no settings, but rules, plans or flags, or only write an audit row.
+# Actions that change rules, plans or other flags, or that only write an audit row.
 
 
 def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:

@@ -77,7 +77,7 @@ class ChangeResult:
         return self.before != self.after
 
     def differences(self) -> Iterator[tuple[str, Any, Any]]:
-        """Yield the name, old value and new value of each setting that differs, of each phase and of each switch."""
+        """Yield the name, old value and new value of each difference; phases and switches are compared one by one."""
         before, after = (each.as_json() | {"held_for": str(each.held_for)} for each in (self.before, self.after))
         for name in [name for name in before if name != "remembered"]:
             if isinstance(before[name], dict):
