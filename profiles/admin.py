@@ -33,7 +33,7 @@ _NAMES = ("first_name", "last_name", "user_provided_name")
 
 
 class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
-    """Enters names as an update, so that they follow the merge rule."""
+    """Validate names entered by hand; ProfileAdmin stores them as an update, so that the merge rule applies."""
 
     class Meta:
         model = Profile
@@ -66,7 +66,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
 
 class SourceFilter(DropdownFilter):
-    """Offers the two sources that a profile can have, without reading the table for them."""
+    """Offer the two sources that a profile can have, without querying the table for them."""
 
     title = _("source")
     parameter_name = "source__exact"
@@ -109,7 +109,7 @@ class ProfileAdmin(AuditedAdmin):
         return profiles if scope.sees_all else profiles.filter(pk__in=scope.profiles().values("pk"))
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
-        """Find by the whole ID: nothing else has an index."""
+        """Search only by the complete MAX ID, since nothing else is indexed."""
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False
 
     def get_readonly_fields(self, request: HttpRequest, obj: Profile | None = None) -> Sequence[str]:
@@ -117,7 +117,7 @@ class ProfileAdmin(AuditedAdmin):
 
     @admin.display(description=_("source"), ordering="source")
     def display_source(self, profile: Profile) -> str:
-        # Django does not display the choices of a generated column.
+        # Django does not display the choice labels of a generated column.
         return str(ProfileSource(profile.source).label)
 
     @admin.display(description=_("outdated in Redis"), boolean=True)
@@ -129,7 +129,7 @@ class ProfileAdmin(AuditedAdmin):
         cache.store_names(obj.user_id, {name: form.cleaned_data[name] for name in changed})
 
     def get_deleted_objects(self, objs: Any, request: HttpRequest) -> Any:
-        """List what an erasure removes, which is more than the row, and what remains."""
+        """Return what the confirmation page lists: all that an erasure removes, not only the row, and what remains."""
         consequences = [
             _("The profile and its names in PostgreSQL and Redis"),
             _("Verified phone links"),
@@ -166,7 +166,7 @@ class ProfileAdmin(AuditedAdmin):
         return form.is_valid()
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
-        """Log nothing: the erasure has its own audit row, and Django's would hold the MAX ID."""
+        """Log nothing: the erasure has its own audit row, and Django's log entry would contain the MAX ID."""
         return []
 
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
@@ -181,7 +181,7 @@ class ProfileAdmin(AuditedAdmin):
 
 @admin.register(PhoneLink)
 class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
-    """Allows deletion too: the person can share the phone again, or the direct API is asked."""
+    """Show phone links and allow deleting them: the person can share the phone again to restore the link."""
 
     list_display = ("user_id", "observed_at")
     search_fields = ("user_id",)
@@ -191,7 +191,7 @@ class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
         return bool(ModelAdmin.has_delete_permission(self, request, obj))
 
     def log_deletions(self, request: HttpRequest, queryset: Any) -> list[LogEntry]:
-        """Log the deletions without the MAX IDs, which Django would log."""
+        """Log the deletions without the MAX IDs, which Django's log entries would contain."""
         for _link in queryset:
             audit_log.record(request, Message("Phone link removed"), PhoneLink)
         return []
@@ -205,7 +205,7 @@ class ErasureAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 
     @admin.display(description=_("erased rows by table"))
     def display_counts(self, erasure: Erasure) -> str:
-        """Return the counts by model name, or by table name where the model no longer exists."""
+        """Return the counts as HTML, by model name, or by table name if the model no longer exists."""
         models = (model._meta for model in apps.get_models())  # noqa: SLF001 (documented by Django)
         titles = {opts.db_table: capfirst(str(opts.verbose_name_plural)) for opts in models}
         counts = ((titles.get(table, table), count) for table, count in erasure.counts.items() if count)

@@ -1,7 +1,7 @@
 """A circuit breaker that lets calls run in parallel.
 
-Existing libraries hold a lock during the guarded call: with a server that hangs, threads would wait for each other's
-timeouts in turn.
+Existing libraries hold a lock during the guarded call: if a server hangs, each thread would have to wait for the
+timeouts of the threads before it.
 """
 
 import threading
@@ -15,11 +15,11 @@ opened = Gauge("breaker_open", "Processes whose circuit breaker is open", ["brea
 
 
 class BreakerOpen(Exception):
-    """The breaker is open: the call was not made."""
+    """Raised instead of making the call while the breaker is open."""
 
 
 class Breaker:
-    """Opens after ``failures`` in a row; then one caller in ``reset`` seconds probes, and its success closes it."""
+    """Open after ``failures`` errors in a row, then let one caller probe every ``reset`` seconds; close on success."""
 
     def __init__(self, name: str, *, failures: int = 5, reset: float = 5.0) -> None:
         self._limit = failures
@@ -32,7 +32,7 @@ class Breaker:
 
     @property
     def state(self) -> str:
-        """``closed``, ``open`` or ``half-open``, in this process."""
+        """Return the state in this process: ``closed``, ``open`` or ``half-open``."""
         probe_at = self._probe_at
         if probe_at is None:
             return "closed"
@@ -40,13 +40,13 @@ class Breaker:
 
     @contextmanager
     def guard(self, *failures: type[Exception]) -> Iterator[None]:
-        """Run the block, counting these exceptions as failures; raise BreakerOpen at once while the breaker is open."""
+        """Run the block and count the given exceptions as failures; raise BreakerOpen while the breaker is open."""
         if self._probe_at is not None:
             with self._lock:
                 now = time.monotonic()
                 if self._probe_at is not None and now < self._probe_at:
                     raise BreakerOpen
-                # This caller probes. If it never returns, another one may after a while.
+                # This caller probes. If it never returns, another caller may probe after ``reset`` seconds.
                 self._probe_at = now + self._reset
         try:
             yield

@@ -1,7 +1,7 @@
-"""The profile cache in Redis: one JSON string a person under ``profile:user:{user_id}``, rebuilt from PostgreSQL.
+"""The profile cache in Redis: one JSON string per person at ``profile:user:{user_id}``, rebuilt from PostgreSQL.
 
-Writers hold the profile's row lock while they write, so an older
-version never overwrites a newer one; a reader that refills a miss writes only an absent key.
+Writers hold the lock on the profile's row while they write, so an older version never overwrites a newer one. A reader
+that refills a miss writes only if the key is absent.
 """
 
 from __future__ import annotations
@@ -34,17 +34,17 @@ breaker = Breaker("cache")
 logger = logging.getLogger(__name__)
 
 _FILLED_FOR = "profiles:filled_for"
-# Written by earlier releases; counted so that it is not taken for a profile.
+# A key that earlier releases wrote; it must not be counted as a profile.
 _REPORTS = "profiles:reports"
 
 
 class CacheError(Exception):
-    """Redis failed or did not respond in time."""
+    """Raised when Redis fails or does not respond in time."""
 
 
 @dataclass(frozen=True, slots=True)
 class CachedProfile:
-    """A profile as Redis and the API hold it: names are ``""``, never None; ``last_updated`` is aware."""
+    """Hold a profile in the form used by Redis and the API: a missing name is ``""``, and ``last_updated`` is aware."""
 
     user_id: str
     max_first_name: str
@@ -70,7 +70,7 @@ class CachedProfile:
 
     @classmethod
     def from_json(cls, text: bytes) -> CachedProfile | None:
-        """Return the profile in a Redis value; None for a value that this module did not write."""
+        """Return the profile in a Redis value, or None if the value does not have this module's format."""
         try:
             fields = json.loads(text)
             return cls(**fields | {"last_updated": datetime.fromisoformat(fields["last_updated"])})
@@ -98,9 +98,9 @@ class CachedProfile:
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """What Redis and PostgreSQL hold for one person; a store's error is not a miss.
+    """Hold what Redis and PostgreSQL returned for one person; an error is kept apart from a miss.
 
-    ``record``, the row in PostgreSQL, is read only when the reader does not accept what Redis holds.
+    ``record`` is the row in PostgreSQL, which is read only if Redis has no profile that the reader accepts.
     """
 
     redis: CachedProfile | None = None
@@ -110,7 +110,7 @@ class Stored:
 
     @property
     def profile(self) -> CachedProfile | None:
-        """The profile in Redis, else the record; raises DatabaseError if the record could not be read."""
+        """Return the profile from Redis, else from PostgreSQL; raise DatabaseError if PostgreSQL failed."""
         if self.redis is not None:
             return self.redis
         if self.record_error is not None:
@@ -130,10 +130,10 @@ def read(user_id: str) -> CachedProfile | None:
 
 
 def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
-    """Read Redis, else the record, which refills Redis; return their errors instead of raising them.
+    """Return what Redis and, if needed, PostgreSQL hold for a person; their errors are returned, not raised.
 
-    ``accepts`` decides whether the profile in Redis is enough; by default any is. The three waits (two for Redis, one
-    for PostgreSQL) share PROFILE_CACHE_TIMEOUT.
+    A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
+    default, any is. The three waits (two for Redis, one for PostgreSQL) share PROFILE_CACHE_TIMEOUT.
     """
     cached, redis_error = None, ""
     try:
@@ -154,14 +154,14 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
         logger.warning("profile record unreadable", extra=extra)
         return Stored(cached, None, redis_error, error)
     if record is not None and cached is None and not redis_error:
-        # The result does not depend on it, and the refill task tries again.
+        # The result does not depend on this write, and the next read tries again.
         with suppress(CacheError):
             write([record], only_absent=True)
     return Stored(cached, record, redis_error)
 
 
 def write_through(profiles: list[Profile]) -> None:
-    """Write profiles in the transaction that changed them; if Redis fails, the refill task writes them later."""
+    """Write profiles to Redis in the transaction that changed them; if Redis fails, leave them to the refill task."""
     try:
         write(profiles)
     except CacheError as error:
@@ -170,7 +170,7 @@ def write_through(profiles: list[Profile]) -> None:
 
 
 def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
-    """Merge names entered by hand, write them through to Redis and return the profile if it changed."""
+    """Merge names entered by hand and write them to Redis; return the changed profile, or an empty list."""
     now = timezone.now()
     values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
     changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
@@ -183,7 +183,10 @@ def forget(user_id: str) -> None:
 
 
 def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
-    """Write profiles whose rows the caller has locked, or only those that Redis has lost; raise CacheError."""
+    """Write the profiles that are fresh to Redis; raise CacheError if it fails.
+
+    The caller must hold the locks on their rows, except with ``only_absent``, which writes only keys that Redis lacks.
+    """
     operation = "refill" if only_absent else "set"
     expires_before = timezone.now() - settings.PROFILE_TTL
     ttls = [(profile, profile.last_updated - expires_before) for profile in profiles]
@@ -194,7 +197,7 @@ def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
     def send(client: redis.Redis) -> Any:
         pipeline = client.pipeline(transaction=False)
         for profile, ttl in fresh:
-            # ± 10%, so that a refilled cache does not expire all at once.
+            # Vary the TTL by ±10%, so that a refilled cache does not expire all at once.
             px = ttl * random.uniform(0.9, 1.1)  # noqa: S311 (not a secret)
             pipeline.set(key_of(profile.user_id), CachedProfile.of(profile).to_json(), px=px, nx=only_absent)
         return pipeline.execute()
@@ -214,7 +217,7 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
 
 
 def needs_filling() -> bool:
-    """Return whether Redis lost its content: the marker of the last fill is gone or names another server process."""
+    """Return whether Redis lost its content: the marker of the last refill is missing or names another server run."""
     filled_for, run_id = _execute("info", lambda client: (client.get(_FILLED_FOR), client.info("server")["run_id"]))
     return bool(filled_for != run_id.encode())
 
@@ -224,7 +227,7 @@ def mark_filled() -> None:
 
 
 def health() -> dict[str, Any]:
-    """Return the state of Redis, or the error if it fails. Sizes are in bytes, latency in milliseconds."""
+    """Return the state of Redis, with the error if it fails. Sizes are in bytes, latency in milliseconds."""
 
     def send(client: redis.Redis) -> Any:
         pipeline = client.pipeline(transaction=False)

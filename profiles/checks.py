@@ -1,4 +1,4 @@
-"""Harmful deployments, found by ``manage.py check``; with ``--deploy``, also by asking the servers."""
+"""System checks of the deployment; those that need files or servers run only with ``check --deploy``."""
 
 from collections.abc import Sequence
 from datetime import timedelta
@@ -31,7 +31,10 @@ def check_ca_bundle(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Ch
 
 @register(deploy=True)
 def check_broker(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
-    """Report a broker that may evict tasks, or shares the profile cache's server: it cannot suit both."""
+    """Return an error if the broker may evict tasks, or a warning if it shares a Redis server with the profile cache.
+
+    Only the cache may evict keys, so one server cannot suit both.
+    """
     url = _plain(settings.CELERY_BROKER_URL)
     if not url.startswith(("redis", "unix")):
         return []
@@ -49,7 +52,7 @@ def check_broker(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
 
 
 def _plain(url: str) -> str:
-    """Return a URL for redis-py, which spells sockets differently from Celery."""
+    """Return the URL in redis-py's form, without its query; Celery has a different scheme for sockets."""
     return url.replace("redis+socket://", "unix://").partition("?")[0]
 
 

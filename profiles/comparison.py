@@ -1,7 +1,7 @@
-"""The shadow comparison: after a lookup, the worker compares the cache's answer with the direct API's.
+"""The shadow comparison: after a lookup, the worker compares the names in the cache and in the direct API.
 
-The request only writes one row. Names are stored masked and phones hashed; calls of the direct API have a rate limit
-of their own, so that comparisons do not slow lookups down.
+The request itself only inserts one row. Names are stored masked and phones hashed. Comparisons have their own, lower
+rate limit for the direct API, so that they do not slow lookups down.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ logger = logging.getLogger(__name__)
 
 
 def enqueue(lookup: WaitingComparison) -> None:
-    """Store a lookup, if it is to be compared: one INSERT, which never fails the request."""
+    """Store the lookup if it should be compared; a database error is logged, so that the request does not fail."""
     is_compared = lookup.stage in COMPARED_STAGES and current_state().admits(SHADOW, lookup.phone)
     if not (is_compared and settings.MAX_BOT_TOKEN):
         return
@@ -48,7 +48,10 @@ def enqueue(lookup: WaitingComparison) -> None:
 
 
 def compare_waiting(seconds: float, pause: Callable[[float], None] = time.sleep) -> int:
-    """Compare waiting lookups for at most this long and one call; return how many were compared."""
+    """Compare waiting lookups for at most ``seconds``, plus the call in progress; return how many were compared.
+
+    Lookups that have waited longer than DROPPED_AFTER are deleted first.
+    """
     old, _ = WaitingComparison.objects.filter(asked_at__lt=timezone.now() - DROPPED_AFTER).delete()
     if old:
         dropped.inc(old)
@@ -105,7 +108,7 @@ def hash_of(phone: str) -> str:
 
 
 def _read_both(waiting: WaitingComparison) -> tuple[CachedProfile | None, str, ComparisonOutcome | None]:
-    """Return the cached profile, the direct API's name and, if either could not be read, the outcome."""
+    """Return the cached profile, the direct API's name and, if either could not be read, the outcome to record."""
     api_name, max_id = waiting.api_name, waiting.max_id
     if not api_name:
         try:
@@ -128,7 +131,7 @@ def _max_name(cached: CachedProfile) -> str:
 
 
 def classify(cached: CachedProfile | None, api_name: str) -> ComparisonOutcome:
-    """Return the outcome of two answers. A name that the person chose is richer than MAX's, never a conflict."""
+    """Return the outcome of comparing both names; a user-provided name that differs is richer, not a conflict."""
     if cached is None or not _words(cached.display_name):
         return ComparisonOutcome.CACHE_MISS if _words(api_name) else ComparisonOutcome.BOTH_EMPTY
     if cached.user_provided_name:
@@ -141,7 +144,7 @@ def classify(cached: CachedProfile | None, api_name: str) -> ComparisonOutcome:
 def classify_names(cache_name: str, api_name: str) -> ComparisonOutcome:
     cached, direct = _words(cache_name), _words(api_name)
     if not cached and not direct:
-        # Two placeholders are no agreement.
+        # Two placeholders do not count as agreement.
         return ComparisonOutcome.BOTH_EMPTY
     if cache_name == api_name:
         return ComparisonOutcome.AGREE
@@ -153,7 +156,7 @@ def classify_names(cache_name: str, api_name: str) -> ComparisonOutcome:
 
 
 def _words(name: str) -> frozenset[str]:
-    """Return the words of a name without regard to case, ё, spaces and order; the placeholder has none."""
+    """Return the words of a name as a set, in lower case and with ё as е, without the placeholder."""
     return frozenset(name.casefold().replace("ё", "е").split()) - {names.UNKNOWN.casefold()}
 
 
@@ -167,5 +170,5 @@ def conflict_pattern(cache_name: str, api_name: str) -> Pattern:
 
 
 def masked(name: str) -> str:
-    """Return the first letter of each word: И… П…"""
+    """Return the first letter of each word, for at most ten words, such as И… П…"""
     return " ".join(f"{word[0]}…" for word in name.split()[:10])

@@ -1,7 +1,7 @@
-"""Erases a person everywhere: this app's stores here, those of the apps above by their own receivers.
+"""Erasure of a person: from this app's tables and Redis here, from the other apps by their signal receivers.
 
-The tombstone comes first and is committed: from then on no update or replay brings the person back. A minute later a
-task goes over everything again, for what was in flight, what Redis refused and what a crash left.
+The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
+task makes a second pass, which erases data that was in flight, that Redis failed to delete or that a crash left behind.
 """
 
 from __future__ import annotations
@@ -22,18 +22,22 @@ from profiles.comparison import hash_of as hash_of_phone
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
 from profiles.models.tombstones import hash_of
 
-# Longer than a request may take that read the profile before it was erased.
+# Longer than any request takes: one that is in progress may have read the profile before the erasure.
 SECOND_PASS_AFTER = timedelta(minutes=1)
 logger = logging.getLogger(__name__)
 
 # Sent with ``person`` inside the transaction. A receiver erases its app's data, adds the phones it finds to
-# ``person.phones``, counts rows by table in ``person.erased`` and sets ``person.is_incomplete`` to be called again.
+# ``person.phones``, adds row counts to ``person.erased``, and sets ``person.is_incomplete`` to request another pass.
 person_erased = Signal()
 
 
 @dataclass
 class Person:
-    """The person to erase. ``erased_at`` is None in the first pass; the second takes only data older than it."""
+    """Hold the person to erase, and what the current pass has found and erased.
+
+    ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
+    and employees have received since then are kept.
+    """
 
     user_id: str
     received_until: datetime
@@ -44,10 +48,10 @@ class Person:
 
 
 def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
-    """Erase the person, write the audit row and return the number of rows by table; repeating it does no harm."""
+    """Erase the person, write an audit row and return the number of affected rows by table; safe to repeat."""
     profile = Profile.objects.filter(pk=user_id).first()
     times = [profile.first_name_set_at, profile.last_name_set_at, profile.user_provided_name_set_at] if profile else []
-    # The messenger's clock may be ahead of ours.
+    # MAX's clock may be ahead of ours; the tombstone must not be older than the names that it erases.
     tombstone = Tombstone.objects.create_for(user_id, max([timezone.now(), *filter(None, times)]))
     with transaction.atomic():
         person = _erase(Person(user_id, tombstone.erased_at))
@@ -66,7 +70,7 @@ def preview(user_id: str) -> Counter[str]:
 
 
 def finish_erasures() -> int:
-    """Run the second pass where it is due; return how many erasures it completed."""
+    """Run the second pass of each erasure that is due; return the number of erasures completed."""
     due = Tombstone.objects.filter(erased_at__lte=timezone.now() - SECOND_PASS_AFTER).exclude(unfinished_id="")
     return sum(_finish(tombstone) for tombstone in due)
 
@@ -77,7 +81,7 @@ def _finish(tombstone: Tombstone) -> bool:
     _forget_cached(person)
     if person.is_incomplete:
         return False
-    # A person who was erased again meanwhile gets a second pass of that erasure.
+    # If the person has been erased again in the meantime, the later erasure gets its own second pass.
     current = Tombstone.objects.filter(pk=tombstone.pk, erased_at=tombstone.erased_at)
     return bool(current.update(unfinished_id=""))
 
@@ -88,7 +92,7 @@ def _erase(person: Person) -> Person:
     for rows in (links, answers):
         person.phones |= set(rows.values_list("phone", flat=True))
     person_erased.send(sender=Person, person=person)
-    # In the second pass both hold only what is later than the tombstone.
+    # A profile or phone link that exists in the second pass is newer than the tombstone, so it is kept.
     if person.erased_at is None:
         person.erased["profile_cache"] += Profile.objects.filter(pk=person.user_id).delete()[0]
         person.erased["phone_links"] += links.delete()[0]
@@ -107,7 +111,7 @@ def _erase(person: Person) -> Person:
 
 
 def _forget_cached(person: Person) -> None:
-    """Delete the entry in Redis; if Redis fails, the second pass does it."""
+    """Delete the person's entry from Redis; if Redis fails, leave it to the next pass."""
     try:
         cache.forget(person.user_id)
     except cache.CacheError as error:

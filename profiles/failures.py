@@ -1,4 +1,4 @@
-"""Messages for errors of other systems, from the class names that logs and reports hold."""
+"""Messages for errors from other systems, found by the exception class names that logs and reports contain."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _CONNECTION_FAILED = T("connection failed")
 _CONNECTION_LOST = T("connection lost")
 _WRONG_PASSWORD = T("wrong password")
 _UNEXPECTED = T("unexpected error, see the logs")
-# By name, since the text often comes from another process.
+# Keyed by class name, since the error is often a text from another process.
 _BY_CLASS = {
     **dict.fromkeys(("TimeoutError", "Timeout", "ConnectTimeout", "ReadTimeout"), _TIMED_OUT),
     **dict.fromkeys(("ConnectionError", "ConnectionRefusedError"), _CONNECTION_FAILED),
@@ -39,7 +39,7 @@ _CLASS = re.compile(r"[A-Z]\w+")
 
 
 def message_for(error: str) -> Message:
-    """Return the message for a text such as “info: TimeoutError” or “status 503”; any other sentence stays as it is."""
+    """Return the message for an error such as “info: TimeoutError” or “status 503”; keep any other sentence."""
     what = error.rpartition(": ")[2]
     if status := _STATUS.fullmatch(what):
         return Message("HTTP status %(status)s", {"status": status[1]})

@@ -1,4 +1,4 @@
-"""Look up an employee's name: decide, read, choose, ask the direct API if needed (docs/reference/names.md)."""
+"""Look up an employee's name in the stores and, if needed, in the direct API (docs/reference/names.md)."""
 
 from __future__ import annotations
 
@@ -33,10 +33,10 @@ logger = logging.getLogger(__name__)
 def resolve(
     *, phone: str, max_id: str | None, university_id: int | None, first_name: str = "", last_name: str = ""
 ) -> NameChoice:
-    """Return the name to store for an employee; never raises when Redis or the direct API fails.
+    """Return the name to store for an employee; do not raise if Redis or the direct API fails.
 
-    Given names are kept; if only one is given, the other is looked up. ``university_id`` is None only for probes,
-    which belong to no university, so no university rule applies.
+    A given first or last name is kept, and a missing one is looked up. ``university_id`` is None only for probes,
+    which belong to no university, so that no university rule applies to them.
     """
     if first_name and last_name:
         return NameChoice(first_name, last_name, "", max_id, ProfileSource.MANUAL, NameReason.GIVEN)
@@ -69,9 +69,9 @@ def policy_at(stage: int) -> Policy:
 
 
 def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
-    """Choose a name from the stores, and again with the direct API's answer where that is needed.
+    """Return the name chosen from the stores and, if needed, from the direct API's response, which ``ask`` returns.
 
-    Without a MAX ID the stores are read by the phone's verified link, or else by the ID that the direct API returns.
+    Without a MAX ID, the stores are read by the ID linked to the phone or else by the ID that the direct API returns.
     """
     known = _read_stores(max_id or PhoneLink.objects.user_of(phone)) if policy.uses_cache else Known(max_id)
     choice = name_rule.choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
@@ -84,7 +84,7 @@ def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[s
 
 
 def _read_stores(max_id: str | None) -> Known:
-    """Read Redis, and the record unless Redis has a full name: only it separates an unknown last name from none."""
+    """Read Redis and, unless it has a full name, PostgreSQL, which distinguishes an unknown last name from none."""
     if not max_id:
         return Known()
     stored = cache.find(max_id, accepts=attrgetter("has_full_name"))

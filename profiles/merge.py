@@ -1,7 +1,7 @@
-"""The merge rule for names: a later update wins, field by field.
+"""The merge rule for names: for each field, the value from the later update wins.
 
-Each field has a time of its own, and the greater value wins. That makes merging commutative, associative and
-idempotent: order of arrival, duplicates and parallel workers do not change the result.
+Each field has its own timestamp, and the greater ``TimestampedValue`` wins. That makes merging commutative, associative
+and idempotent: order of arrival, duplicates and parallel workers do not change the result.
 """
 
 from collections.abc import Iterable
@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 
 class TimestampedValue(NamedTuple):
-    """One field of an update, compared in this order, text by code point.
+    """Hold one field of an update; values are compared by its attributes in this order, text by code point.
 
-    ``is_real`` is false for a first name taken from the deprecated ``name``: it ranks below any real one.
-    ``value`` is ``""`` where the update says that there is none.
+    ``is_real`` is false for a first name from the deprecated field ``name``, which ranks below any real first name.
+    ``value`` is ``""`` if the update states that the person has no such name.
     """
 
     is_real: bool
@@ -24,7 +24,7 @@ class TimestampedValue(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ProfileUpdate:
-    """The fields that one update carries about one person; None for the others."""
+    """Hold the names that one update contains about one person; a name that it does not contain is None."""
 
     user_id: str
     received_at: datetime
@@ -45,7 +45,7 @@ class ProfileUpdate:
         return max((value.observed_at for value in self.values if value), default=self.received_at)
 
     def merge(self, other: "ProfileUpdate") -> "ProfileUpdate":
-        """Return both as one; ``received_at`` moves only if ``other`` changes something."""
+        """Return both updates merged into one; ``received_at`` can change only if ``other`` changes a name."""
         merged = tuple(
             max(mine, theirs) if mine and theirs else mine or theirs
             for mine, theirs in zip(self.values, other.values, strict=True)
@@ -63,7 +63,10 @@ class ProfileUpdate:
 
 
 def merge_all(updates: Iterable[ProfileUpdate]) -> list[ProfileUpdate]:
-    """Return one update a person, ordered by user ID: all writers lock rows in this order, so none deadlock."""
+    """Return one merged update per person, in user ID order, without updates that contain no name.
+
+    All writers lock rows in this order, so they cannot deadlock.
+    """
     merged: dict[str, ProfileUpdate] = {}
     for update in updates:
         earlier = merged.get(update.user_id)

@@ -1,8 +1,8 @@
-"""The rule for an employee's name, its source and the reason, as a pure function.
+"""The rule that chooses an employee's name, its source and the reason, as a pure function.
 
-Below stage 3 names come from the direct API alone. From stage 3 the cache comes first: a user-provided name at any
-age, a name from MAX until it is ``PROFILE_TTL`` old; a partial name yields to a full one from the direct API. In stage
-4 the stores serve any name, whatever its age, and the direct API is asked only if they have no profile of the person.
+Below stage 3, names come only from the direct API. In stage 3, the cache comes first: it provides a user-provided name
+of any age, or a MAX name that is less than ``PROFILE_TTL`` old; a full name from the direct API replaces a partial one.
+In stage 4, the cache provides names of any age, and the direct API is queried only if no profile is stored.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ class NameReason(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Policy:
-    """The rollout's stage (0 to 4), how long a MAX name is fresh, and whether the direct API can be asked."""
+    """Hold the rollout stage (0 to 4), how long a MAX name is fresh, and whether the direct API can be queried."""
 
     stage: int
     profile_ttl: timedelta
@@ -51,7 +51,7 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class KnownProfile:
-    """A stored profile; names are ``""`` for none, an unknown last name is None."""
+    """Hold the names of a stored profile. A missing name is ``""``; ``last_name`` is None if it is unknown."""
 
     first_name: str
     last_name: str | None
@@ -61,7 +61,7 @@ class KnownProfile:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """What the stores have for a MAX ID; a missing profile proves nothing unless they were readable."""
+    """Hold what the stores contain for a MAX ID; a missing profile means that there is none only if ``is_readable``."""
 
     max_id: str | None = None
     profile: KnownProfile | None = None
@@ -69,7 +69,7 @@ class Known:
 
 
 class NoAnswer(Enum):
-    """Why there is no answer from the direct API: not asked yet, an outage, or nobody in MAX has this phone."""
+    """Give the reason why the direct API returned no user: not queried yet, failed, or no MAX user has this phone."""
 
     NOT_ASKED = "not asked"
     FAILED = "failed"
@@ -78,7 +78,7 @@ class NoAnswer(Enum):
 
 @dataclass(frozen=True, slots=True)
 class UserFound:
-    """The direct API's answer; names are ``""`` for none."""
+    """Hold the user that the direct API returned; a missing name is ``""``."""
 
     first_name: str
     last_name: str
@@ -90,10 +90,10 @@ Answer = NoAnswer | UserFound
 
 @dataclass(frozen=True, slots=True)
 class NameChoice:
-    """A name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
+    """Hold a name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
 
-    ``needs_direct_api``: the direct API's answer may still change it. ``is_unresolved``: the direct API failed, so a
-    later attempt may find a name.
+    ``needs_direct_api`` means that a response of the direct API could still change the choice. ``is_unresolved`` means
+    that the direct API failed, so a later attempt may find a name.
     """
 
     first_name: str = names.UNKNOWN
@@ -116,7 +116,7 @@ class NameChoice:
 
 
 def choose_name(known: Known, answer: Answer, policy: Policy, now: datetime) -> NameChoice:
-    """Return the name for a person, from what the stores have and the direct API's answer."""
+    """Return the name for a person, chosen from the stored profile and the direct API's response."""
     is_primary = policy.stage >= CACHE_PRIMARY
     if not policy.uses_cache:
         return _choose_direct(known, answer, now, NameReason.NOT_ADMITTED, can_ask=policy.has_token)
@@ -158,7 +158,7 @@ def is_fresh_at(now: datetime, last_updated: datetime | None, profile_ttl: timed
 
 
 def _choose_direct(known: Known, answer: Answer, now: datetime, reason: NameReason, *, can_ask: bool) -> NameChoice:
-    """Return the direct API's name; without one, ``reason`` says why the stores gave none either."""
+    """Return the direct API's name, else no name; ``reason`` is why the stores did not provide one either."""
     if isinstance(answer, UserFound):
         max_id = known.max_id or answer.user_id
         if not answer.first_name:

@@ -1,4 +1,4 @@
-"""The rules for names: how they are cleaned, what people may call themselves, how a name is displayed."""
+"""The rules for names: how they are cleaned, which names people may choose, and how a name is displayed."""
 
 import unicodedata
 
@@ -9,7 +9,7 @@ NAME_LENGTH = 100
 UNKNOWN = "Неизвестно"
 
 _SURROGATE = regex.compile(r"[\ud800-\udfff]")
-# A zero-width joiner stays only where it holds an emoji together.
+# A zero-width joiner is kept only between the parts of an emoji.
 _JOINING = r"(?<=[\p{Extended_Pictographic}\p{Emoji_Modifier}\ufe0f])\u200d(?=\p{Extended_Pictographic})"
 _INVISIBLE = regex.compile(rf"(?!{_JOINING})[\u00ad\u061c\u180e\u200b-\u200f\u202a-\u202e\u2060-\u206f\ufeff]")
 _SPACE = regex.compile(r"[\s\u2800\u3164]+")
@@ -19,7 +19,7 @@ _USER_PROVIDED = regex.compile(r"[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\
 
 
 def _tidy(text: str) -> str:
-    # A tenth of the cost, and nearly every name needs no more.
+    # This check costs a tenth of the steps below, and nearly every name passes it.
     if (
         text.isprintable()
         and text == text.strip()
@@ -35,9 +35,10 @@ def _tidy(text: str) -> str:
 
 
 def clean(text: str) -> str:
-    """Return the name as it is stored: at most 100 characters, never half a grapheme, ``""`` if nothing remains.
+    """Return the name as it is stored: at most 100 characters, cut between graphemes; ``""`` if nothing remains.
 
-    NFC; without control, bidi and zero-width characters; surrogates replaced, spaces folded (docs/reference/names.md).
+    Normalize to NFC, remove control, bidirectional and zero-width characters, replace surrogates and collapse spaces
+    (docs/reference/names.md).
     """
     tidy = _tidy(text)
     if len(tidy) <= NAME_LENGTH:
@@ -51,7 +52,7 @@ def clean(text: str) -> str:
 
 
 def user_provided(text: str) -> str:
-    """Return the name that a person chose, cleaned; raise ValueError for an invalid one."""
+    """Clean the name that a person has chosen and return it; raise ValueError if it is invalid."""
     tidy = _tidy(text)
     if not tidy or len(tidy) > NAME_LENGTH or not _USER_PROVIDED.fullmatch(tidy):
         raise ValueError(_("Use 1 to 100 letters, spaces, hyphens, apostrophes or dots."))
@@ -63,6 +64,6 @@ def display(user_provided_name: str, first_name: str, last_name: str) -> str:
 
 
 def split(full_name: str) -> tuple[str, str, str]:
-    """Return first, last and middle name: first word, second word, the rest."""
+    """Return the first, last and middle name: the first word, the second word and the rest."""
     first, last, middle = ([*full_name.split(" ", 2), "", ""])[:3]
     return first, last, middle

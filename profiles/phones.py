@@ -1,4 +1,4 @@
-"""Phone numbers in the one canonical form that the directory uses as a key."""
+"""Phone numbers, normalized to the canonical form that the directory uses as a key."""
 
 import re
 
@@ -10,10 +10,10 @@ _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 
 
 def normalize(phone: str) -> str:
-    """Return the E.164 form; raise ValueError for an invalid phone.
+    """Return the phone in E.164 form; raise ValueError if it is invalid.
 
-    Russian forms (``8…``, ``7…``, ``+7…``, ten digits, spaces, dashes, brackets) become ``+7XXXXXXXXXX``; any other
-    ``+`` and 8 to 15 ASCII digits stays as it is.
+    Spaces, dashes, dots and parentheses are removed. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become
+    ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits.
     """
     digits = _PUNCTUATION.sub("", phone)
     if russian := _RUSSIAN.fullmatch(digits):
@@ -24,5 +24,5 @@ def normalize(phone: str) -> str:
 
 
 def masked(phone: str) -> str:
-    """Return the form for logs: the last two digits."""
+    """Return the phone as logs show it: an ellipsis and the last two digits."""
     return f"…{phone[-2:]}"

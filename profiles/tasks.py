@@ -1,4 +1,4 @@
-"""The tasks that keep Redis equal to PostgreSQL, and clean up."""
+"""Celery tasks that refill Redis from PostgreSQL, finish erasures, compare lookups and delete old data."""
 
 import logging
 
@@ -19,12 +19,15 @@ COMPARING_SECONDS = 10.0
 
 @shared_task(ignore_result=True)
 def refill_cache() -> int:
-    """Write all fresh profiles if Redis lost its content, else those that failed; return how many, 0 on a failure."""
+    """Write to Redis all fresh profiles if it has lost its content, else only those whose last write failed.
+
+    Return the number of profiles written, or 0 if Redis fails.
+    """
     written, last_id = 0, ""
     try:
         is_empty = cache.needs_filling()
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
-        # A row that someone else has locked is written by them; a refill must not miss any.
+        # Skip locked rows, since the holder of the lock writes them; a full refill waits for them, to miss none.
         while batch := _write_batch(profiles.filter(user_id__gt=last_id).select_for_update(skip_locked=not is_empty)):
             written += len(batch)
             last_id = batch[-1].user_id
@@ -39,7 +42,7 @@ def refill_cache() -> int:
 
 @transaction.atomic
 def _write_batch(profiles: QuerySet[Profile]) -> list[Profile]:
-    # Under the row locks: none overwrites a newer version.
+    # The row locks are held during the write, so that no older version overwrites a newer one.
     batch = list(profiles.order_by("user_id")[:BATCH])
     cache.write(batch)
     Profile.objects.filter(pk__in=[profile.pk for profile in batch], is_cache_behind=True).update(is_cache_behind=False)
@@ -58,5 +61,5 @@ def finish_erasures() -> int:
 
 @shared_task(ignore_result=True)
 def compare_lookups() -> int:
-    """Compare for some seconds and leave the rest to the next run: other tasks share this worker."""
+    """Compare waiting lookups for a few seconds, as other tasks share this worker; return how many were compared."""
     return compare_waiting(COMPARING_SECONDS)

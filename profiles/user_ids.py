@@ -1,4 +1,4 @@
-"""MAX user IDs: always strings, an int64 in plain decimal or a legacy ID."""
+"""MAX user IDs, which are always strings: a positive int64 in plain decimal, or a legacy ID."""
 
 import re
 
@@ -10,7 +10,7 @@ _LARGEST = 2**63 - 1
 
 
 def user_id_of(value: object) -> str:
-    """Return the canonical ID; raise ValueError for an invalid one, such as a boolean, 0, 2^63 or a leading zero."""
+    """Return the ID as a string; raise ValueError if it is invalid, such as a boolean, 0, 2^63 or one like 007."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST:
         return str(value)
     if isinstance(value, str) and _LEGACY.fullmatch(value):

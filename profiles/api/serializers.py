@@ -10,7 +10,7 @@ from profiles.user_ids import user_id_of
 
 
 def checked_text(data: Any) -> str:
-    """Return the text; raise ValidationError for a number, which REST framework would accept as text."""
+    """Return the text; raise ValidationError for any other type, since REST framework would accept a number."""
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data

@@ -35,7 +35,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         return Profile.objects.all()
 
     def may_see(self, user_id: str) -> bool:
-        """Return whether the user may see this person; the directory overrides it."""
+        """Return whether the requesting user may see this person's profile; the employees app overrides this."""
         return True
 
     def get_permissions(self) -> list[BasePermission]:

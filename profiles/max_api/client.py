@@ -1,4 +1,4 @@
-"""The one HTTP client for MAX: the direct API, subscriptions and long polling send their requests with ``call``."""
+"""The HTTP client for MAX; the direct API, subscriptions and long polling send all their requests with ``call``."""
 
 from __future__ import annotations
 
@@ -31,16 +31,16 @@ ATTEMPTS = 3
 LARGEST_RESPONSE_MIB = 8
 _SHORTEST_PAUSE = 0.1
 _LONGEST_PAUSE = 3600.0
-# Seconds before the next attempt unless MAX sends Retry-After, which it documents nowhere.
+# Seconds before the next attempt, unless MAX sends Retry-After, a header that it does not document.
 _PAUSES = {codes.too_many_requests: 1.0, codes.bad_gateway: 0.0, codes.unavailable: 0.0, codes.gateway_timeout: 0.0}
 
 
 class MaxError(Exception):
-    """MAX failed or refused the request: nothing is known, not even that nobody has this phone.
+    """Raised when a request to MAX fails or is refused; it never means that no user has the phone.
 
-    ``str()`` is one English line for logs and terminals, ``message`` the same for people; neither contains a secret.
-    ``is_refused``: the same request would be refused again. ``retry_after``: seconds until it may be sent again; 0 at
-    once if it may arrive twice; None not within this call.
+    ``str()`` is one line of English for logs and terminals, ``message`` the same text for translation; neither contains
+    a secret. ``is_refused`` means that MAX would refuse the same request again. ``retry_after`` is the number of
+    seconds until a retry; 0 allows an immediate retry of a request that may arrive twice, None allows no retry.
     """
 
     def __init__(
@@ -61,11 +61,11 @@ class MaxError(Exception):
 
 
 class UnexpectedAnswer(MaxError):
-    """MAX sent a response that its API does not document."""
+    """Raised when MAX sends a response that does not match its documentation."""
 
 
 def new_deadline(extra: timedelta = timedelta()) -> float:
-    """Return the deadline of a call that starts now, in monotonic seconds."""
+    """Return the deadline, in monotonic seconds, of a call that starts now: MAX_API_TIMEOUT plus ``extra`` from now."""
     return time.monotonic() + (settings.MAX_API_TIMEOUT + extra).total_seconds()
 
 
@@ -79,10 +79,11 @@ def call(
     around_attempt: Callable[[float], AbstractContextManager[Any]] = nullcontext,
     **options: Any,
 ) -> T:
-    """Send a request and return its parsed JSON object; raise MaxError, at the latest at ``deadline``.
+    """Send a request and return what ``parse`` makes of the JSON object in the response.
 
-    A throttled request is retried when MAX allows it; a lost connection or a gateway error only if ``is_safe``, that
-    is, if the request may arrive twice. ``around_attempt`` wraps each attempt; ``options`` are those of requests.
+    Raises MaxError if that fails, no later than ``deadline``. A throttled request is retried when MAX allows it. After
+    a lost connection or a gateway error, a request is retried only if ``is_safe``, that is, if it may arrive twice.
+    ``around_attempt`` wraps each attempt; ``options`` are passed to requests.
     """
     if not settings.MAX_BOT_TOKEN:
         raise MaxError(_("cannot call MAX: MAX_BOT_TOKEN is not set"), is_refused=True)
@@ -104,14 +105,14 @@ def call(
 
 
 def printable(text: str) -> str:
-    """Return a text from MAX for a terminal, without any secret that it quotes."""
+    """Return a text from MAX in printable form, with secrets masked, cut at 500 characters."""
     for secret in (settings.MAX_BOT_TOKEN, *(secret.decode() for secret in settings.WEBHOOK_SECRETS)):
         text = text.replace(secret, "***") if secret else text
     return "".join(filter(str.isprintable, text))[:500]
 
 
 class _DeadlineReader(io.RawIOBase):
-    """Limits all reads of a socket together to its timeout, which by itself starts again with every read."""
+    """Apply the socket's timeout to the total time of all reads; by default, it restarts with every read."""
 
     def __init__(self, sock: socket.socket, raw: io.RawIOBase) -> None:
         self._sock, self._raw = sock, raw
@@ -155,7 +156,7 @@ class _Adapter(HTTPAdapter):
 
 class _Session(requests.Session):
     def get_redirect_target(self, resp: requests.Response) -> None:
-        """Follow no redirect: with allow_redirects=False, requests would still read the whole body of one."""
+        """Return None, to follow no redirect: with allow_redirects=False, requests would still read its whole body."""
 
 
 _session = _Session()
@@ -164,7 +165,7 @@ _session.mount("http://", _Adapter())
 
 
 def _send(method: str, path: str, deadline: float, **options: Any) -> dict[str, Any]:
-    # The connect timeout applies to each address of the host, and to TLS again; reading gets the rest.
+    # The connect timeout applies to each address of the host and again to the TLS handshake; reads get the rest.
     left = deadline - time.monotonic()
     if left <= 0:
         raise _failure(requests.Timeout())
@@ -181,13 +182,13 @@ def _send(method: str, path: str, deadline: float, **options: Any) -> dict[str, 
         ) as response:
             body = response.raw.read(LARGEST_RESPONSE_MIB * 2**20 + 1)
     except (OSError, urllib3.exceptions.HTTPError, ValueError) as error:
-        # Without its cause, which may quote the token or the password in MAX_API_URL.
+        # The cause is omitted, because it may quote the token or the password in MAX_API_URL.
         raise _failure(error) from None
     return _object_in(response, body)
 
 
 def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
-    # ~/.netrc would overwrite a plain header.
+    # Without an auth callable, requests would replace the header with credentials from ~/.netrc.
     request.headers["Authorization"] = settings.MAX_BOT_TOKEN
     return request
 
@@ -207,7 +208,7 @@ def _failure(error: Exception) -> MaxError:
 
 
 def _host() -> str:
-    """Return the host and port of MAX_API_URL, without its password."""
+    """Return the host and port of MAX_API_URL, without credentials."""
     return urlsplit(settings.MAX_API_URL).netloc.rpartition("@")[2]
 
 

@@ -7,7 +7,7 @@ from profiles import names
 
 
 class DirectAnswer(models.Model):
-    """A request to the direct API about a phone, or its recent answer; all processes share it for minutes."""
+    """Store a request to the direct API for a phone and its response, which all processes reuse for a few minutes."""
 
     class Result(models.TextChoices):
         ASKING = "asking", _("being asked")

@@ -1,7 +1,7 @@
-"""Look people up by phone with MAX's direct API, within its rate limit (docs/reference/max-api.md).
+"""Look people up by phone in MAX's direct API, within its rate limit (docs/reference/max-api.md).
 
-PostgreSQL holds the pace and recent answers: they are shared by threads, processes and machines, without Redis. Each
-statement must commit at once; inside a transaction it would make everyone else wait for its end.
+The state of the rate limit and recent responses are in PostgreSQL, so that threads, processes and machines share them
+without Redis. Each statement must commit at once: inside a longer transaction, its row lock would block other callers.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from profiles.max_api.client import MaxError
 from profiles.max_api.models import DirectAnswer
 from profiles.user_ids import user_id_of
 
-# 29 a second: MAX allows 30, and clocks jitter.
+# 29 requests a second: MAX allows 30, and their timing varies.
 SPACING = timedelta(seconds=1) / 29
 ABSENT_FOR = timedelta(minutes=5)
 FOUND_FOR = timedelta(minutes=1)
@@ -39,8 +39,8 @@ durations = Histogram(
     "Calls of the messenger's direct API, failed ones included",
     buckets=(0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10),
 )
-# For the direct API alone: it may be shut down, and subscriptions are watched all the same. A probe may take
-# MAX_API_TIMEOUT, and the next one waits for its end.
+# Only for the direct API: if MAX shuts it down, subscriptions must still be checked. ``reset`` is longer than
+# MAX_API_TIMEOUT, so that the next probe starts only after the previous one has ended.
 breaker = Breaker("direct_api", reset=max(5.0, 1.5 * settings.MAX_API_TIMEOUT.total_seconds()))
 
 _CLAIM = """
@@ -65,7 +65,7 @@ ON CONFLICT (id) DO UPDATE SET free_at = GREATEST(p.free_at, EXCLUDED.free_at)
 
 @dataclass(frozen=True, slots=True)
 class DirectUser:
-    """A person in the direct API; names are ``""`` for none."""
+    """Hold a user that the direct API returned; a missing name is ``""``."""
 
     user_id: str
     first_name: str
@@ -73,10 +73,10 @@ class DirectUser:
 
 
 def lookup_once(phone: str) -> DirectUser | None:
-    """Return the MAX user with a canonical phone; None if MAX answered within minutes that there is none.
+    """Return the MAX user with this canonical phone, or None; a response is reused for up to five minutes.
 
-    Concurrent callers share one request: whoever inserts the phone's row sends it, the others wait for the row.
-    Raises MaxError within MAX_API_TIMEOUT, including the wait.
+    Concurrent callers share one request: the first inserts a row for the phone and sends the request, the others wait
+    for the response in that row. Raises MaxError no later than MAX_API_TIMEOUT, including the wait.
     """
     deadline = client.new_deadline()
     abandoned = settings.MAX_API_TIMEOUT + timedelta(seconds=1)
@@ -109,10 +109,10 @@ def _wait_for_answer(phone: str, deadline: float) -> DirectUser | None:
 
 
 def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str, DirectUser]:
-    """Return MAX users by phone, for at most 100 canonical phones; phones without a user are left out.
+    """Return MAX users by phone, for at most 100 canonical phones; phones without a user are omitted.
 
-    Raises MaxError without a token, on an outage, a refusal or an unexpected response, at the latest at ``deadline``
-    (monotonic seconds; by default MAX_API_TIMEOUT from now).
+    Raises MaxError if the token is missing, MAX fails or refuses the request, or the response is unexpected, no later
+    than ``deadline`` (monotonic seconds; by default, MAX_API_TIMEOUT from now).
     """
     path, parse, body = settings.MAX_API_USERS_PATH, partial(_parse_users, phones), {"phone_numbers": phones}
     ends_at = deadline or client.new_deadline()
@@ -131,7 +131,7 @@ def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str
 
 @contextmanager
 def _paced(deadline: float) -> Iterator[None]:
-    """Wrap an attempt: wait for its turn, update breaker and metrics, pause all processes when MAX asks for it."""
+    """Wrap one attempt: wait for the rate limit, update breaker and metrics, pause all processes if MAX throttles."""
     if breaker.state != "open":
         patience = timedelta(seconds=max(deadline - time.monotonic(), 0))
         row = _execute(_TURN, spacing=SPACING, patience=patience)
@@ -172,5 +172,5 @@ def _digits(value: object) -> str:
 
 
 def delete_old_answers() -> int:
-    """Delete answers too old to reuse, since they are personal data; return how many."""
+    """Delete responses that are too old to reuse, since they are personal data; return how many were deleted."""
     return DirectAnswer.objects.filter(asked_at__lt=timezone.now() - ABSENT_FOR).delete()[0]

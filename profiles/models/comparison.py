@@ -32,7 +32,7 @@ class Pattern(models.TextChoices):
 
 
 class WaitingComparison(models.Model):
-    """An answered lookup that waits for its comparison; the worker deletes it, with its phone."""
+    """Queue a completed lookup for comparison; the worker deletes the row, which contains the phone."""
 
     phone = models.CharField(max_length=16)
     max_id = models.CharField(max_length=64, blank=True, default="")
@@ -40,7 +40,7 @@ class WaitingComparison(models.Model):
     stage = models.PositiveSmallIntegerField()
     served_source = models.CharField(max_length=20)
     served_ms = models.FloatField()
-    # The direct API's answer where the lookup used it: one lookup does not call it twice.
+    # The name from the direct API if the lookup used it, so that the comparison does not query the API again.
     api_name = models.CharField(max_length=names.NAME_LENGTH * 2 + 1, blank=True, default="")
     asked_at = models.DateTimeField(default=timezone.now)
 
@@ -54,7 +54,7 @@ class WaitingComparison(models.Model):
 
 
 class Comparison(models.Model):
-    """The answers of the cache and the direct API for one lookup, with a hashed phone and masked names."""
+    """Record the names that the cache and the direct API had for one lookup, masked, with a hash of the phone."""
 
     at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
     key_hash = models.CharField(_("hash of the phone"), max_length=32)

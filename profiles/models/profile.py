@@ -31,19 +31,19 @@ _COLUMNS = {
 
 
 def _wins(name: str) -> str:
-    """Return the SQL condition for the incoming value to win: profiles.merge's order, text by code point."""
+    """Return the SQL condition for the incoming value to win; it compares values as TimestampedValue does."""
     stored = ", ".join(f"p.{column}" for column in _COLUMNS[name])
     incoming = ", ".join(f"EXCLUDED.{column}" for column in _COLUMNS[name])
     return f'(EXCLUDED.{name} IS NOT NULL AND (p.{name} IS NULL OR ({incoming} COLLATE "C") > ({stored})))'
 
 
-# In the model's order: from_db() takes values by position.
+# In the order of the model's fields, since from_db() takes values by position.
 _FIELDS = (
     *("user_id", "first_name", "first_name_set_at", "is_first_name_real", "last_name", "last_name_set_at"),
     *("user_provided_name", "user_provided_name_set_at", "last_updated", "source", "is_cache_behind"),
 )
 
-# One statement for a whole batch; it touches a row only where an incoming value wins.
+# One statement writes a whole batch; it updates a stored row only if an incoming value wins.
 _MERGE = """
 INSERT INTO profile_cache AS p (
     user_id, first_name, first_name_set_at, is_first_name_real, last_name, last_name_set_at,
@@ -70,7 +70,7 @@ RETURNING {fields}
 
 class ProfileQuerySet(models.QuerySet["Profile"]):
     def merge(self, updates: Iterable[ProfileUpdate]) -> list[Profile]:
-        """Merge updates into the table with one statement; return the profiles that changed."""
+        """Merge updates into the table, except those from before an erasure; return the profiles that changed."""
         merged = merge_all(Tombstone.objects.exclude_erased(updates))
         if not merged:
             return []
@@ -98,10 +98,10 @@ class ProfileQuerySet(models.QuerySet["Profile"]):
 
 
 class Profile(models.Model):
-    """The stored names of a MAX user. A name is NULL while unknown, ``""`` if the person has none.
+    """Store the names of a MAX user. A name is NULL while it is unknown, and ``""`` if the person has none.
 
-    Each name has the time of its update; ``last_updated`` is the time of *receipt* of the last update that changed
-    the row, and decides whether a MAX name is fresh enough.
+    Each name has the timestamp of its update in ``*_set_at``. ``last_updated`` is the time of *receipt* of the last
+    update that changed the row, and determines whether a MAX name is still fresh.
     """
 
     user_id = models.CharField(_("MAX id"), max_length=64, primary_key=True)
@@ -153,7 +153,7 @@ class Profile(models.Model):
         return self.user_id
 
 
-# The phone of the latest sharing; at equal times the greater ID, so that the order of arrival does not matter.
+# For each phone, the latest link wins; at equal times the greater ID, so that the order of arrival does not matter.
 _MERGE_LINKS = """
 INSERT INTO phone_links AS l (phone, user_id, said_at)
 SELECT * FROM unnest(%b::text[], %b::text[], %b::timestamptz[])
@@ -173,12 +173,12 @@ class PhoneLinkQuerySet(models.QuerySet["PhoneLink"]):
             )
 
     def user_of(self, phone: str) -> str | None:
-        """Return the MAX ID of the user who shared this canonical phone as their own, or None."""
+        """Return the MAX ID of the user who shared this canonical phone as their own; None if nobody did."""
         return self.filter(phone=phone).values_list("user_id", flat=True).first()
 
 
 class PhoneLink(models.Model):
-    """The MAX user who shared a phone as their own, verified by the messenger's hash."""
+    """Link a phone to the MAX user who shared it as their own, which a hash from MAX has verified."""
 
     phone = models.CharField(_("phone"), max_length=16, primary_key=True)
     user_id = models.CharField(_("MAX id"), max_length=64, db_index=True)

@@ -1,4 +1,4 @@
-"""What keeps an erased person erased: a keyed hash of their ID, and the time until which their updates are ignored."""
+"""Tombstones, which make profile writers ignore updates from before an erasure, and the audit rows of erasures."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from django.db import connection, models, transaction
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
-# Any constant: writers of profiles share this lock, and whoever creates a tombstone waits for them.
+# An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
 _LOCK = 0x70E57
 
 
@@ -39,7 +39,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
-        """Return the updates that no erasure voids; call it in the transaction that writes them."""
+        """Return the updates that are not from before an erasure; call this in the transaction that writes them."""
         updates = list(updates)
         if not updates:
             return updates
@@ -57,7 +57,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
 
 class Tombstone(models.Model):
-    """The erasure of one person. ``unfinished_id`` is the MAX ID while something remains to be erased."""
+    """Mark a person as erased. ``unfinished_id`` is the MAX ID until the second pass is complete, then empty."""
 
     key = models.CharField(_("hash of the MAX id"), max_length=64, primary_key=True)
     erased_at = models.DateTimeField(_("erased at"))
@@ -75,7 +75,7 @@ class Tombstone(models.Model):
 
 
 class Erasure(models.Model):
-    """The audit row of an erasure; a trigger refuses to edit or delete it."""
+    """Record an erasure for audit; a trigger rejects edits and deletions."""
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)

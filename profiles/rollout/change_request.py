@@ -1,4 +1,4 @@
-"""A request to change the rollout: the same from every surface."""
+"""A request to change the rollout, in the same form for the admin, the commands, the API and code."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Source(Enum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRequest:
-    """A change, with its author, reason and conditions; ``of`` makes one from raw input.
+    """Describe a change, with its author, reason and conditions; ``of`` creates a request from raw input.
 
-    ``is_on`` belongs to a switch, or to a university rule, which is removed when false. ``facts`` go into the audit
-    row of an action that changes no settings; ``evidence`` are the gate results.
+    ``is_on`` is the new state of a switch; for a university rule, false means that the rule is removed. ``facts`` are
+    stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
     """
 
     action: Action
@@ -69,9 +69,10 @@ class ChangeRequest:
         expected_revision: object = None,
         **rest: Any,
     ) -> Self:
-        """Return the request for raw input; raise ChangeRefused for invalid input.
+        """Return a request created from raw input; raise ChangeRefused if the input is invalid.
 
-        An advance without a phase is left to the next phase. Turning the emergency stop on is an emergency.
+        An advance may omit the phase: ``apply`` then uses the next one. A request to turn the emergency stop on becomes
+        an ``EMERGENCY`` action.
         """
         switch = rest.get("switch")
         if action == Action.SWITCH and switch not in (*SWITCHES, EMERGENCY_STOP):
@@ -82,7 +83,7 @@ class ChangeRequest:
         return cls(
             action=action,
             source=source,
-            # A shell may pass bytes that are not UTF-8; the column holds 150 characters.
+            # A user name from a shell may contain bytes that are not UTF-8; the column holds 150 characters.
             by=by.encode(errors="replace").decode()[:150],
             phase=rules.phase_name(phase) if has_phase else "",
             percent=rules.percentage(percent) if action in _WITH_PERCENT else Decimal(0),
@@ -93,7 +94,10 @@ class ChangeRequest:
 
     @property
     def is_of_rollout(self) -> bool:
-        """Whether the change gets a revision, which voids planned steps; plans and other apps' flags do not."""
+        """Return whether the change increments the revision, which voids planned steps.
+
+        Planning a step, cancelling it and changing a flag of another app do not.
+        """
         if self.flag.name:
             return self.flag.name in (*PHASES, SHADOW)
         return self.action not in (Action.PLAN, Action.CANCEL)

@@ -1,7 +1,7 @@
-"""The one way to change the rollout, for the admin, the commands, the API, ``Flag.save()``, plans and the controller.
+"""The only code that changes the rollout, used by the admin, commands, API, ``Flag.save()``, plans and controller.
 
-Each surface makes a ChangeRequest from its input and calls ``apply``, which locks the rollout's one row, enforces the
-rules, increments the revision and writes one audit row.
+Each caller creates a ChangeRequest from its input and calls ``apply``, which locks the single row of the rollout,
+enforces the rules, increments the revision and writes one audit row.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 RESUMED_PERCENT = Decimal(1)
-# In the audit, saves by code and planned steps have actions of their own.
+# The audit log records saves by code and planned steps as separate actions.
 _RECORDED = {
     (Source.CODE, Action.SET): Action.SAVE,
     (Source.CODE, Action.FLAG): Action.SAVE,
@@ -38,41 +38,41 @@ _RECORDED = {
 }
 _LATCH_LOCK_TIMEOUT_MS = 500
 
-# Sent with its ``request`` in the transaction of an emergency stop, for other work to stop as well.
+# Sent with ``request`` in the transaction of an emergency stop, so that receivers can stop other work.
 emergency_stopped = Signal()
 
 
 class GatesNotPassed(ChangeRefused):
-    """A raise that the gates do not allow."""
+    """Raised when the gates do not allow an increase."""
 
 
 class Latched(Busy):
-    """The emergency stop is latched, but a locked rollout prevented the rest."""
+    """Raised when the emergency stop has been latched, but a lock on the rollout prevented the rest of the stop."""
 
 
-# Takes a phase number, the current and the target percentage; returns the gate results and, if they fail, why.
+# Takes a phase number, its current and its target percentage; returns the gate results and, if they do not pass, why.
 GateCheck = Callable[[int, Decimal, Decimal], tuple[list[dict[str, Any]], Message | None]]
 _gate_checks: list[GateCheck] = []
 
 
 def register_gates(check: GateCheck) -> None:
-    """Set the check for raises. The gates are a layer above this package, so they register when Django starts."""
+    """Set the function that checks gates before an increase; the monitoring app, which has the gates, calls this."""
     _gate_checks[:] = [check]
 
 
 def apply(request: ChangeRequest) -> ChangeResult:
     """Apply the request and return what changed; a dry run writes nothing and returns what would change.
 
-    Raises ChangeRefused for what the rules refuse, GatesNotPassed, Busy when another transaction holds the rollout,
-    and Latched when an emergency could only latch because of that.
+    Raises ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, Busy if another transaction
+    holds the rollout's lock, and Latched if that lock allowed an emergency stop to set only the latch.
     """
     try:
         return _apply(_check_gates(_resolve_advance(request)))
     except Busy as busy:
         if request.action != Action.EMERGENCY or request.is_dry_run:
             raise
-        # Without the rollout's row: the latch alone turns the cache off. The revision stays, since only the holder of
-        # the row may count it, and the repeated emergency finds the latch.
+        # Set only the latch, which turns the cache off and needs no lock on the rollout's row. The revision stays the
+        # same, since incrementing it needs that lock; a repeated emergency stop does the rest.
         with transaction_with_lock_timeout(_LATCH_LOCK_TIMEOUT_MS):
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
             _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
@@ -85,7 +85,7 @@ def apply(request: ChangeRequest) -> ChangeResult:
 
 
 def preview(request: ChangeRequest) -> ChangeResult:
-    """Return what the request would change, without asking the gates; raise ChangeRefused as ``apply`` does."""
+    """Return what the request would change, without checking the gates; raise ChangeRefused as ``apply`` does."""
     return _edit(Rollout.current(), replace(_resolve_advance(request), is_dry_run=True))[0]
 
 
@@ -95,9 +95,10 @@ def next_phase() -> str:
 
 
 def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
-    """Turn an advance into a step to a percentage, valid only at the revision at which the phase was read.
+    """Return an advance with its phase and next percentage filled in; return any other request unchanged.
 
-    After another change it might be a step back, for which no gate is asked.
+    The advance is valid only for the revision that was read before the percentage: after another change, the same
+    percentage might be a decrease, for which no gates are checked.
     """
     if request.action != Action.ADVANCE:
         return request
@@ -112,13 +113,13 @@ def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
 
 
 def _check_gates(request: ChangeRequest) -> ChangeRequest:
-    """Return the request with the gate results, or raise GatesNotPassed; changes by code pass without gates.
+    """Return the request with its gate results; raise GatesNotPassed if they do not pass and it is not forced.
 
-    Any further approval of a raise belongs here.
+    Decreases and changes by code need no gates. Any further approval of an increase belongs here.
     """
     if request.action not in (Action.SET, Action.ADVANCE) or request.source == Source.CODE:
         return request
-    # The rules first: they are cheap, and the gates are asked only about changes that may be.
+    # Apply the rules first: they are cheap, and a change that they refuse needs no gate check.
     planned = _apply(replace(request, is_dry_run=True))
     current, target = planned.before.percents[request.phase], request.percent
     if target <= current:
@@ -144,10 +145,10 @@ def _apply(request: ChangeRequest) -> ChangeResult:
                 rollout.revised_at = Now()
                 rollout.save()
             _write_audit_row(_RECORDED.get((request.source, request.action), request.action), request, rollout, edit)
-            # Decisions later in this transaction follow the change too.
+            # Later decisions in this transaction must already follow the change.
             forget_state()
         if request.action == Action.EMERGENCY:
-            # A plan that is locked is being carried out: it will be refused as stale.
+            # A locked plan is being carried out; its change will be refused, because it expects the old revision.
             for plan in Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True):
                 plan.drop(Message("Cancelled by an emergency rollback"))
                 plan.save()
@@ -158,7 +159,7 @@ def _apply(request: ChangeRequest) -> ChangeResult:
 
 @dataclass(frozen=True, slots=True)
 class _Edit:
-    """The old and new values of an audit row, and the function that writes the new ones."""
+    """Hold the old and new values for the audit row, and the function that writes the new ones to the database."""
 
     before: dict[str, Any] = field(default_factory=dict)
     after: dict[str, Any] = field(default_factory=dict)
@@ -166,7 +167,7 @@ class _Edit:
 
 
 def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit | None]:
-    """Return what the request changes, and the edit that does it; None when nothing changes."""
+    """Return the settings before and after the request, and the edit to write; the edit is None if nothing changes."""
     rules.refuse_stale(request.expected_revision, rollout.revision)
     before = RolloutSettings.read(rollout)
     after = deepcopy(before)
@@ -187,7 +188,7 @@ def _write_settings(rollout: Rollout, before: RolloutSettings, after: RolloutSet
                 percent=percent, everyone=after.everyone.get(name), moved_at=timezone.now(), modified=timezone.now()
             )
     if before.is_latched and not after.is_latched:
-        # A trigger lets only such a transaction clear the latch.
+        # A trigger allows the latch to be cleared only in a transaction that sets this variable.
         with connection.cursor() as cursor:
             cursor.execute("SELECT set_config('rollout.resuming', 'on', true)")
     for name, is_active in after.switches.items():
@@ -208,7 +209,7 @@ def _write_audit_row(action: Action, request: ChangeRequest, rollout: Rollout, e
 
 
 def _set_percent(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """Set one phase; waffle's override of it stays only where the request repeats it."""
+    """Set the percentage of a phase and its ``everyone`` override, which is cleared if the request has none."""
     was_for_everyone = settings.everyone.pop(request.phase, None)
     if request.everyone and not was_for_everyone:
         settings.refuse_raise()
@@ -225,7 +226,7 @@ def _roll_back_step(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 
 def _turn_switch(settings: RolloutSettings, request: ChangeRequest) -> None:
-    # Under the latch only a resume turns the emergency stop off and processing on.
+    # While the emergency stop is latched, only a resume can clear it or turn processing on.
     turns_processing_on = request.switch == "webhook_processing" and request.is_on
     if settings.is_latched and (request.switch == EMERGENCY_STOP or turns_processing_on):
         settings.refuse_raise()
@@ -238,19 +239,19 @@ def _pause(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 
 def _resume(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """Clear the pause, and the latch: then phase 3 starts again at 1%, with the same cohort."""
+    """End the pause. If the emergency stop is latched, clear it and restart phase 3 at 1% or less."""
     settings.held_for = ""
     if not settings.is_latched:
         return
     was = settings.percents | {name: Decimal(percent) for name, percent in settings.remembered.items()}
-    # Never more than before the emergency.
+    # Never give phase 3 a higher percentage than before the emergency.
     settings.percents = was | {PHASES[2]: min(was[PHASES[2]], RESUMED_PERCENT), PHASES[3]: Decimal(0)}
     settings.switches |= {EMERGENCY_STOP: False, "webhook_processing": True}
     settings.remembered = {}
 
 
 def _stop(settings: RolloutSettings, request: ChangeRequest) -> None:
-    """Latch the emergency stop, set all phases to 0 and remember their percentages."""
+    """Latch the emergency stop, store the percentages for a resume, set all phases to 0 and turn processing off."""
     if not settings.is_latched or not settings.remembered:
         settings.remembered = {name: rules.format_percent(percent) for name, percent in settings.percents.items()}
     settings.percents = dict.fromkeys(PHASES, Decimal(0))
@@ -274,7 +275,7 @@ _OF_SETTINGS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
 }
 
 
-# Actions that change a row of their own.
+# Actions that change rules, plans or other flags, or that only write an audit row.
 
 
 def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
@@ -317,7 +318,7 @@ def _flag_as_json(flag: Flag, percent: Decimal) -> dict[str, Any]:
 
 
 def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
-    """Set the percentage of a flag that is not a phase; ``Flag.save()`` writes a flag that code saves."""
+    """Return the edit for a flag that is not a phase, None if nothing changes; ``Flag.save()`` writes saves by code."""
     flag = request.flag
     was = Flag.objects.filter(pk=flag.pk).first()
     before, after = _flag_as_json(was, was.percent) if was else {}, _flag_as_json(flag, request.percent)
@@ -337,7 +338,7 @@ _OF_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Edit
     Action.PLAN: _plan,
     Action.CANCEL: _cancel,
     Action.FLAG: _set_flag,
-    # The caller deletes the flag.
+    # Only the audit row is written here: ``Flag.delete()`` deletes the flag.
     Action.DELETE: lambda _rollout, _settings, request: _Edit(_flag_as_json(request.flag, request.flag.percent)),
     Action.REHEARSAL: lambda _rollout, _settings, request: _Edit(after=request.facts),
     Action.SCHEMA: lambda _rollout, _settings, request: _Edit(after=request.facts),
@@ -346,9 +347,9 @@ _OF_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Edit
 
 @receiver(flag_saving)
 def _apply_save(flag: Flag, **_: Any) -> None:
-    """Enforce the rollout rules and write the audit row when code saves a flag; no gate is asked."""
+    """Enforce the rollout rules and write the audit row when code saves a flag, without checking the gates."""
     if flag.name in PHASES and Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt).exists():
-        # Cohorts are nested only within one salt.
+        # Cohorts are nested only if all phases have the same salt.
         raise ChangeRefused(Message("All phases share one salt: another one would reassign the employees."))
     request = ChangeRequest.of(
         Action.SET if flag.name in PHASES else Action.FLAG,

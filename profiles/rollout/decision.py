@@ -1,4 +1,4 @@
-"""Decide the phase of a person: hard-off variable, latch, switches, university rule, then the bucket of the phone."""
+"""Decide which stage applies to a person: check what turns the cache off, then university rules, then the bucket."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ BUCKETS = 10_000
 MEMO_SECONDS = 1.0
 _VARIABLES = {"employee": "EMPLOYEE_SERVICE_PROFILE_ENABLED", "chat": "CHAT_SERVICE_PROFILE_ENABLED"}
 
-# One statement is one snapshot: no decision mixes two revisions. The heartbeat runs it on a connection of its own.
+# One statement reads one snapshot, so no decision mixes two revisions. The heartbeat uses a connection of its own.
 STATE_QUERY = """
 SELECT coalesce((SELECT revision FROM rollout_rollout WHERE id = 1), 0),
        (SELECT json_agg(json_build_array(name, percent, everyone, salt)) FROM rollout_flag)::text,
@@ -47,7 +47,7 @@ class Reason(TextChoices):
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """The stage, 0 to 4 (0: the direct API alone), the reason for it, and the revision of the flags."""
+    """Hold the stage (the last phase that includes the person, 0 for none), the reason and the rollout's revision."""
 
     stage: int
     reason: Reason
@@ -56,10 +56,11 @@ class Decision:
 
 @dataclass(frozen=True, slots=True)
 class RolloutState:
-    """The flags and switches as PostgreSQL held them at ``read_at`` (monotonic seconds).
+    """Hold the flags, switches and university rules read from PostgreSQL at ``read_at`` (monotonic seconds).
 
-    ``phases`` are the effective hundredths of a percent of phases 1 to 4. ``allowed`` is the last phase that a rule
-    lets a university into, ``denied`` the first that a rule keeps it out of.
+    ``percents`` and ``phases`` are in hundredths of a percent; ``phases`` has the effective values of phases 1 to 4.
+    ``allowed`` maps a university to the last phase that a rule admits it to, ``denied`` to the first that a rule
+    excludes it from.
     """
 
     revision: int = 0
@@ -86,7 +87,7 @@ class RolloutState:
                 denied[university] = min(denied.get(university, phase), phase)
         phases, limit = [], BUCKETS
         for number, name in enumerate(PHASES):
-            # An override “on” extends to all earlier phases; “off” extends to all later ones and wins.
+            # An “on” override also applies to all earlier phases, an “off” override to all later ones; “off” wins.
             is_on = any(everyone.get(later) for later in PHASES[number:])
             limit = min(limit, BUCKETS if is_on and everyone.get(name, True) else percents.get(name, 0))
             phases.append(limit)
@@ -105,20 +106,20 @@ class RolloutState:
         return self.switches.get(switch, False)
 
     def admits(self, flag: str, key: str | None) -> bool:
-        """Return whether the flag is on for the key; without a key it is on only at 100%."""
+        """Return whether the flag is on for the key; if the key is None, the flag is on only at 100%."""
         percent = self.percents.get(flag, 0)
         if percent in (0, BUCKETS) or key is None:
             return percent == BUCKETS
         return bucket(self.salts[flag], key) < percent
 
     def stage_of(self, phone: str | None, university_id: int | None) -> tuple[int, Reason]:
-        """Return the last phase that includes the person, without regard to the latch and the switches."""
-        # Without a phone: the last bucket, which only 100% includes.
+        """Return the last phase that includes the person, and the reason, ignoring the emergency stop and switches."""
+        # A person without a phone gets the last bucket, which only 100% includes.
         number = bucket(self.salts.get(PHASES[2], ""), phone) if phone else BUCKETS - 1
         stage = sum(number < percent for percent in self.phases)
         reason = Reason.SPLIT if stage else Reason.DEFAULT
         if university_id is None or stage < 2:
-            # Rules apply only where profiles are collected.
+            # University rules have no effect before phase 2, which collects the profiles.
             return stage, reason
         if self.allowed.get(university_id, 0) > stage:
             stage, reason = self.allowed[university_id], Reason.ALLOWED
@@ -132,14 +133,14 @@ def bucket(salt: str, key: str) -> int:
 
 
 class _Memo:
-    """The state that this process read last; one thread reads it again while the others use it."""
+    """Keep the state that this process has read last; one thread refreshes it while the others use it."""
 
     def __init__(self) -> None:
         self._state = RolloutState()
         self._reading = threading.Lock()
 
     def get(self) -> RolloutState:
-        """Return flags and switches, at most a second old, or the last known ones while PostgreSQL does not answer."""
+        """Return the state, about a second old at most; while PostgreSQL is not responding, the last one read."""
         state = self._state
         if time.monotonic() - state.read_at < MEMO_SECONDS or not self._reading.acquire(blocking=not state.percents):
             return state
@@ -154,7 +155,7 @@ class _Memo:
         return self._state
 
     def put(self, row: Sequence[Any]) -> RolloutState:
-        """Store and return the state in a row of STATE_QUERY, unless a newer one is known."""
+        """Return the state in a row of STATE_QUERY, and keep it unless the process already has a newer revision."""
         state = RolloutState.of(row)
         if state.revision >= self._state.revision:
             self._state = state
@@ -169,7 +170,7 @@ current_state, remember_state, forget_state = _memo.get, _memo.put, _memo.forget
 
 
 def decide(phone: str | None, university_id: int | None = None) -> Decision:
-    """Return the stage for the employee with this canonical phone; decide once a request, at its outermost point."""
+    """Return the decision for the employee with this canonical phone; call this once per request and pass it on."""
     state = current_state()
     off = obstacle(state, "employee")
     stage, reason = (0, off) if off else state.stage_of(phone, university_id)
@@ -178,7 +179,7 @@ def decide(phone: str | None, university_id: int | None = None) -> Decision:
 
 
 def obstacle(state: RolloutState, service: str) -> Reason | None:
-    """Return what turns the cache off for a service whatever the percentages; None when nothing does."""
+    """Return the reason why the cache is off for a service, whatever the percentages; None if it is on."""
     variable = _VARIABLES.get(service, "PROFILE_CACHE_ENABLED")
     if not settings.PROFILE_CACHE_ENABLED or not getattr(settings, variable):
         return Reason.HARD_OFF
@@ -190,13 +191,13 @@ def obstacle(state: RolloutState, service: str) -> Reason | None:
 
 
 def is_service_on(service: str) -> bool:
-    """Return whether an outside service gets profiles, by the name that it sends: ``chat``, ``chat-service``."""
+    """Return whether a service may get profiles; the service sends its name, such as ``chat`` or ``chat-service``."""
     parts = service.strip().lower().replace("-", "_").split("_")
     return obstacle(current_state(), "_".join(part for part in parts if part != "service")) is None
 
 
 def is_collecting() -> bool:
-    """Return whether updates become profiles; updates have no phone, so phase 2 is all or nothing."""
+    """Return whether updates become profiles. Updates have no phone, so phase 2 applies to all of them or to none."""
     if not settings.PROFILE_CACHE_ENABLED:
         return False
     state = current_state()
@@ -204,10 +205,10 @@ def is_collecting() -> bool:
 
 
 def is_processing() -> bool:
-    """Return whether the inbox is processed; otherwise updates are stored and wait."""
+    """Return whether updates in the inbox are processed; if not, new updates are stored and wait."""
     return settings.WEBHOOK_ENABLED and current_state().is_on("webhook_processing")
 
 
 def is_monitored() -> bool:
-    """Return whether reports are on; otherwise nothing that depends on them has data."""
+    """Return whether monitoring is on; while it is off, there are no reports and the gates are inconclusive."""
     return settings.MONITORING_ENABLED and current_state().is_on("monitoring")

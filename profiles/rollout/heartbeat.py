@@ -1,6 +1,6 @@
-"""Each process reads the flags every second and reports the revision that it follows, in PostgreSQL alone.
+"""The heartbeat: each process reads the flags every second and stores the revision that it follows in PostgreSQL.
 
-A change is in force everywhere once every living process has reported its revision.
+A change is in force everywhere once every living process has reported its revision. Redis is not involved.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from profiles.rollout.models import Heartbeat, Rollout
 
 BEAT_SECONDS = 1.0
 SILENT_AFTER = timedelta(seconds=3)
-# A database that hangs must not keep the thread from trying a new connection.
+# If the database hangs, the thread must give up and try a new connection.
 _OPTIONS = "-c statement_timeout=2000 -c lock_timeout=2000"
 
-# A process that starts later counts as having seen the revision at once: it must not make propagation look slow.
+# A process that starts after a change counts as having seen it at once, or propagation would look slow.
 _REPORT = """
 INSERT INTO rollout_heartbeat AS h (process, revision, revision_seen_at)
 VALUES (%s, %s, coalesce((SELECT least(revised_at, now()) FROM rollout_rollout WHERE id = 1), now()))
@@ -41,7 +41,7 @@ logger = logging.getLogger(__name__)
 class HeartbeatThread:
     def __init__(self) -> None:
         self._reset()
-        # A forked child does not have its parent's thread.
+        # A forked child does not inherit its parent's thread.
         os.register_at_fork(after_in_child=self._reset)
 
     def _reset(self) -> None:
@@ -49,15 +49,15 @@ class HeartbeatThread:
         self._thread: threading.Thread | None = None
 
     def start(self, kind: str) -> None:
-        """Start, unless it runs, as a process of this kind (web, inbox, worker, beat)."""
+        """Start the thread, unless it is running, for a process of this kind (web, inbox, worker or beat)."""
         with self._lock:
             if self._thread is None:
                 self._stopping.clear()
                 process = f"{kind}-{socket.gethostname()[:60]}-{os.getpid()}"
                 self._thread = threading.Thread(target=self._run, args=[process], name="heartbeat", daemon=True)
                 self._thread.start()
-                # A process that ends in order must not look silent. A child of multiprocessing, such as the web
-                # server's workers, does not run atexit.
+                # A process that exits normally must not be listed as silent. This is not an atexit handler, because
+                # children of multiprocessing, such as the web server's workers, do not run those.
                 Finalize(None, self.stop, exitpriority=0)
 
     def stop(self) -> None:
@@ -82,7 +82,7 @@ class HeartbeatThread:
             conn.execute(_DELETE_OLD)
             while not self._stopping.is_set():
                 row = conn.execute(STATE_QUERY).fetchone()
-                # Report a revision only once it is in force here.
+                # Report a revision only after this process has applied it.
                 conn.execute(_REPORT, [process, remember_state(row or (0, None, None, None)).revision])
                 self._stopping.wait(BEAT_SECONDS)
             conn.execute(_DELETE, [process])
@@ -93,7 +93,10 @@ heartbeat_thread = HeartbeatThread()
 
 @dataclass(frozen=True, slots=True)
 class Convergence:
-    """Which processes follow a revision; ``seconds`` until the last living one did, None while some do not."""
+    """List the processes that have reached a revision, those that are behind, and the silent ones.
+
+    ``seconds`` is how long the slowest living process took to reach it; None while any is behind.
+    """
 
     revision: int
     reached: list[str]
@@ -114,7 +117,7 @@ class Convergence:
 
 
 def convergence() -> Convergence:
-    """Compare the living processes with the rollout's revision; silent ones are listed but do not count."""
+    """Return which living processes have reached the current revision; silent ones are listed but not counted."""
     rollout = Rollout.current()
     rows = list(Heartbeat.objects.with_last_seen_age().order_by("process"))
     living = [row for row in rows if row.last_seen_age <= SILENT_AFTER]  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""The row that every change locks, with a limit on the wait for it."""
+"""The lock on the rollout's single row, which a change waits for only a limited time."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ ORDER BY a.xact_start LIMIT 1
 
 
 class Busy(ChangeRefused):
-    """Another transaction holds the rollout's lock."""
+    """Raised when another transaction holds the rollout's lock."""
 
 
 @contextmanager
 def locked_rollout() -> Iterator[Rollout]:
-    """Run the block in a transaction that holds the rollout's row; raise Busy when another one holds a lock on it."""
+    """Yield the rollout's row, locked in a transaction; raise Busy if another transaction holds the lock too long."""
     try:
         with transaction_with_lock_timeout(LOCK_TIMEOUT_MS):
             yield Rollout.locked()

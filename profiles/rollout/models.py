@@ -23,14 +23,15 @@ from profiles.rollout.phases import PHASES
 REASON_LENGTH = 500
 HELD_LENGTH = 300
 
-# Sent in the transaction that saves or deletes the flag: profiles.rollout.changes enforces the rules there.
+# Sent in the transaction that saves or deletes a flag; receivers in profiles.rollout.changes enforce the rules.
 flag_saving, flag_deleting = Signal(), Signal()
 
 
 class Flag(AbstractUserFlag):
-    """A phase, or a flag of another app; ``percent`` is the share of employees in it, by the hash of their phone.
+    """Store a phase or another flag; ``percent`` is the share of employees it is on for, by the hash of their phone.
 
-    ``everyone`` is waffle's override: yes is 100% for this and all earlier phases, no is 0% for this and all later.
+    ``everyone`` is waffle's override: true means 100% for this phase and all earlier ones, false means 0% for this
+    phase and all later ones.
     """
 
     percent = models.DecimalField(
@@ -50,7 +51,7 @@ class Flag(AbstractUserFlag):
     superusers = models.BooleanField(_("superusers"), default=False)
     moved_at = models.DateTimeField(_("percentage since"), default=timezone.now)
 
-    # Who saves and why, for the audit row.
+    # Who saves or deletes the flag, and why, for the audit row.
     change_by = ""
     change_reason = ""
 
@@ -63,7 +64,7 @@ class Flag(AbstractUserFlag):
         ]
 
     def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool:
-        """Decide by ``request.rollout_phone``, where a view sets it, and by nothing else that a client sends."""
+        """Return whether the flag is on for ``request.rollout_phone``, which a view may set, and a client cannot."""
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
         if self.name in PHASES:
             return decide(phone, university).stage > PHASES.index(self.name)
@@ -84,14 +85,14 @@ class Flag(AbstractUserFlag):
 
 
 class OnBreach(models.TextChoices):
-    """What the controller does after three breaches in a row."""
+    """Define what the rollout controller does after three breaches in a row."""
 
     HOLD = "hold", _("hold")
     ROLL_BACK = "roll-back", _("roll back one step")
 
 
 class Rollout(models.Model):
-    """The one row that every change locks; ``revision`` counts the changes."""
+    """Store the state of the rollout in a single row, which changes lock; ``revision`` counts the changes."""
 
     revision = models.BigIntegerField(_("revision"), default=0)
     revised_at = models.DateTimeField(_("revised at"), db_default=Now())
@@ -116,7 +117,7 @@ class Rollout(models.Model):
 
     @property
     def held(self) -> Text:
-        """Why the rollout is paused, for readers of any language; ``held_for`` is in the site's."""
+        """Return why the rollout is paused, translatable for each reader; ``held_for`` is in the site's language."""
         return from_columns(self.held_for, self.held_sentence)
 
     @held.setter
@@ -157,14 +158,17 @@ class Action(models.TextChoices):
 
 class ChangeQuerySet(models.QuerySet["Change"]):
     def of_universities(self, ids: Iterable[int]) -> ChangeQuerySet:
-        """Leave out changes that concern only other universities: their rules and rollback checks."""
+        """Exclude changes that concern only other universities, that is, their rules and rollback checks."""
         ids = list(ids)
         is_theirs = Q(before__university__in=ids) | Q(after__university__in=ids)
         return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))
 
 
 class Change(models.Model):
-    """An audit row; a trigger refuses to edit or delete it. A ``reason`` given by code is in the site's language."""
+    """Record a change for audit; a trigger rejects edits and deletions.
+
+    A ``reason`` that the system gives, rather than a person, is stored in the site's language.
+    """
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
@@ -203,7 +207,7 @@ class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
 
 
 class UniversityRule(models.Model):
-    """Lets a university into a phase whatever the percentage, or keeps it out; keeping out wins."""
+    """Admit a university to a phase or exclude it, whatever the percentage; if both rules exist, it is excluded."""
 
     university_id = models.BigIntegerField(_("university id"))
     phase = models.PositiveSmallIntegerField(_("phase"), choices=[(3, "3"), (4, "4")], default=3)
@@ -247,7 +251,7 @@ class PlanState(models.TextChoices):
 
 
 class Plan(models.Model):
-    """A step for later: the gates are asked when it is due, and it is dropped if the rollout has changed by then."""
+    """Store a planned step; its gates are checked when it is due, and it is dropped if the rollout has changed."""
 
     phase = models.PositiveSmallIntegerField(_("phase"))
     percent = models.DecimalField(_("percent"), max_digits=5, decimal_places=2)

@@ -1,4 +1,4 @@
-"""The names of the phases' flags, of the comparison's flag and of the switches, as rows and commands know them."""
+"""The names of the phase flags, the comparison flag and the switches, as used in the database and in commands."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _

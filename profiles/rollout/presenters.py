@@ -1,4 +1,4 @@
-"""The words for phases, switches, changes, planned steps and university rules, on pages and in commands alike."""
+"""Texts for phases, switches, changes, planned steps and university rules, shared by pages and commands."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ ACTORS: dict[str, Promise] = {"migrate": T("installation"), "conductor": T("cont
 
 
 def name_of(name: str) -> str:
-    """Return the title of a phase, a switch, a setting or a group; of other flags the name itself."""
+    """Return the title of a phase, switch, setting or group; for any other name, return it unchanged."""
     if name in PHASES:
         number = rules.phase_number(name)
         return _("Phase %(n)d, %(title)s") % {"n": number, "title": TITLES[number - 1]}
@@ -52,12 +52,12 @@ def name_of(name: str) -> str:
 
 
 def with_code(name: str) -> str:
-    """Return the title and, for those who use commands and the API, the name below it."""
+    """Return HTML with the title and, below it, the name that commands and the API use."""
     return format_html('{}<br><code class="s-note">{}</code>', name_of(name), name)
 
 
 def actor(by: str) -> str:
-    """Return the login of a person; the installation, the controller and code have a title."""
+    """Return the title of the installation, the controller or code; for a person, return the login."""
     return str(ACTORS.get(by, by))
 
 
@@ -68,7 +68,7 @@ def percentage(percent: Decimal | str) -> str:
 
 
 def duration(length: timedelta) -> str:
-    """Return a length of time in its largest unit, days to seconds."""
+    """Return the duration in the largest unit that fits, from days to seconds; a negative one is 0 s."""
     seconds = max(length.total_seconds(), 0)
     for unit, size in ((_("d"), 86_400), (_("h"), 3600), (_("min"), 60)):
         if seconds >= size:
@@ -81,7 +81,7 @@ def moment(at: datetime) -> str:
 
 
 def convergence(spread: Convergence) -> str:
-    """Return how many processes have applied the last change, and which have not."""
+    """Return how many processes have applied the latest revision, and which are behind or silent."""
     params = {"reached": len(spread.reached), "all": spread.living, "revision": spread.revision}
     line = _("%(reached)d of %(all)d processes have applied revision %(revision)d") % params
     if spread.seconds is not None and spread.living:
@@ -94,7 +94,7 @@ def convergence(spread: Convergence) -> str:
 
 
 def outcome(result: ChangeResult) -> list[str]:
-    """Return a line for each thing that a change has changed, or would change."""
+    """Return a line for each setting that the change has modified or, for a dry run, would modify."""
     if not result.is_change:
         return [_("No changes")]
     return [_move(name, before, after) for name, before, after in result.differences()]
@@ -112,12 +112,12 @@ def _value(name: str, value: Any) -> str:
         return str(OnBreach(value).label)
     if value is None or name in _SETTINGS:
         return str(value or "—")
-    # Everything else is the percentage of a phase, or of another app's flag.
+    # All other values are percentages, of phases or of other flags.
     return percentage(str(value))
 
 
 def change(row: Change) -> str:
-    """Return what an audit row recorded, in a line."""
+    """Return a one-line summary of an audit row."""
     if row.action in _LINES:
         return _LINES[row.action](row)
     moves = [row.get_action_display()] if row.action in (Action.SEED, Action.EMERGENCY) else []
@@ -178,7 +178,7 @@ _LINES: dict[str, Callable[[Change], str]] = {
     Action.REHEARSAL: _recorded_rehearsal,
 }
 
-# The keys of what the audit rows of rules, plans, rehearsals and emergencies recorded.
+# Keys in the audit rows of university rules, planned steps, rollback checks and emergency stops.
 _FIELDS: dict[str, Promise] = {
     "university": T("university id"),
     "phase": T("phase"),
@@ -195,7 +195,7 @@ _FIELDS: dict[str, Promise] = {
 
 
 def recorded_state(state: Mapping[str, Any]) -> Iterator[str]:
-    """Yield a line for each thing that one side of an audit row recorded."""
+    """Yield a line for each value in ``state``, which is the ``before`` or ``after`` of an audit row."""
     for name, value in state.items():
         if isinstance(value, dict):
             prefix = f"{_FIELDS[name]}: " if name == "remembered" else ""

@@ -1,4 +1,4 @@
-"""Everything that operators set, before and after one change."""
+"""The settings that operators control, and the result of a change to them."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ class RolloutSettings:
         return rules.set_phase(self.percents, name, value)
 
     def refuse_raise(self) -> None:
-        """Refuse every increase while the emergency stop is latched or the rollout is paused."""
+        """Raise ChangeRefused, for any increase, if the emergency stop is latched or the rollout is paused."""
         if self.is_latched:
             message = Message("The emergency stop is latched: clear it with Resume or “rollout resume --reason …”.")
             raise ChangeRefused(message)
@@ -65,7 +65,7 @@ class RolloutSettings:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """What a change did, or would do if it was a dry run."""
+    """Hold the settings before and after a change; for a dry run, ``after`` is what they would be."""
 
     before: RolloutSettings
     after: RolloutSettings
@@ -77,7 +77,7 @@ class ChangeResult:
         return self.before != self.after
 
     def differences(self) -> Iterator[tuple[str, Any, Any]]:
-        """Yield name, old and new value of each difference, percentages and switches one by one."""
+        """Yield the name, old value and new value of each difference; phases and switches are compared one by one."""
         before, after = (each.as_json() | {"held_for": str(each.held_for)} for each in (self.before, self.after))
         for name in [name for name in before if name != "remembered"]:
             if isinstance(before[name], dict):

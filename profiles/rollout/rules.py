@@ -1,4 +1,4 @@
-"""The rules for every change of the rollout, from whatever surface."""
+"""The rules for every change to the rollout, whether it comes from the admin, a command, the API or code."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ from profiles.rollout.models import REASON_LENGTH
 from profiles.rollout.phases import PHASES
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
-# What a bigint column can hold.
+# The largest value of a bigint column has 19 digits.
 _REVISION_DIGITS = 19
 
 Percents = dict[str, Decimal]
 
 
 class ChangeRefused(ValidationError):
-    """A change that the rules refuse, with the same message in the terminal, the admin and the API."""
+    """Raised when the rules refuse a change; terminal, admin and API show the same message."""
 
     def __init__(self, text: Text) -> None:
         super().__init__(str(text))
@@ -30,12 +30,12 @@ class ChangeRefused(ValidationError):
 
 
 def reason(text: Text) -> Text:
-    """Return the reason unchanged; refuse one from a person that is empty, too long or not valid text."""
+    """Return the reason unchanged; raise ChangeRefused if a person's reason is empty, too long or not valid text."""
     if isinstance(text, Message):
         return text
     if not text.strip():
         raise ChangeRefused(Message("A reason is required."))
-    # PostgreSQL stores neither; a shell passes bytes that are not UTF-8 as surrogates.
+    # PostgreSQL stores neither NUL nor surrogates; a shell passes bytes that are not UTF-8 as surrogates.
     is_storable = "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
     if len(text) > REASON_LENGTH or not is_storable:
         params = {"limit": REASON_LENGTH}
@@ -44,11 +44,11 @@ def reason(text: Text) -> Text:
 
 
 def revision(value: object) -> int | None:
-    """Return the revision that a change expects; None for an empty value."""
+    """Return the revision that a change expects, None for an empty value; raise ChangeRefused if it is not a number."""
     text = "" if value is None else str(value).strip()
     if not text:
         return None
-    # int() itself refuses very long numbers.
+    # Check the length as well, since int() raises ValueError for a very long number.
     if not (text.isdecimal() and len(text) <= _REVISION_DIGITS):
         params = {"digits": _REVISION_DIGITS}
         raise ChangeRefused(Message("A revision must be a whole number of at most %(digits)d digits.", params))
@@ -76,7 +76,7 @@ def phase_number(name: str) -> int:
 
 
 def percentage(value: object) -> Decimal:
-    """Return a percentage as a Decimal; refuse anything but a number from 0 to 100 with at most two decimals."""
+    """Return the percentage as a Decimal; raise ChangeRefused unless it is from 0 to 100 with at most two decimals."""
     try:
         percent = Decimal(str(value).strip().replace(",", "."))
     except InvalidOperation:
@@ -87,12 +87,15 @@ def percentage(value: object) -> Decimal:
 
 
 def format_percent(percent: Decimal) -> str:
-    """Return the percentage without trailing zeros and without a sign: 25, 12.5, 0.01."""
+    """Return the percentage without trailing zeros and without a percent sign, such as 25, 12.5 or 0.01."""
     return f"{percent.normalize():f}"
 
 
 def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percents:
-    """Return all percentages after one phase is set: it lowers later phases, and earlier phases limit it."""
+    """Return the percentages of all phases after setting one; later phases are lowered to it if they are higher.
+
+    Raises ChangeRefused if the percentage is invalid or above that of an earlier phase.
+    """
     percent, number = percentage(value), phase_number(name)
     if number <= 2 and percent not in (0, 100):
         raise ChangeRefused(Message("Phase %(phase)d can only be at 0%% or 100%%.", {"phase": number}))
@@ -108,6 +111,6 @@ def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percen
 
 
 def step_after(name: str, percent: Decimal) -> Decimal | None:
-    """Return the next step of a phase; None at 100."""
+    """Return the next step of a phase above this percentage; None at 100%."""
     steps = STEPS if phase_number(name) > 2 else STEPS[-1:]
     return next((step for step in steps if step > percent), None)

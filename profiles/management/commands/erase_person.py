@@ -27,7 +27,7 @@ class Command(BaseCommand):
         if dry_run:
             counts = erasure.preview(user_id)
         else:
-            # The table below replaces the log lines, which would appear in the middle of it.
+            # Log lines would clutter the output, and the table below shows the same counts.
             logging.disable(logging.INFO)
             try:
                 counts = erasure.erase(user_id, by=shell_user.user(), reason=reason.strip()[:500])
