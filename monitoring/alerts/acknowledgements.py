@@ -14,7 +14,7 @@ class AcknowledgementRefused(Exception):
 
 
 def acknowledge(alert: Alert, user: AbstractBaseUser) -> None:
-    """Record that the user takes care of an open alert; refuse if the alert is already acknowledged."""
+    """Record who takes care of the alert; raise AcknowledgementRefused unless it is open and unacknowledged."""
     if not alert.is_open:
         raise AcknowledgementRefused(_("The alert is already resolved."))
     open_alert = Alert.objects.filter(pk=alert.pk, acknowledged_at=None)
@@ -25,7 +25,7 @@ def acknowledge(alert: Alert, user: AbstractBaseUser) -> None:
 
 
 def mute(alert: Alert, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
-    """Mute notifications for the alert's kind and key until a moment, even if the alert resolves and fires again."""
+    """Mute notifications for the alert's kind and key until the given time, even if it resolves and fires again."""
     if until <= timezone.now():
         raise AcknowledgementRefused(_("The mute must end in the future."))
     if not reason.strip():

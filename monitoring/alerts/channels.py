@@ -16,11 +16,11 @@ _RETRIED = (requests.codes.request_timeout, requests.codes.too_early, requests.c
 
 
 class Unreachable(Exception):
-    """The receiver may accept the message later."""
+    """The notification was not delivered, but the receiver may accept it later."""
 
 
 class Refused(Exception):
-    """The receiver will never accept this message."""
+    """The receiver refused the notification and will probably never accept it."""
 
 
 def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:

@@ -1,7 +1,8 @@
 """Check the indicators and update the alerts; only a change of an alert's state sends notifications.
 
 An alert fires at the first check that detects its problem. It resolves when the problem has been absent for one check
-interval. Each time the alert fired before within a day doubles this time, so that a flapping alert stays open.
+interval. Every earlier alert of the same kind and key within a day doubles this time, so that a flapping alert stays
+open.
 """
 
 import logging

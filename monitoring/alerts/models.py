@@ -22,7 +22,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(muted_until__gt=timezone.now())
 
     def holding(self) -> Self:
-        """Return the open, unmuted alerts, which keep phase 4 from advancing. The alert of a held rollout does not."""
+        """Return the alerts that keep phase 4 from advancing: open, not muted, and not the alert of a held rollout."""
         return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind=Kind.ROLLOUT_HELD)
 
     def for_listing(self) -> Self:

@@ -31,7 +31,10 @@ def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
 
 
 def put_resolved(alert: Alert) -> None:
-    """Queue the notification that an alert is resolved, except for channels that a mute kept from all earlier ones."""
+    """Queue the notification that an alert is resolved.
+
+    A channel is skipped if a mute has held back all earlier notifications of the alert for it.
+    """
     skipped: set[str] = set()
     if alert.is_muted:
         held = alert.deliveries.filter(state=DeliveryState.WAITING)
@@ -42,7 +45,10 @@ def put_resolved(alert: Alert) -> None:
 
 
 def deliver() -> int:
-    """Send the notifications that are due; return how many left the queue. Give up those of removed channels."""
+    """Send the notifications that are due; return how many were sent or given up after failed attempts.
+
+    Notifications for channels that are no longer configured are given up without being counted.
+    """
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")

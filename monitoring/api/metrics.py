@@ -111,7 +111,7 @@ def _alerts() -> Iterator[Metric]:
 
 
 class _Snapshot(Collector):
-    """A collector that returns metrics which were computed before."""
+    """A collector of metrics that were computed in advance."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self.metrics = list(metrics)

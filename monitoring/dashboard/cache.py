@@ -64,7 +64,7 @@ def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def expiries(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of names from MAX that expire per coming day; user-provided names do not expire."""
+    """Return the chart of names from MAX that will expire, by day; user-provided names do not expire."""
     ttl = settings.PROFILE_TTL // timedelta(days=1)
     counts: Counter[int] = Counter()
     for days, source, count in rows:

@@ -81,7 +81,7 @@ def explorer(request: HttpRequest) -> HttpResponse:
 
 
 def percentages(stats: ComparisonStats) -> dict[str, Any]:
-    """Return the sample sizes, and agreement, its bounds, coverage and errors from 0 to 100; None without data."""
+    """Return agreement, its bounds, coverage and errors from 0 to 100, None without data; and the sample sizes."""
     shares = {"agreement": stats.agreement, "coverage": stats.coverage, "errors": stats.errors}
     lower, upper = (100 * bound for bound in stats.agreement_bounds)
     percents = {name: None if share is None else 100 * share for name, share in shares.items()}

@@ -1,4 +1,4 @@
-"""Charts of stored snapshots. A missing snapshot is a gap in the line; the chart is None for fewer than two."""
+"""Charts of stored snapshots. A missing snapshot is a gap in the line; with fewer than two, the chart is None."""
 
 from __future__ import annotations
 

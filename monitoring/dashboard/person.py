@@ -48,7 +48,7 @@ class PersonMatch:
 
 @screen(LOOK_UP)
 def look_up(request: HttpRequest) -> HttpResponse:
-    """Find a person by POST, because logs contain URLs and must not contain phones."""
+    """Find a person. The query is sent by POST, because URLs appear in logs and phones must not."""
     query = request.POST.get("who", "").strip()[:100]
     context: dict[str, Any] = {"query": query}
     if query:

@@ -103,7 +103,7 @@ def timeline() -> dict[str, Any]:
 def moves_of(days: Sequence[str]) -> list[Change]:
     """Return the changes from which the percentages are drawn: the last one before the days, and the last of each day.
 
-    If no phase moved before the days, the list starts with the first change of all, for the percentages before it.
+    If no phase moved before the days, the list starts with the first change of all, whose old percentages are drawn.
     """
     moves = Change.objects.filter(_MOVES)
     in_days = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")

@@ -49,7 +49,7 @@ def distribution(request: HttpRequest) -> HttpResponse:
 
 
 def by_university(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Group rows of university ID, name, source and count by university; return the largest university first."""
+    """Group rows of (university ID, name, source, count) by university; return one row each, the largest first."""
     by_source: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
     for university, name, source, count in rows:
         by_source[university, name][source] = count

@@ -1,4 +1,4 @@
-"""Define every indicator: its measurement, unit, limits and texts.
+"""Define every indicator: its measurement, unit, limits and messages.
 
 An indicator beyond its warning limit fails the gates that use it; beyond its critical limit, its alert is critical.
 """
@@ -45,12 +45,12 @@ T = gettext_noop
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """An indicator, healthy while its value and its limit are in the relation ``comparison``, or if it has no limit.
+    """A measured value with limits. ``comparison`` is the operator, such as ≤, between a healthy value and its limit.
 
     ``good`` is the message for a healthy value, ``bad`` for a value beyond the limit, and ``unknown`` for fewer than
     ``least`` observations. ``param_names`` are the parameters of these messages for the value and the limit; further
     parameters are ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, the worker measures the indicator
-    once per ``every``, and other rounds copy that reading.
+    once per ``every``, and the rounds in between copy its last reading.
     """
 
     name: str

@@ -127,9 +127,10 @@ def round_trip(sources: Sources) -> Measured:
 
 
 def inbox_lag(sources: Sources) -> Measured:
-    """Return the lag in seconds: the p95 waiting time within LAG_WINDOW, or the age of the oldest pending update.
+    """Return the inbox lag in seconds.
 
-    The greater of the two counts. A replayed update waits from the time of its replay, as in InboxQuerySet.backlog().
+    The lag is the p95 waiting time of the updates received within LAG_WINDOW, or the age of the oldest pending update
+    if that is greater. A replayed update waits from the time of its replay, as in InboxQuerySet.backlog().
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -204,7 +205,10 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the evictions of the last day per cached profile; in the first round None, or 0 if none ever happened."""
+    """Return the number of keys that Redis evicted in the last day, as a share of the number of cached profiles.
+
+    In the first round, return None, or 0 if Redis has not evicted any key.
+    """
     health = sources.connected_cache
     evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTION_WINDOW)
     if evicted is None:

@@ -80,7 +80,7 @@ class Round:
 
     @property
     def age(self) -> timedelta:
-        """Return the age of the round; it is never negative, even if the machine that measured has a fast clock."""
+        """Return the age of the round; it is never negative, even if the clock of another machine is ahead."""
         return abs(timezone.now() - self.at)
 
     @property

@@ -76,7 +76,7 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 
 
 def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: bool = False) -> Readings:
-    """Measure indicators without storing the readings; copy worker-only ones from ``known`` unless they are due."""
+    """Return new readings without storing them; worker-only ones are copied from ``known`` unless they are due."""
     now, sources, earlier = timezone.now(), Sources(), known or {}
     readings = {}
     # A failed statement aborts an open transaction. Rolling back is safe: measurements write nothing that must stay.
