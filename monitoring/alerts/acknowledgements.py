@@ -10,11 +10,11 @@ from monitoring.alerts.models import Alert
 
 
 class AcknowledgementRefused(Exception):
-    """The action is not possible now; the text is for users."""
+    """Raised for an action that is not possible; its text is a message for the user."""
 
 
 def acknowledge(alert: Alert, user: AbstractBaseUser) -> None:
-    """Store who takes care of an open alert; only the first user is stored."""
+    """Record who takes care of the alert; raise AcknowledgementRefused unless it is open and unacknowledged."""
     if not alert.is_open:
         raise AcknowledgementRefused(_("The alert is already resolved."))
     open_alert = Alert.objects.filter(pk=alert.pk, acknowledged_at=None)
@@ -25,7 +25,7 @@ def acknowledge(alert: Alert, user: AbstractBaseUser) -> None:
 
 
 def mute(alert: Alert, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
-    """Send no notifications of this kind and key until then, even if it resolves and fires again."""
+    """Mute notifications for the alert's kind and key until the given time, even if it resolves and fires again."""
     if until <= timezone.now():
         raise AcknowledgementRefused(_("The mute must end in the future."))
     if not reason.strip():

@@ -80,7 +80,7 @@ def _unmute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
 
 
 Action = Callable[[Alert, HttpRequest, dict[str, Any]], str]
-# A plain form has no fields: the button is the answer.
+# The title, form and function of each action. A plain forms.Form has no fields: its page shows only a button.
 ACTIONS: dict[str, tuple[Any, type[forms.Form], Action]] = {
     "acknowledge": (gettext_lazy("Acknowledge"), forms.Form, _acknowledge),
     "mute": (gettext_lazy("Mute"), MuteForm, _mute),
@@ -99,7 +99,7 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
         "acknowledged_by",
         "muted_until",
     )
-    # On a phone the theme shows the heading of the first column only where it is a link.
+    # On a phone, the theme shows the heading of the first column only if the column is a link.
     list_display_links = ("display_severity", "display_message")
     list_filter = (StateFilter, "severity", "kind")
     list_filter_submit = True

@@ -1,4 +1,4 @@
-"""Send alerts by webhook, Slack and e-mail. Addresses are secrets: errors show only the class."""
+"""Send alerts by webhook, Slack and e-mail. Addresses are secrets, so errors contain only a class name or status."""
 
 import smtplib
 from collections.abc import Callable
@@ -16,15 +16,15 @@ _RETRIED = (requests.codes.request_timeout, requests.codes.too_early, requests.c
 
 
 class Unreachable(Exception):
-    """The receiver may accept the message later."""
+    """The notification was not delivered, but the receiver may accept it later."""
 
 
 class Refused(Exception):
-    """The receiver will never accept this message."""
+    """The receiver refused the notification and will probably never accept it."""
 
 
 def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:
-    # Lets the receiver detect a second attempt whose first response was lost.
+    # Lets the receiver recognise a retry if the response to the first attempt was lost.
     headers = {"Idempotency-Key": f"alert-delivery-{delivery.pk}"}
     try:
         with requests.post(
@@ -50,7 +50,7 @@ def _headline(delivery: Delivery) -> str:
 
 
 def _to_slack(delivery: Delivery) -> None:
-    # Slack reads <…> as a command: <!channel> would notify everybody.
+    # Slack interprets <…> as markup: <!channel> would notify everybody in the channel.
     text = delivery.alert.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     body = {"text": f"*{_headline(delivery)}*\n{text}\n{delivery.payload['timestamp']}"}
     _post(settings.ALERT_SLACK_WEBHOOK, body, delivery)

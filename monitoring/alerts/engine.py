@@ -1,7 +1,8 @@
-"""Check the indicators and keep the state of the alerts; only a change of state sends notifications.
+"""Check the indicators and update the alerts; only a change of an alert's state sends notifications.
 
-An alert fires at the first check that finds it. It resolves after a hold without it: one check interval at first, twice
-as long each time it returned within a day, so that a flapping alert stays open.
+An alert fires at the first check that detects its problem. It resolves when the problem has been absent for one check
+interval. Every earlier alert of the same kind and key within a day doubles this time, so that a flapping alert stays
+open.
 """
 
 import logging
@@ -24,7 +25,7 @@ FLAP_WINDOW = timedelta(days=1)
 LONGEST_HOLD = timedelta(hours=6)
 RETENTION = timedelta(days=730)
 LAST_CHECK = "alerts_checked"
-# The scheduler has some jitter.
+# An interval is over after 90% of its length, because the scheduler has some jitter.
 _NEARLY = 0.9
 _MISSED_CHECKS, _AT_LEAST = 3, timedelta(minutes=2)
 _LOCK = 0x616C65727473  # "alerts"
@@ -34,20 +35,20 @@ logger = logging.getLogger(__name__)
 
 
 def checked_at() -> datetime | None:
-    """Return the time of the last check; None if there was none within a day."""
+    """Return the time of the last check; None if the alerts were never checked."""
     return Sample.objects.filter(name=LAST_CHECK).values_list("at", flat=True).first()
 
 
 def has_checked_lately() -> bool:
-    """Return whether alerts were checked lately: without checks, silence means nothing."""
+    """Return whether the alerts were checked recently; otherwise the absence of alerts proves nothing."""
     at, interval = checked_at(), settings.MONITORING_CHECK_INTERVAL
     return at is not None and timezone.now() - at <= max(interval * _MISSED_CHECKS, _AT_LEAST)
 
 
 def check_alerts() -> list[str]:
-    """Check every indicator once and return one line per change of state; do nothing while monitoring is off.
+    """Check every indicator once; return one line per change of an alert's state. Do nothing while monitoring is off.
 
-    An indicator that could not be measured changes nothing.
+    If an indicator could not be measured, its alert stays as it is.
     """
     if not is_monitored():
         return []
@@ -80,14 +81,14 @@ def _fire(detected: Alert, known: Alert | None) -> list[str]:
     alert.words, alert.data, alert.seen_at, alert.clear_since = detected.words, detected.data, timezone.now(), None
     with translation.override("en"):
         alert.message = alert.text[:500]
-    # Somebody may acknowledge or mute a known one meanwhile.
+    # Leave the other fields of a known alert alone: somebody may be acknowledging or muting it at this moment.
     alert.save(update_fields=_DETECTED if known else None)
     lines = _announce(alert)
     return lines if lines or known else [f"firing, muted: {alert.message}"]
 
 
 def _announce(alert: Alert) -> list[str]:
-    """Send an alert that is new, became critical or is no longer muted; the severity of an open alert only rises."""
+    """Queue notifications for an alert that is new, became critical or is no longer muted; return the line to print."""
     if alert.is_muted or alert.announced == alert.severity:
         return []
     event = Delivery.Event.ESCALATED if alert.announced else Delivery.Event.FIRING
@@ -113,7 +114,7 @@ def _clear(alert: Alert) -> str | None:
 
 
 def _hold(alert: Alert, now: datetime) -> timedelta:
-    """Return how long an alert must be clear before it resolves."""
+    """Return how long the problem must be absent before the alert resolves."""
     same = Alert.objects.filter(kind=alert.kind, key=alert.key, fired_at__gt=now - FLAP_WINDOW)
     times = min(same.exclude(pk=alert.pk).count(), 10)
     hold: timedelta = settings.MONITORING_CHECK_INTERVAL * _NEARLY * 2**times

@@ -1,4 +1,4 @@
-"""The kinds of alerts and their messages, filled in from ``Alert.words``."""
+"""The kinds of alerts and their messages, whose parameters come from ``Alert.words``."""
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _

@@ -22,21 +22,22 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(muted_until__gt=timezone.now())
 
     def holding(self) -> Self:
-        """Return the alerts that hold phase 4: open and not muted. A held rollout is no reason to hold it."""
+        """Return the alerts that keep phase 4 from advancing: open, not muted, and not the alert of a held rollout."""
         return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind=Kind.ROLLOUT_HELD)
 
     def for_listing(self) -> Self:
-        """Return the open alerts, then the recently resolved ones, latest first."""
+        """Return the open alerts, then those resolved within RECENT, the latest first."""
         recent = self.filter(Q(resolved_at=None) | Q(resolved_at__gt=timezone.now() - RECENT))
         order = F("resolved_at").desc(nulls_first=True)
         return recent.select_related("acknowledged_by", "muted_by").order_by(order, "-fired_at", "-pk")
 
 
 class Alert(models.Model):
-    """A problem, from the check that detected it to the check that resolved it; one row is open for a kind and key.
+    """A problem, from the check that detected it to the check that resolved it. One row per kind and key can be open.
 
-    ``message`` is in English for other systems, ``text`` in the reader's language. A parameter that is a Message is in
-    ``words`` twice: as text, for the previous release, and under SENTENCES.
+    ``message`` is in English, for other systems; ``text`` is in the reader's language. ``words`` are the parameters of
+    the message. A parameter that is itself a Message is stored twice: as text for the previous release, and as JSON
+    under SENTENCES.
     """
 
     kind = models.CharField(_("kind"), max_length=40, choices=Kind)
@@ -99,12 +100,12 @@ class Alert(models.Model):
 
     @property
     def text(self) -> str:
-        """Return the message in the language that is active."""
+        """Return the message in the active language."""
         return str(self.sentence)
 
     @property
     def sentence(self) -> Message:
-        """Return the message; the stored text if the parameters of another release do not fit."""
+        """Return the message, or the stored English text if another release stored parameters that do not fit."""
         params = dict(self.words)
         try:
             messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}
@@ -115,7 +116,7 @@ class Alert(models.Model):
         return message
 
     def as_json(self) -> dict[str, Any]:
-        """Return the JSON form of docs/reference/alerts.md; a resolved alert adds its status and both times."""
+        """Return the JSON described in docs/reference/alerts.md; a resolved alert adds its status and both times."""
         payload = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
         if self.resolved_at is None:
             return payload | {"timestamp": _moment(self.fired_at)}
@@ -144,13 +145,13 @@ class DeliveryState(models.TextChoices):
 
 class DeliveryQuerySet(models.QuerySet["Delivery"]):
     def waiting(self) -> Self:
-        """Return what is to be sent; deliveries of a muted alert wait until the mute ends."""
+        """Return the deliveries to send. Those of an open alert that is muted are left out until the mute ends."""
         is_held = Q(alert__muted_until__gt=timezone.now(), alert__resolved_at=None)
         return self.filter(state=DeliveryState.WAITING).exclude(is_held)
 
 
 class Delivery(models.Model):
-    """A notification for one channel, stored with the change of the alert and tried until it is delivered."""
+    """A notification for one channel, stored in the transaction that changes the alert and retried until it is sent."""
 
     class Event(models.TextChoices):
         FIRING = "firing", _("firing")

@@ -1,4 +1,4 @@
-"""Deliver alert notifications in order; a receiver that is down delays its own, with growing pauses."""
+"""Deliver alert notifications, in order within each channel; a channel that is down delays only its own."""
 
 import logging
 from collections.abc import Collection
@@ -15,14 +15,14 @@ FIRST_PAUSE = timedelta(seconds=10)
 LONGEST_PAUSE = timedelta(minutes=10)
 GIVE_UP_AFTER = timedelta(days=3)
 MAX_REFUSALS = 5
-# A receiver that is back gets the backlog in batches.
+# After an outage, a channel gets its backlog in batches of this size, one per run.
 BATCH_SIZE = 20
 
 logger = logging.getLogger(__name__)
 
 
 def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
-    """Queue a notification for every channel, in the transaction of the alert's change."""
+    """Queue a notification for every configured channel, in the transaction that changes the alert."""
     Delivery.objects.bulk_create(
         Delivery(alert=alert, channel=channel, event=event, payload=alert.as_json())
         for channel in channels.configured()
@@ -31,7 +31,10 @@ def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
 
 
 def put_resolved(alert: Alert) -> None:
-    """Queue the end of an alert, except for channels that a mute kept from its beginning."""
+    """Queue the notification that an alert is resolved.
+
+    A channel is skipped if a mute has held back all earlier notifications of the alert for it.
+    """
     skipped: set[str] = set()
     if alert.is_muted:
         held = alert.deliveries.filter(state=DeliveryState.WAITING)
@@ -42,7 +45,10 @@ def put_resolved(alert: Alert) -> None:
 
 
 def deliver() -> int:
-    """Send what is due and return the number of deliveries; give up those of channels that are no longer configured."""
+    """Send the notifications that are due; return how many were sent or given up after failed attempts.
+
+    Notifications for channels that are no longer configured are given up without being counted.
+    """
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")
@@ -57,10 +63,10 @@ def deliver() -> int:
 
 @transaction.atomic
 def _deliver_next(channel: str) -> bool:
-    """Send the oldest notification of a channel, locked against other senders; return whether the next may follow."""
+    """Send the oldest notification of a channel under a row lock; return whether the next one may be sent."""
     waiting = Delivery.objects.waiting().filter(channel=channel)
     head = waiting.order_by("pk").values_list("pk", flat=True).first()
-    # Locked by its ID: the next one must not overtake the one that another sender has locked.
+    # Lock by primary key: otherwise the next notification would overtake one that another sender has locked.
     delivery = waiting.select_for_update(skip_locked=True, of=("self",)).filter(pk=head).first() if head else None
     if delivery is None or delivery.next_try_at > timezone.now():
         return False
@@ -74,7 +80,7 @@ def _deliver_next(channel: str) -> bool:
 
 
 def _failed(delivery: Delivery, error: Exception) -> bool:
-    """Store a failed attempt; return whether the notification is given up, so that the next may follow."""
+    """Store a failed attempt; return whether the notification is given up, so that the next one may be sent."""
     delivery.tries, delivery.error = delivery.tries + 1, str(error)[:200]
     pause = min(FIRST_PAUSE * 3 ** min(delivery.tries - 1, 10), LONGEST_PAUSE)
     is_refused = isinstance(error, Refused) and delivery.tries >= MAX_REFUSALS

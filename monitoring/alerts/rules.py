@@ -1,4 +1,4 @@
-"""Rules of the alerts: the indicator of each kind, and the payload and parameters of its message."""
+"""The rule of each kind of alert: its indicator, the fields of its payload and the parameters of its message."""
 
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,7 +16,11 @@ _LONGEST_PARAM = 500
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """Fires while the indicator is at ``level`` or worse. ``fields`` of its data are documented, rates 0 to 1."""
+    """A rule that fires while its indicator is at ``level`` or worse.
+
+    ``fields`` are the documented fields of the payload; rates are 0 to 1. ``key`` is the field that distinguishes the
+    alerts of one kind; without it, only one alert of the kind can be open.
+    """
 
     indicator: str
     params: Callable[[IndicatorReading], Params]
@@ -25,7 +29,7 @@ class Check:
     key: str = ""
 
     def detect(self, kind: Kind, reading: IndicatorReading) -> Alert | None:
-        """Return a new alert, not stored yet; None while the indicator is within the limit."""
+        """Return a new, unsaved alert; None while the indicator's level is better than ``self.level``."""
         if not reading.is_broken or (self.level == Level.CRITICAL and reading.level != Level.CRITICAL):
             return None
         known = {"current_rate": round(reading.value or 0, 4), "threshold": reading.warning_limit} | reading.data
@@ -44,7 +48,7 @@ def _rates(reading: IndicatorReading) -> Params:
 
 
 def _data(**fields: str) -> Callable[[IndicatorReading], Params]:
-    """Return the parameters that are fields of the reading's data."""
+    """Return a function that takes the message's parameters from fields of a reading's data."""
 
     def params(reading: IndicatorReading) -> Params:
         values = {name: reading.data[data_field] for name, data_field in fields.items()}

@@ -20,12 +20,12 @@ def bears_token(authorization: str) -> bool:
 
 
 def is_open() -> bool:
-    """Return whether everybody may read: in development, as long as no token is set."""
+    """Return whether everybody may read without logging in: in development while no MONITORING_TOKEN is set."""
     return settings.DEBUG and not settings.MONITORING_TOKEN
 
 
 class MonitoringJWTAuthentication(JWTAuthentication):
-    """Authenticate by JWT, but leave the monitoring token, which has the same header, to the permission."""
+    """Authenticate by JWT; skip the monitoring token, which uses the same header and is checked by MayMonitor."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
         return None if bears_token(request.headers.get("Authorization", "")) else super().authenticate(request)
@@ -37,7 +37,7 @@ class MonitoringScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
 
 
 class MayMonitor(BasePermission):
-    """Admit the monitoring token and staff by session or JWT; in development everybody while no token is set."""
+    """Admit requests with the monitoring token, and staff by session or JWT; admit everybody while ``is_open()``."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if is_open() or bears_token(request.headers.get("Authorization", "")):

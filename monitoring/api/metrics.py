@@ -1,4 +1,4 @@
-"""The metrics for Prometheus: the counters of all processes, and the latest round of indicators."""
+"""The metrics for Prometheus: the counters of this machine's processes, and the latest round of indicators."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def _indicators(readings: Round) -> Iterator[Metric]:
             yield gauge(name, text, values[source] * factor)
 
 
-# Gauges with the value of an indicator: the name, the indicator, the text and a factor.
+# Gauges that show one indicator: the metric's name, the indicator, the help text, and the factor for the value.
 _SINGLE = (
     ("profile_completeness_rate", "profile_completeness", "Completeness, 0 to 100", 100),
     ("profile_quality_score", "profile_quality", "Quality, 0 to 100", 100),
@@ -111,7 +111,7 @@ def _alerts() -> Iterator[Metric]:
 
 
 class _Snapshot(Collector):
-    """Metrics of one moment."""
+    """A collector of metrics that were computed in advance."""
 
     def __init__(self, metrics: Iterable[Metric]) -> None:
         self.metrics = list(metrics)
@@ -121,7 +121,7 @@ class _Snapshot(Collector):
 
 
 def exposition() -> bytes:
-    """Return all metrics; without PostgreSQL only those of the processes and of Redis."""
+    """Return all metrics as text for Prometheus; while PostgreSQL is unavailable, only those of processes and Redis."""
     text = generate_latest(process_registry())
     try:
         readings = rounds.latest()

@@ -1,4 +1,4 @@
-"""``/monitoring/rollout``: the same functions as ``manage.py rollout``, over HTTP."""
+"""``/monitoring/rollout``: show and change the rollout over HTTP, under the same rules as ``manage.py rollout``."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ from profiles.rollout.rules import ChangeRefused
 
 @extend_schema_field(OpenApiTypes.INT)
 class RevisionField(serializers.CharField):
-    """A number that the rules validate, with the same message as on every other surface."""
+    """A revision, accepted as text: the rules validate it, with the same message as on every other surface."""
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    # Empty values reach the rules, which refuse them with the same message as on every other surface.
+    # Empty values are passed on to the rules, which refuse them with the same message as on every other surface.
     reason = serializers.CharField(required=False, allow_blank=True, default="")
     phase = serializers.CharField(required=False, allow_null=True, allow_blank=True, default=None)
     percent = serializers.CharField(required=False, allow_blank=True, default="")
@@ -64,7 +64,7 @@ ACTIONS = (Action.SET, Action.ADVANCE, Action.PAUSE, Action.RESUME, Action.EMERG
 
 
 class MayChange(BasePermission):
-    """Admit staff with the permission of the same action in the admin."""
+    """Admit staff who have the permission that the admin requires for the same action."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needed = STOP if getattr(view, "action", None) == Action.EMERGENCY else OPERATE

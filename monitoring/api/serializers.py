@@ -1,4 +1,4 @@
-"""Shapes of the reports, for the OpenAPI schema."""
+"""Serializers that describe the reports in the OpenAPI schema; the views return the reports unchanged."""
 
 from typing import Any
 

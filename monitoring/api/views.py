@@ -37,7 +37,7 @@ def health(request: HttpRequest) -> HttpResponse:
 
 @errors.read_only
 def ready(request: HttpRequest) -> HttpResponse:
-    """Answer 200 while PostgreSQL answers, ``degraded`` without Redis; else 503."""
+    """Respond with 200 if PostgreSQL is available, as ``degraded`` if Redis is not; otherwise respond with 503."""
     has_cache = cache.health()["redis_connected"]
     try:
         with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
@@ -54,18 +54,18 @@ def metrics(request: HttpRequest) -> HttpResponse:
         return errors.not_found(request)
     if not access.is_open() and not access.bears_token(request.headers.get("Authorization", "")):
         return errors.refusal(401, _("The monitoring token is missing or wrong."))
-    # Prometheus gives up after ten seconds, and would then lose the metrics of Redis and the processes as well.
+    # Prometheus gives up after ten seconds: waiting for PostgreSQL would lose the metrics of Redis and processes too.
     with statement_deadline(POSTGRES_TIMEOUT_SECONDS):
         return HttpResponse(exposition(), content_type="text/plain; version=0.0.4; charset=utf-8")
 
 
 class DeadlineView(APIView):
-    # Silent PostgreSQL is a 503 after a second.
+    # If PostgreSQL does not respond within POSTGRES_TIMEOUT_SECONDS, the response is a 503.
     authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]
 
     def perform_authentication(self, request: Request) -> None:
-        # An expired token must not close what is open to everybody.
+        # While the API is open to everybody, an expired token must not be refused.
         if not access.is_open():
             super().perform_authentication(request)
 
@@ -78,7 +78,8 @@ class ReportView(DeadlineView):
     def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
         super().initial(request, *args, **kwargs)
         if not is_monitored():
-            # A process that never read the switches takes them for off: without PostgreSQL this raises, for a 503.
+            # A process that has not read the switches yet treats them as off. If PostgreSQL is unavailable, this query
+            # raises, and the response is a 503, not a 404.
             Rollout.current()
             raise NotFound(_("Monitoring is switched off."))
 
@@ -106,7 +107,7 @@ class WebhookStatsView(ReportView):
         return Response({"degraded": False, **reports.webhook_stats(period)})
 
 
-# A view with two paths would have two operations of one name in the schema.
+# A subclass with its own operation ID: in the schema, one view with two paths would use the same ID twice.
 @extend_schema_view(get=extend_schema(operation_id="monitoring_webhook_stats_alias_retrieve"))
 class WebhookStatsAliasView(WebhookStatsView):
     """The path of the migration guide."""

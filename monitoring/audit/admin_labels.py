@@ -1,4 +1,4 @@
-"""Titles of flags, switches and groups in headings, filters and choices, where the admin would show their codes."""
+"""Show the titles of flags, switches and groups in the admin's headings, filters and choices, not their codes."""
 
 from django.contrib.auth.models import Group
 from django.utils import translation
@@ -14,5 +14,5 @@ def show_titles() -> None:
 
 
 def _title(row: Flag | Switch | Group) -> str:
-    """Return the title; without an active language the code, which Django's log stores for readers of any language."""
+    """Return the title, or the code while no language is active, so that Django's log stores no translation."""
     return presenters.name_of(row.name) if translation.get_language() else row.name

@@ -1,4 +1,4 @@
-"""The audit log: the latest rows of every append-only table, merged; it takes one query a table."""
+"""The audit log: the latest rows of every append-only table, merged by time, with one query per table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from profiles.rollout.models import Change
 from webhooks.models import PayloadAccess, Replay
 
 _NAMED_BY_CODE = {("rollout", "flag"), ("waffle", "switch"), ("auth", "group")}
-# Django's log has their text in the language of the user who changed them.
+# Django's log names these objects in the language of the user who changed them, so the audit log shows their IDs.
 _TRANSLATED = {("rollout", "universityrule"), ("monitoring", "signature"), ("employees", "backfillrun")}
 
 
@@ -39,7 +39,7 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """A table of records: its rows, the lookups of their time and user, and how to present a row."""
+    """A table of the audit log: its rows, the names of their time and user lookups, and a function to present a row."""
 
     title: Promise
     rows: Callable[[], QuerySet[Any]]
@@ -71,7 +71,7 @@ def _erasure(row: Erasure) -> Entry:
 
 
 def _signatures() -> QuerySet[Any]:
-    # The model belongs to a package above this one.
+    # Looked up by name, not imported, because the model belongs to a higher layer.
     model: Any = apps.get_model("monitoring", "Signature")
     signatures: QuerySet[Any] = model.objects.select_related("by")
     return signatures
@@ -118,7 +118,10 @@ SOURCES = {
 
 
 def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
-    """Return the latest entries before a moment, of one kind or all, of one user or all."""
+    """Return the latest entries, the newest first.
+
+    They can be limited to one kind, to users whose name contains ``by``, and to the time before a moment.
+    """
     chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
     latest = (_latest(source, by, before, limit) for source in chosen)
     return list(heapq.merge(*latest, key=lambda entry: -entry.at.timestamp()))[:limit]

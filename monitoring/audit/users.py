@@ -1,4 +1,4 @@
-"""The admin pages of users and groups, in the theme, with permissions in the reader's language."""
+"""The admin pages of users and groups, with the admin theme and with permissions in the reader's language."""
 
 from typing import Any
 
@@ -14,16 +14,16 @@ from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationFo
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from profiles.rollout import presenters
 
-# Tokens need no page: a new password, or an inactive user, ends all tokens of the user.
+# Tokens need no page: deactivating a user invalidates all of the user's tokens.
 admin.site.unregister([User, Group, OutstandingToken, BlacklistedToken])
 
 _VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
-# They have no page in the admin, so their permissions would allow nothing.
+# These apps have no pages in the admin, so their permissions would have no effect.
 _APPS_WITHOUT_PAGES = ("axes", "contenttypes", "sessions", "token_blacklist")
 
 
 def _permission_label(permission: Permission) -> str:
-    """Return “app: what it allows”, translated; Django's own label is English."""
+    """Return “app: what the permission allows” in the reader's language; Django's own label is English."""
     model: Any = permission.content_type.model_class()
     if model is None:
         return permission.name
@@ -54,7 +54,7 @@ class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdm
     list_display = ("username", "email", "is_staff", "is_superuser", "last_login")
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Refuse: the audit log names users. The help text of ``is_active`` asks to deactivate them instead."""
+        """Return False: the audit log refers to users, so they are deactivated (``is_active``), never deleted."""
         return False
 
 

@@ -1,4 +1,4 @@
-"""What the pages of the dashboard share: their permissions, and the admin's frame around them."""
+"""The permissions of the dashboard's pages, and functions to check them and to render a page within the admin."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ SIGN = "monitoring.add_signature"
 
 
 def screen(permission: str) -> Callable[[View], View]:
-    """Make a view a page of the admin that requires a permission."""
+    """Return a decorator that turns a view into an admin page which requires the permission."""
 
     def wrap(view: View) -> View:
         @wraps(view)
@@ -42,7 +42,7 @@ def page(request: HttpRequest, template: str, title: object, **context: Any) -> 
 
 
 def may(request: HttpRequest) -> dict[str, bool]:
-    """Return what the user may do, for templates; ``all``: open pages about all universities."""
+    """Return what the user may do, for templates; ``all`` is access to pages about all universities."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     return allowed | {"all": scope_of(request).sees_all}

@@ -1,4 +1,4 @@
-"""The pages of an operator's other actions: pause, resume, plan a step, rehearse the rollback, emergency stop."""
+"""The pages of the operator's actions: pause, resume, plans, reaction to breaches, rehearsal, emergency stop."""
 
 from __future__ import annotations
 
@@ -32,12 +32,12 @@ from profiles.rollout.phases import TITLES
 from profiles.rollout.rules import ChangeRefused
 
 T = gettext_lazy
-# A step planned for later than this is a typing error, and would wait unseen.
+# A step planned further ahead than this is probably a typing error, which nobody would notice for a year.
 FARTHEST = timedelta(days=366)
 
 
 class PlanForm(forms.Form):
-    # The rules refuse what is wrong, with the same message as elsewhere.
+    # Phase and percentage are plain text: the rules refuse invalid values, with the same message as elsewhere.
     phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
     percent = forms.CharField(
         label=T("New percentage"), required=False, widget=forms.TextInput({"inputmode": "decimal"})
@@ -48,7 +48,7 @@ class PlanForm(forms.Form):
         super().__init__(*args, **kwargs)
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
         self.initial["phase"] = rules.phase_number(changes.next_phase())
-        # The browser's field names no time zone.
+        # The browser's date field does not show its time zone.
         now = date_format(timezone.localtime(), "H:i T")
         self.fields["due_at"].label = _("Date and time (now it is %(now)s)") % {"now": now}
 
@@ -92,7 +92,7 @@ def _rehearse(request: HttpRequest, values: dict[str, Any]) -> str:
 
 @dataclass(frozen=True, slots=True)
 class ActionPage:
-    """A page with the meaning of an action, its form and a button; ``run`` returns the message for the operator."""
+    """A page that explains an action, with its form and button; ``run`` performs it and returns a success message."""
 
     title: Promise
     meaning: Promise
@@ -166,7 +166,7 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
 
 @screen(OPERATE)
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
-    """Cancel by POST only; a GET, as after a log-in, shows the steps and their buttons."""
+    """Cancel a planned step by POST; a GET, such as the redirect after a log-in, only opens the rollout page."""
     if request.method != "POST":
         return HttpResponseRedirect(reverse("screens:rollout"))
     reason = request.POST.get("reason", "").strip() or Message("Cancelled without a reason")
@@ -179,13 +179,13 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
 
 
 def confirmation() -> str:
-    """Return the word to type, in the reader's language."""
+    """Return the word that the operator types to confirm an emergency stop, in the operator's language."""
     return _("STOP")
 
 
 @screen(STOP)
 def emergency_stop(request: HttpRequest) -> HttpResponse:
-    """Stop everything once the word is typed, and show the proofs that it is in force with the times they took."""
+    """Show the emergency page; once the word is typed, stop, verify the stop, and show the results and times."""
     context: dict[str, Any] = {"word": confirmation(), "reason": request.POST.get("reason", "")}
     if request.method == "POST" and request.POST.get("word", "").strip().casefold() != confirmation().casefold():
         context["refusal"] = _("Type the word to confirm.")

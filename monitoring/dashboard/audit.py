@@ -17,10 +17,10 @@ PAGE = 50
 @screen(SEE_AUDIT)
 @requires_global_scope
 def audit_log(request: HttpRequest) -> HttpResponse:
-    """Show entries of the audit log; older pages begin at a time, so that they are as fast as the first."""
+    """Show a page of the audit log. Older pages are addressed by time, so that they load as fast as the first."""
     kind, by = request.GET.get("kind", ""), request.GET.get("by", "").replace("\0", "").strip()[:150]
     try:
-        # A browser has turned the plus of the time zone into a space.
+        # The plus sign of a time zone is decoded as a space in a query string.
         before = parse_datetime(request.GET.get("before", "").replace(" ", "+"))
     except ValueError:
         before = None

@@ -1,4 +1,4 @@
-"""The health of the cache: Redis, the profiles in it, and when their names expire."""
+"""The page about the cache: the health of Redis, the ages of the profiles, and when their names expire."""
 
 from __future__ import annotations
 
@@ -51,7 +51,7 @@ def live(request: HttpRequest) -> HttpResponse:
 
 
 def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of profiles by age, from (days, source, number) rows."""
+    """Return the chart of profiles by age, from rows of age in days, source and number of profiles."""
     counts: Counter[tuple[int, str]] = Counter()
     for days, source, count in rows:
         counts[next((edge for edge in _AGES if days < edge), 0), source] += count
@@ -64,7 +64,7 @@ def ages(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 
 def expiries(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of MAX names that expire on each of the coming days; user-provided names do not expire."""
+    """Return the chart of names from MAX that will expire, by day; user-provided names do not expire."""
     ttl = settings.PROFILE_TTL // timedelta(days=1)
     counts: Counter[int] = Counter()
     for days, source, count in rows:

@@ -1,4 +1,4 @@
-"""The page that changes a phase: preview who is affected, give the reason, confirm."""
+"""The page that changes a phase's percentage: preview who is affected, enter a reason, confirm."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ PEOPLE_SHOWN = 10
 
 
 def request_of(request: HttpRequest, action: Action, **params: Any) -> ChangeRequest:
-    """Return the change request of a posted form."""
+    """Return the change request for a posted form; ``params`` take precedence over the form."""
     return ChangeRequest.of(
         action,
         Source.ADMIN,
@@ -37,12 +37,12 @@ def request_of(request: HttpRequest, action: Action, **params: Any) -> ChangeReq
 
 
 def preview_of(action: Action, **params: Any) -> ChangeResult:
-    """Return what a change would do now, before its reason is known."""
+    """Return what a change would do now, before the operator has entered a reason."""
     return changes.preview(ChangeRequest.of(action, Source.ADMIN, by="preview", reason=_("preview"), **params))
 
 
 def apply(request: HttpRequest, action: Action, **params: Any) -> str:
-    """Apply the change of a posted form; return the message for the operator."""
+    """Apply the change of a posted form and return the message for the operator."""
     result = changes.apply(request_of(request, action, **params))
     return "; ".join([*presenters.outcome(result), _("revision %d") % result.revision])
 
@@ -81,14 +81,14 @@ def _phase(phase: int) -> str:
 
 @screen(SEE_ROLLOUT)
 def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
-    """Show who would change path and the results of the gates; the page loads this once it is shown."""
+    """Show which employees would enter or leave the phase, and the gate results; the page loads this separately."""
     name = _phase(phase)
     try:
         target = rules.percentage(request.GET.get("percent", ""))
         result = preview_of(Action.SET, phase=name, percent=target)
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
-    # Names of people, and other universities, are only for those who may see all of them.
+    # Users who are limited to universities see no names, and no counts of other universities.
     scope = admin_scope(request)
     counts = preview.preview(name, phase, target, 0 if scope else PEOPLE_SHOWN, may_be_cached=True)
     if scope:

@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from monitoring.stats.directory import DAYS
 from profiles.models import ProfileSource
 
-# Names of meanings: screens.js takes the colours from the current theme.
+# Names of colours by meaning: screens.js looks them up in the current theme.
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "webhook",
     ProfileSource.USER_INPUT: "own",
@@ -33,13 +33,13 @@ def chart(kind: str, labels: Sequence[str], *lines: dict[str, Any], **options: A
 
 
 def last_days() -> list[str]:
-    """Return the last days of a chart, today included, as ISO dates in UTC."""
+    """Return the last DAYS days, today included, as ISO dates in UTC, the oldest first."""
     today = timezone.now().date()
     return [(today - timedelta(days=back)).isoformat() for back in range(DAYS - 1, -1, -1)]
 
 
 def day_format() -> str:
-    """Return the format of a day and its short month, which begins with a capital in English only."""
+    """Return the date format of a day with a short month, which is capitalised in English only."""
     return "j M" if get_language() == "en" else "j b"
 
 
@@ -48,7 +48,7 @@ def day_label(iso: str) -> str:
 
 
 def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
-    """Return the chart of (day, source, number) rows."""
+    """Return the chart of new employees per day, from rows of day, source and number of employees."""
     days, counts = last_days(), {(day, source): number for day, source, number in rows}
     lines = [
         series(source.label, [counts.get((day, source), 0) for day in days], SOURCE_COLOURS[source])

@@ -1,4 +1,4 @@
-"""The page of the guide's migration checklist, where items that cannot be measured are signed."""
+"""The page of the guide's migration checklist, where people sign the items that cannot be measured."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ def items(request: HttpRequest) -> HttpResponse:
 
 @screen(SEE_ROLLOUT)
 def checklist_status(request: HttpRequest) -> HttpResponse:
-    """Show the status of every item; the page loads this once it is shown."""
+    """Show the status of every item; the checklist page loads this separately."""
     readings = rounds.latest()
     statuses = checklist.checklist_status(readings)
     sections = [(section, list(group)) for section, group in groupby(statuses, key=lambda status: status.section)]

@@ -1,4 +1,4 @@
-"""The comparison explorer: names from the cache, compared with those of the direct API."""
+"""The comparison explorer: how names from the cache compare with names from the direct API."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ def explorer(request: HttpRequest) -> HttpResponse:
 
 
 def percentages(stats: ComparisonStats) -> dict[str, Any]:
-    """Return agreement with its bounds, coverage and errors, from 0 to 100; None where nothing was compared."""
+    """Return agreement, its bounds, coverage and errors from 0 to 100, None without data; and the sample sizes."""
     shares = {"agreement": stats.agreement, "coverage": stats.coverage, "errors": stats.errors}
     lower, upper = (100 * bound for bound in stats.agreement_bounds)
     percents = {name: None if share is None else 100 * share for name, share in shares.items()}

@@ -1,4 +1,4 @@
-"""Charts of snapshots. A missing snapshot is a gap in the line; with fewer than two there is no chart."""
+"""Charts of stored snapshots. A missing snapshot is a gap in the line; with fewer than two, the chart is None."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from monitoring.stats.snapshots import history
 from profiles.models import ProfileSource
 
 _MEGABYTE = 1024 * 1024
-# The metric of the snapshots, the label, the colour, and a factor for the values.
+# A line of a chart: the metric of its snapshots, the label, the colour, and the factor for the values.
 Line = tuple[str, object, str, float]
 
 
 def sources() -> dict[str, Any] | None:
-    """Return the employees by source at the start of each of the last 30 days."""
+    """Return the chart of employees by name source at the start of each of the last 30 days."""
     lines: list[Line] = [
         (f"employees.{source}", source.label, charts.SOURCE_COLOURS[source], 1) for source in ProfileSource
     ]
@@ -35,7 +35,7 @@ def hit_rate() -> dict[str, Any] | None:
 
 
 def memory(limit_bytes: int | None) -> dict[str, Any] | None:
-    """Return the memory of Redis and its present limit; 0 and None mean that there is no limit."""
+    """Return the chart of Redis memory, with the current limit as a line; 0 and None mean no limit."""
     lines: list[Line] = [("cache.memory_bytes", _("Memory, MB"), "webhook", 1 / _MEGABYTE)]
     chart = _chart("line", lines, title=_("Memory, 48 hours"))
     if chart and limit_bytes:

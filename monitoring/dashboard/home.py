@@ -34,7 +34,7 @@ ALERTS_SHOWN = 3
 
 @dataclass(frozen=True, slots=True)
 class Share:
-    """The part of a source in a whole; ``share`` is 0 to 100."""
+    """A name source with its count and its share of the total, from 0 to 100."""
 
     key: str
     label: str
@@ -44,7 +44,7 @@ class Share:
 
 
 def shares(counts: dict[str, int]) -> list[Share]:
-    """Return the share of every source, those without a count included."""
+    """Return the share of every source, including sources that are missing from ``counts``."""
     total = sum(counts.values())
     return [
         Share(source, str(source.label), charts.SOURCE_COLOURS[source], n, 100 * n / total if total else 0.0)
@@ -61,7 +61,7 @@ def source_counts(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
-    """Return the context of the first page; the theme calls it."""
+    """Return the template context of the first page; the admin theme calls this function."""
     return context | {"title": _("Overview"), "may": may(request)} | (overview() if request.user.has_perm(SEE) else {})
 
 
@@ -76,7 +76,7 @@ def overview() -> dict[str, Any]:
     statistics = figures("sources", "sources_by_day")
     spread, readings = convergence(), rounds.latest()
     lag = readings["inbox_lag"]
-    # “critical” comes before “warning” in the alphabet too.
+    # Alphabetical order puts “critical” before “warning”.
     open_alerts = list(Alert.objects.open().order_by("severity", "-fired_at")[: ALERTS_SHOWN + 1])
     return {
         "controls": controls,
@@ -102,9 +102,9 @@ def overview() -> dict[str, Any]:
 
 
 def last_24_hours() -> dict[str, Any]:
-    """Return the updates that /monitoring/webhook/stats counts for a day, with a bar for each hour.
+    """Return the updates of the last 24 hours, counted as in /monitoring/webhook/stats, and their chart by hour.
 
-    The first and the last bar are parts of an hour.
+    The first and the last bar of the chart cover only a part of an hour.
     """
     until = now()
     hours = rollups.counts_by(Span.HOUR, until - reports.PERIODS["day"], until)
@@ -123,12 +123,12 @@ def last_24_hours() -> dict[str, Any]:
 
 
 def cache(readings: Round) -> dict[str, Any]:
-    """Return what Redis reports and the counted operations, with rates as percentages."""
+    """Return the health of Redis and the numbers of operations; hit rate and memory use are percentages."""
     health, hits = readings["redis_connected"].data, readings["cache_hit_rate"]
     used, limit = health["used_memory_bytes"], health["maxmemory_bytes"]
     return {
         **health,
-        # Only the worker counts them: they are missing before its first round.
+        # Only the worker reads these counters: they are None before its first round.
         **{name: hits.data.get(name) for name in ("total_operations", "failed_operations")},
         "evictions": readings["evictions"],
         "hit_percent": None if hits.value is None else 100 * hits.value,

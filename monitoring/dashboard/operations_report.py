@@ -1,4 +1,4 @@
-"""The daily, weekly and monthly report for operations, as tables and charts; in English, like the commands."""
+"""The daily, weekly and monthly operations reports as tables and charts, in English like the commands."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Table:
 
 @dataclass(frozen=True)
 class Chart:
-    """A value for each day, the oldest first."""
+    """A chart with one value per day, the oldest first."""
 
     title: str
     points: list[tuple[str, float]]
@@ -124,7 +124,7 @@ def _cache(readings: Round) -> list[tuple[str, Any]]:
 
 
 def _charts(count: int) -> list[Chart]:
-    """Return charts of the last days, in UTC; a day without rows is 0."""
+    """Return charts of the last ``count`` days, in UTC; the value of a day without rows is 0."""
     now = timezone.now()
     days = [now.date() - timedelta(days=count - 1 - number) for number in range(count)]
     updates = rollups.counts_by(Span.DAY, datetime.combine(days[0], time.min, tzinfo=UTC), now)

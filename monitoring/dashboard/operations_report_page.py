@@ -1,4 +1,4 @@
-"""The operations report as one HTML file, without scripts and without files from anywhere else."""
+"""The operations report as a self-contained HTML file without scripts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def page(report: OperationsReport) -> SafeString:
 
 
 def _chart(chart: Chart) -> SafeString:
-    """Draw a bar for each day, with its day and value as a tooltip."""
+    """Return an SVG chart with a bar for each day; the bar's tooltip shows the day and the value."""
     highest = max([1.0, *(value for _, value in chart.points)])
     step = _WIDTH / max(len(chart.points), 1)
     bars = (

@@ -1,4 +1,4 @@
-"""The page of one person: what the stores know, and which name a lookup would serve now."""
+"""The page about one person: what each store has, and which name a lookup would serve now."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import Reason
 
 T = gettext_lazy
-# By the stage of the person, 0 to 4.
+# Indexed by the person's rollout stage, 0 to 4.
 _NAMES_COME_FROM: tuple[Promise, ...] = (
     T("Names come from the direct API."),
     T("Names come from the direct API."),
@@ -34,7 +34,7 @@ _NAMES_COME_FROM: tuple[Promise, ...] = (
 
 @dataclass(frozen=True, slots=True)
 class PersonMatch:
-    """The person of a search. ``lookup`` explains the decision; it is None without a phone."""
+    """The person that a search found. ``lookup`` is the result of ``preview.explain``, None if no phone is known."""
 
     phone: str
     profile: Profile | None
@@ -48,13 +48,13 @@ class PersonMatch:
 
 @screen(LOOK_UP)
 def look_up(request: HttpRequest) -> HttpResponse:
-    """Look a person up, by POST: a phone must not stand in a URL, which logs contain."""
+    """Find a person. The query is sent by POST, because URLs appear in logs and phones must not."""
     query = request.POST.get("who", "").strip()[:100]
     context: dict[str, Any] = {"query": query}
     if query:
         scope = admin_scope(request)
         match = find(query, asks_api="ask_api" in request.POST, scope=scope)
-        # The log has the employee's number, which stays after an erasure and identifies nobody.
+        # The log stores the employee's primary key, which remains after an erasure and does not identify the person.
         if match and match.employee:
             audit_log.record(request, Message("A person was looked up"), match.employee)
         elif match and match.profile:
@@ -69,10 +69,10 @@ def look_up(request: HttpRequest) -> HttpResponse:
 
 
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
-    """Return the person with this phone or MAX id.
+    """Return the person with this phone or MAX ID; None if no store has such a person.
 
-    None if no store has them, or if a scope is given and has no such employee. Without a scope any phone matches: its
-    lookup can be explained. If several employees have the MAX id, the first in the scope is returned.
+    With a scope, return None unless the scope contains such an employee. Without a scope, any valid phone matches,
+    because its lookup can be explained. If several employees in the scope have the MAX ID, return the first.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:

@@ -32,7 +32,7 @@ from profiles.rollout.rollout_settings import RolloutSettings
 
 CHANGES_SHOWN = 8
 _DAY = TruncDate("at", tzinfo=UTC)
-# The changes that moved a phase: no pause, no switch, no flag of another app.
+# The changes that moved a phase, as opposed to pauses, switches and the flags of other apps.
 _MOVES = Q(after__percents__has_key=PHASES[2]) & (
     ~Q(before__has_key="percents") | ~Q(after__percents=F("before__percents"))
 )
@@ -40,7 +40,7 @@ _MOVES = Q(after__percents__has_key=PHASES[2]) & (
 
 @screen(SEE_ROLLOUT)
 def overview(request: HttpRequest) -> HttpResponse:
-    """Show the whole page; a reader who is limited to universities sees only their rules and changes."""
+    """Show the page; users who are limited to universities do not see the rules and changes of other universities."""
     limits = admin_scope(request)
     rules, changes = UniversityRule.objects.in_force().order_by("phase", "university_id"), Change.objects.all()
     if limits:
@@ -79,7 +79,7 @@ def _live_context(request: HttpRequest) -> dict[str, Any]:
 
 
 def timeline() -> dict[str, Any]:
-    """Return the chart of 30 days: percentages as steps, agreement with its bounds, fallbacks, days of incidents."""
+    """Return the chart of the last 30 days: percentages, agreement with its bounds, fallbacks and incidents."""
     days = charts.last_days()
     moves = moves_of(days)
     lower, upper, agreement, fallback = zip(*_comparisons_by_day(days), strict=True)
@@ -101,9 +101,9 @@ def timeline() -> dict[str, Any]:
 
 
 def moves_of(days: Sequence[str]) -> list[Change]:
-    """Return the changes to draw the percentages by: the last move of each day, after the last one before them.
+    """Return the changes from which the percentages are drawn: the last one before the days, and the last of each day.
 
-    Where nothing moved before these days, the first move stands for it.
+    If no phase moved before the days, the list starts with the first change of all, whose old percentages are drawn.
     """
     moves = Change.objects.filter(_MOVES)
     in_days = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")
@@ -116,7 +116,7 @@ def _start(days: Sequence[str]) -> datetime:
 
 
 def _comparisons_by_day(days: Sequence[str]) -> Iterable[tuple[float | None, ...]]:
-    """Yield, for each day, the bounds of agreement, the agreement and the share of fallbacks, 0 to 100."""
+    """Yield, for each day, both bounds of agreement, agreement and the share of fallbacks, 0 to 100 or None."""
     outcomes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     answered: dict[str, int] = defaultdict(int)
     fallbacks: dict[str, int] = defaultdict(int)
@@ -136,7 +136,7 @@ def percents_by_day(changes: list[Change], phase: str, days: Sequence[str]) -> l
     """Return the phase's percentage at the end of each day; None before the rollout was seeded."""
     moves = []
     for change in changes:
-        # A seed has no phases before it, and the share of comparisons is no phase.
+        # A seed has no percentages before it, and a change of a single flag has only the percentage of that flag.
         before, after = (side.get("percents", {}).get(phase) for side in (change.before, change.after))
         if after is not None:
             moves.append((f"{change.at:%Y-%m-%d}", None if before is None else float(before), float(after)))

@@ -1,4 +1,4 @@
-"""The name sources of employees: now, by university, by stage and over time."""
+"""The page about the name sources of employees: now, by university, by stage and over time."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from monitoring.stats.directory import figure, figures
 from profiles.models import ProfileSource
 
 UNIVERSITIES_SHOWN = 50
-# Spreadsheets run a cell that begins with one of them as a formula.
+# Spreadsheets treat a cell that begins with one of these as a formula.
 _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 
 
@@ -49,7 +49,7 @@ def distribution(request: HttpRequest) -> HttpResponse:
 
 
 def by_university(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
-    """Return a row for each university, the largest first."""
+    """Group rows of (university ID, name, source, count) by university; return one row each, the largest first."""
     by_source: dict[tuple[int, str], dict[str, int]] = defaultdict(dict)
     for university, name, source, count in rows:
         by_source[university, name][source] = count
@@ -63,7 +63,7 @@ def by_university(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
 @screen(SEE)
 @requires_global_scope
 def export(request: HttpRequest) -> HttpResponse:
-    """Send the sources by university as CSV, in UTF-8 with the byte order mark that spreadsheets expect."""
+    """Return the sources by university as CSV, in UTF-8 with the byte order mark that spreadsheets expect."""
     statistic = figure("sources")
     audit_log.record(request, Message("Export of the name sources"))
     response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")

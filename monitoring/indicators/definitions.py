@@ -1,6 +1,6 @@
-"""Define every indicator: its measurement, unit, limits and texts.
+"""Define every indicator: its measurement, unit, limits and messages.
 
-The warning limit holds gates; the critical limit is for alerts that wake people.
+An indicator beyond its warning limit fails the gates that use it; beyond its critical limit, its alert is critical.
 """
 
 from collections.abc import Callable
@@ -32,7 +32,7 @@ _HOLDS: dict[str, Callable[[float, float], bool]] = {
     "<": lambda value, limit: value < limit,
     "≥": lambda value, limit: value >= limit,
 }
-# How messages write a value that is in its base unit.
+# Format a value in its base unit for messages, by unit.
 _FORMATS: dict[str, Callable[[float], str]] = {
     "%": percent_of,
     "points": lambda share: f"{100 * share:.1f}",
@@ -45,11 +45,12 @@ T = gettext_noop
 
 @dataclass(frozen=True, slots=True)
 class Indicator:
-    """``comparison`` relates a healthy value to its limit; an indicator without one is always healthy.
+    """A measured value with limits. ``comparison`` is the operator, such as ≤, between a healthy value and its limit.
 
-    ``good`` and ``bad`` are the messages within and beyond the limit, ``unknown`` that of fewer than ``least``
-    observations. ``param_names`` name the value and the limit in them; other parameters are ``title``, ``n`` and those
-    of the measurement. Only the worker measures what ``is_worker_only``, once in ``every``; others copy its reading.
+    ``good`` is the message for a healthy value, ``bad`` for a value beyond the limit, and ``unknown`` for fewer than
+    ``least`` observations. ``param_names`` are the parameters of these messages for the value and the limit; further
+    parameters are ``title``, ``n`` and ``Measured.params``. If ``is_worker_only``, the worker measures the indicator
+    once per ``every``, and the rounds in between copy its last reading.
     """
 
     name: str
@@ -67,7 +68,7 @@ class Indicator:
     every: Callable[[], timedelta] = timedelta
 
     def limits(self, measured: Measured) -> tuple[float | None, float | None]:
-        """Return the warning and the critical limit in force."""
+        """Return the current warning limit and critical limit; None for a limit that is not set."""
         limit, critical = (limit() if callable(limit) else limit for limit in (self.limit, self.critical))
         return limit, critical if measured.critical_limit is None else measured.critical_limit
 
@@ -103,7 +104,7 @@ def _setting(name: str) -> Callable[[], Any]:
 
 
 def _seconds(name: str) -> Limit:
-    """Return a limit from a setting; an empty duration means no limit."""
+    """Return a limit in seconds that is read from a duration setting; a duration of 0 means no limit."""
     return lambda: getattr(settings, name).total_seconds() or None
 
 
@@ -114,7 +115,7 @@ _NONE: dict[str, Any] = {"comparison": "≤", "limit": 0}
 _TOO_FEW: dict[str, Any] = {"least": SAMPLE_WANTED, "unknown": T("%(n)s of %(wanted)d comparisons")}
 _BY_MAX: dict[str, Any] = {**_NONE, "is_worker_only": True, "every": _setting("MONITORING_CHECK_INTERVAL")}
 
-# One indicator per entry, its texts last.
+# Each entry ends with its messages.
 # fmt: off
 _ALL = (
     Indicator("migrations_missing", measurements.migrations_missing, **_NONE,

@@ -1,4 +1,4 @@
-"""Titles of the indicators; the code calls each by the name of its measurement."""
+"""Titles of the indicators, for pages and messages; the code uses their names."""
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _

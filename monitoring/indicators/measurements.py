@@ -1,4 +1,4 @@
-"""Measure each indicator by one function, from the reports, the comparisons and the stores."""
+"""Functions that measure the indicators, one per indicator, from reports, comparisons and the stores."""
 
 from collections import Counter
 from dataclasses import dataclass, field
@@ -27,7 +27,7 @@ from webhooks.models import Backlog, InboxUpdate, State
 
 ROUND_TRIP_WINDOW = timedelta(minutes=10)
 LAG_WINDOW = timedelta(minutes=10)
-# With fewer updates than this in the hour, the error rate is that of the day.
+# With fewer updates than this in the last hour, the error rate is computed over the last day.
 FEW_UPDATES = 20
 DEAD_LETTER_WINDOW = timedelta(days=1)
 EVICTION_WINDOW = timedelta(days=1)
@@ -43,11 +43,11 @@ _OUT_OF_HOURS = gettext_noop("no updates for %(minutes)d min of working time; ch
 
 @dataclass(frozen=True, slots=True)
 class Measured:
-    """A measurement; ``value`` is None without data.
+    """The result of a measurement; ``value`` is None if there is no data.
 
-    ``params`` fill in the indicator's texts. ``message`` replaces the text of a broken limit, or of too little data.
-    ``data`` has the fields that alerts document and pages show. ``critical_limit`` replaces that of the indicator.
-    A broken limit counts as too little data while ``is_judged`` is False.
+    ``params`` are parameters of the indicator's messages. ``message`` replaces these messages unless the indicator is
+    healthy. ``data`` contains the fields that alerts send and pages show. ``critical_limit`` replaces the indicator's
+    own critical limit. While ``is_judged`` is False, a value beyond the limit counts as too little data.
     """
 
     value: float | None
@@ -60,7 +60,7 @@ class Measured:
 
 
 class Sources:
-    """What several measurements of a round share, each computed once when it is first needed."""
+    """Data that several measurements of a round share; each property is computed once, when it is first needed."""
 
     @cached_property
     def cache(self) -> dict[str, Any]:
@@ -127,9 +127,10 @@ def round_trip(sources: Sources) -> Measured:
 
 
 def inbox_lag(sources: Sources) -> Measured:
-    """Return the waiting time of updates in s: the p95 of LAG_WINDOW, or the age of the oldest pending one if greater.
+    """Return the inbox lag in seconds.
 
-    A replayed update waits from its replay on, as for InboxQuerySet.backlog().
+    The lag is the p95 waiting time of the updates received within LAG_WINDOW, or the age of the oldest pending update
+    if that is greater. A replayed update waits from the time of its replay, as in InboxQuerySet.backlog().
     """
     with connection.cursor() as cursor:
         cursor.execute(
@@ -164,7 +165,7 @@ def webhook_error_rate(sources: Sources) -> Measured:
 
 
 def seconds_since_update(sources: Sources) -> Measured:
-    """Return the working time since the last real update; it is not judged outside working hours."""
+    """Return the working time in seconds since MAX last sent an update; it is not judged outside working hours."""
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
         return Measured(None)
@@ -191,7 +192,8 @@ def secret_failures(sources: Sources) -> Measured:
     count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), SECRET_WINDOW)
     accepted = sources.last_hour["total_events"]
     data |= {"failed_requests": round(count or 0), "threshold": SECRET_FAILURES, "accepted_events": accepted}
-    # More wrong secrets than accepted updates: MAX itself has the wrong one, and unsubscribes the bot after 8 h.
+    # More wrong secrets than accepted updates mean that MAX itself has the wrong secret, and MAX unsubscribes a failing
+    # bot after 8 hours.
     return Measured(count or 0, data=data, critical_limit=accepted)
 
 
@@ -203,7 +205,10 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the share of the cached profiles that Redis evicted in a day; None in the first round."""
+    """Return the number of keys that Redis evicted in the last day, as a share of the number of cached profiles.
+
+    In the first round, return None, or 0 if Redis has not evicted any key.
+    """
     health = sources.connected_cache
     evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTION_WINDOW)
     if evicted is None:
@@ -217,10 +222,10 @@ def cache_hit_rate(sources: Sources) -> Measured:
 
 
 def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None, dict[str, Any]]:
-    """Return the growth of a counter within the window, None in the first round, and the data of the next reading.
+    """Return the growth of a counter within the window, None in the first round, and the data to store for the next.
 
-    A counter that is lower than before was reset and starts at zero. Readings store the total growth, so that pruning
-    them loses none.
+    A counter that is lower than before was reset and counts from zero again. Each reading stores the total growth so
+    far, so deleting earlier readings loses no growth.
     """
     rows = IndicatorReading.objects.filter(name=name, data__has_key="grown").order_by("round_at")
     last = rows.last()
@@ -255,7 +260,7 @@ def full_names(sources: Sources) -> Measured:
 
 
 def universities_standing_out(sources: Sources) -> Measured:
-    """Count the universities whose own comparisons prove the names bad."""
+    """Count the universities whose own comparisons prove that the cached names are bad."""
     bad = [
         Message("university %(id)d: %(why)s", {"id": university, "why": stats.favourable_bounds()})
         for university, stats in sources.by_university.items()
@@ -265,14 +270,14 @@ def universities_standing_out(sources: Sources) -> Measured:
 
 
 def reason_against(sources: Sources) -> Measured:
-    """Return 1 if the comparisons prove the names bad; names that are not proven good yet count as 0."""
+    """Return 1 if the comparisons prove that the cached names are bad, else 0, also if they are not proven good."""
     stats = sources.compared
     message = stats.favourable_bounds() if stats.is_proven_bad else None
     return Measured(float(stats.is_proven_bad), stats.n, message=message)
 
 
 def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
-    """Count the problems of the subscription at MAX: that it is lost, or all others."""
+    """Count the problems of the subscription at MAX: only its loss if ``is_lost``, else all other problems."""
     problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
     message = join_messages(problem.message for problem in problems) if problems else None
     return Measured(len(problems), data={"findings": [str(problem) for problem in problems]}, message=message)
@@ -283,7 +288,7 @@ def rollout_held(sources: Sources) -> Measured:
     if not held:
         return Measured(0)
     message = held if isinstance(held, Message) else Message(held.replace("%", "%%"))
-    # Other systems read the data, in English like the alert's message.
+    # Other systems read ``data``, so the reason is in English, like the alert's message.
     with translation.override("en"):
         return Measured(1, message=message, data={"reason": str(held)})
 

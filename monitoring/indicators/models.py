@@ -10,12 +10,12 @@ from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import Message, parse_message
 
-# The worker measures every 30 seconds: four missing rounds are no jitter.
+# The worker measures every 30 seconds: four missing rounds are more than jitter.
 OLD = timedelta(minutes=2)
 
 
 class Level(models.TextChoices):
-    """The level of a reading, in the order of the exit codes of monitoring plugins: 0 is OK."""
+    """The level of a reading. The first four have the order of the exit codes of Nagios plugins, 0 to 3."""
 
     OK = "ok"
     WARNING = "warning"
@@ -27,12 +27,12 @@ class Level(models.TextChoices):
 class IndicatorReading(models.Model):
     """The measurement of one indicator in one round. All readings of a round share ``round_at``.
 
-    ``value`` is in the indicator's base unit: shares 0 to 1, times in seconds unless in ms, sizes in bytes.
-    ``message`` is a Message as JSON.
+    ``value`` is in the indicator's base unit: shares are 0 to 1, sizes are in bytes, times are in milliseconds if the
+    indicator's unit is ms, otherwise in seconds. ``message`` is a Message as JSON.
     """
 
     round_at = models.DateTimeField()
-    # Earlier than the round if only the worker measures the indicator and another process took the round.
+    # Earlier than ``round_at`` if the reading was copied from an earlier round, as happens to worker-only indicators.
     measured_at = models.DateTimeField()
     name = models.CharField(max_length=40)
     value = models.FloatField(null=True)
@@ -46,7 +46,7 @@ class IndicatorReading(models.Model):
     class Meta:
         default_permissions = ()
         constraints: ClassVar = [
-            # One index for the readings of a round by name and for the series of one indicator.
+            # Its index serves both the readings of one round and the history of one indicator.
             models.UniqueConstraint(fields=["name", "round_at"], name="monitoring_reading_once_a_round"),
         ]
 
@@ -59,18 +59,18 @@ class IndicatorReading(models.Model):
 
     @property
     def is_broken(self) -> bool:
-        """Return whether a limit is broken, which too little data or a failed measurement is not."""
+        """Return whether a limit is broken; too little data and a failed measurement do not count as broken."""
         return self.level in (Level.WARNING, Level.CRITICAL)
 
     @property
     def sentence(self) -> Message:
-        """Return the message; the name if the message of another release cannot be read."""
+        """Return the message, or the indicator's name if another release stored a message that this one cannot read."""
         return parse_message(self.message) or Message(self.name)
 
 
 @dataclass(frozen=True, slots=True)
 class Round:
-    """The readings of one moment, by name."""
+    """The readings of one round, by indicator name."""
 
     at: datetime
     readings: Mapping[str, IndicatorReading]
@@ -80,7 +80,7 @@ class Round:
 
     @property
     def age(self) -> timedelta:
-        """Return the age, never negative, whatever another machine's clock says."""
+        """Return the age of the round; it is never negative, even if the clock of another machine is ahead."""
         return abs(timezone.now() - self.at)
 
     @property
@@ -89,7 +89,7 @@ class Round:
 
 
 class RoundTrip(models.Model):
-    """A synthetic update through the webhook, the inbox and the worker, with its duration."""
+    """The result of sending a synthetic update through the webhook, the inbox and the worker."""
 
     at = models.DateTimeField(_("at"), default=timezone.now, db_index=True)
     took_ms = models.FloatField(_("took, ms"), null=True, help_text=_("empty when it did not come out"))
@@ -105,5 +105,5 @@ class RoundTrip(models.Model):
 
     @property
     def display_error(self) -> str:
-        """Return the error, which is stored in English, in the reader's language."""
+        """Return the error in the reader's language; it is stored in English."""
         return gettext(self.error) if self.error else ""

@@ -1,4 +1,4 @@
-"""Send a synthetic update, signed like those of MAX, through the webhook, the inbox and the worker."""
+"""Send a synthetic update, with the secret that MAX uses, through the webhook, the inbox and the worker."""
 
 import io
 import json
@@ -19,9 +19,9 @@ from webhooks.models import InboxUpdate, State
 from webhooks.payloads import duplicate_keys
 
 PATIENCE_SECONDS = 5.0
-# MAX has no such type: the update names nobody, so the cache stays as it is.
+# MAX has no update type of this name, and the update contains no names, so the profile cache stays unchanged.
 PROBE_TYPE = "rollout_probe"
-# Stored in English and translated when read, so without parameters.
+# Errors are stored in English and translated when they are shown, so they have no parameters.
 _NOT_PROCESSED = _("not processed in time; check that the inbox worker is running")
 _SWITCHED_OFF = _("not processed in time; processing is off")
 _REFUSALS = {
@@ -32,7 +32,7 @@ _REFUSED = _("the webhook did not answer 200")
 
 
 def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
-    """Send the update, wait for the worker, and store the result."""
+    """Send the update, wait at most ``patience`` seconds for the worker, and return the stored result."""
     now = timezone.now()
     update = {"update_type": PROBE_TYPE, "timestamp": time.time_ns() // 1_000_000, "chat_id": 0, "user_id": 0}
     body = json.dumps(update).encode()
@@ -53,17 +53,17 @@ def round_trip(patience: float = PATIENCE_SECONDS) -> RoundTrip:
 
 
 def secret() -> str | None:
-    """Return the secret that MAX would send; None without one."""
+    """Return the secret that MAX would send; None if no secret is configured."""
     return settings.WEBHOOK_SECRETS[0].decode() if settings.WEBHOOK_SECRETS else None
 
 
 def synthetic_id() -> str:
-    """Return a request ID that marks a synthetic update in the inbox."""
+    """Return a new request ID that marks an update in the inbox as synthetic."""
     return f"{SYNTHETIC}{uuid.uuid4().hex}"
 
 
 def post(body: bytes, secret: str | None) -> int:
-    """Pass a body to the receiver as the web server does; return the response status."""
+    """Pass a body to the webhook receiver in this process, as the web server would, and return the response status."""
     environ: dict[str, Any] = {
         "REQUEST_METHOD": "POST",
         "PATH_INFO": "/webhook/max",

@@ -1,4 +1,4 @@
-"""Take rounds: measure every indicator once and store the readings for all that show or judge them."""
+"""Measure all indicators together, in a round, and store the readings for pages, gates and alerts."""
 
 import logging
 from collections.abc import Iterable, Mapping
@@ -17,13 +17,13 @@ from profiles import failures
 from profiles.cache import CacheError
 from profiles.max_api.client import MaxError
 
-# Gates judge by readings of at most this age.
+# Gates use readings of at most this age.
 FRESH = timedelta(seconds=10)
-# Every round is stored for two hours, then one per slot.
+# Every round is kept for this time; after that, only the first round of each slot of ten minutes.
 UNTHINNED = timedelta(hours=2)
 RETENTION = timedelta(days=30)
 _SLOT_SECONDS = 600
-# The scheduler has some jitter.
+# An indicator is due after 90% of its interval, because the scheduler has some jitter.
 _NEARLY = 0.9
 _LOCK = 0x726F756E64  # "round"
 _LOCK_SECONDS = 2.0
@@ -42,22 +42,23 @@ Readings = Mapping[str, IndicatorReading]
 
 
 def latest() -> Round:
-    """Return the stored round, however old; take one if there is none."""
+    """Return the last stored round, however old; take a round if none is stored."""
     return _stored() or fresh()
 
 
 def fresh(*, is_worker: bool = False) -> Round:
-    """Return a round that is at most FRESH old, taken now if necessary."""
+    """Return the last stored round if it is younger than FRESH, otherwise a round taken now."""
     stored = _stored()
     return stored if stored and stored.age < FRESH else take_round(unless_fresh=True, is_worker=is_worker)
 
 
 def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
-    """Measure every indicator and store the readings, or return the round that another process took meanwhile.
+    """Measure every indicator, store the readings and return them as a round.
 
-    Only the worker calls MAX and reads the counters of its machine's processes.
+    With ``unless_fresh``, return the stored round instead if another process has just taken one. Only the worker calls
+    MAX and reads the counters of its machine's processes.
     """
-    # After a while go on without the lock: two rounds at once only cost time.
+    # If another process holds the lock for too long, continue without it: two rounds at once only cost time.
     with sql.try_lock(_LOCK, wait_seconds=_LOCK_SECONDS):
         previous = _stored()
         if unless_fresh and previous and previous.age < FRESH:
@@ -75,10 +76,10 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
 
 
 def measure(names: Iterable[str], known: Readings | None = None, *, is_worker: bool = False) -> Readings:
-    """Measure indicators now without storing them; what is not due is copied from the readings that are known."""
+    """Return new readings without storing them; worker-only ones are copied from ``known`` unless they are due."""
     now, sources, earlier = timezone.now(), Sources(), known or {}
     readings = {}
-    # A failed statement aborts the transaction, if there is one; measurements lose nothing by a rollback.
+    # A failed statement aborts an open transaction. Rolling back is safe: measurements write nothing that must stay.
     savepoint = transaction.savepoint() if connection.in_atomic_block else None
     for name in names:
         try:
@@ -127,9 +128,9 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
 
 
 def _stored() -> Round | None:
-    """Return the last stored round; None if it lacks one of today's indicators.
+    """Return the round that was stored last; None if it lacks a reading of one of the INDICATORS.
 
-    The last is the one written last: a later time may come from a clock that was wrong.
+    Rounds are ordered by primary key, because a wrong clock may have given an earlier round a later time.
     """
     last = IndicatorReading.objects.order_by("-pk").values("round_at")[:1]
     readings = {row.name: row for row in IndicatorReading.objects.filter(name__in=INDICATORS, round_at=Subquery(last))}

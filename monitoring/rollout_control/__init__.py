@@ -1,4 +1,4 @@
-"""Control of the rollout; the permissions of its pages, forms and API."""
+"""Control of the rollout. The constants are the permissions that its pages, forms and API require."""
 
 SEE_ROLLOUT = "rollout.view_rollout"
 OPERATE = "rollout.operate_rollout"

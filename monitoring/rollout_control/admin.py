@@ -1,4 +1,4 @@
-"""The admin of the rollout: edits become change requests, as on every other surface; the rest is read-only."""
+"""The admin of the rollout: saved forms become change requests, as on every other surface; records are read-only."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ from profiles.rollout.rules import ChangeRefused
 
 
 class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
-    """A form that tries its change before it is saved, so that a refusal is shown at the form."""
+    """A form whose validation makes a dry run of the change, so that a refusal is shown as a form error."""
 
     request: ClassVar[HttpRequest]
 
@@ -75,12 +75,12 @@ class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
         )
 
     def change(self) -> dict[str, Any]:
-        """Return the action and its parameters."""
+        """Return the action and its parameters, as keyword arguments of ``ChangeRequest.of``."""
         raise NotImplementedError
 
 
 class FlagForm(ChangeRequestForm):
-    # Free text: the rules refuse what is no percentage, with the same message as elsewhere.
+    # A text field: the rules refuse an invalid percentage, with the same message as elsewhere.
     percent = forms.CharField(label=_("percent"), required=False, widget=UnfoldAdminTextInputWidget)
     force = forms.BooleanField(
         label=_("go ahead although gates do not pass"), required=False, widget=UnfoldBooleanWidget
@@ -97,14 +97,14 @@ class FlagForm(ChangeRequestForm):
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def clean_percent(self) -> str:
-        """Accept the reader's decimal comma, which the model's own field would refuse."""
+        """Return the percentage with a decimal point, because the model's own field would refuse a decimal comma."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
     def change(self) -> dict[str, Any]:
         percent = self.cleaned_data["percent"]
         if self.instance.name in PHASES:
             return {"action": Action.SET, "phase": self.instance.name, "percent": percent}
-        # The flag of another app moves without the revision.
+        # Changing the flag of another app does not increase the revision, so compare the percentages.
         expected, now = self.cleaned_data.get("expect_percent"), rules.format_percent(self.instance.percent)
         if expected and expected != now:
             params = {"now": now, "expected": expected[:10]}
@@ -136,7 +136,7 @@ class UniversityRuleForm(ChangeRequestForm):
         fields = ("university_id", "phase", "is_allowed", "expires_at")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
-        """Offer the universities by name; a rule whose university was deleted may still be changed."""
+        """List the universities by name, and the rule's own even if it was deleted, so that the rule can be edited."""
         super().__init__(*args, **kwargs)
         limits = admin_scope(self.request)
         known = limits.universities() if limits else University.objects.all()
@@ -146,14 +146,14 @@ class UniversityRuleForm(ChangeRequestForm):
         self.fields["university_id"].choices = [("", _("Choose a university")), *names.items()]  # type: ignore[attr-defined]
 
     def change(self) -> dict[str, Any]:
-        # The instance gets its values only after the form is found valid.
+        # Django sets the instance's fields only after clean(), but the dry run in clean() needs them.
         for name in self.Meta.fields:
             setattr(self.instance, name, self.cleaned_data[name])
         return {"action": Action.SCOPE, "rule": self.instance}
 
 
 class ChangeRequestAdmin(UntranslatedLogAdmin):
-    """Saves by the change request of its form; the form class is made for each request, because it needs the user."""
+    """Save by applying the form's change request; each HTTP request has its own form class, which knows the user."""
 
     @admin.display(description=_("name"), ordering="name")
     def display_name(self, row: Flag | Switch) -> str:
@@ -171,7 +171,7 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
     def _show_refusal(
         self, request: HttpRequest, view: Callable[..., HttpResponse], *args: Any, **kwargs: Any
     ) -> HttpResponse:
-        """Show on the page what is refused although the form was valid: somebody was quicker."""
+        """Show a refusal on the page if the form was valid but another change came first."""
         try:
             return view(request, *args, **kwargs)
         except ChangeRefused as refused:
@@ -343,7 +343,7 @@ class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
 
 @admin.register(Signature)
 class SignatureAdmin(AuditedAdmin):
-    """Signatures of checklist items: given in one's own name and never changed; they expire."""
+    """Signatures of checklist items. Users sign in their own name; a signature cannot be changed, and it expires."""
 
     form = SignatureForm
     list_display = ("display_item", "by", "note", "signed_at", "expires_at")

@@ -1,4 +1,4 @@
-"""The guide's migration checklist: indicators answer for what can be measured, people sign for the rest."""
+"""The guide's migration checklist: measurable items are checked automatically, people sign the other items."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ from profiles.rollout.phases import PHASES
 
 SIGNATURE_LASTS = timedelta(days=90)
 
-# Returns whether an item is done by a round of indicators, and how that is known.
+# Takes a round of indicators; returns whether the item is done, and a message that shows why.
 Check = Callable[[Round], tuple[bool, str]]
 
 
 @dataclass(frozen=True, slots=True)
 class ItemStatus:
-    """The status of an item; without ``is_measured`` somebody has to sign for it."""
+    """The status of a checklist item; somebody has to sign it unless ``is_measured``."""
 
     name: str
     title: Promise
@@ -39,7 +39,7 @@ class ItemStatus:
 
 
 def checklist_status(readings: Round) -> list[ItemStatus]:
-    """Return the status of each item by a round of indicators and the signatures in force."""
+    """Return the status of each item, from a round of indicators and from the signatures in force."""
     signatures = {row.item: row for row in Signature.objects.in_force().select_related("by").order_by("signed_at")}
     statuses = []
     for section, items in CHECKLIST.items():

@@ -1,4 +1,4 @@
-"""The rollout controller: fires planned steps, checks the gates, and pauses or rolls back after three breaches."""
+"""The rollout controller: takes planned steps, checks the gates, and pauses or rolls back after three breaches."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from profiles.rollout.models import REASON_LENGTH, Action, OnBreach, Plan, PlanS
 from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
-# As earlier releases recorded it.
+# The name that earlier releases recorded for the controller in the audit log.
 CONTROLLER = "conductor"
 RETENTION = timedelta(days=30)
 _BACKFILL_PATIENCE_MS = 500
@@ -38,18 +38,18 @@ logger = logging.getLogger(__name__)
 
 
 def run() -> list[str]:
-    """Fire what is due and check the gates once an interval; return a line for each thing that happened."""
+    """Take the planned steps that are due, check the gates once per interval, and return the lines to print."""
     count = fire_due()
     lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
     last = GateCheck.objects.filter(gate=TRIPWIRE).first()
-    # A check in the future was stored by a clock that has been corrected since.
+    # A check with a time in the future was stored before a wrong clock was corrected.
     if is_monitored() and (last is None or abs(timezone.now() - last.at) >= settings.MONITORING_CHECK_INTERVAL):
         lines += check()
     return lines
 
 
 def check() -> list[str]:
-    """Check the gates of the next step and the tripwires once, and store the results."""
+    """Check the gates of the next step and the tripwires once and store the results; return the lines to print."""
     percents = RolloutSettings.read(Rollout.current()).percents
     deepest = max((rules.phase_number(name) for name, percent in percents.items() if percent), default=0)
     if deepest < 3:
@@ -68,7 +68,7 @@ def check() -> list[str]:
 
 
 def _check_tripwires(phase: int) -> list[str]:
-    """Store whether a tripwire of the deepest phase fails; pause or roll back after three failures in a row."""
+    """Store whether a tripwire of the deepest active phase fails; pause or roll back after three failures in a row."""
     if phase not in gates.STAYING:
         GateCheck.objects.create(phase=0, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
         return []
@@ -88,7 +88,7 @@ def _check_tripwires(phase: int) -> list[str]:
 
 
 def fire_due() -> int:
-    """Fire the planned steps that are due, each once even where two controllers run; return how many."""
+    """Take the planned steps that are due, each once even if two controllers are running; return their number."""
     count = 0
     for pk in Plan.objects.filter(state=PlanState.PLANNED, due_at__lte=timezone.now()).values_list("pk", flat=True):
         with transaction.atomic():
@@ -100,7 +100,7 @@ def fire_due() -> int:
 
 
 def fire(plan: Plan) -> str:
-    """Take a planned step, unless the rollout has changed or a gate holds it; return the outcome."""
+    """Take a planned step unless the rollout has changed since or a gate does not pass; return the outcome as text."""
     revision = Rollout.current().revision
     step = {"phase": plan.phase, "percent": plan.percent, "expected_revision": plan.revision}
     revisions = {"then": plan.revision, "now": revision}
@@ -111,7 +111,7 @@ def fire(plan: Plan) -> str:
             changes.apply(ChangeRequest.of(Action.SET, Source.SCHEDULE, by=plan.by, reason=plan.reason, **step))
             plan.state, outcome = PlanState.DONE, Message("Done")
     except Busy as busy:
-        # Nothing is wrong with the step: the next run takes it.
+        # The step is still valid: it stays planned, and the next run takes it.
         plan.state, outcome = PlanState.PLANNED, busy.text
     except ChangeRefused as refused:
         outcome = refused.text
@@ -121,8 +121,8 @@ def fire(plan: Plan) -> str:
 
 
 def pause_backfill(request: ChangeRequest, **_: Any) -> None:
-    """Pause the backfill with an emergency stop."""
-    # A batch that has the run's row locked is not waited for: it is the last, the next one would see the latch. And
-    # where the schema was rolled back there is nothing to pause.
+    """Pause the backfill during an emergency stop, whose ``request`` gives the reason."""
+    # Do not wait long for a batch that has locked the run's row: it is the last one, because the next batch would see
+    # the latch. After a schema rollback the table may be missing, and there is nothing to pause.
     with suppress(OperationalError, ProgrammingError), transaction_with_lock_timeout(_BACKFILL_PATIENCE_MS):
         BackfillRun.objects.pause(str(request.reason))

@@ -1,4 +1,4 @@
-"""The titles of gates and checklist items for people; the database, JSON and options have their names."""
+"""Titles of gates and checklist items for people; the database, JSON and command options use the names."""
 
 from django.utils import translation
 from django.utils.functional import Promise
@@ -7,7 +7,7 @@ from django.utils.translation import gettext_lazy as _
 from config.lib.messages import Message
 from monitoring.indicators.labels import TITLES
 
-# The gates that pass while an indicator is within its limit.
+# The gates that pass while an indicator is within its limit, with the name of the indicator.
 INDICATOR_OF = {
     "migrated": "migrations_missing",
     "index_valid": "source_index_valid",
@@ -36,7 +36,7 @@ GATES: dict[str, Promise] = {gate: TITLES[name] for gate, name in INDICATOR_OF.i
     "step": _("One step at a time"),
     "tripwire": _("Tripwire"),
 }
-# The migration checklist, in the words of the guide.
+# The migration checklist, in the wording of the migration guide.
 CHECKLIST: dict[Promise, dict[str, Promise]] = {
     _("Pre-Migration"): {
         "backup_configuration": _("Backup current configuration files"),
@@ -85,6 +85,6 @@ CHECKLIST_ITEMS = {name: title for items in CHECKLIST.values() for name, title i
 
 
 def title_message(title: str | Promise) -> Message:
-    """Return a title as a parameter of a stored message, which is then read in any language."""
+    """Return a title as a Message, so that as a parameter of a stored message it is translated for each reader."""
     with translation.override(None):
         return Message(str(title))

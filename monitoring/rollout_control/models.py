@@ -15,7 +15,7 @@ MESSAGE_LENGTH = 500
 
 
 class Verdict(models.TextChoices):
-    """The verdict of a gate. Only a pass lets a step through; without data it is inconclusive."""
+    """The verdict of a gate. Only PASS allows the step; INCONCLUSIVE means that there is too little data."""
 
     PASS = "PASS", _("pass")
     FAIL = "FAIL", _("fail")
@@ -24,9 +24,9 @@ class Verdict(models.TextChoices):
 
 
 class GateCheck(models.Model):
-    """The stored result of one gate: some gates count how many checks passed in a row.
+    """The stored result of one check of a gate. From these rows, some gates count how many checks in a row passed.
 
-    ``message`` is in the language of the site, ``text`` in that of the reader.
+    ``message`` is in the language of the site, ``text`` in the language of the reader.
     """
 
     at = models.DateTimeField(_("at"), default=timezone.now)
@@ -59,7 +59,7 @@ class SignatureQuerySet(models.QuerySet["Signature"]):
 
 
 class Signature(models.Model):
-    """A checklist item that cannot be measured, confirmed by somebody until it expires."""
+    """A user's confirmation, for a limited time, of a checklist item that cannot be measured."""
 
     item = models.CharField(_("item"), max_length=50)
     by = models.ForeignKey(settings.AUTH_USER_MODEL, models.PROTECT, related_name="+", verbose_name=_("by"))

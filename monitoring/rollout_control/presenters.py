@@ -1,4 +1,4 @@
-"""The words for phases and gate results on pages and in commands; profiles/rollout/presenters.py has the rest."""
+"""Texts about phases and gate results for pages and commands; profiles/rollout/presenters.py has the other texts."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ MEANINGS: tuple[Promise, ...] = (
     T("The cache answers. The direct API is asked only about people without a stored profile."),
 )
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
-# What the units of gates are called, and by what a value in the base unit is multiplied.
+# For each unit of a gate: the factor for a value in the base unit, and the unit's name for people.
 _UNITS: dict[str, tuple[float, str | Promise]] = {
     "%": (100, "%"),
     "points": (100, ""),
@@ -44,7 +44,7 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A gate result for people."""
+    """A gate result as it is shown to people; ``number``, ``operator`` and ``limit`` are empty without a value."""
 
     title: str
     verdict: str
@@ -66,7 +66,7 @@ class Condition:
 
 
 def conditions(evaluation: Evaluation) -> list[Condition]:
-    """Return the results of a step's gates, those that did not pass first."""
+    """Return the results of a step's gates as they are shown: first those that failed, last those that passed."""
     return sorted(map(Condition.of, evaluation.results), key=lambda one: ("bad", "wait", "good").index(one.tone))
 
 
@@ -82,7 +82,7 @@ def _with_unit(value: float, unit: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Phase:
-    """A phase for people; ``conditions`` are those of its next step, for the phase whose turn it is."""
+    """A phase as it is shown to people; ``conditions`` are the gates of its next step, and empty unless ``is_turn``."""
 
     name: str
     number: int
@@ -103,7 +103,7 @@ class Phase:
 
 
 def phases(settings: RolloutSettings, readings: Round) -> list[Phase]:
-    """Return the four phases; the next step is evaluated by this round, as the step itself will be."""
+    """Return the four phases; the gates of the next step are evaluated with the indicators in ``readings``."""
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     turn, presented = changes.next_phase(), []
     for number, name in enumerate(PHASES, 1):

@@ -1,4 +1,4 @@
-"""Preview who is affected by a change of a percentage, and explain what the system knows of one person."""
+"""Preview who is affected by a change of a percentage, and explain what the system knows about one person."""
 
 from __future__ import annotations
 
@@ -57,9 +57,9 @@ class UniversityShare:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The employees who change path when a phase changes its percentage, without universities that have a rule.
+    """The employees who would enter or leave a phase at a new percentage, except those of universities with a rule.
 
-    ``api_calls_per_day`` is the change in calls of the direct API, by the creates of the last week.
+    ``api_calls_per_day`` is the expected change in direct API calls, from the employees created in the last week.
     """
 
     phase: int
@@ -78,7 +78,7 @@ class Preview:
         return sum(share.without_profile for share in self.universities)
 
     def only_of(self, universities: Collection[int]) -> Preview:
-        """Return the counts of these universities alone, without people."""
+        """Return a copy with the counts of only these universities, and without people."""
         shares = [share for share in self.universities if share.university_id in universities]
         return replace(self, universities=shares, people=[])
 
@@ -89,7 +89,10 @@ class Preview:
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count who changes path now; or, between two steps, take the figure that the worker has counted lately."""
+    """Count the employees who would enter or leave the phase, and list at most ``limit`` of them.
+
+    With ``may_be_cached``, use the counts that the worker stored if both percentages are steps of the rollout.
+    """
     flag = Flag.objects.get(name=name)
     low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
     params = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}
@@ -125,7 +128,7 @@ def _cached(flag: Flag, phase: int, low: int, high: int) -> tuple[list[Universit
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
-    """Return the rollout's decision for a phone, what each store has for the person, and what a lookup would serve."""
+    """Return the rollout's decision for a phone, what each store has for the person, and the name that is served."""
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None
     decision = decide(phone, university)
@@ -150,7 +153,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
 
 
 def served(choice: NameChoice) -> str:
-    """Return the name of a new employee and its reason, as chosen before the direct API is asked."""
+    """Return a sentence about the name that a new employee would get, and whether the direct API would be asked."""
     params = {"name": f"{choice.first_name} {choice.last_name}".strip(), "reason": choice.reason.label}
     if choice.needs_direct_api and choice.is_named:
         return _("The direct API would be asked for the full name; without it: %(name)s (%(reason)s).") % params

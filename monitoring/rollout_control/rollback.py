@@ -1,4 +1,4 @@
-"""Prove that a rollback is in force, and rehearse one with a single university. Needs only PostgreSQL."""
+"""Verify that a rollback is in force, and rehearse a rollback with one university. Only PostgreSQL is needed."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from profiles.rollout.rules import ChangeRefused
 
 VERIFIED_WITHIN = 4.5
 PROBE_SECONDS = 1.5
-# Nobody has this number; the direct API may be asked for it.
+# Nobody has this phone, so sending it to the direct API is harmless.
 PROBE_PHONE = "+70000000000"
 REHEARSAL_LIMIT = timedelta(minutes=5)
 
@@ -45,11 +45,11 @@ _OPEN_RUNS = {
 
 
 class NotVerified(Exception):
-    """The change is written, but not proven to be in force."""
+    """The change is written, but could not be verified to be in force."""
 
 
 def verify(part: str) -> Iterator[str]:
-    """Yield a line for each proof that the rollback of a part is in force; raise NotVerified when one fails."""
+    """Yield a line per check that confirms that the rollback of a part is in force; raise NotVerified if one fails."""
     forget_state()
     if part == "webhook":
         if is_processing():
@@ -62,7 +62,7 @@ def verify(part: str) -> Iterator[str]:
     else:
         yield _cache_is_out(part == "emergency")
     if part == "emergency":
-        # Where the schema was rolled back there is no such table.
+        # After a schema rollback this table may be missing.
         with suppress(ProgrammingError):
             for run in BackfillRun.objects.filter(status__in=OPEN):
                 yield _OPEN_RUNS[RunStatus(run.status)] % run.pk
@@ -81,7 +81,10 @@ def _cache_is_out(is_emergency: bool) -> str:
 
 
 def _probe() -> str:
-    """Look a person up as a request would, which must not answer from the cache; do not wait for a slow direct API."""
+    """Look up PROBE_PHONE as a request would; return a line, or raise NotVerified if the name came from the cache.
+
+    If the direct API takes longer than PROBE_SECONDS, return without waiting for it.
+    """
     choices: list[NameChoice] = []
 
     def look_up() -> None:
@@ -101,7 +104,10 @@ def _probe() -> str:
 
 
 def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
-    """Return how fast every living process applied the last change; raise NotVerified if one did not in time."""
+    """Wait until every running process has applied the last change; return a line with the time that it took.
+
+    Raises NotVerified if a process has not applied the change within ``seconds``.
+    """
     deadline = time.monotonic() + seconds
     while not (spread := convergence()).is_complete:
         if time.monotonic() > deadline:
@@ -111,7 +117,7 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Take one university out of the cache and back; return the facts, with times in seconds, that the audit keeps."""
+    """Take one university out of the cache and put it back; return the facts for the audit, with times in seconds."""
     if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         message = Message("A rule already keeps university %(id)d out: choose another one", {"id": university_id})
         raise ChangeRefused(message)

@@ -1,4 +1,4 @@
-"""Tables and lines of the rollout's commands, for a terminal or a file; the words are those of the presenters."""
+"""Tables and lines of the rollout's commands, for a terminal or a file; the texts come from the presenters."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
 def rendered(parts: Iterable[Any], *, has_colour: bool) -> str:
-    """Return tables and lines as rich renders them; without a terminal in 110 columns and no colour."""
+    """Render tables and lines with rich; without ``has_colour``, for a file or a pipe, the width is 110 columns."""
     width = max(shutil.get_terminal_size((110, 24)).columns, 80) if has_colour else 110
     console = Console(file=io.StringIO(), width=width, force_terminal=has_colour, highlight=False)
     for part in parts:
@@ -85,13 +85,16 @@ def _next_step(phase: Phase, readings: Round) -> str:
 
 
 def outcome(result: ChangeResult) -> Iterable[str]:
-    """Yield a line for each thing that has changed, or would change."""
+    """Yield a line for each difference that the change made or would make, then the revision or a dry-run notice."""
     yield from presenters.outcome(result)
     yield "Dry run: nothing was written" if result.is_dry_run else f"Revision {result.revision}"
 
 
 def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
-    """Yield the results of the next step's gates, of this phase or the one whose turn it is; from phase 3 on, stats."""
+    """Yield the gate results of a phase's next step, and from phase 3 on the comparisons.
+
+    Without ``phase``, the first phase that is not complete is used. With ``is_stored``, this counts as a check.
+    """
     name = rules.phase_name(phase) if phase else changes.next_phase()
     number, settings = rules.phase_number(name), RolloutSettings.read(Rollout.current())
     current = settings.percents[name]
@@ -111,7 +114,7 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
             yield str(evaluation.hold_message())
         else:
             try:
-                # No gate asks whether the phase before comes first, and whether anything may go up now.
+                # The gates do not check whether an earlier phase limits this one or the rollout is paused.
                 settings.percents_after(name, step)
                 yield f"Every gate passes: phase {number} may go on"
             except ChangeRefused as refusal:
@@ -161,7 +164,7 @@ def preview(shown: Preview) -> Iterable[Any]:
 
 
 def stats_line(stats: ComparisonStats) -> str:
-    """Return agreement, coverage and errors, always together."""
+    """Return a line with agreement, coverage and errors: without the other two, agreement would be misleading."""
     shares = (stats.agreement, stats.coverage, stats.errors)
     agreement, coverage, errors = ("—" if share is None else percent_of(share) for share in shares)
     return f"agreement {agreement}, coverage {coverage}, errors {errors} (n = {thousands(stats.total)})"

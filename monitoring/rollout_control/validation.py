@@ -1,7 +1,7 @@
-"""The guide's post-migration validation: send a synthetic person the way of an update and of an employee.
+"""The guide's post-migration validation: send an update of a synthetic person, and create an employee for them.
 
-Its profile, Redis entry and updates are always removed, and the employee is never committed. The counters of the
-webhook keep two more updates.
+The person's profile, Redis entry and updates are always removed, and the employee is never committed. The webhook's
+counters of updates remain higher by two.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ from webhooks.models import DuplicateDelivery, InboxUpdate, State
 from webhooks.payloads import duplicate_keys
 
 FIRST_NAME, LAST_NAME = "Synthetic", "Validation"
-# Above every MAX ID so far, within int64.
+# Synthetic MAX IDs start here: above every real one so far, and within int64.
 _FIRST_ID = 9_000_000_000_000_000_000
 _IDS = 10**15
 _PHONES = 1000
@@ -40,16 +40,16 @@ SECRET_HEADER = "X-Max-Bot-Api-Secret"  # noqa: S105 (a header's name)
 
 
 class Failed(Exception):
-    """A step failed; the text is the reason."""
+    """A validation step failed; the exception's text is the reason."""
 
 
 class Skipped(Exception):
-    """A step has nothing to check in this phase; the text is the reason."""
+    """A validation step has nothing to check in this phase; the exception's text is the reason."""
 
 
 @dataclass(frozen=True, slots=True)
 class CheckResult:
-    """``status`` is ``ok``, ``skipped`` or ``failed``; ``message`` is for people."""
+    """The result of a validation step: ``status`` is ``ok``, ``skipped`` or ``failed``; ``message`` is for people."""
 
     step: str
     status: str
@@ -59,7 +59,7 @@ class CheckResult:
 
 @dataclass
 class Validation:
-    """One run with one synthetic person; ``url`` is a web server, None the receiver in this process."""
+    """One run with one synthetic person. ``url`` is the web server to use; None means the receiver in this process."""
 
     url: str | None = None
     patience: float = PATIENCE_SECONDS
@@ -68,7 +68,7 @@ class Validation:
     body: bytes = b""
 
     def run(self) -> Iterator[CheckResult]:
-        """Yield a result for each step up to the first that fails, and last whether everything was removed."""
+        """Yield the result of each step, up to the first that fails, and finally whether all traces were removed."""
         try:
             for step in (
                 self.database, self.redis, self.webhook, self.wrong_secret, self.repeat, self.inbox, self.profile,
@@ -159,8 +159,8 @@ class Validation:
         return _("Redis has the profile")
 
     def employee(self) -> str:
-        """Create an employee as a request would, and roll it back."""
-        # Nobody has these phones: no Russian number begins with a zero.
+        """Create an employee as a request would, roll the transaction back, and return where the name came from."""
+        # Nobody has these phones: after +7, no Russian number begins with a zero.
         phones = (f"+7000{number:07d}" for number in range(_PHONES))
         phone = next((phone for phone in phones if decide(phone).stage >= 3), None)
         if phone is None:
@@ -203,7 +203,7 @@ class Validation:
 
     @transaction.atomic
     def _remove(self) -> None:
-        # The update first: this waits for a worker that has it, so that nothing creates the profile again.
+        # Delete the update first: this waits for a worker that is processing it, which might create the profile again.
         InboxUpdate.objects.filter(dedup_key=self.key).delete()
         DuplicateDelivery.objects.filter(dedup_key=self.key).delete()
         Profile.objects.filter(user_id=self.user_id).delete()

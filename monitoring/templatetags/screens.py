@@ -1,4 +1,4 @@
-"""Filters that write numbers and times for the dashboard, in the active language."""
+"""Template filters that format numbers and times for the dashboard in the active language."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open"
 
 @register.filter
 def grouped(number: float | None) -> str:
-    """Write a whole number with separated thousands: 1,538 in English."""
+    """Format a whole number with thousands separators, in English 1,538; None is a dash."""
     return "—" if number is None else str(number_format(int(number), force_grouping=True))
 
 
@@ -36,7 +36,7 @@ def day(moment: datetime) -> str:
 
 @register.filter
 def percent(number: float | Decimal | None, digits: int = 1) -> str:
-    """Write a number from 0 to 100 as a percentage: 93.2% in English; None is a dash."""
+    """Format a number from 0 to 100 as a percentage, in English 93.2%; None is a dash."""
     return "—" if number is None else with_percent_sign(number_format(round(float(number), digits), digits))
 
 
@@ -47,19 +47,19 @@ def with_percent_sign(text: str) -> str:
 
 @register.filter
 def share(part: float | None, digits: int = 1) -> str:
-    """Write a share from 0 to 1 as a percentage; None is a dash."""
+    """Format a share from 0 to 1 as a percentage; None is a dash."""
     return percent(None if part is None else 100 * part, digits)
 
 
 @register.filter
 def css(number: float) -> str:
-    """Write a number for a style sheet, with a decimal point in every language."""
+    """Format a number for CSS, with a decimal point in every language."""
     return f"{number:.3f}"
 
 
 @register.filter
 def memory(size: float | None) -> str:
-    """Write bytes in the largest unit that gives a number of at least 1."""
+    """Format a size in bytes in the largest unit in which it is at least 1; None is a dash."""
     if size is None:
         return "—"
     power = 0
@@ -70,7 +70,7 @@ def memory(size: float | None) -> str:
 
 @register.filter
 def duration(length: timedelta | None) -> str:
-    """Write a duration in its largest unit."""
+    """Format a duration in its largest unit, from days to seconds; None is a dash."""
     if length is None:
         return "—"
     seconds = length.total_seconds()
@@ -90,13 +90,13 @@ def ago(at: datetime | None) -> str:
 
 @register.filter
 def exact(percent_of_all: Decimal) -> str:
-    """Write a percentage of the rollout without needless zeros and without its sign: 25, 12.5."""
+    """Format a percentage of the rollout without trailing zeros and without a percent sign: 25, 12.5."""
     return localize(rules.format_percent(percent_of_all))
 
 
 @register.filter
 def signed(number: int) -> str:
-    """Write a difference with its sign: +5, −5, 0."""
+    """Format a difference with its sign: +5, −5, 0."""
     return f"{'+' if number > 0 else '−' if number < 0 else ''}{grouped(abs(number))}"
 
 
@@ -107,7 +107,7 @@ def breaker(state: str) -> object:
 
 @register.filter
 def failure(error: str) -> str:
-    """Describe a stored error code in a sentence."""
+    """Return the message for a stored error code."""
     return str(failures.message_for(error))
 
 

@@ -1,4 +1,4 @@
-"""``manage.py alerts``: list, acknowledge and mute alerts; exit with 1 if the action is refused."""
+"""``manage.py alerts``: list, acknowledge and mute alerts; exits with 1 if the action is refused."""
 
 import json
 from argparse import ArgumentParser
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             raise CommandError(str(refused)) from None
 
     def _act(self, subcommand: str, alert: Alert, *, dry_run: bool, by: str | None = None, **options: Any) -> None:
-        # The audit needs a person; the login of the shell is the default.
+        # The alert records which user acted; the default is the login of the shell user.
         login = by or shell_user.login()
         user = get_user_model().objects.filter(username=login).first()
         if user is None and subcommand != "unmute":

@@ -1,4 +1,4 @@
-"""``manage.py health``: print one line per component; exit with 1 if one of them is down."""
+"""``manage.py health``: print one line per component; exits with 1 if one is down or a critical alert is open."""
 
 import time
 from argparse import ArgumentParser
@@ -22,7 +22,7 @@ from monitoring.management.commands.validate import refuse_no_address
 from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
 
-# Whether the component is up, and details.
+# Whether the component is up, and the details to print.
 Status = tuple[bool, str]
 
 
@@ -52,7 +52,7 @@ def _statuses(url: str | None) -> Iterator[tuple[str, Status]]:
     try:
         readings = rounds.fresh().readings
     except DatabaseError:
-        # The tables may be those of another release.
+        # The schema may be that of another release: measure without the stored readings.
         readings = rounds.measure(["migrations_missing", "redis_connected", "inbox_lag"])
     for name, check in _CHECKS.items():
         try:
@@ -102,7 +102,7 @@ def _processes(kind: str, readings: Readings) -> Status:
 
 
 def _inbox_lag(readings: Readings) -> Status:
-    """Report the inbox as down only if its lag fires the critical alert."""
+    """Report the inbox as down only if its lag is critical, so that its alert fires, or cannot be measured."""
     reading = readings["inbox_lag"]
     details = f"{reading.sentence}; pending updates: {reading.data.get('pending_events', 0)}"
     is_up = reading.level not in (Level.CRITICAL, Level.ERROR)

@@ -2,6 +2,6 @@ from django.core.management.commands import makemessages
 
 
 class Command(makemessages.Command):
-    """Collect the texts of T() and Message() too."""
+    """Extract the msgids in T() and Message() too."""
 
     xgettext_options = [*makemessages.Command.xgettext_options, "--keyword=T", "--keyword=Message"]

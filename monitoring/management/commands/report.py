@@ -1,4 +1,4 @@
-"""``manage.py report``: print the operations report of a day, week or month."""
+"""``manage.py report``: print the operations report of the last day, week or month, or write it as HTML."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""``manage.py rollback``: exits 0 when done and verified, 1 when refused, 3 when written but not verified."""
+"""``manage.py rollback``: exits with 0 if the change is verified, 1 if refused, 3 if written but not verified."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py rollout``: exits 0 when done, 1 when refused, 2 when a gate holds the step or an argument is wrong."""
+"""``manage.py rollout``: exits with 0 if done, 1 if refused, 2 if gates do not pass or an argument is invalid."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ class Command(BaseCommand):
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
         has_colour = self.stdout.isatty() and not options.get("no_color")
         try:
-            # Rendered here, because some parts are computed while they are printed.
+            # Rendered inside ``try``: some parts are generators, which may raise while they are rendered.
             parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
             text = terminal.rendered(parts, has_colour=has_colour)
         except GatesNotPassed as held:
@@ -208,7 +208,7 @@ def add_terms(parser: ArgumentParser) -> None:
 
 
 def request_of(action: Action, options: Mapping[str, Any], **params: Any) -> ChangeRequest:
-    """Return the change request of a command's options."""
+    """Return the change request for a command's options."""
     return ChangeRequest.of(
         action,
         Source.COMMAND,
@@ -222,10 +222,10 @@ def request_of(action: Action, options: Mapping[str, Any], **params: Any) -> Cha
 
 
 def moment(text: str) -> datetime:
-    """Return a future moment, given as such or as a duration from now."""
+    """Return the UTC time for a date and time or a duration from now; raise CommandError if it is not in the future."""
     try:
         at = parse_datetime(text) or timezone.now() + parse_duration(text)
-        # astimezone() refuses what is outside the years of UTC.
+        # astimezone() raises OverflowError for a moment outside the years 1 to 9999 in UTC.
         at = (at if at.tzinfo else timezone.make_aware(at)).astimezone(UTC)
     except (ValueError, OverflowError):
         raise CommandError(f"Neither a moment nor a duration: {text[:50]}") from None

@@ -1,4 +1,4 @@
-"""``manage.py validate``: exits 0 when every step passed, 1 with the step that failed."""
+"""``manage.py validate``: run the post-migration validation; exits with 1 and names the step that failed, if any."""
 
 import json
 from argparse import ArgumentParser

@@ -1,4 +1,4 @@
-"""``manage.py waffle_delete``: waffle's own, but not for what controls the rollout; deleted flags are audited."""
+"""``manage.py waffle_delete``: waffle's command; it audits deleted flags and refuses those of the rollout."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""``manage.py waffle_flag``: ours instead of waffle's, which refuses 12.5 and checks no gate."""
+"""``manage.py waffle_flag``: replaces waffle's command, which refuses 12.5% and does not check gates."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""``manage.py waffle_switch``: waffle's own, but a switch of the rollout needs a reason and an audit row."""
+"""``manage.py waffle_switch``: waffle's command, except for the rollout's switches, whose changes need a reason."""
 
 from typing import Any
 

@@ -1,6 +1,6 @@
-"""Run the gates: what must hold before a phase is entered or widened, and while it is on (docs/reference/rollout.md).
+"""Run the gates: the conditions for entering a phase, widening it, and staying in it (docs/reference/rollout.md).
 
-Most of them pass while an indicator is within its limit; those about the step itself have a function of their own.
+Most gates pass while an indicator is within its limit. The gates about the step itself have their own functions.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from profiles.rollout.phases import PHASES
 
 TRIPWIRE = "tripwire"
 CHECKS_IN_A_ROW = 3
-# Two checks of the same numbers are one.
+# Checks that are closer together count as one, because they judge the same numbers.
 CHECK_SPACING = timedelta(minutes=1)
 CHECKS_WITHIN = timedelta(days=1)
 
@@ -46,7 +46,7 @@ WIDENING: dict[int, tuple[str, ...]] = {
     3: ("cohort_agreement", "cohort_errors", "cohort_speed", "dwell"),
     4: ("dwell",),
 }
-# The tripwires of the rollout controller while a phase is on.
+# The tripwires, which the rollout controller checks while a phase is on.
 STAYING: dict[int, tuple[str, ...]] = {
     2: _COLLECTING,
     3: ("no_evidence_against", "cohort_errors", "cohort_speed"),
@@ -64,14 +64,14 @@ _VERDICTS = {Level.OK: Verdict.PASS, Level.UNKNOWN: Verdict.INCONCLUSIVE, Level.
 
 
 def evaluate(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step by a fresh round of indicators; store nothing else."""
+    """Run every gate of a step with a fresh round of indicators; do not store the results of the gates."""
     return _evaluate(transition_step(phase, target), rounds.fresh(), {})
 
 
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
-    """Return what evaluate() would, for pages: by a stored round, and for the cohorts by the last check of this step.
+    """Return an evaluation for pages; unlike evaluate(), it uses stored readings and the last results for cohorts.
 
-    A check from before this phase moved, or one that bounds it, was of another step.
+    A check from before the last move of this phase or of an earlier one does not count: it was for another step.
     """
     step = _step(phase, target, flags.get(rules.phase_name(phase)))
     moves = [flags[name].moved_at for name in PHASES[:phase] if name in flags]
@@ -81,8 +81,8 @@ def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], read
 
 
 def check(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step and store the results: checks in a row are counted by these rows."""
-    # The moment before the gates run: a step taken meanwhile is not the one that they checked.
+    """Run every gate of a step, store the results and return them; the stored rows serve to count passes in a row."""
+    # Read the time before the gates run: if the phase moves meanwhile, these results belong to the earlier step.
     at = timezone.now()
     evaluation = evaluate(phase, target)
     rows = []
@@ -96,13 +96,16 @@ def check(phase: int, target: Decimal) -> Evaluation:
 
 
 def check_tripwires(phase: int) -> Evaluation:
-    """Run the gates that have to hold while a phase is on; store nothing."""
+    """Run the gates that have to pass while a phase is on; do not store the results."""
     step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
 
 def evaluate_raise(phase: int, current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
-    """Return the gates' results for a raise, and why it is held, if it is; more than one step at once is held."""
+    """Return the gate results for an increase as JSON, and the reason if it is held, else None.
+
+    An increase of more than one step is always held.
+    """
     evaluation = evaluate(phase, target)
     step = rules.step_after(PHASES[phase - 1], current)
     if step is not None and target > step:
@@ -128,7 +131,7 @@ def _gates_of(step: TransitionStep) -> tuple[str, ...]:
 def _evaluate(step: TransitionStep, readings: Round, known: Mapping[str, GateResult]) -> Evaluation:
     results = [known.get(gate) or run_gate(gate, step, readings) for gate in _gates_of(step)]
     for number, result in enumerate(results):
-        # A statistical gate passes only after several checks: whoever checks often enough meets one good moment.
+        # A statistical gate passes only after several passes in a row: one pass among many checks may be chance.
         if result.gate in _IN_A_ROW and result.verdict == Verdict.PASS:
             passed = 1 + passes_in_a_row(step.phase, result.gate, CHECKS_IN_A_ROW - 1)
             if passed < CHECKS_IN_A_ROW:
@@ -137,7 +140,7 @@ def _evaluate(step: TransitionStep, readings: Round, known: Mapping[str, GateRes
 
 
 def run_gate(gate: str, step: TransitionStep, readings: Round) -> GateResult:
-    """Return the result of one gate: an error where it could not measure, inconclusive while monitoring is off."""
+    """Return the result of one gate: ERROR if its measurement fails, INCONCLUSIVE while monitoring is off."""
     if not is_monitored():
         return GateResult(gate, Verdict.INCONCLUSIVE, Message("monitoring is off"))
     if gate in INDICATOR_OF:
@@ -166,7 +169,7 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
 
 
 def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
-    """Return the results of the last check of the cohorts after a moment; inconclusive ones where there was none."""
+    """Return the cohort gates' results of the last check after a moment; INCONCLUSIVE if there was no check."""
     unchecked = Message("not checked yet since the last step")
     results = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unchecked) for gate in comparison.UNITS}
     rows = GateCheck.objects.filter(gate__in=comparison.UNITS, phase=phase, at__gt=since).order_by("-at")
@@ -179,7 +182,7 @@ def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
 
 
 def passes_in_a_row(phase: int, gate: str, wanted: int) -> int:
-    """Return how many of the latest stored checks passed in a row, up to ``wanted``."""
+    """Return how many of the latest stored checks, at least CHECK_SPACING apart, passed in a row, up to ``wanted``."""
     count, last = 0, timezone.now()
     rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=last - CHECKS_WITHIN).values_list("at", "verdict")
     for at, verdict in rows.iterator():

@@ -1,4 +1,4 @@
-"""The gates of phase 3 about cohorts: whether the new one, and the one served by the cache, do worse than the rest."""
+"""The gates of phase 3 about cohorts: the names of the new cohort, and the errors and speed of cached lookups."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ from profiles.models import Comparison
 from profiles.rollout.decision import BUCKETS
 
 SERVED_WANTED = 5
-# Pages show the results of the last check: these gates count over the comparisons of a week.
+# The units of the gates. Pages show their last results, because counting the comparisons of a week takes long.
 UNITS = {"cohort_agreement": "", "cohort_errors": "%", "cohort_speed": "ms"}
 _SLOWER, _SLOWER_MS = 1.2, 20.0
 
 
 def cohort_agreement(step: TransitionStep) -> GateResult:
-    """Fail only on evidence, as for a university, that the names of the people who would be new are worse."""
+    """Fail only if enough comparisons prove that the cached names of the employees added by the step are bad."""
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
     stats = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
     is_bad = stats.n >= UNIVERSITY_SAMPLE and stats.is_proven_bad
@@ -57,7 +57,7 @@ def cohort_speed(step: TransitionStep) -> GateResult:
 
 
 def _cohorts(step: TransitionStep) -> tuple[QuerySet[Comparison], QuerySet[Comparison]]:
-    """Return the lookups since the step that the cache served, and those that the direct API served."""
+    """Return the comparisons since the last step: those served by the cache, and those served by the direct API."""
     rows = comparison_stats.recent().filter(at__gt=step.since)
     return rows.filter(stage__gte=3), rows.filter(stage=2)
 

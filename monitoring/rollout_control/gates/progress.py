@@ -1,4 +1,4 @@
-"""The gates about the rollout's progress: dwell time, the phase before, the rollback rehearsal, open alerts."""
+"""The gates about the rollout's progress: dwell time, completion of phase 3, rollback rehearsal, open alerts."""
 
 from __future__ import annotations
 
@@ -56,7 +56,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 
 def no_alert(step: TransitionStep) -> GateResult:
-    """Fail while an alert is open that nobody muted; without a recent check it is inconclusive."""
+    """Fail while an unmuted alert is open; without a recent check of the alerts the result is INCONCLUSIVE."""
     if not engine.has_checked_lately():
         message = Message("alerts were not checked recently: is the worker running? See manage.py check_alerts")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, message)

@@ -1,4 +1,4 @@
-"""The input of a gate, its result, and the results of a step together."""
+"""Types for the input of a gate, its result, and the results of all gates of a step."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from profiles.rollout.rules import format_percent
 
 @dataclass(frozen=True, slots=True)
 class TransitionStep:
-    """A phase that is to go from one percentage to another; ``since`` is when it reached the current one."""
+    """A move of a phase to the ``target`` percentage from the ``current`` one, which it reached at ``since``."""
 
     phase: int
     current: Decimal
@@ -24,9 +24,10 @@ class TransitionStep:
 
 @dataclass(frozen=True, slots=True)
 class GateResult:
-    """The result of one gate. ``raw`` is its own verdict, where the checks in a row change it.
+    """The result of one gate. ``raw`` is the verdict of this check alone if ``verdict`` depends on earlier checks too.
 
-    ``value`` and ``limit`` are in the base unit of ``unit``, shares 0 to 1; ``comparison`` is how they have to stand.
+    ``value`` and ``limit`` are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as
+    ≤, between a good value and the limit.
     """
 
     gate: str
@@ -51,11 +52,11 @@ class GateResult:
 
     @staticmethod
     def stored_message(stored: dict[str, Any]) -> str:
-        """Return the message of a stored result in the active language."""
+        """Return the message of a result that as_json() returned, in the active language."""
         return str(from_columns(stored["message"], stored.get("sentence")))
 
     def pending(self, passed: int, wanted: int) -> GateResult:
-        """Return this pass as inconclusive: it counts only after enough checks in a row."""
+        """Return a copy of this pass as INCONCLUSIVE, because ``passed`` checks in a row are fewer than ``wanted``."""
         params = {"message": self.message, "passed": passed, "wanted": wanted}
         message = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", params)
         return replace(self, verdict=Verdict.INCONCLUSIVE, message=message, raw=Verdict.PASS)
@@ -63,7 +64,7 @@ class GateResult:
 
 @dataclass(frozen=True, slots=True)
 class Evaluation:
-    """The results of all gates of one step; ``measured_at`` is the moment of the round of indicators."""
+    """The results of all gates of one step; ``measured_at`` is the time of the round of indicators."""
 
     step: TransitionStep
     results: list[GateResult]
@@ -74,7 +75,7 @@ class Evaluation:
         return [result for result in self.results if result.verdict != Verdict.PASS]
 
     def hold_message(self) -> Message:
-        """Return one line for operators: the held phase, and the messages of the gates that did not pass."""
+        """Return a one-line message for operators: the held phase, and the messages of the gates that did not pass."""
         params = {"phase": self.step.phase, "percent": format_percent(self.step.current)}
         reasons = [result.message for result in self.failing]
         return Message("Phase %(phase)d is held at %(percent)s%%: %(reasons)s", {**params, "reasons": reasons})
