@@ -48,7 +48,7 @@ START = datetime(2027, 3, 1, 9, 0, tzinfo=UTC)
 HEAD = f"""# The whole rollout, recorded
 
 Recorded by `make test-walkthrough` with {EMPLOYEES:,} employees, {UPDATES:,} updates, real PostgreSQL and Valkey, a
-fake direct API, and a clock that is set forward. Each command stands with its answer, as printed.
+fake direct API, and a clock that is set forward. Each command is shown with its output, as printed.
 """
 
 pytestmark = [
