@@ -18,8 +18,8 @@ from django.utils.translation import gettext_lazy
 View = Callable[..., HttpResponse]
 
 ALL_PEOPLE = gettext_lazy(
-    "Your account is limited to one university, and this page is about the people of all universities. Ask a colleague "
-    "whose account has no such limit."
+    "Your account is limited to one university, but this page covers people at all universities. Ask a colleague whose "
+    "account has no such limit."
 )
 
 

@@ -32,8 +32,8 @@ HOURS = [
     (168, gettext_lazy("1 week")),
 ]
 _GLOBAL_SCOPE = gettext_lazy(
-    "Your access is limited to one university, and alerts concern all of them. Ask an operator of the whole system to "
-    "answer this alert."
+    "Your access is limited to one university, but alerts concern all universities. Ask an operator with access to all "
+    "of them to handle this alert."
 )
 
 

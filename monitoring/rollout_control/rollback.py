@@ -97,7 +97,7 @@ def _probe() -> str:
     thread.start()
     thread.join(PROBE_SECONDS)
     if thread.is_alive():
-        return _("probe lookup: the direct API was asked and has not answered yet")
+        return _("probe lookup: the direct API was queried and has not responded yet")
     if not choices or choices[0].source not in _SOURCES:
         raise NotVerified(_("the probe lookup was answered by the cache, or failed"))
     return str(_SOURCES[ProfileSource(choices[0].source)])

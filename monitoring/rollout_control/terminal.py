@@ -147,7 +147,7 @@ def preview(shown: Preview) -> Iterable[Any]:
         people = ngettext(
             "%(n)s employee moves back to the direct API", "%(n)s employees move back to the direct API", total
         )
-    strangers = ngettext("%(n)s has no cached profile", "%(n)s have no cached profile", unknown)
+    strangers = ngettext("%(n)s employee has no cached profile", "%(n)s employees have no cached profile", unknown)
     asked = ngettext("%(n)s call of the direct API a day", "%(n)s calls of the direct API a day", abs(calls))
     step = f"Phase {shown.phase}, {percentage(shown.current)} → {percentage(shown.target)}"
     moves = [people % {"n": thousands(total)}, strangers % {"n": thousands(unknown)}]

@@ -146,7 +146,7 @@ class Validation:
     def profile(self) -> str:
         profile = Profile.objects.filter(user_id=self.user_id).first()
         if profile is None or (profile.first_name, profile.last_name) != (FIRST_NAME, LAST_NAME):
-            raise Failed(_("profile_cache does not have the names of the update"))
+            raise Failed(_("profile_cache does not contain the names from the update"))
         return _("profile_cache has the names")
 
     def cached(self) -> str:

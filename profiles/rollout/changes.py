@@ -350,7 +350,7 @@ def _apply_save(flag: Flag, **_: Any) -> None:
     """Enforce the rollout rules and write the audit row when code saves a flag, without checking the gates."""
     if flag.name in PHASES and Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt).exists():
         # Cohorts are nested only if all phases have the same salt.
-        raise ChangeRefused(Message("All phases share one salt: another one would reassign the employees."))
+        raise ChangeRefused(Message("All phases share one salt: a different salt would reassign the employees."))
     request = ChangeRequest.of(
         Action.SET if flag.name in PHASES else Action.FLAG,
         Source.CODE,
