@@ -11,6 +11,8 @@ COMPILE = $(PY) -m uv pip compile --quiet --system-certs --universal --generate-
 # Tests spend half of their time waiting, so three workers keep two cores busy. They start fifty processes, so Python
 # must write compiled modules (PYTHONDONTWRITEBYTECODE).
 PARALLEL = -n 3 --dist loadgroup
+# With the fault runs and full matrices that `make test` leaves out.
+WHOLE = -m ''
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
@@ -35,8 +37,8 @@ test-profile-integration: development ## test where names come from: cache, dire
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
 test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and every way to set a name
-	@NAMES=full exec $(PY) -m pytest tests/chaos tests/walkthrough tests/guide tests/upgrade \
-		tests/employees/test_one_name.py $(ARGS)
+	@NAMES=full exec $(PY) -m pytest $(WHOLE) tests/chaos tests/walkthrough tests/guide tests/upgrade tests/rollout \
+		tests/employees tests/config/test_russian_pages.py $(ARGS)
 
 test-upgrade: development ## upgrade from the previous release and go back, on one DATA_DIR (PREVIOUS=revision)
 	@exec $(PY) -m pytest tests/upgrade $(ARGS)
@@ -53,10 +55,10 @@ test-guide: development ## run every command of docs/migration-guide.md, on its 
 	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
 
 test-sigterm: development ## send SIGTERM to the web server under load, twenty times
-	@SIGTERM_TIMES=20 exec $(PY) -m pytest -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
+	@SIGTERM_TIMES=20 exec $(PY) -m pytest $(WHOLE) -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
 
 test-all: ## run lint, the whole suite, the guide and the audit
-	$(MAKE) --no-print-directory lint test test-guide audit
+	$(MAKE) --no-print-directory lint test test-integration test-guide audit
 
 fuzz: development ## send a hundred thousand hostile updates, commands and requests
 	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
@@ -66,7 +68,7 @@ audit: development ## check the packages of requirements.txt for known vulnerabi
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)
 
 test-walkthrough: development ## run the rollout from phase 1 to 4 and back, with 5,000 employees, and record it in docs
-	@WALKTHROUGH=full RECORD_TO=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest -q -s tests/walkthrough $(ARGS)
+	@WALKTHROUGH=full RECORD_TO=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest $(WHOLE) -q -s tests/walkthrough $(ARGS)
 
 test-chaos: development ## kill every part again and again, for ten minutes under load (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
@@ -87,7 +89,7 @@ screenshots: browser ## take screenshots of every page, 1400 and 390 wide, light
 	@DJANGO_ALLOW_ASYNC_UNSAFE=1 exec $(PY) -m tests.servers $(PY) -m tests.e2e.screenshots $(ARGS)
 
 test-migrations: development ## migrate a million employees forward and back under load
-	@MIGRATION_ROWS=1000000 $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_two_versions.py \
+	@MIGRATION_ROWS=1000000 $(PY) -m pytest $(WHOLE) tests/employees/test_migrations.py tests/employees/test_two_versions.py \
 		-s $(ARGS)
 
 lint: development ## check style, types, import layers, missing migrations

@@ -5,7 +5,7 @@ import pytest
 from tests.chaos.scenario import Plan, Scenario
 from tests.chaos.system import System
 
-pytestmark = pytest.mark.xdist_group("slow")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
 
 @pytest.mark.timeout(180)

@@ -21,7 +21,7 @@ _WORKERS = 2
 # Then config.programs kills the process.
 _KILLED_AFTER_SECONDS = 8
 
-pytestmark = pytest.mark.xdist_group("slow")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
 
 def terminate_web(system: System) -> float:

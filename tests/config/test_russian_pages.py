@@ -152,6 +152,7 @@ def test_the_login_is_in_russian(client: Client, settings: Settings) -> None:
     assert "Войти" in page
 
 
+@pytest.mark.integration
 def test_english_is_complete_where_it_is_chosen(operator: Client, rows: dict[str, Any]) -> None:
     """The other way round: no Cyrillic but the data's and the site's name."""
     operator.cookies["django_language"] = "en"

@@ -306,6 +306,7 @@ def many(transactional_db: None) -> Iterator[int]:
     Profile.objects.all().delete()
 
 
+@pytest.mark.integration
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.timeout(180)
 def test_ten_kills_lose_and_repeat_nothing(many: int, monkeypatch: pytest.MonkeyPatch) -> None:

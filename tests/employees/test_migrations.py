@@ -98,6 +98,7 @@ def table_file() -> object:
     return run("SELECT pg_relation_filenode('employees')")[0][0]
 
 
+@pytest.mark.integration
 @pytest.mark.alone
 def test_it_works_under_load(people: None) -> None:
     run("UPDATE employees SET profile_source = 'webhook', profile_last_updated = updated_at WHERE id % 10 = 0")

@@ -113,6 +113,7 @@ def celery(phases: Phases, broker_server: FaultyServer) -> Iterator[Callable[[st
         process.wait()
 
 
+@pytest.mark.integration
 @pytest.mark.timeout(90)
 def test_every_pool_and_the_scheduler_report_and_leave(
     celery: Callable[[str], subprocess.Popen[bytes]], tmp_path: Path
@@ -136,6 +137,7 @@ def live_until(end: Any) -> None:
     end.wait()
 
 
+@pytest.mark.integration
 def test_a_child_of_multiprocessing_leaves(phases: Phases) -> None:
     """As the web server's workers are: they end without what atexit would do."""
     connection.close()

@@ -52,6 +52,7 @@ fake direct API, and a clock that is set forward. Each command is shown with its
 """
 
 pytestmark = [
+    pytest.mark.integration,
     pytest.mark.django_db(transaction=True),
     pytest.mark.timeout(1800 if IS_FULL else 300),
     pytest.mark.xdist_group("slow"),
