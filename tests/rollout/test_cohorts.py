@@ -53,15 +53,17 @@ def test_ten_processes_see_the_same_cohort() -> None:
     assert len({phones for _, phones in answers}) == 1
 
 
+@pytest.mark.alone
 def test_a_decision_costs_less_than_10_microseconds(phases: Phases) -> None:
     phases(100, 100, 50, 25)
     decide(MANY[0])
     best = 1.0
-    for _ in range(20):
+    # In rounds of two milliseconds: a longer one is seldom undisturbed where other processes share the core.
+    for _ in range(300):
         started = time.thread_time()
-        for phone in MANY[:2000]:
+        for phone in MANY[:200]:
             decide(phone, 7)
-        best = min(best, (time.thread_time() - started) / 2000)
+        best = min(best, (time.thread_time() - started) / 200)
     assert best < 10e-6
 
 
