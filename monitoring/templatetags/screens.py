@@ -71,13 +71,7 @@ def memory(size: float | None) -> str:
 @register.filter
 def duration(length: timedelta | None) -> str:
     """Format a duration in its largest unit, from days to seconds; None is a dash."""
-    if length is None:
-        return "—"
-    seconds = length.total_seconds()
-    for unit, size in ((_("d"), 86_400), (_("h"), 3600), (_("min"), 60)):
-        if seconds >= size:
-            return f"{seconds / size:.0f}\u00a0{unit}"
-    return f"{max(seconds, 0):.0f}\u00a0{_('s')}"
+    return "—" if length is None else presenters.duration(length)
 
 
 @register.filter
