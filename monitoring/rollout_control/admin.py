@@ -23,7 +23,7 @@ from employees.admin import admin_scope
 from employees.models import University
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import FORCE, checklist
-from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from profiles.models import Comparison

@@ -13,7 +13,7 @@ from django.utils.translation import gettext_lazy
 
 from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.gates.results import Evaluation, GateResult
+from monitoring.rollout_control.gates import Evaluation, GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules

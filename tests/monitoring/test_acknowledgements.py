@@ -20,7 +20,6 @@ from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.api.metrics import exposition
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.gates import progress
 from monitoring.rollout_control.models import Verdict
 from tests.monitoring.alert_causes import Clock
 from tests.monitoring.alert_receiver import AlertReceiver
@@ -46,7 +45,7 @@ def resolve(clock: Clock) -> None:
 
 
 def verdict() -> Verdict:
-    return progress.no_alert(gates.transition_step(4, Decimal(1))).verdict
+    return gates.no_alert(gates.transition_step(4, Decimal(1))).verdict
 
 
 def test_it_works(client: Client, settings: Settings, superadmin: User) -> None:
