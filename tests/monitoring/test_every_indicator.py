@@ -24,8 +24,8 @@ from redis import Redis
 
 from employees.models import BackfillRun, Employee, University
 from monitoring.alerts import engine
+from monitoring.alerts.kinds import CHECKS
 from monitoring.alerts.models import Alert
-from monitoring.alerts.rules import CHECKS
 from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
