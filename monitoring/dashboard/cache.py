@@ -1,7 +1,5 @@
 """The page about the cache: the health of Redis, the ages of the profiles, and when their names expire."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -13,7 +11,7 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from monitoring.dashboard import charts, history_charts, home
+from monitoring.dashboard import charts, home
 from monitoring.dashboard.access import SEE, may, page, screen
 from monitoring.indicators import rounds
 from monitoring.stats.directory import figure
@@ -36,8 +34,8 @@ def health(request: HttpRequest) -> HttpResponse:
         "ages": ages(rows),
         "expiries": expiries(rows),
         "ttl": settings.PROFILE_TTL,
-        "hit_rate": history_charts.hit_rate(),
-        "memory": history_charts.memory(cache["maxmemory_bytes"]),
+        "hit_rate": charts.hit_rate(),
+        "memory": charts.memory(cache["maxmemory_bytes"]),
         "may": may(request),
     }
     return page(request, "cache.html", _("Cache health"), **context)

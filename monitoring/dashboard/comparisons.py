@@ -1,7 +1,5 @@
 """The comparison explorer: how names from the cache compare with names from the direct API."""
 
-from __future__ import annotations
-
 import math
 from datetime import timedelta
 from typing import Any

@@ -1,7 +1,5 @@
 """The admin's first page: the state of the migration at a glance."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -16,7 +14,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import charts, history_charts
+from monitoring.dashboard import charts
 from monitoring.dashboard.access import SEE, may, screen
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
@@ -84,7 +82,7 @@ def overview() -> dict[str, Any]:
         "spread": spread,
         "phases": phases(controls, readings),
         "sources": shares(source_counts(statistics["sources"].value)),
-        "sources_chart": history_charts.sources() or charts.new_employees(statistics["sources_by_day"].value),
+        "sources_chart": charts.source_history() or charts.new_employees(statistics["sources_by_day"].value),
         "traffic": last_24_hours(),
         "errors": readings["webhook_error_rate"],
         "cache": cache(readings),
@@ -102,10 +100,7 @@ def overview() -> dict[str, Any]:
 
 
 def last_24_hours() -> dict[str, Any]:
-    """Return the updates of the last 24 hours, counted as in /monitoring/webhook/stats, and their chart by hour.
-
-    The first and the last bar of the chart cover only a part of an hour.
-    """
+    """Return the updates of the last 24 hours and their chart, whose first and last bar cover a part of an hour."""
     until = now()
     hours = rollups.counts_by(Span.HOUR, until - reports.PERIODS["day"], until)
     received = [counts.states.total() for counts in hours.values()]

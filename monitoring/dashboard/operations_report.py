@@ -1,9 +1,7 @@
 """The daily, weekly and monthly operations reports as tables and charts, in English like the commands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -38,6 +36,11 @@ class Chart:
     title: str
     points: list[tuple[str, float]]
 
+    @property
+    def highest(self) -> float:
+        """Return the largest value, and at least 1."""
+        return max([1.0, *(value for _day, value in self.points)])
+
 
 @dataclass
 class OperationsReport:
@@ -45,9 +48,6 @@ class OperationsReport:
     generated_at: datetime
     tables: list[Table] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def daily() -> OperationsReport:

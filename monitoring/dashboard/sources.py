@@ -1,7 +1,5 @@
 """The page about the name sources of employees: now, by university, by stage and over time."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,7 +11,7 @@ from django.utils.translation import gettext as _
 from config.lib import audit_log
 from config.lib.messages import Message
 from config.lib.scope import requires_global_scope
-from monitoring.dashboard import charts, history_charts
+from monitoring.dashboard import charts
 from monitoring.dashboard.access import SEE, page, screen
 from monitoring.dashboard.home import shares, source_counts
 from monitoring.stats.directory import figure, figures
@@ -42,7 +40,7 @@ def distribution(request: HttpRequest) -> HttpResponse:
             {"stage": stage, "total": sum(counts.values()), "shares": shares(counts)}
             for stage, counts in sorted(by_stage.items())
         ],
-        "levels": history_charts.sources(),
+        "levels": charts.source_history(),
         "over_time": charts.new_employees(statistics["sources_by_day"].value),
     }
     return page(request, "sources.html", _("Name sources"), **context)

@@ -4,7 +4,7 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.dashboard import history_charts
+from monitoring.dashboard import charts
 from monitoring.indicators import rounds
 from monitoring.stats.models import Snapshot, Span
 from monitoring.stats.rollups import start_of
@@ -23,7 +23,7 @@ def _snapshots() -> None:
 
 
 def test_memory_is_drawn_with_its_limit(operator: Client) -> None:
-    chart = history_charts.memory(256 * MEGABYTE)
+    chart = charts.memory(256 * MEGABYTE)
     assert chart is not None
     used, limit = chart["series"]
     assert (set(used["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
@@ -44,6 +44,6 @@ def test_without_a_connection_there_is_no_response_time(operator: Client, monkey
 
 @pytest.mark.parametrize("limit", [None, 0])
 def test_without_a_limit_there_is_no_line(limit: int | None) -> None:
-    chart = history_charts.memory(limit)
+    chart = charts.memory(limit)
     assert chart is not None
     assert len(chart["series"]) == 1
