@@ -1,7 +1,5 @@
 """The admin's sidebar, in which users see only the entries that they may open."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 

@@ -45,10 +45,7 @@ def has_checked_lately() -> bool:
 
 
 def check_alerts() -> list[str]:
-    """Check every indicator once; return one line per change of an alert's state. Do nothing while monitoring is off.
-
-    If an indicator could not be measured, its alert stays as it is.
-    """
+    """Check every measured indicator once; return a line per change of an alert. Do nothing while monitoring is off."""
     if not is_monitored():
         return []
     readings = rounds.fresh(is_worker=True)

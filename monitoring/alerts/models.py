@@ -38,11 +38,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
 
 class Alert(models.Model):
-    """A problem, from the check that detected it to the check that resolved it. One row per kind and key can be open.
-
-    ``message`` is in English, for other systems; ``text`` is in the reader's language. ``words`` are its
-    parameters.
-    """
+    """A problem, from its detection to its end. ``message`` is in English, ``text`` in the reader's language."""
 
     kind = models.CharField(_("kind"), max_length=40, choices=Kind)
     key = models.CharField(_("which"), max_length=100, blank=True, default="")

@@ -205,10 +205,7 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the number of keys that Redis evicted in the last day, as a share of the number of cached profiles.
-
-    In the first round, return None, or 0 if Redis has not evicted any key.
-    """
+    """Return the keys evicted in the last day as a share of the cached profiles; None if the first round has some."""
     health = sources.connected_cache
     evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTION_WINDOW)
     if evicted is None:

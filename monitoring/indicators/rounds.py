@@ -129,10 +129,7 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
 
 
 def _stored() -> Round | None:
-    """Return the round that was stored last; None if it lacks a reading of one of the INDICATORS.
-
-    Rounds are ordered by primary key, because a wrong clock may have given an earlier round a later time.
-    """
+    """Return the round that was stored last; None if it lacks a reading of one of the INDICATORS."""
     last = IndicatorReading.objects.order_by("-pk").values("round_at")[:1]
     readings = {row.name: row for row in IndicatorReading.objects.filter(name__in=INDICATORS, round_at=Subquery(last))}
     return Round(readings[_FIRST].round_at, readings) if len(readings) == len(INDICATORS) else None

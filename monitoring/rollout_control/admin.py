@@ -1,7 +1,5 @@
 """The admin of the rollout: saved forms become change requests, as on every other surface; records are read-only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
 from typing import Any, ClassVar
 

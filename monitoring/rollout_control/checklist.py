@@ -1,7 +1,5 @@
 """The guide's migration checklist: measurable items are checked automatically, people sign the other items."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta

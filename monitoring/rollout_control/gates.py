@@ -3,8 +3,6 @@
 Most gates pass while an indicator is within its limit. The gates about the step itself have their own functions.
 """
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -163,10 +161,7 @@ def check_tripwires(phase: int) -> Evaluation:
 
 
 def evaluate_raise(phase: int, current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
-    """Return the gate results for an increase as JSON, and the reason if it is held, else None.
-
-    An increase of more than one step is always held.
-    """
+    """Return an increase's gate results as JSON and why it is held, or None. More than one step is always held."""
     evaluation = evaluate(phase, target)
     step = rules.step_after(PHASES[phase - 1], current)
     if step is not None and target > step:

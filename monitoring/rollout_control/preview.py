@@ -1,13 +1,11 @@
 """Preview who is affected by a change of a percentage, and explain what the system knows about one person."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from operator import add
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
 from django.db import connection
@@ -57,10 +55,7 @@ class UniversityShare:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The employees who would enter or leave a phase at a new percentage, except those of universities with a rule.
-
-    ``api_calls_per_day`` is the expected change in direct API calls, from the employees created in the last week.
-    """
+    """The employees who would enter or leave a phase at a new percentage, except those of universities with a rule."""
 
     phase: int
     current: Decimal
@@ -77,7 +72,7 @@ class Preview:
     def without_profile(self) -> int:
         return sum(share.without_profile for share in self.universities)
 
-    def only_of(self, universities: Collection[int]) -> Preview:
+    def only_of(self, universities: Collection[int]) -> Self:
         """Return a copy with the counts of only these universities, and without people."""
         shares = [share for share in self.universities if share.university_id in universities]
         return replace(self, universities=shares, people=[])
@@ -89,10 +84,7 @@ class Preview:
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count the employees who would enter or leave the phase, and list at most ``limit`` of them.
-
-    With ``may_be_cached``, use the counts that the worker stored if both percentages are steps of the rollout.
-    """
+    """Count who would enter or leave the phase, and list ``limit`` of them; stored counts are fast for usual steps."""
     flag = Flag.objects.get(name=name)
     low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
     params = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}

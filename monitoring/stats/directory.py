@@ -103,10 +103,7 @@ def ages() -> dict[str, Any]:
 
 
 def comparisons_by_day() -> list[tuple[Any, ...]]:
-    """Count comparisons in the last DAYS: return rows (day, outcome, is_cache_first, source of the name, number).
-
-    ``is_cache_first`` is true if the lookup queried the cache before the direct API.
-    """
+    """Count comparisons in the last DAYS: return rows (day, outcome, is_cache_first, source of the name, number)."""
     return _rows(_QUALITY, since=_first_day())
 
 

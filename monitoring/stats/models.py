@@ -49,10 +49,7 @@ class CachedStatistic(models.Model):
 
     @classmethod
     def refresh_due(cls, computations: Mapping[str, Callable[[], Any]], *, after: timedelta, rest: int) -> list[str]:
-        """Compute and store the statistics that are missing or due; return their names.
-
-        ``after`` and ``rest`` are the arguments of is_due().
-        """
+        """Compute and store the statistics that are missing or due (see ``is_due``); return their names."""
         rows = cls.objects.in_bulk(computations)
         due = [name for name in computations if name not in rows or rows[name].is_due(after=after, rest=rest)]
         for name in due:
@@ -85,10 +82,7 @@ class _Counts(models.Model):
 
 
 class RollupDelta(_Counts):
-    """A change in the counts of updates, written by the triggers of the inbox and later added to the Rollup rows.
-
-    ``bucket`` is the histogram bucket of the processing time, None if no time was measured.
-    """
+    """A change in the counts of updates, written by the inbox's triggers; ``bucket`` is None without a time."""
 
     bucket = models.SmallIntegerField(null=True)
 

@@ -48,18 +48,12 @@ _EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees 
 
 
 def profiles() -> CachedStatistic:
-    """Return profile counts by source: ``count``, ``complete``, ``empty``, ``stale`` and ``guessed``.
-
-    Each row also has ``age``, the mean age of the profiles in seconds.
-    """
+    """Return profile counts by source (``count``, ``complete`` and so on), and their mean ``age`` in seconds."""
     return _current("profiles", "profile_cache")
 
 
 def users() -> CachedStatistic:
-    """Return user counts by university: ``users``, ``named``, ``full_named`` and so on.
-
-    The university of MAX users who are not employees is None.
-    """
+    """Return user counts (``users``, ``named`` and so on) by university; None is that of users who are no employees."""
     return _current("users", "profile_cache", "employees")
 
 
@@ -69,10 +63,7 @@ def employees() -> CachedStatistic:
 
 
 def to_backfill() -> CachedStatistic:
-    """Return the number of employees whose name a backfill would change.
-
-    The rows give the university, the present source of the name (``now``) and the source after the backfill (``then``).
-    """
+    """Return the number of employees that a backfill would name, by university and by source before and after."""
     return _current("to_backfill", "profile_cache", "employees")
 
 

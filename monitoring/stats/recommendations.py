@@ -34,10 +34,7 @@ def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str]:
-    """Yield the recommended actions, most useful first. Most of them name a command that helps.
-
-    ``score`` is the quality score, from 0 to 100.
-    """
+    """Yield the recommended actions, most useful first; ``score`` is the quality score, from 0 to 100."""
     limit = 100 * settings.PROFILE_QUALITY_ALERT_THRESHOLD
     if not counts["count"]:
         yield _(

@@ -33,10 +33,7 @@ def percentage(part: float, whole: int) -> float:
 
 
 def coverage() -> dict[str, Any]:
-    """Return the coverage report. Users are all employees, and the MAX users who are not employees.
-
-    A profile counts once for each employee with its MAX ID.
-    """
+    """Return the coverage report. Users are all employees, and the MAX users who are not employees."""
     users, profiles, employees = population.users(), population.profiles(), population.employees()
     counts = _sums(users.value, "users", "named", "full_named")
     oldest = min((users, profiles, employees), key=attrgetter("at"))
@@ -93,10 +90,7 @@ def _sums(rows: list[dict[str, Any]], *names: str) -> dict[str, int]:
 
 
 def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict[str, float]:
-    """Return the completeness and freshness scores, and the quality score, from 0 to 100.
-
-    The quality score is 70% of completeness plus 30% of freshness.
-    """
+    """Return the scores, 0 to 100. The quality score is 70% of completeness plus 30% of freshness."""
     partial = count - complete - empty
     completeness = percentage(complete + 0.5 * partial, count)
     freshness = percentage(count - stale, count)
@@ -151,11 +145,7 @@ _LAST_KNOWN = ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evic
 
 
 def cache_health() -> dict[str, Any]:
-    """Return the health of Redis, and the cache operations that our processes have counted.
-
-    ``cache_hit_rate`` is from 0 to 1. While Redis is not responding, ``degraded`` is true and the memory and profile
-    numbers are the last known ones.
-    """
+    """Return the health of Redis, with the last known sizes while it does not respond, and our cache operations."""
     health = cache.health()
     last = None if health["redis_connected"] else population.cache_health()
     if last:

@@ -43,10 +43,7 @@ def _values() -> dict[str, float]:
 
 
 def history(names: Sequence[str], *, since: datetime, span: Span = Span.HOUR) -> dict[str, Series]:
-    """Return a series for each of the named METRICS: a point per hour or day (UTC) from ``since`` to now.
-
-    The value of a missing point is None, so that the chart shows a gap. Raise ValueError for an unknown name.
-    """
+    """Return a point per hour or day (UTC) from ``since`` to now for each of the named METRICS; None is a gap."""
     if unknown := set(names) - set(METRICS):
         raise ValueError(f"no such metrics: {', '.join(sorted(unknown))}")
     now = timezone.now()
