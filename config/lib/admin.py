@@ -1,9 +1,21 @@
+from collections.abc import Callable
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from config.lib.scope import requires_global_scope
+
+
+def column(label: object, value: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
+    """Return a column or a read-only field of a ModelAdmin, which shows ``value`` of a row."""
+
+    @admin.display(description=label, ordering=ordering)  # type: ignore[arg-type]
+    def shown(model_admin: ModelAdmin, row: Any) -> Any:
+        return value(row)
+
+    return shown
 
 
 class ReadOnlyAdmin(ModelAdmin):

@@ -1,5 +1,6 @@
 from datetime import timedelta
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any
 
 from django import forms
@@ -16,7 +17,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin, column
 from config.lib.audit_log import AuditedAdmin
 from employees.admin import admin_scope
 from monitoring.alerts.kinds import Severity
@@ -88,6 +89,7 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")
     change_form_template = "admin/alert.html"
+    display_message = column(gettext_lazy("message"), attrgetter("text"))
 
     def get_urls(self) -> list[Any]:
         answer = self.admin_site.admin_view(self.answer)
@@ -144,10 +146,6 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     )
     def display_severity(self, alert: Alert) -> tuple[str, str]:
         return alert.severity, alert.get_severity_display()
-
-    @display(description=gettext_lazy("message"))
-    def display_message(self, alert: Alert) -> str:
-        return alert.text
 
     @display(
         description=gettext_lazy("state"),
