@@ -1,16 +1,6 @@
 from django.urls import path
 
-from monitoring.dashboard import (
-    actions,
-    audit,
-    cache,
-    checklist,
-    comparisons,
-    home,
-    person,
-    rollout,
-    sources,
-)
+from monitoring.dashboard import actions, audit, cache, checklist, comparisons, home, person, rollout, sources
 
 app_name = "screens"
 urlpatterns = [
