@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from monitoring.dashboard import charts, home
 from monitoring.dashboard.access import SEE, may, page, screen
 from monitoring.indicators import rounds
-from monitoring.stats.directory import figure
+from monitoring.stats.cached import statistic
 from profiles.models import ProfileSource
 
 EXPIRY_DAYS = 30
@@ -23,13 +23,13 @@ _AGES = (1, 3, 7, 14, 30, 60, 90)
 
 @screen(SEE)
 def health(request: HttpRequest) -> HttpResponse:
-    statistic, readings = figure("ages"), rounds.latest()
-    cache, rows = home.cache(readings), statistic.value["rows"]
+    aged, readings = statistic("ages"), rounds.latest()
+    cache, rows = home.cache(readings), aged.value["rows"]
     context = {
         "cache": cache,
         "measured": readings,
-        "at": statistic.at,
-        "is_sample": statistic.value["is_sample"],
+        "at": aged.at,
+        "is_sample": aged.value["is_sample"],
         "profiles": sum(count for _days, _source, count in rows),
         "ages": ages(rows),
         "expiries": expiries(rows),

@@ -1,20 +1,20 @@
-"""Charts as plain data, which screens.js draws with the theme's chart.js.
+"""Charts as plain data, which screens.js draws with the theme's chart.js."""
 
-In charts of stored snapshots, a missing snapshot is a gap in the line; with fewer than two, the chart is None.
-"""
-
-from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, timedelta
+from functools import partial
 from typing import Any
 
+from django.db.models.functions import Trunc
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from monitoring.stats.directory import DAYS
+from monitoring.indicators.models import IndicatorReading
+from monitoring.stats.cached import DAYS
 from monitoring.stats.models import Span
-from monitoring.stats.snapshots import history
+from monitoring.stats.rollups import LENGTHS, start_of
 from profiles.models import ProfileSource
 
 # Names of colours by meaning: screens.js looks them up in the current theme.
@@ -27,8 +27,8 @@ SOURCE_COLOURS = {
 }
 
 _MEGABYTE = 1024 * 1024
-# A line of a chart of snapshots: their metric, the label, the colour, and the factor for the values.
-Line = tuple[str, object, str, float]
+# A line of an indicator's history: the label, the value of a reading, and the colour.
+Line = tuple[object, Callable[[IndicatorReading], float], str]
 
 
 def series(label: object, values: Iterable[Any], colour: str, **options: Any) -> dict[str, Any]:
@@ -67,20 +67,25 @@ def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
 
 def source_history() -> dict[str, Any] | None:
     """Return the chart of employees by name source at the start of each of the last 30 days."""
-    lines: list[Line] = [(f"employees.{source}", source.label, SOURCE_COLOURS[source], 1) for source in ProfileSource]
+
+    def count(reading: IndicatorReading, source: ProfileSource) -> int:
+        return int(reading.data["employees_by_source"].get(source, 0))
+
+    lines = [(source.label, partial(count, source=source), SOURCE_COLOURS[source]) for source in ProfileSource]
     title = _("Employees by name source, 30 days")
-    return _history("bar", lines, span=Span.DAY, length=timedelta(days=DAYS - 1), is_stacked=True, title=title)
+    length = timedelta(days=DAYS - 1)
+    return _history("coverage", "bar", lines, span=Span.DAY, length=length, is_stacked=True, title=title)
 
 
 def hit_rate() -> dict[str, Any] | None:
-    lines: list[Line] = [("cache.hit_rate", _("Hit rate, %"), "good", 100)]
-    return _history("line", lines, title=_("Hit rate, 48 hours"), most=100)
+    line = (_("Hit rate, %"), lambda reading: round(100 * reading.value, 2), "good")
+    return _history("cache_hit_rate", "line", [line], title=_("Hit rate, 48 hours"), most=100)
 
 
 def memory(limit_bytes: int | None) -> dict[str, Any] | None:
     """Return the chart of Redis memory, with the current limit as a line; 0 and None mean no limit."""
-    lines: list[Line] = [("cache.memory_bytes", _("Memory, MB"), "webhook", 1 / _MEGABYTE)]
-    drawn = _history("line", lines, title=_("Memory, 48 hours"))
+    line = (_("Memory, MB"), lambda reading: round(reading.value / _MEGABYTE, 2), "webhook")
+    drawn = _history("cache_memory", "line", [line], title=_("Memory, 48 hours"))
     if drawn and limit_bytes:
         limit = [round(limit_bytes / _MEGABYTE, 2)] * len(drawn["labels"])
         drawn["series"].append(series(_("Limit, MB"), limit, "bad", is_dashed=True))
@@ -88,15 +93,26 @@ def memory(limit_bytes: int | None) -> dict[str, Any] | None:
 
 
 def _history(
-    kind: str, lines: list[Line], *, span: Span = Span.HOUR, length: timedelta = timedelta(hours=48), **options: Any
+    indicator: str,
+    kind: str,
+    lines: list[Line],
+    *,
+    span: Span = Span.HOUR,
+    length: timedelta = timedelta(hours=48),
+    **options: Any,
 ) -> dict[str, Any] | None:
-    points = history([metric for metric, *_rest in lines], since=timezone.now() - length, span=span)
-    first = points[lines[0][0]]
-    if sum(value is not None for _at, value in first) < 2:
+    """Return the chart of an indicator's first reading in each hour or day (UTC); None with fewer than two readings."""
+    now = timezone.now()
+    first, step = start_of(now - length, span), LENGTHS[span]
+    rows = IndicatorReading.objects.filter(name=indicator, round_at__gte=first, value__isnull=False)
+    slots = rows.annotate(slot=Trunc("round_at", span.value, tzinfo=UTC)).order_by("slot", "round_at").distinct("slot")
+    readings = {row.slot: row for row in slots}
+    if len(readings) < 2:
         return None
+    moments = [first + number * step for number in range((now - first) // step + 1)]
     label_format = day_format() if span == Span.DAY else f"{day_format()} H:i"
-    drawn = []
-    for metric, label, colour, factor in lines:
-        values = [None if value is None else round(value * factor, 2) for _at, value in points[metric]]
-        drawn.append(series(label, values, colour))
-    return chart(kind, [date_format(at, label_format) for at, _value in first], *drawn, **options)
+    drawn = [
+        series(label, [value(readings[at]) if at in readings else None for at in moments], colour)
+        for label, value, colour in lines
+    ]
+    return chart(kind, [date_format(at, label_format) for at in moments], *drawn, **options)

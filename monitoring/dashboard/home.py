@@ -20,7 +20,7 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
 from monitoring.rollout_control.presenters import phases
 from monitoring.stats import reports, rollups
-from monitoring.stats.directory import figures
+from monitoring.stats.cached import statistic
 from monitoring.stats.models import Span
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
@@ -71,7 +71,6 @@ def live(request: HttpRequest) -> HttpResponse:
 def overview() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = RolloutSettings.read(rollout)
-    statistics = figures("sources", "sources_by_day")
     spread, readings = convergence(), rounds.latest()
     lag = readings["inbox_lag"]
     # Alphabetical order puts “critical” before “warning”.
@@ -81,8 +80,8 @@ def overview() -> dict[str, Any]:
         "rollout": rollout,
         "spread": spread,
         "phases": phases(controls, readings),
-        "sources": shares(source_counts(statistics["sources"].value)),
-        "sources_chart": charts.source_history() or charts.new_employees(statistics["sources_by_day"].value),
+        "sources": shares(source_counts(statistic("sources").value)),
+        "sources_chart": charts.source_history() or charts.new_employees(statistic("sources_by_day").value),
         "traffic": last_24_hours(),
         "errors": readings["webhook_error_rate"],
         "cache": cache(readings),

@@ -15,7 +15,7 @@ from config.env import format_duration
 from employees.models import Employee
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
-from monitoring.stats import population, reports, rollups
+from monitoring.stats import cached, reports, rollups
 from monitoring.stats.models import Span
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
@@ -80,7 +80,7 @@ def weekly() -> OperationsReport:
 
 
 def monthly() -> OperationsReport:
-    sources = {row["source"]: row["count"] for row in population.employees().value}
+    sources = {row["source"]: row["count"] for row in cached.statistic("employees").value}
     total = sum(sources.values())
     shares = [(source, f"{count} ({reports.percentage(count, total)}%)") for source, count in sorted(sources.items())]
     with connection.cursor() as cursor:

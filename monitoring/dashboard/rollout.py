@@ -19,8 +19,8 @@ from monitoring.dashboard.access import may, page, screen
 from monitoring.indicators import rounds
 from monitoring.rollout_control import SEE_ROLLOUT
 from monitoring.rollout_control.presenters import phases
+from monitoring.stats.cached import statistic
 from monitoring.stats.comparison_stats import ComparisonStats
-from monitoring.stats.directory import figure
 from profiles.models import ProfileSource
 from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
@@ -115,7 +115,7 @@ def _comparisons_by_day(days: Sequence[str]) -> Iterable[tuple[float | None, ...
     outcomes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     answered: dict[str, int] = defaultdict(int)
     fallbacks: dict[str, int] = defaultdict(int)
-    for day, outcome, is_cache_first, source, n in figure("comparisons_by_day").value:
+    for day, outcome, is_cache_first, source, n in statistic("comparisons_by_day").value:
         outcomes[day][outcome] += n
         if is_cache_first:
             answered[day] += n

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from employees.models import Employee
-from monitoring.stats.directory import LOOKED_UP_WITHIN, RUNGS, figure
+from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, statistic
 from profiles import cache, failures
 from profiles.cache import CachedProfile
 from profiles.lookup import lookup_name, policy_at
@@ -105,7 +105,7 @@ def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_c
 
 
 def _cached(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityShare], datetime] | None:
-    cohorts = figure("cohorts")
+    cohorts = statistic("cohorts")
     if cohorts.value["salt"] != flag.salt:
         return None
     own_rules = set(UniversityRule.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))

@@ -1,28 +1,57 @@
-"""Statistics that are too expensive to compute on each request for a page, so a task computes and stores them."""
+"""Statistics over whole tables: computed at once while the tables are small, otherwise stored by a periodic task."""
 
+import time
 from collections.abc import Callable
 from datetime import datetime, timedelta
-from typing import Any
+from functools import partial
+from typing import Any, NamedTuple
 
+from django.conf import settings
 from django.db import connection
+from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from employees.backfill import batches
 from monitoring.stats.models import CachedStatistic
+from profiles import cache
 from profiles.rollout.decision import BUCKETS, current_state
 from profiles.rollout.rules import STEPS
 
+SMALL_BYTES = 2 * 1024 * 1024
+# A stored statistic is due when it is older than this, and than ``rest`` times the duration of its computation.
+FRESH = timedelta(seconds=10)
+LOCK = 0x636F756E74  # "count"
 DAYS = 30
 # The steps of a phase, converted from percentages to buckets, with 0 as the first.
 RUNGS = [0, *(int(step * BUCKETS / 100) for step in STEPS)]
 LOOKED_UP_WITHIN = timedelta(days=7)
-# A statistic is recomputed only when its age is at least this many times the duration of its last computation, so that
-# computing it takes at most 1% of the time.
-_REST = 100
-_FRESH = timedelta(minutes=1)
-# A page recomputes a statistic that takes less than _QUICK_MS to compute and is older than _QUICK_AFTER.
-_QUICK_MS, _QUICK_AFTER = 20.0, timedelta(seconds=2)
 _SAMPLED_FROM = 100_000
 
+COMPLETE = "coalesce(p.first_name, '') <> '' AND p.last_name IS NOT NULL"
+EMPTY = "coalesce(p.first_name, '') || coalesce(p.last_name, '') || coalesce(p.user_provided_name, '') = ''"
+_FULL_NAME = "(p.first_name <> '' AND p.last_name <> '') OR p.user_provided_name <> ''"
+_SIZE = "(SELECT sum(pg_relation_size(name::regclass)) FROM unnest(%s::text[]) AS tables (name))"
+
+_PROFILES = f"""
+SELECT source, count(*) AS count,
+    count(*) FILTER (WHERE {COMPLETE}) AS complete,
+    count(*) FILTER (WHERE {EMPTY}) AS empty,
+    count(*) FILTER (WHERE p.last_updated <= %(stale_at)s) AS stale,
+    count(*) FILTER (WHERE p.first_name <> '' AND NOT p.is_first_name_real) AS guessed,
+    avg(extract(epoch FROM %(now)s - p.last_updated))::float8 AS age
+FROM profile_cache p GROUP BY source
+"""  # noqa: S608 (constants of this module)
+# A profile counts once for each employee with its MAX ID. A profile without an employee counts as one user.
+_USERS = f"""
+SELECT e.university_id AS university, count(*) AS users,
+    count(*) FILTER (WHERE NOT ({EMPTY})) AS named,
+    count(*) FILTER (WHERE {_FULL_NAME}) AS full_named,
+    count(*) FILTER (WHERE {COMPLETE}) AS complete,
+    count(*) FILTER (WHERE p.last_updated <= %(stale_at)s) AS stale,
+    count(*) FILTER (WHERE e.profile_source = 'default') AS unnamed
+FROM employees e FULL JOIN profile_cache p ON p.user_id = e.max_id GROUP BY e.university_id
+"""  # noqa: S608 (constants of this module)
+_EMPLOYEES = "SELECT profile_source AS source, count(*) AS count FROM employees GROUP BY profile_source"
 _SOURCES = """
 SELECT e.university_id, u.name, e.profile_source, count(*)
 FROM employees e JOIN universities u ON u.id = e.university_id GROUP BY 1, 2, 3
@@ -57,92 +86,118 @@ FROM comparisons WHERE at > %(since)s GROUP BY 1, 2, 3, 4 ORDER BY 1
 """
 
 
+def statistic(name: str) -> CachedStatistic:
+    """Return one of the STATISTICS: as it is now if its tables are small, otherwise as it was stored last."""
+    sized = CachedStatistic.objects.annotate(size=RawSQL(_SIZE, [list(STATISTICS[name].tables)]))  # noqa: S611 (a constant)
+    last = sized.filter(name=name).first()
+    if last and last.size <= SMALL_BYTES:
+        last.at = timezone.now()
+        last.value = STATISTICS[name].compute()
+    return last or store(name)
+
+
+def store(name: str) -> CachedStatistic:
+    """Compute a statistic and store it with the duration of the computation."""
+    at, started = timezone.now(), time.perf_counter()
+    value = STATISTICS[name].compute()
+    fields = {"value": value, "at": at, "took_ms": (time.perf_counter() - started) * 1000}
+    return CachedStatistic.objects.update_or_create(name=name, defaults=fields)[0]
+
+
+def take() -> list[str]:
+    """Store the statistics that are due and, if Redis is reachable, its health; return the names of the statistics."""
+    rows, now = CachedStatistic.objects.in_bulk(STATISTICS), timezone.now()
+    due = []
+    for name, (_compute, _tables, rest) in STATISTICS.items():
+        row = rows.get(name)
+        if row is None or now - row.at >= max(FRESH, timedelta(milliseconds=rest * row.took_ms)):
+            store(name)
+            due.append(name)
+    health = cache.health()
+    if health["redis_connected"]:
+        CachedStatistic.objects.update_or_create(name="cache", defaults={"value": health, "at": now, "took_ms": 0})
+    return due
+
+
+def cache_health() -> CachedStatistic | None:
+    """Return the last health report that the task stored while Redis was reachable, or None."""
+    return CachedStatistic.objects.filter(name="cache").first()
+
+
 def _rows(sql: str, **params: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
-        rows: list[tuple[Any, ...]] = cursor.fetchall()
-    return rows
+        return cursor.fetchall()
 
 
-def sources() -> list[tuple[Any, ...]]:
-    """Count employees: return rows (university ID, university name, name source, number)."""
-    return _rows(_SOURCES)
+def _count(sql: str) -> list[dict[str, Any]]:
+    now = timezone.now()
+    with connection.cursor() as cursor:
+        cursor.execute(sql, {"now": now, "stale_at": now - settings.PROFILE_TTL})
+        names = [column.name for column in cursor.description or ()]
+        return [dict(zip(names, row, strict=True)) for row in cursor.fetchall()]
 
 
-def sources_by_day() -> list[tuple[Any, ...]]:
-    """Count the employees created in the last DAYS: return rows (day, name source, number)."""
-    return _rows(_BY_DAY, since=_first_day())
-
-
-def sources_by_stage() -> list[tuple[Any, ...]]:
-    """Count employees: return rows (stage, name source, number). The stage considers only the phases' percentages."""
-    state = current_state()
-    percents = dict(zip(("p1", "p2", "p3", "p4"), state.phases, strict=True))
-    return _rows(_BY_STAGE, salt=state.salts.get("phase3_cache_first", ""), **percents)
-
-
-def cohorts() -> dict[str, Any]:
-    """Count employees by university and step of phase 3: return the salt of the buckets, and rows.
-
-    A row has the university ID, the university name, the index in RUNGS of the step at or below the employees' buckets,
-    the number of employees, and how many have no cached profile. The last two values are the same numbers for the
-    employees created within LOOKED_UP_WITHIN.
-    """
-    salt = current_state().salts.get("phase3_cache_first", "")
-    since = timezone.now() - LOOKED_UP_WITHIN
-    return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
-
-
-def ages() -> dict[str, Any]:
-    """Count profiles: return rows (age in days, source, number), extrapolated from a sample if the table is large."""
-    expected = rows_expected("profile_cache")
-    share = 1.0 if expected < _SAMPLED_FROM else _SAMPLED_FROM / expected
-    sample = "" if share == 1 else f"TABLESAMPLE SYSTEM ({100 * share:.4f})"
-    rows = [(days, source, round(n / share)) for days, source, n in _rows(_AGES.format(sample=sample))]
-    return {"rows": rows, "is_sample": share < 1}
-
-
-def comparisons_by_day() -> list[tuple[Any, ...]]:
-    """Count comparisons in the last DAYS: return rows (day, outcome, is_cache_first, source of the name, number)."""
-    return _rows(_QUALITY, since=_first_day())
+def _to_backfill() -> list[dict[str, Any]]:
+    columns = ("university", "now", "then", "count")
+    return [dict(zip(columns, row, strict=True)) for row in batches.preview()]
 
 
 def _first_day() -> datetime:
     return timezone.now().replace(hour=0, minute=0, second=0, microsecond=0) - timedelta(days=DAYS - 1)
 
 
-FIGURES: dict[str, Callable[[], Any]] = {
-    counting.__name__: counting
-    for counting in (sources, sources_by_day, sources_by_stage, cohorts, ages, comparisons_by_day)
+def _salt() -> str:
+    return current_state().salts.get("phase3_cache_first", "")
+
+
+def _sources_by_stage() -> list[tuple[Any, ...]]:
+    percents = dict(zip(("p1", "p2", "p3", "p4"), current_state().phases, strict=True))
+    return _rows(_BY_STAGE, salt=_salt(), **percents)
+
+
+def _cohorts() -> dict[str, Any]:
+    salt, since = _salt(), timezone.now() - LOOKED_UP_WITHIN
+    return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
+
+
+def _ages() -> dict[str, Any]:
+    # The planner's estimate of a large table; a small one is counted.
+    expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass('profile_cache')")[0][0])
+    if expected < _SAMPLED_FROM:
+        expected = int(_rows("SELECT count(*) FROM profile_cache")[0][0])
+    share = 1.0 if expected < _SAMPLED_FROM else _SAMPLED_FROM / expected
+    sample = "" if share == 1 else f"TABLESAMPLE SYSTEM ({100 * share:.4f})"
+    rows = [(days, source, round(n / share)) for days, source, n in _rows(_AGES.format(sample=sample))]
+    return {"rows": rows, "is_sample": share < 1}
+
+
+class Computation(NamedTuple):
+    compute: Callable[[], Any]
+    tables: tuple[str, ...]
+    # The reports' statistics may take 5% of the time, and those of the pages 1%.
+    rest: int = 100
+
+
+STATISTICS = {
+    # Profiles by source; ``age`` is their mean age in seconds.
+    "profiles": Computation(partial(_count, _PROFILES), ("profile_cache",), 20),
+    # Users by university, which is None for MAX users who are not employees.
+    "users": Computation(partial(_count, _USERS), ("profile_cache", "employees"), 20),
+    "employees": Computation(partial(_count, _EMPLOYEES), ("employees",), 20),
+    # Rows (university ID, university name, name source, number).
+    "sources": Computation(lambda: _rows(_SOURCES), ("employees",)),
+    # Rows (day, name source, number) of the employees created in the last DAYS.
+    "sources_by_day": Computation(lambda: _rows(_BY_DAY, since=_first_day()), ("employees",)),
+    # Rows (stage, name source, number); the stage considers only the phases' percentages.
+    "sources_by_stage": Computation(_sources_by_stage, ("employees",)),
+    # The salt of the buckets, and the rows of _COHORTS; a rung is an index in RUNGS.
+    "cohorts": Computation(_cohorts, ("employees", "profile_cache")),
+    # Rows (age in days, source, number) of profiles, extrapolated from a sample if the table is large.
+    "ages": Computation(_ages, ("profile_cache",)),
+    # Rows (day, outcome, is_cache_first, source of the name, number) of the comparisons in the last DAYS.
+    "comparisons_by_day": Computation(lambda: _rows(_QUALITY, since=_first_day()), ("comparisons",)),
+    # Employees that a backfill would name, by university and by source now and then. The last, because the slowest:
+    # Python evaluates each row.
+    "to_backfill": Computation(_to_backfill, ("profile_cache", "employees"), 20),
 }
-
-
-def figure(name: str) -> CachedStatistic:
-    return figures(name)[name]
-
-
-def figures(*names: str) -> dict[str, CachedStatistic]:
-    """Return the named statistics from the database; recompute those that are missing, or outdated and quick."""
-    rows = CachedStatistic.objects.in_bulk(names)
-    for name in names:
-        row = rows.get(name)
-        if row is None or (row.took_ms < _QUICK_MS and row.is_due(after=_QUICK_AFTER, rest=_REST)):
-            rows[name] = refresh(name)
-    return rows
-
-
-def refresh(name: str) -> CachedStatistic:
-    return CachedStatistic.store(name, FIGURES[name])
-
-
-def refresh_due() -> list[str]:
-    """Recompute and store the statistics that are due; return their names."""
-    return CachedStatistic.refresh_due(FIGURES, after=_FRESH, rest=_REST)
-
-
-def rows_expected(table: str) -> int:
-    """Return the number of rows in a table: exact for a small table, otherwise the planner's estimate."""
-    expected = int(_rows("SELECT reltuples FROM pg_class WHERE oid = to_regclass(%(table)s)", table=table)[0][0])
-    if expected >= _SAMPLED_FROM:
-        return expected
-    return int(_rows(f"SELECT count(*) FROM {connection.ops.quote_name(table)}")[0][0])  # noqa: S608 (a quoted name)

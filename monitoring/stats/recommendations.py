@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from monitoring.stats.population import COMPLETE, EMPTY
+from monitoring.stats.cached import COMPLETE, EMPTY
 
 _PROFILES = "SELECT user_id FROM profile_cache p WHERE {} ORDER BY user_id"
 _EMPLOYEES = "SELECT id FROM employees WHERE profile_source = 'default' ORDER BY id"

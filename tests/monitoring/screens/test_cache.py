@@ -6,20 +6,20 @@ from django.utils import timezone
 
 from monitoring.dashboard import charts
 from monitoring.indicators import rounds
-from monitoring.stats.models import Snapshot, Span
+from monitoring.stats.models import Span
 from monitoring.stats.rollups import start_of
 from profiles import cache
+from tests.e2e.sample_data import add_reading
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture(autouse=True)
-def _snapshots() -> None:
+def _readings() -> None:
     hour = start_of(timezone.now(), Span.HOUR)
     for back in (1, 2):
-        at = hour - timedelta(hours=back)
-        Snapshot.objects.create(span=Span.HOUR, at=at, metric="cache.memory_bytes", value=3 * MEGABYTE)
+        add_reading("cache_memory", hour - timedelta(hours=back), 3 * MEGABYTE)
 
 
 def test_memory_is_drawn_with_its_limit(operator: Client) -> None:
