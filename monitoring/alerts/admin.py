@@ -23,13 +23,11 @@ from employees.admin import admin_scope
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import AcknowledgementRefused, Alert
 
-HOURS = [
-    (1, gettext_lazy("1 hour")),
-    (4, gettext_lazy("4 hours")),
-    (24, gettext_lazy("1 day")),
-    (168, gettext_lazy("1 week")),
-]
-_GLOBAL_SCOPE = gettext_lazy(
+T = gettext_lazy
+HOURS = [(1, T("1 hour")), (4, T("4 hours")), (24, T("1 day")), (168, T("1 week"))]
+SEVERITY_COLOURS = {Severity.WARNING: "warning", Severity.CRITICAL: "danger"}
+STATE_COLOURS = {"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"}
+_GLOBAL_SCOPE = T(
     "Your access is limited to one university, but alerts concern all universities. Ask an operator with access to all "
     "of them to handle this alert."
 )
@@ -37,13 +35,13 @@ _GLOBAL_SCOPE = gettext_lazy(
 
 class MuteForm(forms.Form):
     hours = forms.TypedChoiceField(
-        label=gettext_lazy("for how long"), choices=HOURS, coerce=int, initial=4, widget=UnfoldAdminSelectWidget
+        label=T("for how long"), choices=HOURS, coerce=int, initial=4, widget=UnfoldAdminSelectWidget
     )
-    reason = forms.CharField(label=gettext_lazy("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(label=T("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
 
 
 class StateFilter(DropdownFilter):
-    title = gettext_lazy("state")
+    title = T("state")
     parameter_name = "stands"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
@@ -57,9 +55,9 @@ class StateFilter(DropdownFilter):
 
 # The title, form and success message of each action. A plain forms.Form has no fields: its page shows only a button.
 ACTIONS: dict[str, tuple[Any, type[forms.Form], Any]] = {
-    "acknowledge": (gettext_lazy("Acknowledge"), forms.Form, gettext_lazy("The alert is acknowledged.")),
-    "mute": (gettext_lazy("Mute"), MuteForm, gettext_lazy("Notifications for this alert are muted.")),
-    "unmute": (gettext_lazy("Unmute"), forms.Form, gettext_lazy("Notifications for this alert are on again.")),
+    "acknowledge": (T("Acknowledge"), forms.Form, T("The alert is acknowledged.")),
+    "mute": (T("Mute"), MuteForm, T("Notifications for this alert are muted.")),
+    "unmute": (T("Unmute"), forms.Form, T("Notifications for this alert are on again.")),
 }
 
 
@@ -75,21 +73,16 @@ def _act(name: str, alert: Alert, user: Any, cleaned: dict[str, Any]) -> None:
 @admin.register(Alert)
 class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_display = (
-        "display_severity",
-        "display_message",
-        "display_state",
-        "fired_at",
-        "resolved_at",
-        "acknowledged_by",
+        "display_severity", "display_message", "display_state", "fired_at", "resolved_at", "acknowledged_by",
         "muted_until",
-    )
+    )  # fmt: skip
     # On a phone, the theme shows the heading of the first column only if the column is a link.
     list_display_links = ("display_severity", "display_message")
     list_filter = (StateFilter, "severity", "kind")
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")
     change_form_template = "admin/alert.html"
-    display_message = column(gettext_lazy("message"), attrgetter("text"))
+    display_message = column(T("message"), attrgetter("text"))
 
     def get_urls(self) -> list[Any]:
         answer = self.admin_site.admin_view(self.answer)
@@ -139,18 +132,11 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
             messages.success(request, success)
         return HttpResponseRedirect(page)
 
-    @display(
-        description=gettext_lazy("severity"),
-        ordering="severity",
-        label={Severity.WARNING: "warning", Severity.CRITICAL: "danger"},
-    )
+    @display(description=T("severity"), ordering="severity", label=SEVERITY_COLOURS)
     def display_severity(self, alert: Alert) -> tuple[str, str]:
         return alert.severity, alert.get_severity_display()
 
-    @display(
-        description=gettext_lazy("state"),
-        label={"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"},
-    )
+    @display(description=T("state"), label=STATE_COLOURS)
     def display_state(self, alert: Alert) -> tuple[str, str]:
         if not alert.is_open:
             return "resolved", _("resolved")

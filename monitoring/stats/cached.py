@@ -156,9 +156,14 @@ def _sources_by_stage() -> list[tuple[Any, ...]]:
     return _rows(_BY_STAGE, salt=_salt(), **percents)
 
 
-def _cohorts() -> dict[str, Any]:
-    salt, since = _salt(), timezone.now() - LOOKED_UP_WITHIN
-    return {"salt": salt, "rows": _rows(_COHORTS, salt=salt, rungs=RUNGS[1:-1], since=since)}
+def cohorts(salt: str, rungs: list[int]) -> list[tuple[Any, ...]]:
+    """Return the rows of _COHORTS, in which a rung is the number of the ``rungs`` at or below the bucket."""
+    return _rows(_COHORTS, salt=salt, rungs=rungs, since=timezone.now() - LOOKED_UP_WITHIN)
+
+
+def _cohorts_by_step() -> dict[str, Any]:
+    salt = _salt()
+    return {"salt": salt, "rows": cohorts(salt, RUNGS[1:-1])}
 
 
 def _ages() -> dict[str, Any]:
@@ -191,8 +196,8 @@ STATISTICS = {
     "sources_by_day": Computation(lambda: _rows(_BY_DAY, since=_first_day()), ("employees",)),
     # Rows (stage, name source, number); the stage considers only the phases' percentages.
     "sources_by_stage": Computation(_sources_by_stage, ("employees",)),
-    # The salt of the buckets, and the rows of _COHORTS; a rung is an index in RUNGS.
-    "cohorts": Computation(_cohorts, ("employees", "profile_cache")),
+    # The salt of the buckets, and the rows of cohorts(); a rung is an index in RUNGS.
+    "cohorts": Computation(_cohorts_by_step, ("employees", "profile_cache")),
     # Rows (age in days, source, number) of profiles, extrapolated from a sample if the table is large.
     "ages": Computation(_ages, ("profile_cache",)),
     # Rows (day, outcome, is_cache_first, source of the name, number) of the comparisons in the last DAYS.

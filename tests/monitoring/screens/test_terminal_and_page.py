@@ -49,7 +49,7 @@ def rollout(operator: Client, phases: Phases, monkeypatch: pytest.MonkeyPatch) -
         ("en", ["Complete", "Paused", "12.5%", "Rollback rehearsal", "inconclusive", "phase 3 to 25% on "]),
         (
             "ru",
-            ["Завершена", "Приостановлена", "12,5\u00a0%", "Репетиция отката", "мало данных", "25\u00a0%"],
+            ["Завершена", "Приостановлено", "12,5\u00a0%", "Проверка отката", "мало данных", "25\u00a0%"],
         ),
     ],
 )
