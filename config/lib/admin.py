@@ -8,14 +8,13 @@ from unfold.admin import ModelAdmin
 from config.lib.scope import requires_global_scope
 
 
-def column(label: object, value: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
+def column(label: Any, value: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
     """Return a column or a read-only field of a ModelAdmin, which shows ``value`` of a row."""
 
-    @admin.display(description=label, ordering=ordering)  # type: ignore[arg-type]
-    def shown(model_admin: ModelAdmin, row: Any) -> Any:
+    def shown(model_admin: Any, row: Any) -> Any:
         return value(row)
 
-    return shown
+    return admin.display(shown, description=label, ordering=ordering)
 
 
 class ReadOnlyAdmin(ModelAdmin):

@@ -95,7 +95,7 @@ def memory(limit_bytes: int | None) -> dict[str, Any] | None:
 def _history(
     indicator: str,
     kind: str,
-    lines: list[Line],
+    lines: Sequence[Line],
     *,
     span: Span = Span.HOUR,
     length: timedelta = timedelta(hours=48),

@@ -213,8 +213,8 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     indicator, verdict = INDICATORS[reading.name], _VERDICTS.get(Level(reading.level), Verdict.FAIL)
     if reading.level == Level.UNKNOWN and indicator.least > 1:
         return GateResult(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥")
-    limit = {"limit": reading.warning_limit, "comparison": indicator.comparison, "unit": indicator.unit}
-    return GateResult(gate, verdict, reading.sentence, reading.value, **limit)
+    result = GateResult(gate, verdict, reading.sentence, reading.value, unit=indicator.unit)
+    return replace(result, limit=reading.warning_limit, comparison=indicator.comparison)
 
 
 def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:

@@ -127,7 +127,8 @@ def cache_health() -> CachedStatistic | None:
 def _rows(sql: str, **params: Any) -> list[tuple[Any, ...]]:
     with connection.cursor() as cursor:
         cursor.execute(sql, params or None)
-        return cursor.fetchall()
+        rows: list[tuple[Any, ...]] = cursor.fetchall()
+    return rows
 
 
 def _count(sql: str) -> list[dict[str, Any]]:
