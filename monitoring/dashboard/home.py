@@ -1,7 +1,5 @@
 """The admin's first page: the state of the migration at a glance."""
 
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -41,6 +39,10 @@ class Share:
     share: float
 
 
+def employee_shares() -> list[Share]:
+    return shares({row["source"]: row["count"] for row in statistic("employees").value})
+
+
 def shares(counts: dict[str, int]) -> list[Share]:
     """Return the share of every source, including sources that are missing from ``counts``."""
     total = sum(counts.values())
@@ -49,13 +51,6 @@ def shares(counts: dict[str, int]) -> list[Share]:
         for source in ProfileSource
         for n in [counts.get(source, 0)]
     ]
-
-
-def source_counts(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for _university, _name, source, n in rows:
-        counts[source] += n
-    return dict(counts)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -80,7 +75,7 @@ def overview() -> dict[str, Any]:
         "rollout": rollout,
         "spread": spread,
         "phases": phases(controls, readings),
-        "sources": shares(source_counts(statistic("sources").value)),
+        "sources": employee_shares(),
         "sources_chart": charts.source_history() or charts.new_employees(statistic("sources_by_day").value),
         "traffic": last_24_hours(),
         "errors": readings["webhook_error_rate"],

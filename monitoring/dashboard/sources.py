@@ -13,7 +13,7 @@ from config.lib.messages import Message
 from config.lib.scope import requires_global_scope
 from monitoring.dashboard import charts
 from monitoring.dashboard.access import SEE, page, screen
-from monitoring.dashboard.home import shares, source_counts
+from monitoring.dashboard.home import employee_shares, shares
 from monitoring.stats.cached import statistic
 from profiles.models import ProfileSource
 
@@ -32,7 +32,7 @@ def distribution(request: HttpRequest) -> HttpResponse:
         by_stage[stage][source] = count
     context = {
         "at": sources.at,
-        "sources": shares(source_counts(sources.value)),
+        "sources": employee_shares(),
         "total": sum(row["total"] for row in rows),
         "universities": rows[:UNIVERSITIES_SHOWN],
         "left_out": max(len(rows) - UNIVERSITIES_SHOWN, 0),
