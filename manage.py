@@ -6,7 +6,7 @@ from pathlib import Path
 import django
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import execute_from_command_line
-from django.db import OperationalError
+from django.db import DatabaseError
 from django.utils import translation
 from environ import Env
 
@@ -41,5 +41,7 @@ if __name__ == "__main__":
         # The pipe is closed, as by `manage.py health | head -1`: avoid an error when the interpreter flushes stdout.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(1)
-    except OperationalError as error:
+    except DatabaseError as error:
+        if "--traceback" in sys.argv:
+            raise
         sys.exit(f"PostgreSQL: {str(error).splitlines()[0]}" + f" ({hint})" * bool(hint))

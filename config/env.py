@@ -93,10 +93,7 @@ def hours(text: str) -> tuple[int, int]:
 
 
 def database(url: str) -> dict[str, Any]:
-    """Return the DATABASES entry for a PostgreSQL URL, whose query may set a socket directory (``host``) and options.
-
-    Raise ValueError for other URLs.
-    """
+    """Return the DATABASES entry for a PostgreSQL URL, whose query may set a socket directory (host) and options."""
     if url.partition("://")[0] not in Env.DB_SCHEMES:
         raise ValueError(f"not {_DESCRIPTIONS[database]}")
     entry: dict[str, Any] = Env.db_url_config(url)

@@ -1,7 +1,5 @@
 """The admin's sidebar, in which users see only the entries that they may open."""
 
-from __future__ import annotations
-
 from functools import cache
 from typing import Any
 
@@ -14,22 +12,13 @@ from config.lib.scope import scope_of
 _INBOX, _DEAD_LETTERS = "admin:webhooks_inboxupdate_changelist", "admin:webhooks_inboxupdate_dead_letters"
 
 
-def _entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
-    return {
-        "title": title,
-        "icon": icon,
-        "link": url_name,
-        "permission": lambda request: request.user.has_perm(permission),
-    }
-
-
-def _global_entry(title: Any, icon: str, url_name: str, permission: str) -> dict[str, Any]:
-    """Return an entry that is shown only to users who see all universities."""
+def _entry(title: Any, icon: str, url_name: str, permission: str, *, is_global: bool = False) -> dict[str, Any]:
+    """Return an entry; a global one is shown only to users who see all universities."""
 
     def may_open(request: HttpRequest) -> bool:
-        return scope_of(request).sees_all and request.user.has_perm(permission)
+        return (not is_global or scope_of(request).sees_all) and request.user.has_perm(permission)
 
-    return _entry(title, icon, url_name, permission) | {"permission": may_open}
+    return {"title": title, "icon": icon, "link": url_name, "permission": may_open}
 
 
 def _table_entry(title: Any, icon: str, table: str) -> dict[str, Any]:
@@ -48,9 +37,9 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
     _("Migration"): [
         {"title": _("Overview"), "icon": "dashboard", "link": "admin:index"},
         _entry(_("Rollout"), "rocket_launch", "screens:rollout", "rollout.view_rollout"),
-        _global_entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison"),
+        _entry(_("Comparisons"), "compare_arrows", "screens:comparisons", "profiles.view_comparison", is_global=True),
         _entry(_("Checklist"), "checklist", "screens:checklist", "rollout.view_rollout"),
-        _global_entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens"),
+        _entry(_("Name sources"), "donut_small", "screens:sources", "monitoring.view_screens", is_global=True),
     ],
     _("Directory"): [
         _table_entry(_("Employees"), "badge", "employees_employee"),
@@ -60,9 +49,9 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
         _table_entry(_("Backfill"), "published_with_changes", "employees_backfillrun"),
     ],
     _("Webhook"): [
-        _global_entry(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate") | {"active": _is_in_inbox},
-        _global_entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate"),
-        _global_entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay"),
+        _entry(_("Inbox"), "inbox", _INBOX, "webhooks.view_inboxupdate", is_global=True) | {"active": _is_in_inbox},
+        _entry(_("Dead letters"), "mark_email_unread", _DEAD_LETTERS, "webhooks.view_inboxupdate", is_global=True),
+        _entry(_("Replays"), "replay", "admin:webhooks_replay_changelist", "webhooks.view_replay", is_global=True),
     ],
     _("Monitoring"): [
         _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
@@ -70,7 +59,7 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
         _table_entry(_("Gate checks"), "rule", "monitoring_gatecheck"),
     ],
     _("System"): [
-        _global_entry(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit"),
+        _entry(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit", is_global=True),
         _table_entry(_("Users"), "person", "auth_user"),
         _table_entry(_("Groups"), "group", "auth_group"),
         _table_entry(_("Rollout changes"), "history", "rollout_change"),

@@ -1,7 +1,5 @@
 """Count requests in django-prometheus's metrics, with labels whose number neither clients nor models increase."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from functools import lru_cache

@@ -20,7 +20,6 @@ _ROUNDS = {
     "monitoring.tasks.conduct_rollout": 15 * _SECONDS,
     "monitoring.tasks.fold_traffic": 10 * _SECONDS,
     "monitoring.tasks.take_census": 10 * _SECONDS,
-    "monitoring.tasks.take_snapshots": 5 * _MINUTES,
     "monitoring.tasks.deliver_alerts": 10 * _SECONDS,
 }
 

@@ -46,10 +46,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
 
 
 def _receive(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
-    """Read the request body into ``body``, which becomes the request's input.
-
-    Return an error response if the request body is too large or cut off; otherwise None.
-    """
+    """Make the request body the request's input; return an error response if it is too large or cut off, else None."""
     announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
     while announced <= LARGEST_BODY and (chunk := environ["wsgi.input"].read(64 * 1024)):
         length += body.write(chunk)

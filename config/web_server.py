@@ -11,15 +11,6 @@ import signal
 _ENDING = frozenset({signal.SIGTERM, signal.SIGINT})
 
 
-def end_at_once_while_starting() -> None:
-    """Reset the signal handlers in each forked process; signals are blocked during the fork, so that none is lost."""
-    os.register_at_fork(
-        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING),
-        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING),
-        after_in_child=_reset_handlers,
-    )
-
-
 def _reset_handlers() -> None:
     for number in _ENDING:
         signal.signal(number, signal.SIG_DFL)
@@ -27,5 +18,10 @@ def _reset_handlers() -> None:
 
 
 if __name__ == "__main__":
-    end_at_once_while_starting()
+    # Signals are blocked during a fork, so that none is lost.
+    os.register_at_fork(
+        before=lambda: signal.pthread_sigmask(signal.SIG_BLOCK, _ENDING),
+        after_in_parent=lambda: signal.pthread_sigmask(signal.SIG_UNBLOCK, _ENDING),
+        after_in_child=_reset_handlers,
+    )
     runpy.run_module("granian", run_name="__main__", alter_sys=True)

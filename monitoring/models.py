@@ -3,4 +3,4 @@
 from monitoring.alerts.models import Alert, Delivery  # noqa: F401
 from monitoring.indicators.models import IndicatorReading, RoundTrip  # noqa: F401
 from monitoring.rollout_control.models import GateCheck, Signature  # noqa: F401
-from monitoring.stats.models import CachedStatistic, Rollup, RollupDelta, Sample, Snapshot  # noqa: F401
+from monitoring.stats.models import CachedStatistic, Rollup, RollupDelta, Sample  # noqa: F401

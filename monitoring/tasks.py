@@ -4,7 +4,7 @@ from config.lib import sql
 from monitoring.alerts import engine, outbox
 from monitoring.indicators import rounds
 from monitoring.rollout_control import controller
-from monitoring.stats import directory, population, rollups, snapshots
+from monitoring.stats import cached, rollups
 
 
 @shared_task(ignore_result=True)
@@ -35,12 +35,6 @@ def fold_traffic() -> None:
 
 @shared_task(ignore_result=True)
 def take_census() -> None:
-    with sql.try_lock(population.LOCK) as has_lock:
+    with sql.try_lock(cached.LOCK) as has_lock:
         if has_lock:
-            population.take()
-            directory.refresh_due()
-
-
-@shared_task(ignore_result=True)
-def take_snapshots() -> None:
-    snapshots.take()
+            cached.take()

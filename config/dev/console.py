@@ -14,10 +14,7 @@ from config.dev.supervisor import lock_data_dir
 
 
 def redis_command(launch: Launch) -> str:
-    """Run the Redis command in the variable ARGS and return the formatted reply; raise StartError if it fails.
-
-    REDIS_URL is read from the environment, services.env or .env, in this order.
-    """
+    """Run the Redis command in the variable ARGS and return the formatted reply; raise StartError if it fails."""
     Env.read_env(launch.data_dir / "services.env")
     arguments = shlex.split(os.environ.get("ARGS", ""))
     url = os.environ.get("REDIS_URL") or launch.environment.get("REDIS_URL")

@@ -153,10 +153,7 @@ def _postgres_answers(sockets: Path) -> bool:
 
 
 def free_port() -> int:
-    """Return a free loopback port below the range of ephemeral ports.
-
-    The kernel could give an ephemeral port to an outgoing connection while a crashed server is being restarted.
-    """
+    """Return a free port below the ephemeral ones, which the kernel could give away while a crashed server restarts."""
     while True:
         port = 20000 + secrets.randbelow(12000)
         with socket.socket() as probe:

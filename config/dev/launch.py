@@ -100,10 +100,7 @@ class Launch:
         return self.data_dir / "logs" / f"{name}.log"
 
     def servers(self) -> Iterator[tuple[str, embedded.Server]]:
-        """Yield an embedded server for each service whose URL is not set, with the name of the URL's variable.
-
-        A given REDIS_URL is also the default broker, so no embedded broker is needed then.
-        """
+        """Yield the variable and a server for each service without a URL. A given REDIS_URL is the broker too."""
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:
             connections = self.web_workers * _WEB_THREADS + _OTHER_CONNECTIONS

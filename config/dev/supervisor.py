@@ -117,10 +117,7 @@ class Supervisor:
         return urls
 
     def run_to_end(self, name: str, arguments: list[str], env: dict[str, str], seconds: float) -> bytes:
-        """Run a Python process to its end and return its stdout, which must fit into the pipe's buffer.
-
-        Raise StartError if the process fails or takes longer than ``seconds``.
-        """
+        """Run a Python process to its end, return its stdout (at most a pipe's buffer), or raise StartError."""
         self.sleep(0)
         child = Child(name, [sys.executable, *arguments], env, self.launch.log(name))
         child.start(subprocess.PIPE)
@@ -157,10 +154,7 @@ class Supervisor:
             self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
-        """Schedule the restart of a dead child, or restart it when its pause is over.
-
-        The pause doubles with each crash.
-        """
+        """Schedule a dead child's restart, after a pause that doubles with each crash, or restart it when due."""
         now = time.monotonic()
         if child.name not in self.restart_at:
             child.kill()

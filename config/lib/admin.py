@@ -1,9 +1,20 @@
+from collections.abc import Callable
 from typing import Any
 
+from django.contrib import admin
 from django.http import HttpRequest
 from unfold.admin import ModelAdmin
 
 from config.lib.scope import requires_global_scope
+
+
+def column(label: Any, value: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
+    """Return a column or a read-only field of a ModelAdmin, which shows ``value`` of a row."""
+
+    def shown(model_admin: Any, row: Any) -> Any:
+        return value(row)
+
+    return admin.display(shown, description=label, ordering=ordering)
 
 
 class ReadOnlyAdmin(ModelAdmin):

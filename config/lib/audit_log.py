@@ -15,7 +15,7 @@ from django.utils.functional import Promise
 from django.utils.text import capfirst
 from unfold.admin import ModelAdmin
 
-from config.lib.messages import Message, parse_message, to_columns
+from config.lib.messages import Message, parse_message, title_message, to_columns
 
 # The key of our message in stored log rows, beside Django's own keys; it is unchanged since the first release.
 _MESSAGE_KEY = "said"
@@ -24,8 +24,7 @@ _LENGTH = 200
 
 def action_message(title: Promise, reason: str = "") -> Message:
     """Return the log message for an action and the user's reason; the reason is not translated."""
-    with translation.override(None):
-        action = Message(str(title))
+    action = title_message(title)
     return Message("%(action)s: %(reason)s", {"action": action, "reason": reason}) if reason else action
 
 

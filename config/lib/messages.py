@@ -9,6 +9,7 @@ from typing import Any, TypeAlias
 
 from django.conf import settings
 from django.utils import formats, translation
+from django.utils.functional import Promise
 
 StoredMessage: TypeAlias = dict[str, Any]
 
@@ -48,6 +49,12 @@ _NUMBER = re.compile(r"[+-]?[\d\u202f]+(\.\d+)?(\s?%)?")
 def join_messages(messages: Iterable[Message]) -> Message:
     """Return one message that shows the given messages, separated by semicolons and without duplicates."""
     return Message(_JOINED, {"sentences": list(messages)})
+
+
+def title_message(title: str | Promise) -> Message:
+    """Return a title as a Message, so that as a parameter of a stored message it is translated for each reader."""
+    with translation.override(None):
+        return Message(str(title))
 
 
 def to_columns(text: Text, limit: int) -> tuple[str, StoredMessage | None]:

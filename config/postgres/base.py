@@ -1,7 +1,5 @@
 """Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -1,12 +1,11 @@
-from collections.abc import Callable
 from datetime import timedelta
 from http import HTTPStatus
+from operator import attrgetter
 from typing import Any
 
 from django import forms
 from django.contrib import admin, messages
 from django.core.exceptions import PermissionDenied
-from django.db.models import QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
@@ -18,20 +17,17 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin, column
 from config.lib.audit_log import AuditedAdmin
 from employees.admin import admin_scope
-from monitoring.alerts import acknowledgements
 from monitoring.alerts.kinds import Severity
-from monitoring.alerts.models import Alert
+from monitoring.alerts.models import AcknowledgementRefused, Alert
 
-HOURS = [
-    (1, gettext_lazy("1 hour")),
-    (4, gettext_lazy("4 hours")),
-    (24, gettext_lazy("1 day")),
-    (168, gettext_lazy("1 week")),
-]
-_GLOBAL_SCOPE = gettext_lazy(
+T = gettext_lazy
+HOURS = [(1, T("1 hour")), (4, T("4 hours")), (24, T("1 day")), (168, T("1 week"))]
+SEVERITY_COLOURS = {Severity.WARNING: "warning", Severity.CRITICAL: "danger"}
+STATE_COLOURS = {"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"}
+_GLOBAL_SCOPE = T(
     "Your access is limited to one university, but alerts concern all universities. Ask an operator with access to all "
     "of them to handle this alert."
 )
@@ -39,80 +35,58 @@ _GLOBAL_SCOPE = gettext_lazy(
 
 class MuteForm(forms.Form):
     hours = forms.TypedChoiceField(
-        label=gettext_lazy("for how long"), choices=HOURS, coerce=int, initial=4, widget=UnfoldAdminSelectWidget
+        label=T("for how long"), choices=HOURS, coerce=int, initial=4, widget=UnfoldAdminSelectWidget
     )
-    reason = forms.CharField(label=gettext_lazy("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
+    reason = forms.CharField(label=T("reason"), max_length=500, widget=UnfoldAdminTextInputWidget)
 
 
 class StateFilter(DropdownFilter):
-    title = gettext_lazy("state")
+    title = T("state")
     parameter_name = "stands"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, Any]]:
-        return [
-            ("open", gettext_lazy("open")),
-            ("muted", gettext_lazy("muted")),
-            ("resolved", gettext_lazy("resolved")),
-        ]
+        return [("open", _("open")), ("muted", _("muted")), ("resolved", _("resolved"))]
 
     def queryset(self, request: HttpRequest, queryset: Any) -> Any:
-        if self.value() == "open":
-            return queryset.open()
-        if self.value() == "muted":
-            return queryset.muted()
-        return queryset.filter(resolved_at__isnull=False) if self.value() == "resolved" else queryset
+        resolved = queryset.exclude(resolved_at=None)
+        chosen = {"open": queryset.open(), "muted": queryset.muted(), "resolved": resolved}
+        return chosen.get(self.value(), queryset)
 
 
-def _acknowledge(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
-    acknowledgements.acknowledge(alert, request.user)  # type: ignore[arg-type]
-    return _("The alert is acknowledged.")
-
-
-def _mute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
-    until = timezone.now() + timedelta(hours=cleaned["hours"])
-    acknowledgements.mute(alert, request.user, until=until, reason=cleaned["reason"])  # type: ignore[arg-type]
-    return _("Notifications for this alert are muted.")
-
-
-def _unmute(alert: Alert, request: HttpRequest, cleaned: dict[str, Any]) -> str:
-    acknowledgements.unmute(alert)
-    return _("Notifications for this alert are on again.")
-
-
-Action = Callable[[Alert, HttpRequest, dict[str, Any]], str]
-# The title, form and function of each action. A plain forms.Form has no fields: its page shows only a button.
-ACTIONS: dict[str, tuple[Any, type[forms.Form], Action]] = {
-    "acknowledge": (gettext_lazy("Acknowledge"), forms.Form, _acknowledge),
-    "mute": (gettext_lazy("Mute"), MuteForm, _mute),
-    "unmute": (gettext_lazy("Unmute"), forms.Form, _unmute),
+# The title, form and success message of each action. A plain forms.Form has no fields: its page shows only a button.
+ACTIONS: dict[str, tuple[Any, type[forms.Form], Any]] = {
+    "acknowledge": (T("Acknowledge"), forms.Form, T("The alert is acknowledged.")),
+    "mute": (T("Mute"), MuteForm, T("Notifications for this alert are muted.")),
+    "unmute": (T("Unmute"), forms.Form, T("Notifications for this alert are on again.")),
 }
+
+
+def _act(name: str, alert: Alert, user: Any, cleaned: dict[str, Any]) -> None:
+    if name == "acknowledge":
+        alert.acknowledge(user)
+    elif name == "mute":
+        alert.mute(user, until=timezone.now() + timedelta(hours=cleaned["hours"]), reason=cleaned["reason"])
+    else:
+        alert.unmute()
 
 
 @admin.register(Alert)
 class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
     list_display = (
-        "display_severity",
-        "display_message",
-        "display_state",
-        "fired_at",
-        "resolved_at",
-        "acknowledged_by",
+        "display_severity", "display_message", "display_state", "fired_at", "resolved_at", "acknowledged_by",
         "muted_until",
-    )
+    )  # fmt: skip
     # On a phone, the theme shows the heading of the first column only if the column is a link.
     list_display_links = ("display_severity", "display_message")
     list_filter = (StateFilter, "severity", "kind")
     list_filter_submit = True
     list_select_related = ("acknowledged_by", "muted_by")
     change_form_template = "admin/alert.html"
+    display_message = column(T("message"), attrgetter("text"))
 
     def get_urls(self) -> list[Any]:
         answer = self.admin_site.admin_view(self.answer)
         return [path("<int:pk>/answer/<str:name>/", answer, name="monitoring_alert_answer"), *super().get_urls()]
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[Alert]:
-        alerts: QuerySet[Alert] = super().get_queryset(request)
-        return alerts.select_related("acknowledged_by", "muted_by")
 
     def may_answer(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm("monitoring.change_alert") and self.has_view_permission(request))
@@ -143,37 +117,26 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
             raise Http404
         if not self.may_answer(request):
             raise PermissionDenied
-        title, form_class, act = ACTIONS[name]
+        title, form_class, success = ACTIONS[name]
         page = reverse("admin:monitoring_alert_change", args=[pk])
         form = form_class(request.POST if request.method == "POST" else None)
         if not form.is_valid():
             context = {**frame, "title": title, "form": form, "alert": alert, "page": page}
             return TemplateResponse(request, "admin/alert_answer.html", context)
         try:
-            text = act(alert, request, form.cleaned_data)
-        except acknowledgements.AcknowledgementRefused as refusal:
+            _act(name, alert, request.user, form.cleaned_data)
+        except AcknowledgementRefused as refusal:
             messages.error(request, str(refusal))
         else:
             audit_log.record(request, audit_log.action_message(title, form.cleaned_data.get("reason", "")), alert)
-            messages.success(request, text)
+            messages.success(request, success)
         return HttpResponseRedirect(page)
 
-    @display(
-        description=gettext_lazy("severity"),
-        ordering="severity",
-        label={Severity.WARNING: "warning", Severity.CRITICAL: "danger"},
-    )
+    @display(description=T("severity"), ordering="severity", label=SEVERITY_COLOURS)
     def display_severity(self, alert: Alert) -> tuple[str, str]:
         return alert.severity, alert.get_severity_display()
 
-    @display(description=gettext_lazy("message"))
-    def display_message(self, alert: Alert) -> str:
-        return alert.text
-
-    @display(
-        description=gettext_lazy("state"),
-        label={"open": "danger", "acknowledged": "warning", "resolved": "success", "muted": "default"},
-    )
+    @display(description=T("state"), label=STATE_COLOURS)
     def display_state(self, alert: Alert) -> tuple[str, str]:
         if not alert.is_open:
             return "resolved", _("resolved")

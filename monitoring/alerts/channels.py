@@ -39,10 +39,6 @@ def _post(url: str, body: dict[str, Any], delivery: Delivery) -> None:
         raise Refused(f"status {status}")
 
 
-def _to_webhook(delivery: Delivery) -> None:
-    _post(settings.ALERT_WEBHOOK_URL, delivery.payload, delivery)
-
-
 def _headline(delivery: Delivery) -> str:
     is_resolved = delivery.event == Delivery.Event.RESOLVED
     label = _("RESOLVED") if is_resolved else delivery.payload["severity"].upper()
@@ -66,7 +62,7 @@ def _to_email(delivery: Delivery) -> None:
 
 
 SENDERS: dict[str, Callable[[Delivery], None]] = {
-    Channel.WEBHOOK: _to_webhook,
+    Channel.WEBHOOK: lambda delivery: _post(settings.ALERT_WEBHOOK_URL, delivery.payload, delivery),
     Channel.SLACK: _to_slack,
     Channel.EMAIL: _to_email,
 }

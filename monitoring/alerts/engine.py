@@ -13,11 +13,10 @@ from django.db import connection, transaction
 from django.utils import timezone, translation
 
 from monitoring.alerts import outbox
-from monitoring.alerts.kinds import Severity
+from monitoring.alerts.kinds import CHECKS, Kind, Severity
 from monitoring.alerts.models import Alert, Delivery
-from monitoring.alerts.rules import CHECKS
 from monitoring.indicators import rounds
-from monitoring.indicators.models import Level
+from monitoring.indicators.models import IndicatorReading, Level
 from monitoring.stats.models import Sample
 from profiles.rollout.decision import is_monitored
 
@@ -46,10 +45,7 @@ def has_checked_lately() -> bool:
 
 
 def check_alerts() -> list[str]:
-    """Check every indicator once; return one line per change of an alert's state. Do nothing while monitoring is off.
-
-    If an indicator could not be measured, its alert stays as it is.
-    """
+    """Check every measured indicator once; return a line per change of an alert. Do nothing while monitoring is off."""
     if not is_monitored():
         return []
     readings = rounds.fresh(is_worker=True)
@@ -61,7 +57,7 @@ def check_alerts() -> list[str]:
             reading = readings[check.indicator]
             if reading.level == Level.ERROR:
                 continue
-            detected = check.detect(kind, reading)
+            detected = _detect(kind, reading)
             same_kind = {alert.key: alert for alert in open_alerts if alert.kind == kind}
             known = same_kind.pop(detected.key, None) if detected else None
             lines += [line for gone in same_kind.values() if (line := _clear(gone))]
@@ -70,6 +66,21 @@ def check_alerts() -> list[str]:
         Sample.objects.create(name=LAST_CHECK, value=len(CHECKS))
         Sample.objects.filter(at__lt=timezone.now() - FLAP_WINDOW).delete()
     return lines
+
+
+def _detect(kind: Kind, reading: IndicatorReading) -> Alert | None:
+    """Return a new, unsaved alert; None while the indicator's level is better than that of the rule."""
+    check = CHECKS[kind]
+    if not reading.is_broken or (check.level == Level.CRITICAL and reading.level != Level.CRITICAL):
+        return None
+    known = {"current_rate": round(reading.value or 0, 4), "threshold": reading.warning_limit} | reading.data
+    return Alert(
+        kind=kind,
+        key=str(known[check.key]) if check.key else "",
+        severity=Severity.CRITICAL if reading.level == Level.CRITICAL else Severity.WARNING,
+        words=check.params(reading),
+        data={name: known[name] for name in check.fields},
+    )
 
 
 def _fire(detected: Alert, known: Alert | None) -> list[str]:

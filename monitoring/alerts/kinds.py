@@ -1,8 +1,22 @@
-"""The kinds of alerts and their messages, whose parameters come from ``Alert.words``."""
+"""The kinds of alerts, and the rule of each: its indicator, its message and the fields of its payload."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
 
 from django.db import models
 from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
+
+from config.lib.messages import to_columns
+from monitoring.indicators.models import IndicatorReading, Level
+from profiles import failures
+
+Params = dict[str, Any]
+# The key of parameters that are messages: they are stored twice, as text for the previous release, and as JSON here.
+SENTENCES = "sentences"
+_LONGEST_PARAM = 500
+_RATE = ("current_rate", "threshold")
 
 
 class Severity(models.TextChoices):
@@ -25,27 +39,114 @@ class Kind(models.TextChoices):
     BACKFILL_FAILED = "backfill_failed", _("backfill failed")
 
 
+@dataclass(frozen=True, slots=True)
+class Check:
+    """A rule that fires while its indicator is at ``level`` or worse; ``text`` is the message, with its parameters.
+
+    ``fields`` are the documented fields of the payload; rates are 0 to 1. ``key`` is the field that distinguishes the
+    alerts of one kind; without it, only one alert of the kind can be open.
+    """
+
+    indicator: str
+    text: str
+    params: Callable[[IndicatorReading], Params]
+    fields: tuple[str, ...]
+    level: Level = Level.WARNING
+    key: str = ""
+
+
+def _rates(reading: IndicatorReading) -> Params:
+    rates = {"rate": reading.value, "limit": reading.warning_limit}
+    return {name: f"{round(100 * (rate or 0), 1):g}%" for name, rate in rates.items()}
+
+
+def _data(**fields: str) -> Callable[[IndicatorReading], Params]:
+    """Return a function that takes the message's parameters from fields of a reading's data."""
+
+    def params(reading: IndicatorReading) -> Params:
+        values = {name: reading.data[data_field] for name, data_field in fields.items()}
+        return {name: str(value) if isinstance(value, int) else f"{value:g}" for name, value in values.items()}
+
+    return params
+
+
+def _error(reading: IndicatorReading) -> Params:
+    error = reading.data["last_error"]
+    return {"error": error, SENTENCES: {"error": failures.message_for(error).as_json()}}
+
+
+def _problems(reading: IndicatorReading) -> Params:
+    return {"found": "; ".join(reading.data["findings"]), SENTENCES: {"found": reading.message}}
+
+
+def _held(reading: IndicatorReading) -> Params:
+    return {"why": to_columns(reading.sentence, _LONGEST_PARAM)[0], SENTENCES: {"why": reading.message}}
+
+
 T = gettext_noop
-TEXTS = {
-    Kind.PROFILE_QUALITY_LOW: T("Profile quality dropped to %(rate)s (threshold: %(limit)s)"),
-    Kind.WEBHOOK_ERROR_RATE_HIGH: T("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
-    Kind.CACHE_CONNECTION_FAILED: T("The profile cache is unavailable: %(error)s"),
-    Kind.CACHE_EVICTIONS_HIGH: T(
-        "Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s). Raise REDIS_MAXMEMORY."
+CHECKS: dict[Kind, Check] = {
+    Kind.PROFILE_QUALITY_LOW: Check(
+        "profile_quality",
+        T("Profile quality dropped to %(rate)s (threshold: %(limit)s)"),
+        _rates,
+        (*_RATE, "total_profiles", "complete_profiles"),
     ),
-    Kind.INBOX_LAG_HIGH: T(
-        "Inbox lag is %(lag)s s (threshold: %(limit)s s), pending updates: %(pending)s. Check the inbox worker."
+    Kind.WEBHOOK_ERROR_RATE_HIGH: Check(
+        "webhook_error_rate",
+        T("Webhook error rate rose to %(rate)s (threshold: %(limit)s)"),
+        _rates,
+        (*_RATE, "failed_events", "total_events"),
     ),
-    Kind.DEAD_LETTERS: T("Dead letters in the last day: %(count)s. Review them and replay them."),
-    Kind.WEBHOOK_SILENT: T(
-        "No updates for %(hours)s h of working time (threshold: %(limit)s h). Check the subscription at MAX."
+    Kind.CACHE_CONNECTION_FAILED: Check(
+        "redis_connected", T("The profile cache is unavailable: %(error)s"), _error, ("error",)
     ),
-    Kind.SUBSCRIPTION_LOST: T("The subscription at MAX is lost: %(found)s"),
-    Kind.SUBSCRIPTION_WRONG: T("The subscription at MAX is misconfigured: %(found)s"),
-    Kind.SECRET_FAILURES: T(
-        "Requests with a wrong secret in the last hour: %(count)s, accepted updates: %(accepted)s."
-        " Compare WEBHOOK_SECRET with the subscription."
+    Kind.CACHE_EVICTIONS_HIGH: Check(
+        "evictions",
+        T("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s). Raise REDIS_MAXMEMORY."),
+        _rates,
+        (*_RATE, "evicted_keys"),
     ),
-    Kind.ROLLOUT_HELD: T("The rollout is held: %(why)s"),
-    Kind.BACKFILL_FAILED: T("Failed batches in backfill %(run)s: %(failed)s. Retry them."),
+    Kind.INBOX_LAG_HIGH: Check(
+        "inbox_lag",
+        T("Inbox lag is %(lag)s s (threshold: %(limit)s s), pending updates: %(pending)s. Check the inbox worker."),
+        _data(pending="pending_events", lag="lag_seconds", limit="threshold_seconds"),
+        ("lag_seconds", "threshold_seconds", "pending_events", "processing_enabled"),
+        Level.CRITICAL,
+    ),
+    Kind.DEAD_LETTERS: Check(
+        "dead_letters",
+        T("Dead letters in the last day: %(count)s. Review them and replay them."),
+        _data(count="dead_letters"),
+        ("dead_letters", "total_dead_letters"),
+    ),
+    Kind.WEBHOOK_SILENT: Check(
+        "seconds_since_update",
+        T("No updates for %(hours)s h of working time (threshold: %(limit)s h). Check the subscription at MAX."),
+        _data(hours="silent_hours", limit="threshold_hours"),
+        ("silent_hours", "threshold_hours"),
+        Level.CRITICAL,
+    ),
+    Kind.SUBSCRIPTION_LOST: Check(
+        "subscription_lost", T("The subscription at MAX is lost: %(found)s"), _problems, ("findings",)
+    ),
+    Kind.SUBSCRIPTION_WRONG: Check(
+        "subscription_wrong", T("The subscription at MAX is misconfigured: %(found)s"), _problems, ("findings",)
+    ),
+    Kind.SECRET_FAILURES: Check(
+        "secret_failures",
+        T(
+            "Requests with a wrong secret in the last hour: %(count)s, accepted updates: %(accepted)s."
+            " Compare WEBHOOK_SECRET with the subscription."
+        ),
+        _data(count="failed_requests", accepted="accepted_events"),
+        ("failed_requests", "threshold", "accepted_events"),
+    ),
+    Kind.ROLLOUT_HELD: Check("rollout_held", T("The rollout is held: %(why)s"), _held, ("reason",)),
+    Kind.BACKFILL_FAILED: Check(
+        "backfill_failed_batches",
+        T("Failed batches in backfill %(run)s: %(failed)s. Retry them."),
+        _data(run="run", failed="failed_batches"),
+        ("run", "failed_batches", "run_status"),
+        key="run",
+    ),
 }

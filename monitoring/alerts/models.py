@@ -2,16 +2,21 @@ from datetime import datetime, timedelta
 from typing import Any, ClassVar, Self
 
 from django.conf import settings
+from django.contrib.auth.base_user import AbstractBaseUser
 from django.db import models
 from django.db.models import F, Q
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
 from config.lib.messages import UNREADABLE, Message
-from monitoring.alerts.kinds import TEXTS, Kind, Severity
+from monitoring.alerts.kinds import CHECKS, SENTENCES, Kind, Severity
 
 RECENT = timedelta(days=30)
-SENTENCES = "sentences"
+
+
+class AcknowledgementRefused(Exception):
+    """Raised for an action that is not possible; its text is a message for the user."""
 
 
 class AlertQuerySet(models.QuerySet["Alert"]):
@@ -33,12 +38,7 @@ class AlertQuerySet(models.QuerySet["Alert"]):
 
 
 class Alert(models.Model):
-    """A problem, from the check that detected it to the check that resolved it. One row per kind and key can be open.
-
-    ``message`` is in English, for other systems; ``text`` is in the reader's language. ``words`` are the parameters of
-    the message. A parameter that is itself a Message is stored twice: as text for the previous release, and as JSON
-    under SENTENCES.
-    """
+    """A problem, from its detection to its end. ``message`` is in English, ``text`` in the reader's language."""
 
     kind = models.CharField(_("kind"), max_length=40, choices=Kind)
     key = models.CharField(_("which"), max_length=100, blank=True, default="")
@@ -109,11 +109,36 @@ class Alert(models.Model):
         params = dict(self.words)
         try:
             messages = {name: Message.from_json(stored) for name, stored in params.pop(SENTENCES, {}).items()}
-            message = Message(TEXTS[Kind(self.kind)], params | messages)
+            message = Message(CHECKS[Kind(self.kind)].text, params | messages)
             str(message)
         except UNREADABLE:
             return Message(self.message.replace("%", "%%"))
         return message
+
+    def acknowledge(self, user: AbstractBaseUser) -> None:
+        """Record who takes care of the alert; raise AcknowledgementRefused unless it is open and unacknowledged."""
+        if not self.is_open:
+            raise AcknowledgementRefused(gettext("The alert is already resolved."))
+        unacknowledged = Alert.objects.filter(pk=self.pk, acknowledged_at=None)
+        count = unacknowledged.update(acknowledged_by=user, acknowledged_at=timezone.now())
+        self.refresh_from_db()
+        if not count:
+            raise AcknowledgementRefused(gettext("The alert is already acknowledged."))
+
+    def mute(self, user: AbstractBaseUser, *, until: datetime, reason: str) -> None:
+        """Mute notifications for the alert's kind and key until the given time, even if it resolves and fires again."""
+        if until <= timezone.now():
+            raise AcknowledgementRefused(gettext("The mute must end in the future."))
+        if not reason.strip():
+            raise AcknowledgementRefused(gettext("Give a reason."))
+        self.muted_by, self.muted_until, self.mute_reason = user, until, reason.strip()[:500]  # type: ignore[assignment]
+        self.save(update_fields=["muted_by", "muted_until", "mute_reason"])
+
+    def unmute(self) -> None:
+        if not self.is_muted:
+            raise AcknowledgementRefused(gettext("The alert is not muted."))
+        self.muted_by, self.muted_until, self.mute_reason = None, None, ""
+        self.save(update_fields=["muted_by", "muted_until", "mute_reason"])
 
     def as_json(self) -> dict[str, Any]:
         """Return the JSON described in docs/reference/alerts.md; a resolved alert adds its status and both times."""

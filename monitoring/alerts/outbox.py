@@ -31,10 +31,7 @@ def put(alert: Alert, event: str, *, skipped: Collection[str] = ()) -> None:
 
 
 def put_resolved(alert: Alert) -> None:
-    """Queue the notification that an alert is resolved.
-
-    A channel is skipped if a mute has held back all earlier notifications of the alert for it.
-    """
+    """Queue the notification of an alert's end, except for channels that were muted since its beginning."""
     skipped: set[str] = set()
     if alert.is_muted:
         held = alert.deliveries.filter(state=DeliveryState.WAITING)
@@ -45,10 +42,7 @@ def put_resolved(alert: Alert) -> None:
 
 
 def deliver() -> int:
-    """Send the notifications that are due; return how many were sent or given up after failed attempts.
-
-    Notifications for channels that are no longer configured are given up without being counted.
-    """
+    """Send the notifications that are due; return how many were sent or given up after failed attempts."""
     configured = channels.configured()
     orphans = Delivery.objects.filter(state=DeliveryState.WAITING).exclude(channel__in=configured)
     orphans.update(state=DeliveryState.FAILED, error="channel no longer configured")

@@ -1,7 +1,5 @@
 """The audit log: the latest rows of every append-only table, merged by time, with one query per table."""
 
-from __future__ import annotations
-
 import heapq
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -118,10 +116,7 @@ SOURCES = {
 
 
 def entries(*, kind: str = "", by: str = "", before: datetime | None = None, limit: int = 100) -> list[Entry]:
-    """Return the latest entries, the newest first.
-
-    They can be limited to one kind, to users whose name contains ``by``, and to the time before a moment.
-    """
+    """Return the latest entries, newest first: of a kind, by users whose name contains ``by``, before a moment."""
     chosen = [SOURCES[kind]] if kind in SOURCES else list(SOURCES.values())
     latest = (_latest(source, by, before, limit) for source in chosen)
     return list(heapq.merge(*latest, key=lambda entry: -entry.at.timestamp()))[:limit]

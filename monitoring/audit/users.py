@@ -41,6 +41,8 @@ class _PermissionChoices(ModelAdmin):
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.related_model is Permission:
             permissions = Permission.objects.exclude(content_type__app_label__in=_APPS_WITHOUT_PAGES)
+            # Earlier releases had this model.
+            permissions = permissions.exclude(content_type__model="snapshot")
             field.queryset = permissions.select_related("content_type")
             field.label_from_instance = _permission_label
         return field

@@ -1,7 +1,5 @@
 """The permissions of the dashboard's pages, and functions to check them and to render a page within the admin."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from functools import wraps
 from typing import Any

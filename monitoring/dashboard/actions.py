@@ -1,6 +1,4 @@
-"""The pages of the operator's actions: pause, resume, plans, reaction to breaches, rehearsal, emergency stop."""
-
-from __future__ import annotations
+"""The pages of the operator's actions: steps of a phase, pause, resume, plans, rehearsal, emergency stop and so on."""
 
 import time
 from collections.abc import Callable
@@ -10,7 +8,8 @@ from typing import Any
 
 from django import forms
 from django.contrib import messages
-from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
+from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.formats import date_format
@@ -22,18 +21,44 @@ from config.lib.messages import Message
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.dashboard.access import page, screen
-from monitoring.dashboard.change_phase import apply, preview_of, request_of
-from monitoring.rollout_control import OPERATE, STOP, rollback
+from monitoring.dashboard.access import may, page, screen
+from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, gates, preview, rollback
+from monitoring.rollout_control.presenters import conditions
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, presenters, rules
+from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, OnBreach, Rollout
-from profiles.rollout.phases import TITLES
+from profiles.rollout.phases import PHASES, TITLES
+from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
 T = gettext_lazy
 # A step planned further ahead than this is probably a typing error, which nobody would notice for a year.
 FARTHEST = timedelta(days=366)
+PEOPLE_SHOWN = 10
+
+
+def request_of(request: HttpRequest, action: Action, **params: Any) -> ChangeRequest:
+    """Return the change request for a posted form; ``params`` take precedence over the form."""
+    return ChangeRequest.of(
+        action,
+        Source.ADMIN,
+        by=request.user.get_username(),
+        expected_revision=request.POST.get("revision"),
+        is_forced="force" in request.POST and request.user.has_perm(FORCE),
+        **{"reason": request.POST.get("reason", "")} | params,
+    )
+
+
+def preview_of(action: Action, **params: Any) -> ChangeResult:
+    """Return what a change would do now, before the operator has entered a reason."""
+    return changes.preview(ChangeRequest.of(action, Source.ADMIN, by="preview", reason=_("preview"), **params))
+
+
+def apply(request: HttpRequest, action: Action, **params: Any) -> str:
+    """Apply the change of a posted form and return the message for the operator."""
+    result = changes.apply(request_of(request, action, **params))
+    return "; ".join([*presenters.outcome(result), _("revision %d") % result.revision])
 
 
 class PlanForm(forms.Form):
@@ -139,6 +164,66 @@ ACTIONS = {
         RehearsalForm,
     ),
 }
+
+
+@screen(OPERATE)
+def step(request: HttpRequest, phase: int) -> HttpResponse:
+    name, percent = _phase(phase), request.POST.get("percent") or request.GET.get("percent") or ""
+    refusal = ""
+    if request.method == "POST":
+        try:
+            messages.success(request, apply(request, Action.SET, phase=name, percent=percent))
+            return HttpResponseRedirect(reverse("screens:rollout"))
+        except ChangeRefused as refused:
+            refusal = str(refused)
+    rollout = Rollout.current()
+    context = {
+        "phase": phase,
+        "current": presenters.percentage(RolloutSettings.read(rollout).percents[name]),
+        "percent": percent,
+        "target": presenters.percentage(percent),
+        "steps": ["0", *map(rules.format_percent, rules.STEPS)] if phase >= 3 else ["0", "100"],
+        "refusal": refusal,
+        "rollout": rollout,
+        "may": may(request),
+        "reason": request.POST.get("reason", ""),
+        "is_forced": "force" in request.POST,
+    }
+    return page(request, "step.html", presenters.name_of(name), **context)
+
+
+def _phase(phase: int) -> str:
+    if not 1 <= phase <= len(PHASES):
+        raise Http404
+    return PHASES[phase - 1]
+
+
+@screen(SEE_ROLLOUT)
+def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
+    """Show which employees would enter or leave the phase, and the gate results; the page loads this separately."""
+    name = _phase(phase)
+    try:
+        target = rules.percentage(request.GET.get("percent", ""))
+        result = preview_of(Action.SET, phase=name, percent=target)
+    except ChangeRefused as refused:
+        return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
+    # Users who are limited to universities see no names, and no counts of other universities.
+    scope = admin_scope(request)
+    counts = preview.preview(name, phase, target, 0 if scope else PEOPLE_SHOWN, may_be_cached=True)
+    if scope:
+        counts = counts.only_of(set(scope.universities().values_list("pk", flat=True)))
+    evaluation = gates.evaluate(phase, target) if target > counts.current else None
+    context = {
+        "preview": counts,
+        "is_limited": scope is not None,
+        "is_raise": evaluation is not None,
+        "is_change": result.is_change,
+        "lines": presenters.outcome(result),
+        "conditions": conditions(evaluation) if evaluation else [],
+        "is_held": bool(evaluation and evaluation.failing),
+        "calls": round(counts.api_calls_per_day),
+    }
+    return TemplateResponse(request, "admin/screens/step_preview.html", context)
 
 
 @screen(OPERATE)

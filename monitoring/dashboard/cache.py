@@ -1,7 +1,5 @@
 """The page about the cache: the health of Redis, the ages of the profiles, and when their names expire."""
 
-from __future__ import annotations
-
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from datetime import timedelta
@@ -13,10 +11,10 @@ from django.template.response import TemplateResponse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from monitoring.dashboard import charts, history_charts, home
+from monitoring.dashboard import charts, home
 from monitoring.dashboard.access import SEE, may, page, screen
 from monitoring.indicators import rounds
-from monitoring.stats.directory import figure
+from monitoring.stats.cached import statistic
 from profiles.models import ProfileSource
 
 EXPIRY_DAYS = 30
@@ -25,19 +23,19 @@ _AGES = (1, 3, 7, 14, 30, 60, 90)
 
 @screen(SEE)
 def health(request: HttpRequest) -> HttpResponse:
-    statistic, readings = figure("ages"), rounds.latest()
-    cache, rows = home.cache(readings), statistic.value["rows"]
+    aged, readings = statistic("ages"), rounds.latest()
+    cache, rows = home.cache(readings), aged.value["rows"]
     context = {
         "cache": cache,
         "measured": readings,
-        "at": statistic.at,
-        "is_sample": statistic.value["is_sample"],
+        "at": aged.at,
+        "is_sample": aged.value["is_sample"],
         "profiles": sum(count for _days, _source, count in rows),
         "ages": ages(rows),
         "expiries": expiries(rows),
         "ttl": settings.PROFILE_TTL,
-        "hit_rate": history_charts.hit_rate(),
-        "memory": history_charts.memory(cache["maxmemory_bytes"]),
+        "hit_rate": charts.hit_rate(),
+        "memory": charts.memory(cache["maxmemory_bytes"]),
         "may": may(request),
     }
     return page(request, "cache.html", _("Cache health"), **context)

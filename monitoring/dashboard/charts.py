@@ -1,17 +1,20 @@
 """Charts as plain data, which screens.js draws with the theme's chart.js."""
 
-from __future__ import annotations
-
-from collections.abc import Iterable, Sequence
-from datetime import date, timedelta
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, timedelta
+from functools import partial
 from typing import Any
 
+from django.db.models.functions import Trunc
 from django.utils import timezone
 from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
-from monitoring.stats.directory import DAYS
+from monitoring.indicators.models import IndicatorReading
+from monitoring.stats.cached import DAYS
+from monitoring.stats.models import Span
+from monitoring.stats.rollups import LENGTHS, start_of
 from profiles.models import ProfileSource
 
 # Names of colours by meaning: screens.js looks them up in the current theme.
@@ -22,6 +25,10 @@ SOURCE_COLOURS = {
     ProfileSource.MANUAL: "manual",
     ProfileSource.DEFAULT: "unknown",
 }
+
+_MEGABYTE = 1024 * 1024
+# A line of an indicator's history: the label, the value of a reading, and the colour.
+Line = tuple[object, Callable[[IndicatorReading], float], str]
 
 
 def series(label: object, values: Iterable[Any], colour: str, **options: Any) -> dict[str, Any]:
@@ -56,3 +63,56 @@ def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
     ]
     title = _("New employees by name source, by day")
     return chart("bar", [day_label(day) for day in days], *lines, is_stacked=True, unit="", title=title)
+
+
+def source_history() -> dict[str, Any] | None:
+    """Return the chart of employees by name source at the start of each of the last 30 days."""
+
+    def count(reading: IndicatorReading, source: ProfileSource) -> int:
+        return int(reading.data["employees_by_source"].get(source, 0))
+
+    lines = [(source.label, partial(count, source=source), SOURCE_COLOURS[source]) for source in ProfileSource]
+    title = _("Employees by name source, 30 days")
+    length = timedelta(days=DAYS - 1)
+    return _history("coverage", "bar", lines, span=Span.DAY, length=length, is_stacked=True, title=title)
+
+
+def hit_rate() -> dict[str, Any] | None:
+    line = (_("Hit rate, %"), lambda reading: round(100 * reading.value, 2), "good")
+    return _history("cache_hit_rate", "line", [line], title=_("Hit rate, 48 hours"), most=100)
+
+
+def memory(limit_bytes: int | None) -> dict[str, Any] | None:
+    """Return the chart of Redis memory, with the current limit as a line; 0 and None mean no limit."""
+    line = (_("Memory, MB"), lambda reading: round(reading.value / _MEGABYTE, 2), "webhook")
+    drawn = _history("cache_memory", "line", [line], title=_("Memory, 48 hours"))
+    if drawn and limit_bytes:
+        limit = [round(limit_bytes / _MEGABYTE, 2)] * len(drawn["labels"])
+        drawn["series"].append(series(_("Limit, MB"), limit, "bad", is_dashed=True))
+    return drawn
+
+
+def _history(
+    indicator: str,
+    kind: str,
+    lines: Sequence[Line],
+    *,
+    span: Span = Span.HOUR,
+    length: timedelta = timedelta(hours=48),
+    **options: Any,
+) -> dict[str, Any] | None:
+    """Return the chart of an indicator's first reading in each hour or day (UTC); None with fewer than two readings."""
+    now = timezone.now()
+    first, step = start_of(now - length, span), LENGTHS[span]
+    rows = IndicatorReading.objects.filter(name=indicator, round_at__gte=first, value__isnull=False)
+    slots = rows.annotate(slot=Trunc("round_at", span.value, tzinfo=UTC)).order_by("slot", "round_at").distinct("slot")
+    readings = {row.slot: row for row in slots}
+    if len(readings) < 2:
+        return None
+    moments = [first + number * step for number in range((now - first) // step + 1)]
+    label_format = day_format() if span == Span.DAY else f"{day_format()} H:i"
+    drawn = [
+        series(label, [value(readings[at]) if at in readings else None for at in moments], colour)
+        for label, value, colour in lines
+    ]
+    return chart(kind, [date_format(at, label_format) for at in moments], *drawn, **options)

@@ -1,7 +1,5 @@
 """The page of the guide's migration checklist, where people sign the items that cannot be measured."""
 
-from __future__ import annotations
-
 from itertools import groupby
 
 from django.contrib import messages

@@ -1,13 +1,10 @@
 """The comparison explorer: how names from the cache compare with names from the direct API."""
 
-from __future__ import annotations
-
 import math
 from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -16,8 +13,7 @@ from config.lib.scope import requires_global_scope
 from employees.models import University
 from monitoring.dashboard.access import SEE_COMPARISONS, page, screen
 from monitoring.stats import comparison_stats
-from monitoring.stats.comparison_stats import ComparisonStats
-from profiles.models import Comparison, ComparisonOutcome, Pattern
+from profiles.models import ComparisonOutcome, Pattern
 
 ROWS_SHOWN = 25
 UNIVERSITIES_SHOWN = 15
@@ -56,43 +52,29 @@ def explorer(request: HttpRequest) -> HttpResponse:
     conditions = {"stage": filters.get("stage"), "university_id": filters.get("university")}
     rows = rows.filter(**{name: value for name, value in conditions.items() if value})
     stats, ages = comparison_stats.stats_of(rows), comparison_stats.by_age(rows)
+    by_university = comparison_stats.by_university(rows)
+    largest = sorted(by_university.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
+    names: dict[int | None, str] = {None: _("without a university")}
+    names |= dict(University.objects.filter(pk__in=[pk for pk, _own in largest if pk]).values_list("pk", "name"))
     outcome = filters.get("outcome")
     context: dict[str, Any] = {
         "form": form,
-        "stats": percentages(stats),
+        "stats": stats,
         "outcomes": [
             {
                 "value": outcome.value,
                 "label": outcome.label,
                 "tone": _TONES.get(outcome, "calm"),
                 "count": stats.counts[outcome],
-                "share": 100 * stats.counts[outcome] / stats.total,
+                "share": stats.counts[outcome] / stats.total,
             }
             for outcome in ComparisonOutcome
             if stats.counts.get(outcome)
         ],
-        "universities": _universities(rows),
-        "ages": [(None if math.isinf(edge) else edge, percentages(of_age)) for edge, of_age in ages.items()],
+        "universities": [(pk, names.get(pk, f"#{pk}"), own) for pk, own in largest],
+        "ages": [(None if math.isinf(edge) else edge, of_age) for edge, of_age in ages.items()],
         "ttl": comparison_stats.recommended_ttl(ages),
         "patterns": [(_PATTERNS.get(name, name), n) for name, n in comparison_stats.conflict_patterns(rows).items()],
         "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
     }
     return page(request, "comparisons.html", _("Comparisons"), **context)
-
-
-def percentages(stats: ComparisonStats) -> dict[str, Any]:
-    """Return agreement, its bounds, coverage and errors from 0 to 100, None without data; and the sample sizes."""
-    shares = {"agreement": stats.agreement, "coverage": stats.coverage, "errors": stats.errors}
-    lower, upper = (100 * bound for bound in stats.agreement_bounds)
-    percents = {name: None if share is None else 100 * share for name, share in shares.items()}
-    return {"n": stats.n, "total": stats.total, "lower": lower, "upper": upper, **percents}
-
-
-def _universities(rows: QuerySet[Comparison]) -> list[dict[str, Any]]:
-    by_size = sorted(comparison_stats.by_university(rows).items(), key=lambda item: -item[1].total)
-    largest = by_size[:UNIVERSITIES_SHOWN]
-    names = dict(University.objects.filter(pk__in=[pk for pk, _stats in largest if pk]).values_list("pk", "name"))
-    return [
-        {"id": pk, "name": names.get(pk, f"#{pk}") if pk else _("without a university"), **percentages(stats)}
-        for pk, stats in largest
-    ]

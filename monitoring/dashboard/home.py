@@ -1,9 +1,5 @@
 """The admin's first page: the state of the migration at a glance."""
 
-from __future__ import annotations
-
-from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any
@@ -16,13 +12,13 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import charts, history_charts
+from monitoring.dashboard import charts
 from monitoring.dashboard.access import SEE, may, screen
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
 from monitoring.rollout_control.presenters import phases
 from monitoring.stats import reports, rollups
-from monitoring.stats.directory import figures
+from monitoring.stats.cached import statistic
 from monitoring.stats.models import Span
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
@@ -43,6 +39,10 @@ class Share:
     share: float
 
 
+def employee_shares() -> list[Share]:
+    return shares({row["source"]: row["count"] for row in statistic("employees").value})
+
+
 def shares(counts: dict[str, int]) -> list[Share]:
     """Return the share of every source, including sources that are missing from ``counts``."""
     total = sum(counts.values())
@@ -51,13 +51,6 @@ def shares(counts: dict[str, int]) -> list[Share]:
         for source in ProfileSource
         for n in [counts.get(source, 0)]
     ]
-
-
-def source_counts(rows: Iterable[Sequence[Any]]) -> dict[str, int]:
-    counts: Counter[str] = Counter()
-    for _university, _name, source, n in rows:
-        counts[source] += n
-    return dict(counts)
 
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
@@ -73,7 +66,6 @@ def live(request: HttpRequest) -> HttpResponse:
 def overview() -> dict[str, Any]:
     rollout = Rollout.current()
     controls = RolloutSettings.read(rollout)
-    statistics = figures("sources", "sources_by_day")
     spread, readings = convergence(), rounds.latest()
     lag = readings["inbox_lag"]
     # Alphabetical order puts “critical” before “warning”.
@@ -83,8 +75,8 @@ def overview() -> dict[str, Any]:
         "rollout": rollout,
         "spread": spread,
         "phases": phases(controls, readings),
-        "sources": shares(source_counts(statistics["sources"].value)),
-        "sources_chart": history_charts.sources() or charts.new_employees(statistics["sources_by_day"].value),
+        "sources": employee_shares(),
+        "sources_chart": charts.source_history() or charts.new_employees(statistic("sources_by_day").value),
         "traffic": last_24_hours(),
         "errors": readings["webhook_error_rate"],
         "cache": cache(readings),
@@ -102,10 +94,7 @@ def overview() -> dict[str, Any]:
 
 
 def last_24_hours() -> dict[str, Any]:
-    """Return the updates of the last 24 hours, counted as in /monitoring/webhook/stats, and their chart by hour.
-
-    The first and the last bar of the chart cover only a part of an hour.
-    """
+    """Return the updates of the last 24 hours and their chart, whose first and last bar cover a part of an hour."""
     until = now()
     hours = rollups.counts_by(Span.HOUR, until - reports.PERIODS["day"], until)
     received = [counts.states.total() for counts in hours.values()]

@@ -1,9 +1,7 @@
 """The daily, weekly and monthly operations reports as tables and charts, in English like the commands."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Mapping
-from dataclasses import asdict, dataclass, field
+from dataclasses import dataclass, field
 from datetime import UTC, date, datetime, time, timedelta
 from typing import Any
 
@@ -17,7 +15,7 @@ from config.env import format_duration
 from employees.models import Employee
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
-from monitoring.stats import population, reports, rollups
+from monitoring.stats import cached, reports, rollups
 from monitoring.stats.models import Span
 from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
@@ -38,6 +36,11 @@ class Chart:
     title: str
     points: list[tuple[str, float]]
 
+    @property
+    def highest(self) -> float:
+        """Return the largest value, and at least 1."""
+        return max([1.0, *(value for _day, value in self.points)])
+
 
 @dataclass
 class OperationsReport:
@@ -45,9 +48,6 @@ class OperationsReport:
     generated_at: datetime
     tables: list[Table] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
-
-    def as_dict(self) -> dict[str, Any]:
-        return asdict(self)
 
 
 def daily() -> OperationsReport:
@@ -80,7 +80,7 @@ def weekly() -> OperationsReport:
 
 
 def monthly() -> OperationsReport:
-    sources = {row["source"]: row["count"] for row in population.employees().value}
+    sources = {row["source"]: row["count"] for row in cached.statistic("employees").value}
     total = sum(sources.values())
     shares = [(source, f"{count} ({reports.percentage(count, total)}%)") for source, count in sorted(sources.items())]
     with connection.cursor() as cursor:

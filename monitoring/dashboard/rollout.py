@@ -1,7 +1,5 @@
 """The rollout page: phases with the gates of the next step, rules, planned steps, latest changes and a chart."""
 
-from __future__ import annotations
-
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
@@ -21,8 +19,8 @@ from monitoring.dashboard.access import may, page, screen
 from monitoring.indicators import rounds
 from monitoring.rollout_control import SEE_ROLLOUT
 from monitoring.rollout_control.presenters import phases
+from monitoring.stats.cached import statistic
 from monitoring.stats.comparison_stats import ComparisonStats
-from monitoring.stats.directory import figure
 from profiles.models import ProfileSource
 from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
@@ -101,10 +99,7 @@ def timeline() -> dict[str, Any]:
 
 
 def moves_of(days: Sequence[str]) -> list[Change]:
-    """Return the changes from which the percentages are drawn: the last one before the days, and the last of each day.
-
-    If no phase moved before the days, the list starts with the first change of all, whose old percentages are drawn.
-    """
+    """Return the last move before the days, or else the first move of all, and the last move of each day."""
     moves = Change.objects.filter(_MOVES)
     in_days = moves.filter(at__gte=_start(days)).annotate(day=_DAY).order_by("day", "-pk").distinct("day")
     before = moves.filter(at__lt=_start(days)).first() or moves.order_by("pk").first()
@@ -120,7 +115,7 @@ def _comparisons_by_day(days: Sequence[str]) -> Iterable[tuple[float | None, ...
     outcomes: dict[str, dict[str, int]] = defaultdict(lambda: defaultdict(int))
     answered: dict[str, int] = defaultdict(int)
     fallbacks: dict[str, int] = defaultdict(int)
-    for day, outcome, is_cache_first, source, n in figure("comparisons_by_day").value:
+    for day, outcome, is_cache_first, source, n in statistic("comparisons_by_day").value:
         outcomes[day][outcome] += n
         if is_cache_first:
             answered[day] += n

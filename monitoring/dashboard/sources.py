@@ -1,7 +1,5 @@
 """The page about the name sources of employees: now, by university, by stage and over time."""
 
-from __future__ import annotations
-
 import csv
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
@@ -13,10 +11,10 @@ from django.utils.translation import gettext as _
 from config.lib import audit_log
 from config.lib.messages import Message
 from config.lib.scope import requires_global_scope
-from monitoring.dashboard import charts, history_charts
+from monitoring.dashboard import charts
 from monitoring.dashboard.access import SEE, page, screen
-from monitoring.dashboard.home import shares, source_counts
-from monitoring.stats.directory import figure, figures
+from monitoring.dashboard.home import employee_shares, shares
+from monitoring.stats.cached import statistic
 from profiles.models import ProfileSource
 
 UNIVERSITIES_SHOWN = 50
@@ -27,14 +25,14 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 @screen(SEE)
 @requires_global_scope
 def distribution(request: HttpRequest) -> HttpResponse:
-    statistics = figures("sources", "sources_by_day", "sources_by_stage")
-    rows = by_university(statistics["sources"].value)
+    sources = statistic("sources")
+    rows = by_university(sources.value)
     by_stage: dict[int, dict[str, int]] = defaultdict(dict)
-    for stage, source, count in statistics["sources_by_stage"].value:
+    for stage, source, count in statistic("sources_by_stage").value:
         by_stage[stage][source] = count
     context = {
-        "at": statistics["sources"].at,
-        "sources": shares(source_counts(statistics["sources"].value)),
+        "at": sources.at,
+        "sources": employee_shares(),
         "total": sum(row["total"] for row in rows),
         "universities": rows[:UNIVERSITIES_SHOWN],
         "left_out": max(len(rows) - UNIVERSITIES_SHOWN, 0),
@@ -42,8 +40,8 @@ def distribution(request: HttpRequest) -> HttpResponse:
             {"stage": stage, "total": sum(counts.values()), "shares": shares(counts)}
             for stage, counts in sorted(by_stage.items())
         ],
-        "levels": history_charts.sources(),
-        "over_time": charts.new_employees(statistics["sources_by_day"].value),
+        "levels": charts.source_history(),
+        "over_time": charts.new_employees(statistic("sources_by_day").value),
     }
     return page(request, "sources.html", _("Name sources"), **context)
 
@@ -64,13 +62,13 @@ def by_university(rows: Iterable[Sequence[Any]]) -> list[dict[str, Any]]:
 @requires_global_scope
 def export(request: HttpRequest) -> HttpResponse:
     """Return the sources by university as CSV, in UTF-8 with the byte order mark that spreadsheets expect."""
-    statistic = figure("sources")
+    sources = statistic("sources")
     audit_log.record(request, Message("Export of the name sources"))
     response = HttpResponse("\ufeff", content_type="text/csv; charset=utf-8")
-    response["Content-Disposition"] = f'attachment; filename="name-sources-{statistic.at:%Y-%m-%d}.csv"'
+    response["Content-Disposition"] = f'attachment; filename="name-sources-{sources.at:%Y-%m-%d}.csv"'
     writer = csv.writer(response)
     writer.writerow(["university_id", "university", *ProfileSource.values, "total"])
-    for row in by_university(statistic.value):
+    for row in by_university(sources.value):
         name = f"'{row['name']}" if row["name"].startswith(_FORMULA_STARTS) else row["name"]
         writer.writerow([row["id"], name, *(share.count for share in row["shares"]), row["total"]])
     return response

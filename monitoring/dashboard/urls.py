@@ -1,17 +1,6 @@
 from django.urls import path
 
-from monitoring.dashboard import (
-    actions,
-    audit,
-    cache,
-    change_phase,
-    checklist,
-    comparisons,
-    home,
-    person,
-    rollout,
-    sources,
-)
+from monitoring.dashboard import actions, audit, cache, checklist, comparisons, home, person, rollout, sources
 
 app_name = "screens"
 urlpatterns = [
@@ -19,8 +8,8 @@ urlpatterns = [
     path("live/rollout/", rollout.live, name="rollout-live"),
     path("live/cache/", cache.live, name="cache-live"),
     path("rollout/", rollout.overview, name="rollout"),
-    path("steer/<int:phase>/", change_phase.step, name="step"),
-    path("steer/<int:phase>/preview/", change_phase.step_preview, name="step-preview"),
+    path("steer/<int:phase>/", actions.step, name="step"),
+    path("steer/<int:phase>/preview/", actions.step_preview, name="step-preview"),
     *(path(f"steer/{name}/", actions.act, {"name": name}, name=name) for name in actions.ACTIONS),
     path("steer/plan/<int:pk>/cancel/", actions.cancel_plan, name="plan-cancel"),
     path("emergency/", actions.emergency_stop, name="emergency"),

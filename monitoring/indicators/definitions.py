@@ -10,10 +10,9 @@ from functools import partial
 from typing import Any, TypeAlias
 
 from django.conf import settings
-from django.utils import translation
 from django.utils.translation import gettext_noop
 
-from config.lib.messages import Message, percent_of, thousands
+from config.lib.messages import Message, percent_of, thousands, title_message
 from monitoring.indicators import measurements
 from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Sources
@@ -87,16 +86,12 @@ class Indicator:
         level = self.level_of(measured)
         if measured.message is not None and level != Level.OK:
             return measured.message
-        params = {"title": self.title_message(), "n": thousands(measured.n or 0), **measured.params}
+        params = {"title": title_message(TITLES[self.name]), "n": thousands(measured.n or 0), **measured.params}
         if level == Level.UNKNOWN:
             return Message(self.unknown, params | {"wanted": self.least})
         for name, value in zip(self.param_names, (measured.value, self.limits(measured)[0]), strict=True):
             params[name] = "—" if value is None else _FORMATS.get(self.unit, thousands)(value)
         return Message(self.good if level == Level.OK else self.bad, params)
-
-    def title_message(self) -> Message:
-        with translation.override(None):
-            return Message(str(TITLES[self.name]))
 
 
 def _setting(name: str) -> Callable[[], Any]:

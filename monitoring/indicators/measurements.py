@@ -23,7 +23,7 @@ from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks import delivery_watchdog, subscription
-from webhooks.models import Backlog, InboxUpdate, State
+from webhooks.models import InboxUpdate, State
 
 ROUND_TRIP_WINDOW = timedelta(minutes=10)
 LAG_WINDOW = timedelta(minutes=10)
@@ -62,9 +62,13 @@ class Measured:
 class Sources:
     """Data that several measurements of a round share; each property is computed once, when it is first needed."""
 
-    @cached_property
-    def cache(self) -> dict[str, Any]:
-        return reports.cache_health()
+    cache = cached_property(lambda _self: reports.cache_health())
+    last_hour = cached_property(lambda _self: reports.webhook_stats("hour"))
+    backlog = cached_property(lambda _self: InboxUpdate.objects.backlog())
+    quality = cached_property(lambda _self: reports.quality())
+    coverage = cached_property(lambda _self: reports.coverage())
+    by_university = cached_property(lambda _self: comparison_stats.by_university(comparison_stats.recent()))
+    subscription = cached_property(lambda _self: subscription.subscription_problems())
 
     @cached_property
     def connected_cache(self) -> dict[str, Any]:
@@ -73,35 +77,11 @@ class Sources:
         return self.cache
 
     @cached_property
-    def last_hour(self) -> dict[str, Any]:
-        return reports.webhook_stats("hour")
-
-    @cached_property
-    def backlog(self) -> Backlog:
-        return InboxUpdate.objects.backlog()
-
-    @cached_property
-    def quality(self) -> dict[str, Any]:
-        return reports.quality()
-
-    @cached_property
-    def coverage(self) -> dict[str, Any]:
-        return reports.coverage()
-
-    @cached_property
-    def by_university(self) -> dict[int | None, ComparisonStats]:
-        return comparison_stats.by_university(comparison_stats.recent())
-
-    @cached_property
     def compared(self) -> ComparisonStats:
         counts: Counter[str] = Counter()
         for stats in self.by_university.values():
             counts.update(stats.counts)
         return ComparisonStats(dict(counts))
-
-    @cached_property
-    def subscription(self) -> list[subscription.Problem]:
-        return subscription.subscription_problems()
 
 
 def migrations_missing(sources: Sources) -> Measured:
@@ -205,10 +185,7 @@ def redis_connected(sources: Sources) -> Measured:
 
 
 def evictions(sources: Sources) -> Measured:
-    """Return the number of keys that Redis evicted in the last day, as a share of the number of cached profiles.
-
-    In the first round, return None, or 0 if Redis has not evicted any key.
-    """
+    """Return the keys evicted in the last day as a share of the cached profiles; None if the first round has some."""
     health = sources.connected_cache
     evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTION_WINDOW)
     if evicted is None:

@@ -9,8 +9,9 @@ from django.db.models import Subquery
 from django.utils import timezone
 
 from config.lib import sql
-from config.lib.messages import Message
+from config.lib.messages import Message, title_message
 from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import Measured, Sources
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from profiles import failures
@@ -122,16 +123,13 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
     fields = {"event": "not_measured", "indicator": name, "error": type(error).__name__}
     logger.warning("indicator not measured", extra=fields)
     reason = failures.message_for(str(error) if isinstance(error, CacheError) else type(error).__name__)
-    params = {"title": INDICATORS[name].title_message(), "error": reason}
+    params = {"title": title_message(TITLES[name]), "error": reason}
     message = Message("%(title)s could not be measured: %(error)s", params)
     return IndicatorReading(name=name, round_at=now, measured_at=now, level=Level.ERROR, message=message.as_json())
 
 
 def _stored() -> Round | None:
-    """Return the round that was stored last; None if it lacks a reading of one of the INDICATORS.
-
-    Rounds are ordered by primary key, because a wrong clock may have given an earlier round a later time.
-    """
+    """Return the round that was stored last; None if it lacks a reading of one of the INDICATORS."""
     last = IndicatorReading.objects.order_by("-pk").values("round_at")[:1]
     readings = {row.name: row for row in IndicatorReading.objects.filter(name__in=INDICATORS, round_at=Subquery(last))}
     return Round(readings[_FIRST].round_at, readings) if len(readings) == len(INDICATORS) else None

@@ -1,8 +1,7 @@
 """The admin of the rollout: saved forms become change requests, as on every other surface; records are read-only."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterable
+from operator import attrgetter
 from typing import Any, ClassVar
 
 from django import forms
@@ -16,14 +15,14 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
-from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, column
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from config.lib.messages import Message
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import FORCE, checklist
-from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from profiles.models import Comparison
@@ -155,9 +154,7 @@ class UniversityRuleForm(ChangeRequestForm):
 class ChangeRequestAdmin(UntranslatedLogAdmin):
     """Save by applying the form's change request; each HTTP request has its own form class, which knows the user."""
 
-    @admin.display(description=_("name"), ordering="name")
-    def display_name(self, row: Flag | Switch) -> str:
-        return presenters.with_code(row.name)
+    display_name = column(_("name"), lambda row: presenters.with_code(row.name), "name")
 
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
@@ -198,10 +195,7 @@ class FlagAdmin(ChangeRequestAdmin):
     list_display = ("display_name", "percent", "everyone", "moved_at")
     fields = ("display_name", "percent", "reason", "force", "note", "display_salt", "expect_revision", "expect_percent")
     readonly_fields: ClassVar = ["display_name", "display_salt"]
-
-    @admin.display(description=_("salt"))
-    def display_salt(self, flag: Flag) -> str:
-        return format_html("<code>{}</code>", flag.salt)
+    display_salt = column(_("salt"), lambda flag: format_html("<code>{}</code>", flag.salt))
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
         Flag.objects.filter(pk=obj.pk).update(note=obj.note)
@@ -248,23 +242,16 @@ class ChangeAdmin(ReadOnlyAdmin):
         "revision", "at", "display_by", "display_change", "display_reason", "is_forced", "display_evidence",
         "display_before", "display_after",
     )  # fmt: skip
+    display_by = column(_("by"), lambda change: presenters.actor(change.by), "by")
+    display_change = column(_("action"), presenters.change)
+    display_reason = column(_("reason"), attrgetter("text"), "reason")
+    display_before = column(_("from"), lambda change: _lines(presenters.recorded_state(change.before)))
+    display_after = column(_("to"), lambda change: _lines(presenters.recorded_state(change.after)))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
         rows: ChangeQuerySet = super().get_queryset(request)
         limits = admin_scope(request)
         return rows.of_universities(limits.universities().values_list("pk", flat=True)) if limits else rows
-
-    @admin.display(description=_("by"), ordering="by")
-    def display_by(self, change: Change) -> str:
-        return presenters.actor(change.by)
-
-    @admin.display(description=_("action"))
-    def display_change(self, change: Change) -> str:
-        return presenters.change(change)
-
-    @admin.display(description=_("reason"), ordering="reason")
-    def display_reason(self, change: Change) -> str:
-        return change.text
 
     @admin.display(description=_("evidence"))
     def display_evidence(self, change: Change) -> str:
@@ -273,14 +260,6 @@ class ChangeAdmin(ReadOnlyAdmin):
             for item in change.evidence
         )
         return format_html_join(mark_safe("<br>"), "{}: {} — {}", results)
-
-    @admin.display(description=_("from"))
-    def display_before(self, change: Change) -> str:
-        return _lines(presenters.recorded_state(change.before))
-
-    @admin.display(description=_("to"))
-    def display_after(self, change: Change) -> str:
-        return _lines(presenters.recorded_state(change.after))
 
 
 def _lines(texts: Iterable[str]) -> str:
@@ -293,10 +272,7 @@ class PlanAdmin(ReadOnlyAdmin):
     list_filter = ("state",)
     fields = ("due_at", "phase", "percent", "state", "by", "reason", "display_outcome", "revision")
     readonly_fields: ClassVar = ["display_outcome"]
-
-    @admin.display(description=_("outcome"))
-    def display_outcome(self, plan: Plan) -> str:
-        return plan.text
+    display_outcome = column(_("outcome"), attrgetter("text"))
 
 
 @admin.register(Heartbeat)
@@ -310,10 +286,7 @@ class GateCheckAdmin(ReadOnlyAdmin):
     list_filter = ("verdict", "gate", "phase")
     fields = ("at", "phase", "gate", "verdict", "display_message", "value")
     readonly_fields: ClassVar = ["display_message"]
-
-    @admin.display(description=_("message"))
-    def display_message(self, check: GateCheck) -> str:
-        return check.text
+    display_message = column(_("message"), attrgetter("text"))
 
 
 @admin.register(RoundTrip)
@@ -321,10 +294,7 @@ class RoundTripAdmin(ReadOnlyAdmin):
     list_display = ("at", "took_ms", "display_error")
     fields = ("at", "took_ms", "display_error")
     readonly_fields: ClassVar = ["display_error"]
-
-    @admin.display(description=_("error"))
-    def display_error(self, trip: RoundTrip) -> str:
-        return trip.display_error
+    display_error = column(_("error"), attrgetter("display_error"))
 
 
 @admin.register(Comparison)
@@ -348,16 +318,13 @@ class SignatureAdmin(AuditedAdmin):
     form = SignatureForm
     list_display = ("display_item", "by", "note", "signed_at", "expires_at")
     list_select_related = ("by",)
+    display_item = column(_("item"), str, "item")
 
     def get_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
         return self.list_display if obj else ("item", "note")
 
     def get_readonly_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
         return ("display_item",) if obj else ()
-
-    @admin.display(description=_("item"), ordering="item")
-    def display_item(self, signature: Signature) -> str:
-        return str(signature)
 
     def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
         obj.by = request.user  # type: ignore[assignment]

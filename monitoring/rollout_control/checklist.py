@@ -1,7 +1,5 @@
 """The guide's migration checklist: measurable items are checked automatically, people sign the other items."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -9,6 +7,7 @@ from decimal import Decimal
 
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from config.lib.messages import localize
 from monitoring.indicators.models import Round
@@ -69,20 +68,14 @@ def _phase_is_on(phase: int) -> Check:
     return check
 
 
-def _profiles_are_cached(readings: Round) -> tuple[bool, str]:
-    count = readings["profile_quality"].n or 0
-    return count > 0, _("cached profiles: %d") % count
+def _counted(indicator: str, text: Promise) -> Check:
+    return lambda readings: (bool(readings[indicator].n), str(text) % (readings[indicator].n or 0))
 
 
 def _employees_are_named(readings: Round) -> tuple[bool, str]:
     by_source = readings["coverage"].data.get("employees_by_source", {})
     count = sum(by_source.get(source, 0) for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT))
     return count > 0, _("employees with a name from the cache: %d") % count
-
-
-def _lookups_are_compared(readings: Round) -> tuple[bool, str]:
-    count = readings["comparison_errors"].n or 0
-    return count > 0, _("compared lookups: %d") % count
 
 
 def _rollback_was_tried(readings: Round) -> tuple[bool, str]:
@@ -99,10 +92,10 @@ CHECKS: dict[str, Check] = {
     "event_types": _phase_is_on(2),
     "webhook_endpoint": _by("round_trip"),
     "webhook_activity": _by("seconds_since_update"),
-    "profile_caching": _profiles_are_cached,
+    "profile_caching": _counted("profile_quality", gettext_lazy("cached profiles: %d")),
     "cache_integration": _phase_is_on(3),
     "creation": _employees_are_named,
-    "usage": _lookups_are_compared,
+    "usage": _counted("comparison_errors", gettext_lazy("compared lookups: %d")),
     "sources": _by("source_index_valid"),
     "database": _by("inbox_lag"),
     "performance": _by("monitoring_on"),

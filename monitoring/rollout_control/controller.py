@@ -1,7 +1,5 @@
 """The rollout controller: takes planned steps, checks the gates, and pauses or rolls back after three breaches."""
 
-from __future__ import annotations
-
 import logging
 from contextlib import suppress
 from dataclasses import replace

@@ -1,10 +1,8 @@
 """Titles of gates and checklist items for people; the database, JSON and command options use the names."""
 
-from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
-from config.lib.messages import Message
 from monitoring.indicators.labels import TITLES
 
 # The gates that pass while an indicator is within its limit, with the name of the indicator.
@@ -82,9 +80,3 @@ CHECKLIST: dict[Promise, dict[str, Promise]] = {
     },
 }
 CHECKLIST_ITEMS = {name: title for items in CHECKLIST.values() for name, title in items.items()}
-
-
-def title_message(title: str | Promise) -> Message:
-    """Return a title as a Message, so that as a parameter of a stored message it is translated for each reader."""
-    with translation.override(None):
-        return Message(str(title))

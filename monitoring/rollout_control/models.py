@@ -1,6 +1,4 @@
-from __future__ import annotations
-
-from typing import ClassVar
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.db import models
@@ -24,10 +22,7 @@ class Verdict(models.TextChoices):
 
 
 class GateCheck(models.Model):
-    """The stored result of one check of a gate. From these rows, some gates count how many checks in a row passed.
-
-    ``message`` is in the language of the site, ``text`` in the language of the reader.
-    """
+    """The stored result of one check of a gate; some gates count from these rows how many checks in a row passed."""
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     phase = models.PositiveSmallIntegerField(_("phase"))
@@ -54,7 +49,7 @@ class GateCheck(models.Model):
 
 
 class SignatureQuerySet(models.QuerySet["Signature"]):
-    def in_force(self) -> SignatureQuerySet:
+    def in_force(self) -> Self:
         return self.filter(expires_at__gt=timezone.now())
 
 

@@ -1,10 +1,9 @@
 """Texts about phases and gate results for pages and commands; profiles/rollout/presenters.py has the other texts."""
 
-from __future__ import annotations
-
 from dataclasses import dataclass
 from datetime import datetime
 from decimal import Decimal
+from typing import Self
 
 from django.utils.formats import localize
 from django.utils.functional import Promise
@@ -13,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.gates.results import Evaluation, GateResult
+from monitoring.rollout_control.gates import Evaluation, GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
@@ -55,7 +54,7 @@ class Condition:
     limit: str = ""
 
     @classmethod
-    def of(cls, result: GateResult) -> Condition:
+    def of(cls, result: GateResult) -> Self:
         value = limit = ""
         if result.value is not None and result.unit != "bool":
             value = _with_unit(result.value, result.unit)

@@ -1,21 +1,18 @@
 """Preview who is affected by a change of a percentage, and explain what the system knows about one person."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from operator import add
-from typing import Any
+from typing import Any, Self
 
 from django.conf import settings
-from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from employees.models import Employee
-from monitoring.stats.directory import LOOKED_UP_WITHIN, RUNGS, figure
+from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, cohorts, statistic
 from profiles import cache, failures
 from profiles.cache import CachedProfile
 from profiles.lookup import lookup_name, policy_at
@@ -26,23 +23,10 @@ from profiles.name_rule import Answer, NameChoice, NoAnswer, UserFound
 from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
 from profiles.rollout.models import Flag, UniversityRule
 
-_BUCKETED = """
-SELECT e.*, rollout_bucket(%(salt)s, e.phone) AS bucket FROM employees e
-WHERE NOT EXISTS (SELECT 1 FROM rollout_scope s WHERE s.university_id = e.university_id AND s.phase <= %(phase)s
-                  AND (s.expires_at IS NULL OR s.expires_at > now()))
+_PEOPLE = """
+SELECT id FROM employees WHERE university_id <> ALL(%(left_out)s) AND rollout_bucket(%(salt)s, phone) >= %(low)s
+AND rollout_bucket(%(salt)s, phone) < %(high)s ORDER BY id LIMIT %(limit)s
 """
-_COUNTS = f"""
-SELECT e.university_id, u.name, count(*),
-       count(*) FILTER (WHERE p.user_id IS NULL),
-       count(*) FILTER (WHERE e.created_at > %(since)s),
-       count(*) FILTER (WHERE e.created_at > %(since)s AND p.user_id IS NULL)
-FROM ({_BUCKETED}) e JOIN universities u ON u.id = e.university_id LEFT JOIN profile_cache p ON p.user_id = e.max_id
-WHERE e.bucket >= %(low)s AND e.bucket < %(high)s
-GROUP BY 1, 2 ORDER BY 3 DESC, 1
-"""  # noqa: S608 (built of constants)
-_PEOPLE = f"""
-SELECT e.id FROM ({_BUCKETED}) e WHERE e.bucket >= %(low)s AND e.bucket < %(high)s ORDER BY e.id LIMIT %(limit)s
-"""  # noqa: S608 (built of constants)
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,10 +41,7 @@ class UniversityShare:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The employees who would enter or leave a phase at a new percentage, except those of universities with a rule.
-
-    ``api_calls_per_day`` is the expected change in direct API calls, from the employees created in the last week.
-    """
+    """The employees who would enter or leave a phase at a new percentage, except those of universities with a rule."""
 
     phase: int
     current: Decimal
@@ -77,7 +58,7 @@ class Preview:
     def without_profile(self) -> int:
         return sum(share.without_profile for share in self.universities)
 
-    def only_of(self, universities: Collection[int]) -> Preview:
+    def only_of(self, universities: Collection[int]) -> Self:
         """Return a copy with the counts of only these universities, and without people."""
         shares = [share for share in self.universities if share.university_id in universities]
         return replace(self, universities=shares, people=[])
@@ -89,42 +70,29 @@ class Preview:
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count the employees who would enter or leave the phase, and list at most ``limit`` of them.
-
-    With ``may_be_cached``, use the counts that the worker stored if both percentages are steps of the rollout.
-    """
+    """Count who would enter or leave the phase, and list ``limit`` of them; stored counts are fast for usual steps."""
     flag = Flag.objects.get(name=name)
     low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
-    params = {"salt": flag.salt, "phase": phase, "low": low, "high": high, "limit": limit}
-    cached = _cached(flag, phase, low, high) if may_be_cached and {low, high} <= set(RUNGS) else None
-    people: list[Employee] = []
-    with connection.cursor() as cursor:
-        if cached:
-            shares, counted_at = cached
-        else:
-            counted_at = timezone.now()
-            cursor.execute(_COUNTS, {**params, "since": counted_at - LOOKED_UP_WITHIN})
-            shares = [UniversityShare(*row) for row in cursor.fetchall()]
-        if shares and limit:
-            cursor.execute(_PEOPLE, params)
-            ids = [row[0] for row in cursor.fetchall()]
-            people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
-    return Preview(phase, flag.percent, target, shares, people, counted_at)
-
-
-def _cached(flag: Flag, phase: int, low: int, high: int) -> tuple[list[UniversityShare], datetime] | None:
-    cohorts = figure("cohorts")
-    if cohorts.value["salt"] != flag.salt:
-        return None
-    own_rules = set(UniversityRule.objects.in_force().filter(phase__lte=phase).values_list("university_id", flat=True))
-    rungs = range(RUNGS.index(low), RUNGS.index(high))
+    own_rules = UniversityRule.objects.in_force().filter(phase__lte=phase)
+    left_out = set(own_rules.values_list("university_id", flat=True))
+    stored = statistic("cohorts") if may_be_cached and {low, high} <= set(RUNGS) else None
+    if stored and stored.value["salt"] == flag.salt:
+        rungs, rows, counted_at = range(RUNGS.index(low), RUNGS.index(high)), stored.value["rows"], stored.at
+    else:
+        rungs, counted_at = range(1, 2), timezone.now()
+        rows = cohorts(flag.salt, [low, high]) if low < high else []
     sums: dict[tuple[int, str], list[int]] = {}
-    for university, title, rung, *numbers in cohorts.value["rows"]:
-        if rung in rungs and university not in own_rules:
-            before = sums.get((university, title), [0] * len(numbers))
-            sums[university, title] = list(map(add, before, numbers))
+    for university, title, rung, *numbers in rows:
+        if rung in rungs and university not in left_out:
+            sums[university, title] = list(map(add, sums.get((university, title), [0] * len(numbers)), numbers))
     shares = [UniversityShare(*key, *numbers) for key, numbers in sums.items()]
-    return sorted(shares, key=lambda share: (-share.people, share.university_id)), cohorts.at
+    shares.sort(key=lambda share: (-share.people, share.university_id))
+    people: list[Employee] = []
+    if shares and limit:
+        params = {"salt": flag.salt, "low": low, "high": high, "left_out": list(left_out), "limit": limit}
+        ids = [employee.pk for employee in Employee.objects.raw(_PEOPLE, params)]
+        people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
+    return Preview(phase, flag.percent, target, shares, people, counted_at)
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:

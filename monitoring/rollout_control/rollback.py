@@ -1,7 +1,5 @@
 """Verify that a rollback is in force, and rehearse a rollback with one university. Only PostgreSQL is needed."""
 
-from __future__ import annotations
-
 import threading
 import time
 from collections.abc import Iterator
@@ -81,10 +79,7 @@ def _cache_is_out(is_emergency: bool) -> str:
 
 
 def _probe() -> str:
-    """Look up PROBE_PHONE as a request would; return a line, or raise NotVerified if the name came from the cache.
-
-    If the direct API takes longer than PROBE_SECONDS, return without waiting for it.
-    """
+    """Look up PROBE_PHONE as a request would, for at most PROBE_SECONDS; raise NotVerified if the cache answered."""
     choices: list[NameChoice] = []
 
     def look_up() -> None:
@@ -104,10 +99,7 @@ def _probe() -> str:
 
 
 def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
-    """Wait until every running process has applied the last change; return a line with the time that it took.
-
-    Raises NotVerified if a process has not applied the change within ``seconds``.
-    """
+    """Wait until all processes have applied the last change; return a line, or raise NotVerified."""
     deadline = time.monotonic() + seconds
     while not (spread := convergence()).is_complete:
         if time.monotonic() > deadline:

@@ -1,7 +1,5 @@
 """Tables and lines of the rollout's commands, for a terminal or a file; the texts come from the presenters."""
 
-from __future__ import annotations
-
 import io
 import math
 import shutil
@@ -91,10 +89,7 @@ def outcome(result: ChangeResult) -> Iterable[str]:
 
 
 def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
-    """Yield the gate results of a phase's next step, and from phase 3 on the comparisons.
-
-    Without ``phase``, the first phase that is not complete is used. With ``is_stored``, this counts as a check.
-    """
+    """Yield the gate results of the next step, by default of the first incomplete phase, and comparisons."""
     name = rules.phase_name(phase) if phase else changes.next_phase()
     number, settings = rules.phase_number(name), RolloutSettings.read(Rollout.current())
     current = settings.percents[name]

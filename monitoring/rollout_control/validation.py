@@ -4,8 +4,6 @@ The person's profile, Redis entry and updates are always removed, and the employ
 counters of updates remain higher by two.
 """
 
-from __future__ import annotations
-
 import json
 import secrets
 import time

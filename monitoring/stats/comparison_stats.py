@@ -76,10 +76,7 @@ class ComparisonStats:
 
     @property
     def coverage(self) -> float | None:
-        """Return the share of lookups for which the cache had a name that it may serve.
-
-        Failed lookups are excluded. Return None if there are no others.
-        """
+        """Return the share of answered lookups for which the cache had a name that it may serve; None without any."""
         answered = self.total - self._of(_FAILED)
         return self.n / answered if answered else None
 
@@ -137,10 +134,7 @@ def by_age(rows: QuerySet[Comparison]) -> dict[float, ComparisonStats]:
 
 
 def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
-    """Return the age up to which the lower bound of agreement is at least AGREEMENT_WANTED in every age group.
-
-    Return None if the bound is lower in the first group, for example because there are too few comparisons.
-    """
+    """Return the age up to which agreement is proven in every age group; None if it is not even in the first."""
     longest = None
     for edge, stats in ages.items():
         if math.isinf(edge) or stats.agreement_bounds[0] < AGREEMENT_WANTED:
@@ -155,10 +149,7 @@ def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:
 
 
 def speed(rows: QuerySet[Comparison]) -> dict[str, Any]:
-    """Return the number of lookups, the number of lookups without a name, and the 95th percentile of their time.
-
-    The percentile is in milliseconds, and None without lookups.
-    """
+    """Return the number of lookups, of those without a name, and the 95th percentile of their time in ms, or None."""
     times = sorted(rows.order_by().values_list("served_ms", flat=True))
     unnamed = rows.filter(served_source=ProfileSource.DEFAULT).count()
     return {"n": len(times), "unnamed": unnamed, "p95_ms": times[int(0.95 * (len(times) - 1))] if times else None}

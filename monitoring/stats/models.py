@@ -1,8 +1,4 @@
-import json
-import time
-from collections.abc import Callable, Mapping
-from datetime import timedelta
-from typing import Any, ClassVar, Self
+from typing import ClassVar
 
 from django.db import models
 from django.utils import timezone
@@ -34,31 +30,6 @@ class CachedStatistic(models.Model):
     def age_seconds(self) -> float:
         return max(0.0, round((timezone.now() - self.at).total_seconds(), 1))
 
-    def is_due(self, *, after: timedelta, rest: int) -> bool:
-        """Return whether the value is older than both ``after`` and ``rest`` times the duration of its computation."""
-        return timezone.now() - self.at >= max(after, timedelta(milliseconds=rest * self.took_ms))
-
-    @classmethod
-    def store(cls, name: str, compute: Callable[[], Any]) -> Self:
-        """Compute a statistic, and store it with the duration of the computation; return it as if read from its row."""
-        at, started = timezone.now(), time.perf_counter()
-        value = compute()
-        fields = {"value": value, "at": at, "took_ms": (time.perf_counter() - started) * 1000}
-        cls.objects.update_or_create(name=name, defaults=fields)
-        return cls(name=name, **fields | {"value": json.loads(json.dumps(value))})
-
-    @classmethod
-    def refresh_due(cls, computations: Mapping[str, Callable[[], Any]], *, after: timedelta, rest: int) -> list[str]:
-        """Compute and store the statistics that are missing or due; return their names.
-
-        ``after`` and ``rest`` are the arguments of is_due().
-        """
-        rows = cls.objects.in_bulk(computations)
-        due = [name for name in computations if name not in rows or rows[name].is_due(after=after, rest=rest)]
-        for name in due:
-            cls.store(name, computations[name])
-        return due
-
 
 class Span(models.TextChoices):
     """The length of time that a rollup covers, or the interval between two points of a chart."""
@@ -85,10 +56,7 @@ class _Counts(models.Model):
 
 
 class RollupDelta(_Counts):
-    """A change in the counts of updates, written by the triggers of the inbox and later added to the Rollup rows.
-
-    ``bucket`` is the histogram bucket of the processing time, None if no time was measured.
-    """
+    """A change in the counts of updates, written by the inbox's triggers; ``bucket`` is None without a time."""
 
     bucket = models.SmallIntegerField(null=True)
 
@@ -125,25 +93,6 @@ class Rollup(_Counts):
 
     def __str__(self) -> str:
         return f"{self.span} {self.at:%F %T} {self.kind}"
-
-
-class Snapshot(models.Model):
-    """A point on a chart: the value of a metric in the hour or on the day (UTC) that starts at ``at``."""
-
-    span = models.CharField(_("span"), max_length=6, choices=Span)
-    at = models.DateTimeField(_("at"), help_text=_("the start of the hour or the day"))
-    metric = models.CharField(_("metric"), max_length=60)
-    value = models.FloatField(_("value"))
-
-    class Meta:
-        verbose_name = _("snapshot")
-        verbose_name_plural = _("snapshots")
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["span", "metric", "at"], name="monitoring_snapshot_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.metric} {self.at:%F %T}"
 
 
 class Sample(models.Model):

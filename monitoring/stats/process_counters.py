@@ -7,8 +7,8 @@ directory does not keep growing.
 import fcntl
 import os
 import re
-from collections.abc import Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from django.conf import settings
@@ -23,27 +23,18 @@ _ARCHIVE = "dead"
 
 
 class SharedCollector(MultiProcessCollector):
-    """Collect the metrics from the shared directory.
-
-    A lock prevents another process from reading a file that has been added to the archive but not yet deleted: its
-    counts would be counted twice.
-    """
+    """Collect the metrics from the shared directory."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         super().__init__(None, str(folder))  # type: ignore[no-untyped-call]
 
     def collect(self) -> Iterable[Metric]:
-        with _locked(self.folder):
+        # Without a lock, another process could count a file that is in the archive but not yet deleted twice.
+        with (self.folder / "lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
             _archive_dead(self.folder)
             return list(super().collect())  # type: ignore[no-untyped-call]
-
-
-@contextmanager
-def _locked(folder: Path) -> Iterator[None]:
-    with (folder / "lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _archive_dead(folder: Path) -> None:

@@ -6,7 +6,7 @@ from typing import Any
 from django.conf import settings
 from django.utils.translation import gettext as _
 
-from monitoring.stats.population import COMPLETE, EMPTY
+from monitoring.stats.cached import COMPLETE, EMPTY
 
 _PROFILES = "SELECT user_id FROM profile_cache p WHERE {} ORDER BY user_id"
 _EMPLOYEES = "SELECT id FROM employees WHERE profile_source = 'default' ORDER BY id"
@@ -34,10 +34,7 @@ def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
 
 
 def recommended_actions(counts: Mapping[str, int], score: float) -> Iterator[str]:
-    """Yield the recommended actions, most useful first. Most of them name a command that helps.
-
-    ``score`` is the quality score, from 0 to 100.
-    """
+    """Yield the recommended actions, most useful first; ``score`` is the quality score, from 0 to 100."""
     limit = 100 * settings.PROFILE_QUALITY_ALERT_THRESHOLD
     if not counts["count"]:
         yield _(

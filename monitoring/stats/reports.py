@@ -8,7 +8,7 @@ from typing import Any
 
 from django.utils import timezone
 
-from monitoring.stats import population, recommendations, rollups
+from monitoring.stats import cached, recommendations, rollups
 from monitoring.stats.process_counters import counted
 from profiles import cache
 from profiles.models import ProfileSource
@@ -33,11 +33,8 @@ def percentage(part: float, whole: int) -> float:
 
 
 def coverage() -> dict[str, Any]:
-    """Return the coverage report. Users are all employees, and the MAX users who are not employees.
-
-    A profile counts once for each employee with its MAX ID.
-    """
-    users, profiles, employees = population.users(), population.profiles(), population.employees()
+    """Return the coverage report. Users are all employees, and the MAX users who are not employees."""
+    users, profiles, employees = (cached.statistic(name) for name in ("users", "profiles", "employees"))
     counts = _sums(users.value, "users", "named", "full_named")
     oldest = min((users, profiles, employees), key=attrgetter("at"))
     return {
@@ -54,7 +51,7 @@ def coverage() -> dict[str, Any]:
 
 
 def quality() -> dict[str, Any]:
-    profiles, users, nameable = population.profiles(), population.users(), population.to_backfill()
+    profiles, users, nameable = (cached.statistic(name) for name in ("profiles", "users", "to_backfill"))
     counts = _sums(profiles.value, *_GRADES, "guessed")
     counts["partial"] = counts["count"] - counts["complete"] - counts["empty"]
     counts |= _sums(users.value, "unnamed")
@@ -93,10 +90,7 @@ def _sums(rows: list[dict[str, Any]], *names: str) -> dict[str, int]:
 
 
 def quality_scores(*, count: int, complete: int, empty: int, stale: int) -> dict[str, float]:
-    """Return the completeness and freshness scores, and the quality score, from 0 to 100.
-
-    The quality score is 70% of completeness plus 30% of freshness.
-    """
+    """Return the scores, 0 to 100. The quality score is 70% of completeness plus 30% of freshness."""
     partial = count - complete - empty
     completeness = percentage(complete + 0.5 * partial, count)
     freshness = percentage(count - stale, count)
@@ -151,13 +145,9 @@ _LAST_KNOWN = ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evic
 
 
 def cache_health() -> dict[str, Any]:
-    """Return the health of Redis, and the cache operations that our processes have counted.
-
-    ``cache_hit_rate`` is from 0 to 1. While Redis is not responding, ``degraded`` is true and the memory and profile
-    numbers are the last known ones.
-    """
+    """Return the health of Redis, with the last known sizes while it does not respond, and our cache operations."""
     health = cache.health()
-    last = None if health["redis_connected"] else population.cache_health()
+    last = None if health["redis_connected"] else cached.cache_health()
     if last:
         health = health | {name: last.value[name] for name in _LAST_KNOWN}
     operations = Counter(counted("cache_operations"))

@@ -5,7 +5,6 @@ and so on; only pending updates and the part of a minute at the start of the win
 """
 
 import math
-import threading
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -93,23 +92,11 @@ ON CONFLICT (span, at, kind, update_type, reason, bucket) DO UPDATE SET
     n = t.n + EXCLUDED.n, extracted = t.extracted + EXCLUDED.extracted, stored = t.stored + EXCLUDED.stored,
     ms = t.ms + EXCLUDED.ms
 """
-# During an upgrade, a worker of a release without six-hour rollups may still be rolling up deltas. So each new process
-# recomputes the six-hour rollups once.
-_has_filled = threading.Event()
-_FILL = f"""
-INSERT INTO monitoring_traffic (span, at, kind, update_type, reason, bucket, n, extracted, stored, ms)
-SELECT '{Span.SIX_HOURS}', date_bin('6 hours', at, '2001-01-01 00:00 UTC'), kind, update_type, reason, bucket,
-    sum(n), sum(extracted), sum(stored), sum(ms)
-FROM monitoring_traffic WHERE span = '{Span.HOUR}' GROUP BY 2, 3, 4, 5, 6
-"""  # noqa: S608 (constants)
 
 
 @dataclass(slots=True)
 class Counts:
-    """The counts of the updates received in a window, and their processing times in milliseconds.
-
-    ``since`` is the actual start of the window, which may be up to a minute before the requested one.
-    """
+    """The counts of the updates received in a window, and their processing times in milliseconds."""
 
     since: datetime
     until: datetime
@@ -135,10 +122,7 @@ class Counts:
         return self.total_ms / self.buckets.total() if self.buckets else 0.0
 
     def percentile(self, share: float) -> float:
-        """Return the quantile ``share`` (0 to 1) of the processing time in ms, 0 if none was measured.
-
-        It is interpolated as by PostgreSQL's percentile_cont, with an error of at most 2.5%.
-        """
+        """Return a quantile of the processing time in ms, with an error of at most 2.5%; 0 without any."""
         if not self.buckets:
             return 0.0
         rank = share * (self.buckets.total() - 1)
@@ -225,11 +209,7 @@ def _groups(
 
 
 def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Iterator[tuple[Span, datetime, datetime]]:
-    """Split the time between two full minutes into the fewest rollups: the longest in the middle, minutes at the ends.
-
-    Yield ranges of consecutive rollups as (span, start, end), in order of time. ``spans`` are the available lengths,
-    longest first.
-    """
+    """Split the time between two full minutes into the fewest rollups, in order of time; the longest span is first."""
     span, *finer = spans
     start, stop = first, last
     if finer:
@@ -260,10 +240,6 @@ def roll_up() -> None:
         # Two concurrent roll-ups would deadlock.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_ROLLING_UP])
         cursor.execute(_ROLL_UP)
-        if not _has_filled.is_set():
-            Rollup.objects.filter(span=Span.SIX_HOURS).delete()
-            cursor.execute(_FILL)
-            transaction.on_commit(_has_filled.set)
     now = timezone.now()
     for span, age in RETENTION.items():
         Rollup.objects.filter(span=span, at__lt=now - age).delete()

@@ -1,25 +1,21 @@
 """Template filters that format numbers and times for the dashboard in the active language."""
 
-from __future__ import annotations
-
 from datetime import datetime, timedelta
 from decimal import Decimal
 
 from django import template
+from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
-from django.utils.translation import get_language, gettext_lazy
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
-from config.lib.messages import localize
 from monitoring.dashboard.charts import day_format
 from profiles import failures
-from profiles.rollout import presenters, rules
+from profiles.rollout import presenters
 
 register = template.Library()
 T = gettext_lazy
-_UNITS = (T("B"), T("KB"), T("MB"), T("GB"), T("TB"))
-_K = 1024
 _BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open")}
 
 
@@ -37,12 +33,7 @@ def day(moment: datetime) -> str:
 @register.filter
 def percent(number: float | Decimal | None, digits: int = 1) -> str:
     """Format a number from 0 to 100 as a percentage, in English 93.2%; None is a dash."""
-    return "—" if number is None else with_percent_sign(number_format(round(float(number), digits), digits))
-
-
-@register.filter
-def with_percent_sign(text: str) -> str:
-    return f"{text}%" if get_language() == "en" else f"{text}\u00a0%"
+    return "—" if number is None else presenters.percentage(number_format(round(float(number), digits), digits))
 
 
 @register.filter
@@ -59,13 +50,8 @@ def css(number: float) -> str:
 
 @register.filter
 def memory(size: float | None) -> str:
-    """Format a size in bytes in the largest unit in which it is at least 1; None is a dash."""
-    if size is None:
-        return "—"
-    power = 0
-    while size >= _K and power < len(_UNITS) - 1:
-        size, power = size / _K, power + 1
-    return f"{number_format(f'{size:.1f}'.removesuffix('.0'))}\u00a0{_UNITS[power]}"
+    """Format a size in bytes; None is a dash."""
+    return "—" if size is None else filesizeformat(size)
 
 
 @register.filter
@@ -80,12 +66,6 @@ def ago(at: datetime | None) -> str:
         return "—"
     passed = timezone.now() - at
     return _("%(length)s ago") % {"length": duration(passed)} if passed >= timedelta(seconds=1) else _("just now")
-
-
-@register.filter
-def exact(percent_of_all: Decimal) -> str:
-    """Format a percentage of the rollout without trailing zeros and without a percent sign: 25, 12.5."""
-    return localize(rules.format_percent(percent_of_all))
 
 
 @register.filter

@@ -4,6 +4,7 @@ import os
 import subprocess
 import sys
 from pathlib import Path
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -45,15 +46,23 @@ def test_it_hints_that_nothing_runs(tmp_path: Path) -> None:
     assert hint not in stderr_without_a_key(tmp_path), "production runs, with secrets of its own environment"
 
 
-@pytest.mark.parametrize(("command", "ends"), [("alerts list", ")\n"), ("rollout status", "\n")])
-def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str, ends: str) -> None:
+@pytest.mark.parametrize("command", ["alerts list", "rollout status"])
+def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str) -> None:
     """PostgreSQL's own error alone would name a port that the user has never set."""
     (tmp_path / ".env").write_text(f"DEBUG=true\nPORT={free_port()}\n")
     done = run(command, ENV_FILE=str(tmp_path / ".env"), DATA_DIR=str(tmp_path))
     assert done.returncode == 1
     assert "PostgreSQL: " in done.stderr
-    hint = f"nothing runs with {tmp_path}: start `make run`, or set its DATA_DIR or a DATABASE_URL{ends}"
+    hint = f"nothing runs with {tmp_path}: start `make run`, or set its DATA_DIR or a DATABASE_URL)\n"
     assert done.stderr.endswith(hint)
+
+
+@pytest.mark.parametrize("command", ["alerts list", "report --daily", "check_alerts"])
+def test_a_missing_table_is_one_line(tmp_path: Path, command: str) -> None:
+    url = urlsplit(os.environ["DATABASE_URL"])._replace(path="/postgres").geturl()
+    done = run(command, ENV_FILE=os.devnull, DATA_DIR=str(tmp_path), DEBUG="true", DATABASE_URL=url)
+    assert (done.returncode, done.stderr.count("\n")) == (1, 1)
+    assert done.stderr.startswith('PostgreSQL: relation "')
 
 
 @pytest.mark.parametrize("word", ["help", "health"])

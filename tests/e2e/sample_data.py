@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from datetime import timedelta
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -16,11 +16,10 @@ from employees.naming import update_employee
 from monitoring.alerts.kinds import Kind, Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
-from monitoring.indicators.models import RoundTrip
+from monitoring.indicators.models import IndicatorReading, Level, RoundTrip
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.models import GateCheck
-from monitoring.stats import directory
-from monitoring.stats.models import Snapshot, Span
+from monitoring.stats import cached
 from profiles import cache
 from profiles.models import Profile, ProfileSource
 from profiles.rollout.models import Change, Flag, UniversityRule
@@ -53,10 +52,10 @@ def fill(employees: int = 3000) -> None:
     _rollout(universities)
     _inbox(rng)
     _comparisons(rng)
-    _snapshots(rng)
+    _readings(rng)
     _operator_actions(universities)
-    for name in directory.FIGURES:
-        directory.refresh(name)
+    for name in cached.STATISTICS:
+        cached.store(name)
     rounds.take_round()
 
 
@@ -175,21 +174,23 @@ def _update(number: int, at: Any, state: State) -> InboxUpdate:
     )
 
 
-def _snapshots(rng: random.Random) -> None:
+def _readings(rng: random.Random) -> None:
     hour = timezone.now().replace(minute=0, second=0, microsecond=0)
-    rows = []
     for back in range(48):
         at = hour - timedelta(hours=back)
-        values = {"cache.hit_rate": 0.87 + rng.random() * 0.06, "cache.memory_bytes": 2.1e8 - back * 1.2e6}
-        rows += [Snapshot(span=Span.HOUR, metric=metric, at=at, value=value) for metric, value in values.items()]
+        add_reading("cache_hit_rate", at, 0.87 + rng.random() * 0.06)
+        add_reading("cache_memory", at, 2.1e8 - back * 1.2e6)
     for back in range(30):
         at = hour.replace(hour=0) - timedelta(days=back)
         levels = {"webhook": 46 - back, "user_input": 7 - back / 6, "api": 24 + back, "manual": 16, "default": 5}
-        rows += [
-            Snapshot(span=Span.DAY, metric=f"employees.{source}", at=at, value=max(share, 0) * 30)
-            for source, share in levels.items()
-        ]
-    Snapshot.objects.bulk_create(rows, ignore_conflicts=True)
+        by_source = {source: round(max(share, 0) * 30) for source, share in levels.items()}
+        add_reading("coverage", at, 0.6, {"employees_by_source": by_source})
+
+
+def add_reading(name: str, at: datetime, value: float | None, data: dict[str, Any] | None = None) -> None:
+    level = Level.ERROR if value is None else Level.OK
+    fields = {"measured_at": at, "value": value, "level": level, "data": data or {}, "message": {}}
+    IndicatorReading.objects.create(name=name, round_at=at, **fields)
 
 
 def _comparisons(rng: random.Random) -> None:

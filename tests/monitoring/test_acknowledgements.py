@@ -15,12 +15,10 @@ from pytest_django.fixtures import Settings
 
 from config.lib import shell_user
 from monitoring.alerts import engine, outbox
-from monitoring.alerts.acknowledgements import AcknowledgementRefused, acknowledge, mute, unmute
 from monitoring.alerts.kinds import Kind
-from monitoring.alerts.models import Alert
+from monitoring.alerts.models import AcknowledgementRefused, Alert
 from monitoring.api.metrics import exposition
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.gates import progress
 from monitoring.rollout_control.models import Verdict
 from tests.monitoring.alert_causes import Clock
 from tests.monitoring.alert_receiver import AlertReceiver
@@ -46,12 +44,12 @@ def resolve(clock: Clock) -> None:
 
 
 def verdict() -> Verdict:
-    return progress.no_alert(gates.transition_step(4, Decimal(1))).verdict
+    return gates.no_alert(gates.transition_step(4, Decimal(1))).verdict
 
 
 def test_it_works(client: Client, settings: Settings, superadmin: User) -> None:
     settings.DEBUG = True
-    acknowledge(fire(), superadmin)
+    fire().acknowledge(superadmin)
     body = client.get("/monitoring/alerts").json()
     assert (body["count"], body["next"], body["previous"]) == (1, None, None)
     shown = body["results"][0]
@@ -84,30 +82,30 @@ def test_it_refuses_anonymous_requests(client: Client, settings: Settings) -> No
 
 def test_the_first_acknowledgement_stays(superadmin: User) -> None:
     alert = fire()
-    acknowledge(alert, superadmin)
+    alert.acknowledge(superadmin)
     with pytest.raises(AcknowledgementRefused, match="already"):
-        acknowledge(alert, User.objects.create_user("second"))
+        alert.acknowledge(User.objects.create_user("second"))
     assert alert.acknowledged_by == superadmin
 
 
 def test_it_refuses_impossible_actions(superadmin: User, clock: Clock) -> None:
     alert = fire()
     with pytest.raises(AcknowledgementRefused):
-        mute(alert, superadmin, until=timezone.now(), reason="maintenance")
+        alert.mute(superadmin, until=timezone.now(), reason="maintenance")
     with pytest.raises(AcknowledgementRefused):
-        mute(alert, superadmin, until=timezone.now() + HOUR, reason="  ")
+        alert.mute(superadmin, until=timezone.now() + HOUR, reason="  ")
     with pytest.raises(AcknowledgementRefused, match="not muted"):
-        unmute(alert)
+        alert.unmute()
     resolve(clock)
     alert.refresh_from_db()
     with pytest.raises(AcknowledgementRefused):
-        acknowledge(alert, superadmin)
+        alert.acknowledge(superadmin)
 
 
 def test_a_mute_stops_notifications_until_it_ends(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
     alert = fire()
     outbox.deliver()
-    mute(alert, superadmin, until=timezone.now() + HOUR, reason="maintenance")
+    alert.mute(superadmin, until=timezone.now() + HOUR, reason="maintenance")
     resolve(clock)
     outbox.deliver()
     # Notified before the mute, it is notified of the end too; a new alert meanwhile is not.
@@ -125,7 +123,7 @@ def test_a_mute_stops_notifications_until_it_ends(superadmin: User, clock: Clock
 def test_an_alert_muted_throughout_sends_nothing(superadmin: User, clock: Clock, receiver: AlertReceiver) -> None:
     alert = fire()
     outbox.deliver()
-    mute(alert, superadmin, until=timezone.now() + timedelta(days=2), reason="known")
+    alert.mute(superadmin, until=timezone.now() + timedelta(days=2), reason="known")
     resolve(clock)
     fire()
     InboxUpdate.objects.all().delete()
@@ -142,7 +140,7 @@ def test_undelivered_notifications_wait_for_the_mute(superadmin: User, clock: Cl
     alert = fire()
     outbox.deliver()
     receiver.status = 200
-    mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
+    alert.mute(superadmin, until=timezone.now() + HOUR, reason="known")
     clock.shift(timedelta(minutes=30))
     assert (outbox.deliver(), receiver.received) == (0, [])
     # It waits for the mute, not for the receiver.
@@ -158,7 +156,7 @@ def test_an_alert_resolved_while_muted_is_never_delivered(
     alert = fire()
     outbox.deliver()
     receiver.status = 200
-    mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
+    alert.mute(superadmin, until=timezone.now() + HOUR, reason="known")
     resolve(clock)
     clock.shift(2 * HOUR)
     outbox.deliver()
@@ -170,11 +168,11 @@ def test_phase_4_waits_for_open_alerts_that_are_not_muted(superadmin: User, cloc
     engine.check_alerts()
     assert verdict() == Verdict.PASS
     alert = fire()
-    acknowledge(alert, superadmin)
+    alert.acknowledge(superadmin)
     assert verdict() == Verdict.FAIL
-    mute(alert, superadmin, until=timezone.now() + HOUR, reason="known")
+    alert.mute(superadmin, until=timezone.now() + HOUR, reason="known")
     assert verdict() == Verdict.PASS
-    unmute(alert)
+    alert.unmute()
     assert verdict() == Verdict.FAIL
     clock.shift(HOUR)
     assert verdict() == Verdict.INCONCLUSIVE

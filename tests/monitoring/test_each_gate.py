@@ -17,7 +17,6 @@ from redis import Redis
 from monitoring.indicators.definitions import LAG_LIMIT_SECONDS
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import controller, gates
-from monitoring.rollout_control.gates import progress
 from monitoring.rollout_control.models import Verdict
 from profiles.models import Comparison
 from profiles.rollout.models import Rollout
@@ -178,7 +177,7 @@ def conflicts_in_the_next_cohort() -> None:
 FAULTS: list[tuple[str, Callable[[Settings, pytest.MonkeyPatch], object]]] = [
     ("conflicts", lambda *_: compared(8, "conflict")),
     ("quality", lambda settings, _: setattr(settings, "PROFILE_QUALITY_ALERT_THRESHOLD", 1.01)),
-    ("rehearsed", lambda _, patch: patch.setattr(progress, "REHEARSAL_LASTS", timedelta(0))),
+    ("rehearsed", lambda _, patch: patch.setattr(gates, "REHEARSAL_LASTS", timedelta(0))),
     ("cohort_agreement", lambda *_: conflicts_in_the_next_cohort()),
     ("dwell", lambda settings, _: setattr(settings, "ROLLOUT_DWELL", timedelta(days=999))),
 ]

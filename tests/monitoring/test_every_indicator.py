@@ -24,14 +24,14 @@ from redis import Redis
 
 from employees.models import BackfillRun, Employee, University
 from monitoring.alerts import engine
+from monitoring.alerts.kinds import CHECKS
 from monitoring.alerts.models import Alert
-from monitoring.alerts.rules import CHECKS
 from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
 from monitoring.rollout_control import checklist, gates
-from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.labels import INDICATOR_OF
 from monitoring.rollout_control.models import Verdict
 from profiles import cache

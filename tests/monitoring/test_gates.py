@@ -14,8 +14,7 @@ from waffle.models import Switch
 from monitoring.alerts import engine
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import controller, gates
-from monitoring.rollout_control.gates import ENTERING, WIDENING, evaluate
-from monitoring.rollout_control.gates.results import GateResult, TransitionStep
+from monitoring.rollout_control.gates import ENTERING, WIDENING, GateResult, TransitionStep, evaluate
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles import cache
 from profiles.rollout import changes

@@ -16,7 +16,7 @@ from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators import probe, rounds
 from monitoring.rollout_control import controller, gates
-from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.models import Verdict
 from monitoring.stats.models import Sample
 from profiles import cache

@@ -23,8 +23,7 @@ from monitoring.audit.audit_log import entries
 from monitoring.indicators import rounds
 from monitoring.indicators.models import IndicatorReading
 from monitoring.rollout_control import controller, gates
-from monitoring.rollout_control.gates import ENTERING, STAYING, WIDENING
-from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.gates import ENTERING, STAYING, WIDENING, GateResult
 from monitoring.rollout_control.models import GateCheck
 from profiles import cache
 from profiles.rollout.models import Change, Flag, Plan, Rollout

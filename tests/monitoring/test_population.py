@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from employees.backfill import batches
 from employees.models import Employee, University
-from monitoring.stats import directory, population, reports
+from monitoring.stats import cached, reports
 from monitoring.stats.models import CachedStatistic
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import forget_state
@@ -123,9 +123,9 @@ def test_both_reports_equal_a_recount(
     with transaction.atomic():
         insert_people(people, staff)
         if is_large:
-            population.take()
+            cached.take()
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(population, "SMALL_BYTES", -1 if is_large else population.SMALL_BYTES)
+            patch.setattr(cached, "SMALL_BYTES", -1 if is_large else cached.SMALL_BYTES)
             covered, judged = reports.coverage(), reports.quality()
         expected = recounted_coverage()
         assert {name: covered[name] for name in expected} == expected
@@ -147,37 +147,38 @@ def assert_queries_list_what_they_count(issues: list[dict[str, Any]]) -> None:
 @pytest.fixture
 def large(monkeypatch: pytest.MonkeyPatch) -> None:
     """Treat the tables as too large to be counted for an answer."""
-    monkeypatch.setattr(population, "SMALL_BYTES", -1)
+    monkeypatch.setattr(cached, "SMALL_BYTES", -1)
 
 
 @pytest.mark.usefixtures("large")
 def test_the_task_counts_large_tables_and_reports_show_the_age() -> None:
     insert_people([], [{"max_id": None, "profile_source": "api", "university": 0}])
-    assert set(population.take()) == {"profiles", "users", "employees", "to_backfill"}
+    assert set(cached.take()) == set(cached.STATISTICS)
     Employee.objects.all().delete()
     CachedStatistic.objects.update(at=timezone.now() - timedelta(seconds=7))
     covered = reports.coverage()
     assert covered["employees_by_source"] == {"api": 1}
     assert covered["age_seconds"] == pytest.approx(7, abs=1)
-    assert population.take() == []
+    assert cached.take() == []
 
 
 @pytest.mark.usefixtures("large")
 def test_a_slow_count_rests_longer() -> None:
-    population.take()
+    cached.take()
     CachedStatistic.objects.filter(name="users").update(at=timezone.now() - timedelta(seconds=30), took_ms=2000)
     CachedStatistic.objects.filter(name="profiles").update(at=timezone.now() - timedelta(seconds=30), took_ms=1000)
-    assert population.take() == ["profiles"]
+    assert cached.take() == ["profiles"]
 
 
+@pytest.mark.usefixtures("large")
 def test_the_task_counts_for_pages_too() -> None:
-    directory.figures(*directory.FIGURES)
+    cached.take()
     hour_ago = timezone.now() - timedelta(hours=1)
     CachedStatistic.objects.filter(name="sources").update(at=hour_ago, took_ms=40_000, value=[])
     CachedStatistic.objects.filter(name="ages").update(at=hour_ago, took_ms=30_000)
     # Pages never wait for a slow count.
-    assert (directory.figure("sources").value, directory.figure("ages").at) == ([], hour_ago)
-    assert directory.refresh_due() == ["ages"]
+    assert (cached.statistic("sources").value, cached.statistic("ages").at) == ([], hour_ago)
+    assert cached.take() == ["ages"]
 
 
 @pytest.mark.usefixtures("large")
@@ -225,8 +226,8 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     UniversityRule.objects.create(university_id=University.objects.latest("pk").pk, phase=3, reason="r")
     forget_state()
     if is_large:
-        population.take()
-        monkeypatch.setattr(population, "SMALL_BYTES", -1)
+        cached.take()
+        monkeypatch.setattr(cached, "SMALL_BYTES", -1)
     out = StringIO()
     call_command("backfill", "start", "--dry-run", stdout=out)
     assert "Rows that would change: 3," in out.getvalue()
@@ -238,5 +239,5 @@ def test_it_recommends_as_many_names_as_the_dry_run(
     call_command("backfill", "start", stdout=out)
     if is_large:
         CachedStatistic.objects.update(at=timezone.now() - timedelta(hours=1))
-        population.take()
+        cached.take()
     assert not any("backfill start" in text for text in reports.quality()["recommended_actions"])

@@ -15,7 +15,7 @@ from django.test import Client
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
-from monitoring.stats import population
+from monitoring.stats import cached
 from monitoring.stats.models import CachedStatistic
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
@@ -116,7 +116,7 @@ def test_without_redis_the_last_numbers_of_the_cache_are_shown(
     client: Client, redis_server: FaultyServer, fault: str
 ) -> None:
     add_profile("1")
-    population.take()
+    cached.take()
     CachedStatistic.objects.filter(name="cache").update(at=timezone.now() - timedelta(seconds=9))
     getattr(redis_server, fault)()
     report = within(3, lambda: client.get("/monitoring/cache-health")).json()

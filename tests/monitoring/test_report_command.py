@@ -13,12 +13,12 @@ from typing import Any
 import pytest
 import time_machine
 from django.core.management import CommandError, call_command
+from django.template.loader import render_to_string
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from employees.models import Employee, University
 from monitoring.dashboard import operations_report
-from monitoring.dashboard.operations_report_page import page
 from monitoring.stats import rollups
 from tests.webhooks.inbox_rows import row
 from webhooks import retention
@@ -95,7 +95,7 @@ def test_html_loads_nothing(redis: object, tmp_path: Path) -> None:
     path = tmp_path / "report.html"
     assert report("--weekly", "--html", str(path)) == f"Report written to {path}\n"
     text = path.read_text()
-    assert text.count("<svg") == len(operations_report.weekly().charts)
+    assert text.count('class="bars"') == len(operations_report.weekly().charts)
     assert not re.search(r"https?:|<script|<link|<img|url\(", text)
 
 
@@ -103,7 +103,9 @@ def test_html_escapes_texts_of_updates() -> None:
     evil = operations_report.OperationsReport(
         "weekly", timezone.now(), [operations_report.Table("Errors", [("<script>alert(1)</script>", 1)])]
     )
-    assert "<script>" not in page(evil)
+    page = render_to_string("operations_report.html", {"report": evil})
+    assert "&lt;script&gt;" in page
+    assert "<script>" not in page
 
 
 @pytest.mark.parametrize("options", [(), ("--daily", "--weekly"), ("--daily", "--json", "--html", "x")])
@@ -128,5 +130,5 @@ def test_without_postgresql_the_error_is_one_line(command: str) -> None:
     words = [sys.executable, "manage.py", command]
     process = subprocess.run(words, env=nowhere, capture_output=True, text=True, check=False)  # noqa: S603 (our own)
     assert process.returncode == 1
-    assert "CommandError: PostgreSQL: connection is bad" in process.stderr
+    assert "PostgreSQL: connection is bad" in process.stderr
     assert "Traceback" not in process.stderr

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 from django.test.utils import CaptureQueriesContext
 
-from monitoring.stats import population, reports
+from monitoring.stats import cached, reports
 from webhooks.models import InboxUpdate
 
 GROWING = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_traffic")
@@ -41,11 +41,11 @@ def scanned_tables(work: Callable[[], Any]) -> set[str]:
 
 @pytest.mark.parametrize("name", REPORTS)
 def test_no_large_table_is_read_entirely(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
-    monkeypatch.setattr(population, "SMALL_BYTES", -1)
-    population.take()
+    monkeypatch.setattr(cached, "SMALL_BYTES", -1)
+    cached.take()
     assert scanned_tables(REPORTS[name]) == set()
 
 
 def test_it_detects_a_full_scan() -> None:
-    assert scanned_tables(lambda: population.count("profiles")) == {"profile_cache"}
+    assert scanned_tables(cached.STATISTICS["profiles"].compute) == {"profile_cache"}
     assert scanned_tables(lambda: list(InboxUpdate.objects.filter(reason="x"))) == {"webhook_inbox"}

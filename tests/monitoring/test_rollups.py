@@ -1,7 +1,6 @@
 """The counts of the webhook equal a recount of the inbox, in every window, however and in whatever order it changed."""
 
 import random
-import threading
 from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -228,17 +227,3 @@ def test_an_update_that_finishes_meanwhile_is_counted(django_assert_num_queries:
     until = timezone.now()
     with django_assert_num_queries(1):
         rollups.counts(until - timedelta(hours=1), until)
-
-
-@pytest.mark.django_db(transaction=True)
-def test_a_new_process_fills_missing_six_hour_rollups(monkeypatch: pytest.MonkeyPatch) -> None:
-    put(timezone.now() - 20 * DAY, processing_ms=3.0)
-    rollups.roll_up()
-    six_hours = Rollup.objects.filter(span=Span.SIX_HOURS).order_by("kind")
-    before = list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms"))
-    assert len(before) == 2
-    six_hours.delete()
-    monkeypatch.setattr(rollups, "_has_filled", threading.Event())
-    rollups.roll_up()
-    rollups.roll_up()
-    assert list(six_hours.values("at", "kind", "update_type", "reason", "bucket", "n", "ms")) == before

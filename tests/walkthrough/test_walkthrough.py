@@ -25,7 +25,7 @@ from pytest_django.fixtures import Settings
 from employees.models import Employee
 from monitoring.alerts import engine
 from monitoring.rollout_control import controller, rollback
-from monitoring.stats import population
+from monitoring.stats import cached
 from profiles.max_api import users
 from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
@@ -97,7 +97,7 @@ class Recording:
             forget_state()
             self.people.write(range(20))
             drain()
-            population.take()
+            cached.take()
             controller.run()
             engine.check_alerts()
 

@@ -1,7 +1,7 @@
 """``manage.py alerts``: list, acknowledge and mute alerts; exits with 1 if the action is refused."""
 
-import json
 from argparse import ArgumentParser
+from json import dumps
 from typing import Any
 
 from django.contrib.auth import get_user_model
@@ -10,8 +10,7 @@ from django.utils import timezone
 
 from config.env import parse_duration
 from config.lib import shell_user
-from monitoring.alerts import acknowledgements
-from monitoring.alerts.models import RECENT, Alert
+from monitoring.alerts.models import RECENT, AcknowledgementRefused, Alert
 from monitoring.api.alerts import AlertSerializer
 from monitoring.rollout_control import terminal
 
@@ -51,7 +50,7 @@ class Command(BaseCommand):
             raise CommandError(f"Alert {options['id']} does not exist.")
         try:
             self._act(subcommand, alert, **options)
-        except (acknowledgements.AcknowledgementRefused, ValueError) as refused:
+        except (AcknowledgementRefused, ValueError) as refused:
             raise CommandError(str(refused)) from None
 
     def _act(self, subcommand: str, alert: Alert, *, dry_run: bool, by: str | None = None, **options: Any) -> None:
@@ -66,12 +65,12 @@ class Command(BaseCommand):
             self.stdout.write(f"Dry run: would {subcommand} {alert.pk}: {alert.message}")
             return
         if subcommand == "unmute" or user is None:
-            acknowledgements.unmute(alert)
+            alert.unmute()
         elif subcommand == "acknowledge":
-            acknowledgements.acknowledge(alert, user)
+            alert.acknowledge(user)
         else:
             until = timezone.now() + parse_duration(options["length"])
-            acknowledgements.mute(alert, user, until=until, reason=options["reason"])
+            alert.mute(user, until=until, reason=options["reason"])
         self.stdout.write(f"{alert.pk} {alert.kind}: {_state(alert)}")
 
     def _list(self, *, json: bool, **options: Any) -> None:
@@ -79,7 +78,7 @@ class Command(BaseCommand):
         if not options["all"]:
             alerts = alerts.filter(resolved_at=None)
         if json:
-            self.stdout.write(_as_json(alerts))
+            self.stdout.write(dumps(AlertSerializer(alerts, many=True).data, ensure_ascii=False, default=str))
             return
         rows = terminal.table(">ID", "SEVERITY", "SINCE", "ALERT", "MESSAGE", "STATE")
         for alert in alerts:
@@ -88,10 +87,6 @@ class Command(BaseCommand):
         nothing = f"No alerts in the last {RECENT.days} days." if options["all"] else "No open alerts."
         parts: list[Any] = [rows] if rows.row_count else [nothing]
         self.stdout.write(terminal.rendered(parts, has_colour=self.stdout.isatty()))
-
-
-def _as_json(alerts: Any) -> str:
-    return json.dumps(AlertSerializer(alerts, many=True).data, ensure_ascii=False, default=str)
 
 
 def _state(alert: Alert) -> str:

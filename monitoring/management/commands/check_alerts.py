@@ -1,8 +1,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
+from django.core.management.base import BaseCommand
 
 from monitoring.alerts import engine, outbox
 from monitoring.alerts.models import Alert
@@ -15,12 +14,9 @@ class Command(BaseCommand):
         parser.add_argument("--no-delivery", action="store_true", help="leave notifications to the worker")
 
     def handle(self, *args: Any, no_delivery: bool, **options: Any) -> None:
-        try:
-            lines = engine.check_alerts()
-            sent = 0 if no_delivery else outbox.deliver()
-            count = Alert.objects.open().count()
-        except DatabaseError as error:
-            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
+        lines = engine.check_alerts()
+        sent = 0 if no_delivery else outbox.deliver()
+        count = Alert.objects.open().count()
         for line in lines:
             self.stdout.write(line)
         self.stdout.write(f"open alerts: {count}, changes: {len(lines)}, notifications sent: {sent}")

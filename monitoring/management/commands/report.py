@@ -2,15 +2,17 @@
 
 import json
 from argparse import ArgumentParser
+from collections.abc import Iterator
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
 from django.core.serializers.json import DjangoJSONEncoder
-from django.db import DatabaseError
+from django.template.loader import render_to_string
+from rich.table import Table
 
 from monitoring.dashboard import operations_report
-from monitoring.dashboard.operations_report_page import page
 from monitoring.rollout_control import terminal
 
 _BAR_WIDTH = 30
@@ -33,34 +35,29 @@ class Command(BaseCommand):
         form.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained HTML file with charts")
 
     def handle(self, *args: Any, period: str, html: Path | None, **options: Any) -> None:
-        try:
-            report = operations_report.PERIODS[period]()
-        except DatabaseError as error:
-            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
+        report = operations_report.PERIODS[period]()
         if options["json"]:
-            text = json.dumps(report.as_dict(), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
+            text = json.dumps(asdict(report), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
         elif html:
             try:
-                html.write_text(page(report))
+                html.write_text(render_to_string("operations_report.html", {"report": report}))
             except OSError as error:
                 raise CommandError(f"{html}: {error.strerror}") from None
             text = f"Report written to {html}"
         else:
-            text = _rendered(report, has_colour=self.stdout.isatty() and not options.get("no_color"))
+            has_colour = self.stdout.isatty() and not options.get("no_color")
+            text = terminal.rendered(_tables(report), has_colour=has_colour)
         self.stdout.write(text)
 
 
-def _rendered(report: operations_report.OperationsReport, *, has_colour: bool) -> str:
-    parts = []
+def _tables(report: operations_report.OperationsReport) -> Iterator[Table]:
     for data in report.tables:
         table = terminal.table(data.title.upper(), "")
         for name, value in data.rows:
             table.add_row(name, str(value))
-        parts.append(table)
+        yield table
     for chart in report.charts:
-        highest = max([1.0, *(value for _, value in chart.points)])
         table = terminal.table(chart.title.upper(), "", "")
         for day, value in chart.points:
-            table.add_row(day, f"{value:g}", "█" * round(_BAR_WIDTH * value / highest))
-        parts.append(table)
-    return terminal.rendered(parts, has_colour=has_colour)
+            table.add_row(day, f"{value:g}", "█" * round(_BAR_WIDTH * value / chart.highest))
+        yield table

@@ -1,7 +1,5 @@
 """``manage.py rollback``: exits with 0 if the change is verified, 1 if refused, 3 if written but not verified."""
 
-from __future__ import annotations
-
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
@@ -9,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
 from django.utils.translation import gettext as _
 
 from employees import name_source_archive
@@ -57,8 +54,6 @@ class Command(BaseCommand):
             raise CommandError(str(latched), returncode=3) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
-        except DatabaseError as error:
-            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
 
     def _lines(self, part: str, **options: Any) -> Iterator[str]:
         if part == "schema":

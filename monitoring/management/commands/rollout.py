@@ -1,7 +1,5 @@
 """``manage.py rollout``: exits with 0 if done, 1 if refused, 2 if gates do not pass or an argument is invalid."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
@@ -9,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.core.management.base import BaseCommand, CommandError
-from django.db import DatabaseError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
@@ -49,8 +46,6 @@ class Command(BaseCommand):
             raise CommandError(str(held), returncode=2) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
-        except DatabaseError as error:
-            raise CommandError(f"PostgreSQL: {str(error).splitlines()[0]}") from None
         self.stdout.write(text)
 
     def on_status(self, **_: Any) -> Iterable[Any]:

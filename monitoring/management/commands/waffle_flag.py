@@ -1,7 +1,5 @@
 """``manage.py waffle_flag``: replaces waffle's command, which refuses 12.5% and does not check gates."""
 
-from __future__ import annotations
-
 from argparse import ArgumentParser
 from typing import Any
 

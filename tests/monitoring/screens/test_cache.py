@@ -4,26 +4,26 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.dashboard import history_charts
+from monitoring.dashboard import charts
 from monitoring.indicators import rounds
-from monitoring.stats.models import Snapshot, Span
+from monitoring.stats.models import Span
 from monitoring.stats.rollups import start_of
 from profiles import cache
+from tests.e2e.sample_data import add_reading
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 MEGABYTE = 1024 * 1024
 
 
 @pytest.fixture(autouse=True)
-def _snapshots() -> None:
+def _readings() -> None:
     hour = start_of(timezone.now(), Span.HOUR)
     for back in (1, 2):
-        at = hour - timedelta(hours=back)
-        Snapshot.objects.create(span=Span.HOUR, at=at, metric="cache.memory_bytes", value=3 * MEGABYTE)
+        add_reading("cache_memory", hour - timedelta(hours=back), 3 * MEGABYTE)
 
 
 def test_memory_is_drawn_with_its_limit(operator: Client) -> None:
-    chart = history_charts.memory(256 * MEGABYTE)
+    chart = charts.memory(256 * MEGABYTE)
     assert chart is not None
     used, limit = chart["series"]
     assert (set(used["data"]), set(limit["data"])) == ({None, 3.0}, {256.0})
@@ -44,6 +44,6 @@ def test_without_a_connection_there_is_no_response_time(operator: Client, monkey
 
 @pytest.mark.parametrize("limit", [None, 0])
 def test_without_a_limit_there_is_no_line(limit: int | None) -> None:
-    chart = history_charts.memory(limit)
+    chart = charts.memory(limit)
     assert chart is not None
     assert len(chart["series"]) == 1

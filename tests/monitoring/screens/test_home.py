@@ -11,7 +11,7 @@ from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 
-from monitoring.alerts.kinds import TEXTS, Kind
+from monitoring.alerts.kinds import CHECKS, Kind
 from monitoring.alerts.models import Alert
 from monitoring.stats.rollups import roll_up
 from profiles.rollout.models import Flag, Heartbeat
@@ -96,7 +96,7 @@ def test_each_card_links_to_its_list(operator: Client, card: str, path: str) -> 
 
 def test_critical_alerts_come_first(operator: Client) -> None:
     for kind, severity in zip(Kind, ["critical", "warning", "warning", "warning"], strict=False):
-        words = dict.fromkeys(re.findall(r"%\((\w+)\)", str(TEXTS[kind])), "1")
+        words = dict.fromkeys(re.findall(r"%\((\w+)\)", CHECKS[kind].text), "1")
         Alert.objects.create(kind=kind, severity=severity, message="m", words=words)
     context = operator.get("/admin/live/home/").context
     assert [alert.severity for alert in context["alerts"]] == ["critical", "warning", "warning"]

@@ -10,7 +10,7 @@ from waffle.models import Switch
 
 from config.lib.messages import Message
 from monitoring.dashboard import charts
-from monitoring.rollout_control.gates.results import GateResult
+from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.models import Signature, Verdict
 from monitoring.rollout_control.presenters import Condition
 from monitoring.templatetags.screens import ago, day

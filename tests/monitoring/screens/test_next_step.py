@@ -14,7 +14,7 @@ from django.utils import timezone
 from monitoring.indicators import rounds
 from monitoring.indicators.models import IndicatorReading
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.gates.results import GateResult, TransitionStep
+from monitoring.rollout_control.gates import GateResult, TransitionStep
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES

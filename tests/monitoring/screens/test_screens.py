@@ -12,7 +12,7 @@ from django.test.utils import CaptureQueriesContext
 
 from employees.models import Employee, University
 from monitoring.indicators import rounds
-from monitoring.stats import directory
+from monitoring.stats import cached
 from profiles.rollout import decision
 from profiles.rollout.decision import current_state
 from tests.conftest import Phases
@@ -40,7 +40,7 @@ def test_it_works(filled: Client) -> None:
 
 def test_comparisons_are_shown(filled: Client) -> None:
     context = filled.get("/admin/comparisons/").context
-    assert context["stats"]["total"] == sum(outcome["count"] for outcome in context["outcomes"]) > 0
+    assert context["stats"].total == sum(outcome["count"] for outcome in context["outcomes"]) > 0
     assert b"compare_arrows</span>\n            <p>" not in filled.get("/admin/comparisons/").content
 
 
@@ -81,8 +81,8 @@ def add_rows() -> None:
 
 
 def count_all() -> None:
-    for name in directory.FIGURES:
-        directory.refresh(name)
+    for name in cached.STATISTICS:
+        cached.store(name)
 
 
 def queries_of(client: Client, path: str) -> int:
@@ -122,7 +122,7 @@ def test_the_policy_allows_our_own_files_only(operator: Client) -> None:
 def test_the_table_of_sources_is_exported(filled: Client) -> None:
     University.objects.create(name="=cmd|' /C calc'!A0")
     Employee.objects.create(phone="+79991112233", university=University.objects.latest("pk"))
-    directory.refresh("sources")
+    cached.store("sources")
     lines = filled.get("/admin/sources.csv").content.decode("utf-8-sig").splitlines()
     assert lines[0] == "university_id,university,webhook,user_input,api,manual,default,total"
     assert sum(int(line.rsplit(",", 1)[1]) for line in lines[1:]) == Employee.objects.count()

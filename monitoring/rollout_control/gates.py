@@ -1,0 +1,353 @@
+"""The gates: the conditions for entering a phase, widening it, and staying in it (docs/reference/rollout.md).
+
+Most gates pass while an indicator is within its limit. The gates about the step itself have their own functions.
+"""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.conf import settings
+from django.db import DatabaseError, transaction
+from django.utils import timezone
+
+from config.lib.messages import Message, from_columns, join_messages, percent_of, thousands, title_message, to_columns
+from monitoring.alerts import engine
+from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
+from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.models import IndicatorReading, Level, Round
+from monitoring.rollout_control.labels import GATES, INDICATOR_OF
+from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
+from monitoring.stats import comparison_stats
+from monitoring.stats.comparison_stats import UNIVERSITY_SAMPLE
+from profiles import failures
+from profiles.rollout import rules
+from profiles.rollout.decision import BUCKETS, is_monitored
+from profiles.rollout.models import Change, Flag
+from profiles.rollout.phases import PHASES
+
+TRIPWIRE = "tripwire"
+CHECKS_IN_A_ROW = 3
+# Checks that are closer together count as one, because they judge the same numbers.
+CHECK_SPACING = timedelta(minutes=1)
+CHECKS_WITHIN = timedelta(days=1)
+REHEARSAL_LASTS = timedelta(days=30)
+SERVED_WANTED = 5
+# The units of the cohort gates. Pages show their last results, because counting a week's comparisons takes long.
+COHORT_UNITS = {"cohort_agreement": "", "cohort_errors": "%", "cohort_speed": "ms"}
+_SLOWER, _SLOWER_MS = 1.2, 20.0
+
+_COLLECTING = ("updates_arrive", "few_evictions")
+_COMPARED = ("agreement", "conflicts", "universities", "quality")
+
+ENTERING: dict[int, tuple[str, ...]] = {
+    1: ("migrated", "index_valid", "redis_answers", "secret_set", "monitoring_on"),
+    2: ("round_trip", "inbox_lag", "webhook_errors"),
+    3: (*_COLLECTING, *_COMPARED, "rehearsed"),
+    4: ("phase3_complete", "no_alert"),
+}
+WIDENING: dict[int, tuple[str, ...]] = {
+    3: ("cohort_agreement", "cohort_errors", "cohort_speed", "dwell"),
+    4: ("dwell",),
+}
+# The tripwires, which the rollout controller checks while a phase is on.
+STAYING: dict[int, tuple[str, ...]] = {
+    2: _COLLECTING,
+    3: ("no_evidence_against", "cohort_errors", "cohort_speed"),
+    4: ("no_alert",),
+}
+_IN_A_ROW = {"agreement", "conflicts"}
+_VERDICTS = {Level.OK: Verdict.PASS, Level.UNKNOWN: Verdict.INCONCLUSIVE, Level.ERROR: Verdict.ERROR}
+
+
+@dataclass(frozen=True, slots=True)
+class TransitionStep:
+    """A move of a phase to the ``target`` percentage from the ``current`` one, which it reached at ``since``."""
+
+    phase: int
+    current: Decimal
+    target: Decimal
+    since: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class GateResult:
+    """The result of one gate. ``raw`` is the verdict of this check alone if ``verdict`` depends on earlier checks too.
+
+    ``value`` and ``limit`` are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as
+    ≤, between a good value and the limit.
+    """
+
+    gate: str
+    verdict: Verdict
+    message: Message
+    value: float | None = None
+    raw: Verdict | None = None
+    limit: float | None = None
+    comparison: str = ""
+    unit: str = ""
+
+    def as_json(self) -> dict[str, Any]:
+        message, sentence = to_columns(self.message, MESSAGE_LENGTH)
+        fields = {"gate": self.gate, "verdict": str(self.verdict), "message": message, "value": self.value}
+        return fields | {"sentence": sentence}
+
+    @staticmethod
+    def stored_message(stored: dict[str, Any]) -> str:
+        """Return the message of a result that as_json() returned, in the active language."""
+        return str(from_columns(stored["message"], stored.get("sentence")))
+
+
+@dataclass(frozen=True, slots=True)
+class Evaluation:
+    """The results of all gates of one step; ``measured_at`` is the time of the round of indicators."""
+
+    step: TransitionStep
+    results: list[GateResult]
+    measured_at: datetime
+
+    @property
+    def failing(self) -> list[GateResult]:
+        return [result for result in self.results if result.verdict != Verdict.PASS]
+
+    def hold_message(self) -> Message:
+        """Return a one-line message for operators: the held phase, and the messages of the gates that did not pass."""
+        params = {"phase": self.step.phase, "percent": rules.format_percent(self.step.current)}
+        reasons = [result.message for result in self.failing]
+        return Message("Phase %(phase)d is held at %(percent)s%%: %(reasons)s", {**params, "reasons": reasons})
+
+    def as_json(self) -> list[dict[str, Any]]:
+        return [result.as_json() for result in self.results]
+
+
+def evaluate(phase: int, target: Decimal) -> Evaluation:
+    """Run every gate of a step with a fresh round of indicators; do not store the results of the gates."""
+    return _evaluate(transition_step(phase, target), rounds.fresh(), {})
+
+
+def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
+    """Return an evaluation for pages; unlike evaluate(), it uses stored readings and the last results for cohorts.
+
+    A check from before the last move of this phase or of an earlier one does not count: it was for another step.
+    """
+    step = transition_step(phase, target, flags)
+    known = {}
+    if is_monitored():
+        known = {gate: OWN[gate](step) for gate in _gates_of(step) if gate in OWN and gate not in COHORT_UNITS}
+        moves = [flags[name].moved_at for name in PHASES[:phase] if name in flags]
+        known |= _last_cohorts(phase, max(moves, default=step.since))
+    return _evaluate(step, readings, known)
+
+
+def check(phase: int, target: Decimal) -> Evaluation:
+    """Run every gate of a step, store the results and return them; the stored rows serve to count passes in a row."""
+    # Read the time before the gates run: if the phase moves meanwhile, these results belong to the earlier step.
+    at = timezone.now()
+    evaluation = evaluate(phase, target)
+    GateCheck.objects.bulk_create(
+        GateCheck(at=at, phase=phase, **result.as_json() | {"verdict": result.raw or result.verdict})
+        for result in evaluation.results
+    )
+    return evaluation
+
+
+def check_tripwires(phase: int) -> Evaluation:
+    """Run the gates that have to pass while a phase is on; do not store the results."""
+    step, readings = transition_step(phase, Decimal(100)), rounds.fresh()
+    return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
+
+
+def evaluate_raise(phase: int, current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
+    """Return an increase's gate results as JSON and why it is held, or None. More than one step is always held."""
+    evaluation = evaluate(phase, target)
+    step = rules.step_after(PHASES[phase - 1], current)
+    if step is not None and target > step:
+        params = {"current": rules.format_percent(current), "step": rules.format_percent(step)}
+        message = Message("one step at a time: after %(current)s%% comes %(step)s%%", params)
+        evaluation.results.insert(0, GateResult("step", Verdict.FAIL, message))
+    return evaluation.as_json(), evaluation.hold_message() if evaluation.failing else None
+
+
+def transition_step(phase: int, target: Decimal, flags: Mapping[str, Flag] | None = None) -> TransitionStep:
+    name = rules.phase_name(phase)
+    flag = Flag.objects.filter(name=name).first() if flags is None else flags.get(name)
+    current, since = (flag.percent, flag.moved_at) if flag else (Decimal(0), timezone.now())
+    return TransitionStep(phase, current, target, since)
+
+
+def _gates_of(step: TransitionStep) -> tuple[str, ...]:
+    return ENTERING[step.phase] + (WIDENING.get(step.phase, ()) if step.current else ())
+
+
+def _evaluate(step: TransitionStep, readings: Round, known: Mapping[str, GateResult]) -> Evaluation:
+    results = [known.get(gate) or run_gate(gate, step, readings) for gate in _gates_of(step)]
+    for number, result in enumerate(results):
+        # A statistical gate passes only after several passes in a row: one pass among many checks may be chance.
+        if result.gate in _IN_A_ROW and result.verdict == Verdict.PASS:
+            passed = 1 + passes_in_a_row(step.phase, result.gate, CHECKS_IN_A_ROW - 1)
+            if passed < CHECKS_IN_A_ROW:
+                params = {"message": result.message, "passed": passed, "wanted": CHECKS_IN_A_ROW}
+                message = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", params)
+                results[number] = replace(result, verdict=Verdict.INCONCLUSIVE, message=message, raw=Verdict.PASS)
+    return Evaluation(step, results, readings.at)
+
+
+def run_gate(gate: str, step: TransitionStep, readings: Round) -> GateResult:
+    """Return the result of one gate: ERROR if its measurement fails, INCONCLUSIVE while monitoring is off."""
+    if not is_monitored():
+        return GateResult(gate, Verdict.INCONCLUSIVE, Message("monitoring is off"))
+    if gate in INDICATOR_OF:
+        return _of_reading(gate, readings[INDICATOR_OF[gate]])
+    try:
+        with transaction.atomic():
+            return OWN[gate](step)
+    except DatabaseError as error:
+        params = {"title": title_message(GATES[gate]), "error": failures.message_for(type(error).__name__)}
+        return GateResult(gate, Verdict.ERROR, Message("%(title)s could not be measured: %(error)s", params))
+
+
+def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
+    indicator, verdict = INDICATORS[reading.name], _VERDICTS.get(Level(reading.level), Verdict.FAIL)
+    if reading.level == Level.UNKNOWN and indicator.least > 1:
+        return GateResult(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥")
+    result = GateResult(gate, verdict, reading.sentence, reading.value, unit=indicator.unit)
+    return replace(result, limit=reading.warning_limit, comparison=indicator.comparison)
+
+
+def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
+    """Return the cohort gates' results of the last check after a moment; INCONCLUSIVE if there was no check."""
+    unchecked = Message("not checked yet since the last step")
+    results = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unchecked) for gate in COHORT_UNITS}
+    rows = GateCheck.objects.filter(gate__in=COHORT_UNITS, phase=phase, at__gt=since).order_by("-at")
+    for row in reversed(rows[: len(COHORT_UNITS)]):
+        stored = from_columns(row.message, row.sentence)
+        message = stored if isinstance(stored, Message) else Message(stored.replace("%", "%%"))
+        results[row.gate] = GateResult(row.gate, Verdict(row.verdict), message, row.value, unit=COHORT_UNITS[row.gate])
+    return results
+
+
+def passes_in_a_row(phase: int, gate: str, wanted: int) -> int:
+    """Return how many of the latest stored checks, at least CHECK_SPACING apart, passed in a row, up to ``wanted``."""
+    count, last = 0, timezone.now()
+    rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=last - CHECKS_WITHIN).values_list("at", "verdict")
+    for at, verdict in rows.iterator():
+        if count >= wanted or verdict != Verdict.PASS:
+            break
+        if last - at >= CHECK_SPACING:
+            count, last = count + 1, at
+    return count
+
+
+def cohort_agreement(step: TransitionStep) -> GateResult:
+    """Fail only if enough comparisons prove that the cached names of the employees added by the step are bad."""
+    low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
+    stats = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
+    verdict, message = (
+        Verdict.PASS,
+        Message("no evidence against the new cohort (n = %(n)s)", {"n": thousands(stats.n)}),
+    )
+    if stats.n >= UNIVERSITY_SAMPLE and stats.is_proven_bad:
+        verdict, message = Verdict.FAIL, Message("the new cohort: %(why)s", {"why": stats.favourable_bounds()})
+    return GateResult("cohort_agreement", verdict, message, stats.n)
+
+
+def cohort_errors(step: TransitionStep) -> GateResult:
+    cached, direct = _speeds(step)
+    if cached["n"] < SERVED_WANTED:
+        return _too_few("cohort_errors", cached["n"])
+    lowest = comparison_stats.wilson(cached["unnamed"], cached["n"])[0]
+    highest = comparison_stats.wilson(direct["unnamed"], direct["n"])[1]
+    counts = {"n": cached["n"], "unnamed": cached["unnamed"]}
+    verdict, message = Verdict.PASS, Message("%(n)d lookups by the cache, %(unnamed)d without a name", counts)
+    if direct["n"] and lowest > highest:
+        verdict, message = (
+            Verdict.FAIL,
+            Message(
+                "lookups without a name: at least %(mine)s by the cache, at most %(theirs)s by the direct API",
+                {"mine": percent_of(lowest), "theirs": percent_of(highest)},
+            ),
+        )
+    return GateResult("cohort_errors", verdict, message, lowest, unit=COHORT_UNITS["cohort_errors"])
+
+
+def cohort_speed(step: TransitionStep) -> GateResult:
+    cached, direct = _speeds(step)
+    if cached["n"] < SERVED_WANTED:
+        return _too_few("cohort_speed", cached["n"])
+    mine, theirs = cached["p95_ms"], direct["p95_ms"]
+    times = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
+    verdict, message = Verdict.PASS, Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", times)
+    if theirs is not None and cached["n"] >= UNIVERSITY_SAMPLE and mine > theirs * _SLOWER + _SLOWER_MS:
+        verdict, message = Verdict.FAIL, Message("slower: %(times)s", {"times": message})
+    return GateResult("cohort_speed", verdict, message, mine, unit=COHORT_UNITS["cohort_speed"])
+
+
+def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Return the speed since the last step of the lookups served by the cache, and by the direct API."""
+    rows = comparison_stats.recent().filter(at__gt=step.since)
+    return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
+
+
+def _too_few(gate: str, n: int) -> GateResult:
+    message = Message("%(n)d of %(wanted)d lookups by the cache since the step", {"n": n, "wanted": SERVED_WANTED})
+    return GateResult(gate, Verdict.INCONCLUSIVE, message)
+
+
+def dwell(step: TransitionStep) -> GateResult:
+    stayed, wanted = timezone.now() - step.since, settings.ROLLOUT_DWELL
+    verdict, message = Verdict.PASS, Message("dwell time over")
+    if stayed < wanted:
+        params = {"stayed": _hours(stayed), "wanted": _hours(wanted)}
+        verdict, message = Verdict.INCONCLUSIVE, Message("dwell time %(stayed)s of %(wanted)s h", params)
+    seconds, limit = stayed.total_seconds(), wanted.total_seconds()
+    return GateResult("dwell", verdict, message, seconds, limit=limit, comparison="≥", unit="h")
+
+
+def phase3_complete(step: TransitionStep) -> GateResult:
+    phase3 = transition_step(3, Decimal(100))
+    stayed = timezone.now() - phase3.since
+    params = {"stayed": _hours(stayed), "wanted": _hours(settings.ROLLOUT_DWELL)}
+    verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed)s h", params)
+    if phase3.current < 100:
+        percent = rules.format_percent(phase3.current)
+        verdict, message = Verdict.FAIL, Message("phase 3 is at %(percent)s%%, not at 100%%", {"percent": percent})
+    elif stayed < settings.ROLLOUT_DWELL:
+        verdict = Verdict.INCONCLUSIVE
+        message = Message("phase 3 has been at 100%% for %(stayed)s of %(wanted)s h", params)
+    return GateResult("phase3_complete", verdict, message)
+
+
+def rehearsed(step: TransitionStep) -> GateResult:
+    last = Change.objects.filter(action="rehearsal", at__gt=timezone.now() - REHEARSAL_LASTS).first()
+    if last is None:
+        message = Message("rollback not rehearsed: run “rollback emergency --rehearse --university N --reason …”")
+        return GateResult("rehearsed", Verdict.INCONCLUSIVE, message)
+    days = (timezone.now() - last.at).days
+    message = (
+        Message("rollback rehearsed %(days)d d ago", {"days": days}) if days else Message("rollback rehearsed today")
+    )
+    return GateResult("rehearsed", Verdict.PASS, message, days, limit=REHEARSAL_LASTS.days, comparison="≤", unit="d")
+
+
+def no_alert(step: TransitionStep) -> GateResult:
+    """Fail while an unmuted alert is open; without a recent check of the alerts the result is INCONCLUSIVE."""
+    if not engine.has_checked_lately():
+        message = Message("alerts were not checked recently: is the worker running? See manage.py check_alerts")
+        return GateResult("no_alert", Verdict.INCONCLUSIVE, message)
+    holding = list(Alert.objects.holding().order_by("pk"))
+    message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
+    verdict = Verdict.FAIL if holding else Verdict.PASS
+    return GateResult("no_alert", verdict, message, len(holding), limit=0, comparison="≤")
+
+
+def _hours(length: timedelta) -> str:
+    return f"{length / timedelta(hours=1):.1f}".removesuffix(".0")
+
+
+OWN: dict[str, Callable[[TransitionStep], GateResult]] = {
+    gate.__name__: gate
+    for gate in (cohort_agreement, cohort_errors, cohort_speed, dwell, phase3_complete, rehearsed, no_alert)
+}
