@@ -37,7 +37,7 @@ _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 
 def visible(text: str) -> str:
     """Return a phone, an ID or a heading without invisible characters, and without space at both ends."""
-    return _IGNORABLE.sub("", texts.clean(text)).strip()
+    return texts.clean(_IGNORABLE.sub("", text))
 
 
 def bare(text: str) -> str:

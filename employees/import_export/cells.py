@@ -9,11 +9,12 @@ from employees.import_export.encodings import is_garbled
 from employees.import_export.workbook import Cell
 from profiles import phones, typed_values
 
+# The longest cell that is read, in characters: a longer one is no name, and cleaning it would take long.
+LONGEST = 1_000
 # Spreadsheets run cells that begin with these characters as formulas; a leading apostrophe makes the cell text.
-_FORMULA = re.compile(r"[=+\-@\t\r\n]")
+_FORMULA = re.compile(r"[=+\-@\s]")
 _PHONE = re.compile(r"\+[0-9]{8,15}")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
-_LONGEST = 1_000
 
 
 def read_phone(cell: Cell) -> str:
@@ -39,7 +40,7 @@ def read_text(cell: Cell) -> str:
     """
     text = texts.clean(_checked(cell))
     is_marked = text.startswith("'") and _is_special(text.lstrip("'"))
-    return text[1:] if is_marked else _read_unmarked(text)
+    return text[1:].strip() if is_marked else _read_unmarked(text)
 
 
 def _read_unmarked(text: str) -> str:
@@ -72,8 +73,8 @@ def _is_special(text: str) -> bool:
 def _checked(cell: Cell) -> str:
     if isinstance(cell, ValueError):
         raise cell
-    if len(cell) > _LONGEST:
-        raise ValueError(_("The cell has more than %d characters.") % _LONGEST)
+    if len(cell) > LONGEST:
+        raise ValueError(_("The cell has more than %d characters.") % LONGEST)
     if is_garbled(cell):
         message = _("“%s” was read in a wrong encoding by another program. Correct the text where the file comes from.")
         raise ValueError(message % texts.clean(cell)[:50])

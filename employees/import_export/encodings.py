@@ -1,11 +1,12 @@
 """Decode CSV files without guessing: a file that could be read in two ways is refused.
 
-UTF-8 and UTF-16 can be recognized. Windows-1251 cannot be told from the other 8-bit encodings by its bytes, so it is
-accepted only if the result is written like Russian and no other encoding gives a result as probable.
+UTF-8 and UTF-16 can be recognized by their bytes. Windows-1251 cannot, so it is accepted only if the result is written
+like Russian and no other 8-bit encoding gives a result that is nearly as probable.
 """
 
 import math
 import re
+from itertools import islice
 
 import regex
 from django.utils.translation import gettext as _
@@ -50,7 +51,7 @@ _NOT_RUSSIAN = regex.compile(
     r"|\b[ЪЬЫъьы]|(?i:[бвгджзклмнпрстфхцчшщ]й|[аеёийоуыэюяъь][ъь])"
 )
 _IRREGULAR_CAPITAL = re.compile(r"[а-яё][А-ЯЁ]|[А-ЯЁ]{2}[а-яё]")
-_CELL = re.compile(rb"[^;,\t\r\n]*[\x80-\xff][^;,\t\r\n]*")
+_CELL = re.compile(rb"[^;,\t\r\n]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 # More bytes of an 8-bit encoding hardly ever form valid UTF-8.
 _LONGEST_ACCIDENT = 20
@@ -117,7 +118,8 @@ def _decode_cp1251(content: bytes) -> str:
     # Of the same length, so that positions are kept.
     if found := _NOT_RUSSIAN.search(_QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)):
         raise _undecodable(text, found.start())
-    sample = b"\n".join(list(dict.fromkeys(_CELL.findall(content)))[:_LARGEST_SAMPLE])
+    cells = (cell[0] for cell in _CELL.finditer(content) if not cell[0].isascii())
+    sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))
     own = sample.decode("cp1251")
     for encoding in _OTHER_ENCODINGS:
         other = sample.decode(encoding, errors="replace")

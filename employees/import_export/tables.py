@@ -11,6 +11,7 @@ from openpyxl.utils import get_column_letter
 from tablib import Dataset
 
 from config.lib import text as texts
+from employees.import_export.cells import LONGEST
 from employees.import_export.encodings import UndecodableFile, decode
 from employees.import_export.workbook import Cell, InvalidWorkbook, Row, Workbook
 from employees.naming import NAMES
@@ -108,4 +109,4 @@ def _filled(rows: Iterable[Row]) -> Iterator[Row]:
 
 def _is_blank(cell: Cell) -> bool:
     """Return whether the cell shows nothing: white space and invisible characters do not count."""
-    return isinstance(cell, str) and not visible(cell)
+    return not cell or (isinstance(cell, str) and len(cell) <= LONGEST and not visible(cell))

@@ -12,14 +12,14 @@ from decimal import Decimal, InvalidOperation
 from io import BytesIO
 from typing import NamedTuple
 from xml.parsers.expat import ExpatError
-from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile
+from zipfile import ZIP_DEFLATED, ZIP_STORED, BadZipFile, ZipFile, ZipInfo
 
 from django.utils.translation import gettext as _
 from openpyxl.styles.numbers import BUILTIN_FORMATS, is_date_format
 from openpyxl.utils import column_index_from_string
 from openpyxl.utils.escape import unescape
 
-from employees.import_export.xml_stream import MAX_TEXT, DoctypeError, End, LimitExceeded, Start, stream
+from employees.import_export.xml_stream import MAX_TEXT, Budget, DoctypeError, End, LimitExceeded, Start, stream
 
 # A cell's text; for a cell without a value that can be imported, the error.
 Cell = str | ValueError
@@ -27,16 +27,21 @@ Row = tuple[int, dict[int, Cell]]
 
 _MAX_UNPACKED = 64 * 1024**2
 _MAX_PARTS = 2_000
-_MAX_STRINGS = 1_000_000
 # Excel's own limits.
 _MAX_ROW, _MAX_COLUMN, _MAX_FORMAT = 1_048_576, 16_384, 255
 # The formats of dates in East Asian versions of Excel, which BUILTIN_FORMATS lacks.
 _EAST_ASIAN_DATES = frozenset(map(str, [*range(27, 37), *range(50, 59)]))
-_LONGEST_NUMBER = 10**15
+# What Excel keeps of a number.
+_MAX_DIGITS = 15
 
 
 class InvalidWorkbook(ValueError):
     """Raised for content that is not a workbook, or too large a one; the message gives the reason."""
+
+
+def _is_readable(info: ZipInfo) -> bool:
+    is_encrypted = info.flag_bits & 1
+    return info.compress_type in (ZIP_STORED, ZIP_DEFLATED) and not is_encrypted and info.header_offset >= 0
 
 
 def _ignore(_tag: str, _text: str) -> None:
@@ -81,11 +86,12 @@ class Workbook:
         infos = self._archive.infolist()
         # Some programs write the names of parts in another case than the references to them.
         self._parts = {info.filename.lower(): info for info in infos}
-        is_readable = all(info.compress_type in (ZIP_STORED, ZIP_DEFLATED) and not info.flag_bits & 1 for info in infos)
+        is_readable = all(map(_is_readable, infos))
         if len(self._parts) < len(infos) or not is_readable:
             raise _damaged()
         if sum(info.file_size for info in infos) > _MAX_UNPACKED:
             raise _too_large()
+        self._budget = Budget()
         main = [relation.path for relation in self._relations("") if relation.kind == "officeDocument"]
         if not main:
             raise _damaged()
@@ -104,8 +110,8 @@ class Workbook:
         """Parse a part in steps, so that the caller can take what it has read."""
         try:
             with self._archive.open(self._parts[path.lower()]) as part:
-                yield from stream(part, start, end)
-        except (ExpatError, BadZipFile, KeyError, EOFError, NotImplementedError, OSError, zlib.error) as error:
+                yield from stream(part, start, end, self._budget)
+        except (ExpatError, BadZipFile, LookupError, EOFError, NotImplementedError, OSError, zlib.error) as error:
             raise _damaged() from error
         except DoctypeError:
             raise _damaged() from None
@@ -173,8 +179,6 @@ class Workbook:
         def end(tag: str, text: str) -> None:
             runs.end(tag, text)
             if tag == "si":
-                if len(strings) == _MAX_STRINGS:
-                    raise _too_large()
                 strings.append(runs.take())
 
         for relation in self._relations_of_main:
@@ -285,7 +289,7 @@ def _integer(value: str) -> Cell:
         number = Decimal(value)
     except InvalidOperation:
         raise _damaged() from None
-    if not number.is_finite() or abs(number) >= _LONGEST_NUMBER or number != int(number):
+    if not number.is_finite() or number.adjusted() >= _MAX_DIGITS or number != int(number):
         message = _("“%s” is a number that may have lost digits. Format the column as text and enter the value again.")
         return ValueError(message % value[:50])
     return str(int(number))
@@ -293,7 +297,7 @@ def _integer(value: str) -> Cell:
 
 def _number(text: str, largest: int) -> int:
     """Return the number; raise InvalidWorkbook if the text is not one from 0 to ``largest``."""
-    if not (text.isascii() and text.isdecimal() and len(text) < len(str(_LONGEST_NUMBER)) and int(text) <= largest):
+    if not (text.isascii() and text.isdecimal() and len(text) <= _MAX_DIGITS and int(text) <= largest):
         raise _damaged()
     return int(text)
 

@@ -1,6 +1,7 @@
 """Parse XML in steps and with bounded memory: no tree is built, and every size is limited."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from typing import IO
 from xml.parsers import expat
 
@@ -10,7 +11,6 @@ End = Callable[[str, str], object]
 
 # The longest text of an element: Excel's limit for a cell.
 MAX_TEXT = 32_767
-_MAX_ELEMENTS = 10_000_000
 _MAX_DEPTH = 50
 # More than a start tag with all its attributes, or a long comment.
 _MAX_TOKEN = 1024**2
@@ -25,16 +25,23 @@ class DoctypeError(ValueError):
     """Raised for a document type, which could define entities."""
 
 
+@dataclass
+class Budget:
+    """The number of elements that may still be parsed; two million take several seconds."""
+
+    elements: int = 2_000_000
+
+
 class _Handler:
-    def __init__(self, start: Start, end: End) -> None:
-        self._start, self._end = start, end
-        self._depth = self._elements = self._length = 0
+    def __init__(self, start: Start, end: End, budget: Budget) -> None:
+        self._start, self._end, self._budget = start, end, budget
+        self._depth = self._length = 0
         self._texts: list[str] = []
 
     def start(self, name: str, attributes: dict[str, str]) -> None:
         self._depth += 1
-        self._elements += 1
-        if self._depth > _MAX_DEPTH or self._elements > _MAX_ELEMENTS:
+        self._budget.elements -= 1
+        if self._depth > _MAX_DEPTH or self._budget.elements < 0:
             raise LimitExceeded
         self._clear()
         self._start(name.rpartition(" ")[2], attributes)
@@ -58,12 +65,12 @@ class _Handler:
         self._length = 0
 
 
-def stream(file: IO[bytes], start: Start, end: End) -> Iterator[None]:
+def stream(file: IO[bytes], start: Start, end: End, budget: Budget) -> Iterator[None]:
     """Parse the file, calling ``start`` and ``end`` for each element, and return to the caller after each chunk.
 
     ``end`` gets the text since the last tag. Raise LimitExceeded, DoctypeError or ExpatError.
     """
-    handler = _Handler(start, end)
+    handler = _Handler(start, end, budget)
     parser = expat.ParserCreate(namespace_separator=" ")
     parser.buffer_text = True
     parser.StartElementHandler, parser.EndElementHandler = handler.start, handler.end
