@@ -17,6 +17,7 @@ from django.utils.translation import gettext, pgettext_lazy
 from django.utils.translation import gettext_lazy as _
 from rest_framework.utils.encoders import JSONEncoder
 
+from config.lib import text as texts
 from config.lib.pagination import EXACT, estimate
 from profiles import names, phones
 from profiles.models import ProfileSource
@@ -115,7 +116,7 @@ class EmployeeQuerySet(models.QuerySet["Employee"]):
 
         Words of fewer than three characters match only at the start of a word.
         """
-        text = text.replace("\0", "").strip()
+        text = texts.clean(text)
         try:
             return self.filter(phone=phones.normalize(text))
         except ValueError:

@@ -24,10 +24,9 @@ from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
 from config.lib.scope import scope_of
-from profiles import cache, names
+from profiles import cache, names, user_ids
 from profiles.erasure import erase
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
-from profiles.user_ids import user_id_of
 
 _NAMES = ("first_name", "last_name", "user_provided_name")
 
@@ -41,7 +40,7 @@ class ProfileForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_user_id(self) -> str:
         try:
-            return user_id_of(self.cleaned_data["user_id"])
+            return user_ids.typed(self.cleaned_data["user_id"])
         except ValueError as error:
             raise forms.ValidationError(str(error)) from None
 

@@ -2,24 +2,32 @@
 
 import re
 
+import regex
 from django.utils.translation import gettext as _
 
-_PUNCTUATION = re.compile(r"[\s\-‐-―().]+")
+from profiles import typed_values
+
+_PUNCTUATION = regex.compile(r"[\s\p{Dash}().]+")
 _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
+# A negative number, or one with decimals: without its punctuation, it would be another phone.
+_OTHER_NUMBER = regex.compile(r"\p{Dash}[0-9]+|\+?[0-9]{7,}\.[0-9]+")
 
 
 def normalize(phone: str) -> str:
     """Return the phone in E.164 form; raise ValueError if it is invalid.
 
-    Spaces, dashes, dots and parentheses are removed. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become
-    ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits.
+    Invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses are removed, and the ``.0`` of a
+    spreadsheet's number. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other
+    number must be ``+`` followed by 8 to 15 ASCII digits.
     """
-    digits = _PUNCTUATION.sub("", phone)
-    if russian := _RUSSIAN.fullmatch(digits):
-        return f"+7{russian[1]}"
-    if _E164.fullmatch(digits) and not digits.startswith("+7"):
-        return digits
+    text = typed_values.plain(phone)
+    digits = _PUNCTUATION.sub("", text)
+    if not _OTHER_NUMBER.fullmatch(text.replace(" ", "")):
+        if russian := _RUSSIAN.fullmatch(digits):
+            return f"+7{russian[1]}"
+        if _E164.fullmatch(digits) and not digits.startswith("+7"):
+            return digits
     raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
 
 

@@ -4,6 +4,8 @@ import re
 
 from django.utils.translation import gettext as _
 
+from profiles import typed_values
+
 _LEGACY = re.compile(r"[A-Za-z0-9_.-]{1,64}")
 _DIGITS = re.compile(r"[0-9]+")
 _LARGEST = 2**63 - 1
@@ -18,3 +20,16 @@ def user_id_of(value: object) -> str:
         if not _DIGITS.fullmatch(value) or (is_int64 and int(value) <= _LARGEST):
             return value
     raise ValueError(_("Invalid MAX user ID: use an integer from 1 to 2^63-1 or up to 64 characters A-Z a-z 0-9 _ . -"))
+
+
+def typed(text: str) -> str:
+    """Return the ID that a person has entered; raise ValueError if it is invalid.
+
+    Invisible characters, a leading apostrophe and the ``.0`` of a spreadsheet's number are removed. What has the form
+    of a legacy ID but is a date, another number, a truth value or a placeholder such as NULL is refused.
+    """
+    value = typed_values.plain(text)
+    typed_values.refuse_other_types(value)
+    if typed_values.is_placeholder(value) or not any(map(str.isalnum, value)):
+        raise ValueError(_("“%s” stands for a missing value. Enter the ID, or leave the field empty.") % value[:50])
+    return user_id_of(value)

@@ -27,8 +27,9 @@ from config.lib.pagination import BoundedPaginator
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled_names
-from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, PreviewStorage, UnreadableFile
-from employees.import_export.resources import COLUMNS, EmployeeResource, row_errors, truncate_preview
+from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, PreviewStorage
+from employees.import_export.resources import EmployeeResource, row_errors, truncate_preview
+from employees.import_export.tables import COLUMNS, UnreadableFile
 from employees.models import Employee, JobStatus, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
@@ -218,6 +219,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             context["confirm_form"] = context["result"] = None
             text = _("Nothing to import: the directory already has all data from this file.")
             self.message_user(request, text, messages.INFO)
+        context["row_errors"] = row_errors(result)
         return page
 
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:

@@ -8,8 +8,7 @@ from django.utils.translation import gettext_lazy as _
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
 from employees.models import PHONE_TAKEN, Employee, University, validate_inn, validate_kpp
 from employees.naming import NAMES
-from profiles import names, phones
-from profiles.user_ids import user_id_of
+from profiles import names, phones, user_ids
 
 
 def _normalized(normalize: Callable[[str], str], text: str) -> str:
@@ -49,7 +48,7 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def clean_max_id(self) -> str | None:
         max_id = self.cleaned_data["max_id"]
-        return _normalized(user_id_of, max_id) if max_id else None
+        return _normalized(user_ids.typed, max_id) if max_id else None
 
     def clean_role(self) -> str:
         role: str = self.cleaned_data["role"]

@@ -1,15 +1,12 @@
-"""Read and write files of employees: XLSX, and CSV with the usual encodings and delimiters."""
+"""The formats that the admin offers, and the forms and the storage of its import."""
 
-import csv
 import re
 import time
 from contextlib import suppress
 from datetime import timedelta
-from io import StringIO
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
-from zipfile import BadZipFile
 
 from django import forms
 from django.conf import settings
@@ -19,10 +16,10 @@ from import_export.formats import base_formats
 from import_export.forms import ConfirmImportForm
 from import_export.tmp_storages import BaseStorage
 from tablib import Dataset
-from tablib.exceptions import TablibException
 from unfold.contrib.import_export.forms import ImportForm
 
 from config.lib.error_pages import LARGEST_BODY
+from employees.import_export.tables import read_csv, read_xlsx
 
 # Excel reads a CSV file as UTF-8 only if it begins with this mark.
 BYTE_ORDER_MARK = "\ufeff"
@@ -32,59 +29,8 @@ PREVIEW_LIFETIME = timedelta(hours=1)
 _NAME = re.compile(r"[0-9a-f]{32}")
 
 
-class UnreadableFile(ValueError):
-    """Raised for a file that is not a table of employees; the message gives the reason."""
-
-
-def read_csv(content: bytes) -> Dataset:
-    """Read CSV with commas or semicolons, in UTF-8 or Windows-1251; raise UnreadableFile for other content.
-
-    Short rows are padded with empty cells.
-    """
-    for encoding in ("utf-8-sig", "cp1251"):
-        try:
-            text = content.decode(encoding)
-        except UnicodeDecodeError:
-            continue
-        if "\0" not in text:
-            break
-    else:
-        raise UnreadableFile(_("The file is not text in UTF-8 or Windows-1251. Save it as “CSV UTF-8”."))
-    header = text.partition("\n")[0]
-    delimiter = ";" if header.count(";") > header.count(",") else ","
-    try:
-        rows = list(csv.reader(StringIO(text, newline=""), delimiter=delimiter))
-    except csv.Error as error:
-        raise UnreadableFile(_("The file is not valid CSV: %s") % error) from None
-    headers = [name.strip() for name in rows[0]] if rows else []
-    table = _checked(Dataset(headers=headers))
-    for number, row in enumerate(rows[1:], start=2):
-        if any(cell.strip() for cell in row[len(headers) :]):
-            numbers = {"row": number, "cells": len(row), "columns": len(headers)}
-            text = _("Row %(row)d has %(cells)d cells, but the header has %(columns)d.")
-            raise UnreadableFile(text % numbers)
-        if row:
-            table.append([*row, *[""] * (len(headers) - len(row))][: len(headers)])
-    return table
-
-
-def read_xlsx(content: bytes) -> Dataset:
-    try:
-        table = Dataset().load(content, format="xlsx")
-    except (BadZipFile, TablibException, KeyError, ValueError):
-        raise UnreadableFile(_("The file is not an XLSX workbook.")) from None
-    return _checked(table)
-
-
-def _checked(table: Dataset) -> Dataset:
-    if "phone" not in (table.headers or ()):
-        columns = ", ".join(str(name) for name in table.headers or () if name) or "—"
-        raise UnreadableFile(_("The file has no “phone” column. Its columns: %s") % columns[:200])
-    return table
-
-
 class CSV(base_formats.CSV):
-    """Handle CSV as bytes: read_csv() detects the encoding, and exports begin with a byte order mark."""
+    """Handle CSV as bytes: read_csv() decodes them, and exports begin with a byte order mark."""
 
     CONTENT_TYPE = "text/csv; charset=utf-8"
 
@@ -95,7 +41,7 @@ class CSV(base_formats.CSV):
         return "rb"
 
     def create_dataset(self, in_stream: Any, **kwargs: Any) -> Dataset:
-        return _bounded(read_csv(in_stream))
+        return read_csv(in_stream, max_rows=MAX_ROWS)
 
     def export_data(self, dataset: Any, **kwargs: Any) -> bytes:
         return f"{BYTE_ORDER_MARK}{super().export_data(dataset, **kwargs)}".encode()
@@ -103,15 +49,7 @@ class CSV(base_formats.CSV):
 
 class XLSX(base_formats.XLSX):
     def create_dataset(self, in_stream: Any) -> Dataset:
-        return _bounded(read_xlsx(in_stream))
-
-
-def _bounded(table: Dataset) -> Dataset:
-    if len(table) > MAX_ROWS:
-        numbers = {"rows": len(table), "limit": MAX_ROWS}
-        text = _("The file has %(rows)d rows, the limit is %(limit)d. Split it, or use the import_employees command.")
-        raise UnreadableFile(text % numbers)
-    return table
+        return read_xlsx(in_stream, max_rows=MAX_ROWS)
 
 
 FORMATS = [CSV, XLSX]

@@ -1,60 +1,84 @@
 """Import and export employees. The phone identifies a row's employee, and an empty cell leaves its field unchanged."""
 
-import re
 from collections.abc import Callable
+from functools import partial
+from operator import itemgetter
 from typing import Any
 
 from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import ValidationError
+from django.core.validators import RegexValidator
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
 from import_export.fields import Field
 from import_export.resources import Diff, ModelResource
 from import_export.results import Result
-from import_export.widgets import Widget
 
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
+from employees.import_export.cells import read_id, read_phone, read_text, write
+from employees.import_export.tables import COLUMNS, ROW_NUMBER
+from employees.import_export.workbook import Cell
 from employees.models import Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
 from employees.naming import NAMES
-from profiles import names, phones
+from profiles import names
 from profiles.models import ProfileSource
 from profiles.user_ids import user_id_of
 
-# Spreadsheets run cells that begin with these characters as formulas; a leading apostrophe makes the cell text.
-_FORMULA = re.compile(r"[=+\-@\t\r\n]")
-# The columns that an import reads.
-COLUMNS = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name")
-_PHONE = re.compile(r"\+[0-9]{8,15}")
+_LONGEST_UNIVERSITY_NAME = 500
 
 
-def _text(value: object) -> str:
-    """Return a cell's value as text, without the apostrophe that our exports put before formulas.
-
-    Spreadsheets store phones as numbers.
-    """
-    if isinstance(value, float) and value.is_integer():
-        value = int(value)
-    text = str(value if value is not None else "").strip()
-    return text[1:] if text.startswith("'") and _FORMULA.match(text[1:]) else text
+def _name(cell: Cell) -> str:
+    return names.clean(read_text(cell))
 
 
-def _role(text: str) -> str:
-    if text.lower() not in Role.values:
+def _max_id(cell: Cell) -> str:
+    text = read_id(cell)
+    return user_id_of(text) if text else ""
+
+
+def _role(cell: Cell) -> str:
+    text = read_id(cell).lower()
+    if text and text not in Role.values:
         message = _("Invalid role “%s”: enter curator or operator, or leave the cell empty.")
-        raise ValueError(message % text)
-    return text.lower()
+        raise ValueError(message % text[:50])
+    return text
 
 
-class CellWidget(Widget):
-    """Convert a cell's text with ``read``, which raises ValueError for invalid text."""
+def _code(validate: RegexValidator, cell: Cell) -> str:
+    text = read_id(cell)
+    if text:
+        validate(text)
+    return text
 
-    def __init__(self, read: Callable[[str], str]) -> None:
-        super().__init__()
-        self.read = read
 
-    def clean(self, value: Any, row: Any = None, **kwargs: Any) -> str:
-        return self.read(_text(value))
+def _university_name(cell: Cell) -> str:
+    text = read_text(cell)
+    if len(text) > _LONGEST_UNIVERSITY_NAME:
+        raise ValueError(_("The name has more than %d characters.") % _LONGEST_UNIVERSITY_NAME)
+    return text
+
+
+# Return the value of a cell, "" for an empty one; raise ValueError or ValidationError for an invalid one.
+_READERS: dict[str, Callable[[Cell], str]] = {
+    **dict.fromkeys(NAMES, _name),
+    "max_id": _max_id,
+    "role": _role,
+    "inn": partial(_code, validate_inn),
+    "kpp": partial(_code, validate_kpp),
+    "university_name": _university_name,
+}
+_TEXTS = {*NAMES, "university_name"}
+
+
+class NumberedResult(Result):
+    """Number errors by the rows of the file, which differ from the rows of the table if there are blank ones."""
+
+    def append_error_row(self, number: int, row: Any, errors: Any) -> None:
+        super().append_error_row(row.get(ROW_NUMBER, number), row, errors)
+
+    def append_invalid_row(self, number: int, row: Any, validation_error: ValidationError) -> None:
+        super().append_invalid_row(row.get(ROW_NUMBER, number), row, validation_error)
 
 
 class DisplayDiff(Diff):
@@ -75,12 +99,12 @@ class DisplayDiff(Diff):
 
 
 class EmployeeResource(ModelResource):
-    phone = Field(attribute="phone", widget=CellWidget(phones.normalize))
-    last_name = Field(attribute="last_name", widget=CellWidget(names.clean))
-    first_name = Field(attribute="first_name", widget=CellWidget(names.clean))
-    middle_name = Field(attribute="middle_name", widget=CellWidget(names.clean))
-    max_id = Field(attribute="max_id", widget=CellWidget(user_id_of))
-    role = Field(attribute="role", widget=CellWidget(_role))
+    phone = Field(attribute="phone")
+    last_name = Field(attribute="last_name")
+    first_name = Field(attribute="first_name")
+    middle_name = Field(attribute="middle_name")
+    max_id = Field(attribute="max_id")
+    role = Field(attribute="role")
     inn = Field(attribute="university__inn", readonly=True)
     kpp = Field(attribute="university__kpp", readonly=True)
     university_name = Field(attribute="university__name", readonly=True)
@@ -125,42 +149,64 @@ class EmployeeResource(ModelResource):
     def get_queryset(self) -> Any:
         return Employee.objects.select_related("university")
 
+    def get_result_class(self) -> type[Result]:
+        return NumberedResult
+
     def export_field(self, field: Field, instance: Employee, **kwargs: Any) -> Any:
         value = super().export_field(field, instance, **kwargs)
-        is_formula = isinstance(value, str) and _FORMULA.match(value) and not _PHONE.fullmatch(value)
-        return f"'{value}" if is_formula else value
+        return write(value, is_text=field.column_name in _TEXTS) if isinstance(value, str) else value
 
-    def import_field(self, field: Field, instance: Employee, row: Any, is_m2m: bool = False, **kwargs: Any) -> None:
-        if field.column_name == "phone" or _text(row.get(field.column_name)):
-            super().import_field(field, instance, row, is_m2m, **kwargs)
+    def before_import(self, dataset: Any, **kwargs: Any) -> None:
+        self.rows_by_phone: dict[str, int] = {}
+
+    def before_import_row(self, row: Any, **kwargs: Any) -> None:
+        """Normalize the phone, by which the employee is found; raise ValidationError if another row has it too."""
+        try:
+            row["phone"] = read_phone(row["phone"])
+        except ValueError as error:
+            raise ValidationError({"phone": str(error)}) from None
+        first = self.rows_by_phone.setdefault(row["phone"], row[ROW_NUMBER])
+        if first != row[ROW_NUMBER]:
+            text = _("Row %d has the same phone. Delete one of the two rows, or correct its phone.")
+            raise ValidationError({"phone": text % first})
 
     def import_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        before = {name: getattr(instance, name) for name in (*NAMES, "max_id", "role")}
-        super().import_instance(instance, row, **kwargs)
-        if instance.role != before["role"] and self.scope and not self.scope.may_grant(instance.role):
-            raise ValueError(CURATORS_BY_SUPERADMIN)
+        """Set the fields whose cells are filled; raise ValidationError with the errors of all cells."""
+        values = self._read(instance, row)
+        described = {name: values.pop(name) for name in ("inn", "kpp", "university_name")}
+        before = {name: getattr(instance, name) for name in values}
+        for name, value in values.items():
+            setattr(instance, name, value or before[name])
+        instance.phone = row["phone"]
         if any(getattr(instance, name) != before[name] for name in NAMES):
             instance.profile_source, instance.profile_last_updated = ProfileSource.MANUAL, None
         elif instance._state.adding:  # noqa: SLF001 (documented by Django)
             instance.profile_source = ProfileSource.DEFAULT
         if instance.max_id != before["max_id"]:
             instance.max_id_updated_at = timezone.now()
-        self._set_university(instance, row)
-
-    def _set_university(self, instance: Employee, row: Any) -> None:
-        described = {name: _text(row.get(name)) for name in ("inn", "kpp", "university_name")}
-        for name, validate in (("inn", validate_inn), ("kpp", validate_kpp)):
-            try:
-                if described[name]:
-                    validate(described[name])
-            except ValidationError as error:
-                raise ValueError(error.messages[0]) from None
         if described["inn"] or described["university_name"]:
             instance.university = University.objects.described(**described)
-        elif instance.university_id is None and self.university is None:
-            raise ValueError(_("A new employee needs a university: fill in inn or university_name."))
         elif instance.university_id is None:
             instance.university = self.university
+
+    def _read(self, instance: Employee, row: Any) -> dict[str, str]:
+        values, errors = {}, {}
+        for column, read in _READERS.items():
+            try:
+                values[column] = read(row.get(column, ""))
+            except ValidationError as error:
+                errors[column] = error.messages
+            except ValueError as error:
+                errors[column] = [str(error)]
+        role = values.get("role")
+        if role and role != instance.role and self.scope and not self.scope.may_grant(role):
+            errors["role"] = [str(CURATORS_BY_SUPERADMIN)]
+        has_university = instance.university_id or self.university or values.get("inn") or values.get("university_name")
+        if not has_university and not {"inn", "university_name"} & errors.keys():
+            errors["university_name"] = [_("A new employee needs a university: fill in inn or university_name.")]
+        if errors:
+            raise ValidationError(errors)
+        return values
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
         """Schedule the lookup of a missing name by the retry task, which keeps within the direct API's rate limit."""
@@ -172,14 +218,19 @@ class EmployeeResource(ModelResource):
 
 
 def row_errors(result: Result) -> list[str]:
-    """Return the error messages, each with its row number; the header is row 1."""
+    """Return the error messages, each with the row's number in the file and the column."""
     errors = [
-        (row.number, f"{field}: {' '.join(texts)}")
+        (row.number, _("Row %(row)s: %(error)s") % {"row": row.number, "error": f"{column}: {' '.join(texts)}"})
         for row in result.invalid_rows
-        for field, texts in row.error_dict.items()
+        for column, texts in row.error_dict.items()
     ]
-    errors += [(row.number, str(error.error)) for row in result.error_rows for error in row.errors]
-    lines = [_("Row %(row)s: %(error)s") % {"row": number + 1, "error": text} for number, text in sorted(errors)]
+    errors += [
+        (row.number, _("Row %(row)s: %(error)s") % {"row": row.number, "error": error.error})
+        for row in result.error_rows
+        for error in row.errors
+    ]
+    # The sort is stable: the errors of a row stay in the order of columns.
+    lines = [line for _number, line in sorted(errors, key=itemgetter(0))]
     return lines + [str(error.error) for error in result.base_errors]
 
 

@@ -20,6 +20,7 @@ from monitoring.rollout_control import preview
 from profiles import phones
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.decision import Reason
+from profiles.typed_values import bare
 
 T = gettext_lazy
 # Indexed by the person's rollout stage, 0 to 4.
@@ -49,7 +50,7 @@ class PersonMatch:
 @screen(LOOK_UP)
 def look_up(request: HttpRequest) -> HttpResponse:
     """Find a person. The query is sent by POST, because URLs appear in logs and phones must not."""
-    query = request.POST.get("who", "").strip()[:100]
+    query = bare(request.POST.get("who", ""))[:100]
     context: dict[str, Any] = {"query": query}
     if query:
         scope = admin_scope(request)

@@ -5,8 +5,7 @@ from typing import Any
 from django.utils.translation import gettext_lazy as _
 from rest_framework import serializers
 
-from profiles import names
-from profiles.user_ids import user_id_of
+from profiles import names, user_ids
 
 
 def checked_text(data: Any) -> str:
@@ -22,7 +21,7 @@ class UserIdField(serializers.CharField):
 
     def to_internal_value(self, data: Any) -> str:
         try:
-            return user_id_of(data)
+            return user_ids.typed(data) if isinstance(data, str) else user_ids.user_id_of(data)
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
 

@@ -1,5 +1,3 @@
-from typing import Any
-
 from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers, status
@@ -15,12 +13,12 @@ from profiles.api.serializers import (
     ProfileChangeSerializer,
     ProfileSerializer,
     ProfileStatsSerializer,
-    UserIdField,
 )
 from profiles.cache import CachedProfile
 from profiles.erasure import erase
 from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import is_service_on
+from profiles.user_ids import user_id_of
 
 
 class ProfileViewSet(GenericViewSet[Profile]):
@@ -79,11 +77,11 @@ class ProfileViewSet(GenericViewSet[Profile]):
 
 
 def checked_id(user_id: str) -> str:
-    field: Any = UserIdField()
+    """Return the ID in a path; raise ValidationError if it is invalid. Unlike an entered one, it is not corrected."""
     try:
-        return str(field.run_validation(user_id))
-    except serializers.ValidationError as error:
-        raise serializers.ValidationError({"user_id": error.detail}) from None
+        return user_id_of(user_id)
+    except ValueError as error:
+        raise serializers.ValidationError({"user_id": [str(error)]}) from None
 
 
 @transaction.atomic

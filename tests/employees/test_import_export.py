@@ -94,12 +94,12 @@ def test_it_names_the_errors_and_imports_nothing(tmp_path: Path, university: Uni
         call_command("import_employees", str(file), stdout=out, stderr=out)
     text = out.getvalue()
     for words in (
-        f"Row 3: {invalid_phone()}",
-        "Row 4: max_id: ",
+        f"Row 3: phone: {invalid_phone()}",
+        "Row 4: max_id: Invalid MAX user ID",
         "Row 5: role: Invalid role “boss”",
-        "Row 6:",
-        "Row 7: Invalid INN “12”: enter 10 or 12 digits.",
-        "Row 8: Invalid KPP “12”: enter 9 digits.",
+        "Row 6: university_name: A new employee needs a university",
+        "Row 7: inn: Invalid INN “12”: enter 10 or 12 digits.",
+        "Row 8: kpp: Invalid KPP “12”: enter 9 digits.",
     ):
         assert words in text, text
     assert "Traceback" not in text

@@ -6,8 +6,8 @@ from django.core.management.base import BaseCommand, CommandError
 from rich.console import Console
 from rich.progress import Progress
 
-from employees.import_export.formats import UnreadableFile, read_csv, read_xlsx
 from employees.import_export.resources import EmployeeResource, row_errors
+from employees.import_export.tables import UnreadableFile, read_csv, read_xlsx
 from employees.models import University
 
 MAX_ERRORS_SHOWN = 20

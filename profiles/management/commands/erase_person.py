@@ -6,6 +6,7 @@ from django.core.management.base import BaseCommand, CommandError
 
 from config.lib import shell_user
 from profiles import erasure
+from profiles.typed_values import bare
 from profiles.user_ids import user_id_of
 
 
@@ -19,7 +20,7 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, user_id: str, reason: str, dry_run: bool, **options: Any) -> None:
         try:
-            user_id = user_id_of(user_id)
+            user_id = user_id_of(bare(user_id))
         except ValueError as error:
             raise CommandError(str(error)) from None
         if not reason.strip():

@@ -1,0 +1,81 @@
+"""Read a cell as the value that a person meant; write one so that it is read back unchanged."""
+
+import re
+
+from django.utils.translation import gettext as _
+
+from config.lib import text as texts
+from employees.import_export.encodings import is_garbled
+from employees.import_export.workbook import Cell
+from profiles import phones, typed_values
+
+# The longest cell that is read, in characters: a longer one is no name, and cleaning it would take long.
+LONGEST = 1_000
+# Spreadsheets run cells that begin with these characters as formulas; a leading apostrophe makes the cell text.
+_FORMULA = re.compile(r"[=+\-@\s]")
+_PHONE = re.compile(r"\+[0-9]{8,15}")
+_NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
+
+
+def read_phone(cell: Cell) -> str:
+    try:
+        return phones.normalize(_checked(cell))
+    except ValueError:
+        # For a date, a truth value or a spreadsheet's error, this raises an error that explains more.
+        read_id(cell)
+        raise
+
+
+def read_id(cell: Cell) -> str:
+    """Return an ID or another code; ``""`` for a placeholder. Raise ValueError for a value of another type."""
+    value = typed_values.plain(_checked(cell))
+    typed_values.refuse_other_types(value)
+    return "" if typed_values.is_placeholder(value) or not any(map(str.isalnum, value)) else value
+
+
+def read_text(cell: Cell) -> str:
+    """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a value of another type.
+
+    A leading apostrophe makes such a value text: somebody's name may be 42 or Null.
+    """
+    text = texts.clean(_checked(cell))
+    is_marked = text.startswith("'") and _is_special(text.lstrip("'"))
+    return text[1:].strip() if is_marked else _read_unmarked(text)
+
+
+def _read_unmarked(text: str) -> str:
+    if typed_values.is_placeholder(text, in_any_case=False):
+        return ""
+    typed_values.refuse_other_types(text)
+    if typed_values.is_number(text):
+        raise ValueError(_("“%s” is a number. Enter the text that is meant, or clear the cell.") % text[:50])
+    if typed_values.is_placeholder(text):
+        message = _("“%(text)s” usually stands for an empty cell. Clear the cell; if it is a name, enter '%(text)s.")
+        raise ValueError(message % {"text": text})
+    return text
+
+
+def write(value: str, *, is_text: bool) -> str:
+    """Return the content of a cell that no spreadsheet runs as a formula, and that an import reads as ``value``."""
+    text = _NOT_XML.sub("", value)
+    is_special = _is_special(text.lstrip("'")) if is_text else _FORMULA.match(text) and not _PHONE.fullmatch(text)
+    return f"'{text}" if is_special else text
+
+
+def _is_special(text: str) -> bool:
+    """Return whether the text would be run as a formula, or is not read as itself."""
+    try:
+        return bool(_FORMULA.match(text)) or _read_unmarked(text) != text
+    except ValueError:
+        return True
+
+
+def _checked(cell: Cell) -> str:
+    if isinstance(cell, ValueError):
+        raise cell
+    if len(cell) > LONGEST:
+        raise ValueError(_("The cell has more than %d characters.") % LONGEST)
+    if is_garbled(cell):
+        message = _("“%s” was read in a wrong encoding by another program. Correct the text where the file comes from.")
+        raise ValueError(message % texts.clean(cell)[:50])
+    return cell

@@ -1,0 +1,79 @@
+"""What people and spreadsheets write in place of a plain phone, ID or name."""
+
+import re
+
+import regex
+from django.utils.translation import gettext as _
+
+from config.lib import text as texts
+
+# In text, selectors and joiners belong to an emoji; in a phone or an ID, nothing does.
+_IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+# A cell as CSV exports write it to keep its leading zeros: ="0123".
+_TEXT_FORMULA = re.compile(r'="([^"]*)"')
+_THOUSANDS = re.compile(r"[0-9]{1,3}(?: [0-9]{3})+(?:[.,][0-9]+)?")
+_ZERO_DECIMALS = re.compile(r"(\+?[0-9]+)[.,]0+")
+# What pandas reads as a missing value besides errors, and what databases and JavaScript write for one.
+_PLACEHOLDERS = {
+    *("-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA", "NULL", "NaN", "None", "n/a"),
+    *("nan", "null", "NaT", r"\N", "(null)", "<null>", "nil", "undefined", "(blank)", "(пусто)", "н/д", "Н/Д"),
+}
+_PLACEHOLDERS_IN_ANY_CASE = {text.casefold() for text in _PLACEHOLDERS}
+_MONTH = (
+    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    r"|nov(?:ember)?|dec(?:ember)?|янв(?:ар[ья])?|фев(?:р|рал[ья])?|март?а?|апр(?:ел[ья])?|ма[йя]|июн[ья]?|июл[ья]?"
+    r"|авг(?:уста?)?|сент?(?:ябр[ья])?|окт(?:ябр[ья])?|ноя(?:б|бр[ья])?|дек(?:абр[ья])?)\.?"
+)
+_TIME = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[ap]m)?(?:z|[+-][0-9]{2}:?[0-9]{2})?"
+_DATE = (
+    rf"[0-9]{{1,4}}([./-])[0-9]{{1,2}}\1[0-9]{{1,4}}|[0-9]{{1,2}}[./ -]{_MONTH}(?:[./ -][0-9]{{2,4}})?"
+    rf"|{_MONTH}[./ -](?:[0-9]{{1,2}},? )?[0-9]{{2,4}}"
+)
+_DATE_OR_TIME = re.compile(rf"(?:{_DATE})(?: г\.?)?(?:[ t]{_TIME})?|{_TIME}", re.IGNORECASE)
+_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
+_BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
+_ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
+
+
+def visible(text: str) -> str:
+    """Return a phone, an ID or a heading without invisible characters, and without space at both ends."""
+    return texts.clean(_IGNORABLE.sub("", text))
+
+
+def bare(text: str) -> str:
+    """Return a phone or an ID without invisible characters, and without the apostrophe that marks a cell as text."""
+    text = visible(text)
+    if formula := _TEXT_FORMULA.fullmatch(text):
+        text = formula[1].strip()
+    return text.removeprefix("'").strip()
+
+
+def plain(text: str) -> str:
+    """Return a phone or an ID as ``bare`` does, and without a number's thousands separators and ``.0``."""
+    text = bare(text)
+    if _THOUSANDS.fullmatch(text):
+        text = text.replace(" ", "")
+    number = _ZERO_DECIMALS.fullmatch(text)
+    return number[1] if number else text
+
+
+def is_placeholder(text: str, *, in_any_case: bool = True) -> bool:
+    """Return whether the text stands for a missing value; without ``in_any_case``, only as programs spell it."""
+    return text.casefold() in _PLACEHOLDERS_IN_ANY_CASE if in_any_case else text in _PLACEHOLDERS
+
+
+def is_number(text: str) -> bool:
+    return _NUMBER.fullmatch(text) is not None
+
+
+def refuse_other_types(text: str) -> None:
+    """Raise ValueError for a spreadsheet's error, a boolean, a date, or a number that is not a plain integer."""
+    if _ERROR.fullmatch(text):
+        raise ValueError(_("“%s” is a spreadsheet's error. Repair the formula, or clear the cell.") % text[:50])
+    if text.casefold() in _BOOLEANS:
+        raise ValueError(_("“%s” is a truth value. Enter the value that is meant, or clear the cell.") % text)
+    if _DATE_OR_TIME.fullmatch(text):
+        raise ValueError(_("“%s” is a date or time. Format the column as text and enter the value again.") % text)
+    if is_number(text) and not text.removeprefix("+").isdecimal():
+        message = _("“%s” is a number that may have lost digits. Format the column as text and enter the value again.")
+        raise ValueError(message % text[:50])

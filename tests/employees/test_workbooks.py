@@ -1,0 +1,217 @@
+"""XLSX workbooks: what each kind of cell means, which are refused, and how little memory a hostile one takes."""
+
+import os
+import random
+import tracemalloc
+from collections.abc import Callable
+from contextlib import nullcontext, suppress
+from io import BytesIO
+from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
+
+import pytest
+from openpyxl import Workbook as Book
+from openpyxl.styles import Font
+
+from employees.import_export.tables import UnreadableFile, read_xlsx
+from employees.import_export.workbook import Cell
+from tests.employees.workbooks import cell, number, rows, sheet, text, workbook
+
+PHONE = text("phone")
+MEGABYTE = 1024**2
+
+
+def column(*cells: str, strings: str = "") -> list[Cell]:
+    """Return the values of a sheet's only column."""
+    return list(read_xlsx(workbook(sheet([PHONE], *([c] for c in cells)), strings=strings))["phone"])
+
+
+def test_it_works() -> None:
+    book = workbook(
+        sheet([text("\ufeffPhone\u00a0"), text("comment"), text("LAST_NAME\u200b")], [number(8), "", text("Ли")])
+    )
+    assert read_xlsx(book).dict == [{"ROW": 2, "phone": "8", "last_name": "Ли"}]
+
+
+@pytest.mark.parametrize(
+    ("xml", "value"),
+    [
+        (number("89161234567"), "89161234567"),
+        (number("8.9161234567E10"), "89161234567"),
+        (number("89161234567.0"), "89161234567"),
+        (number("999999999999999"), "999999999999999"),
+        (cell("str", "89161234567", "<f>A1</f>"), "89161234567"),
+        (cell("n", "89161234567", "<f>A1</f>"), "89161234567"),
+        (cell("b", "1"), "TRUE"),
+        (cell("e", "#N/A"), "#N/A"),
+        (cell("d", "2024-01-05T00:00:00"), "2024-01-05T00:00:00"),
+        ("<c t='inlineStr'><is><r><t>+7916</t></r><r><rPr/><t>1234567</t></r></is></c>", "+79161234567"),
+        ("<c t='inlineStr'><is><t>東</t><rPh sb='0' eb='1'><t>ヒガシ</t></rPh></is></c>", "東"),
+        (text("a_x000D_b"), "a\rb"),
+    ],
+)
+def test_each_kind_of_cell_is_read(xml: str, value: str) -> None:
+    assert column(xml) == [value]
+
+
+@pytest.mark.parametrize(
+    ("xml", "words"),
+    [
+        (number("1.234567890123457E+18"), "may have lost digits"),
+        (number(10**15), "may have lost digits"),
+        (number("1e999999999"), "may have lost digits"),
+        (number("8121234567.5"), "may have lost digits"),
+        (number("1e-999999999"), "may have lost digits"),
+        (number("NaN"), "may have lost digits"),
+        (number("45000", style=1), "date or time"),
+        (number("45000", style=2), "date or time"),
+        (cell("n", "", "<f>A1</f>"), "formula has no result"),
+    ],
+)
+def test_what_is_no_value_is_an_error_of_its_cell(xml: str, words: str) -> None:
+    (value,) = column(xml)
+    assert isinstance(value, ValueError)
+    assert words in str(value)
+
+
+def test_shared_strings_are_read() -> None:
+    strings = "<si><r><t>8916</t></r><r><t>1234567</t></r><rPh><t>x</t></rPh></si><si><t>2</t></si>"
+    assert column(cell("s", "1"), cell("s", "0"), strings=strings) == ["2", "89161234567"]
+
+
+def test_rows_and_cells_without_references_count_on() -> None:
+    xml = f'<sheetData><row/><row>{PHONE}</row><row r="7"><c/></row><row>{number(5)}</row></sheetData>'
+    assert read_xlsx(workbook(xml)).dict == [{"ROW": 8, "phone": "5"}]
+
+
+def test_a_workbook_of_a_library_is_read() -> None:
+    book = Book()
+    book.active.append(["phone", "last_name"])
+    book.active.append([89161234567, "Ли"])
+    book.active["A2"].font = Font(bold=True)
+    book.active["C5000"].font = Font(bold=True)
+    book.create_sheet("empty")
+    book.create_chartsheet("chart")
+    buffer = BytesIO()
+    book.save(buffer)
+    assert read_xlsx(buffer.getvalue()).dict == [{"ROW": 2, "phone": "89161234567", "last_name": "Ли"}]
+
+
+def test_names_of_parts_are_compared_without_case() -> None:
+    original = ZipFile(BytesIO(workbook(sheet([PHONE], [number(5)]))))
+    buffer = BytesIO()
+    with ZipFile(buffer, "w") as archive:
+        for name in original.namelist():
+            archive.writestr(name.replace("sharedS", "SharedS"), original.read(name))
+    assert list(read_xlsx(buffer.getvalue())["phone"]) == ["5"]
+
+
+def test_blank_sheets_are_no_second_sheet() -> None:
+    blank = sheet([text(" \u00a0"), text("\u200b")])
+    assert read_xlsx(workbook(blank, sheet([PHONE], [number(5)]), blank))["phone"] == ["5"]
+    with pytest.raises(UnreadableFile, match="Several sheets are filled: “Sheet 1”, “Sheet 2”"):
+        read_xlsx(workbook(sheet([PHONE], [number(5)]), sheet([text("x")])))
+
+
+REPEATED = '<sheetData><row><c r="A1"><v>1</v></c><c r="A1"><v>2</v></c></row></sheetData>'
+DOCTYPE = '<!DOCTYPE a [<!ENTITY e SYSTEM "file:///etc/passwd">]>'
+DAMAGED = {
+    "not a zip": b"phone\n1\n",
+    "empty": b"",
+    "old Excel or a password": b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + b"\0" * 2000,
+    "pdf": b"%PDF-1.7\n",
+    "cut off": workbook(sheet([PHONE]))[:-100],
+    "broken XML": workbook("<sheetData><row>"),
+    "repeated cell": workbook(REPEATED),
+    "no such string": workbook(sheet([PHONE], [cell("s", "0")])),
+    "no such column": workbook('<sheetData><row><c r="ZZZ1"><v>1</v></c></row></sheetData>'),
+    "no such row": workbook('<sheetData><row r="1048577"/></sheetData>'),
+    "row is no number": workbook('<sheetData><row r="-1"/></sheetData>'),
+    "entity": workbook(sheet([PHONE]), strings="<si><t>&e;</t></si>", prolog=DOCTYPE),
+    "unknown encoding": workbook(sheet([PHONE]), prolog='<?xml version="1.0" encoding="x-none"?>'),
+    "a part twice": workbook(sheet([PHONE]), parts={"XL/Workbook.xml": ""}),
+}
+
+
+def archive_of(method: int, *names: str) -> bytes:
+    buffer = BytesIO()
+    with ZipFile(buffer, "w", method) as archive:
+        for name in names:
+            archive.writestr(name, "<a/>")
+    return buffer.getvalue()
+
+
+DAMAGED["a document"] = archive_of(ZIP_DEFLATED, "[Content_Types].xml", "word/document.xml")
+DAMAGED["an OpenDocument sheet"] = archive_of(ZIP_STORED, "mimetype", "content.xml")
+DAMAGED["another compression"] = archive_of(ZIP_LZMA, "xl/workbook.xml")
+encrypted = bytearray(workbook(sheet([PHONE])))
+for position in range(len(encrypted) - 4):
+    if encrypted[position : position + 4] == b"PK\x01\x02":
+        encrypted[position + 8] |= 1
+DAMAGED["encrypted parts"] = bytes(encrypted)
+
+
+@pytest.mark.parametrize("kind", DAMAGED)
+def test_it_refuses_what_is_no_workbook(kind: str) -> None:
+    with pytest.raises(UnreadableFile, match=r"^The file is not an XLSX workbook\."):
+        read_xlsx(DAMAGED[kind])
+
+
+def test_it_survives_changed_bytes() -> None:
+    chance = random.Random(16)
+    original = workbook(sheet([PHONE, text("last_name")], [number(5), cell("s", "0")]), strings="<si><t>Ли</t></si>")
+    for _ in range(int(os.environ.get("FUZZ_BYTES", "200"))):
+        content = bytearray(original)
+        for _change in range(chance.randint(1, 4)):
+            content[chance.randrange(len(content))] = chance.randrange(256)
+        with suppress(UnreadableFile):
+            read_xlsx(bytes(content))
+
+
+HEADER = f'<row r="1">{PHONE}</row>'
+LAST = '<row r="1048576"><c r="XFD1048576"><v>1</v></c></row>'
+
+
+def a_long_format() -> bytes:
+    styles = f'<numFmts><numFmt numFmtId="200" formatCode="{"[" * MEGABYTE}"/></numFmts>'
+    return workbook(sheet([PHONE]), styles=styles)
+
+
+READABLE: dict[str, Callable[[], bytes]] = {
+    "the whole sheet declared": lambda: workbook(
+        f'<dimension ref="A1:XFD1048576"/><sheetData>{HEADER}{LAST}</sheetData>'
+    ),
+    "empty rows": lambda: workbook(f"<sheetData>{HEADER}{'<row/>' * 150_000}</sheetData>"),
+    "a long format": a_long_format,
+    "empty strings": lambda: workbook(sheet([PHONE]), strings="<si/>" * 150_000),
+}
+TOO_LARGE: dict[str, Callable[[], bytes]] = {
+    "nested elements": lambda: workbook("<a>" * MEGABYTE),
+    "long text": lambda: workbook(sheet([text("x" * MEGABYTE)])),
+    "a long comment": lambda: workbook(f"<!--{'x' * 3 * MEGABYTE}-->"),
+    "many attributes": lambda: workbook("<a " + " ".join(f'a{n}=""' for n in range(300_000)) + "/>"),
+    "zeros": lambda: workbook(sheet([PHONE]), parts={"xl/media/a.bin": b"\0" * 65 * MEGABYTE}),
+    "many parts": lambda: workbook(sheet([PHONE]), parts={f"{n}": "" for n in range(3_000)}),
+}
+
+
+@pytest.mark.parametrize("kind", [*READABLE, *TOO_LARGE])
+def test_a_hostile_workbook_takes_little_memory(kind: str) -> None:
+    content = {**READABLE, **TOO_LARGE}[kind]()
+    tracemalloc.start()
+    try:
+        with nullcontext() if kind in READABLE else pytest.raises(UnreadableFile, match="too large to be read"):
+            read_xlsx(content, max_rows=10_000)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 8 * MEGABYTE
+
+
+def test_the_number_of_elements_is_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    book = workbook(f"<sheetData>{rows([PHONE])}{'<row><c/></row>' * 500}</sheetData>")
+    read_xlsx(book)
+    monkeypatch.setattr(
+        "employees.import_export.xml_stream.Budget.__init__", lambda self: setattr(self, "elements", 900)
+    )
+    with pytest.raises(UnreadableFile, match="too large to be read"):
+        read_xlsx(book)
