@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from typing import Any, ClassVar
 
 from django import forms
@@ -93,8 +94,11 @@ class FlagForm(ChangeRequestForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial["percent"] = self.initial["expect_percent"] = rules.format_percent(self.instance.percent)
+        self.initial["percent"] = self.initial["expect_percent"] = self._percent()
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
+
+    def _percent(self) -> str:
+        return rules.format_percent(self.instance.percent or Decimal(0))
 
     def clean_percent(self) -> str:
         """Return the percentage with a decimal point, because the model's own field would refuse a decimal comma."""
@@ -105,7 +109,7 @@ class FlagForm(ChangeRequestForm):
         if self.instance.name in PHASES:
             return {"action": Action.SET, "phase": self.instance.name, "percent": percent}
         # Changing the flag of another app does not increase the revision, so compare the percentages.
-        expected, now = self.cleaned_data.get("expect_percent"), rules.format_percent(self.instance.percent)
+        expected, now = self.cleaned_data.get("expect_percent"), self._percent()
         if expected and expected != now:
             params = {"now": now, "expected": expected[:10]}
             raise ChangeRefused(

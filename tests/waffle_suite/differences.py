@@ -1,0 +1,3 @@
+"""Tests of waffle's that our model fails, with the reason; each is about a phase."""
+
+DIFFERENCES: dict[str, str] = {}
