@@ -3,13 +3,11 @@
 import pytest
 import pytest_django
 
-from tests.database_reset import replace_flush, save_rows
-from tests.waffle_suite.differences import DIFFERENCES
+# Imports of Django are in the functions: pytest imports plugins before pytest-django sets it up.
 
 
 def pytest_collection() -> None:
     """Adapt what the tests import and read to a project with its own flag model and admin pages."""
-    # Pytest imports plugins before Django is set up.
     import waffle.models  # noqa: PLC0415
     from django.conf import settings  # noqa: PLC0415
     from django.contrib import admin  # noqa: PLC0415
@@ -20,27 +18,13 @@ def pytest_collection() -> None:
     settings.WAFFLE_ENABLE_ADMIN_PAGES = True
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    for item in items:
-        if reason := DIFFERENCES.get(item.nodeid.rpartition("waffle/tests/")[2]):
-            item.add_marker(pytest.mark.xfail(reason=reason, strict=True))
-
-
-@pytest.fixture(autouse=True)
-def _with_relations() -> None:
-    """Have Django find the relations of the user model, which it does not while a test replaces that model."""
-    from django.apps import apps  # noqa: PLC0415
-    from django.contrib.auth.models import User  # noqa: PLC0415
-
-    apps.clear_cache()
-    assert User._meta.related_objects
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _without_flags(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
     """Remove the flags and switches that our migrations create, and the permissions of waffle's own flag model."""
     from django.contrib.auth.models import Permission  # noqa: PLC0415
     from django.db import connection  # noqa: PLC0415
+
+    from tests.database_reset import replace_flush, save_rows  # noqa: PLC0415
 
     with django_db_blocker.unblock():
         Permission.objects.filter(content_type__app_label="waffle", content_type__model="flag").delete()

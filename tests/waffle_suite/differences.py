@@ -1,3 +1,0 @@
-"""Tests of waffle's that our model fails, with the reason; each is about a phase."""
-
-DIFFERENCES: dict[str, str] = {}
