@@ -87,6 +87,7 @@ MIDDLEWARE = [
     "simple_history.middleware.HistoryRequestMiddleware",
     "axes.middleware.AxesMiddleware",
     "employees.middleware.ScopeMiddleware",
+    "waffle.middleware.WaffleMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
 WSGI_APPLICATION = "config.wsgi.application"
@@ -133,7 +134,7 @@ CACHES = {
             },
         },
     },
-    # Flags are read from PostgreSQL: no decision may depend on Redis.
+    # Flags are read from PostgreSQL: no decision may depend on Redis, and a change applies in each process at once.
     "waffle": {"BACKEND": "django.core.cache.backends.dummy.DummyCache"},
 }
 WAFFLE_CACHE_NAME = "waffle"

@@ -1,6 +1,7 @@
 """The admin of the rollout: saved forms become change requests, as on every other surface; records are read-only."""
 
 from collections.abc import Callable, Iterable
+from decimal import Decimal
 from operator import attrgetter
 from typing import Any, ClassVar
 
@@ -92,8 +93,11 @@ class FlagForm(ChangeRequestForm):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        self.initial["percent"] = self.initial["expect_percent"] = rules.format_percent(self.instance.percent)
+        self.initial["percent"] = self.initial["expect_percent"] = self._percent()
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
+
+    def _percent(self) -> str:
+        return rules.format_percent(self.instance.percent or Decimal(0))
 
     def clean_percent(self) -> str:
         """Return the percentage with a decimal point, because the model's own field would refuse a decimal comma."""
@@ -104,7 +108,7 @@ class FlagForm(ChangeRequestForm):
         if self.instance.name in PHASES:
             return {"action": Action.SET, "phase": self.instance.name, "percent": percent}
         # Changing the flag of another app does not increase the revision, so compare the percentages.
-        expected, now = self.cleaned_data.get("expect_percent"), rules.format_percent(self.instance.percent)
+        expected, now = self.cleaned_data.get("expect_percent"), self._percent()
         if expected and expected != now:
             params = {"now": now, "expected": expected[:10]}
             raise ChangeRefused(

@@ -6,26 +6,29 @@ enforces the rules, increments the revision and writes one audit row.
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
+from contextvars import ContextVar
 from copy import deepcopy
 from dataclasses import dataclass, field, replace
 from decimal import Decimal
 from typing import Any
 
 from django.db import connection, transaction
+from django.db.models import Model
 from django.db.models.functions import Now
+from django.db.models.signals import m2m_changed, post_delete, post_save, pre_delete
 from django.dispatch import Signal, receiver
 from django.utils import timezone
 from waffle.models import Switch
 
-from config.lib.messages import Message
+from config.lib.messages import Message, Text
 from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.decision import forget_state
+from profiles.rollout.decision import forget_changed_state
 from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
-from profiles.rollout.models import Action, Change, Flag, Plan, PlanState, Rollout, flag_deleting, flag_saving
-from profiles.rollout.phases import EMERGENCY_STOP, PHASES
+from profiles.rollout.models import Action, Change, Flag, Plan, PlanState, Rollout, flag_saving
+from profiles.rollout.phases import BUCKETED, EMERGENCY_STOP, PHASES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -76,7 +79,6 @@ def apply(request: ChangeRequest) -> ChangeResult:
         with transaction_with_lock_timeout(_LATCH_LOCK_TIMEOUT_MS):
             Switch.objects.update_or_create(name=EMERGENCY_STOP, defaults={"active": True})
             _write_audit_row(Action.LATCH, request, Rollout.current(), _Edit())
-            transaction.on_commit(forget_state)
         message = Message(
             "Latched: all names come from the direct API. The percentages are unchanged: repeat the stop. %(busy)s",
             {"busy": busy.text},
@@ -145,15 +147,14 @@ def _apply(request: ChangeRequest) -> ChangeResult:
                 rollout.revised_at = Now()
                 rollout.save()
             _write_audit_row(_RECORDED.get((request.source, request.action), request.action), request, rollout, edit)
-            # Later decisions in this transaction must already follow the change.
-            forget_state()
+        # Later decisions in this transaction must already follow the change.
+        forget_changed_state()
         if request.action == Action.EMERGENCY:
             # A locked plan is being carried out; its change will be refused, because it expects the old revision.
             for plan in Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True):
                 plan.drop(Message("Cancelled by an emergency rollback"))
                 plan.save()
             emergency_stopped.send(ChangeRequest, request=request)
-        transaction.on_commit(forget_state)
         return replace(result, revision=rollout.revision)
 
 
@@ -312,22 +313,34 @@ def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest)
     return _Edit(before=_plan_as_json(plan), write=plan.save)
 
 
-def _flag_as_json(flag: Flag, percent: Decimal) -> dict[str, Any]:
-    everyone = {} if flag.everyone is None else {"everyone": {flag.name: flag.everyone}}
-    return {"percents": {flag.name: rules.format_percent(percent)}} | everyone
+def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None) -> dict[str, Any]:
+    """Return the percentage, ``everyone`` and the criteria of a flag that differ from the other (or a new) flag's."""
+    json: dict[str, Any] = {"percents": {flag.name: rules.format_percent(percent or Decimal(0))}}
+    if flag.everyone is not None:
+        json["everyone"] = {flag.name: flag.everyone}
+    values = {name: getattr(flag, name) for name in Flag.CRITERIA}
+    if changed := {name: value for name, value in values.items() if value != getattr(other or Flag(), name)}:
+        json["criteria"] = {
+            f"{flag.name} {name}": value.replace(",", " ").split() if name == "languages" else value
+            for name, value in changed.items()
+        }
+    return json
 
 
 def _set_flag(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit | None:
-    """Return the edit for a flag that is not a phase, None if nothing changes; ``Flag.save()`` writes saves by code."""
+    """Return the edit for a flag that is not a phase, None if nothing changes; ``Flag.save()`` writes its own saves."""
     flag = request.flag
+    if request.facts:
+        return _Edit(**request.facts)
     was = Flag.objects.filter(pk=flag.pk).first()
-    before, after = _flag_as_json(was, was.percent) if was else {}, _flag_as_json(flag, request.percent)
+    before = _flag_as_json(was, was.percent, flag) if was else {}
+    after = _flag_as_json(flag, request.percent, was)
     if before == after:
         return None
 
     def write() -> None:
         flag.percent = request.percent
-        if request.source != Source.CODE:
+        if request.source == Source.FLAG_FORM:
             super(Flag, flag).save()
 
     return _Edit(before, after, write)
@@ -338,36 +351,96 @@ _OF_ROWS: dict[Action, Callable[[Rollout, RolloutSettings, ChangeRequest], _Edit
     Action.PLAN: _plan,
     Action.CANCEL: _cancel,
     Action.FLAG: _set_flag,
-    # Only the audit row is written here: ``Flag.delete()`` deletes the flag.
+    # Only the audit row is written here: the flag is being deleted.
     Action.DELETE: lambda _rollout, _settings, request: _Edit(_flag_as_json(request.flag, request.flag.percent)),
     Action.REHEARSAL: lambda _rollout, _settings, request: _Edit(after=request.facts),
     Action.SCHEMA: lambda _rollout, _settings, request: _Edit(after=request.facts),
 }
 
 
+# Saves and deletions of flags by code and by waffle's commands, which know nothing of change requests.
+
+_command: ContextVar[tuple[str, Text] | None] = ContextVar("_command", default=None)
+
+
+@contextmanager
+def recorded_as_command(by: str, reason: Text) -> Iterator[None]:
+    """Record the flags that are saved and deleted in this context as changed by a command, instead of by code."""
+    token = _command.set((by, reason))
+    try:
+        yield
+    finally:
+        _command.reset(token)
+
+
+def _apply_to_flag(action: Action, flag: Flag, default_reason: Message, **params: Any) -> ChangeResult:
+    by, reason = _command.get() or (flag.change_by or "code", flag.change_reason or default_reason)
+    source = Source.COMMAND if _command.get() else Source.CODE
+    return apply(ChangeRequest.of(action, source, by=by, reason=reason, flag=flag, **params))
+
+
 @receiver(flag_saving)
 def _apply_save(flag: Flag, **_: Any) -> None:
-    """Enforce the rollout rules and write the audit row when code saves a flag, without checking the gates."""
+    """Enforce the rollout rules and write the audit row when a flag is saved, without checking the gates."""
+    if flag.name in BUCKETED:
+        _refuse_new_criteria(flag)
     if flag.name in PHASES and Flag.objects.filter(name__in=PHASES).exclude(salt=flag.salt).exists():
         # Cohorts are nested only if all phases have the same salt.
         raise ChangeRefused(Message("All phases share one salt: a different salt would reassign the employees."))
-    request = ChangeRequest.of(
-        Action.SET if flag.name in PHASES else Action.FLAG,
-        Source.CODE,
-        by=flag.change_by or "code",
-        reason=flag.change_reason or Message("Saved by code without a reason"),
-        phase=flag.name,
-        percent=flag.percent,
-        everyone=flag.everyone,
-        flag=flag,
-    )
-    is_change = apply(request).is_change
-    flag.percent = request.percent
+    action = Action.SET if flag.name in PHASES else Action.FLAG
+    percent = rules.percentage(0 if flag.percent is None else flag.percent)
+    params = {"phase": flag.name, "percent": percent, "everyone": flag.everyone}
+    is_change = _apply_to_flag(action, flag, Message("Saved by code without a reason"), **params).is_change
+    # A flag that is not bucketed keeps waffle's None, which means 0.
+    flag.percent = percent if percent or flag.name in BUCKETED else None
     if is_change:
         flag.moved_at = timezone.now()
 
 
-@receiver(flag_deleting)
-def _apply_deletion(flag: Flag, **_: Any) -> None:
-    reason = flag.change_reason or Message("Deleted without a reason")
-    apply(ChangeRequest.of(Action.DELETE, Source.CODE, by=flag.change_by or "code", reason=reason, flag=flag))
+def _refuse_new_criteria(flag: Flag) -> None:
+    was = Flag.objects.filter(pk=flag.pk).first()
+    if was is None:
+        # The default of waffle's field; a phase without it is what the caller means.
+        flag.superusers = False
+    for name in Flag.CRITERIA:
+        if getattr(flag, name) and getattr(flag, name) != getattr(was, name, None):
+            rules.refuse_criterion(flag.name, name)
+
+
+@receiver(pre_delete, sender=Flag)
+def _apply_deletion(instance: Flag, **_: Any) -> None:
+    _apply_to_flag(Action.DELETE, instance, Message("Deleted without a reason"))
+
+
+@receiver(m2m_changed, sender=Flag.users.through)
+@receiver(m2m_changed, sender=Flag.groups.through)
+def _apply_members(
+    sender: type[Model],
+    instance: Any,
+    action: str,
+    reverse: bool,
+    model: Any,
+    pk_set: set[int] | None,
+    **_: Any,
+) -> None:
+    """Refuse users and groups of a flag that the phone decides, and record those of any other flag."""
+    if action not in ("pre_add", "pre_remove", "pre_clear"):
+        return
+    field = "users" if sender is Flag.users.through else "groups"
+    named = model.objects.filter(pk__in=pk_set or ())
+    for flag in (instance.flag_set.all() if pk_set is None else named) if reverse else [instance]:
+        if action == "pre_add":
+            rules.refuse_criterion(flag.name, field)
+        before = {str(member) for member in getattr(flag, field).all()}
+        changed = {str(instance)} if reverse else before if pk_set is None else {str(member) for member in named}
+        after = before | changed if action == "pre_add" else before - changed
+        if before != after:
+            facts = {"before": before, "after": after}
+            facts = {key: {"criteria": {f"{flag.name} {field}": sorted(names)}} for key, names in facts.items()}
+            _apply_to_flag(Action.FLAG, flag, Message("Saved by code without a reason"), percent=0, facts=facts)
+
+
+@receiver([post_save, post_delete], sender=Flag)
+@receiver([post_save, post_delete], sender=Switch)
+def _forget_changed(**_: Any) -> None:
+    forget_changed_state()

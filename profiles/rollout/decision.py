@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from django.conf import settings
-from django.db import DatabaseError, connection
+from django.db import DatabaseError, connection, transaction
 from django.db.models import TextChoices
 from django.utils.translation import gettext_lazy as _
 from prometheus_client import Counter
@@ -138,21 +138,32 @@ class _Memo:
     def __init__(self) -> None:
         self._state = RolloutState()
         self._reading = threading.Lock()
+        self._changing: set[int] = set()
 
     def get(self) -> RolloutState:
-        """Return the state, about a second old at most; while PostgreSQL is not responding, the last one read."""
+        """Return the state, about a second old at most; while PostgreSQL is not responding, the last one read.
+
+        A transaction that has changed the settings reads them each time: nobody else may see what it could roll back.
+        """
+        if self._has_uncommitted():
+            return self._read() or self._state
         state = self._state
         if time.monotonic() - state.read_at < MEMO_SECONDS or not self._reading.acquire(blocking=not state.percents):
             return state
         try:
-            with connection.cursor() as cursor:
-                cursor.execute(STATE_QUERY)
-                self._state = RolloutState.of(cursor.fetchone())
-        except DatabaseError:
-            return self._state
+            self._state = self._read() or self._state
         finally:
             self._reading.release()
         return self._state
+
+    @staticmethod
+    def _read() -> RolloutState | None:
+        try:
+            with connection.cursor() as cursor:
+                cursor.execute(STATE_QUERY)
+                return RolloutState.of(cursor.fetchone())
+        except DatabaseError:
+            return None
 
     def put(self, row: Sequence[Any]) -> RolloutState:
         """Return the state in a row of STATE_QUERY, and keep it unless the process already has a newer revision."""
@@ -163,10 +174,24 @@ class _Memo:
 
     def forget(self) -> None:
         self._state = RolloutState()
+        if not self._has_uncommitted():
+            self._changing.discard(threading.get_ident())
+
+    def forget_changed(self) -> None:
+        """Forget the state at once, for this transaction, and when it commits, for the other threads."""
+        self._changing.add(threading.get_ident())
+        self._state = RolloutState()
+        transaction.on_commit(self.forget)
+
+    def _has_uncommitted(self) -> bool:
+        """Return whether this thread's transaction has changed the settings; a rollback removes the hook."""
+        is_changing = threading.get_ident() in self._changing
+        return is_changing and any(hook[1] == self.forget for hook in connection.run_on_commit)
 
 
 _memo = _Memo()
-current_state, remember_state, forget_state = _memo.get, _memo.put, _memo.forget
+current_state, remember_state = _memo.get, _memo.put
+forget_state, forget_changed_state = _memo.forget, _memo.forget_changed
 
 
 def decide(phone: str | None, university_id: int | None = None) -> Decision:

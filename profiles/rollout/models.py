@@ -2,7 +2,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from decimal import Decimal
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.validators import MaxValueValidator, MinValueValidator
@@ -18,27 +18,38 @@ from waffle.models import AbstractUserFlag
 
 from config.lib.messages import Message, Text, from_columns, localize, to_columns
 from profiles.rollout.decision import current_state, decide
-from profiles.rollout.phases import PHASES
+from profiles.rollout.phases import BUCKETED, PHASES, SHADOW
 
 REASON_LENGTH = 500
 HELD_LENGTH = 300
 
-# Sent in the transaction that saves or deletes a flag; receivers in profiles.rollout.changes enforce the rules.
-flag_saving, flag_deleting = Signal(), Signal()
+# Sent in the transaction that saves a flag; its receiver in profiles.rollout.changes enforces the rules.
+flag_saving = Signal()
+
+
+class PercentField(models.DecimalField):  # type: ignore[type-arg]
+    """Store None, which means 0 to waffle, as 0: the previous release expects a number in each row."""
+
+    def get_prep_value(self, value: Any) -> Any:
+        return super().get_prep_value(Decimal(0) if value is None else value)
 
 
 class Flag(AbstractUserFlag):
-    """Store a phase or another flag; ``percent`` is the share of employees it is on for, by the hash of their phone.
+    """Store a phase, the comparison flag, or a flag that behaves as django-waffle documents.
 
-    ``everyone`` is waffle's override: true means 100% for this phase and all earlier ones, false means 0% for this
-    phase and all later ones.
+    For a phase, ``percent`` is the share of employees it is on for, by the hash of their phone. Its ``everyone`` is an
+    override: true means 100% for this phase and all earlier ones, false means 0% for this phase and all later ones.
     """
 
-    percent = models.DecimalField(
+    # Criteria of waffle's that do not depend on the phone: they decide the flags that are not bucketed.
+    CRITERIA: ClassVar = ("testing", "superusers", "staff", "authenticated", "languages", "rollout")
+
+    percent = PercentField(
         _("percent"),
         max_digits=5,
         decimal_places=2,
-        default=Decimal(0),
+        default=None,
+        blank=True,
         validators=[MinValueValidator(0), MaxValueValidator(100)],
         help_text=_("0.00 to 100.00: share of the employees"),
     )
@@ -48,7 +59,6 @@ class Flag(AbstractUserFlag):
         default="migration",
         help_text=_("flags with one salt have nested cohorts: whoever is in at 25% is in at 50%"),
     )
-    superusers = models.BooleanField(_("superusers"), default=False)
     moved_at = models.DateTimeField(_("percentage since"), default=timezone.now)
 
     # Who saves or deletes the flag, and why, for the audit row.
@@ -63,25 +73,34 @@ class Flag(AbstractUserFlag):
             models.CheckConstraint(condition=Q(percent__gte=0, percent__lte=100), name="rollout_flag_percent_0_100"),
         ]
 
-    def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool:
-        """Return whether the flag is on for ``request.rollout_phone``, which a view may set, and a client cannot."""
+    @classmethod
+    def from_db(cls, db: str | None, field_names: Any, values: Any) -> Self:
+        flag: Self = super().from_db(db, field_names, values)
+        if flag.__dict__.get("percent") == 0 and flag.name not in BUCKETED:
+            flag.percent = None
+        return flag
+
+    def is_active(self, request: HttpRequest | None, read_only: bool = False) -> bool | None:
+        """Return whether the flag is on for the request.
+
+        A bucketed flag is decided by ``request.rollout_phone``, which a view may set, and a client cannot.
+        """
         phone, university = getattr(request, "rollout_phone", None), getattr(request, "rollout_university", None)
         if self.name in PHASES:
             return decide(phone, university).stage > PHASES.index(self.name)
-        return current_state().admits(self.name, phone)
+        if self.name == SHADOW:
+            return current_state().admits(SHADOW, phone)
+        is_active: bool | None = super().is_active(request, read_only)
+        return is_active
 
     def is_active_for_user(self, user: AbstractBaseUser) -> bool | None:
-        return self.is_active(None)
+        is_active: bool | None = self.is_active(None) if self.name in BUCKETED else super().is_active_for_user(user)
+        return is_active
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         with transaction.atomic():
             flag_saving.send(Flag, flag=self)
             super().save(*args, **kwargs)
-
-    def delete(self, *args: Any, **kwargs: Any) -> tuple[int, dict[str, int]]:
-        with transaction.atomic():
-            flag_deleting.send(Flag, flag=self)
-            return super().delete(*args, **kwargs)
 
 
 class OnBreach(models.TextChoices):

@@ -8,3 +8,5 @@ TITLES: tuple[Promise, ...] = (_("Infrastructure"), _("Collection"), _("Gradual 
 SWITCHES = ("webhook_processing", "profile_cache", "monitoring", "service_employee", "service_chat")
 EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"
+# A hash of the phone decides these flags; all other flags behave as django-waffle documents.
+BUCKETED = (*PHASES, SHADOW)

@@ -108,6 +108,8 @@ def _move(name: str, before: Any, after: Any) -> str:
 def _value(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return pgettext("switch", "on") if value else pgettext("switch", "off")
+    if isinstance(value, list):
+        return ", ".join(value) or "—"
     if name == "on_breach" and value in OnBreach.values:
         return str(OnBreach(value).label)
     if value is None or name in _SETTINGS:
@@ -121,7 +123,7 @@ def change(row: Change) -> str:
     if row.action in _LINES:
         return _LINES[row.action](row)
     moves = [row.get_action_display()] if row.action in (Action.SEED, Action.EMERGENCY) else []
-    for kind in ("percents", "switches", "everyone"):
+    for kind in ("percents", "switches", "everyone", "criteria"):
         before, after = row.before.get(kind, {}), row.after.get(kind, {})
         for name in sorted(after):
             earlier = before.get(name, "0" if name in PHASES else None)

@@ -9,7 +9,7 @@ from django.core.exceptions import ValidationError
 
 from config.lib.messages import Message, Text
 from profiles.rollout.models import REASON_LENGTH
-from profiles.rollout.phases import PHASES
+from profiles.rollout.phases import BUCKETED, PHASES
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
 # The largest value of a bigint column has 19 digits.
@@ -60,6 +60,27 @@ def refuse_stale(expected: int | None, revision: int) -> None:
         params = {"now": revision, "expected": expected}
         raise ChangeRefused(
             Message("The rollout has changed: it is at revision %(now)d, not %(expected)d. Check it and retry.", params)
+        )
+
+
+def refuse_criterion(flag: str, criterion: str) -> None:
+    """Raise ChangeRefused if a criterion of waffle's, such as staff or users, cannot decide this flag."""
+    if flag in PHASES:
+        params = {"phase": phase_number(flag), "criterion": criterion}
+        raise ChangeRefused(
+            Message(
+                "Phase %(phase)d is decided by the employee's phone, never by “%(criterion)s”, dice or cookies. Use its"
+                " percentage or a university rule.",
+                params,
+            )
+        )
+    if flag in BUCKETED:
+        raise ChangeRefused(
+            Message(
+                "“%(flag)s” is decided by the employee's phone, never by “%(criterion)s”, dice or cookies. Use its"
+                " percentage.",
+                {"flag": flag, "criterion": criterion},
+            )
         )
 
 

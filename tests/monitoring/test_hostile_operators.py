@@ -172,7 +172,7 @@ def test_no_user_is_special(phases: Phases, superadmin: User) -> None:
     phases(100, 100, 99)
     Flag.objects.update(superusers=True, staff=True, authenticated=True)
     flag = Flag.objects.get(name=PHASES[2])
-    flag.users.add(superadmin)
+    Flag.users.through.objects.create(flag=flag, user=superadmin)
     assert not flag.is_active_for_user(superadmin)
 
 

@@ -32,8 +32,11 @@ def test_it_works(flag: Flag, phases: Phases) -> None:
     revision = Rollout.current().revision
     call_command("waffle_flag", NAME, "--percent", "12.5", "--reason", "by the plan")
     change = Change.objects.latest("pk")
-    assert recorded(change)[1:] == ("by the plan", {"percents": {NAME: "5"}}, {"percents": {NAME: "12.5"}})
-    assert presenters.change(change) == f"{NAME}: 5% → 12.5%"
+    # waffle's command also sets the criteria that are not among its options.
+    criteria = [{"criteria": {f"{NAME} superusers": is_on}} for is_on in (True, False)]
+    before, after = ({"percents": {NAME: "5"}} | criteria[0], {"percents": {NAME: "12.5"}} | criteria[1])
+    assert recorded(change)[1:] == ("by the plan", before, after)
+    assert presenters.change(change) == f"{NAME}: 5% → 12.5%; {NAME} superusers: on → off"
     assert change.revision == Rollout.current().revision == revision, "planned steps stay in force"
     assert change.action == "flag", "it was no code that changed it"
 

@@ -9,18 +9,14 @@ from waffle.management.commands import waffle_delete
 from config.lib import shell_user
 from config.lib.messages import Message
 from profiles.rollout import changes
-from profiles.rollout.change_request import ChangeRequest, Source
-from profiles.rollout.models import Action, Flag
-from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
+from profiles.rollout.phases import BUCKETED, EMERGENCY_STOP, SWITCHES
 
 
 class Command(waffle_delete.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         flags, switches = options["flag_names"] or (), options["switch_names"] or ()
-        if protected := sorted({*PHASES, SHADOW, *SWITCHES, EMERGENCY_STOP} & {*flags, *switches}):
+        if protected := sorted({*BUCKETED, *SWITCHES, EMERGENCY_STOP} & {*flags, *switches}):
             raise CommandError(f"“{protected[0]}” controls the rollout and cannot be deleted. Turn it off instead.")
-        by, reason = shell_user.login(), Message("Deleted without a reason")
-        with transaction.atomic():
-            for flag in Flag.objects.filter(name__in=flags):
-                changes.apply(ChangeRequest.of(Action.DELETE, Source.COMMAND, by=by, reason=reason, flag=flag))
+        reason = Message("Deleted without a reason")
+        with transaction.atomic(), changes.recorded_as_command(shell_user.login(), reason):
             super().handle(*args, **options)

@@ -1,60 +1,67 @@
-"""``manage.py waffle_flag``: replaces waffle's command, which refuses 12.5% and does not check gates."""
+"""``manage.py waffle_flag``: waffle's command, except for phases, which follow the rules and gates of the rollout."""
 
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
+from django.db import transaction
+from waffle.management.commands import waffle_flag
 
+from config.lib import shell_user
+from config.lib.messages import Message
 from monitoring.management.commands.rollout import add_terms, request_of
 from monitoring.rollout_control import terminal
-from profiles.rollout import changes, presenters
-from profiles.rollout.models import Action, Flag
-from profiles.rollout.phases import PHASES
+from profiles.rollout import changes, rules
+from profiles.rollout.models import Action
+from profiles.rollout.phases import BUCKETED, PHASES
 from profiles.rollout.rules import ChangeRefused
 
-_UNUSED = ("superusers", "staff", "authenticated", "testing", "rollout", "group", "user", "append")
+_CRITERIA = ("superusers", "staff", "authenticated", "testing", "rollout", "group", "user")
 
 
-class Command(BaseCommand):
-    help = "List the flags, or set the percentage of one. A phase follows the same rules as in “rollout set”."
+class Command(waffle_flag.Command):
+    help = "List the flags, or change one. A phase follows the same rules as in “rollout set”."
+
+    def create_parser(self, *args: Any, **kwargs: Any) -> Any:
+        return super().create_parser(*args, conflict_handler="resolve", **kwargs)
 
     def add_arguments(self, parser: ArgumentParser) -> None:
-        parser.add_argument("name", nargs="?", help="the flag")
-        parser.add_argument("-l", "--list", action="store_true", help="list the flags")
+        super().add_arguments(parser)
+        # In place of waffle's, which refuses 12.5.
         parser.add_argument("-p", "--percent", help="0 to 100, up to two decimals")
-        parser.add_argument("--everyone", action="store_true", help="the same as --percent 100")
-        parser.add_argument("--deactivate", action="store_true", help="the same as --percent 0")
-        parser.add_argument("--create", action="store_true", help="create the flag if it does not exist")
-        parser.add_argument("--force", action="store_true", help="go ahead although gates do not pass")
+        parser.add_argument("--force", action="store_true", help="go ahead although gates do not pass (phases only)")
         add_terms(parser)
-        for name in _UNUSED:
-            takes_value = {"action": "append"} if name in ("group", "user") else {"action": "store_true"}
-            parser.add_argument(f"--{name}", **takes_value, help="refused: only the percentage decides a flag here")  # type: ignore[arg-type]
 
-    def handle(self, *args: Any, name: str | None, **options: Any) -> None:
-        if options["list"] or not name:
-            for flag in Flag.objects.order_by("name"):
-                self.stdout.write(f"{flag.name}\t{presenters.percentage(flag.percent)}")
+    def handle(self, *args: Any, **options: Any) -> None:
+        name = options["name"]
+        if options["list_flags"] or not name:
+            super().handle(*args, **options)
             return
-        if unused := [option for option in _UNUSED if options[option]]:
-            raise CommandError(f"--{unused[0]} has no effect here: only the percentage decides a flag")
-        options["percent"] = "100" if options["everyone"] else "0" if options["deactivate"] else options["percent"]
         try:
-            self._set(name, **options)
+            if name in BUCKETED:
+                for criterion in filter(options.get, _CRITERIA):
+                    rules.refuse_criterion(name, f"--{criterion}")
+            if name in PHASES:
+                self._set_phase(name, options)
+            else:
+                self._set_flag(options)
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
 
-    def _set(self, name: str, percent: str | None, **options: Any) -> None:
-        if name in PHASES:
-            if percent is None:
-                raise CommandError("Give --percent, --everyone or --deactivate")
-            request = request_of(Action.SET, options, phase=name, percent=percent)
-            self.stdout.write("\n".join(terminal.outcome(changes.apply(request))))
-            return
-        flag = Flag.objects.filter(name=name).first()
-        if flag is None and not options["create"]:
-            raise CommandError(f"There is no flag “{name}”. Create it with --create.")
-        flag = flag or Flag(name=name, salt=name[:50])
-        request = request_of(Action.FLAG, options, flag=flag, percent=flag.percent if percent is None else percent)
-        changes.apply(request)
-        self.stdout.write(f"{name}: {presenters.percentage(request.percent)}")
+    def _set_phase(self, name: str, options: dict[str, Any]) -> None:
+        percent = {True: "100", False: "0", None: options["percent"]}[options["everyone"]]
+        if percent is None:
+            raise CommandError("Give --percent, --everyone or --deactivate")
+        request = request_of(Action.SET, options, phase=name, percent=percent)
+        self.stdout.write("\n".join(terminal.outcome(changes.apply(request))))
+
+    def _set_flag(self, options: dict[str, Any]) -> None:
+        """Run waffle's command, in a transaction that is rolled back if it is a dry run."""
+        if options["percent"] is not None:
+            options["percent"] = rules.percentage(options["percent"])
+        reason = options["reason"]
+        if options["name"] not in BUCKETED:
+            reason = reason.strip() or Message("Saved by a command without a reason")
+        with transaction.atomic(), changes.recorded_as_command(options["by"] or shell_user.login(), reason):
+            super().handle(**options)
+            transaction.set_rollback(options["dry_run"])
