@@ -1,25 +1,17 @@
 from csp.middleware import CSPMiddleware, PolicyParts
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
 from django.utils.deprecation import MiddlewareMixin
 
 from config.lib import error_pages
+from config.lib.addresses import client_address
 
 _API_PREFIX = "/api/v1"
 _HAS_OWN_SLASHES = ("/admin", "/static/")
 
 
 class ClientAddressMiddleware(MiddlewareMixin):
-    """Set REMOTE_ADDR to the client's address as reported by our own proxies.
-
-    Each proxy appends the address of its client to X-Forwarded-For. Behind N = TRUSTED_PROXIES proxies, the client's
-    address is the Nth from the right; the client may have forged the addresses further left.
-    """
-
     def process_request(self, request: HttpRequest) -> None:
-        addresses = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if 0 < settings.TRUSTED_PROXIES <= len(addresses) and (address := addresses[-settings.TRUSTED_PROXIES].strip()):
-            request.META["REMOTE_ADDR"] = address
+        request.META["REMOTE_ADDR"] = client_address(request.META)
 
 
 class PolicyMiddleware(CSPMiddleware):
