@@ -48,6 +48,15 @@ def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _refuse(413 if isinstance(exception, RequestDataTooBig) else 400, request)
 
 
+def unavailable(request: HttpRequest, reason: str) -> HttpResponse:
+    """Return the 503 response to a database failure; ``reason`` is a translated sentence."""
+    response: HttpResponse = errors.refusal(503, reason)
+    if is_for_people(request.path_info):
+        response = HttpResponse(page("503.html", reason=reason), status=503, headers=response.headers)
+        response["Content-Type"] = "text/html; charset=utf-8"
+    return response
+
+
 def too_many_log_ins(seconds: float) -> HttpResponse:
     wait = math.ceil(seconds)
     text = page("429.html", minutes=math.ceil(wait / 60))

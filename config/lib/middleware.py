@@ -1,10 +1,13 @@
+import logging
+
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
 from django.utils.deprecation import MiddlewareMixin
 
-from config.lib import error_pages
+from config.lib import error_pages, errors
 from config.lib.addresses import client_address
 
+logger = logging.getLogger(__name__)
 _API_PREFIX = "/api/v1"
 _HAS_OWN_SLASHES = ("/admin", "/static/")
 
@@ -50,6 +53,17 @@ class PrivacyMiddleware(MiddlewareMixin):
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
         return response
+
+
+class DatabaseFailureMiddleware(MiddlewareMixin):
+    """Respond with 503 while PostgreSQL is unavailable or read-only; ``errors.handle`` does so for REST framework."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        reason = errors.database_failure(error)
+        if reason is None:
+            return None
+        logger.error("database failure", extra={"event": "database_failure"}, exc_info=error)
+        return error_pages.unavailable(request, reason)
 
 
 class NoNulMiddleware(MiddlewareMixin):

@@ -47,21 +47,10 @@ def test_it_works(item: str, address: str) -> None:
 @pytest.mark.parametrize(
     "item",
     [
-        "unknown",
-        "_hidden",
-        "",
-        " ",
-        ":",
-        "[]",
-        "[]:80",
-        "unix:",
-        "localhost",
-        "1.2.3",
-        "1.2.3.4.5",
-        "256.1.1.1",
-        "::1::",
-    ]
-    + ["[203.0.113.7", "203.0.113.7]", "1.2.3.4 5.6.7.8", "0x7f.1", "01.02.03.04", "٣.٣.٣.٣", "%eth0", "for=1.2.3.4"],
+        *("unknown", "_hidden", "", " ", ":", "[]", "[]:80", "unix:", "localhost", "1.2.3", "1.2.3.4.5", "256.1.1.1"),
+        *("::1::", "[203.0.113.7", "203.0.113.7]", "1.2.3.4 5.6.7.8", "0x7f.1", "01.02.03.04", "٣.٣.٣.٣", "%eth0"),
+        "for=1.2.3.4",
+    ],
 )
 def test_it_ignores_what_is_no_address(item: str) -> None:
     assert address_of(item) == PEER
