@@ -33,9 +33,11 @@ def page(name: str, **context: Any) -> str:
 
 
 def _refuse(status: int, request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.refusal(status)
-    return HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
+    response: HttpResponse = errors.refusal(status)
+    if is_for_people(request.path_info):
+        response = HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
+    response.refusal_reason = reason  # type: ignore[attr-defined]
+    return response
 
 
 # Django passes ``reason`` only for CSRF failures.
