@@ -48,11 +48,11 @@ def key_permission(view: Any, method: str) -> str | None:
     """Return the permission that a key needs for a request; None if keys may not make it.
 
     Directory roles admit people to most views. A key needs a permission as well, so that it has as few rights as
-    possible. A view without a model names its permission in ``key_permission``.
+    possible. A view without a model names its permission in ``permission``.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:
-        return getattr(view, "key_permission", None)
+        return getattr(view, "permission", None)
     options = queryset.model._meta  # noqa: SLF001 (documented by Django)
     verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
     return f"{options.app_label}.{verb}_{options.model_name}"

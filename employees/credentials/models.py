@@ -6,7 +6,7 @@ import hashlib
 import secrets
 import uuid
 from contextlib import suppress
-from datetime import datetime, timedelta
+from datetime import timedelta
 from typing import Any, ClassVar
 
 from django.conf import settings
@@ -168,7 +168,3 @@ class ApiKey(models.Model):
         if scope.university_id is None and scope.group != Group.CURATOR:
             return UserScope(None, self.university_id)
         return UserScope(Group.CURATOR)
-
-
-def expires_in(days: int) -> datetime:
-    return timezone.now() + timedelta(days=days)
