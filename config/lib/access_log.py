@@ -4,6 +4,7 @@ They contain the user name and address of an account, and nothing about people i
 """
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from typing import Any
 
@@ -17,9 +18,10 @@ _LONGEST = 200
 _REFUSALS = (401, 403, 429)
 
 
-def log(event: str, request: Any, user: str, *, level: int = logging.INFO, **fields: Any) -> None:
-    where = {"address": request.META.get("REMOTE_ADDR", ""), "method": request.method, "path": request.path_info}
-    texts = {name: _printable(text or "") for name, text in {"user": user, **where}.items()}
+def log(event: str, environ: Mapping[str, Any], user: str, *, level: int = logging.INFO, **fields: Any) -> None:
+    """Write a line; ``environ`` is the request's, in which REMOTE_ADDR is the client's address."""
+    names = {"address": "REMOTE_ADDR", "method": "REQUEST_METHOD", "path": "PATH_INFO"}
+    texts = {name: _printable(str(environ.get(key) or "")) for name, key in names.items()} | {"user": _printable(user)}
     logger.log(level, "%s", event.replace("_", " "), extra={"event": event, **texts, **fields})
 
 
@@ -33,7 +35,7 @@ class RefusalLogMiddleware(MiddlewareMixin):
         if response.status_code in _REFUSALS:
             reason = getattr(response, "refusal_reason", "")
             fields = {"status": response.status_code, **({"reason": reason} if reason else {})}
-            log("request_refused", request, _user_name(request), level=logging.WARNING, **fields)
+            log("request_refused", request.META, _user_name(request), level=logging.WARNING, **fields)
         return response
 
 

@@ -6,7 +6,8 @@ from django.contrib.auth import authenticate
 from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiResponse, extend_schema, extend_schema_view
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import extend_schema, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import AuthenticationFailed, Throttled
 from rest_framework.request import Request
@@ -19,7 +20,7 @@ from employees.credentials import tokens
 from employees.credentials.models import LogIn
 
 
-class TokenSerializer(serializers.Serializer[Any]):
+class TokenObtainPairSerializer(serializers.Serializer[Any]):
     username = serializers.CharField(max_length=User._meta.get_field("username").max_length, write_only=True)  # noqa: SLF001
     password = serializers.CharField(trim_whitespace=False, write_only=True)
     access = serializers.CharField(read_only=True)
@@ -48,7 +49,7 @@ class TokenRefreshSerializer(serializers.Serializer[Any]):
             return tokens.refresh(attrs["refresh"])
         except tokens.TokenReused as reused:
             request = self.context["request"]
-            access_log.log("refresh_token_reused", request, reused.user_name, level=logging.WARNING)
+            access_log.log("refresh_token_reused", request.META, reused.user_name, level=logging.WARNING)
             raise
 
 
@@ -57,7 +58,7 @@ class TokenRevokeSerializer(serializers.Serializer[Any]):
 
     def validate(self, attrs: dict[str, Any]) -> dict[str, str]:
         user = tokens.revoke(attrs["refresh"]).user
-        access_log.log("log_out", self.context["request"], user.get_username())
+        access_log.log("log_out", self.context["request"].META, user.get_username())
         return {}
 
 
@@ -70,9 +71,9 @@ class _TokenView(TokenViewBase):
     throttle_classes = [LogInRate]
 
 
-@_describe("Log in: an access token for 15 minutes and a refresh token for a day.", TokenSerializer)
+@_describe("Log in: an access token for 15 minutes and a refresh token for a day.", TokenObtainPairSerializer)
 class LogInView(_TokenView):
-    serializer_class = TokenSerializer
+    serializer_class = TokenObtainPairSerializer
 
 
 @_describe("Exchange a refresh token, which can be used once, for a new pair.", TokenRefreshSerializer)
@@ -80,9 +81,7 @@ class RefreshView(_TokenView):
     serializer_class = TokenRefreshSerializer
 
 
-@_describe(
-    "Log out: all tokens of the same log-in become invalid.", TokenRevokeSerializer, OpenApiResponse(description="done")
-)
+@_describe("Log out: all tokens of the same log-in become invalid.", TokenRevokeSerializer, OpenApiTypes.OBJECT)
 class RevokeView(_TokenView):
     serializer_class = TokenRevokeSerializer
 

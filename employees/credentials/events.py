@@ -21,16 +21,16 @@ def record_log_in(request: Any, user: User, **_: Any) -> None:
         if not request.session.session_key:
             request.session.create()
         LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(request.session.session_key))
-    log("log_in", request, user.get_username(), outcome="success")
+    log("log_in", request.META, user.get_username(), outcome="success")
 
 
 @receiver(user_login_failed)
 def record_failure(request: Any, credentials: dict[str, Any], **_: Any) -> None:
     outcome = "locked_out" if getattr(request, "axes_locked_out", False) else "wrong_credentials"
-    log("log_in", request, str(credentials.get("username", "")), level=logging.WARNING, outcome=outcome)
+    log("log_in", request.META, str(credentials.get("username", "")), level=logging.WARNING, outcome=outcome)
 
 
 @receiver(user_logged_out)
 def record_log_out(request: HttpRequest, user: User | None, **_: Any) -> None:
     LogIn.objects.filter(session_key=request.session.session_key or None).revoke()
-    log("log_out", request, user.get_username() if user else "")
+    log("log_out", request.META, user.get_username() if user else "")
