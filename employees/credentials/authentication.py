@@ -19,7 +19,7 @@ _VERBS = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "PUT": "change", "PA
 
 
 class TokenAuthentication(JWTAuthentication):
-    def get_user(self, validated_token: Any) -> User:
+    def get_user(self, validated_token: Any) -> Any:
         return log_in_of(validated_token).user
 
 
@@ -59,11 +59,11 @@ def key_permission(view: Any, method: str) -> str | None:
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
-    target_class = TokenAuthentication
+    target_class = "employees.credentials.authentication.TokenAuthentication"
 
 
 class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
-    target_class = ApiKeyAuthentication
+    target_class = "employees.credentials.authentication.ApiKeyAuthentication"
     name = "apiKeyAuth"
 
     def get_security_definition(self, auto_schema: Any) -> dict[str, str]:

@@ -1,10 +1,11 @@
 """The tokens of a log-in. The log-in in PostgreSQL decides whether they are valid; the claims only identify it."""
 
 from datetime import timedelta
-from typing import Any
+from typing import Any, cast
 
 from rest_framework_simplejwt.exceptions import InvalidToken
 from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 from rest_framework_simplejwt.tokens import AccessToken
 from rest_framework_simplejwt.tokens import RefreshToken as BlacklistedOnUse
 
@@ -43,7 +44,7 @@ def refresh(text: str) -> dict[str, str]:
     """
     token = RefreshToken(text)  # type: ignore[arg-type]
     log_in = log_in_of(token)
-    _row, is_first_use = token.blacklist()
+    _row, is_first_use = cast("tuple[BlacklistedToken, bool]", token.blacklist())
     if not is_first_use:
         LogIn.objects.filter(pk=log_in.pk).revoke()
         raise TokenReused(log_in.user.get_username())
