@@ -62,6 +62,7 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
         _entry(_("Audit log"), "policy", "screens:audit", "monitoring.view_audit", is_global=True),
         _table_entry(_("Users"), "person", "auth_user"),
         _table_entry(_("Groups"), "group", "auth_group"),
+        _entry(_("API keys"), "key", "admin:credentials_apikey_changelist", "credentials.view_apikey", is_global=True),
         _table_entry(_("Rollout changes"), "history", "rollout_change"),
         _table_entry(_("Flags"), "flag", "rollout_flag"),
         _table_entry(_("Switches"), "toggle_on", "waffle_switch"),

@@ -33,5 +33,5 @@ def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
         for task, interval in rounds.items()
     }
     # 5:00 UTC is 8:00 in Moscow, before users start work and need names.
-    daily = "webhooks.tasks.check_subscription"
-    return entries | {daily: {"task": daily, "schedule": crontab(hour="5", minute="0")}}
+    daily = {"webhooks.tasks.check_subscription": "5", "employees.credentials.tasks.prune": "1"}
+    return entries | {task: {"task": task, "schedule": crontab(hour=hour, minute="0")} for task, hour in daily.items()}

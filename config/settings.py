@@ -67,10 +67,12 @@ INSTALLED_APPS = [
     "profiles",
     "employees",
     "employees.history",
+    "employees.credentials",
     "webhooks",
 ]
 MIDDLEWARE = [
     "config.lib.middleware.ClientAddressMiddleware",
+    "config.lib.access_log.RefusalLogMiddleware",
     "django.middleware.security.SecurityMiddleware",
     "whitenoise.middleware.WhiteNoiseMiddleware",
     "config.lib.middleware.PolicyMiddleware",
@@ -79,6 +81,7 @@ MIDDLEWARE = [
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
     "config.lib.middleware.NoNulMiddleware",
+    "config.lib.middleware.DatabaseFailureMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
@@ -208,7 +211,10 @@ SILENCED_SYSTEM_CHECKS = ["security.W005", "security.W008", "security.W021"]
 REST_FRAMEWORK = {
     # Use REMOTE_ADDR, which ClientAddressMiddleware has set to the client's address.
     "NUM_PROXIES": 0,
-    "DEFAULT_AUTHENTICATION_CLASSES": ["rest_framework_simplejwt.authentication.JWTAuthentication"],
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "employees.credentials.authentication.TokenAuthentication",
+        "employees.credentials.authentication.ApiKeyAuthentication",
+    ],
     "DEFAULT_PERMISSION_CLASSES": ["rest_framework.permissions.IsAuthenticated"],
     "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["config.lib.parsers.BoundedJSONParser"],
@@ -218,11 +224,10 @@ REST_FRAMEWORK = {
 }
 SIMPLE_JWT = {
     "ALGORITHM": "HS256",
+    # Production refuses the tokens of development, whichever key signed them.
+    "AUDIENCE": "development" if DEBUG else "production",
     "ACCESS_TOKEN_LIFETIME": timedelta(minutes=15),
     "REFRESH_TOKEN_LIFETIME": timedelta(days=1),
-    "ROTATE_REFRESH_TOKENS": True,
-    "BLACKLIST_AFTER_ROTATION": True,
-    "TOKEN_OBTAIN_SERIALIZER": "config.login.LogInSerializer",
 }
 AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
@@ -235,6 +240,7 @@ AUTHENTICATION_BACKENDS = ["axes.backends.AxesStandaloneBackend", "django.contri
 AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
+AXES_USERNAME_CALLABLE = "config.lib.throttling.lockout_name"
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
@@ -276,5 +282,8 @@ LOGGING = {
         "django": {"level": "INFO", "handlers": ["console"], "propagate": False},
         # Client errors are not logged: the client learns about them from the response.
         "django.request": {"level": "ERROR"},
+        # config.lib.access_log writes one line about each of these, with the user name and address.
+        "axes": {"level": "ERROR"},
+        "django.security.csrf": {"level": "ERROR"},
     },
 }

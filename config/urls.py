@@ -7,8 +7,8 @@ from rest_framework.routers import SimpleRouter
 
 from config.lib import errors
 from config.lib.throttling import as_log_in
-from config.login import LogInView, RefreshView
 from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, ScopedProfileViewSet, UniversityViewSet
+from employees.credentials.api import LogInView, RefreshView, RevokeView
 
 admin.autodiscover()
 
@@ -26,6 +26,7 @@ urlpatterns = [
     path("admin/", admin.site.urls),
     path("api/token", LogInView.as_view()),
     path("api/token/refresh", RefreshView.as_view()),
+    path("api/token/revoke", RevokeView.as_view()),
     path("employees/batch-update-max-id", MaxIdJobViewSet.as_view({"post": "start"})),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
     path("swagger", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),

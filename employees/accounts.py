@@ -1,20 +1,25 @@
 """Decide who may see and change what in the directory, by group and membership (docs/reference/permissions.md)."""
 
+from __future__ import annotations
+
 from dataclasses import dataclass
 from enum import StrEnum
-from typing import Any, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib.auth import get_user_model
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import SAFE_METHODS, BasePermission
-from rest_framework.request import Request
-from rest_framework.views import APIView
 
 from config.lib.scope import scope_of
 from employees.models import Employee, EmployeeQuerySet, Role, University
 from profiles.models import Profile, ProfileQuerySet
+
+if TYPE_CHECKING:
+    # REST framework's views load the classes that authenticate, which import this module.
+    from rest_framework.request import Request
+    from rest_framework.views import APIView
 
 DATA_PROTECTION_OFFICER = "data_protection_officer"
 CURATORS_BY_SUPERADMIN = _("Only a superadmin can assign the curator role.")

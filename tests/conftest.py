@@ -12,9 +12,10 @@ from django_redis import get_redis_connection
 from pytest_django.fixtures import Settings
 from redis import Redis
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 from waffle.models import Switch
 
+from employees.credentials.models import LogIn
+from employees.credentials.tokens import access_token
 from employees.models import University
 from monitoring.indicators import rounds
 from profiles import cache
@@ -125,9 +126,14 @@ def superadmin(db: None) -> User:
     return User.objects.create_superuser("root")
 
 
+def bearer(user: User) -> str:
+    """Log the user in; return the Authorization header."""
+    return f"Bearer {access_token(LogIn.objects.start(user))}"
+
+
 def client_of(user: User) -> APIClient:
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(user)}")
+    client.credentials(HTTP_AUTHORIZATION=bearer(user))
     return client
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hmac
 import json
+import logging
 from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import TYPE_CHECKING
@@ -17,7 +18,8 @@ from django.conf import settings
 from django.utils import timezone
 from prometheus_client import Counter
 
-from config.lib import request_id
+from config.lib import access_log, request_id
+from config.lib.addresses import client_address
 from config.lib.errors import RETRY_AFTER_SECONDS
 from config.lib.errors import body as error_body
 from webhooks import metrics, payloads
@@ -67,6 +69,9 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     answer = receive(environ)
     if answer is not OK:
         refusals.labels(answer.code).inc()
+    if answer is WRONG_SECRET:
+        where = environ | {"REMOTE_ADDR": client_address(environ)}
+        access_log.log("request_refused", where, "", level=logging.WARNING, status=401)
     start_response(answer.status, answer.headers)
     return answer.body
 

@@ -32,7 +32,9 @@ def main() -> None:
         universities = apps.get_model("employees", "University").objects
         if not universities.exists():
             universities.create(name="Demo University", inn="7707083893", kpp="773601001")
-        prepared["token"] = _token(users.get(username=username))
+        # A key from the environment may be production's too, or known to others.
+        if not os.environ.get("SECRET_KEY", "").strip():
+            prepared["token"] = _token(users.get(username=username))
     else:
         call_command("collectstatic", interactive=False, stdout=sys.stderr)
     sys.stdout.write(json.dumps(prepared) + "\n")
@@ -49,11 +51,11 @@ def _refuse_known_passwords(password: str) -> None:
 
 
 def _token(user: Any) -> str:
-    from rest_framework_simplejwt.tokens import AccessToken  # noqa: PLC0415 (models can be imported only now)
+    from employees.credentials.models import LogIn  # noqa: PLC0415 (models can be imported only now)
+    from employees.credentials.tokens import access_token  # noqa: PLC0415
 
-    token = AccessToken.for_user(user)
-    token.set_exp(lifetime=timedelta(days=30))
-    return str(token)
+    lifetime = timedelta(days=30)
+    return str(access_token(LogIn.objects.start(user, lifetime), lifetime))
 
 
 if __name__ == "__main__":

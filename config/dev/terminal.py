@@ -24,6 +24,9 @@ Ready.
   services        {data_dir}/services.env
   stop            Ctrl-C
 """
+_OWN_KEY = """
+  API token       none, because SECRET_KEY is set: POST /api/token with the login
+"""
 _DEVELOPMENT = """
   API token (30 days)
   {token}
@@ -52,6 +55,8 @@ def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
         secret = next((secret.strip() for secret in secrets if secret.strip()), "")
         option = f" -H {shlex.quote(f'X-Max-Bot-Api-Secret: {secret}')}" if secret else ""
         say(_DEVELOPMENT.format(url=launch.url, token=token, secret=option, update=_UPDATE, employee=_EMPLOYEE))
+    elif launch.is_development:
+        say(_OWN_KEY)
 
 
 def _login(launch: Launch, prepared: dict[str, Any]) -> str:

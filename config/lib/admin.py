@@ -2,7 +2,9 @@ from collections.abc import Callable
 from typing import Any
 
 from django.contrib import admin
+from django.contrib.auth.models import Permission
 from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
 
 from config.lib.scope import requires_global_scope
@@ -59,3 +61,20 @@ class RenamedModelAdmin(ModelAdmin):
 
     def _has_permission(self, request: HttpRequest, action: str) -> bool:
         return request.user.has_perm(f"{self.opts.app_label}.{action}_{self.model.permission_name}")
+
+
+_VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
+
+
+def permission_label(permission: Permission) -> str:
+    """Return “app: what the permission allows” in the reader's language; Django's own label is English."""
+    model: Any = permission.content_type.model_class()
+    if model is None:
+        return permission.name
+    opts = model._meta  # noqa: SLF001 (documented by Django)
+    verb, _sep, rest = permission.codename.partition("_")
+    if verb in _VERBS and rest == getattr(model, "permission_name", opts.model_name):
+        label = str(_VERBS[verb]) % opts.verbose_name_plural
+    else:
+        label = dict(opts.permissions).get(permission.codename, permission.name)
+    return f"{opts.app_config.verbose_name}: {label}"

@@ -29,7 +29,12 @@ def action_message(title: Promise, reason: str = "") -> Message:
 
 
 def record(request: HttpRequest, message: Message, about: Model | type[Model] | None = None) -> None:
-    """Write the message to the admin log, for an object (only its primary key is stored), a model, or neither."""
+    """Write the message to the admin log, for an object (only its primary key is stored), a model, or neither.
+
+    The row of a request by API key names the key, because its user is the key's owner.
+    """
+    if key := getattr(request.user, "api_key", None):
+        message = Message("%(message)s (API key %(key)s)", {"message": message, "key": str(key)})
     text, stored = to_columns(message, _LENGTH)
     LogEntry.objects.create(
         user_id=int(request.user.pk or 0),

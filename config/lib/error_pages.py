@@ -33,9 +33,11 @@ def page(name: str, **context: Any) -> str:
 
 
 def _refuse(status: int, request: HttpRequest, exception: Exception | None = None, reason: str = "") -> HttpResponse:
-    if not is_for_people(request.path_info):
-        return errors.refusal(status)
-    return HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
+    response: HttpResponse = errors.refusal(status)
+    if is_for_people(request.path_info):
+        response = HttpResponse(page(f"{status}_csrf.html" if reason else f"{status}.html"), status=status)
+    response.refusal_reason = reason  # type: ignore[attr-defined]
+    return response
 
 
 # Django passes ``reason`` only for CSRF failures.
@@ -46,6 +48,15 @@ server_error = partial(_refuse, 500)
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:
     return _refuse(413 if isinstance(exception, RequestDataTooBig) else 400, request)
+
+
+def unavailable(request: HttpRequest, reason: str) -> HttpResponse:
+    """Return the 503 response to a database failure; ``reason`` is a translated sentence."""
+    response: HttpResponse = errors.refusal(503, reason)
+    if is_for_people(request.path_info):
+        response = HttpResponse(page("503.html", reason=reason), status=503, headers=response.headers)
+        response["Content-Type"] = "text/html; charset=utf-8"
+    return response
 
 
 def too_many_log_ins(seconds: float) -> HttpResponse:

@@ -11,7 +11,7 @@ from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from django.views.decorators.csrf import csrf_exempt
-from psycopg.errors import UndefinedColumn, UndefinedTable
+from psycopg.errors import ReadOnlySqlTransaction, UndefinedColumn, UndefinedTable
 from rest_framework import exceptions, status
 from rest_framework.response import Response
 from rest_framework.views import exception_handler, set_rollback
@@ -71,8 +71,9 @@ def body(status_code: int, message: str | Promise, details: Any = None, code: st
 
 
 def refusal(status_code: int, message: str | Promise = "") -> JsonResponse:
-    """Return an error response for views outside REST framework; each status has a default message."""
-    return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code)
+    """Return an error response for views outside REST framework; each status but 503 has a default message."""
+    headers = {"Retry-After": str(RETRY_AFTER_SECONDS)} if status_code == status.HTTP_503_SERVICE_UNAVAILABLE else None
+    return JsonResponse(body(status_code, message or _MESSAGES[status_code]), status=status_code, headers=headers)
 
 
 def handle(error: Exception, context: dict[str, Any]) -> Response | None:
@@ -84,7 +85,7 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return Response(body(400, _("The JSON body is nested too deeply.")), 400)
     if isinstance(error, RequestDataTooBig):
         return Response(body(413, _MESSAGES[413]), 413)
-    if reason := _database_failure(error):
+    if reason := database_failure(error):
         set_rollback()
         return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
     if isinstance(error, Http404):
@@ -101,8 +102,10 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
     return response
 
 
-def _database_failure(error: Exception) -> str | None:
+def database_failure(error: Exception) -> str | None:
     """Return a message if the error means that the database is unavailable or has another schema; otherwise None."""
+    if isinstance(error.__cause__, ReadOnlySqlTransaction):
+        return _("The database is read-only at the moment. Try again later.")
     if isinstance(error, OperationalError):
         return _("The database is unavailable. Try again later.")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):

@@ -1,25 +1,20 @@
+import logging
+
 from csp.middleware import CSPMiddleware, PolicyParts
-from django.conf import settings
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
 from django.utils.deprecation import MiddlewareMixin
 
-from config.lib import error_pages
+from config.lib import error_pages, errors
+from config.lib.addresses import client_address
 
+logger = logging.getLogger(__name__)
 _API_PREFIX = "/api/v1"
 _HAS_OWN_SLASHES = ("/admin", "/static/")
 
 
 class ClientAddressMiddleware(MiddlewareMixin):
-    """Set REMOTE_ADDR to the client's address as reported by our own proxies.
-
-    Each proxy appends the address of its client to X-Forwarded-For. Behind N = TRUSTED_PROXIES proxies, the client's
-    address is the Nth from the right; the client may have forged the addresses further left.
-    """
-
     def process_request(self, request: HttpRequest) -> None:
-        addresses = request.META.get("HTTP_X_FORWARDED_FOR", "").split(",")
-        if 0 < settings.TRUSTED_PROXIES <= len(addresses) and (address := addresses[-settings.TRUSTED_PROXIES].strip()):
-            request.META["REMOTE_ADDR"] = address
+        request.META["REMOTE_ADDR"] = client_address(request.META)
 
 
 class PolicyMiddleware(CSPMiddleware):
@@ -58,6 +53,17 @@ class PrivacyMiddleware(MiddlewareMixin):
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
         return response
+
+
+class DatabaseFailureMiddleware(MiddlewareMixin):
+    """Respond with 503 while PostgreSQL is unavailable or read-only; ``errors.handle`` does so for REST framework."""
+
+    def process_exception(self, request: HttpRequest, error: Exception) -> HttpResponse | None:
+        reason = errors.database_failure(error)
+        if reason is None:
+            return None
+        logger.error("database failure", extra={"event": "database_failure"}, exc_info=error)
+        return error_pages.unavailable(request, reason)
 
 
 class NoNulMiddleware(MiddlewareMixin):

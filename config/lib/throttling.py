@@ -60,7 +60,8 @@ class UserRate(_BucketThrottle):
     def allow_request(self, request: Request, view: APIView) -> bool:
         rate = settings.API_RATE_LIMIT
         if rate and request.user and request.user.pk:
-            self.seconds_left = self.buckets.take(str(request.user.pk), rate, rate * _BURST_SECONDS)
+            # The name of a key's user contains the key's name: each key has a bucket of its own.
+            self.seconds_left = self.buckets.take(request.user.get_username(), rate, rate * _BURST_SECONDS)
         return not self.seconds_left
 
 
@@ -76,6 +77,12 @@ class LogInRate(_BucketThrottle):
     @classmethod
     def take(cls, address: str) -> float:
         return cls.buckets.take(address, rate=0.5, burst=30)
+
+
+def lockout_name(request: HttpRequest, credentials: dict[str, Any] | None) -> str | None:
+    """Return the user name under which axes counts failures, cut to its column: no user has such a long name."""
+    name = (credentials or request.POST).get("username")
+    return None if name is None else str(name)[:255]
 
 
 def as_log_in(view: Callable[..., HttpResponseBase]) -> Callable[..., HttpResponseBase]:

@@ -25,7 +25,12 @@ class DeadlineConnection(psycopg.Connection):
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
-    Database = SimpleNamespace(**vars(psycopg) | {"connect": DeadlineConnection.connect})
+    # A server that is read-only, after a failover or by default_transaction_read_only, counts as unavailable. For
+    # psycopg it is an InternalError, like errors of PostgreSQL itself.
+    _UNAVAILABLE = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+    Database = SimpleNamespace(
+        **vars(psycopg) | {"connect": DeadlineConnection.connect, "OperationalError": _UNAVAILABLE}
+    )
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if _is_over():

@@ -1,11 +1,13 @@
 """Record every version of employees and universities, with its author in the admin or the API."""
 
 from datetime import datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection, models
+from django.dispatch import receiver
 from django.utils.translation import gettext_lazy as _
 from simple_history import register
+from simple_history.signals import pre_create_historical_record
 from simple_history.utils import get_history_model_for_model
 
 from employees.models import Employee, University
@@ -69,3 +71,10 @@ def record_versions(employees: list[Employee]) -> None:
     """Record versions of employees that were changed without ``save()``, in one statement."""
     if employees:
         Employee.history.bulk_history_create(employees, update=True)  # type: ignore[attr-defined]
+
+
+@receiver(pre_create_historical_record)
+def name_api_key(history_instance: Any, history_user: Any, **_: Any) -> None:
+    """Name the API key with which a version was made; its user is the key's owner."""
+    if key := getattr(history_user, "api_key", None):
+        history_instance.history_change_reason = f"API key: {key}"

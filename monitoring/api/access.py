@@ -7,7 +7,8 @@ from rest_framework.authentication import SessionAuthentication
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
-from rest_framework_simplejwt.authentication import JWTAuthentication
+
+from employees.credentials.authentication import ApiKeyAuthentication, TokenAuthentication
 
 
 def bears_token(authorization: str) -> bool:
@@ -24,7 +25,7 @@ def is_open() -> bool:
     return settings.DEBUG and not settings.MONITORING_TOKEN
 
 
-class MonitoringJWTAuthentication(JWTAuthentication):
+class MonitoringJWTAuthentication(TokenAuthentication):
     """Authenticate by JWT; skip the monitoring token, which uses the same header and is checked by MayMonitor."""
 
     def authenticate(self, request: Request) -> tuple[Any, Any] | None:
@@ -45,4 +46,4 @@ class MayMonitor(BasePermission):
         return bool(request.user and request.user.is_staff)
 
 
-AUTHENTICATION = [MonitoringJWTAuthentication, SessionAuthentication]
+AUTHENTICATION = [MonitoringJWTAuthentication, ApiKeyAuthentication, SessionAuthentication]

@@ -18,7 +18,7 @@ from config.lib.errors import JobRunning
 from monitoring.api import access
 from monitoring.api.serializers import RolloutSerializer
 from monitoring.api.views import DeadlineView
-from monitoring.rollout_control import FORCE, OPERATE, STOP, rollback
+from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, rollback
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
 from profiles.rollout import changes
@@ -55,6 +55,8 @@ class ChangeResultSerializer(serializers.Serializer[Any]):
 
 
 class RolloutView(DeadlineView):
+    permission = SEE_ROLLOUT
+
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
         return Response({"degraded": False, **reports.rollout()})
@@ -75,6 +77,10 @@ class RolloutChangeView(APIView):
     authentication_classes = access.AUTHENTICATION
     permission_classes = [MayChange]
     action = Action.SET
+
+    @property
+    def permission(self) -> str:
+        return STOP if self.action == Action.EMERGENCY else OPERATE
 
     @extend_schema(request=ChangeSerializer, responses=ChangeResultSerializer)
     def post(self, request: Request) -> Response:

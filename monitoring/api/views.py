@@ -22,6 +22,7 @@ from monitoring.api.serializers import (
     QualitySerializer,
     WebhookStatsSerializer,
 )
+from monitoring.dashboard.access import SEE
 from monitoring.stats import reports
 from profiles import cache
 from profiles.rollout.decision import is_monitored
@@ -61,6 +62,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 class DeadlineView(APIView):
     # If PostgreSQL does not respond within POSTGRES_TIMEOUT_SECONDS, the response is a 503.
+    permission = SEE
     authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]
 

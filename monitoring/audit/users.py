@@ -11,29 +11,15 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from config.lib.admin import permission_label
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from profiles.rollout import presenters
 
 # Tokens need no page: deactivating a user invalidates all of the user's tokens.
 admin.site.unregister([User, Group, OutstandingToken, BlacklistedToken])
 
-_VERBS = {"add": _("Can add %s"), "change": _("Can change %s"), "delete": _("Can delete %s"), "view": _("Can view %s")}
 # These apps have no pages in the admin, so their permissions would have no effect.
 _APPS_WITHOUT_PAGES = ("axes", "contenttypes", "sessions", "token_blacklist")
-
-
-def _permission_label(permission: Permission) -> str:
-    """Return “app: what the permission allows” in the reader's language; Django's own label is English."""
-    model: Any = permission.content_type.model_class()
-    if model is None:
-        return permission.name
-    opts = model._meta  # noqa: SLF001 (documented by Django)
-    verb, _sep, rest = permission.codename.partition("_")
-    if verb in _VERBS and rest == getattr(model, "permission_name", opts.model_name):
-        label = str(_VERBS[verb]) % opts.verbose_name_plural
-    else:
-        label = dict(opts.permissions).get(permission.codename, permission.name)
-    return f"{opts.app_config.verbose_name}: {label}"
 
 
 class _PermissionChoices(ModelAdmin):
@@ -44,7 +30,7 @@ class _PermissionChoices(ModelAdmin):
             # Earlier releases had this model.
             permissions = permissions.exclude(content_type__model="snapshot")
             field.queryset = permissions.select_related("content_type")
-            field.label_from_instance = _permission_label
+            field.label_from_instance = permission_label
         return field
 
 

@@ -14,15 +14,17 @@ from tests.bench import rows
 from django.conf import settings
 from django.contrib.auth.models import User
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 
+from employees.credentials.models import LogIn
+from employees.credentials.tokens import access_token
 from employees.models import University
 
 
 def main() -> None:
     settings.ALLOWED_HOSTS = ["*"]
     client = APIClient()
-    client.credentials(HTTP_AUTHORIZATION=f"Bearer {AccessToken.for_user(User.objects.create_superuser('creator'))}")
+    log_in = LogIn.objects.start(User.objects.create_superuser("creator"))
+    client.credentials(HTTP_AUTHORIZATION=f"Bearer {access_token(log_in)}")
     university = University.objects.order_by("pk")[0].pk
     number, took = 0, []
     rows.run("SELECT 1")

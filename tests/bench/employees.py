@@ -19,9 +19,10 @@ from tests.bench.rows import migrate
 # isort: split
 from django.conf import settings
 from django.contrib.auth.models import User
-from rest_framework_simplejwt.tokens import AccessToken
 from waffle import get_waffle_flag_model
 
+from employees.credentials.models import LogIn
+from employees.credentials.tokens import access_token
 from employees.models import Employee, University
 from profiles.rollout.phases import PHASES
 from tests.profiles.people import add_profile
@@ -123,7 +124,7 @@ def main() -> None:
     university = University.objects.create(name="Университет")
     for number in range(PEOPLE):
         add_profile(str(number + 1))
-    token = str(AccessToken.for_user(User.objects.create_superuser("bench")))
+    token = str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"))))
 
     def bare(number: int) -> dict[str, object]:
         names = {"first_name": "Иван", "last_name": "Петров", "profile_source": "webhook"}

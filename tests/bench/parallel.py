@@ -13,8 +13,9 @@ from tests.bench.rows import migrate
 
 # isort: split
 from django.contrib.auth.models import User
-from rest_framework_simplejwt.tokens import AccessToken
 
+from employees.credentials.models import LogIn
+from employees.credentials.tokens import access_token
 from employees.models import Employee, University
 from tests.bench.employees import Client, answer_of, free_port, serve
 
@@ -33,7 +34,7 @@ def spelled(number: int, spelling: int) -> str:
 def main() -> None:
     migrate()
     university = University.objects.create(name="Университет")
-    token = str(AccessToken.for_user(User.objects.create_superuser("bench")))
+    token = str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"))))
     port = free_port()
     server = serve("config.wsgi:application", port)
     together = threading.Barrier(8)

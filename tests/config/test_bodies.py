@@ -5,8 +5,8 @@ import json
 import pytest
 from django.conf import settings
 from django.contrib.auth.models import User
-from rest_framework_simplejwt.tokens import AccessToken
 
+from tests.conftest import bearer
 from tests.webhooks.sending import send
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -14,7 +14,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 
 @pytest.fixture
 def token(superadmin: User) -> str:
-    return f"Bearer {AccessToken.for_user(superadmin)}"
+    return bearer(superadmin)
 
 
 def body_of(size: int) -> bytes:

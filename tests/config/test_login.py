@@ -1,4 +1,4 @@
-"""Tokens: rotation, the pinned algorithm, lockout and limits."""
+"""Log-ins: the pinned algorithm, lockout and limits."""
 
 import base64
 import hashlib
@@ -14,9 +14,10 @@ from django.contrib.auth.models import User
 from django.test import Client
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 
 from config.lib.throttling import LogInRate, TokenBuckets, UserRate
+from employees.credentials.models import LogIn
+from employees.credentials.tokens import access_token
 from tests.config.test_error_pages import shown
 
 pytestmark = pytest.mark.django_db
@@ -47,24 +48,11 @@ def log_in(password: str = "right", **extra: Any) -> Any:  # noqa: S107
     return APIClient().post("/api/token", {"username": "anna", "password": password}, format="json", **extra)
 
 
-def refresh(token: str) -> Any:
-    return APIClient().post("/api/token/refresh", {"refresh": token}, format="json")
-
-
 def test_it_works(user: User) -> None:
     tokens = log_in().json()
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {tokens['access']}")
     assert client.get("/employees").status_code == 200
-
-
-def test_a_refresh_token_is_used_up(user: User) -> None:
-    first = log_in().json()["refresh"]
-    second = refresh(first).json()
-    assert second["refresh"] != first
-    answer = refresh(first)
-    assert (answer.status_code, answer.json()["error"]["code"]) == (401, "UNAUTHORIZED")
-    assert refresh(second["refresh"]).status_code == 200
 
 
 def forged(header: dict[str, str], claims: dict[str, Any], sign: bool) -> str:
@@ -78,7 +66,7 @@ def forged(header: dict[str, str], claims: dict[str, Any], sign: bool) -> str:
 
 @pytest.mark.parametrize(("algorithm", "sign"), [("none", False), ("None", False), ("HS512", True), ("HS256", False)])
 def test_it_takes_no_other_algorithm(user: User, algorithm: str, sign: bool) -> None:
-    token = forged({"alg": algorithm, "typ": "JWT"}, AccessToken.for_user(user).payload, sign)
+    token = forged({"alg": algorithm, "typ": "JWT"}, access_token(LogIn.objects.start(user)).payload, sign)
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Bearer {token}")
     assert client.get("/employees").status_code == 401

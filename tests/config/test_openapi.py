@@ -13,11 +13,11 @@ from django.core.signals import request_finished, request_started
 from django.db import close_old_connections, transaction
 from hypothesis import HealthCheck, Phase, settings
 from rest_framework.test import APIClient
-from rest_framework_simplejwt.tokens import AccessToken
 from schemathesis.specs.openapi import checks
 
 from config.lib.throttling import LogInRate, TokenBuckets
 from config.wsgi import application
+from tests.conftest import bearer
 
 IS_FULL = os.environ.get("FUZZ") == "full"
 ROOT = Path(__file__).parent.parent.parent
@@ -107,7 +107,7 @@ def test_schemathesis_finds_nothing(case: Any) -> None:
     excluded += [checks.negative_data_rejection] if operation in LENIENT else []
     with transaction.atomic():
         case.call_and_validate(
-            headers={"Authorization": f"Bearer {AccessToken.for_user(user)}"},
+            headers={"Authorization": bearer(user)},
             excluded_checks=excluded,
         )
         transaction.set_rollback(True)

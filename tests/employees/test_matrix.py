@@ -78,6 +78,7 @@ MATRIX = [
     Row("profiles/stats", "get", LOOK),
     Row("api/token", "post", (400,) * 10),
     Row("api/token/refresh", "post", (400,) * 10),
+    Row("api/token/revoke", "post", (400,) * 10),
 ]
 # Reports and operations have their own rule, one for all of them: monitoring/api/access.py and its tests.
 ELSEWHERE = ("monitoring", "health", "ready", "metrics", "openapi.json", "swagger", "admin", "webhook")

@@ -1,0 +1,71 @@
+"""Authentication of API requests by access token and by API key."""
+
+from typing import Any
+
+from django.contrib.auth.models import User
+from django.utils.translation import gettext as _
+from drf_spectacular.contrib.rest_framework_simplejwt import SimpleJWTScheme
+from drf_spectacular.extensions import OpenApiAuthenticationExtension
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.exceptions import AuthenticationFailed, PermissionDenied
+from rest_framework.request import Request
+from rest_framework_simplejwt.authentication import JWTAuthentication
+
+from employees.credentials.models import ApiKey, digest_of
+from employees.credentials.tokens import log_in_of
+
+_KEYWORD = "Api-Key"
+_VERBS = {"GET": "view", "HEAD": "view", "OPTIONS": "view", "PUT": "change", "PATCH": "change", "DELETE": "delete"}
+
+
+class TokenAuthentication(JWTAuthentication):
+    def get_user(self, validated_token: Any) -> Any:
+        return log_in_of(validated_token).user
+
+
+class ApiKeyAuthentication(BaseAuthentication):
+    """Authenticate by ``Authorization: Api-Key …`` as the key's owner, limited to the key's permissions."""
+
+    def authenticate(self, request: Request) -> tuple[User, ApiKey] | None:
+        scheme, _space, text = request.headers.get("Authorization", "").partition(" ")
+        if scheme.lower() != _KEYWORD.lower():
+            return None
+        key = ApiKey.objects.usable().select_related("owner").filter(digest=digest_of(text.strip())).first()
+        if key is None:
+            raise AuthenticationFailed(_("The API key is unknown or revoked, or has expired."))
+        key.record_use()
+        user: Any = key.limited_owner()
+        request._request.user = user  # noqa: SLF001 (for the log of refusals)
+        if key_permission(request.parser_context["view"], str(request.method)) not in user.key_permissions:
+            raise PermissionDenied(_("The API key lacks the permission for this request."))
+        return user, key
+
+    def authenticate_header(self, request: Request) -> str:
+        return _KEYWORD
+
+
+def key_permission(view: Any, method: str) -> str | None:
+    """Return the permission that a key needs for a request; None if keys may not make it.
+
+    Directory roles admit people to most views. A key needs a permission as well, so that it has as few rights as
+    possible. A view without a model names its permission in ``permission``.
+    """
+    queryset = getattr(view, "queryset", None)
+    if queryset is None:
+        return getattr(view, "permission", None)
+    options = queryset.model._meta  # noqa: SLF001 (documented by Django)
+    verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
+    return f"{options.app_label}.{verb}_{options.model_name}"
+
+
+class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
+    target_class = "employees.credentials.authentication.TokenAuthentication"
+
+
+class ApiKeyScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
+    target_class = "employees.credentials.authentication.ApiKeyAuthentication"
+    name = "apiKeyAuth"
+
+    def get_security_definition(self, auto_schema: Any) -> dict[str, str]:
+        description = "The key of a service, preceded by `Api-Key `; it is created in the admin."
+        return {"type": "apiKey", "in": "header", "name": "Authorization", "description": description}

@@ -1,0 +1,36 @@
+"""Record log-ins and log-outs of the API and the admin: in the log, and sessions in ``LogIn``, to revoke them."""
+
+import logging
+from datetime import timedelta
+from typing import Any
+
+from django.conf import settings
+from django.contrib.auth.models import User
+from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.dispatch import receiver
+from django.http import HttpRequest
+
+from config.lib.access_log import log
+from employees.credentials.models import LogIn
+
+
+@receiver(user_logged_in)
+def record_log_in(request: Any, user: User, **_: Any) -> None:
+    # REST framework's requests have no session of their own: employees.credentials.api starts their log-ins.
+    if isinstance(request, HttpRequest):
+        if not request.session.session_key:
+            request.session.create()
+        LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(request.session.session_key))
+    log("log_in", request.META, user.get_username(), outcome="success")
+
+
+@receiver(user_login_failed)
+def record_failure(request: Any, credentials: dict[str, Any], **_: Any) -> None:
+    outcome = "locked_out" if getattr(request, "axes_locked_out", False) else "wrong_credentials"
+    log("log_in", request.META, str(credentials.get("username", "")), level=logging.WARNING, outcome=outcome)
+
+
+@receiver(user_logged_out)
+def record_log_out(request: HttpRequest, user: User | None, **_: Any) -> None:
+    LogIn.objects.filter(session_key=request.session.session_key or None).revoke()
+    log("log_out", request.META, user.get_username() if user else "")

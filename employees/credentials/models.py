@@ -1,0 +1,170 @@
+"""What gives access to the API: log-ins, with the tokens that they hand out, and the keys of services."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+import uuid
+from contextlib import suppress
+from datetime import timedelta
+from typing import Any, ClassVar
+
+from django.conf import settings
+from django.contrib.auth import get_user_model
+from django.contrib.auth.models import Permission, User
+from django.core.validators import MinValueValidator
+from django.db import DatabaseError, models, transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+from rest_framework.exceptions import AuthenticationFailed
+
+from employees.accounts import Group, UserScope, user_scope
+from employees.models import University
+
+# A chain of refreshes ends this long after the log-in.
+LONGEST_LOG_IN = timedelta(days=7)
+USE_RECORDED_EVERY = timedelta(minutes=1)
+
+
+def new_id() -> str:
+    return uuid.uuid4().hex
+
+
+class LogInQuerySet(models.QuerySet["LogIn"]):
+    def usable(self) -> LogInQuerySet:
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now(), user__is_active=True).select_related("user")
+
+    def revoke(self) -> int:
+        """Revoke the log-ins, whose tokens are refused from now on; return how many were not revoked before."""
+        return self.filter(revoked_at=None).update(revoked_at=timezone.now())
+
+    def start(self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "") -> LogIn:
+        """Create the log-in of an authenticated user; raise AuthenticationFailed if the user has changed meanwhile.
+
+        The lock waits for a concurrent change of the password: the trigger that revokes log-ins would miss this one.
+        """
+        unchanged = get_user_model().objects.filter(pk=user.pk, password=user.password, is_active=True)
+        with transaction.atomic():
+            if not unchanged.select_for_update(no_key=True).exists():
+                raise AuthenticationFailed
+            return self.create(user=user, expires_at=timezone.now() + length, session_key=session_key)
+
+
+class LogIn(models.Model):
+    """A log-in over the API or in the admin. All that it handed out ends when it is revoked or expires.
+
+    Triggers (migration 0002) revoke the log-ins of a user whose password changes, who is deactivated, or who loses a
+    status, group or permission, whichever program makes the change. They also delete the sessions of these log-ins.
+    """
+
+    id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
+    user = models.ForeignKey(settings.AUTH_USER_MODEL, models.CASCADE, related_name="log_ins")
+    session_key = models.CharField(max_length=40, blank=True, default="")
+    started_at = models.DateTimeField(default=timezone.now)
+    expires_at = models.DateTimeField(db_index=True)
+    revoked_at = models.DateTimeField(null=True, blank=True)
+
+    objects: ClassVar[LogInQuerySet] = LogInQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "log_ins"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.pk
+
+
+def digest_of(key: str) -> str:
+    """Return the SHA-256 of a key: with 256 random bits, it needs no slow hash."""
+    return hashlib.sha256(key.encode()).hexdigest()
+
+
+class ApiKeyQuerySet(models.QuerySet["ApiKey"]):
+    def usable(self) -> ApiKeyQuerySet:
+        return self.filter(revoked_at=None, expires_at__gt=timezone.now(), owner__is_active=True)
+
+
+class ApiKey(models.Model):
+    """The key of a service, which has the chosen permissions as far as its owner has them."""
+
+    name = models.CharField(_("name"), max_length=60, help_text=_("The service that uses the key."))
+    owner = models.ForeignKey(
+        settings.AUTH_USER_MODEL,
+        models.CASCADE,
+        related_name="api_keys",
+        verbose_name=_("owner"),
+        help_text=_("The key never has more rights than its owner, and ends when the owner is deactivated."),
+    )
+    university = models.ForeignKey(
+        University,
+        models.CASCADE,
+        null=True,
+        blank=True,
+        verbose_name=_("university"),
+        help_text=_("Limits the key to the people of one university."),
+    )
+    permissions = models.ManyToManyField(Permission, related_name="+", verbose_name=_("permissions"))
+    prefix = models.CharField(_("begins with"), max_length=12, editable=False)
+    digest = models.CharField(max_length=64, unique=True, editable=False)
+    created_at = models.DateTimeField(_("created at"), default=timezone.now, editable=False)
+    expires_at = models.DateTimeField(_("expires at"), validators=[MinValueValidator(timezone.now)])
+    revoked_at = models.DateTimeField(_("revoked at"), null=True, editable=False)
+    last_used_at = models.DateTimeField(_("last used at"), null=True, editable=False)
+
+    objects: ClassVar[ApiKeyQuerySet] = ApiKeyQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        db_table = "api_keys"
+        ordering: ClassVar = ["-pk"]
+        verbose_name = _("API key")
+        verbose_name_plural = _("API keys")
+        constraints: ClassVar = [
+            models.UniqueConstraint(
+                fields=["name"],
+                name="api_keys_name_unique",
+                condition=Q(revoked_at=None),
+                violation_error_message=_("A key with this name exists. Revoke it first, or choose another name."),
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.name
+
+    def generate(self) -> str:
+        """Return a new key, of which the row keeps the beginning and the hash."""
+        key = f"dir_{secrets.token_urlsafe(32)}"
+        self.prefix, self.digest = key[:10], digest_of(key)
+        return key
+
+    def record_use(self) -> None:
+        """Record the time, at most once a minute; without success while the database is read-only."""
+        now = timezone.now()
+        if self.last_used_at is None or self.last_used_at < now - USE_RECORDED_EVERY:
+            with suppress(DatabaseError), transaction.atomic():
+                ApiKey.objects.filter(pk=self.pk).update(last_used_at=now)
+
+    def limited_owner(self) -> User:
+        """Return the owner with only those rights that the key has too, for ``request.user``."""
+        user: Any = self.owner
+        names = self.permissions.values_list("content_type__app_label", "codename")
+        permissions = {f"{app}.{codename}" for app, codename in names}
+        own_scope = user_scope(user)
+        user.api_key, user.key_permissions = self, permissions
+        # ModelBackend reads permissions from here, which is where it would cache them.
+        user._perm_cache = permissions if user.is_superuser else permissions & user.get_all_permissions()  # noqa: SLF001
+        user.is_superuser = False
+        user.directory_scope = self._limit(own_scope)
+        name = f"{user.get_username()[:70]} (API key {self.name})"
+        user.get_username = lambda: name
+        return self.owner
+
+    def _limit(self, scope: UserScope) -> UserScope:
+        if self.university_id is None or self.university_id == scope.university_id:
+            return scope
+        if scope.sees_all:
+            return UserScope(Group.CURATOR, self.university_id)
+        # Staff without a membership see all universities in the admin; a curator without one sees nothing.
+        if scope.university_id is None and scope.group != Group.CURATOR:
+            return UserScope(None, self.university_id)
+        return UserScope(Group.CURATOR)

@@ -1,0 +1,24 @@
+from typing import Any
+
+from axes.models import AccessAttempt
+from celery import shared_task
+from django.conf import settings
+from django.contrib.sessions.models import Session
+from django.db.models import QuerySet
+from django.utils import timezone
+from rest_framework_simplejwt.token_blacklist.models import OutstandingToken
+
+from employees.credentials.models import LogIn
+
+
+@shared_task(ignore_result=True)
+def prune() -> int:
+    """Delete what has expired: used refresh tokens, log-ins, sessions and lockouts; return the number of rows."""
+    now = timezone.now()
+    expired: list[QuerySet[Any]] = [
+        OutstandingToken.objects.filter(expires_at__lt=now),
+        LogIn.objects.filter(expires_at__lt=now),
+        Session.objects.filter(expire_date__lt=now),
+        AccessAttempt.objects.filter(attempt_time__lt=now - settings.AXES_COOLOFF_TIME),
+    ]
+    return sum(rows.delete()[0] for rows in expired)

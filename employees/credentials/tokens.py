@@ -1,0 +1,83 @@
+"""The tokens of a log-in. The log-in in PostgreSQL decides whether they are valid; the claims only identify it."""
+
+from datetime import timedelta
+from typing import Any, cast
+
+from rest_framework_simplejwt.exceptions import InvalidToken
+from rest_framework_simplejwt.settings import api_settings
+from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
+from rest_framework_simplejwt.tokens import AccessToken
+from rest_framework_simplejwt.tokens import RefreshToken as BlacklistedOnUse
+
+from employees.credentials.models import LogIn
+
+# RFC 7519 has no claim for it; OpenID Connect names it like this.
+_LOG_IN_CLAIM = "sid"
+
+
+class RefreshToken(BlacklistedOnUse):
+    def check_blacklist(self) -> None:
+        """Accept used tokens: ``refresh`` has to recognize their reuse, and two uses could both pass a check."""
+
+
+class TokenReused(InvalidToken):
+    """A refresh token was used before; ``user_name`` is that of its log-in, which is revoked."""
+
+    def __init__(self, user_name: str) -> None:
+        super().__init__()
+        self.user_name = user_name
+
+
+def log_in_of(token: Any) -> LogIn:
+    """Return the log-in that handed out this token; raise InvalidToken if it is revoked or expired."""
+    log_in = LogIn.objects.usable().filter(pk=token.get(_LOG_IN_CLAIM)).first()
+    if log_in is None:
+        raise InvalidToken
+    return log_in
+
+
+def refresh(text: str) -> dict[str, str]:
+    """Exchange a refresh token for a new pair; raise TokenError, InvalidToken or TokenReused.
+
+    Of several uses at the same time, the one whose INSERT succeeds gets the pair. Each of the others revokes the
+    log-in, because one of the users is not the one to which the token was given.
+    """
+    token = RefreshToken(text)  # type: ignore[arg-type]
+    log_in = log_in_of(token)
+    _row, is_first_use = cast("tuple[BlacklistedToken, bool]", token.blacklist())
+    if not is_first_use:
+        LogIn.objects.filter(pk=log_in.pk).revoke()
+        raise TokenReused(log_in.user.get_username())
+    return issue(log_in)
+
+
+def revoke(text: str) -> LogIn:
+    """Revoke the log-in that handed out this refresh token; raise TokenError or InvalidToken."""
+    log_in = log_in_of(RefreshToken(text))  # type: ignore[arg-type]
+    LogIn.objects.filter(pk=log_in.pk).revoke()
+    return log_in
+
+
+def issue(log_in: LogIn) -> dict[str, str]:
+    """Return a new pair of tokens, which end with the log-in at the latest."""
+    pair = RefreshToken()
+    _complete(pair, log_in, api_settings.REFRESH_TOKEN_LIFETIME)
+    return {"access": str(access_token(log_in)), "refresh": str(pair)}
+
+
+def access_token(log_in: LogIn, lifetime: timedelta = api_settings.ACCESS_TOKEN_LIFETIME) -> AccessToken:
+    token = AccessToken()
+    _complete(token, log_in, lifetime)
+    return token
+
+
+def _complete(token: AccessToken | RefreshToken, log_in: LogIn, lifetime: timedelta) -> None:
+    """Add the claims. Those about the user are for clients: the server reads rights from the database."""
+    ends_at = min(token.current_time + lifetime, log_in.expires_at)
+    token.payload |= {
+        api_settings.USER_ID_CLAIM: str(log_in.user_id),
+        _LOG_IN_CLAIM: log_in.pk,
+        "is_staff": log_in.user.is_staff,
+        "is_superuser": log_in.user.is_superuser,
+        "exp": int(ends_at.timestamp()),
+    }
