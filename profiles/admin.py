@@ -19,7 +19,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
@@ -89,7 +89,7 @@ class ErasureForm(forms.Form):
 
 
 @admin.register(Profile)
-class ProfileAdmin(AuditedAdmin):
+class ProfileAdmin(MergingAdmin, AuditedAdmin):
     form = ProfileForm
     actions = ("delete_selected",)
     delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"

@@ -50,6 +50,8 @@ class AlertPageSerializer(serializers.Serializer[Any]):
 
 
 class AlertsView(ReportView):
+    permission = "monitoring.view_alert"
+
     @extend_schema(
         parameters=[
             OpenApiParameter("state", str, enum=_STATES, description="both where it is not given"),

@@ -22,6 +22,7 @@ from monitoring.api.serializers import (
     QualitySerializer,
     WebhookStatsSerializer,
 )
+from monitoring.dashboard.access import SEE
 from monitoring.stats import reports
 from profiles import cache
 from profiles.rollout.decision import is_monitored
@@ -61,6 +62,7 @@ def metrics(request: HttpRequest) -> HttpResponse:
 
 class DeadlineView(APIView):
     # If PostgreSQL does not respond within POSTGRES_TIMEOUT_SECONDS, the response is a 503.
+    permission = SEE
     authentication_classes = access.AUTHENTICATION
     permission_classes = [access.MayMonitor]
 
@@ -93,7 +95,12 @@ class CoverageView(ReportView):
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        return Response({"degraded": False, **reports.quality()})
+        """Return the report; users who are limited to a university see the breakdown of that one only."""
+        report = reports.quality()
+        if (own := access.universities_of(request)) is not None:
+            rows = [row for row in report["university_breakdown"] if row["university_id"] in own]
+            report = report | {"university_breakdown": rows}
+        return Response({"degraded": False, **report})
 
 
 class WebhookStatsView(ReportView):

@@ -11,6 +11,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from profiles.rollout import presenters
 
@@ -36,7 +37,7 @@ def _permission_label(permission: Permission) -> str:
     return f"{opts.app_config.verbose_name}: {label}"
 
 
-class _PermissionChoices(ModelAdmin):
+class _PermissionChoices(GlobalScopeAdmin, MergingAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.related_model is Permission:

@@ -19,6 +19,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import Message
+from config.lib.scope import refusal, requires_global_scope
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
@@ -34,6 +35,12 @@ from profiles.rollout.rules import ChangeRefused
 T = gettext_lazy
 # A step planned further ahead than this is probably a typing error, which nobody would notice for a year.
 FARTHEST = timedelta(days=366)
+
+
+WHOLE_ROLLOUT = T(
+    "Your account is limited to one university, but this changes the rollout for all of them. You can change the rules "
+    "of your university, rehearse its rollback and, in an emergency, stop the rollout."
+)
 
 
 class PlanForm(forms.Form):
@@ -146,6 +153,8 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
     action = ACTIONS[name]
     form = action.form(request.POST if request.method == "POST" else None)
     limits = admin_scope(request)
+    if limits and name != "rehearsal":
+        return refusal(request, WHOLE_ROLLOUT)
     if limits and isinstance(form, RehearsalForm):
         form.limit(limits)
     if request.method == "POST" and form.is_valid():
@@ -165,6 +174,7 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @screen(OPERATE)
+@requires_global_scope
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel a planned step by POST; a GET, such as the redirect after a log-in, only opens the rollout page."""
     if request.method != "POST":

@@ -10,6 +10,7 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
+from config.lib.scope import requires_global_scope, scope_of
 from employees.admin import admin_scope
 from monitoring.dashboard.access import may, page, screen
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, gates, preview
@@ -32,6 +33,7 @@ def request_of(request: HttpRequest, action: Action, **params: Any) -> ChangeReq
         by=request.user.get_username(),
         expected_revision=request.POST.get("revision"),
         is_forced="force" in request.POST and request.user.has_perm(FORCE),
+        universities=scope_of(request).university_ids(),
         **{"reason": request.POST.get("reason", "")} | params,
     )
 
@@ -48,6 +50,7 @@ def apply(request: HttpRequest, action: Action, **params: Any) -> str:
 
 
 @screen(OPERATE)
+@requires_global_scope
 def step(request: HttpRequest, phase: int) -> HttpResponse:
     name, percent = _phase(phase), request.POST.get("percent") or request.GET.get("percent") or ""
     refusal = ""
