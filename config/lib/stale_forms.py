@@ -48,7 +48,7 @@ class MergingForm(_Form):
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        if self.instance.pk is None:
+        if self.instance._state.adding:  # noqa: SLF001 (documented by Django)
             return
         for name, field in self._merged_fields():
             field.show_hidden_initial = not self.is_bound or self.add_initial_prefix(self.add_prefix(name)) in self.data
@@ -63,7 +63,7 @@ class MergingForm(_Form):
 
     def _clean_form(self) -> None:
         # Before clean(), so that it checks the values that will be saved.
-        if self.instance.pk is not None:
+        if not self.instance._state.adding:  # noqa: SLF001 (documented by Django)
             self._merge()
         super()._clean_form()  # type: ignore[misc]
 
