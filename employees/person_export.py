@@ -9,6 +9,7 @@ from typing import Any
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
 from django.utils.text import capfirst
+from django.utils.translation import gettext, gettext_noop
 
 from employees.accounts import UserScope
 from employees.models import Employee
@@ -17,6 +18,16 @@ from profiles.models import DirectAnswer, PersonExport, PhoneLink
 from profiles.personal_data import STORES, Person, rows_of
 
 REDIS = "redis"
+# The labels of columns whose models name none.
+_LABELS = (
+    *(gettext_noop("first name set at"), gettext_noop("is first name real"), gettext_noop("last name set at")),
+    *(gettext_noop("user provided name set at"), gettext_noop("user provided name"), gettext_noop("is cache behind")),
+    *(gettext_noop("max id"), gettext_noop("max first name"), gettext_noop("max last name"), gettext_noop("api name")),
+    *(gettext_noop("served source"), gettext_noop("served ms"), gettext_noop("unfinished id"), gettext_noop("answer")),
+    *(gettext_noop("key"), gettext_noop("fingerprint"), gettext_noop("dedup key"), gettext_noop("content type")),
+    *(gettext_noop("history id"), gettext_noop("history date"), gettext_noop("history change reason")),
+    *(gettext_noop("history type"), gettext_noop("history user"), gettext_noop("change message")),
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +40,10 @@ class Table:
     labels: dict[str, str]
 
     def labelled(self) -> list[list[tuple[str, Any]]]:
-        return [[(self.labels.get(name, name), value) for name, value in row.items()] for row in self.rows]
+        """Return the rows with the columns' labels in the active language."""
+        names = {name for row in self.rows for name in row}
+        labels = {name: capfirst(gettext(self.labels.get(name, name.replace("_", " ")))) for name in names}
+        return [[(labels[name], value) for name, value in row.items()] for row in self.rows]
 
 
 def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person | None:
@@ -66,7 +80,7 @@ def export(person: Person, *, by: str) -> list[Table]:
     for model, store in STORES.items():
         opts = model._meta  # noqa: SLF001 (documented by Django)
         rows = [store.present(row, person) for row in store.rows(person)]
-        labels = {field.attname: capfirst(str(field.verbose_name)) for field in opts.concrete_fields}
+        labels = {field.attname: str(field.verbose_name) for field in opts.concrete_fields}
         if rows:
             tables.append(Table(opts.db_table, capfirst(str(opts.verbose_name_plural)), rows, labels))
     tables += _cached(person)

@@ -49,9 +49,9 @@ class ProfileViewSet(GenericViewSet[Profile]):
             raise NotFound
         return user_id
 
-    def record(self, user_id: str, message: str) -> None:
+    def record(self, user_id: str, message: Message) -> None:
         """Write the audit row of a look at a person or of a change; the employees app names the employee."""
-        audit_log.record(self.request, Message(message))
+        audit_log.record(self.request, message)
 
     @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
@@ -60,7 +60,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
         profile = cache.find(user_id).profile if is_shown else None
-        self.record(user_id, "A person was looked up over the API")
+        self.record(user_id, Message("A person was looked up over the API"))
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
@@ -93,7 +93,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     @transaction.atomic
     def _store_names(self, user_id: str, fields: dict[str, str]) -> Response:
         changed = cache.store_names(user_id, fields)
-        self.record(user_id, "A person's names were changed over the API")
+        self.record(user_id, Message("Names of a person were changed over the API"))
         profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
         known = CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)
         return Response(ProfileSerializer(known).data)

@@ -201,8 +201,9 @@ def _refuse_outside_university(request: ChangeRequest) -> None:
         stored = UniversityRule.objects.filter(pk=request.rule.pk).values_list("university_id", flat=True)
         concerned = {request.rule.university_id, *stored}
     if not concerned <= set(request.universities):
-        text = "Your account is limited to one university: you can change only its rules, not the whole rollout."
-        raise OutsideUniversity(Message(text))
+        raise OutsideUniversity(
+            Message("Your account is limited to one university: you can change only its rules, not the whole rollout.")
+        )
 
 
 def _write_settings(rollout: Rollout, before: RolloutSettings, after: RolloutSettings) -> None:

@@ -30,7 +30,7 @@ class Row:
 
     ``may`` are the roles that are allowed everything, ``own`` those that are allowed rows of their university, to which
     other rows look unknown, as all rows do to those in ``none``. Others get ``refused``. With ``writes``, a request
-    that is allowed changes the database. With ``hides``, foreign rows look unknown to all who have a membership.
+    that is allowed changes the database. With ``hides``, rows out of scope look unknown even to who may see none.
     """
 
     path: str
@@ -57,7 +57,8 @@ class Row:
             return self.ok
         if role in self.own:
             return self.unknown if is_foreign else self.ok
-        return self.unknown if role in self.none or (self.hides and is_foreign and role in LIMITED) else self.refused
+        is_hidden = self.hides and (role == "C" or (is_foreign and role in LIMITED))
+        return self.unknown if role in self.none or is_hidden else self.refused
 
 
 def admin(path: str, may: str, verbs: str = "get", **more: Any) -> list[Row]:

@@ -177,13 +177,14 @@ def check(world: World, row: Row, role: str) -> Iterator[str]:
 def test_each_row_holds_for_a_role(world: World) -> None:
     """Check one role per row, and another one in each row after it: all of the roles are checked by ``all_roles``."""
     wrong = [error for number, row in enumerate(ROWS) for error in check(world, row, ROLES[number * 5 % len(ROLES)])]
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.integration
 @pytest.mark.parametrize("role", ROLES)
 def test_each_cell_holds(world: World, role: str) -> None:
-    assert [error for row in ROWS for error in check(world, row, role)] == []
+    wrong = [error for row in ROWS for error in check(world, row, role)]
+    assert not wrong, "\n".join(wrong)
 
 
 @pytest.mark.integration
@@ -200,4 +201,4 @@ def test_other_verbs_change_nothing(world: World, role: str) -> None:
             is_look = verb in ("head", "options") or row.is_admin
             if status >= 500 or (written and row.verb != "get") or (not is_look and status < 400):
                 wrong.append(f"{verb} {row.path} as {role}: {status} {written}")
-    assert wrong == []
+    assert not wrong, "\n".join(wrong)

@@ -33,7 +33,6 @@ def test_it_works() -> None:
 
 
 @pytest.mark.usefixtures("ascii_database")
-@pytest.mark.django_db(transaction=True, databases=["default", "ascii"])
 def test_it_refuses_a_database_of_ascii_letters() -> None:
     [error] = check_locale(None, databases=["ascii"])
     assert error.id == "employees.E001"

@@ -31,6 +31,10 @@ OF_NOBODY = {
     "max_id_jobs",  # counts
     "memberships",  # of operators
     "universities",
+    # waffle's own model of flags, which ours replaces.
+    "waffle_flag",
+    "waffle_flag_groups",
+    "waffle_flag_users",
 }
 
 
