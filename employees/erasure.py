@@ -36,7 +36,8 @@ def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
     own = [
         change
         for change in batch.changes
-        if change[0] in person.employee_ids or (person.user_id and person.user_id in (change[1][5], change[2][5]))
+        if change[0] in person.employee_ids
+        or (person.universities is None and person.user_id and person.user_id in (change[1][5], change[2][5]))
     ]
     return columns(batch, person) | {"changes": own}
 
@@ -44,15 +45,16 @@ def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
 @store(BackfillBatch, _own_changes)
 def _batches(person: Person) -> QuerySet[BackfillBatch]:
     with connection.cursor() as cursor:
-        params = {"ids": list(person.employee_ids), "max_id": person.user_id or None}
+        max_id = person.user_id if person.universities is None else None
+        params = {"ids": list(person.employee_ids), "max_id": max_id or None}
         cursor.execute(f"SELECT id FROM backfill_batches WHERE {_HAS_THEIRS}", params)  # noqa: S608 (constants)
         return BackfillBatch.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
 
 @store(IdempotentRequest)
 def _answers(person: Person) -> QuerySet[IdempotentRequest]:
-    has_id = Q(answer__max_id=person.user_id) if person.user_id else Q(pk__in=[])
-    return IdempotentRequest.objects.filter(Q(answer__id__in=person.employee_ids) | has_id)
+    is_theirs = Q(answer__id__in=person.employee_ids) | person.has_id_anywhere("answer__max_id")
+    return IdempotentRequest.objects.filter(is_theirs)
 
 
 STORES |= {

@@ -22,7 +22,7 @@ from profiles.models.tombstones import hash_of
 class Person:
     """Hold what identifies a person: the MAX ID, ``""`` if unknown, and the phones and employees found so far.
 
-    ``universities`` limits the employees to those of these universities; None means all.
+    ``universities`` limits the rows to those of employees of these universities; None means all.
     """
 
     user_id: str
@@ -38,6 +38,10 @@ class Person:
     def has_id(self, column: str) -> Q:
         """Return the condition for a column with the person's MAX ID; it matches no row while the ID is unknown."""
         return Q(**{column: self.user_id}) if self.user_id else Q(pk__in=[])
+
+    def has_id_anywhere(self, column: str) -> Q:
+        """Return the same condition for rows that may be about the person's employment at another university."""
+        return self.has_id(column) if self.universities is None else Q(pk__in=[])
 
 
 Finder = Callable[[Person], QuerySet[Any]]
@@ -93,13 +97,22 @@ def _log_entries(person: Person) -> QuerySet[LogEntry]:
     return entries.filter(Q(is_profile, content_type__app_label="profiles") | is_employee)
 
 
+def _with_phone(model: type[Model], column: str) -> Store:
+    """Return the store of a table with a phone and a MAX ID."""
+    rows = model._default_manager  # noqa: SLF001 (documented by Django)
+    return Store(lambda person: rows.filter(Q(phone__in=person.phones) | person.has_id_anywhere(column)))
+
+
+def _phone_links(person: Person) -> QuerySet[PhoneLink]:
+    is_own = Q() if person.universities is None else Q(phone__in=person.phones)
+    return PhoneLink.objects.filter(person.has_id("user_id") & is_own)
+
+
 STORES |= {
     Profile: Store(lambda person: Profile.objects.filter(person.has_id("pk"))),
-    PhoneLink: Store(lambda person: PhoneLink.objects.filter(person.has_id("user_id"))),
-    DirectAnswer: Store(
-        lambda person: DirectAnswer.objects.filter(Q(phone__in=person.phones) | person.has_id("user_id"))
-    ),
-    Waiting: Store(lambda person: Waiting.objects.filter(Q(phone__in=person.phones) | person.has_id("max_id"))),
+    PhoneLink: Store(_phone_links),
+    DirectAnswer: _with_phone(DirectAnswer, "user_id"),
+    Waiting: _with_phone(Waiting, "max_id"),
     Comparison: Store(lambda person: Comparison.objects.filter(key_hash__in=map(hash_of_phone, person.phones))),
     Tombstone: Store(lambda person: Tombstone.objects.filter(pk=person.key)),
     Erasure: Store(lambda person: Erasure.objects.filter(person=person.key)),

@@ -11,9 +11,10 @@ import pytest
 from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 
-from employees.models import Employee, Membership, University
-from profiles.models import PersonExport
+from employees.models import Employee, IdempotentRequest, Membership, University
+from profiles.models import DirectAnswer, PersonExport, PhoneLink, WaitingComparison
 from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
@@ -126,9 +127,17 @@ def test_a_membership_limits_it(employee: Employee, university: University) -> N
         assert "Заиграева" not in page
     assert not PersonExport.objects.exists()
     Employee.objects.create(phone="+12025550143", max_id=ID, last_name="Второе место", university=other)
+    # What the tables hold about the place at the first university.
+    now, answer = timezone.now(), {"id": employee.pk, "max_id": ID, "phone": PHONE}
+    PhoneLink.objects.create(phone=PHONE, user_id=ID, observed_at=now)
+    DirectAnswer.objects.create(phone=PHONE, user_id=ID, asked_at=now, outcome="found")
+    WaitingComparison.objects.create(phone=PHONE, max_id=ID, stage=3, served_source="api", served_ms=1)
+    owner = User.objects.get()
+    IdempotentRequest.objects.create(user=owner, key="k", fingerprint="f", status=201, answer=answer)
     stores = officer.post(EXPORT, {"phone": "+12025550143", "format": "json"}).json()["stores"]
     assert [row["last_name"] for row in stores["employees"]] == ["Второе место"]
     assert stores["profile_cache"][0]["first_name"] == "Аполлинария"
+    assert PHONE not in json.dumps(stores)
 
 
 def test_a_get_exports_nothing(employee: Employee) -> None:
