@@ -144,7 +144,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if request.method == "POST" and not self._has_reason(request):
+        if request.method == "POST" and self.has_delete_permission(request) and not self._has_reason(request):
             return HttpResponseRedirect(request.get_full_path())
         context = {"form": ErasureForm()} | (extra_context or {})
         response: HttpResponse = super().delete_view(request, object_id, context)

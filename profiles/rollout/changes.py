@@ -142,6 +142,7 @@ def _check_gates(request: ChangeRequest) -> ChangeRequest:
 
 
 def _apply(request: ChangeRequest) -> ChangeResult:
+    _refuse_outside_university(request)
     needs_lock = request.is_of_rollout or request.action == Action.PLAN
     opened: AbstractContextManager[Rollout] = locked_rollout() if needs_lock else nullcontext(Rollout.current())
     with opened as rollout, transaction.atomic():
@@ -178,7 +179,6 @@ class _Edit:
 
 def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit | None]:
     """Return the settings before and after the request, and the edit to write; the edit is None if nothing changes."""
-    _refuse_outside_university(request)
     rules.refuse_stale(request.expected_revision, rollout.revision)
     before = RolloutSettings.read(rollout)
     after = deepcopy(before)

@@ -103,7 +103,8 @@ class Table:
         yield Row(f"{one}change/", "get", may, own, **common)
         yield Row(f"{one}change/", "post", changed, changed_own, **common)
         yield Row(f"{one}history/", "get", may, own, hides=self.kind == "own", **common)
-        everybody = ROLES if self.kind != "whole" else UNLIMITED
+        # A curator without a membership sees no university, and so no page about all of them.
+        everybody = ROLES if self.kind != "whole" else UNLIMITED.replace("C", "")
         yield Row(one, "get", everybody, ok=302, **common)
 
 
@@ -140,6 +141,7 @@ EXCEPTIONS: dict[tuple[str, str], dict[str, Any]] = {
     ("admin/employees/employee/{employee}/history/", "get"): {"unknown": 404},
     ("admin/employees/university/{university}/history/", "get"): {"unknown": 404},
     ("admin/profiles/profile/{profile}/change/", "post"): {"ok": 302},
+    ("admin/profiles/profile/{profile}/delete/", "post"): {"ok": 302},
 }
 _STAFF = "SVOMDCAvomdca"
 _SEE = "VOMDvomd"

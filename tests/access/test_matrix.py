@@ -129,6 +129,7 @@ class World:
         body = {name: value.format_map(ids) if isinstance(value, str) else value for name, value in row.body.items()}
         more = {} if row.is_admin else {"format": "json"}
         written: list[str] = []
+        cookies = client.cookies.copy()
 
         def record(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
             if str(sql).lstrip().startswith(_WRITES) and not any(name in str(sql) for name in _NOT_DATA):
@@ -141,6 +142,8 @@ class World:
             data = (body,) if (verb or row.verb) not in ("get", "head", "options") else ()
             answer = call(path, *data, **more) if data else call(path)
             transaction.set_rollback(True)
+        # A log-out of this request is undone as well.
+        client.cookies = cookies
         forget_state()
         return answer.status_code, written, answer.get("Location", "")
 
