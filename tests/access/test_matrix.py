@@ -95,7 +95,11 @@ class World:
             "backfillrun": BackfillRun.objects.create(university=university, status="done", until_id=0),
             "universityrule": UniversityRule.objects.create(university_id=university.pk, phase=4, reason="r"),
             "change": Change.objects.create(
-                by="t", action="scope", reason="r", revision=0, after={"university": university.pk, "phase": 3}
+                by="t",
+                action="scope",
+                reason="r",
+                revision=0,
+                after={"university": university.pk, "phase": 3, "allowed": True, "expires_at": None},
             ),
         }
         ids = {"phone": phone, "profile": max_id, "content_type": str(ContentType.objects.get_for_model(Employee).pk)}
