@@ -29,7 +29,11 @@ urlpatterns = [
     path("employees/batch-update-max-id", MaxIdJobViewSet.as_view({"post": "start"})),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
     # Without OPTIONS, whose answer the page's template cannot show.
-    path("swagger", SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get"]), name="swagger"),
+    path(
+        "swagger",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"]),
+        name="swagger",
+    ),
     path("", include("monitoring.urls")),
     *router.urls,
     path("admin", RedirectView.as_view(url="/admin/")),

@@ -186,7 +186,7 @@ PAGES = [
     *admin("person/", "OMDomd", "post", body={"who": "+12025550100"}, writes=True),
     *admin("person/export/", "D", "post", own="d", body={"phone": "{phone}"}, writes=True),
     *admin("employees/employee/import/", "O", "get post"),
-    *admin("employees/employee/process_import/", "O", "post", ok=302),
+    *admin("employees/employee/process_import/", "O", "post"),
     *admin("employees/employee/export/", "ODod", "get post"),
     *admin("employees/employee/{employee}/history/1/", "", refused=404, ok=404),
     *admin("employees/university/{university}/history/1/", "", refused=404, ok=404),

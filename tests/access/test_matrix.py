@@ -181,9 +181,11 @@ def check(world: World, row: Row, role: str) -> Iterator[str]:
                 yield f"{cell}: a foreign row does not look like an unknown one: {address}"
 
 
-def test_each_row_holds_for_a_role(world: World) -> None:
-    """Check one role per row, and another one in each row after it: all of the roles are checked by ``all_roles``."""
-    wrong = [error for number, row in enumerate(ROWS) for error in check(world, row, ROLES[number * 5 % len(ROLES)])]
+def test_a_sample_of_the_cells_holds(world: World) -> None:
+    """Check every fourth row for one role, so that each role and each kind of page occurs."""
+    wrong = [
+        error for number, row in enumerate(ROWS[::4]) for error in check(world, row, ROLES[number * 5 % len(ROLES)])
+    ]
     assert not wrong, "\n".join(wrong)
 
 

@@ -19,9 +19,12 @@ def ascii_database() -> Iterator[None]:
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE IF EXISTS {name}")
         cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'")
-    connections.settings["ascii"] = connection.settings_dict | {"NAME": name}
+    # Under the alias of the database that tests may use.
+    ascii_connection = connection.copy()
+    ascii_connection.settings_dict["NAME"] = name
+    connections["ascii"], connections.settings["ascii"] = ascii_connection, ascii_connection.settings_dict
     yield
-    connections["ascii"].close()
+    ascii_connection.close()
     del connections["ascii"], connections.settings["ascii"]
     with connection.cursor() as cursor:
         cursor.execute(f"DROP DATABASE {name}")
