@@ -140,7 +140,7 @@ VIEW_PROFILE, CHANGE_PROFILE, DELETE_PROFILE = (f"profiles.{verb}_profile" for v
 
 def may_erase(user: Any) -> bool:
     """Return whether the user answers for personal data: may erase people, and export what is stored about them."""
-    return user_scope(user).sees_all or bool(user.has_perm(DELETE_PROFILE))
+    return user_scope(user).group == Group.SUPERADMIN or bool(user.has_perm(DELETE_PROFILE))
 
 
 class ProfilePermission(BasePermission):
@@ -150,10 +150,10 @@ class ProfilePermission(BasePermission):
         user = request.user
         if request.method == "DELETE":
             return may_erase(user)
-        scope = user_scope(user)
+        group = user_scope(user).group
         if request.method in SAFE_METHODS:
-            return scope.group is not None or user.has_perm(VIEW_PROFILE)
-        return scope.sees_all or user.has_perm(CHANGE_PROFILE)
+            return group is not None or user.has_perm(VIEW_PROFILE)
+        return group == Group.SUPERADMIN or user.has_perm(CHANGE_PROFILE)
 
 
 class IsSuperadmin(BasePermission):

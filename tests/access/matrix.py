@@ -50,6 +50,11 @@ class Row:
     def is_admin(self) -> bool:
         return self.path.startswith("admin/")
 
+    def filled_in(self, ids: dict[str, str]) -> tuple[str, dict[str, Any]]:
+        """Return the address and the body of the request with these ids."""
+        body = {name: value.format_map(ids) if isinstance(value, str) else value for name, value in self.body.items()}
+        return f"/{self.path.format_map(ids)}", body
+
     def expected(self, role: str, *, is_foreign: bool) -> int:
         if role in LOGGED_OUT or (self.is_admin and role == "P" and self.logged_out == 302):
             return self.logged_out
@@ -190,7 +195,7 @@ PAGES = [
     *admin("employees/employee/export/", "ODod", "get post"),
     *admin("employees/employee/{employee}/history/1/", "", refused=404, ok=404),
     *admin("employees/university/{university}/history/1/", "", refused=404, ok=404),
-    *admin("employees/backfillrun/{backfillrun}/progress/", ALL, own="vomd", unknown=404, hides=True),
+    *admin("employees/backfillrun/{backfillrun}/progress/", ALL, own="vomd", unknown=404, refused=404),
     *admin("employees/backfillrun/{backfillrun}/do/undo/", "OM", "get post", own="om", unknown=404, hides=True),
     *admin("webhooks/inboxupdate/dead-letters/", ALL),
     *admin("webhooks/inboxupdate/replay/?state__exact=dead", "OM", "get post"),
@@ -227,7 +232,7 @@ API = [
     Row("profiles/stats", "get", _PROFILES),
     Row("profiles/{profile}", "put", "AR", "a", body={"max_first_name": "А"}, writes=True),
     Row("profiles/{profile}/name", "post", "AR", "a", body={"name": "Анна"}, writes=True),
-    Row("profiles/{profile}", "delete", "ADR", "d", ok=204, writes=True),
+    Row("profiles/{profile}", "delete", "ADR", "ad", ok=204, writes=True),
     Row("api/token", "post", ROLES, ok=400, logged_out=400),
     Row("api/token/refresh", "post", ROLES, ok=400, logged_out=400),
     *(Row(path, "get", ROLES, logged_out=200) for path in ("health", "ready", "openapi.json", "swagger")),
