@@ -83,7 +83,7 @@ def rows_of(model: type[Model], person: Person) -> QuerySet[Any]:
 
 
 def _log_entry(row: LogEntry, person: Person) -> dict[str, Any]:
-    entry = {"action_time": row.action_time, "user": row.user.get_username(), "content_type": str(row.content_type)}
+    entry = {"action_time": row.action_time, "user": str(row.user), "content_type": str(row.content_type)}
     return entry | {"object_repr": row.object_repr, "change_message": row.get_change_message()}
 
 

@@ -31,7 +31,7 @@ class ShownValues(forms.HiddenInput):
 
     def format_value(self, value: Any) -> str:
         if isinstance(self.visible, forms.MultiWidget) and not isinstance(value, list):
-            parts = zip(self.visible.widgets, self.visible.decompress(value), strict=True)
+            parts = zip(self.visible.widgets, self.visible.decompress(value) or (), strict=True)
             value = [widget.format_value(part) for widget, part in parts]
         return json.dumps([str("" if item is None else getattr(item, "pk", item)) for item in value or []])
 
@@ -122,5 +122,5 @@ def _displayed(row: Model, name: str, value: Any) -> str:
         return ", ".join(map(str, value)) or "—"
     if isinstance(value, bool):
         return _("yes") if value else _("no")
-    field = row._meta.get_field(name)  # noqa: SLF001 (documented by Django)
+    field: Any = row._meta.get_field(name)  # noqa: SLF001 (documented by Django)
     return str(display_for_field(value, field, "—") or "—")

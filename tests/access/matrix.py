@@ -95,7 +95,8 @@ class Table:
         return (unlimited, members) if self.kind == "own" else (unlimited + members, "")
 
     def rows(self, label: str) -> Iterator[Row]:
-        page, common = f"admin/{label.replace('.', '/')}/", {"unknown": 302, "logged_out": 302}
+        page = f"admin/{label.replace('.', '/')}/"
+        common: dict[str, Any] = {"unknown": 302, "logged_out": 302}
         one = page + "{" + label.partition(".")[2] + "}/"
         may, own = self.roles("view", "change")
         for verb in ("get", "post"):
@@ -208,9 +209,9 @@ PAGES = [
 ]
 _NEW = {"phone": "+12025550199", "first_name": "А", "last_name": "Б", "university_id": "{university}"}
 # The directory's roles: a curator or operator without a membership sees nothing, a superadmin with one sees its own.
-_READERS = {"may": "AR", "own": "oca", "none": "OC"}
-_WRITERS = {"may": "AR", "own": "ca", "none": "C"}
-_LIST = {"may": "ARoOcCa"}
+_READERS: dict[str, Any] = {"may": "AR", "own": "oca", "none": "OC"}
+_WRITERS: dict[str, Any] = {"may": "AR", "own": "ca", "none": "C"}
+_LIST: dict[str, Any] = {"may": "ARoOcCa"}
 _PROFILES = "VOMDCARvomdca"
 
 API = [

@@ -129,8 +129,8 @@ def test_no_list_reveals_another_university_at_length(
 def test_no_form_or_autocompletion_offers_another_university(limited: Client, foreign: University) -> None:
     fields = [("employees", "employee", "university"), ("employees", "backfillrun", "university"),
               ("employees", "membership", "university"), ("employees", "membership", "user")]  # fmt: skip
-    for app, model, name in fields:
-        params = {"app_label": app, "model_name": model, "field_name": name, "term": ""}
+    for app, model_name, name in fields:
+        params = {"app_label": app, "model_name": model_name, "field_name": name, "term": ""}
         answer = limited.get("/admin/autocomplete/", params)
         assert answer.status_code in (200, 403)
         if answer.status_code == 200:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from http.cookies import SimpleCookie
 from typing import Any
 
 import pytest
@@ -133,7 +134,7 @@ class World:
         path, body = row.filled_in(ids)
         more = {} if row.is_admin else {"format": "json"}
         written: list[str] = []
-        cookies = client.cookies.copy()
+        cookies = SimpleCookie(client.cookies)
 
         def record(execute: Any, sql: Any, params: Any, many: bool, context: Any) -> Any:
             if str(sql).lstrip().startswith(_WRITES) and not any(name in str(sql) for name in _NOT_DATA):

@@ -53,7 +53,7 @@ def sees(client: APIClient, member: User) -> bool:
     """Return whether the API and the admin show the profile; they must agree."""
     browser = Client()
     browser.force_login(member)
-    shown = [
+    shown: list[bool] = [
         client.get(f"/profiles/{VICTIM}").json()["source"] == "webhook",
         client.get("/profiles/stats").json()["total_profiles"] == 1,
         browser.get(f"/admin/profiles/profile/{VICTIM}/change/").status_code == 200,

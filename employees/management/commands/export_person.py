@@ -44,7 +44,7 @@ class Command(BaseCommand):
                 raise CommandError("Nothing is stored about this person.")
             if options["format"] == "html":
                 context = {"person": person, "tables": tables, "at": timezone.now(), "language": language}
-                text = render_to_string("employees/person_export_page.html", context)
+                text: str = render_to_string("employees/person_export_page.html", context)
             else:
                 text = person_export.as_json(person, tables)
             try:
