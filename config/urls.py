@@ -29,7 +29,12 @@ urlpatterns = [
     path("api/token/revoke", RevokeView.as_view()),
     path("employees/batch-update-max-id", MaxIdJobViewSet.as_view({"post": "start"})),
     path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
-    path("swagger", SpectacularSwaggerSplitView.as_view(url_name="schema"), name="swagger"),
+    # Without OPTIONS, whose answer the page's template cannot show.
+    path(
+        "swagger",
+        SpectacularSwaggerSplitView.as_view(url_name="schema", http_method_names=["get", "head"]),
+        name="swagger",
+    ),
     path("", include("monitoring.urls")),
     *router.urls,
     path("admin", RedirectView.as_view(url="/admin/")),

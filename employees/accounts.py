@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, cast
 
 from django.contrib.auth import get_user_model
-from django.db.models import QuerySet
+from django.db.models import Exists, OuterRef, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from config.lib.scope import scope_of
-from employees.models import Employee, EmployeeQuerySet, Role, University
-from profiles.models import Profile, ProfileQuerySet
+from employees.models import Employee, EmployeeQuerySet, MaxIdClaim, Role, University
+from profiles.models import PhoneLink, Profile, ProfileQuerySet
 
 if TYPE_CHECKING:
     # REST framework's views load the classes that authenticate, which import this module.
@@ -35,7 +35,8 @@ class Group(StrEnum):
 class UserScope:
     """The part of the directory that a user sees.
 
-    Superadmins see all of it, users of another group see the university of their membership, and others see nothing.
+    Superadmins without a membership see all of it, other users of a group see the university of their membership, and
+    users without a group see nothing.
     """
 
     group: Group | None
@@ -43,7 +44,7 @@ class UserScope:
 
     @property
     def sees_all(self) -> bool:
-        return self.group == Group.SUPERADMIN
+        return self.group == Group.SUPERADMIN and self.university_id is None
 
     def employees(self) -> EmployeeQuerySet:
         if self.sees_all:
@@ -59,10 +60,30 @@ class UserScope:
             return University.objects.none()
         return University.objects.filter(pk=self.university_id)
 
+    def university_ids(self) -> set[int] | None:
+        """Return the ids of the universities that the user is limited to; None without limits."""
+        return None if self.sees_all else set(self.universities().values_list("pk", flat=True))
+
     def profiles(self) -> ProfileQuerySet:
+        """Return the profiles of the people that ``knows`` accepts."""
         if self.sees_all:
             return Profile.objects.all()
-        return Profile.objects.filter(user_id__in=self.employees().filter(max_id__isnull=False).values("max_id"))
+        user_id = OuterRef("user_id")
+        return Profile.objects.filter(Exists(self._with_max_id(user_id)) | Exists(self._linked(user_id)))
+
+    def knows(self, user_id: str) -> bool:
+        """Return whether a phone link ties the MAX id to an employee in the scope, or the employee's row does.
+
+        A MAX id that was only claimed, by hand, ties no profile to the employee.
+        """
+        return self.sees_all or self._with_max_id(user_id).exists() or self._linked(user_id).exists()
+
+    def _with_max_id(self, user_id: str | OuterRef) -> EmployeeQuerySet:
+        is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
+        return self.employees().filter(~Exists(is_claimed), max_id=user_id)
+
+    def _linked(self, user_id: str | OuterRef) -> QuerySet[PhoneLink]:
+        return PhoneLink.objects.filter(user_id=user_id, phone__in=self.employees().values("phone"))
 
     def may_grant(self, role: str) -> bool:
         """Return whether the user may give an employee this role; only superadmins may assign the curator role."""
@@ -85,6 +106,21 @@ def user_scope(user: Any) -> UserScope:
     return scope
 
 
+def permission_scope(user: Any) -> UserScope:
+    """Return the scope within which the user's permissions apply, in the admin and in APIs that name a permission.
+
+    A membership limits a user to its university whatever their groups; members who are neither curators nor operators
+    have the scope of operators. Without a membership, curators see nothing, and others see everything that their
+    permissions allow.
+    """
+    scope, everything = user_scope(user), UserScope(Group.SUPERADMIN)
+    if user.is_superuser:
+        return everything
+    if scope.university_id is None:
+        return scope if scope.group == Group.CURATOR else everything
+    return scope if scope.group in (Group.CURATOR, Group.OPERATOR) else replace(scope, group=Group.OPERATOR)
+
+
 def admin_scope(request: HttpRequest) -> UserScope | None:
     """Return the scope of a user who is limited to one university; None for users without limits."""
     scope = cast("UserScope", scope_of(request))
@@ -92,25 +128,38 @@ def admin_scope(request: HttpRequest) -> UserScope | None:
 
 
 class DirectoryPermission(BasePermission):
-    """Allow users of every group to read, and those of the groups in ``writers`` to make changes."""
-
-    writers: tuple[Group, ...] = (Group.SUPERADMIN, Group.CURATOR)
+    """Allow users of every group to read, and superadmins and curators to make changes."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         group = user_scope(request.user).group
-        return group is not None and (request.method in SAFE_METHODS or group in self.writers)
+        return group is not None and (request.method in SAFE_METHODS or group in (Group.SUPERADMIN, Group.CURATOR))
 
 
 class IsSuperadminOrReadOnly(DirectoryPermission):
-    writers = (Group.SUPERADMIN,)
+    def has_permission(self, request: Request, view: APIView) -> bool:
+        sees_all = user_scope(request.user).sees_all
+        return super().has_permission(request, view) and (request.method in SAFE_METHODS or sees_all)
 
 
-class MayErase(BasePermission):
-    """Allow erasure to superadmins, and to data protection officers whatever their other groups."""
+VIEW_PROFILE, CHANGE_PROFILE, DELETE_PROFILE = (f"profiles.{verb}_profile" for verb in ("view", "change", "delete"))
+
+
+def may_erase(user: Any) -> bool:
+    """Return whether the user answers for personal data: may erase people, and export what is stored about them."""
+    return user_scope(user).group == Group.SUPERADMIN or bool(user.has_perm(DELETE_PROFILE))
+
+
+class ProfilePermission(BasePermission):
+    """Require the permission of the same action in the admin; a role in the directory is enough to read."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
-        user: Any = request.user
-        return user_scope(user).sees_all or user.groups.filter(name=DATA_PROTECTION_OFFICER).exists()
+        user = request.user
+        if request.method == "DELETE":
+            return may_erase(user)
+        group = user_scope(user).group
+        if request.method in SAFE_METHODS:
+            return group is not None or user.has_perm(VIEW_PROFILE)
+        return group == Group.SUPERADMIN or user.has_perm(CHANGE_PROFILE)
 
 
 class IsSuperadmin(BasePermission):

@@ -7,4 +7,4 @@ class EmployeesConfig(AppConfig):
     verbose_name = _("directory")
 
     def ready(self) -> None:
-        from employees import erasure  # noqa: F401, PLC0415 (registers itself)
+        from employees import checks, erasure  # noqa: F401, PLC0415 (importing them registers them)

@@ -1,56 +1,96 @@
-"""Erase a person's names from employees and their history, undo data, stored responses and the admin log."""
+"""Find a person's data in the directory; erase the names from employees, history, undo data and stored responses."""
 
-from collections.abc import Collection
+from dataclasses import replace
 from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.db import connection
-from django.db.models import Q, QuerySet
+from django.db.models import Model, Q, QuerySet
 from django.dispatch import receiver
 from django.utils import timezone
 
 from employees.history.models import EmployeeVersion
-from employees.models import Employee, IdempotentRequest, UnresolvedName
+from employees.models import BackfillBatch, Employee, IdempotentRequest, MaxIdClaim, UnresolvedName
 from profiles import names
-from profiles.erasure import Person, person_erased
+from profiles.erasure import ErasedPerson, person_erased
 from profiles.models import ProfileSource
+from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 
 _IS_THEIRS = "((c->>0)::bigint = ANY(%(ids)s) OR %(max_id)s IN (c->1->>5, c->2->>5)) IS TRUE"
+_HAS_THEIRS = f"EXISTS (SELECT FROM jsonb_array_elements(changes) c WHERE {_IS_THEIRS})"
 _STRIP_PRIOR_VALUES = f"""
 UPDATE backfill_batches SET changes = (
     SELECT coalesce(jsonb_agg(c), '[]') FROM jsonb_array_elements(changes) c WHERE NOT {_IS_THEIRS})
-WHERE EXISTS (SELECT FROM jsonb_array_elements(changes) c WHERE {_IS_THEIRS})
+WHERE {_HAS_THEIRS}
 """  # noqa: S608 (constants)
 
 
-@receiver(person_erased)
-def erase(person: Person, **_: Any) -> None:
-    ids = _remove_names(person, Employee.objects.all(), "pk", updated_at=timezone.now())
-    ids |= _remove_names(person, EmployeeVersion.objects.all(), "id", of=ids)
-    max_id = None if person.erased_at else person.user_id
-    UnresolvedName.objects.filter(employee_id__in=ids).delete()
+def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
+    """Return the rows with the person's MAX id, phones or employee ids, within the person's universities."""
+    rows = rows.filter(person.has_id("max_id") | Q(phone__in=person.phones) | Q(**{f"{key}__in": person.employee_ids}))
+    return rows if person.universities is None else rows.filter(university_id__in=person.universities)
+
+
+def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
+    """Return a batch with the changes of this person only: the others are about other people."""
+    own = [
+        change
+        for change in batch.changes
+        if change[0] in person.employee_ids
+        or (person.universities is None and person.user_id and person.user_id in (change[1][5], change[2][5]))
+    ]
+    return columns(batch, person) | {"changes": own}
+
+
+@store(BackfillBatch, _own_changes)
+def _batches(person: Person) -> QuerySet[BackfillBatch]:
     with connection.cursor() as cursor:
-        cursor.execute(_STRIP_PRIOR_VALUES, {"ids": list(ids), "max_id": max_id})
+        max_id = person.user_id if person.universities is None else None
+        params = {"ids": list(person.employee_ids), "max_id": max_id or None}
+        cursor.execute(f"SELECT id FROM backfill_batches WHERE {_HAS_THEIRS}", params)  # noqa: S608 (constants)
+        return BackfillBatch.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
+
+
+@store(IdempotentRequest)
+def _answers(person: Person) -> QuerySet[IdempotentRequest]:
+    is_theirs = Q(answer__id__in=person.employee_ids) | person.has_id_anywhere("answer__max_id")
+    return IdempotentRequest.objects.filter(is_theirs)
+
+
+STORES |= {
+    Employee: Store(lambda person: _people(Employee.objects.all(), "pk", person)),
+    EmployeeVersion: Store(lambda person: _people(EmployeeVersion.objects.all(), "id", person)),
+    UnresolvedName: Store(lambda person: UnresolvedName.objects.filter(pk__in=person.employee_ids)),
+    MaxIdClaim: Store(lambda person: MaxIdClaim.objects.filter(pk__in=person.employee_ids)),
+}
+
+
+@receiver(person_erased)
+def erase(person: ErasedPerson, **_: Any) -> None:
+    _remove_names(person, Employee, "pk", updated_at=timezone.now())
+    _remove_names(person, EmployeeVersion, "id")
+    rows_of(UnresolvedName, person).delete()
+    # In the second pass, what others now store under the MAX id is newer than the erasure.
+    of_pass = replace(person, user_id="") if person.erased_at else person
+    with connection.cursor() as cursor:
+        params = {"ids": list(person.employee_ids), "max_id": of_pass.user_id or None}
+        cursor.execute(_STRIP_PRIOR_VALUES, params)
         person.erased["backfill_batches"] += cursor.rowcount
-    answers = IdempotentRequest.objects.filter(Q(answer__id__in=ids) | Q(answer__max_id=max_id))
-    person.erased["idempotent_requests"] += answers.delete()[0]
-    entries = LogEntry.objects.filter(content_type__app_label="employees", content_type__model="employee")
-    entries = entries.filter(object_id__in=map(str, ids)).exclude(object_repr=names.UNKNOWN)
+    person.erased["idempotent_requests"] += rows_of(IdempotentRequest, of_pass).delete()[0]
+    entries = rows_of(LogEntry, person).filter(content_type__app_label="employees").exclude(object_repr=names.UNKNOWN)
     person.erased["django_admin_log"] += entries.update(object_repr=names.UNKNOWN)
 
 
-def _remove_names(person: Person, rows: QuerySet[Any], key: str, of: Collection[int] = (), **also: Any) -> set[int]:
-    """Remove the names from rows with the person's MAX id or phones, or with an employee id in ``of``.
-
-    Add the phones of these rows to ``person.phones``, and return the employee ids.
-    """
-    rows = rows.filter(Q(max_id=person.user_id) | Q(phone__in=person.phones) | Q(**{f"{key}__in": of}))
+def _remove_names(person: ErasedPerson, model: type[Model], key: str, **also: Any) -> None:
+    """Remove the names from the person's rows; add their phones and employee ids to those of the person."""
+    rows = rows_of(model, person)
     if person.erased_at:
         # In the second pass, remove only names that date from before the erasure, not those entered since.
         rows = rows.filter(profile_last_updated__lte=person.erased_at)
     phones = dict(rows.values_list(key, "phone"))
     person.phones |= set(phones.values())
-    person.erased[rows.model._meta.db_table] += rows.update(  # noqa: SLF001 (documented by Django)
+    person.employee_ids |= set(phones)
+    person.erased[model._meta.db_table] += rows.update(  # noqa: SLF001 (documented by Django)
         first_name=names.UNKNOWN,
         last_name=names.UNKNOWN,
         middle_name="",
@@ -58,4 +98,3 @@ def _remove_names(person: Person, rows: QuerySet[Any], key: str, of: Collection[
         profile_last_updated=None,
         **also,
     )
-    return set(phones)

@@ -212,6 +212,24 @@ class Employee(models.Model):
         return f"{self.last_name} {self.first_name}"
 
 
+class MaxIdClaim(models.Model):
+    """A MAX id that was entered by hand for an employee, and that the direct API did not give for the phone.
+
+    It does not show the person's profile to users who are limited to the employee's university.
+    """
+
+    employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
+    max_id = models.CharField(_("MAX id"), max_length=64)
+
+    class Meta:
+        db_table = "max_id_claims"
+        verbose_name = _("claimed MAX id")
+        verbose_name_plural = _("claimed MAX ids")
+
+    def __str__(self) -> str:
+        return str(self.pk)
+
+
 class RunStatus(models.TextChoices):
     RUNNING = "running", _("running")
     PAUSED = "paused", _("paused")

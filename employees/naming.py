@@ -8,17 +8,20 @@ from django.utils import timezone
 
 from employees.backfill.candidates import DecisionContext, choices, middle_name
 from employees.history.models import record_original
-from employees.models import FIRST_RETRY, Employee, UnresolvedName
+from employees.models import FIRST_RETRY, Employee, MaxIdClaim, UnresolvedName
 from profiles import names
 from profiles.lookup import resolve
-from profiles.models import ProfileSource
+from profiles.models import DirectAnswer, ProfileSource
 from profiles.name_rule import NameChoice
 
 NAMES = ("first_name", "last_name", "middle_name")
 
 
-def create_employee(name: NameChoice, **fields: Any) -> Employee:
-    """Insert an employee; schedule another lookup of the name if the direct API failed."""
+def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields: Any) -> Employee:
+    """Insert an employee; schedule another lookup of the name if the direct API failed.
+
+    ``has_claimed_id`` means that the MAX id was entered by a user who does not see all universities.
+    """
     employee = Employee(
         **fields | {"middle_name": fields.get("middle_name") or name.middle_name},
         first_name=name.first_name,
@@ -29,6 +32,8 @@ def create_employee(name: NameChoice, **fields: Any) -> Employee:
         profile_last_updated=name.updated_at,
     )
     employee.save(force_insert=True)
+    if has_claimed_id:
+        _record_claim(employee)
     if name.is_unresolved:
         UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now() + FIRST_RETRY)
     return employee
@@ -55,6 +60,14 @@ def update_employee(employee: Employee, values: dict[str, Any], *, may_clear: bo
     for field, value in changed.items():
         setattr(employee, field, value)
     employee.save(update_fields=[*changed, "updated_at"])
+    if changed.get("max_id"):
+        _record_claim(employee)
+
+
+def _record_claim(employee: Employee) -> None:
+    """Record that the employee's MAX id was entered by hand, unless the direct API has just given it for the phone."""
+    if not DirectAnswer.objects.filter(phone=employee.phone, user_id=employee.max_id).exists():
+        MaxIdClaim.objects.update_or_create(employee=employee, defaults={"max_id": employee.max_id})
 
 
 @transaction.atomic

@@ -19,7 +19,7 @@ from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
@@ -88,7 +88,7 @@ class ErasureForm(forms.Form):
 
 
 @admin.register(Profile)
-class ProfileAdmin(AuditedAdmin):
+class ProfileAdmin(MergingAdmin, AuditedAdmin):
     form = ProfileForm
     actions = ("delete_selected",)
     delete_confirmation_template = delete_selected_confirmation_template = "admin/erase.html"
@@ -143,7 +143,7 @@ class ProfileAdmin(AuditedAdmin):
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
-        if request.method == "POST" and not self._has_reason(request):
+        if request.method == "POST" and self.has_delete_permission(request) and not self._has_reason(request):
             return HttpResponseRedirect(request.get_full_path())
         context = {"form": ErasureForm()} | (extra_context or {})
         response: HttpResponse = super().delete_view(request, object_id, context)

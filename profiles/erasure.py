@@ -13,14 +13,12 @@ from datetime import datetime, timedelta
 
 from django.contrib.admin.models import LogEntry
 from django.db import transaction
-from django.db.models import Q
 from django.dispatch import Signal
 from django.utils import timezone
 
 from profiles import cache
-from profiles.comparison import hash_of as hash_of_phone
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
-from profiles.models.tombstones import hash_of
+from profiles.personal_data import Person, rows_of
 
 # Longer than any request takes: one that is in progress may have read the profile before the erasure.
 SECOND_PASS_AFTER = timedelta(minutes=1)
@@ -31,18 +29,16 @@ logger = logging.getLogger(__name__)
 person_erased = Signal()
 
 
-@dataclass
-class Person:
+@dataclass(kw_only=True)
+class ErasedPerson(Person):
     """Hold the person to erase, and what the current pass has found and erased.
 
     ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
     and employees have received since then are kept.
     """
 
-    user_id: str
     received_until: datetime
     erased_at: datetime | None = None
-    phones: set[str] = field(default_factory=set)
     erased: Counter[str] = field(default_factory=Counter)
     is_incomplete: bool = False
 
@@ -54,7 +50,7 @@ def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
     # MAX's clock may be ahead of ours; the tombstone must not be older than the names that it erases.
     tombstone = Tombstone.objects.create_for(user_id, max([timezone.now(), *filter(None, times)]))
     with transaction.atomic():
-        person = _erase(Person(user_id, tombstone.erased_at))
+        person = _erase(ErasedPerson(user_id, received_until=tombstone.erased_at))
         _forget_cached(person)
         Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
     logger.info("person erased", extra={"event": "person_erased", "rows": sum(person.erased.values())})
@@ -64,7 +60,7 @@ def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
 def preview(user_id: str) -> Counter[str]:
     """Return the number of rows by table that an erasure would affect."""
     with transaction.atomic():
-        person = _erase(Person(user_id, timezone.now()))
+        person = _erase(ErasedPerson(user_id, received_until=timezone.now()))
         transaction.set_rollback(True)
     return person.erased
 
@@ -77,7 +73,8 @@ def finish_erasures() -> int:
 
 @transaction.atomic
 def _finish(tombstone: Tombstone) -> bool:
-    person = _erase(Person(tombstone.unfinished_id, tombstone.erased_at, erased_at=tombstone.erased_at))
+    until = tombstone.erased_at
+    person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until))
     _forget_cached(person)
     if person.is_incomplete:
         return False
@@ -86,31 +83,26 @@ def _finish(tombstone: Tombstone) -> bool:
     return bool(current.update(unfinished_id=""))
 
 
-def _erase(person: Person) -> Person:
-    links = PhoneLink.objects.filter(user_id=person.user_id)
-    answers = DirectAnswer.objects.filter(user_id=person.user_id)
-    for rows in (links, answers):
+def _erase(person: ErasedPerson) -> ErasedPerson:
+    links = rows_of(PhoneLink, person)
+    for rows in (links, rows_of(DirectAnswer, person)):
         person.phones |= set(rows.values_list("phone", flat=True))
     person_erased.send(sender=Person, person=person)
     # A profile or phone link that exists in the second pass is newer than the tombstone, so it is kept.
     if person.erased_at is None:
-        person.erased["profile_cache"] += Profile.objects.filter(pk=person.user_id).delete()[0]
+        person.erased["profile_cache"] += rows_of(Profile, person).delete()[0]
         person.erased["phone_links"] += links.delete()[0]
-    has_phone = Q(phone__in=person.phones)
-    person.erased["direct_answers"] += DirectAnswer.objects.filter(has_phone | Q(user_id=person.user_id)).delete()[0]
-    logged = LogEntry.objects.filter(content_type__app_label="profiles").filter(
-        Q(object_id=person.user_id) | Q(object_repr=person.user_id)
-    )
-    person.erased["django_admin_log"] += logged.update(object_id=None, object_repr=hash_of(person.user_id)[:12])
-    waiting = WaitingComparison.objects.filter(has_phone | Q(max_id=person.user_id))
-    person.erased["comparisons_waiting"] += waiting.delete()[0]
-    compared = Comparison.objects.filter(key_hash__in=map(hash_of_phone, person.phones))
-    with_names = compared.exclude(cache_name="", api_name="")
+    person.erased["direct_answers"] += rows_of(DirectAnswer, person).delete()[0]
+    hashed = person.key[:12]
+    logged = rows_of(LogEntry, person).filter(content_type__app_label="profiles").exclude(object_repr=hashed)
+    person.erased["django_admin_log"] += logged.update(object_id=None, object_repr=hashed)
+    person.erased["comparisons_waiting"] += rows_of(WaitingComparison, person).delete()[0]
+    with_names = rows_of(Comparison, person).exclude(cache_name="", api_name="")
     person.erased["comparisons"] += with_names.update(cache_name="", api_name="")
     return person
 
 
-def _forget_cached(person: Person) -> None:
+def _forget_cached(person: ErasedPerson) -> None:
     """Delete the person's entry from Redis; if Redis fails, leave it to the next pass."""
     try:
         cache.forget(person.user_id)

@@ -1,38 +1,76 @@
-"""Erase a person from the inbox: remove the bodies of their updates and of other people's updates that mention them."""
+"""Find a person in the inbox; erase the bodies of their updates and of other people's updates that mention them."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Iterator
 from typing import Any
 
 from django.db import connection
+from django.db.models import QuerySet
 from django.db.models.functions import Coalesce
 from django.dispatch import receiver
 from django.utils import timezone
 
-from profiles.erasure import Person, person_erased
+from profiles.erasure import ErasedPerson, person_erased
+from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 from webhooks import payloads
-from webhooks.models import InboxUpdate, State
+from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
 from webhooks.payloads import MalformedUpdate
 
 # position() quickly excludes nearly all rows; the regular expression then keeps only matches of a whole ID or phone.
 _MENTIONING = """
-SELECT id FROM webhook_inbox WHERE received_at <= %(until)s AND (user_id = %(user_id)s OR EXISTS (
+SELECT id FROM webhook_inbox WHERE user_id = %(user_id)s OR EXISTS (
     SELECT FROM unnest(%(words)s::text[]) word WHERE position(convert_to(word, 'UTF8') IN body) > 0
-        AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])')))
+        AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])'))
 """
+_WHOLE_WORD = "(^|[^A-Za-z0-9_.-]){}($|[^A-Za-z0-9_.-])"
+
+
+def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
+    """Return an update with its body: the whole body of the person's own, and of others what mentions the person."""
+    row = columns(update, person) | {"body": None}
+    if update.body is None:
+        return row
+    try:
+        body = payloads.parse(bytes(update.body))
+    except MalformedUpdate:
+        return row | {"body": bytes(update.body).decode(errors="replace")}
+    return row | {"body": body if update.user_id == person.user_id != "" else list(_mentions_in(body, person))}
+
+
+@store(InboxUpdate, _present)
+def _updates(person: Person) -> QuerySet[InboxUpdate]:
+    words = [*filter(None, [person.user_id]), *(phone.lstrip("+") for phone in person.phones)]
+    with connection.cursor() as cursor:
+        cursor.execute(_MENTIONING, {"user_id": person.user_id or None, "words": words})
+        candidates = InboxUpdate.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
+    found = [update.pk for update in candidates.iterator(chunk_size=200) if _mentions(update, person)]
+    return InboxUpdate.objects.filter(pk__in=found)
+
+
+STORES |= {
+    PayloadAccess: Store(
+        lambda person: PayloadAccess.objects.filter(inbox_update_id__in=rows_of(InboxUpdate, person).values("pk"))
+    ),
+    DuplicateDelivery: Store(
+        lambda person: DuplicateDelivery.objects.filter(dedup_key__in=rows_of(InboxUpdate, person).values("dedup_key"))
+    ),
+    Replay: Store(
+        lambda person: (
+            Replay.objects.filter(selection__regex=_WHOLE_WORD.format(re.escape(person.user_id)))
+            if person.user_id
+            else Replay.objects.none()
+        )
+    ),
+}
 
 
 @receiver(person_erased)
-def erase(person: Person, **_: Any) -> None:
-    words = [person.user_id, *(phone.lstrip("+") for phone in person.phones)]
-    with connection.cursor() as cursor:
-        cursor.execute(_MENTIONING, {"until": person.received_until, "user_id": person.user_id, "words": words})
-        candidates = [pk for (pk,) in cursor.fetchall()]
+def erase(person: ErasedPerson, **_: Any) -> None:
     emptied: list[int] = []
     dead: list[int] = []
-    for update in InboxUpdate.objects.filter(pk__in=candidates).iterator(chunk_size=200):
-        if not _mentions(update, person):
-            continue
+    for update in rows_of(InboxUpdate, person).filter(received_at__lte=person.received_until).iterator(chunk_size=200):
         if update.state == State.PENDING and _sender(update) not in ("", person.user_id):
             # The update is from another person, and their name has not been extracted from it yet.
             person.is_incomplete = True
@@ -47,22 +85,30 @@ def erase(person: Person, **_: Any) -> None:
 def _mentions(update: InboxUpdate, person: Person) -> bool:
     """Return whether the update mentions this person. A body that cannot be parsed counts as a match."""
     body = bytes(update.body or b"")
-    if update.user_id == person.user_id or any(phone.lstrip("+").encode() in body for phone in person.phones):
+    is_own = update.user_id == person.user_id != ""
+    if is_own or any(phone.lstrip("+").encode() in body for phone in person.phones):
         return True
     try:
-        unvisited = [payloads.parse(body)]
+        return any(True for _ in _mentions_in(payloads.parse(body), person))
     except MalformedUpdate:
         return True
+
+
+def _mentions_in(body: Any, person: Person) -> Iterator[Any]:
+    """Yield the objects of a parsed body that have the person's MAX ID, and the texts that contain a phone."""
+    phones = [phone.lstrip("+") for phone in person.phones]
+    unvisited = [body]
     # Iterate instead of recursing: JSON that Python can parse may still be too deeply nested for a recursive function.
     while unvisited:
         item = unvisited.pop()
         if isinstance(item, dict):
-            if str(item.get("user_id")) == person.user_id:
-                return True
+            if person.user_id and str(item.get("user_id")) == person.user_id:
+                yield item
             unvisited += item.values()
         elif isinstance(item, list):
             unvisited += item
-    return False
+        elif any(phone in str(item) for phone in phones):
+            yield item
 
 
 def _sender(update: InboxUpdate) -> str:

@@ -1,13 +1,52 @@
+"""Base classes of the admin's pages: who may see and change which rows."""
+
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.db.models import Model, QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold.admin import ModelAdmin
+from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
-from config.lib.scope import requires_global_scope
+from config.lib.scope import requires_global_scope, scope_of
+from config.lib.stale_forms import MergingForm
+
+
+class MergingAdmin(ModelAdmin):
+    """Save only what the user of a form changed, and refuse what someone else has changed since the form was opened."""
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = super().get_form(request, obj, change=change, **kwargs)
+        return type(form.__name__, (MergingForm, form), {})
+
+
+class ScopedAdmin(ModelAdmin):
+    """Show users who are limited to one university only its rows, and of related tables only what their pages show.
+
+    ``university_path`` is the lookup from a row to its university.
+    """
+
+    university_path: ClassVar[str]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        rows: QuerySet[Any] = super().get_queryset(request)
+        scope = scope_of(request)
+        return rows if scope.sees_all else rows.filter(**{f"{self.university_path}__in": scope.universities()})
+
+    def get_field_queryset(self, db: str | None, db_field: Any, request: HttpRequest) -> QuerySet[Any] | None:
+        """Return the choices of a form field: for limited users, the rows that the related table's page shows."""
+        if scope_of(request).sees_all:
+            return super().get_field_queryset(db, db_field, request)  # type: ignore[no-any-return]
+        return visible_rows(self, db_field.remote_field.model, request)
+
+
+def visible_rows(page: ModelAdmin, model: type[Model], request: HttpRequest) -> QuerySet[Any]:
+    """Return the rows of a table that its own page shows to the user; none without a page."""
+    related = page.admin_site._registry.get(model)  # noqa: SLF001 (get_model_admin() raises instead)
+    return related.get_queryset(request) if related else model._default_manager.none()  # noqa: SLF001
 
 
 def column(label: Any, value: Callable[[Any], Any], ordering: str | None = None) -> Callable[[Any, Any], Any]:
@@ -34,6 +73,16 @@ class ReadOnlyAdmin(ModelAdmin):
         return False
 
 
+class VisibleRowsFilter(AutocompleteSelectFilter):
+    """Filter by a row of a related table; a row that its page does not show to the user looks like an unknown one."""
+
+    def choices(self, changelist: Any) -> Any:
+        for context in super().choices(changelist):
+            rows = visible_rows(self.model_admin, self.field.remote_field.model, self.request)
+            context["form"].fields[self.lookup_kwarg].queryset = rows
+            yield context
+
+
 class GlobalScopeAdmin(ModelAdmin):
     """Limit the pages to users who see all universities, because these rows are not linked to a university."""
 
@@ -42,6 +91,14 @@ class GlobalScopeAdmin(ModelAdmin):
         for url in urls:
             url.callback = requires_global_scope(url.callback)
         return urls
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        return scope_of(request).sees_all and bool(super().has_module_permission(request))
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
+        """Return no rows to limited users, for pages that show rows of several tables, such as autocompletion."""
+        rows: QuerySet[Any] = super().get_queryset(request)
+        return rows if scope_of(request).sees_all else rows.none()
 
 
 class RenamedModelAdmin(ModelAdmin):

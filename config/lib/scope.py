@@ -27,6 +27,10 @@ class RequestScope(Protocol):
     @property
     def sees_all(self) -> bool: ...
 
+    def universities(self) -> QuerySet[Any]: ...
+
+    def university_ids(self) -> set[int] | None: ...
+
     def profiles(self) -> QuerySet[Any]: ...
 
 
@@ -40,9 +44,12 @@ def requires_global_scope(view: View, why: Promise = ALL_PEOPLE) -> View:
 
     @wraps(view)
     def guarded(request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
-        if scope_of(request).sees_all:
-            return view(request, *args, **kwargs)
-        context = admin.site.each_context(request) | {"title": _("Not available for a single university"), "why": why}
-        return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)
+        return view(request, *args, **kwargs) if scope_of(request).sees_all else refusal(request, why)
 
     return guarded
+
+
+def refusal(request: HttpRequest, why: Promise) -> HttpResponse:
+    """Return the 403 page for users who are limited to one university, which shows ``why``."""
+    context = admin.site.each_context(request) | {"title": _("Not available for a single university"), "why": why}
+    return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)

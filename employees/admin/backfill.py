@@ -18,7 +18,7 @@ from unfold.decorators import display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
 from config.lib import audit_log
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import ReadOnlyAdmin, ScopedAdmin
 from config.lib.audit_log import AuditedAdmin
 from employees.accounts import admin_scope
 from employees.backfill import batches
@@ -105,7 +105,7 @@ class BatchInline(TabularInline):
 
 
 @admin.register(BackfillRun)
-class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
+class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
     """Start a run by adding it, and control it with ACTIONS; the worker executes it."""
 
     list_display = (
@@ -125,6 +125,7 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
     fields = (*add_fields, "requested_by", "created_at", "finished_at")
     readonly_fields = ("requested_by", "created_at", "finished_at")
     actions = None
+    university_path = "university"
 
     def get_fields(self, request: HttpRequest, obj: Any = None) -> Any:
         return self.fields if obj else self.add_fields
@@ -143,18 +144,11 @@ class BackfillRunAdmin(AuditedAdmin, ReadOnlyAdmin):
     def has_add_permission(self, request: HttpRequest) -> bool:
         return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
-    def get_queryset(self, request: HttpRequest) -> QuerySet[BackfillRun]:
-        """Return the runs within the user's scope; the list and all pages of a run use this queryset."""
-        runs: QuerySet[BackfillRun] = super().get_queryset(request)
-        scope = admin_scope(request)
-        return runs if scope is None else runs.filter(university__in=scope.universities())
-
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
         """Require users who are limited to one university to choose it: an empty choice means all universities."""
         form = super().get_form(request, obj, change, **kwargs)
-        scope = admin_scope(request)
-        if scope is not None and (field := form.base_fields.get("university")):
-            field.queryset, field.required, field.help_text = scope.universities(), True, ""
+        if admin_scope(request) is not None and (field := form.base_fields.get("university")):
+            field.required, field.help_text = True, ""
         return form
 
     def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:

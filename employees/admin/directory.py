@@ -14,13 +14,11 @@ from django.utils.translation import gettext_lazy as _
 from import_export.admin import ImportExportModelAdmin
 from simple_history.admin import SimpleHistoryAdmin
 from simple_history.template_utils import HistoricalRecordContextHelper
-from unfold.admin import ModelAdmin
-from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
 from config.lib import audit_log
-from config.lib.admin import ReadOnlyAdmin
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, ScopedAdmin, VisibleRowsFilter
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
@@ -67,7 +65,7 @@ class DisplayContextHelper(HistoricalRecordContextHelper):
         return choices.get(value, "—" if value is None else value)
 
 
-class VersionedAdmin(SimpleHistoryAdmin, ModelAdmin):
+class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
     object_history_list_template = "employees/versions.html"
 
     def history_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
@@ -114,7 +112,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     list_display = ("last_name", "first_name", "phone", "max_id", "shown_source", "university")
     # Only columns with an index, because sorting a million rows takes too long.
     sortable_by = ("last_name", "phone")
-    list_filter = ("profile_source", "role", ("university", AutocompleteSelectFilter))
+    list_filter = ("profile_source", "role", ("university", VisibleRowsFilter))
     list_filter_submit = True
     list_select_related = ("university",)
     search_fields = ("last_name", "first_name", "phone")
@@ -124,6 +122,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     actions = ("refresh_from_cache",)
     object_history_template = "employees/history.html"
     compressed_fields = True
+    university_path = "university"
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Employee]:
         scope = admin_scope(request)
@@ -147,12 +146,6 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             kwargs["max_length"] = None
         return super().formfield_for_dbfield(db_field, request, **kwargs)
 
-    def formfield_for_foreignkey(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
-        scope = admin_scope(request)
-        if db_field.name == "university" and scope is not None:
-            kwargs["queryset"] = scope.universities()
-        return super().formfield_for_foreignkey(db_field, request, **kwargs)
-
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         if not search_term:
             return queryset, False
@@ -175,8 +168,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         else:
             names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
             university_id = values["university"].pk
-            name = resolve(phone=values["phone"], max_id=values.pop("max_id"), university_id=university_id, **names)
-            obj.pk = create_employee(name, **values).pk
+            max_id, is_limited = values.pop("max_id"), admin_scope(request) is not None
+            name = resolve(phone=values["phone"], max_id=max_id, university_id=university_id, **names)
+            obj.pk = create_employee(name, has_claimed_id=bool(max_id) and is_limited, **values).pk
         obj.refresh_from_db()
 
     @admin.action(description=_("Refresh names from the cache"), permissions=["change"])
@@ -274,10 +268,7 @@ class UniversityAdmin(VersionedAdmin):
     search_fields = ("name", "inn")
     paginator = BoundedPaginator
     show_full_result_count = False
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[University]:
-        scope = admin_scope(request)
-        return super().get_queryset(request) if scope is None else scope.universities()
+    university_path = "pk"
 
     def has_add_permission(self, request: HttpRequest) -> bool:
         return admin_scope(request) is None and bool(super().has_add_permission(request))
@@ -302,14 +293,14 @@ class UniversityAdmin(VersionedAdmin):
 
 
 @admin.register(Membership)
-class MembershipAdmin(AuditedAdmin):
+class MembershipAdmin(GlobalScopeAdmin, MergingAdmin, AuditedAdmin):
     list_display = ("user", "university")
     list_select_related = ("user", "university")
     autocomplete_fields = ("user", "university")
 
 
 @admin.register(MaxIdJob)
-class MaxIdJobAdmin(ReadOnlyAdmin):
+class MaxIdJobAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     list_display = ("id", "shown_status", "done", "failed", "total", "created_at", "finished_at")
     list_select_related = ("requested_by",)
     exclude = ("last_id",)
@@ -320,16 +311,12 @@ class MaxIdJobAdmin(ReadOnlyAdmin):
 
 
 @admin.register(UnresolvedName)
-class UnresolvedNameAdmin(ReadOnlyAdmin):
+class UnresolvedNameAdmin(ScopedAdmin, ReadOnlyAdmin):
     list_display = ("phone", "university", "attempts", "next_try_at")
     list_select_related = ("employee__university",)
     ordering = ("next_try_at",)
     paginator = BoundedPaginator
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[UnresolvedName]:
-        rows: QuerySet[UnresolvedName] = super().get_queryset(request)
-        scope = admin_scope(request)
-        return rows if scope is None else rows.filter(employee__in=scope.employees().values("pk"))
+    university_path = "employee__university"
 
     @display(description=_("phone"), ordering="employee__phone")
     def phone(self, unresolved: UnresolvedName) -> str:

@@ -2,7 +2,6 @@ from collections.abc import Callable
 from typing import Any, ClassVar
 
 from django import forms
-from django.forms import model_to_dict
 from django.utils.translation import gettext_lazy as _
 
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
@@ -34,14 +33,6 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
             # The name is optional, because a new employee's name is looked up, as in the API.
             for name in ("last_name", "first_name"):
                 self.fields[name].required, self.fields[name].initial = False, ""
-            return
-        # The page sends back the values that it showed, so that changes are detected against these and not against
-        # later values. For a request without shown values, changes are detected against the database.
-        for name in self.fields:
-            self.fields[name].show_hidden_initial = not self.is_bound or self._shown_as(name) in self.data
-
-    def _shown_as(self, name: str) -> str:
-        return self.add_initial_prefix(self.add_prefix(name))
 
     def clean_phone(self) -> str:
         return _normalized(phones.normalize, self.cleaned_data["phone"])
@@ -59,39 +50,9 @@ class EmployeeForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
         cleaned |= {name: names.clean(cleaned[name]) for name in NAMES if name in cleaned}
-        if self.instance.pk:
-            if cleaned.get("first_name") == "":
-                self.add_error("first_name", self.fields["first_name"].error_messages["required"])
-            self._merge(cleaned)
+        if self.instance.pk and cleaned.get("first_name") == "":
+            self.add_error("first_name", self.fields["first_name"].error_messages["required"])
         return cleaned
-
-    def _merge(self, cleaned: dict[str, Any]) -> None:
-        """Use the stored values of unchanged fields; refuse a changed field that someone else has changed too."""
-        present = Employee.objects.select_for_update(of=("self",)).get(pk=self.instance.pk)
-        for name in [name for name in self.fields if name in cleaned]:
-            value = getattr(present, name)
-            if name not in self.changed_data:
-                cleaned[name] = value
-            elif cleaned[name] != value and self._is_overtaken(name, present):
-                value = present.get_role_display() if name == "role" else value
-                text = _(
-                    "Someone else has changed this field to “%s”. Nothing was saved. Save again to use your value."
-                )
-                self.add_error(name, str(text) % (value or "—"))
-
-    def _is_overtaken(self, name: str, present: Employee) -> bool:
-        """Return whether the page showed another value than the stored one.
-
-        If so, let the page show the stored value from now on, so that saving again succeeds.
-        """
-        shown = self.data.get(self._shown_as(name))
-        value = model_to_dict(present, [name])[name]
-        now = "" if value is None else str(value)
-        if shown is None or shown.strip() == now.strip():
-            return False
-        self.data = self.data.copy()  # type: ignore[attr-defined]
-        self.data[self._shown_as(name)] = now  # type: ignore[index]
-        return True
 
     @property
     def changed_values(self) -> dict[str, Any]:

@@ -165,15 +165,17 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             if Employee.objects.filter(phone=validated_data["phone"]).exists():
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
             validated_data["university"] = University.objects.described(**described)
+        max_id = validated_data.pop("max_id", None) or None
         name = resolve(
             phone=validated_data["phone"],
-            max_id=validated_data.pop("max_id", None) or None,
+            max_id=max_id,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
             university_id=validated_data["university"].pk,
         )
         with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
-            employee = create_employee(name, **validated_data)
+            has_claimed_id = bool(max_id) and not self.scope.sees_all
+            employee = create_employee(name, has_claimed_id=has_claimed_id, **validated_data)
             if idempotent_request is not None:
                 # In the same transaction, so that no employee exists without the stored response.
                 idempotent_request.store_answer(self.to_representation(employee))

@@ -15,14 +15,25 @@ from rest_framework import status
 from rest_framework.decorators import action
 from rest_framework.exceptions import APIException, ValidationError
 from rest_framework.mixins import CreateModelMixin, ListModelMixin, RetrieveModelMixin
-from rest_framework.permissions import BasePermission, IsAuthenticated
+from rest_framework.permissions import SAFE_METHODS, IsAuthenticated
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ModelViewSet
 
+from config.lib import audit_log
 from config.lib.errors import IdempotencyInFlight, IdempotencyMismatch, JobRunning
+from config.lib.messages import Message
 from config.lib.pagination import Pages
-from employees.accounts import DirectoryPermission, IsSuperadmin, IsSuperadminOrReadOnly, MayErase, user_scope
+from employees.accounts import (
+    VIEW_PROFILE,
+    DirectoryPermission,
+    IsSuperadmin,
+    IsSuperadminOrReadOnly,
+    ProfilePermission,
+    UserScope,
+    permission_scope,
+    user_scope,
+)
 from employees.api.serializers import (
     EmployeeQuerySerializer,
     EmployeeSerializer,
@@ -33,7 +44,7 @@ from employees.api.serializers import (
 )
 from employees.models import Employee, IdempotentRequest, MaxIdJob, University
 from profiles.api.views import ProfileViewSet, checked_id
-from profiles.models import Profile, ProfileQuerySet
+from profiles.models import ProfileQuerySet
 from profiles.phones import masked
 
 _KEY = re.compile(r"[\x21-\x7e]{1,255}")
@@ -165,15 +176,24 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
 
 
 class ScopedProfileViewSet(ProfileViewSet):
-    """Profiles. Curators and operators see those of their university's employees; others look unknown to them."""
+    """Profiles. Users who are limited to a university see those of its employees; others look unknown to them."""
 
-    def get_permissions(self) -> list[BasePermission]:
-        return [IsAuthenticated(), MayErase()] if self.request.method == "DELETE" else super().get_permissions()
+    permission_classes = [IsAuthenticated, ProfilePermission]
+
+    @property
+    def scope(self) -> UserScope:
+        """Return the scope of the permission; for readers without the permission, that of their role."""
+        user = self.request.user
+        is_reader = self.request.method in SAFE_METHODS and not user.has_perm(VIEW_PROFILE)
+        return user_scope(user) if is_reader else permission_scope(user)
 
     def profiles(self) -> ProfileQuerySet:
-        user = self.request.user
-        return Profile.objects.all() if user.is_staff else user_scope(user).profiles()
+        return self.scope.profiles()
 
     def may_see(self, user_id: str) -> bool:
-        user = self.request.user
-        return user.is_staff or user_scope(user).sees_all or self.profiles().filter(user_id=user_id).exists()
+        return self.scope.knows(user_id)
+
+    def record(self, user_id: str, message: Message) -> None:
+        # The employee's primary key does not identify the person after an erasure, unlike the MAX ID.
+        employee = self.scope.employees().filter(max_id=user_id).order_by("pk").first()
+        audit_log.record(self.request, message, employee)

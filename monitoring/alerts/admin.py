@@ -1,5 +1,4 @@
 from datetime import timedelta
-from http import HTTPStatus
 from operator import attrgetter
 from typing import Any
 
@@ -19,6 +18,7 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget
 from config.lib import audit_log
 from config.lib.admin import ReadOnlyAdmin, column
 from config.lib.audit_log import AuditedAdmin
+from config.lib.scope import refusal
 from employees.admin import admin_scope
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import AcknowledgementRefused, Alert
@@ -108,10 +108,9 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
         return response
 
     def answer(self, request: HttpRequest, pk: int, name: str) -> HttpResponse:
-        frame = {**self.admin_site.each_context(request), "opts": self.opts}
         if admin_scope(request) is not None:
-            context = {**frame, "title": _("Not available for a single university"), "why": _GLOBAL_SCOPE}
-            return TemplateResponse(request, "admin/refused.html", context, status=HTTPStatus.FORBIDDEN)
+            return refusal(request, _GLOBAL_SCOPE)
+        frame = {**self.admin_site.each_context(request), "opts": self.opts}
         alert = self.get_object(request, str(pk))
         if alert is None or name not in ACTIONS:
             raise Http404
@@ -125,8 +124,8 @@ class AlertAdmin(AuditedAdmin, ReadOnlyAdmin):
             return TemplateResponse(request, "admin/alert_answer.html", context)
         try:
             _act(name, alert, request.user, form.cleaned_data)
-        except AcknowledgementRefused as refusal:
-            messages.error(request, str(refusal))
+        except AcknowledgementRefused as refused:
+            messages.error(request, str(refused))
         else:
             audit_log.record(request, audit_log.action_message(title, form.cleaned_data.get("reason", "")), alert)
             messages.success(request, success)

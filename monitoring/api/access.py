@@ -8,6 +8,7 @@ from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.views import APIView
 
+from employees.accounts import permission_scope
 from employees.credentials.authentication import ApiKeyAuthentication, TokenAuthentication
 
 
@@ -38,12 +39,23 @@ class MonitoringScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]
 
 
 class MayMonitor(BasePermission):
-    """Admit requests with the monitoring token, and staff by session or JWT; admit everybody while ``is_open()``."""
+    """Admit requests with the monitoring token, and users who have the permission of the same page in the admin.
+
+    The view's ``permission`` names it. While ``is_open()``, everybody is admitted.
+    """
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         if is_open() or bears_token(request.headers.get("Authorization", "")):
             return True
-        return bool(request.user and request.user.is_staff)
+        return bool(request.user and request.user.has_perm(view.permission))  # type: ignore[attr-defined]
+
+
+def universities_of(request: Request) -> set[int] | None:
+    """Return the ids of the universities that the requesting user is limited to; None without limits."""
+    # While the API is open to everybody, an expired token must not be refused.
+    if is_open() or not request.user or not request.user.is_authenticated:
+        return None
+    return permission_scope(request.user).university_ids()
 
 
 AUTHENTICATION = [MonitoringJWTAuthentication, ApiKeyAuthentication, SessionAuthentication]

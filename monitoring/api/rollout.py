@@ -26,7 +26,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
 from profiles.rollout.models import Action
 from profiles.rollout.phases import PHASES
-from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.rules import ChangeRefused, OutsideUniversity
 
 
 @extend_schema_field(OpenApiTypes.INT)
@@ -66,11 +66,11 @@ ACTIONS = (Action.SET, Action.ADVANCE, Action.PAUSE, Action.RESUME, Action.EMERG
 
 
 class MayChange(BasePermission):
-    """Admit staff who have the permission that the admin requires for the same action."""
+    """Admit users who have the permission that the admin requires for the same action."""
 
     def has_permission(self, request: Request, view: APIView) -> bool:
         needed = STOP if getattr(view, "action", None) == Action.EMERGENCY else OPERATE
-        return bool(request.user and request.user.is_staff and request.user.has_perm(needed))
+        return bool(request.user and request.user.has_perm(needed))
 
 
 class RolloutChangeView(APIView):
@@ -92,8 +92,12 @@ class RolloutChangeView(APIView):
         if values["is_forced"] and not request.user.has_perm(FORCE):
             raise PermissionDenied(_("You may not go ahead while gates do not pass."))
         try:
-            change = ChangeRequest.of(self.action, Source.API, by=request.user.get_username(), **values)
+            limits = access.universities_of(request)
+            by = request.user.get_username()
+            change = ChangeRequest.of(self.action, Source.API, by=by, universities=limits, **values)
             outcome = changes.apply(change)
+        except OutsideUniversity as refused:
+            raise PermissionDenied(str(refused)) from None
         except Busy as busy:
             raise JobRunning(str(busy)) from None
         except ChangeRefused as refused:

@@ -95,7 +95,12 @@ class CoverageView(ReportView):
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        return Response({"degraded": False, **reports.quality()})
+        """Return the report; users who are limited to a university see the breakdown of that one only."""
+        report = reports.quality()
+        if (own := access.universities_of(request)) is not None:
+            rows = [row for row in report["university_breakdown"] if row["university_id"] in own]
+            report = report | {"university_breakdown": rows}
+        return Response({"degraded": False, **report})
 
 
 class WebhookStatsView(ReportView):

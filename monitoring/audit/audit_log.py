@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
-from profiles.models.tombstones import Erasure
+from profiles.models import Erasure, PersonExport
 from profiles.rollout import presenters
 from profiles.rollout.models import Change
 from webhooks.models import PayloadAccess, Replay
@@ -68,6 +68,10 @@ def _erasure(row: Erasure) -> Entry:
     return Entry(row.at, row.by, "erasure", row.person[:12], row.reason, url)
 
 
+def _person_export(row: PersonExport) -> Entry:
+    return Entry(row.at, row.by, "export", row.person[:12])
+
+
 def _signatures() -> QuerySet[Any]:
     # Looked up by name, not imported, because the model belongs to a higher layer.
     model: Any = apps.get_model("monitoring", "Signature")
@@ -104,6 +108,7 @@ SOURCES = {
     "replay": Source(gettext_lazy("replays"), Replay.objects.all, "at", "by", _replay),
     "look": Source(gettext_lazy("payload accesses"), PayloadAccess.objects.all, "at", "by", _payload_access),
     "erasure": Source(gettext_lazy("erasures"), Erasure.objects.all, "at", "by", _erasure),
+    "export": Source(gettext_lazy("exports of people's data"), PersonExport.objects.all, "at", "by", _person_export),
     "signature": Source(gettext_lazy("signatures"), _signatures, "signed_at", "by__username", _signature),
     "admin": Source(
         gettext_lazy("changes in the admin"),

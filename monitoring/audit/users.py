@@ -11,7 +11,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from config.lib.admin import permission_label
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, permission_label
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from profiles.rollout import presenters
 
@@ -22,7 +22,7 @@ admin.site.unregister([User, Group, OutstandingToken, BlacklistedToken])
 _APPS_WITHOUT_PAGES = ("axes", "contenttypes", "sessions", "token_blacklist")
 
 
-class _PermissionChoices(ModelAdmin):
+class _PermissionChoices(GlobalScopeAdmin, MergingAdmin):
     def formfield_for_manytomany(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
         field: Any = super().formfield_for_manytomany(db_field, request, **kwargs)
         if db_field.related_model is Permission:

@@ -43,4 +43,6 @@ def may(request: HttpRequest) -> dict[str, bool]:
     """Return what the user may do, for templates; ``all`` is access to pages about all universities."""
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
-    return allowed | {"all": scope_of(request).sees_all}
+    sees_all = scope_of(request).sees_all
+    # A user who is limited to one university may rehearse a rollback with it, but changes no percentages.
+    return allowed | {"rehearse": allowed["operate"], "operate": allowed["operate"] and sees_all, "all": sees_all}

@@ -18,6 +18,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import Message
+from config.lib.scope import refusal, requires_global_scope, scope_of
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
@@ -46,6 +47,7 @@ def request_of(request: HttpRequest, action: Action, **params: Any) -> ChangeReq
         by=request.user.get_username(),
         expected_revision=request.POST.get("revision"),
         is_forced="force" in request.POST and request.user.has_perm(FORCE),
+        universities=scope_of(request).university_ids(),
         **{"reason": request.POST.get("reason", "")} | params,
     )
 
@@ -59,6 +61,12 @@ def apply(request: HttpRequest, action: Action, **params: Any) -> str:
     """Apply the change of a posted form and return the message for the operator."""
     result = changes.apply(request_of(request, action, **params))
     return "; ".join([*presenters.outcome(result), _("revision %d") % result.revision])
+
+
+WHOLE_ROLLOUT = T(
+    "Your account is limited to one university, but this changes the rollout for all of them. You can change the rules "
+    "of your university, rehearse its rollback and, in an emergency, stop the rollout."
+)
 
 
 class PlanForm(forms.Form):
@@ -167,6 +175,7 @@ ACTIONS = {
 
 
 @screen(OPERATE)
+@requires_global_scope
 def step(request: HttpRequest, phase: int) -> HttpResponse:
     name, percent = _phase(phase), request.POST.get("percent") or request.GET.get("percent") or ""
     refusal = ""
@@ -231,6 +240,8 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
     action = ACTIONS[name]
     form = action.form(request.POST if request.method == "POST" else None)
     limits = admin_scope(request)
+    if limits and name != "rehearsal":
+        return refusal(request, WHOLE_ROLLOUT)
     if limits and isinstance(form, RehearsalForm):
         form.limit(limits)
     if request.method == "POST" and form.is_valid():
@@ -250,6 +261,7 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
 
 
 @screen(OPERATE)
+@requires_global_scope
 def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     """Cancel a planned step by POST; a GET, such as the redirect after a log-in, only opens the rollout page."""
     if request.method != "POST":

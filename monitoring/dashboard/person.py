@@ -5,15 +5,19 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from django.http import HttpRequest, HttpResponse
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils import timezone
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
 from config.lib.messages import Message
-from employees.accounts import UserScope
-from employees.admin import admin_scope
+from employees import person_export
+from employees.accounts import UserScope, admin_scope, may_erase, permission_scope
 from employees.models import Employee
 from monitoring.dashboard.access import LOOK_UP, page, screen
 from monitoring.rollout_control import preview
@@ -62,11 +66,30 @@ def look_up(request: HttpRequest) -> HttpResponse:
             audit_log.record(request, Message("A person who is not an employee was looked up"))
         else:
             audit_log.record(request, Message("An unknown person was looked up"))
-        context |= {"match": match, "is_limited": scope is not None}
+        context |= {"match": match, "is_limited": scope is not None, "may_export": may_erase(request.user)}
         if match and match.lookup:
             stage = match.lookup["stage"]
             context |= {"source": _NAMES_COME_FROM[stage], "reason": Reason(match.lookup["reason"]).label}
     return page(request, "person.html", _("Find a person"), **context)
+
+
+@screen(LOOK_UP)
+def export(request: HttpRequest) -> HttpResponse:
+    """Show everything that is stored about a person, or return it as a JSON file; the person is named by POST."""
+    if not may_erase(request.user):
+        raise PermissionDenied
+    phone, user_id = (request.POST.get(name, "")[:64] for name in ("phone", "max_id"))
+    scope = permission_scope(request.user)
+    person = person_export.identify(scope, phone=phone, user_id=user_id) if phone or user_id else None
+    tables = person_export.export(person, by=request.user.get_username()) if person else []
+    if person is None or not tables:
+        messages.error(request, _("Nothing is stored about this person."))
+        return HttpResponseRedirect(reverse("screens:person"))
+    if request.POST.get("format") == "json":
+        headers = {"Content-Disposition": 'attachment; filename="person.json"'}
+        return HttpResponse(person_export.as_json(person, tables), content_type="application/json", headers=headers)
+    context = {"person": person, "tables": tables, "at": timezone.now()}
+    return page(request, "person_export.html", _("What is stored about this person"), **context)
 
 
 def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) -> PersonMatch | None:
@@ -87,6 +110,9 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
     employee = employees.filter(phone=phone).first() if phone else employees.filter(max_id=query).first()
     if scope and not employee:
         return None
+    if scope and employee and employee.max_id and not scope.knows(employee.max_id):
+        # The MAX ID was only claimed: the stores may hold another university's person under it.
+        return PersonMatch(phone, None, employee, None)
     lookup = preview.explain(phone, asks_api=asks_api) if phone else None
     max_id = lookup["max_id"] if lookup else query
     profile = Profile.objects.filter(user_id=max_id).first() if max_id else None

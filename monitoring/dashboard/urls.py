@@ -21,4 +21,5 @@ urlpatterns = [
     path("cache/", cache.health, name="cache"),
     path("audit/", audit.audit_log, name="audit"),
     path("person/", person.look_up, name="person"),
+    path("person/export/", person.export, name="person-export"),
 ]

@@ -16,9 +16,10 @@ from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
 
-from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, column
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, ScopedAdmin, column
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from config.lib.messages import Message
+from config.lib.scope import scope_of
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.indicators.models import RoundTrip
@@ -70,6 +71,7 @@ class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
                 expected_revision=self.cleaned_data.get("expect_revision"),
                 is_dry_run=is_dry_run,
                 is_forced=bool(self.cleaned_data.get("force")),
+                universities=scope_of(self.request).university_ids(),
                 **self.change(),
             )
         )
@@ -186,6 +188,10 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         form.apply()
 
+    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Return False for users who are limited to one university: flags and switches are those of all."""
+        return scope_of(request).sees_all and bool(super().has_change_permission(request, obj))
+
     def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
         return False
 
@@ -215,19 +221,16 @@ class SwitchAdmin(ChangeRequestAdmin):
 
 
 @admin.register(UniversityRule)
-class UniversityRuleAdmin(RenamedModelAdmin, ChangeRequestAdmin):
+class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
     form = UniversityRuleForm
     list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
     fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
-
-    def get_queryset(self, request: HttpRequest) -> QuerySet[UniversityRule]:
-        rows: QuerySet[UniversityRule] = super().get_queryset(request)
-        limits = admin_scope(request)
-        return rows.filter(university_id__in=limits.universities()) if limits else rows
+    university_path = "university_id"
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
-        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, rule=obj, is_on=False))
+        terms: dict[str, Any] = {"rule": obj, "is_on": False, "universities": scope_of(request).university_ids()}
+        changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, **terms))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
         for rule in queryset:

@@ -1,12 +1,16 @@
+from http import HTTPStatus
+
 from django.db import transaction
 from drf_spectacular.utils import OpenApiParameter, extend_schema
-from rest_framework import serializers, status
+from rest_framework import serializers
 from rest_framework.decorators import action
-from rest_framework.permissions import BasePermission, IsAdminUser, IsAuthenticated
+from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
+from config.lib import audit_log
+from config.lib.messages import Message
 from profiles import cache
 from profiles.api.serializers import (
     NameSerializer,
@@ -30,14 +34,23 @@ class ProfileViewSet(GenericViewSet[Profile]):
     lookup_value_regex = "[^/]+"
 
     def profiles(self) -> ProfileQuerySet:
+        """Return the profiles that the requesting user may see; the employees app overrides this."""
         return Profile.objects.all()
 
     def may_see(self, user_id: str) -> bool:
-        """Return whether the requesting user may see this person's profile; the employees app overrides this."""
+        """Return whether the requesting user may see and change this person, who may have no profile yet."""
         return True
 
-    def get_permissions(self) -> list[BasePermission]:
-        return [IsAuthenticated()] if self.request.method == "GET" else [IsAdminUser()]
+    def visible_id(self, user_id: str) -> str:
+        """Return the MAX ID to change; raise NotFound for another university's person, as for an unknown one."""
+        user_id = checked_id(user_id)
+        if not self.may_see(user_id):
+            raise NotFound
+        return user_id
+
+    def record(self, user_id: str, message: Message) -> None:
+        """Write the audit row of a look at a person or of a change; the employees app names the employee."""
+        audit_log.record(self.request, message)
 
     @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
@@ -46,6 +59,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         service = request.headers.get("X-Service")
         is_shown = self.may_see(user_id) and (service is None or is_service_on(service))
         profile = cache.find(user_id).profile if is_shown else None
+        self.record(user_id, Message("A person was looked up over the API"))
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
     @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
@@ -54,13 +68,13 @@ class ProfileViewSet(GenericViewSet[Profile]):
         serializer = ProfileChangeSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
-        return _store_names(checked_id(user_id), fields)
+        return self._store_names(self.visible_id(user_id), fields)
 
     @extend_schema(responses={204: None})
     def destroy(self, request: Request, user_id: str) -> Response:
         """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person."""
-        erase(checked_id(user_id), by=request.user.get_username(), reason="by the API")
-        return Response(status=status.HTTP_204_NO_CONTENT)
+        erase(self.visible_id(user_id), by=request.user.get_username(), reason="by the API")
+        return Response(status=HTTPStatus.NO_CONTENT)
 
     @extend_schema(request=NameSerializer, responses=ProfileSerializer)
     @action(detail=True, methods=["post"], url_path="name")
@@ -68,12 +82,20 @@ class ProfileViewSet(GenericViewSet[Profile]):
         """Set the user-provided name. Names in webhook updates never overwrite it."""
         serializer = NameSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
-        return _store_names(checked_id(user_id), {"user_provided_name": serializer.validated_data["name"]})
+        return self._store_names(self.visible_id(user_id), {"user_provided_name": serializer.validated_data["name"]})
 
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
     def stats(self, request: Request) -> Response:
         return Response(ProfileStatsSerializer(self.profiles().stats()).data)
+
+    @transaction.atomic
+    def _store_names(self, user_id: str, fields: dict[str, str]) -> Response:
+        changed = cache.store_names(user_id, fields)
+        self.record(user_id, Message("Names of a person were changed over the API"))
+        profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
+        known = CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)
+        return Response(ProfileSerializer(known).data)
 
 
 def checked_id(user_id: str) -> str:
@@ -82,10 +104,3 @@ def checked_id(user_id: str) -> str:
         return user_id_of(user_id)
     except ValueError as error:
         raise serializers.ValidationError({"user_id": [str(error)]}) from None
-
-
-@transaction.atomic
-def _store_names(user_id: str, fields: dict[str, str]) -> Response:
-    changed = cache.store_names(user_id, fields)
-    profile = changed[0] if changed else Profile.objects.filter(user_id=user_id).first()
-    return Response(ProfileSerializer(CachedProfile.of(profile) if profile else CachedProfile.unknown(user_id)).data)

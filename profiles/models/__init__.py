@@ -1,7 +1,7 @@
 from profiles.max_api.models import DirectAnswer, DirectApiPace
 from profiles.models.comparison import Comparison, ComparisonOutcome, Pattern, WaitingComparison
 from profiles.models.profile import PhoneLink, Profile, ProfileQuerySet, ProfileSource
-from profiles.models.tombstones import Erasure, Tombstone
+from profiles.models.tombstones import Erasure, PersonExport, Tombstone
 
-__all__ = ["Comparison", "ComparisonOutcome", "DirectAnswer", "DirectApiPace", "Erasure", "Pattern", "PhoneLink"]
-__all__ += ["Profile", "ProfileQuerySet", "ProfileSource", "Tombstone", "WaitingComparison"]
+__all__ = ["Comparison", "ComparisonOutcome", "DirectAnswer", "DirectApiPace", "Erasure", "Pattern", "PersonExport"]
+__all__ += ["PhoneLink", "Profile", "ProfileQuerySet", "ProfileSource", "Tombstone", "WaitingComparison"]

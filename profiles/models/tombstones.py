@@ -92,3 +92,21 @@ class Erasure(models.Model):
 
     def __str__(self) -> str:
         return f"{self.at:%F %T}"
+
+
+class PersonExport(models.Model):
+    """Record for audit that a person's data was exported; a trigger rejects edits and deletions."""
+
+    at = models.DateTimeField(_("at"), auto_now_add=True)
+    by = models.CharField(_("by"), max_length=150)
+    person = models.CharField(_("hash of the MAX id or phone"), max_length=64, db_index=True)
+    counts = models.JSONField(_("exported rows by table"), default=dict)
+
+    class Meta:
+        db_table = "person_exports"
+        ordering: ClassVar = ["-pk"]
+        verbose_name = _("export of a person's data")
+        verbose_name_plural = _("exports of people's data")
+
+    def __str__(self) -> str:
+        return f"{self.at:%F %T}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -34,6 +35,7 @@ class ChangeRequest:
 
     ``is_on`` is the new state of a switch; for a university rule, false means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
+    ``universities`` are the ids that the author is limited to; None without limits.
     """
 
     action: Action
@@ -55,6 +57,7 @@ class ChangeRequest:
     expected_revision: int | None = None
     is_dry_run: bool = False
     is_forced: bool = False
+    universities: Collection[int] | None = None
 
     @classmethod
     def of(

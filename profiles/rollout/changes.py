@@ -27,10 +27,19 @@ from profiles.rollout import rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_changed_state
 from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
-from profiles.rollout.models import Action, Change, Flag, Plan, PlanState, Rollout, flag_saving
+from profiles.rollout.models import (
+    Action,
+    Change,
+    Flag,
+    Plan,
+    PlanState,
+    Rollout,
+    UniversityRule,
+    flag_saving,
+)
 from profiles.rollout.phases import BUCKETED, EMERGENCY_STOP, PHASES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
-from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.rules import ChangeRefused, OutsideUniversity
 
 RESUMED_PERCENT = Decimal(1)
 # The audit log records saves by code and planned steps as separate actions.
@@ -134,6 +143,7 @@ def _check_gates(request: ChangeRequest) -> ChangeRequest:
 
 
 def _apply(request: ChangeRequest) -> ChangeResult:
+    _refuse_outside_university(request)
     needs_lock = request.is_of_rollout or request.action == Action.PLAN
     opened: AbstractContextManager[Rollout] = locked_rollout() if needs_lock else nullcontext(Rollout.current())
     with opened as rollout, transaction.atomic():
@@ -180,6 +190,20 @@ def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit
     else:
         edit = _OF_ROWS[request.action](rollout, before, request)
     return ChangeResult(before, after, rollout.revision, request.is_dry_run), edit
+
+
+def _refuse_outside_university(request: ChangeRequest) -> None:
+    """Refuse what concerns other universities too, except an emergency stop, to users who are limited to one."""
+    if request.universities is None or request.action == Action.EMERGENCY:
+        return
+    concerned = {request.facts.get("university")} if request.action == Action.REHEARSAL else {None}
+    if request.action == Action.SCOPE:
+        stored = UniversityRule.objects.filter(pk=request.rule.pk).values_list("university_id", flat=True)
+        concerned = {request.rule.university_id, *stored}
+    if not concerned <= set(request.universities):
+        raise OutsideUniversity(
+            Message("Your account is limited to one university: you can change only its rules, not the whole rollout.")
+        )
 
 
 def _write_settings(rollout: Rollout, before: RolloutSettings, after: RolloutSettings) -> None:

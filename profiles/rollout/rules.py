@@ -29,6 +29,10 @@ class ChangeRefused(ValidationError):
         return str(self.text)
 
 
+class OutsideUniversity(ChangeRefused):
+    """Raised when a user who is limited to one university changes more than the rules of that university."""
+
+
 def reason(text: Text) -> Text:
     """Return the reason unchanged; raise ChangeRefused if a person's reason is empty, too long or not valid text."""
     if isinstance(text, Message):

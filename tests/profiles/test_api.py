@@ -1,8 +1,10 @@
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.admin.models import LogEntry
+from django.contrib.auth.models import Permission, User
 from redis import Redis
 from rest_framework.test import APIClient
 
+from employees.models import Employee, University
 from profiles.models import Profile
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
@@ -90,9 +92,35 @@ def test_it_counts(api: APIClient) -> None:
     }
 
 
-def test_it_refuses_strangers_and_writers_who_are_not_staff(client: APIClient) -> None:
+def test_it_refuses_who_has_no_permission(client: APIClient) -> None:
     assert client.get("/profiles/7").status_code == 401
-    reader = client_of(User.objects.create_user("reader"))
-    assert reader.get("/profiles/7").status_code == 200
-    assert reader.put("/profiles/7", {}, format="json").status_code == 403
-    assert reader.post("/profiles/7/name", {"name": "Анна"}, format="json").status_code == 403
+    staff = client_of(User.objects.create_user("staff", is_staff=True))
+    assert staff.get("/profiles/7").status_code == 403
+    assert staff.put("/profiles/7", {}, format="json").status_code == 403
+    assert staff.post("/profiles/7/name", {"name": "Анна"}, format="json").status_code == 403
+    assert staff.delete("/profiles/7").status_code == 403
+
+
+@pytest.mark.parametrize("permission", ["view", "change", "delete"])
+def test_each_action_needs_its_own_permission(permission: str) -> None:
+    user = User.objects.create_user("service")
+    user.user_permissions.add(Permission.objects.get(codename=f"{permission}_profile"))
+    client = client_of(user)
+    allowed = {
+        "view": client.get("/profiles/7").status_code == 200,
+        "change": client.put("/profiles/7", {"max_first_name": "А"}, format="json").status_code == 200,
+        "delete": client.delete("/profiles/7").status_code == 204,
+    }
+    assert [name for name, is_allowed in allowed.items() if is_allowed] == [permission]
+
+
+def test_looks_and_changes_are_in_the_audit_log(api: APIClient, university: University) -> None:
+    employee = Employee.objects.create(phone="+79165550142", max_id="7", university=university)
+    api.get("/profiles/7")
+    api.put("/profiles/7", {"max_first_name": "Анна"}, format="json")
+    api.post("/profiles/7/name", {"name": "Аня"}, format="json")
+    api.get("/profiles/8")
+    rows = LogEntry.objects.order_by("pk").values_list("object_id", "object_repr", "user__username")
+    look, change = "A person was looked up over the API", "Names of a person were changed over the API"
+    pk = str(employee.pk)
+    assert list(rows) == [(pk, look, "root"), (pk, change, "root"), (pk, change, "root"), (None, look, "root")]

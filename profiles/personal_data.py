@@ -1,0 +1,120 @@
+"""The list of all tables that may hold data of a person, which the erasure and the export share.
+
+Each app registers its own tables. A test fails for a table that is neither registered nor known to be about no person.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
+from typing import Any
+
+from django.contrib.admin.models import LogEntry
+from django.db.models import BinaryField, Model, Q, QuerySet
+
+from profiles.comparison import hash_of as hash_of_phone
+from profiles.models import Comparison, DirectAnswer, Erasure, PersonExport, PhoneLink, Profile, Tombstone
+from profiles.models import WaitingComparison as Waiting
+from profiles.models.tombstones import hash_of
+
+
+@dataclass
+class Person:
+    """Hold what identifies a person: the MAX ID, ``""`` if unknown, and the phones and employees found so far.
+
+    ``universities`` limits the rows to those of employees of these universities; None means all.
+    """
+
+    user_id: str
+    phones: set[str] = field(default_factory=set)
+    employee_ids: set[int] = field(default_factory=set)
+    universities: Collection[int] | None = None
+
+    @property
+    def key(self) -> str:
+        """Return the keyed hash by which audit rows name the person."""
+        return hash_of(self.user_id or min(self.phones, default=""))
+
+    def has_id(self, column: str) -> Q:
+        """Return the condition for a column with the person's MAX ID; it matches no row while the ID is unknown."""
+        return Q(**{column: self.user_id}) if self.user_id else Q(pk__in=[])
+
+    def has_id_anywhere(self, column: str) -> Q:
+        """Return the same condition for rows that may be about the person's employment at another university."""
+        return self.has_id(column) if self.universities is None else Q(pk__in=[])
+
+
+Finder = Callable[[Person], QuerySet[Any]]
+Presenter = Callable[[Any, Person], dict[str, Any]]
+
+
+def columns(row: Any, person: Person) -> dict[str, Any]:
+    """Return a row's values by column; binary ones in hexadecimal."""
+    return {
+        column.name: bytes(value).hex() if isinstance(column, BinaryField) and value is not None else value
+        for column in row._meta.concrete_fields  # noqa: SLF001 (documented by Django)
+        for value in [getattr(row, column.attname)]
+    }
+
+
+@dataclass(frozen=True, slots=True)
+class Store:
+    """A table that may hold data of a person: how to find the rows, and what an export shows of one."""
+
+    rows: Finder
+    present: Presenter = columns
+
+
+STORES: dict[type[Model], Store] = {}
+
+
+def store(model: type[Model], present: Presenter = columns) -> Callable[[Finder], Finder]:
+    """Return a decorator that registers the function which finds a person's rows in the table."""
+
+    def register(rows: Finder) -> Finder:
+        STORES[model] = Store(rows, present)
+        return rows
+
+    return register
+
+
+def rows_of(model: type[Model], person: Person) -> QuerySet[Any]:
+    return STORES[model].rows(person)
+
+
+def _log_entry(row: LogEntry, person: Person) -> dict[str, Any]:
+    entry = {"action_time": row.action_time, "user": str(row.user), "content_type": str(row.content_type)}
+    return entry | {"object_repr": row.object_repr, "change_message": row.get_change_message()}
+
+
+@store(LogEntry, _log_entry)
+def _log_entries(person: Person) -> QuerySet[LogEntry]:
+    """Find entries about the profile, which name the MAX ID or after an erasure its hash, and about the employees."""
+    is_profile = person.has_id("object_id") | person.has_id("object_repr") | Q(object_repr=person.key[:12])
+    ids = map(str, person.employee_ids)
+    is_employee = Q(content_type__app_label="employees", content_type__model="employee", object_id__in=ids)
+    entries = LogEntry.objects.select_related("user", "content_type")
+    return entries.filter(Q(is_profile, content_type__app_label="profiles") | is_employee)
+
+
+def _with_phone(model: type[Model], column: str) -> Store:
+    """Return the store of a table with a phone and a MAX ID."""
+    rows = model._default_manager  # noqa: SLF001 (documented by Django)
+    return Store(lambda person: rows.filter(Q(phone__in=person.phones) | person.has_id_anywhere(column)))
+
+
+def _phone_links(person: Person) -> QuerySet[PhoneLink]:
+    is_own = Q() if person.universities is None else Q(phone__in=person.phones)
+    return PhoneLink.objects.filter(person.has_id("user_id") & is_own)
+
+
+STORES |= {
+    Profile: Store(lambda person: Profile.objects.filter(person.has_id("pk"))),
+    PhoneLink: Store(_phone_links),
+    DirectAnswer: _with_phone(DirectAnswer, "user_id"),
+    Waiting: _with_phone(Waiting, "max_id"),
+    Comparison: Store(lambda person: Comparison.objects.filter(key_hash__in=map(hash_of_phone, person.phones))),
+    Tombstone: Store(lambda person: Tombstone.objects.filter(pk=person.key)),
+    Erasure: Store(lambda person: Erasure.objects.filter(person=person.key)),
+    PersonExport: Store(lambda person: PersonExport.objects.filter(person=person.key)),
+}
