@@ -37,8 +37,8 @@ test-profile-integration: development ## test where names come from: cache, dire
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
 test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and every way to set a name
-	@NAMES=full exec $(PY) -m pytest $(WHOLE) tests/chaos tests/walkthrough tests/guide tests/upgrade tests/rollout \
-		tests/employees tests/config/test_russian_pages.py $(ARGS)
+	@NAMES=full SCHEMA=full exec $(PY) -m pytest $(WHOLE) tests/chaos tests/walkthrough tests/guide tests/upgrade tests/rollout \
+		tests/employees tests/config/test_russian_pages.py tests/config/test_openapi.py $(ARGS)
 
 test-upgrade: development ## upgrade from the previous release and go back, on one DATA_DIR (PREVIOUS=revision)
 	@exec $(PY) -m pytest tests/upgrade $(ARGS)
