@@ -23,6 +23,7 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
+from tests.database_dump import MigratedDump
 from tests.database_reset import replace_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
@@ -41,9 +42,33 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+def migrated_dump(
+    request: pytest.FixtureRequest,
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: pytest_django.DjangoDbBlocker,
+) -> MigratedDump | None:
+    """Return the dump of the migrated database; without pytest's cache there is none."""
+    if not hasattr(request.config, "cache"):
+        return None
+    dump = MigratedDump(request.config.cache)
+    with django_db_blocker.unblock():
+        dump.restore()
+    return dump
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(migrated_dump: MigratedDump | None) -> None:
+    """Have Django start from the dump."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, migrated_dump: MigratedDump | None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> None:
     """Restore the rows of the migrations after each test that commits."""
     with django_db_blocker.unblock():
+        if migrated_dump:
+            migrated_dump.save()
         save_rows()
     replace_flush()
 
