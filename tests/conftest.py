@@ -43,6 +43,17 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
+def django_db_keepdb() -> bool:
+    """Leave the database to its server, which is removed: dropping it waits for a second."""
+    return True
+
+
+@pytest.fixture(scope="session")
+def django_db_createdb() -> bool:
+    return True
+
+
+@pytest.fixture(scope="session")
 def migrated_dump(
     request: pytest.FixtureRequest,
     django_db_modify_db_settings_parallel_suffix: None,

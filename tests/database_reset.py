@@ -22,6 +22,12 @@ FOR large IN SELECT oid::regclass FROM pg_class
     WHERE relkind = 'r' AND relnamespace = 'public'::regnamespace AND pg_relation_size(oid) > 1048576
 LOOP EXECUTE 'TRUNCATE ' || large || ' CASCADE'; END LOOP;
 """
+# Few tests change these rows.
+_RESTORE = """
+IF EXISTS ((TABLE {table} EXCEPT ALL TABLE {saved}) UNION ALL (TABLE {saved} EXCEPT ALL TABLE {table})) THEN
+    DELETE FROM {table}; INSERT INTO {table} ({columns}) SELECT {columns} FROM {saved};
+END IF;
+"""
 
 
 def _columns(table: str) -> list[str]:
@@ -32,7 +38,7 @@ def _columns(table: str) -> list[str]:
 def save_rows() -> None:
     """Copy the rows that the migrations wrote, and create a procedure that restores them."""
     tables = sorted(set(connection.introspection.django_table_names(only_existing=True)) - set(_UNCHANGED))
-    inserts = []
+    inserts, deletes = [], []
     with connection.cursor() as cursor:
         cursor.execute(f"CREATE SCHEMA {_SCHEMA}")
         for table in tables:
@@ -40,8 +46,9 @@ def save_rows() -> None:
             if cursor.fetchone() == (True,):
                 cursor.execute(f"CREATE TABLE {_SCHEMA}.{table} AS TABLE {table}")
                 columns = ",".join(map(connection.ops.quote_name, _columns(table)))
-                inserts.append(f"INSERT INTO {table} ({columns}) SELECT {columns} FROM {_SCHEMA}.{table};")  # noqa: S608
-        deletes = [f"DELETE FROM {table};" for table in tables]  # noqa: S608
+                inserts.append(_RESTORE.format(table=table, saved=f"{_SCHEMA}.{table}", columns=columns))
+            else:
+                deletes.append(f"DELETE FROM {table};")  # noqa: S608
         cursor.execute(
             f"CREATE PROCEDURE {_SCHEMA}.restore() LANGUAGE plpgsql"
             f" AS $body$ DECLARE large text; BEGIN {_TRUNCATE_LARGE} {' '.join(deletes + inserts)} END $body$"
