@@ -20,7 +20,7 @@ def run(command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     ("environment", "line"),
     [
         ({"DEBUG": "false"}, "manage.py: SECRET_KEY must be set"),
-        ({"DEBUG": "maybe"}, "manage.py: DEBUG is not true or false\n"),
+        pytest.param({"DEBUG": "maybe"}, "manage.py: DEBUG is not true or false\n", marks=pytest.mark.integration),
         ({"DEBUG": "true", "DATABASE_URL": "postgresql://x@127.0.0.1:{port}/x"}, "PostgreSQL: connection failed"),
     ],
 )
@@ -37,6 +37,7 @@ def stderr_without_a_key(folder: Path, **environment: str) -> str:
     return done.stderr
 
 
+@pytest.mark.integration
 def test_it_hints_that_nothing_runs(tmp_path: Path) -> None:
     hint = f" (nothing runs with {tmp_path}: start `make run`)\n"
     assert stderr_without_a_key(tmp_path).endswith(hint)
@@ -45,7 +46,9 @@ def test_it_hints_that_nothing_runs(tmp_path: Path) -> None:
     assert hint not in stderr_without_a_key(tmp_path), "production runs, with secrets of its own environment"
 
 
-@pytest.mark.parametrize(("command", "ends"), [("alerts list", ")\n"), ("rollout status", "\n")])
+@pytest.mark.parametrize(
+    ("command", "ends"), [("alerts list", ")\n"), pytest.param("rollout status", "\n", marks=pytest.mark.integration)]
+)
 def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str, ends: str) -> None:
     """PostgreSQL's own error alone would name a port that the user has never set."""
     (tmp_path / ".env").write_text(f"DEBUG=true\nPORT={free_port()}\n")
@@ -56,7 +59,7 @@ def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str, ends: 
     assert done.stderr.endswith(hint)
 
 
-@pytest.mark.parametrize("word", ["help", "health"])
+@pytest.mark.parametrize("word", ["help", pytest.param("health", marks=pytest.mark.integration)])
 def test_a_reader_that_leaves_is_no_error(word: str) -> None:
     """By help the text is written at the end, by health line by line."""
     closed, pipe = os.pipe()
