@@ -37,15 +37,16 @@ test-profile-integration: development ## test where names come from: cache, dire
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
 test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and every way to set a name
-	@NAMES=full exec $(PY) -m pytest $(WHOLE) tests/chaos tests/walkthrough tests/guide tests/upgrade tests/rollout \
-		tests/employees tests/config/test_russian_pages.py $(ARGS)
+	@NAMES=full SCHEMA=full exec $(PY) -m pytest $(WHOLE) tests/chaos tests/walkthrough tests/guide tests/upgrade tests/rollout \
+		tests/employees tests/profiles/test_merge.py tests/config/test_openapi.py \
+		$$(grep -rl 'mark\.integration' tests --include='test_*.py') $(ARGS)
 
 test-upgrade: development ## upgrade from the previous release and go back, on one DATA_DIR (PREVIOUS=revision)
 	@exec $(PY) -m pytest tests/upgrade $(ARGS)
 
 test-backward-compatibility: development ## test the previous release on the new schema, legacy updates, the guide's SQL
-	@exec $(PY) -m pytest tests/employees/test_migrations.py tests/employees/test_guide_sql.py \
-		tests/webhooks/test_payloads.py tests/config/test_openapi.py $(ARGS)
+	@exec $(PY) -m pytest $(WHOLE) tests/employees/test_migrations.py tests/employees/test_two_versions.py \
+		tests/employees/test_guide_sql.py tests/webhooks/test_payloads.py tests/config/test_openapi.py $(ARGS)
 
 test-performance: development ## measure the receiver against bare Django, and parallel creates
 	$(PY) -m tests.bench $(ARGS)

@@ -7,6 +7,7 @@ import pytest
 import pytest_django
 from django.contrib import admin
 from django.contrib.auth.models import User
+from django.test import override_settings
 from django.utils import translation
 from django_redis import get_redis_connection
 from pytest_django.fixtures import Settings
@@ -24,7 +25,8 @@ from profiles.rollout.decision import forget_state
 from profiles.rollout.heartbeat import heartbeat_thread
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
-from tests.database_reset import replace_flush, save_rows
+from tests.database_dump import MigratedDump
+from tests.database_reset import replaced_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.group_commit import committer
@@ -42,43 +44,74 @@ def pytest_collection_finish() -> None:
 
 
 @pytest.fixture(scope="session")
-def django_db_setup(django_db_setup: None, django_db_blocker: pytest_django.DjangoDbBlocker) -> None:
+def django_db_keepdb() -> bool:
+    """Leave the database to its server, which is removed: dropping it waits for a second."""
+    return True
+
+
+@pytest.fixture(scope="session")
+def django_db_createdb() -> bool:
+    return True
+
+
+@pytest.fixture(scope="session")
+def migrated_dump(
+    request: pytest.FixtureRequest,
+    django_db_modify_db_settings_parallel_suffix: None,
+    django_db_blocker: pytest_django.DjangoDbBlocker,
+) -> MigratedDump | None:
+    """Return the dump of the migrated database; without pytest's cache there is none."""
+    if not hasattr(request.config, "cache"):
+        return None
+    dump = MigratedDump(request.config.cache)
+    with django_db_blocker.unblock():
+        dump.restore()
+    return dump
+
+
+@pytest.fixture(scope="session")
+def django_db_modify_db_settings(migrated_dump: MigratedDump | None) -> None:
+    """Have Django start from the dump."""
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_db_setup: None, migrated_dump: MigratedDump | None, django_db_blocker: pytest_django.DjangoDbBlocker
+) -> Iterator[None]:
     """Restore the rows of the migrations after each test that commits."""
     with django_db_blocker.unblock():
+        if migrated_dump:
+            migrated_dump.save()
         save_rows()
-    replace_flush()
+    with replaced_flush():
+        yield
 
 
-@pytest.fixture(autouse=True)
-def _fast_passwords(settings: Settings) -> None:
-    """Hash passwords quickly: the real hasher takes a third of a second each."""
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
-
-
-@pytest.fixture(autouse=True)
-def _in_english(settings: Settings) -> Iterator[None]:
-    """Activate English; tests about Russian choose it."""
-    settings.LANGUAGE_CODE = "en"
-    with translation.override("en"):
+@pytest.fixture(scope="session", autouse=True)
+def _of_all_tests(django_test_environment: None) -> Iterator[None]:
+    """Hash passwords quickly (the real hasher takes a third of a second each), and choose English."""
+    hashers = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    with override_settings(PASSWORD_HASHERS=hashers, LANGUAGE_CODE="en"):
         yield
 
 
 @pytest.fixture(autouse=True)
 def _as_a_new_process() -> Iterator[None]:
-    """Forget what a process remembers: flags and breakers, and stop its threads."""
+    """Forget what a process remembers: flags, breakers and language, and stop its threads.
+
+    In one fixture, because each costs a millisecond in each of thousands of tests.
+    """
     forget_state()
     cache.breaker.close()
     users.breaker.close()
-    yield
+    # A round stays fresh for longer than a test takes.
+    fresh, rounds.FRESH = rounds.FRESH, timedelta(0)
+    with translation.override("en"):
+        yield
+    rounds.FRESH = fresh
     heartbeat_thread.stop()
     committer.close()
     notifier.stop()
-
-
-@pytest.fixture(autouse=True)
-def _measured_at_each_call(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure indicators at each call: a round stays fresh for longer than a test takes."""
-    monkeypatch.setattr(rounds, "FRESH", timedelta(0))
 
 
 @pytest.fixture
@@ -93,8 +126,10 @@ def redis() -> Iterator[Redis]:
 @pytest.fixture
 def phases(db: None) -> Phases:
     """Return a setter of the four percentages; switches are on and nothing is stopped, as after a migration."""
-    switches = [Switch(name=name, active=name != EMERGENCY_STOP) for name in (*SWITCHES, EMERGENCY_STOP)]
-    Switch.objects.bulk_create(switches, update_conflicts=True, unique_fields=["name"], update_fields=["active"])
+    wanted = {name: name != EMERGENCY_STOP for name in (*SWITCHES, EMERGENCY_STOP)}
+    if dict(Switch.objects.filter(name__in=wanted).values_list("name", "active")) != wanted:
+        switches = [Switch(name=name, active=active) for name, active in wanted.items()]
+        Switch.objects.bulk_create(switches, update_conflicts=True, unique_fields=["name"], update_fields=["active"])
 
     def set_percents(*percents: float) -> None:
         # In one statement: saving each takes sixty queries, for the rules and the audit log.

@@ -13,7 +13,7 @@ from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import post
 
-pytestmark = pytest.mark.xdist_group("slow")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
 # More than the 128 threads that do the work.
 _SENDERS = 200

@@ -21,7 +21,7 @@ def run(command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     ("environment", "line"),
     [
         ({"DEBUG": "false"}, "manage.py: SECRET_KEY must be set"),
-        ({"DEBUG": "maybe"}, "manage.py: DEBUG is not true or false\n"),
+        pytest.param({"DEBUG": "maybe"}, "manage.py: DEBUG is not true or false\n", marks=pytest.mark.integration),
         ({"DEBUG": "true", "DATABASE_URL": "postgresql://x@127.0.0.1:{port}/x"}, "PostgreSQL: connection failed"),
     ],
 )
@@ -38,6 +38,7 @@ def stderr_without_a_key(folder: Path, **environment: str) -> str:
     return done.stderr
 
 
+@pytest.mark.integration
 def test_it_hints_that_nothing_runs(tmp_path: Path) -> None:
     hint = f" (nothing runs with {tmp_path}: start `make run`)\n"
     assert stderr_without_a_key(tmp_path).endswith(hint)
@@ -46,7 +47,7 @@ def test_it_hints_that_nothing_runs(tmp_path: Path) -> None:
     assert hint not in stderr_without_a_key(tmp_path), "production runs, with secrets of its own environment"
 
 
-@pytest.mark.parametrize("command", ["alerts list", "rollout status"])
+@pytest.mark.parametrize("command", ["alerts list", pytest.param("rollout status", marks=pytest.mark.integration)])
 def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str) -> None:
     """PostgreSQL's own error alone would name a port that the user has never set."""
     (tmp_path / ".env").write_text(f"DEBUG=true\nPORT={free_port()}\n")
@@ -57,7 +58,14 @@ def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str) -> Non
     assert done.stderr.endswith(hint)
 
 
-@pytest.mark.parametrize("command", ["alerts list", "report --daily", "check_alerts"])
+@pytest.mark.parametrize(
+    "command",
+    [
+        "alerts list",
+        pytest.param("report --daily", marks=pytest.mark.integration),
+        pytest.param("check_alerts", marks=pytest.mark.integration),
+    ],
+)
 def test_a_missing_table_is_one_line(tmp_path: Path, command: str) -> None:
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path="/postgres").geturl()
     done = run(command, ENV_FILE=os.devnull, DATA_DIR=str(tmp_path), DEBUG="true", DATABASE_URL=url)
@@ -65,7 +73,7 @@ def test_a_missing_table_is_one_line(tmp_path: Path, command: str) -> None:
     assert done.stderr.startswith('PostgreSQL: relation "')
 
 
-@pytest.mark.parametrize("word", ["help", "health"])
+@pytest.mark.parametrize("word", ["help", pytest.param("health", marks=pytest.mark.integration)])
 def test_a_reader_that_leaves_is_no_error(word: str) -> None:
     """By help the text is written at the end, by health line by line."""
     closed, pipe = os.pipe()

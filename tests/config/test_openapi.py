@@ -1,4 +1,7 @@
-"""The committed schema is the one that the code serves, and what is served keeps to it."""
+"""The committed schema is the one that the code serves, and what is served keeps to it.
+
+``SCHEMA=full`` also sends each operation the boundary values of every parameter and field, hundreds for some.
+"""
 
 import json
 import os
@@ -20,6 +23,7 @@ from config.wsgi import application
 from tests.conftest import bearer
 
 IS_FULL = os.environ.get("FUZZ") == "full"
+HAS_BOUNDARIES = IS_FULL or os.environ.get("SCHEMA") == "full"
 ROOT = Path(__file__).parent.parent.parent
 COMMITTED = json.loads((ROOT / "openapi.json").read_text())
 
@@ -75,6 +79,8 @@ LENIENT = ROLLOUT | {
 }  # fmt: skip
 schema = schemathesis.openapi.from_dict(COMMITTED)
 schema.app = application
+# Boundaries are computed at collection, which each worker of `pytest -n` repeats.
+schema.config.phases.coverage.enabled = HAS_BOUNDARIES
 
 
 @pytest.fixture

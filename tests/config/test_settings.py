@@ -8,7 +8,6 @@ import secrets
 import socket
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +49,8 @@ INVALID = [
     ("REDIS_ADDR", "host:port", "the address of a Redis"),
     ("CELERY_BROKER_URL", "foo", "a Redis URL"),
 ]
+# One worker of `pytest -n` reads them.
+pytestmark = pytest.mark.xdist_group("settings")
 # A process imports the settings once for each environment on stdin: a process for each would import for seconds.
 _READ = """
 import json, os, sys
@@ -157,24 +158,16 @@ def launch(module: str, folder: Path, variable: str, value: str | None) -> Endin
 
 LAUNCHERS = {"make run": "config.dev.supervisor", "a container": "config.programs"}
 # Both read the settings above: one unsafe value of each variable shows that they refuse to start.
-LAUNCHES = [(name, UNSAFE[number]) for name in LAUNCHERS for number in (2, 10, 12)]
+LAUNCHES = [
+    pytest.param(name, UNSAFE[number], marks=[] if number == 2 else pytest.mark.integration)
+    for name in LAUNCHERS
+    for number in (2, 10, 12)
+]
 
 
-@pytest.fixture(scope="module")
-def endings(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Ending]:
-    with ThreadPoolExecutor(2) as pool:
-        started = {
-            (name, case): pool.submit(launch, LAUNCHERS[name], tmp_path_factory.mktemp("refused"), *case)
-            for name, case in LAUNCHES
-        }
-        return {key: ending.result() for key, ending in started.items()}
-
-
-# One worker starts all the processes.
-@pytest.mark.xdist_group("refusal")
 @pytest.mark.parametrize(("launcher", "case"), LAUNCHES)
-def test_it_refuses_to_start(endings: dict[object, Ending], launcher: str, case: tuple[str, str | None]) -> None:
-    ending = endings[launcher, case]
+def test_it_refuses_to_start(tmp_path: Path, launcher: str, case: tuple[str, str | None]) -> None:
+    ending = launch(LAUNCHERS[launcher], tmp_path / "refused", *case)
     assert ending.code != 0
     assert not ending.was_bound
     assert "Traceback" not in ending.output

@@ -123,6 +123,7 @@ def test_it_works_under_load(people: None) -> None:
     assert int(str(sources()[0][1])) >= int(str(named[0][1])) + created
 
 
+@pytest.mark.integration
 @pytest.mark.alone
 @pytest.mark.parametrize("people", [FEW], indirect=True)
 def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
@@ -144,8 +145,8 @@ def test_a_slow_reader_costs_others_one_lock_wait(people: None) -> None:
     ("before", "after", "index"),
     [
         ("0002", "0003", "idx_employees_profile_source"),
-        ("0009", "0010", "idx_employees_search"),
-        ("0015", "0016", "idx_employees_scoped_search"),
+        pytest.param("0009", "0010", "idx_employees_search", marks=pytest.mark.integration),
+        pytest.param("0015", "0016", "idx_employees_scoped_search", marks=pytest.mark.integration),
     ],
 )
 def test_an_interrupted_index_is_rebuilt(before: str, after: str, index: str) -> None:
@@ -160,7 +161,7 @@ def test_an_interrupted_index_is_rebuilt(before: str, after: str, index: str) ->
     assert "first_name)" not in str(definition).replace("(first_name)::text", "")
 
 
-@pytest.mark.parametrize("direction", [[], ["--backwards"]])
+@pytest.mark.parametrize("direction", [pytest.param([], marks=pytest.mark.integration), ["--backwards"]])
 def test_sqlmigrate_changes_nothing(direction: list[str]) -> None:
     migrate("0001" if not direction else HEAD)
     before = run("SELECT attname FROM pg_attribute WHERE attrelid = 'employees'::regclass")

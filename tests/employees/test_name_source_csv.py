@@ -72,6 +72,7 @@ def test_it_works(archive: Path) -> None:
     assert not unapplied_migrations()
 
 
+@pytest.mark.integration
 def test_a_later_change_is_not_overwritten(archive: Path, ids: list[int]) -> None:
     later = timezone.now() + timedelta(seconds=1)
     run("UPDATE employees SET first_name = 'Анна', updated_at = %s WHERE id = %s", later, ids[0])
@@ -80,6 +81,7 @@ def test_a_later_change_is_not_overwritten(archive: Path, ids: list[int]) -> Non
     assert sources() == [MANUAL, MANUAL, MANUAL, WEBHOOK]
 
 
+@pytest.mark.integration
 def test_a_missing_file_is_named(archive: Path) -> None:
     archive.rename(archive.with_suffix(".moved"))
     with pytest.raises(CommandError, match=f"{archive.name} not found. To continue without it: COMMENT ON TABLE"):

@@ -86,6 +86,7 @@ def served(client: NewClient, step: str) -> None:
     assert client.answers.total() > before
 
 
+@pytest.mark.integration
 @pytest.mark.parametrize("people", [FEW], indirect=True)
 def test_it_works(people: None, api_client: APIClient, university: University) -> None:
     with OldClient() as old:

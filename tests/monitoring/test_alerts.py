@@ -52,7 +52,13 @@ def world(request: pytest.FixtureRequest, settings: Settings, monkeypatch: pytes
     return made | ({"platform": request.getfixturevalue("platform")} if is_of_max else {})
 
 
-@pytest.mark.parametrize("kind", list(Kind), ids=str)
+# Others in `make test`: tests/monitoring/test_every_indicator.py.
+SAMPLE = {Kind.PROFILE_QUALITY_LOW, Kind.CACHE_CONNECTION_FAILED, Kind.DEAD_LETTERS, Kind.SUBSCRIPTION_WRONG}
+
+
+@pytest.mark.parametrize(
+    "kind", [pytest.param(kind, marks=[] if kind in SAMPLE else pytest.mark.integration) for kind in Kind], ids=str
+)
 def test_each_fires_and_resolves_and_is_delivered_once(
     kind: Kind, world: dict[str, Any], clock: Clock, receiver: AlertReceiver
 ) -> None:

@@ -44,6 +44,9 @@ from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from tests.webhooks.inbox_rows import row
 from webhooks.models import State
 
+# One worker of `pytest -n` collects what the surfaces show.
+pytestmark = pytest.mark.xdist_group("surfaces")
+
 MINUTE = timedelta(minutes=1)
 VERDICTS = {
     Level.OK: Verdict.PASS,

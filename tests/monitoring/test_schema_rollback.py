@@ -40,7 +40,7 @@ def forward() -> None:
     call_command("migrate", "employees", verbosity=0)
 
 
-both_ways = pytest.mark.parametrize("go_back", [by_rollback, by_migrate])
+both_ways = pytest.mark.parametrize("go_back", [by_rollback, pytest.param(by_migrate, marks=pytest.mark.integration)])
 
 
 @pytest.fixture(autouse=True)
@@ -192,6 +192,7 @@ def test_a_changed_name_loses_its_archived_source(named: list[Employee]) -> None
     assert sources_of_all()[1] == before[1]
 
 
+@pytest.mark.integration
 def test_two_at_once_archive_once(named: list[Employee]) -> None:
     before = sources_of_all()
     call_command("migrate", "employees", "0002", verbosity=0)
@@ -213,7 +214,7 @@ def test_two_at_once_archive_once(named: list[Employee]) -> None:
     assert sources_of_all() == before
 
 
-@pytest.mark.parametrize("resume", [by_rollback, forward])
+@pytest.mark.parametrize("resume", [pytest.param(by_rollback, marks=pytest.mark.integration), forward])
 @pytest.mark.parametrize("is_renamed", [False, True])
 def test_it_continues_either_way_after_a_crash(
     named: list[Employee], monkeypatch: pytest.MonkeyPatch, resume: Callable[[], None], is_renamed: bool
@@ -234,6 +235,7 @@ def test_it_continues_either_way_after_a_crash(
     assert not unapplied_migrations()
 
 
+@pytest.mark.integration
 def test_a_crash_before_the_record_of_the_restored_columns(named: list[Employee]) -> None:
     before = sources_of_all()
     by_rollback()
@@ -242,6 +244,7 @@ def test_a_crash_before_the_record_of_the_restored_columns(named: list[Employee]
     assert sources_of_all() == before
 
 
+@pytest.mark.integration
 def test_a_newer_archive_replaces_an_older_one(named: list[Employee]) -> None:
     """A release that does not know the archive added the columns beside it."""
     by_rollback()

@@ -7,6 +7,7 @@ from redis import Redis
 
 from profiles import cache
 from profiles.cache import CachedProfile, CacheError
+from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached
@@ -58,8 +59,9 @@ def test_a_refill_on_read_does_not_overwrite(redis: Redis) -> None:
 
 
 def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
-    for number in range(1200):
-        add_profile(str(number), is_cached=False)
+    now = timezone.now()
+    named = TimestampedValue(True, now, "Иван")
+    Profile.objects.merge([ProfileUpdate(str(number), now, first_name=named) for number in range(1200)])
     assert refill_cache() == 1200
     assert redis.exists(*(f"profile:user:{number}" for number in range(1200))) == 1200
     assert refill_cache() == 0
