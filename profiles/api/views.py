@@ -11,6 +11,7 @@ from rest_framework.viewsets import GenericViewSet
 
 from profiles import cache
 from profiles.api.serializers import (
+    USER_ID,
     NameSerializer,
     ProfileChangeSerializer,
     ProfileSerializer,
@@ -22,6 +23,8 @@ from profiles.erasure import erase
 from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import is_service_on
 
+_USER_ID = OpenApiParameter("user_id", USER_ID, "path")
+
 
 class ProfileViewSet(GenericViewSet[Profile]):
     """The stored names of a MAX user."""
@@ -29,7 +32,6 @@ class ProfileViewSet(GenericViewSet[Profile]):
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
     lookup_field = "user_id"
-    lookup_value_regex = "[^/]+"
 
     def profiles(self) -> ProfileQuerySet:
         return Profile.objects.all()
@@ -41,7 +43,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     def get_permissions(self) -> list[BasePermission]:
         return [IsAuthenticated()] if self.request.method == "GET" else [IsAdminUser()]
 
-    @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
+    @extend_schema(responses=ProfileSerializer, parameters=[_USER_ID, OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
         """Return a profile. A service that sends its name gets an unknown profile while the rollout keeps it off."""
         user_id = checked_id(user_id)
@@ -50,7 +52,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         profile = cache.find(user_id).profile if is_shown else None
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
-    @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
+    @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
     def update(self, request: Request, user_id: str) -> Response:
         """Set the given names. An absent field stays unchanged; an empty one clears the name."""
         serializer = ProfileChangeSerializer(data=request.data)
@@ -58,13 +60,13 @@ class ProfileViewSet(GenericViewSet[Profile]):
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
         return _store_names(checked_id(user_id), fields)
 
-    @extend_schema(responses={204: None})
+    @extend_schema(responses={204: None}, parameters=[_USER_ID])
     def destroy(self, request: Request, user_id: str) -> Response:
         """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person."""
         erase(checked_id(user_id), by=request.user.get_username(), reason="by the API")
         return Response(status=status.HTTP_204_NO_CONTENT)
 
-    @extend_schema(request=NameSerializer, responses=ProfileSerializer)
+    @extend_schema(request=NameSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
     @action(detail=True, methods=["post"], url_path="name")
     def set_name(self, request: Request, user_id: str) -> Response:
         """Set the user-provided name. Names in webhook updates never overwrite it."""
@@ -75,6 +77,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
     def stats(self, request: Request) -> Response:
+        """Count the profiles, by source and with a full name."""
         return Response(ProfileStatsSerializer(self.profiles().stats()).data)
 
 
