@@ -74,12 +74,19 @@ _SECURITY = {
     "monitoringAuth": {"type": "http", "scheme": "bearer", "description": "MONITORING_TOKEN, or the JWT of a user"},
     "webhookSecret": {"type": "apiKey", "in": "header", "name": "X-Max-Bot-Api-Secret"},
 }
+_UPDATE = {
+    "update_type": "bot_started",
+    "timestamp": 1767225600000,
+    "chat_id": 1,
+    "user": {"user_id": 1, "first_name": "Анна", "last_name": "Иванова", "is_bot": False},
+}
 _WEBHOOK = _operation(
     "webhook_max",
     'One update of MAX, the legacy shape, or {"updates": [...]} of at most 100.',
     {"200": _response(_STATUS_OK, "stored durably")},
     security=[{"webhookSecret": []}],
-    requestBody={"required": True, "content": {"application/json": {"schema": _ANY_OBJECT}}},
+    # What is no update is stored too, and quarantined.
+    requestBody={"content": {"application/json": {"schema": {}, "example": _UPDATE}}},
 )
 _READY_RESPONSES = {
     "200": _response(_object(_STATES), "ready; degraded while Redis is unavailable"),
@@ -105,6 +112,9 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     """Complete the schema; drf-spectacular calls this hook."""
     result["components"]["schemas"]["Error"] = _ERROR
     result["components"]["securitySchemes"] |= _SECURITY
+    for name in ("TokenObtainPairRequest", "TokenRefreshRequest"):
+        for field in result["components"]["schemas"][name]["properties"].values():
+            field["pattern"] = r"^[^\x00]*$"
     result["paths"] |= {path: {"get": operation} for path, operation in _OPERATIONS.items()}
     result["paths"]["/webhook/max"] = {"post": _WEBHOOK}
     for path, operations in result["paths"].items():

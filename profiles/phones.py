@@ -7,11 +7,11 @@ from django.utils.translation import gettext as _
 _PUNCTUATION = re.compile(r"[\s\-‐-―().]+")
 _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
-# What ``normalize`` accepts, as a JSON Schema pattern.
-_BETWEEN = r"[\s\-‐-―().]*"
+# A JSON Schema pattern for the usual spellings of what ``normalize`` accepts.
+_BETWEEN = "[ ()‐-―-]*"
 PATTERN = (
-    rf"^{_BETWEEN}(?:(?:\+{_BETWEEN}7|7|8)?(?:{_BETWEEN}[0-9]){{10}}"
-    rf"|\+{_BETWEEN}[1-689](?:{_BETWEEN}[0-9]){{7,14}}){_BETWEEN}$"
+    rf"^(?:(?:(?:\+{_BETWEEN}7|7|8){_BETWEEN})?\(?[0-9](?:{_BETWEEN}[0-9]){{9}}"
+    rf"|\+{_BETWEEN}[1-689](?:{_BETWEEN}[0-9]){{7,14}})$"
 )
 
 

@@ -78,15 +78,14 @@ class ChangeSerializer(serializers.Serializer[Any]):
         required=False,
         allow_null=True,
         allow_blank=True,
-        default=None,
         help_text="the change is refused if the rollout has another revision",
     )
-    dry_run = _StrictBooleanField(source="is_dry_run", required=False, default=False)
+    dry_run = _StrictBooleanField(source="is_dry_run", required=False)
 
 
 class AdvanceSerializer(ChangeSerializer):
-    phase = _PhaseField(required=False, allow_null=True, allow_blank=True, default=None)
-    force = _StrictBooleanField(source="is_forced", required=False, default=False)
+    phase = _PhaseField(required=False, allow_null=True, allow_blank=True)
+    force = _StrictBooleanField(source="is_forced", required=False)
 
 
 class SetSerializer(AdvanceSerializer):
