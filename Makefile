@@ -16,7 +16,7 @@ WHOLE = -m ''
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
-	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-e2e screenshots test-all fuzz audit \
+	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
 
@@ -64,6 +64,9 @@ test-all: ## run lint, the whole suite, the guide and the audit
 fuzz: development ## send a hundred thousand hostile updates, commands and requests
 	@FUZZ=full $(PY) -m pytest -q tests/fuzz tests/config/test_openapi.py --timeout 3600 $(ARGS)
 	@DEBUG=true $(PY) -m tests.fuzz
+
+test-openapi: development ## lint the OpenAPI schema, compile a TypeScript client, test each operation by schemathesis (needs npm)
+	@exec $(PY) -m tests.openapi $(ARGS)
 
 audit: development ## check the packages of requirements.txt for known vulnerabilities
 	$(PY) -m pip_audit --requirement requirements.txt --require-hashes --disable-pip --strict --progress-spinner off $(ARGS)

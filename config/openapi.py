@@ -1,21 +1,37 @@
-"""Settings for drf-spectacular, and a hook that adds error responses and the views outside REST framework."""
+"""Settings for drf-spectacular, and a hook that completes the schema.
 
+The hook adds summaries, error responses and the views outside REST framework.
+"""
+
+from http import HTTPStatus
 from typing import Any
 
 SPECTACULAR_SETTINGS = {
     "TITLE": "Employee directory",
     "DESCRIPTION": "Employees of a university network, with names from MAX messenger profiles.",
     "VERSION": "1",
+    "CONTACT": {"name": "The maintainers of the directory"},
+    "LICENSE": {"name": "MIT", "url": "https://opensource.org/license/mit"},
+    "SERVERS": [{"url": "/", "description": "This system"}, {"url": "/api/v1", "description": "The same paths"}],
+    "TAGS": [
+        {"name": "api", "description": "Log-in"},
+        {"name": "employees", "description": "The employees of the directory"},
+        {"name": "monitoring", "description": "Reports, alerts and the rollout"},
+        {"name": "operations", "description": "Probes and metrics"},
+        {"name": "profiles", "description": "The names of MAX users"},
+        {"name": "universities", "description": "The universities of the network"},
+        {"name": "webhook", "description": "Updates from MAX"},
+    ],
+    "OAS_VERSION": "3.1.1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
-    "SERVE_AUTHENTICATION": [],
     "SWAGGER_UI_DIST": "SIDECAR",
     "SWAGGER_UI_FAVICON_HREF": "SIDECAR",
+    "SERVE_PERMISSIONS": ["rest_framework.permissions.AllowAny"],
+    "SERVE_AUTHENTICATION": [],
     "COMPONENT_SPLIT_REQUEST": True,
-    "POSTPROCESSING_HOOKS": [
-        "drf_spectacular.hooks.postprocess_schema_enums",
-        "config.openapi.add_errors_and_operations",
-    ],
+    # Enumerations say nothing about an absent value, which their field's schema allows or not.
+    "ENUM_GENERATE_CHOICE_DESCRIPTION": False,
+    "POSTPROCESSING_HOOKS": ["drf_spectacular.hooks.postprocess_schema_enums", "config.openapi.complete"],
 }
 _DESCRIPTIONS = {
     "400": "VALIDATION_ERROR: the request is invalid; details name the fields",
@@ -23,7 +39,7 @@ _DESCRIPTIONS = {
     "403": "FORBIDDEN: the user lacks the permission",
     "404": "NOT_FOUND: the object does not exist, or the user may not see it",
     "409": "ALREADY_EXISTS, JOB_RUNNING or IDEMPOTENCY_IN_FLIGHT",
-    "413": "PAYLOAD_TOO_LARGE: above 256 KiB at the webhook, 2.5 MB elsewhere",
+    "413": "PAYLOAD_TOO_LARGE: the request body is too large",
     "415": "UNSUPPORTED_MEDIA_TYPE: the body is not JSON",
     "422": "IDEMPOTENCY_MISMATCH: the key was already used with a different body",
     "429": "RATE_LIMITED: too many requests or log-ins; see Retry-After",
@@ -41,6 +57,7 @@ _ERROR = _object({"error": _object({"code": _STRING, "message": _STRING, "detail
 _STATUS_OK = _object({"status": _STRING | {"enum": ["ok"]}}, is_complete=False)
 _STATES = {"status": _STRING | {"enum": ["ok", "degraded", "unavailable"]}, "database": _BOOLEAN, "cache": _BOOLEAN}
 _RETRY_AFTER = {"Retry-After": {"description": "seconds", "schema": {"type": "integer"}}}
+_REQUEST_ID = {"X-Request-ID": {"description": "the id of this request in the logs", "schema": _STRING}}
 _CONFLICTING = ("/employees", "/employees/{id}", "/employees/batch-update-max-id", "/universities")
 
 
@@ -53,18 +70,28 @@ def _operation(name: str, description: str, responses: dict[str, Any], **more: A
     return {"operationId": name, "description": description, "tags": [tag], **more, "responses": responses}
 
 
+_SECURITY = {
+    "monitoringAuth": {"type": "http", "scheme": "bearer", "description": "MONITORING_TOKEN, or the JWT of a user"},
+    "webhookSecret": {"type": "apiKey", "in": "header", "name": "X-Max-Bot-Api-Secret"},
+}
+_UPDATE = {
+    "update_type": "bot_started",
+    "timestamp": 1767225600000,
+    "chat_id": 1,
+    "user": {"user_id": 1, "first_name": "Анна", "last_name": "Иванова", "is_bot": False},
+}
 _WEBHOOK = _operation(
     "webhook_max",
     'One update of MAX, the legacy shape, or {"updates": [...]} of at most 100.',
     {"200": _response(_STATUS_OK, "stored durably")},
-    parameters=[{"name": "X-Max-Bot-Api-Secret", "in": "header", "schema": _STRING}],
-    requestBody={"content": {"application/json": {"schema": _ANY_OBJECT}}},
+    security=[{"webhookSecret": []}],
+    # What is no update is stored too, and quarantined.
+    requestBody={"content": {"application/json": {"schema": {}, "example": _UPDATE}}},
 )
 _READY_RESPONSES = {
     "200": _response(_object(_STATES), "ready; degraded while Redis is unavailable"),
     "503": _response(_object(_STATES), "PostgreSQL is unavailable") | {"headers": _RETRY_AFTER},
 }
-# These need no authentication, except the metrics in production.
 _OPERATIONS = {
     "/health": _operation(
         "health",
@@ -74,35 +101,52 @@ _OPERATIONS = {
     "/ready": _operation("ready", "Whether requests can be served.", _READY_RESPONSES),
     "/metrics": _operation(
         "metrics",
-        "Counters and gauges for Prometheus; in production with the monitoring token.",
+        "Counters and gauges for Prometheus.",
         {"200": _response(_STRING, "the exposition format 0.0.4", "text/plain")},
-        security=[{"monitoringAuth": []}, {}],
+        security=[{"monitoringAuth": []}],
     ),
 }
 
 
-def add_errors_and_operations(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
-    """Add error responses and the views outside REST framework to the schema; drf-spectacular calls this hook."""
+def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
+    """Complete the schema; drf-spectacular calls this hook."""
     result["components"]["schemas"]["Error"] = _ERROR
+    result["components"]["securitySchemes"] |= _SECURITY
+    for name in ("TokenObtainPairRequest", "TokenRefreshRequest"):
+        for field in result["components"]["schemas"][name]["properties"].values():
+            field["pattern"] = r"^[^\x00]*$"
     result["paths"] |= {path: {"get": operation} for path, operation in _OPERATIONS.items()}
     result["paths"]["/webhook/max"] = {"post": _WEBHOOK}
     for path, operations in result["paths"].items():
         for verb, operation in operations.items():
-            for status in sorted(_statuses(path, verb, operation)):
-                error = _response({"$ref": "#/components/schemas/Error"}, _DESCRIPTIONS[status])
-                headers = {"headers": _RETRY_AFTER} if status in ("429", "503") else {}
-                operation["responses"].setdefault(status, error | headers)
+            _complete_operation(path, verb, operation)
     return result
+
+
+def _complete_operation(path: str, verb: str, operation: dict[str, Any]) -> None:
+    """Add the summary, which is the first sentence of the description, the error responses and common headers."""
+    operation["summary"] = operation["description"].partition(". ")[0].rstrip(".")
+    operation.setdefault("security", [])
+    for parameter in operation.get("parameters", []):
+        if parameter["in"] == "query":
+            parameter["allowEmptyValue"] = True
+    for status in sorted(_statuses(path, verb, operation)):
+        error = _response({"$ref": "#/components/schemas/Error"}, _DESCRIPTIONS[status])
+        headers = {"headers": _RETRY_AFTER} if status in ("429", "503") else {}
+        operation["responses"].setdefault(status, error | headers)
+    for status, response in operation["responses"].items():
+        response["description"] = response["description"] or HTTPStatus(int(status)).phrase
+        response["headers"] = response.get("headers", {}) | _REQUEST_ID
 
 
 def _statuses(path: str, verb: str, operation: dict[str, Any]) -> set[str]:
     if path == "/webhook/max":
         return {"401", "413", "415", "503"}
     if path in _OPERATIONS:
-        return {"401"} if path == "/metrics" else set()
+        return {"400", "401", "404"} if path == "/metrics" else {"400"}
     is_writing = verb in ("post", "put", "patch")
     causes = {
-        "400": is_writing or "parameters" in operation,
+        "400": True,  # the least: a Host header that is not allowed
         "401": True,
         "403": not path.startswith("/api/token"),
         "404": "{" in path or path.startswith("/monitoring"),

@@ -2,17 +2,18 @@ from django.contrib import admin
 from django.urls import include, path, re_path
 from django.views.generic import RedirectView
 from django.views.i18n import set_language
-from drf_spectacular.views import SpectacularJSONAPIView, SpectacularSwaggerSplitView
+from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
 from config.lib import errors
 from config.lib.throttling import as_log_in
+from config.schema import schema
 from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, ScopedProfileViewSet, UniversityViewSet
 from employees.credentials.api import LogInView, RefreshView, RevokeView
 
 admin.autodiscover()
 
-router = SimpleRouter(trailing_slash=False)
+router = SimpleRouter(trailing_slash=False, use_regex_path=False)
 router.register("employees", EmployeeViewSet, basename="employee")
 router.register("employees/batch-jobs", MaxIdJobViewSet, basename="max-id-job")
 router.register("universities", UniversityViewSet, basename="university")
@@ -28,7 +29,7 @@ urlpatterns = [
     path("api/token/refresh", RefreshView.as_view()),
     path("api/token/revoke", RevokeView.as_view()),
     path("employees/batch-update-max-id", MaxIdJobViewSet.as_view({"post": "start"})),
-    path("openapi.json", SpectacularJSONAPIView.as_view(), name="schema"),
+    path("openapi.json", schema, name="schema"),
     # Without OPTIONS, whose answer the page's template cannot show.
     path(
         "swagger",

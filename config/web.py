@@ -14,7 +14,7 @@ from config import wsgi
 
 # config.wsgi has set up Django, which the next imports need.
 # isort: split
-from config.lib import error_pages
+from config.lib import error_pages, request_id
 from config.lib.error_pages import LARGEST_BODY
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks import receiver
@@ -40,7 +40,7 @@ def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iter
     has_body = "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
     with SpooledTemporaryFile(max_size=1024**2) as body:
         if has_body and (refusal := _receive(environ, body)):
-            start_response(refusal.status, refusal.headers)
+            request_id.begin_request(environ, start_response)(refusal.status, refusal.headers)
             return refusal.body
         return _django.submit(wsgi.application, environ, start_response).result()
 

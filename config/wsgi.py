@@ -1,4 +1,7 @@
-"""The WSGI application: webhooks.receiver serves the webhook, and Django everything else."""
+"""The WSGI application: webhooks.receiver serves the webhook, and Django everything else.
+
+Every response has the request id in X-Request-ID.
+"""
 
 import os
 from collections.abc import Iterable
@@ -19,7 +22,7 @@ from webhooks import receiver  # noqa: E402 (models can be imported only now)
 
 
 def application(environ: "WSGIEnvironment", start_response: "StartResponse") -> Iterable[bytes]:
-    request_id.begin(environ.get("HTTP_X_REQUEST_ID", ""))
+    start_response = request_id.begin_request(environ, start_response)
     if environ["PATH_INFO"] in receiver.PATHS:
         return receiver.application(environ, start_response)
     return django_application(environ, start_response)

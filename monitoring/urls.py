@@ -11,13 +11,10 @@ urlpatterns = [
     path("monitoring/profiles/quality", views.QualityView.as_view()),
     path("monitoring/webhook/stats", views.WebhookStatsView.as_view()),
     path("monitoring/cache-health", views.CacheHealthView.as_view()),
-    path("monitoring/profile-stats", views.CoverageView.as_view(), name="profile-stats"),
+    path("monitoring/profile-stats", views.ProfileStatsView.as_view(), name="profile-stats"),
     path("monitoring/health", views.CacheHealthView.as_view(), name="monitoring-health"),
-    path("monitoring/webhook-stats", views.WebhookStatsAliasView.as_view(), name="webhook-stats"),
+    path("monitoring/webhook-stats", views.OriginalWebhookStatsView.as_view(), name="webhook-stats"),
     path("monitoring/alerts", AlertsView.as_view()),
     path("monitoring/rollout", rollout.RolloutView.as_view()),
-    *(
-        path(f"monitoring/rollout/{action}", rollout.RolloutChangeView.as_view(action=action))
-        for action in rollout.ACTIONS
-    ),
+    *(path(f"monitoring/rollout/{action}", view.as_view()) for action, view in rollout.VIEWS.items()),
 ]

@@ -15,7 +15,9 @@ _INVISIBLE = regex.compile(rf"(?!{_JOINING})[\u00ad\u061c\u180e\u200b-\u200f\u20
 _SPACE = regex.compile(r"[\s\u2800\u3164]+")
 _SPACE_LIKE = frozenset("\u2800\u3164")
 _CONTROL = regex.compile(r"\p{Cc}")
-_USER_PROVIDED = regex.compile(r"[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*")
+# A JSON Schema pattern.
+USER_PROVIDED = r"^[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*$"
+_USER_PROVIDED = regex.compile(USER_PROVIDED)
 
 
 def _tidy(text: str) -> str:

@@ -12,6 +12,12 @@ _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 # A negative number, or one with decimals: without its punctuation, it would be another phone.
 _OTHER_NUMBER = regex.compile(r"\p{Dash}[0-9]+|\+?[0-9]{7,}\.[0-9]+")
+# A JSON Schema pattern for the usual spellings of what ``normalize`` accepts.
+_BETWEEN = "[ ()‐-―-]*"
+PATTERN = (
+    rf"^(?:(?:(?:\+{_BETWEEN}7|7|8){_BETWEEN})?\(?[0-9](?:{_BETWEEN}[0-9]){{9}}"
+    rf"|\+{_BETWEEN}[1-689](?:{_BETWEEN}[0-9]){{7,14}})$"
+)
 
 
 def normalize(phone: str) -> str:

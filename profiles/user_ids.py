@@ -11,6 +11,20 @@ _DIGITS = re.compile(r"[0-9]+")
 _LARGEST = 2**63 - 1
 
 
+def _pattern() -> str:
+    """Return a JSON Schema pattern for the valid ids: 1 to 2^63-1 in digits, or a text with another character."""
+    digits = str(_LARGEST)
+    smaller = [
+        rf"{digits[:place]}[{0 if place else 1}-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
+        for place, digit in enumerate(digits)
+        if digit != "0"
+    ]
+    return rf"^(?:[1-9][0-9]{{0,17}}|{'|'.join(smaller)}|{digits}|[0-9]*[A-Za-z_.-][A-Za-z0-9_.-]*)$"
+
+
+PATTERN = _pattern()
+
+
 def user_id_of(value: object) -> str:
     """Return the ID as a string; raise ValueError if it is invalid, such as a boolean, 0, 2^63 or one like 007."""
     if isinstance(value, int) and not isinstance(value, bool) and 1 <= value <= _LARGEST:

@@ -5,14 +5,34 @@ from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.auth.models import Permission
+from django.core.exceptions import FieldError
 from django.db.models import Model, QuerySet
+from django.db.models.sql import Query
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
-from unfold.admin import ModelAdmin
+from unfold import admin as unfold
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
 
 from config.lib.scope import requires_global_scope, scope_of
 from config.lib.stale_forms import MergingForm
+
+# The lookups that take one value of a field's own type, or a list of such values. Others, such as regular expressions,
+# ranges and JSON paths, raise errors for some values, or let PostgreSQL search for minutes.
+_LOOKUPS = frozenset({
+    "exact", "iexact", "in", "isnull", "gt", "gte", "lt", "lte",
+    "contains", "icontains", "startswith", "istartswith", "endswith", "iendswith",
+})  # fmt: skip
+
+
+class ModelAdmin(unfold.ModelAdmin):
+    """The base of all model pages; a list can be filtered only by lookups that are safe for any value."""
+
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        try:
+            lookups, _field, _parts = Query(self.model).solve_lookup_type(lookup)
+        except FieldError:
+            lookups = ()
+        return _LOOKUPS.issuperset(lookups) and bool(super().lookup_allowed(lookup, value, request))
 
 
 class MergingAdmin(ModelAdmin):

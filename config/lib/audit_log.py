@@ -13,8 +13,8 @@ from django.template.response import TemplateResponse
 from django.utils import translation
 from django.utils.functional import Promise
 from django.utils.text import capfirst
-from unfold.admin import ModelAdmin
 
+from config.lib.admin import ModelAdmin
 from config.lib.messages import Message, parse_message, title_message, to_columns
 
 # The key of our message in stored log rows, beside Django's own keys; it is unchanged since the first release.

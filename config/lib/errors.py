@@ -85,6 +85,9 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         return Response(body(400, _("The JSON body is nested too deeply.")), 400)
     if isinstance(error, RequestDataTooBig):
         return Response(body(413, _MESSAGES[413]), 413)
+    if is_refused_by_database(error):
+        set_rollback()
+        return Response(body(400, _("The database cannot process one of the values.")), 400)
     if reason := database_failure(error):
         set_rollback()
         return Response(body(503, reason), 503, headers={"Retry-After": str(RETRY_AFTER_SECONDS)})
@@ -100,6 +103,15 @@ def handle(error: Exception, context: dict[str, Any]) -> Response | None:
         code = str(getattr(error, "default_code", ""))
         response.data = body(response.status_code, message, details, code if code.isupper() else None)
     return response
+
+
+def is_refused_by_database(error: Exception) -> bool:
+    """Return whether PostgreSQL refused a value of the request.
+
+    Its SQLSTATE is then of class 22 (data exception, such as a number out of range or an invalid regular expression) or
+    54 (program limit exceeded, such as a condition with too many parts).
+    """
+    return (getattr(error.__cause__, "sqlstate", None) or "").startswith(("22", "54"))
 
 
 def database_failure(error: Exception) -> str | None:

@@ -1,6 +1,7 @@
 import logging
 
 from csp.middleware import CSPMiddleware, PolicyParts
+from django.contrib.admin.views.main import ERROR_FLAG
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
 from django.utils.deprecation import MiddlewareMixin
 
@@ -66,18 +67,27 @@ class DatabaseFailureMiddleware(MiddlewareMixin):
         return error_pages.unavailable(request, reason)
 
 
-class NoNulMiddleware(MiddlewareMixin):
-    """Refuse admin requests with a NUL character in the URL or the form: PostgreSQL would fail on it.
+class UncheckedInputMiddleware(MiddlewareMixin):
+    """Refuse admin requests with a NUL character in the URL or the form, and with values that PostgreSQL refuses.
 
     Form fields are validated, but filters, searches and ids reach queries unchecked.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
-        if request.path_info.startswith("/admin") and (
-            "\0" in request.path_info or _has_nul(request.GET) or _has_nul(request.POST)
-        ):
+        if not request.path_info.startswith("/admin"):
+            return None
+        if "\0" in request.path_info or _has_nul(request.GET) or _has_nul(request.POST):
             return HttpResponseBadRequest(error_pages.page("400_nul.html"))
         return None
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        return error_pages.bad_request(request, exception) if errors.is_refused_by_database(exception) else None
+
+    def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
+        # Django shows the whole list after a filter that it cannot apply, and the next action would change all of it.
+        if response.headers.get("Location") == f"{request.path}?{ERROR_FLAG}=1":
+            return HttpResponseBadRequest(error_pages.page("400.html"))
+        return response
 
 
 def _has_nul(values: QueryDict) -> bool:

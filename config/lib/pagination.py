@@ -3,21 +3,59 @@
 from __future__ import annotations
 
 import json
+import re
 from functools import cached_property
 from typing import Any
 
 from django.core.paginator import Page, Paginator
+from django.utils.translation import gettext as _
+from rest_framework.exceptions import ValidationError
 from rest_framework.pagination import LimitOffsetPagination
+from rest_framework.request import Request
 
 # Up to this number, rows are counted and have pages; larger counts are estimates (docs/reference/http-api.md).
 EXACT = 10_000
+_LARGEST = 2**63 - 1
+_NUMBER: dict[str, Any] = {"type": "integer", "format": "int64", "maximum": _LARGEST}
+# As OpenAPI describes them.
+PAGE_PARAMETERS = {
+    "limit": {"description": "Rows in the response: 50 by default, at most 100", "schema": _NUMBER | {"minimum": 1}},
+    "offset": {"description": "Rows to skip", "schema": _NUMBER | {"minimum": 0}},
+}
 
 
 class Pages(LimitOffsetPagination):
-    """Paginate by ``limit`` and ``offset``: 50 rows by default, at most 100 (docs/reference/http-api.md)."""
+    """Paginate by ``limit`` and ``offset``: 50 rows by default, at most 100 (docs/reference/http-api.md).
+
+    An empty parameter counts as absent; other text than an integer in range is an error.
+    """
 
     default_limit = 50
     max_limit = 100
+
+    def get_limit(self, request: Request) -> int:
+        return min(_number(request, "limit", 1) or self.default_limit, self.max_limit)
+
+    def get_offset(self, request: Request) -> int:
+        return _number(request, "offset", 0)
+
+    def get_paginated_response_schema(self, schema: dict[str, Any]) -> dict[str, Any]:
+        link = {"type": ["string", "null"], "format": "uri"}
+        properties = {"count": {"type": "integer"}, "next": link, "previous": link, "results": schema}
+        return {"type": "object", "required": list(properties), "properties": properties}
+
+    def get_schema_operation_parameters(self, view: Any) -> list[dict[str, Any]]:
+        return [{"name": name, "in": "query", **parameter} for name, parameter in PAGE_PARAMETERS.items()]
+
+
+def _number(request: Request, name: str, smallest: int) -> int:
+    """Return a query parameter, 0 if it is empty or absent; raise ValidationError if it is not an integer in range."""
+    text = request.query_params.get(name) or "0"
+    is_number = re.fullmatch(r"\d{1,19}", text, re.ASCII) and smallest <= int(text) <= _LARGEST
+    if request.query_params.get(name) and not is_number:
+        message = _("Enter an integer from %(smallest)d to %(largest)d.") % {"smallest": smallest, "largest": _LARGEST}
+        raise ValidationError({name: [message]})
+    return int(text)
 
 
 class BoundedPaginator(Paginator):  # type: ignore[type-arg]

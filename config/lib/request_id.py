@@ -1,9 +1,16 @@
-"""The request id, which all log lines of a request share, in the web process and where its update is processed."""
+"""The request id, which a response and all log lines of a request share, also where its update is processed."""
+
+from __future__ import annotations
 
 import os
 import random
 import re
 from contextvars import ContextVar
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 current: ContextVar[str] = ContextVar("request_id", default="")
 _random = random.Random()  # noqa: S311 (an id, not a secret; ten times cheaper than the system's randomness)
@@ -12,6 +19,18 @@ os.register_at_fork(after_in_child=_random.seed)
 _VALID = re.compile(r"(?!\d{10,15}$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
-def begin(given: str = "") -> None:
-    """Set the current request id to ``given``, or to a new id if ``given`` is empty or invalid."""
-    current.set(given if given and _VALID.fullmatch(given) else f"{_random.getrandbits(128):032x}")
+def begin(given: str = "") -> str:
+    """Set and return the current request id: ``given``, or a new id if ``given`` is empty or invalid."""
+    request_id = given if _VALID.fullmatch(given) else f"{_random.getrandbits(128):032x}"
+    current.set(request_id)
+    return request_id
+
+
+def begin_request(environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
+    """Begin with the client's X-Request-ID; return a ``start_response`` that adds the header to the response."""
+    request_id = begin(environ.get("HTTP_X_REQUEST_ID", ""))
+    return partial(_start, start_response, ("X-Request-ID", request_id))
+
+
+def _start(start_response: Any, header: tuple[str, str], status: str, headers: Any, *exc_info: Any) -> Any:
+    return start_response(status, [*headers, header], *exc_info)

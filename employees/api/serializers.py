@@ -9,6 +9,7 @@ from django.http import QueryDict
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
@@ -45,6 +46,7 @@ def _unique(constraint: str, field: str, message: Promise) -> Iterator[None]:
         raise AlreadyExists({field: [str(message)]}) from None
 
 
+@extend_schema_field({"type": "string", "pattern": phones.PATTERN, "example": "+79161234567"})
 class PhoneField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         try:
@@ -76,6 +78,7 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
             return University.objects.create(**validated_data)
 
 
+@extend_schema_field({"type": "integer", "format": "int64", "minimum": 1, "maximum": 10**18 - 1})
 class VisibleUniversityField(serializers.PrimaryKeyRelatedField[University]):
     """Accept a university within the user's scope; report any other as nonexistent."""
 
@@ -226,29 +229,50 @@ class EmployeeQuerySerializer(serializers.Serializer[Any]):
         help_text="words of a name, or a phone; words under three characters match at the start of a word",
     )
     query = serializers.CharField(required=False, max_length=_MAX_SEARCH, help_text="alias of search")
+    q = serializers.CharField(required=False, max_length=_MAX_SEARCH, help_text="alias of search")
     university_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
     profile_source = serializers.ChoiceField(ProfileSource.choices, required=False)
     role = serializers.ChoiceField(Role.choices, required=False)
     ordering = serializers.ChoiceField(
         list(_COLUMNS), required=False, help_text="the field to order by, with - for descending"
     )
+    sort_by = serializers.ChoiceField(list(_COLUMNS), required=False, help_text="alias of ordering")
+    sort_order = serializers.ChoiceField(
+        ["asc", "desc"], required=False, help_text="the direction, whatever the sign in ordering; alone, that of id"
+    )
 
 
 def search_text(params: QueryDict) -> str:
-    return (params.get("search") or params.get("query") or "").replace("\0", "").strip()
+    return next(iter(_searches(params).values()), "")
+
+
+def _searches(params: QueryDict) -> dict[str, str]:
+    texts = {name: params.get(name, "").replace("\0", "").strip() for name in ("search", "query", "q")}
+    return {name: text for name, text in texts.items() if text}
+
+
+def _ordered_columns(valid: dict[str, Any]) -> list[str]:
+    columns = _COLUMNS[valid.get("ordering") or valid.get("sort_by") or "id"]
+    if "sort_order" not in valid:
+        return columns
+    sign = "-" if valid["sort_order"] == "desc" else ""
+    return [sign + column.removeprefix("-") for column in columns]
 
 
 def filter_employees(employees: EmployeeQuerySet, params: QueryDict) -> EmployeeQuerySet:
-    """Search, filter and order the employees by the query parameters; an empty parameter counts as absent."""
-    names = ("university_id", "profile_source", "role", "ordering")
-    values = {name: params[name] for name in names if params.get(name)}
-    text = search_text(params)
-    query = EmployeeQuerySerializer(data=values | ({"search": text} if text else {}))
+    """Search, filter and order the employees by the query parameters; an empty parameter counts as absent.
+
+    Of a parameter and its aliases, the first in the order of the serializer's fields is used.
+    """
+    names = ("university_id", "profile_source", "role", "ordering", "sort_by", "sort_order")
+    searches = _searches(params)
+    query = EmployeeQuerySerializer(data=searches | {name: params[name] for name in names if params.get(name)})
     query.is_valid(raise_exception=True)
     valid = query.validated_data
     employees = employees.filter(**{name: valid[name] for name in ("profile_source", "role") if name in valid})
     if "university_id" in valid:
         employees = employees.of_university(valid["university_id"])
-    if text:
-        employees = employees.matching(text)
-    return employees.order_by(*_COLUMNS[valid["ordering"]]) if "ordering" in valid else employees
+    if searches:
+        employees = employees.matching(search_text(params))
+    is_ordered = not valid.keys().isdisjoint(("ordering", "sort_by", "sort_order"))
+    return employees.order_by(*_ordered_columns(valid)) if is_ordered else employees

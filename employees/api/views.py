@@ -43,11 +43,12 @@ from employees.api.serializers import (
     search_text,
 )
 from employees.models import Employee, IdempotentRequest, MaxIdJob, University
+from profiles.api.serializers import USER_ID
 from profiles.api.views import ProfileViewSet, checked_id
 from profiles.models import ProfileQuerySet
 from profiles.phones import masked
 
-_KEY = re.compile(r"[\x21-\x7e]{1,255}")
+_KEY = re.compile(r"[!-~]{1,255}")
 logger = logging.getLogger(__name__)
 
 
@@ -97,8 +98,23 @@ class EstimatedPages(Pages):
 
 
 @extend_schema_view(
-    list=extend_schema(parameters=[EmployeeQuerySerializer]),
-    create=extend_schema(parameters=[OpenApiParameter("Idempotency-Key", str, OpenApiParameter.HEADER)]),
+    list=extend_schema(
+        parameters=[EmployeeQuerySerializer],
+        description="List the employees. Curators and operators see those of their own university only.",
+    ),
+    create=extend_schema(
+        parameters=[
+            OpenApiParameter(
+                "Idempotency-Key",
+                {"type": "string", "pattern": f"^{_KEY.pattern}$"},
+                OpenApiParameter.HEADER,
+                description="A request with the same key and body gets the same response for 24 hours",
+            )
+        ],
+    ),
+    retrieve=extend_schema(description="Return an employee."),
+    partial_update=extend_schema(description="Change the given fields of an employee, as PUT does."),
+    destroy=extend_schema(description="Delete an employee."),
 )
 class EmployeeViewSet(ModelViewSet[Employee]):
     """Employees of the directory. Curators and operators have access to their own university only."""
@@ -107,7 +123,7 @@ class EmployeeViewSet(ModelViewSet[Employee]):
     serializer_class = EmployeeSerializer
     permission_classes = [IsAuthenticated, DirectoryPermission]
     pagination_class = EstimatedPages
-    lookup_value_regex = "[0-9]{1,18}"
+    lookup_value_converter = "int"
 
     def get_queryset(self) -> QuerySet[Employee]:
         return user_scope(self.request.user).employees().select_related("university")
@@ -128,20 +144,31 @@ class EmployeeViewSet(ModelViewSet[Employee]):
         logger.info("employee created", extra=extra | {"profile_source": employee.profile_source})
         return Response(serializer.data, status=status.HTTP_201_CREATED)
 
+    @extend_schema(request=EmployeeSerializer(partial=True))
+    def update(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Change the given fields of an employee; all other fields keep their values, also in a PUT."""
+        return super().update(request, *args, **kwargs | {"partial": True})
+
     @extend_schema(parameters=[EmployeeQuerySerializer], responses=EmployeeSerializer(many=True))
     @action(detail=False)
     def all(self, request: Request) -> Response:
         """Return the same list as `GET /employees`."""
         return self.list(request)
 
-    @extend_schema(parameters=[OpenApiParameter("max_id", str, OpenApiParameter.PATH)], responses=EmployeeSerializer)
-    @action(detail=False, url_path="by-max-id/(?P<max_id>[^/]+)", pagination_class=None)
+    @extend_schema(
+        parameters=[OpenApiParameter("max_id", USER_ID, OpenApiParameter.PATH)], responses=EmployeeSerializer
+    )
+    @action(detail=False, url_path="by-max-id/<str:max_id>", pagination_class=None)
     def by_max_id(self, request: Request, max_id: str) -> Response:
         """Return the employee with this MAX id; the one with the lowest id if there are several."""
         first = self.get_queryset().filter(max_id=checked_id(max_id)).order_by("id")[:1]
         return Response(self.get_serializer(get_object_or_404(first)).data)
 
 
+@extend_schema_view(
+    list=extend_schema(description="List the universities. All of them for superadmins, their own for other users."),
+    create=extend_schema(description="Create a university."),
+)
 class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[University]):
     """Universities: all of them for superadmins, their own for other users."""
 
@@ -154,6 +181,10 @@ class UniversityViewSet(CreateModelMixin, ListModelMixin, GenericViewSet[Univers
         return user_scope(self.request.user).universities()
 
 
+@extend_schema_view(
+    list=extend_schema(description="List the searches for missing MAX ids, the latest first."),
+    retrieve=extend_schema(description="Return a search for missing MAX ids."),
+)
 class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJob]):
     """Background searches for missing MAX ids in the direct API."""
 
@@ -161,7 +192,7 @@ class MaxIdJobViewSet(RetrieveModelMixin, ListModelMixin, GenericViewSet[MaxIdJo
     serializer_class = MaxIdJobSerializer
     permission_classes = [IsAuthenticated, IsSuperadmin]
     pagination_class = Pages
-    lookup_value_regex = "[0-9]{1,18}"
+    lookup_value_converter = "int"
 
     @extend_schema(request=None, responses={202: MaxIdJobSerializer})
     def start(self, request: Request) -> Response:

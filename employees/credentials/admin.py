@@ -15,12 +15,11 @@ from django.urls import path, reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
-from unfold.admin import ModelAdmin
 from unfold.decorators import display
 from unfold.widgets import UnfoldAdminCheckboxSelectMultipleWidget
 
 from config.lib import audit_log
-from config.lib.admin import GlobalScopeAdmin, permission_label
+from config.lib.admin import GlobalScopeAdmin, ModelAdmin, permission_label
 from config.lib.audit_log import AuditedAdmin
 from employees.credentials.models import ApiKey
 

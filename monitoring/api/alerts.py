@@ -6,11 +6,12 @@ from rest_framework import serializers
 from rest_framework.request import Request
 from rest_framework.response import Response
 
-from config.lib.pagination import Pages
+from config.lib.pagination import PAGE_PARAMETERS, Pages
 from monitoring.alerts.models import Alert
 from monitoring.api.views import ReportView
 
 _STATES = ("open", "resolved")
+_PAGE = PAGE_PARAMETERS.items()
 
 
 class AlertSerializer(serializers.Serializer[Any]):
@@ -54,13 +55,13 @@ class AlertsView(ReportView):
 
     @extend_schema(
         parameters=[
-            OpenApiParameter("state", str, enum=_STATES, description="both where it is not given"),
-            OpenApiParameter("limit", int, description="50 where it is not given, 100 at most"),
-            OpenApiParameter("offset", int),
+            OpenApiParameter("state", str, enum=_STATES, description="Both if absent"),
+            *(OpenApiParameter(name, each["schema"], description=each["description"]) for name, each in _PAGE),
         ],
         responses=AlertPageSerializer,
     )
     def get(self, request: Request) -> Response:
+        """List the open alerts, then those resolved in the last 30 days."""
         alerts = Alert.objects.for_listing()
         state = request.query_params.get("state", "")
         if state:

@@ -5,8 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext as _
-from drf_spectacular.types import OpenApiTypes
-from drf_spectacular.utils import extend_schema, extend_schema_field
+from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
 from rest_framework.exceptions import PermissionDenied
 from rest_framework.permissions import BasePermission
@@ -21,29 +20,77 @@ from monitoring.api.views import DeadlineView
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, rollback
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
+from profiles.api.serializers import checked_text
 from profiles.rollout import changes
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import Action
+from profiles.rollout.models import REASON_LENGTH, Action
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rules import ChangeRefused, OutsideUniversity
 
+_REVISION = {"type": "integer", "format": "int64", "minimum": 0}
+_PHASES = [spelling for n, name in enumerate(PHASES, 1) for spelling in (str(n), name.partition("_")[0], name)]
+_PHASE = {"oneOf": [{"type": "integer", "minimum": 1, "maximum": 4}, {"type": "string", "enum": _PHASES}]}
+_PERCENT = {
+    "oneOf": [
+        {"type": "number", "minimum": 0, "maximum": 100},
+        {"type": "string", "pattern": r"^(?:100(?:[.,]0{1,2})?|[0-9]{1,2}(?:[.,][0-9]{1,2})?)$"},
+    ],
+    "description": "at most two decimals",
+}
 
-@extend_schema_field(OpenApiTypes.INT)
-class RevisionField(serializers.CharField):
-    """A revision, accepted as text: the rules validate it, with the same message as on every other surface."""
+
+class _StrictBooleanField(serializers.BooleanField):
+    """Accept only JSON's true and false: words such as “off” must not decide whether a change is a dry run."""
+
+    def to_internal_value(self, data: Any) -> bool:
+        if not isinstance(data, bool):
+            self.fail("invalid", input=data)
+        return data
+
+
+# The rules validate the values, with the same messages as on every other surface.
+@extend_schema_field(_REVISION)
+class _RevisionField(serializers.CharField):
+    pass
+
+
+@extend_schema_field(_PHASE)
+class _PhaseField(serializers.CharField):
+    pass
+
+
+@extend_schema_field(_PERCENT)
+class _PercentField(serializers.CharField):
+    pass
+
+
+@extend_schema_field({"type": "string", "pattern": r"\S", "maxLength": REASON_LENGTH})
+class _ReasonField(serializers.Field[str, str, str, Any]):
+    def to_internal_value(self, data: Any) -> str:
+        return checked_text(data).strip()
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    # Empty values are passed on to the rules, which refuse them with the same message as on every other surface.
-    reason = serializers.CharField(required=False, allow_blank=True, default="")
-    phase = serializers.CharField(required=False, allow_null=True, allow_blank=True, default=None)
-    percent = serializers.CharField(required=False, allow_blank=True, default="")
-    expect_revision = RevisionField(
-        source="expected_revision", required=False, allow_null=True, allow_blank=True, default=None
+    reason = _ReasonField()
+    expect_revision = _RevisionField(
+        source="expected_revision",
+        required=False,
+        allow_null=True,
+        allow_blank=True,
+        help_text="the change is refused if the rollout has another revision",
     )
-    dry_run = serializers.BooleanField(source="is_dry_run", required=False, default=False)
-    force = serializers.BooleanField(source="is_forced", required=False, default=False)
+    dry_run = _StrictBooleanField(source="is_dry_run", required=False)
+
+
+class AdvanceSerializer(ChangeSerializer):
+    phase = _PhaseField(required=False, allow_null=True, allow_blank=True)
+    force = _StrictBooleanField(source="is_forced", required=False)
+
+
+class SetSerializer(AdvanceSerializer):
+    phase = _PhaseField(allow_blank=True)
+    percent = _PercentField(allow_blank=True)
 
 
 class ChangeResultSerializer(serializers.Serializer[Any]):
@@ -59,10 +106,8 @@ class RolloutView(DeadlineView):
 
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
+        """Return the percentages, switches and revision, and which processes have applied them."""
         return Response({"degraded": False, **reports.rollout()})
-
-
-ACTIONS = (Action.SET, Action.ADVANCE, Action.PAUSE, Action.RESUME, Action.EMERGENCY)
 
 
 class MayChange(BasePermission):
@@ -76,20 +121,18 @@ class MayChange(BasePermission):
 class RolloutChangeView(APIView):
     authentication_classes = access.AUTHENTICATION
     permission_classes = [MayChange]
-    action = Action.SET
+    action: Action
+    serializer_class: type[ChangeSerializer] = ChangeSerializer
 
     @property
     def permission(self) -> str:
         return STOP if self.action == Action.EMERGENCY else OPERATE
 
-    @extend_schema(request=ChangeSerializer, responses=ChangeResultSerializer)
     def post(self, request: Request) -> Response:
-        serializer = ChangeSerializer(data=request.data)
+        serializer = self.serializer_class(data=request.data)
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
-        if self.action == Action.SET and values["phase"] is None:
-            raise serializers.ValidationError({"phase": [serializer.fields["phase"].error_messages["required"]]})
-        if values["is_forced"] and not request.user.has_perm(FORCE):
+        if values.get("is_forced") and not request.user.has_perm(FORCE):
             raise PermissionDenied(_("You may not go ahead while gates do not pass."))
         try:
             limits = access.universities_of(request)
@@ -114,3 +157,22 @@ class RolloutChangeView(APIView):
             except NotVerified as doubt:
                 body["verification"] = [f"not verified: {doubt}"]
         return Response(ChangeResultSerializer(body).data)
+
+
+def _view(action: Action, description: str, serializer: type[ChangeSerializer] = ChangeSerializer) -> Any:
+    schema = extend_schema(description=description, request=serializer, responses=ChangeResultSerializer)
+    attributes = {"action": action, "serializer_class": serializer}
+    return extend_schema_view(post=schema)(type("RolloutChangeView", (RolloutChangeView,), attributes))
+
+
+VIEWS = {
+    Action.SET: _view(Action.SET, "Set the percentage of a phase.", SetSerializer),
+    Action.ADVANCE: _view(
+        Action.ADVANCE,
+        "Take the next step. Without a phase, that of the phase in progress.",
+        AdvanceSerializer,
+    ),
+    Action.PAUSE: _view(Action.PAUSE, "Pause the rollout. Percentages stay; steps are refused."),
+    Action.RESUME: _view(Action.RESUME, "Resume a paused or stopped rollout."),
+    Action.EMERGENCY: _view(Action.EMERGENCY, "Stop the rollout at once. The direct API then serves all names."),
+}

@@ -21,6 +21,13 @@ class CoverageSerializer(ReportSerializer):
     last_updated = serializers.DateTimeField()
 
 
+class OriginalProfileStatsSerializer(CoverageSerializer):
+    total_profiles = serializers.IntegerField()
+    complete_profiles = serializers.IntegerField()
+    completeness_rate = serializers.FloatField(help_text="complete profiles ÷ all profiles, 0 to 1")
+    source_breakdown = serializers.DictField(child=serializers.IntegerField(), help_text="as profiles_by_source")
+
+
 class QualityMetricsSerializer(serializers.Serializer[Any]):
     complete_profiles = serializers.IntegerField()
     partial_profiles = serializers.IntegerField()
@@ -82,6 +89,17 @@ class WebhookStatsSerializer(ReportSerializer):
     p99_processing_time_ms = serializers.FloatField()
     errors_by_type = serializers.DictField(child=serializers.IntegerField())
     generated_at = serializers.DateTimeField()
+
+
+class LastDaySerializer(serializers.Serializer[Any]):
+    events = serializers.IntegerField()
+    success_rate = serializers.FloatField(help_text="successful ÷ processed updates, 0 to 1; 0 without any")
+
+
+class OriginalWebhookStatsSerializer(WebhookStatsSerializer):
+    success_rate = serializers.FloatField(help_text="successful ÷ processed updates, 0 to 1; 0 without any")
+    event_types = serializers.DictField(child=serializers.IntegerField(), help_text="as events_by_type")
+    last_24h = LastDaySerializer()
 
 
 class CacheHealthSerializer(ReportSerializer):

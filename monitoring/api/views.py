@@ -5,7 +5,7 @@ from django.db import DatabaseError, connection
 from django.http import HttpRequest, HttpResponse, JsonResponse
 from django.http.response import HttpResponseBase
 from django.utils.translation import gettext as _
-from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from drf_spectacular.utils import OpenApiParameter, extend_schema
 from rest_framework import serializers
 from rest_framework.exceptions import NotFound
 from rest_framework.request import Request
@@ -19,6 +19,8 @@ from monitoring.api.metrics import exposition
 from monitoring.api.serializers import (
     CacheHealthSerializer,
     CoverageSerializer,
+    OriginalProfileStatsSerializer,
+    OriginalWebhookStatsSerializer,
     QualitySerializer,
     WebhookStatsSerializer,
 )
@@ -89,13 +91,21 @@ class ReportView(DeadlineView):
 class CoverageView(ReportView):
     @extend_schema(responses=CoverageSerializer)
     def get(self, request: Request) -> Response:
+        """Report how many people have a profile and a full name."""
         return Response({"degraded": False, **reports.coverage()})
+
+
+class ProfileStatsView(ReportView):
+    @extend_schema(responses=OriginalProfileStatsSerializer)
+    def get(self, request: Request) -> Response:
+        """Report coverage, with the fields of the original service."""
+        return Response({"degraded": False, **reports.profile_stats()})
 
 
 class QualityView(ReportView):
     @extend_schema(responses=QualitySerializer)
     def get(self, request: Request) -> Response:
-        """Return the report; users who are limited to a university see the breakdown of that one only."""
+        """Report how complete and recent the profiles are; limited users see the breakdown of their university only."""
         report = reports.quality()
         if (own := access.universities_of(request)) is not None:
             rows = [row for row in report["university_breakdown"] if row["university_id"] in own]
@@ -103,24 +113,39 @@ class QualityView(ReportView):
         return Response({"degraded": False, **report})
 
 
+_PERIOD = OpenApiParameter(
+    "period", str, enum=list(reports.PERIODS), default="day", description="Length of the window that ends now"
+)
+
+
+def _period(request: Request) -> str:
+    period = request.query_params.get("period") or "day"
+    if period not in reports.PERIODS:
+        raise serializers.ValidationError({"period": [_("Must be one of %s.") % ", ".join(reports.PERIODS)]})
+    return period
+
+
 class WebhookStatsView(ReportView):
+    @extend_schema(parameters=[_PERIOD], responses=WebhookStatsSerializer)
+    def get(self, request: Request) -> Response:
+        """Report the updates of a period."""
+        return Response({"degraded": False, **reports.webhook_stats(_period(request))})
+
+
+class OriginalWebhookStatsView(ReportView):
+    # In the schema, the path would get the operation ID of webhook/stats.
     @extend_schema(
-        parameters=[OpenApiParameter("period", str, enum=list(reports.PERIODS))], responses=WebhookStatsSerializer
+        operation_id="monitoring_webhook_stats_alias_retrieve",
+        parameters=[_PERIOD],
+        responses=OriginalWebhookStatsSerializer,
     )
     def get(self, request: Request) -> Response:
-        period = request.query_params.get("period", "day")
-        if period not in reports.PERIODS:
-            raise serializers.ValidationError({"period": [_("Must be one of %s.") % ", ".join(reports.PERIODS)]})
-        return Response({"degraded": False, **reports.webhook_stats(period)})
-
-
-# A subclass with its own operation ID: in the schema, one view with two paths would use the same ID twice.
-@extend_schema_view(get=extend_schema(operation_id="monitoring_webhook_stats_alias_retrieve"))
-class WebhookStatsAliasView(WebhookStatsView):
-    """The path of the migration guide."""
+        """Report the updates of a period, with the fields of the original service."""
+        return Response({"degraded": False, **reports.original_webhook_stats(_period(request))})
 
 
 class CacheHealthView(ReportView):
     @extend_schema(responses=CacheHealthSerializer)
     def get(self, request: Request) -> Response:
+        """Report the health of Redis."""
         return Response(reports.cache_health())

@@ -8,10 +8,9 @@ from django.contrib.auth.models import Group, Permission, User
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
-from unfold.admin import ModelAdmin
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
-from config.lib.admin import GlobalScopeAdmin, MergingAdmin, permission_label
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, permission_label
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
 from profiles.rollout import presenters
 

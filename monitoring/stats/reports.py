@@ -82,6 +82,22 @@ def quality() -> dict[str, Any]:
     }
 
 
+def profile_stats() -> dict[str, Any]:
+    """Return the coverage report and the fields of the original service, whose rate is a share from 0 to 1."""
+    report, counts = coverage(), _sums(cached.statistic("profiles").value, "count", "complete")
+    return {
+        **report,
+        "total_profiles": counts["count"],
+        "complete_profiles": counts["complete"],
+        "completeness_rate": _share(counts["complete"], counts["count"]),
+        "source_breakdown": report["profiles_by_source"],
+    }
+
+
+def _share(part: float, whole: float) -> float:
+    return round(part / whole, 4) if whole else 0.0
+
+
 _GRADES = ("count", "complete", "empty", "stale")
 
 
@@ -141,6 +157,24 @@ def webhook_stats(period: str) -> dict[str, Any]:
     }
 
 
+def original_webhook_stats(period: str) -> dict[str, Any]:
+    """Return the webhook report and the fields of the original service, whose rates are shares from 0 to 1.
+
+    The rates are of the processed updates: those that are waiting have neither succeeded nor failed.
+    """
+    report, day = webhook_stats(period), webhook_stats("day")
+    return {
+        **report,
+        "success_rate": _success_rate(report),
+        "event_types": report["events_by_type"],
+        "last_24h": {"events": day["total_events"], "success_rate": _success_rate(day)},
+    }
+
+
+def _success_rate(report: dict[str, Any]) -> float:
+    return _share(report["successful_events"], report["successful_events"] + report["failed_events"])
+
+
 _LAST_KNOWN = ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys", "cached_profiles")
 
 
@@ -157,7 +191,7 @@ def cache_health() -> dict[str, Any]:
         "degraded": not health["redis_connected"],
         "generated_at": last.at if last else timezone.now(),
         "age_seconds": last.age_seconds if last else 0.0,
-        "cache_hit_rate": round(hits / (hits + misses), 4) if hits + misses else 0.0,
+        "cache_hit_rate": _share(hits, hits + misses),
         "total_operations": int(operations.total()),
         "failed_operations": int(sum(count for (_, status), count in operations.items() if status == "error")),
     }

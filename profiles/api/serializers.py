@@ -3,6 +3,8 @@ from __future__ import annotations
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
+from drf_spectacular.extensions import OpenApiSerializerFieldExtension
+from drf_spectacular.utils import extend_schema_field
 from rest_framework import serializers
 
 from profiles import names, user_ids
@@ -13,6 +15,9 @@ def checked_text(data: Any) -> str:
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data
+
+
+USER_ID = {"type": "string", "maxLength": 64, "pattern": user_ids.PATTERN}
 
 
 class UserIdField(serializers.CharField):
@@ -36,12 +41,26 @@ class NameField(serializers.CharField):
         return super().run_validation(names.clean(checked_text(data)))
 
 
+@extend_schema_field({"type": "string", "maxLength": names.NAME_LENGTH, "pattern": names.USER_PROVIDED})
 class OwnNameField(serializers.CharField):
     def to_internal_value(self, data: Any) -> str:
         try:
             return names.user_provided(checked_text(data))
         except ValueError as error:
             raise serializers.ValidationError(str(error)) from None
+
+
+class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-call]
+    """Describe an id: responses contain a string; requests a string or a number, or "" if the field allows it."""
+
+    target_class = UserIdField
+
+    def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
+        if direction == "response":
+            return {"type": "string"}
+        number = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1}
+        empty = [{"type": "string", "maxLength": 0}] if self.target.allow_blank else []
+        return {"anyOf": [USER_ID, number, *empty]}
 
 
 class ProfileSerializer(serializers.Serializer[Any]):

@@ -13,6 +13,7 @@ from config.lib import audit_log
 from config.lib.messages import Message
 from profiles import cache
 from profiles.api.serializers import (
+    USER_ID,
     NameSerializer,
     ProfileChangeSerializer,
     ProfileSerializer,
@@ -24,6 +25,8 @@ from profiles.models import Profile, ProfileQuerySet
 from profiles.rollout.decision import is_service_on
 from profiles.user_ids import user_id_of
 
+_USER_ID = OpenApiParameter("user_id", USER_ID, "path")
+
 
 class ProfileViewSet(GenericViewSet[Profile]):
     """The stored names of a MAX user."""
@@ -31,7 +34,6 @@ class ProfileViewSet(GenericViewSet[Profile]):
     queryset = Profile.objects.all()
     serializer_class = ProfileSerializer
     lookup_field = "user_id"
-    lookup_value_regex = "[^/]+"
 
     def profiles(self) -> ProfileQuerySet:
         """Return the profiles that the requesting user may see; the employees app overrides this."""
@@ -52,7 +54,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         """Write the audit row of a look at a person or of a change; the employees app names the employee."""
         audit_log.record(self.request, message)
 
-    @extend_schema(responses=ProfileSerializer, parameters=[OpenApiParameter("X-Service", str, "header")])
+    @extend_schema(responses=ProfileSerializer, parameters=[_USER_ID, OpenApiParameter("X-Service", str, "header")])
     def retrieve(self, request: Request, user_id: str) -> Response:
         """Return a profile. A service that sends its name gets an unknown profile while the rollout keeps it off."""
         user_id = checked_id(user_id)
@@ -62,7 +64,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
         self.record(user_id, Message("A person was looked up over the API"))
         return Response(ProfileSerializer(profile or CachedProfile.unknown(user_id)).data)
 
-    @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer)
+    @extend_schema(request=ProfileChangeSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
     def update(self, request: Request, user_id: str) -> Response:
         """Set the given names. An absent field stays unchanged; an empty one clears the name."""
         serializer = ProfileChangeSerializer(data=request.data)
@@ -70,13 +72,13 @@ class ProfileViewSet(GenericViewSet[Profile]):
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
         return self._store_names(self.visible_id(user_id), fields)
 
-    @extend_schema(responses={204: None})
+    @extend_schema(responses={204: None}, parameters=[_USER_ID])
     def destroy(self, request: Request, user_id: str) -> Response:
         """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person."""
         erase(self.visible_id(user_id), by=request.user.get_username(), reason="by the API")
         return Response(status=HTTPStatus.NO_CONTENT)
 
-    @extend_schema(request=NameSerializer, responses=ProfileSerializer)
+    @extend_schema(request=NameSerializer, responses=ProfileSerializer, parameters=[_USER_ID])
     @action(detail=True, methods=["post"], url_path="name")
     def set_name(self, request: Request, user_id: str) -> Response:
         """Set the user-provided name. Names in webhook updates never overwrite it."""
@@ -87,6 +89,7 @@ class ProfileViewSet(GenericViewSet[Profile]):
     @extend_schema(responses=ProfileStatsSerializer)
     @action(detail=False)
     def stats(self, request: Request) -> Response:
+        """Count the profiles, by source and with a full name."""
         return Response(ProfileStatsSerializer(self.profiles().stats()).data)
 
     @transaction.atomic

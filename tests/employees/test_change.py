@@ -67,8 +67,19 @@ def test_a_new_max_id_is_dated(api: APIClient, employee: Employee) -> None:
     assert body["max_id_updated_at"]
 
 
-def test_put_needs_a_phone(api: APIClient, employee: Employee) -> None:
-    answer = api.put(f"/employees/{employee.pk}", {"first_name": "Пётр"}, format="json")
+@pytest.mark.parametrize("verb", ["put", "patch"])
+def test_it_keeps_every_absent_field(api: APIClient, employee: Employee, verb: str) -> None:
+    change = getattr(api, verb)
+    before = api.get(f"/employees/{employee.pk}").json()
+    assert change(f"/employees/{employee.pk}", {}, format="json").json() == before
+    body = change(f"/employees/{employee.pk}", {"role": "operator"}, format="json").json()
+    assert body | {"updated_at": ""} == before | {"role": "operator", "updated_at": ""}
+
+
+@pytest.mark.parametrize("verb", ["put", "patch"])
+@pytest.mark.parametrize("phone", ["", None, "12"])
+def test_it_refuses_an_invalid_phone(api: APIClient, employee: Employee, verb: str, phone: object) -> None:
+    answer = getattr(api, verb)(f"/employees/{employee.pk}", {"phone": phone}, format="json")
     assert (answer.status_code, list(answer.json()["error"]["details"])) == (400, ["phone"])
 
 

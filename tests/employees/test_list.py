@@ -32,7 +32,7 @@ def test_it_works(api: APIClient, people: list[Employee]) -> None:
     assert [row["id"] for row in body["results"]] == [person.pk for person in people]
 
 
-@pytest.mark.parametrize("query", ["search=ИВАН", "query=иван", "search=иван "])
+@pytest.mark.parametrize("query", ["search=ИВАН", "query=иван", "search=иван ", "q=ИВАН", "search=&q=иван"])
 def test_it_finds_cyrillic_in_any_case(api: APIClient, people: list[Employee], query: str) -> None:
     assert found(api, query) == ["Петров", "Иванова"]
 
@@ -49,9 +49,23 @@ def test_it_pages_under_the_clients_own_prefix(api: APIClient, people: list[Empl
     assert len(api.get("/employees?limit=1000").json()["results"]) == 3
 
 
-@pytest.mark.parametrize("query", ["limit=x&offset=-1", "limit=-5", "limit=0", "offset=99999999999999999999"])
-def test_odd_pages_are_no_error(api: APIClient, people: list[Employee], query: str) -> None:
-    assert api.get(f"/employees?{query}").status_code == 200
+ODD = ["limit=x", "limit=-5", "limit=0", "limit=1.5", "limit=1e1", "limit=%D9%A5", "limit=+5", "offset=-1", "offset=x",
+       "offset=99999999999999999999", "limit=1%00", "offset= 1", "offset=1_0"]  # fmt: skip
+LISTS = ["employees", "employees/all", "employees/batch-jobs", "universities", "monitoring/alerts"]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("query", ODD)
+def test_it_refuses_an_odd_page(api: APIClient, path: str, query: str) -> None:
+    answer = api.get(f"/{path}?{query}")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
+    assert list(answer.json()["error"]["details"]) == [query.partition("=")[0]]
+
+
+@pytest.mark.parametrize("path", LISTS)
+@pytest.mark.parametrize("query", ["limit=&offset=", f"limit={2**63 - 1}", f"offset={2**63 - 1}", "offset=007"])
+def test_it_serves_every_other_page(api: APIClient, path: str, query: str) -> None:
+    assert api.get(f"/{path}?{query}").status_code == 200
 
 
 def test_it_asks_a_constant_number_of_queries(
@@ -118,8 +132,27 @@ def test_it_filters(api: APIClient, people: list[Employee]) -> None:
         ("last_name,first_name", ["Иванова", "Петров", "Сидоров"]),
     ],
 )
-def test_it_orders(api: APIClient, people: list[Employee], ordering: str, expected: list[str]) -> None:
-    assert found(api, f"ordering={ordering}") == expected
+@pytest.mark.parametrize("name", ["ordering", "sort_by"])
+def test_it_orders(api: APIClient, people: list[Employee], name: str, ordering: str, expected: list[str]) -> None:
+    assert found(api, f"{name}={ordering}") == expected
+
+
+@pytest.mark.parametrize(
+    ("query", "expected"),
+    [
+        ("sort_by=last_name&sort_order=asc", ["Иванова", "Петров", "Сидоров"]),
+        ("sort_by=last_name&sort_order=desc", ["Сидоров", "Петров", "Иванова"]),
+        ("sort_by=-last_name&sort_order=asc", ["Иванова", "Петров", "Сидоров"]),
+        ("sort_order=desc", ["Сидоров", "Иванова", "Петров"]),
+        ("ordering=last_name&sort_by=-id", ["Иванова", "Петров", "Сидоров"]),
+        ("sort_by=&sort_order=", ["Петров", "Иванова", "Сидоров"]),
+        ("search=9160000001&q=Петров", ["Иванова"]),
+    ],
+)
+def test_it_understands_the_names_of_other_services(
+    api: APIClient, people: list[Employee], query: str, expected: list[str]
+) -> None:
+    assert found(api, query) == expected
 
 
 @pytest.mark.parametrize(
@@ -133,6 +166,10 @@ def test_it_orders(api: APIClient, people: list[Employee], ordering: str, expect
         "university_id=-1",
         "ordering=first_name",
         "ordering=last_name,-first_name",
+        "sort_by=university__name",
+        "sort_order=sideways",
+        "sort_order=DESC",
+        f"q={'а' * 201}",
     ],
 )
 def test_it_refuses_what_it_cannot_filter_by(api: APIClient, people: list[Employee], query: str) -> None:

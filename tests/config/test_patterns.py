@@ -1,0 +1,75 @@
+"""The patterns of the OpenAPI schema accept what the server accepts, and nothing else."""
+
+import os
+import re
+
+import pytest
+import regex
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from profiles import names, phones, user_ids
+
+examples = settings(
+    max_examples=2_000 if os.environ.get("FUZZ") == "full" else 200,
+    deadline=None,
+    derandomize="FUZZ" not in os.environ,
+)
+DIGITS = st.integers(0, 2**66).map(str)
+
+
+def is_valid_phone(text: str) -> bool:
+    try:
+        return bool(phones.normalize(text))
+    except ValueError:
+        return False
+
+
+def is_valid_id(text: str) -> bool:
+    try:
+        return bool(user_ids.user_id_of(text))
+    except ValueError:
+        return False
+
+
+@examples
+@given(st.from_regex(phones.PATTERN, fullmatch=True))
+@example("8 (916) 123-45-67")
+def test_every_described_phone_is_accepted(text: str) -> None:
+    assert is_valid_phone(text)
+
+
+@examples
+@given(st.from_regex(r"[+78]{0,2}[0-9]{7,16}", fullmatch=True) | st.text("+7890", max_size=20))
+@example("+71234567")
+@example("+7123456789")
+@example("+0123456789")
+def test_every_other_phone_is_refused(text: str) -> None:
+    assert bool(re.fullmatch(phones.PATTERN, text)) == is_valid_phone(text)
+
+
+@examples
+@given(st.from_regex(user_ids.PATTERN, fullmatch=True) | DIGITS | st.text("09aZ_.-", max_size=70))
+@example(str(2**63 - 1))
+@example(str(2**63))
+@example("9223372036854775799")
+@example("0")
+@example("007")
+@example("007a")
+def test_ids(text: str) -> None:
+    is_described = bool(regex.fullmatch(user_ids.PATTERN, text)) and len(text) <= 64
+    assert is_described == is_valid_id(text)
+
+
+@examples
+@given(st.text(st.characters(categories=["L", "M"]) | st.sampled_from(" .'’ʼ‘`‐‑–-"), min_size=1, max_size=100))
+def test_every_described_name_is_accepted(text: str) -> None:
+    if regex.search(names.USER_PROVIDED, text) and len(names.clean(text)) <= 100 and names.clean(text):
+        assert names.user_provided(text)
+
+
+@pytest.mark.parametrize("text", ["", " ", "-", "1", "Анна1", "Анна!", "А,Б", "<b>"])
+def test_every_other_name_is_refused(text: str) -> None:
+    assert not regex.search(names.USER_PROVIDED, text)
+    with pytest.raises(ValueError, match="letters"):
+        names.user_provided(text)
