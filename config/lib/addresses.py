@@ -24,14 +24,14 @@ def parse_address(text: str) -> str | None:
     return str(mapped or address)
 
 
-def client_address(environ: Mapping[str, Any]) -> str:
+def client_address(meta: Mapping[str, Any]) -> str:
     """Return the address of the client, or an empty string if the connection has none (Unix sockets).
 
     Each proxy appends the address of its client to X-Forwarded-For. Behind N = TRUSTED_PROXIES proxies, the client's
     address is the Nth from the right; the client may have forged the items further left. If that item is no address,
     the result is the address of the connection.
     """
-    items = environ.get("HTTP_X_FORWARDED_FOR", "").split(",")
+    items = meta.get("HTTP_X_FORWARDED_FOR", "").split(",")
     proxies = settings.TRUSTED_PROXIES
     forwarded = parse_address(items[-proxies]) if 0 < proxies <= len(items) else None
-    return forwarded or parse_address(environ.get("REMOTE_ADDR") or "") or ""
+    return forwarded or parse_address(meta.get("REMOTE_ADDR") or "") or ""

@@ -13,6 +13,8 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import path, reverse
 from django.utils import timezone
+from django.utils.html import format_html_join
+from django.utils.safestring import mark_safe
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from unfold.decorators import display
@@ -46,6 +48,7 @@ class ApiKeyAdmin(GlobalScopeAdmin, AuditedAdmin, ModelAdmin):
     search_fields = ("name", "prefix", "owner__username")
     search_help_text = gettext_lazy("Name, beginning of the key, or owner")
     autocomplete_fields = ("owner", "university")
+    readonly_fields = ("display_permissions",)
     change_form_template = "admin/api_key.html"
 
     def get_urls(self) -> list[Any]:
@@ -54,7 +57,8 @@ class ApiKeyAdmin(GlobalScopeAdmin, AuditedAdmin, ModelAdmin):
 
     def get_fields(self, request: HttpRequest, obj: ApiKey | None = None) -> Iterable[str]:
         if obj:
-            return (*_FIELDS, "prefix", "created_at", "last_used_at", "revoked_at")
+            own = ("display_permissions", "expires_at", "prefix", "created_at", "last_used_at", "revoked_at")
+            return ("name", "owner", "university", *own)
         # Only superusers give keys to others: their own rights are not exceeded by any owner's.
         return _FIELDS if request.user.is_superuser else [field for field in _FIELDS if field != "owner"]
 
@@ -120,6 +124,11 @@ class ApiKeyAdmin(GlobalScopeAdmin, AuditedAdmin, ModelAdmin):
         context["may_revoke"] = context["original"] is not None and self.may_revoke(request, context["original"])
         response: HttpResponse = super().render_change_form(request, context, *args, **kwargs)
         return response
+
+    @display(description=gettext_lazy("permissions"))
+    def display_permissions(self, key: ApiKey) -> str:
+        permissions = key.permissions.select_related("content_type")
+        return format_html_join(mark_safe("<br>"), "{}", ((permission_label(each),) for each in permissions))
 
     @display(
         description=gettext_lazy("state"),

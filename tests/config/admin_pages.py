@@ -8,7 +8,7 @@ from decimal import Decimal
 from typing import Any
 
 from django.contrib import admin
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.db.models import Model
 from django.urls import reverse
 from django.utils import timezone
@@ -16,6 +16,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, Ou
 
 from config.lib.messages import Message, to_columns
 from employees.backfill import batches
+from employees.credentials.models import ApiKey
 from employees.models import BackfillBatch, BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import update_employee
 from monitoring.alerts.models import Alert, Delivery
@@ -37,6 +38,7 @@ _MORE = (
     "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/raw-body/",
     "webhooks/inboxupdate/dead-letters/", "webhooks/inboxupdate/replay/?state__exact=dead",
     "monitoring/alert/{alert}/answer/mute/", "auth/user/{user}/password/", "steer/pause/", "steer/resume/",
+    "credentials/apikey/{key}/revoke/",
     "steer/3/?percent=50", "steer/3/preview/?percent=50", "steer/4/preview/?percent=1",
     "steer/1/preview/?percent=x", "employees/", "waffle/", "auth/", "profiles/",
     "webhooks/", "search/?s=а", "", "password_change/", "password_change/done/",
@@ -110,7 +112,11 @@ def _people_rows(by: User) -> dict[str, Any]:
     now = timezone.now()
     token = OutstandingToken.objects.create(user=by, jti="1", token="1", created_at=now, expires_at=now)
     BlacklistedToken.objects.create(token=token)
-    return {}
+    key = ApiKey(name="Кадры", owner=by, expires_at=now + timedelta(days=1))
+    key.generate()
+    key.save()
+    key.permissions.add(Permission.objects.get(codename="view_employee", content_type__app_label="employees"))
+    return {"key": key.pk}
 
 
 def _model_pages(model: type[Model], most: int) -> Iterator[str]:

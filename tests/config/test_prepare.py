@@ -1,12 +1,17 @@
 """What `make run` does to the database before it serves: the superuser, and whose password anybody knows."""
 
 import json
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
+import time_machine
 from django.contrib.auth.models import User
 from django.core.checks import run_checks
 from django.core.exceptions import ImproperlyConfigured
+from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from config.dev import prepare
@@ -21,7 +26,7 @@ def _aside(settings: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
     monkeypatch.setenv("DJANGO_SUPERUSER_PASSWORD", "a-password-of-its-own")
 
 
-def prepared(capsys: pytest.CaptureFixture[str]) -> object:
+def prepared(capsys: pytest.CaptureFixture[str]) -> Any:
     prepare.main()
     return json.loads(capsys.readouterr().out.splitlines()[-1])
 
@@ -62,3 +67,16 @@ def test_in_development_it_is_the_login(settings: Settings) -> None:
     settings.DEBUG = True
     User.objects.create_superuser("admin", password="admin")
     assert "monitoring.E001" not in ids()
+
+
+def test_development_gets_a_token_unless_the_key_comes_from_the_environment(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, settings: Settings, client: Client
+) -> None:
+    settings.DEBUG = True
+    monkeypatch.delenv("SECRET_KEY", raising=False)
+    token = prepared(capsys)["token"]
+    assert client.get("/employees", headers={"authorization": f"Bearer {token}"}).status_code == 200
+    with time_machine.travel(timezone.now() + timedelta(days=30, minutes=1)):
+        assert client.get("/employees", headers={"authorization": f"Bearer {token}"}).status_code == 401
+    monkeypatch.setenv("SECRET_KEY", "k" * 60)
+    assert "token" not in prepared(capsys)
