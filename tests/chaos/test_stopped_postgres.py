@@ -15,7 +15,7 @@ from tests.chaos.webhook_load import Result, post
 _DEADLINE = 3.0
 _RECOVERY = 5.0
 
-pytestmark = pytest.mark.xdist_group("slow")
+pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
 
 @pytest.fixture

@@ -22,7 +22,11 @@ def run(command: str, **environment: str) -> "subprocess.CompletedProcess[str]":
     [
         ({"DEBUG": "false"}, "manage.py: SECRET_KEY must be set"),
         pytest.param({"DEBUG": "maybe"}, "manage.py: DEBUG is not true or false\n", marks=pytest.mark.integration),
-        ({"DEBUG": "true", "DATABASE_URL": "postgresql://x@127.0.0.1:{port}/x"}, "PostgreSQL: connection failed"),
+        pytest.param(
+            {"DEBUG": "true", "DATABASE_URL": "postgresql://x@127.0.0.1:{port}/x"},
+            "PostgreSQL: connection failed",
+            marks=pytest.mark.integration,
+        ),
     ],
 )
 def test_it_refuses_in_one_line(tmp_path: Path, environment: dict[str, str], line: str) -> None:
@@ -73,7 +77,8 @@ def test_a_missing_table_is_one_line(tmp_path: Path, command: str) -> None:
     assert done.stderr.startswith('PostgreSQL: relation "')
 
 
-@pytest.mark.parametrize("word", ["help", pytest.param("health", marks=pytest.mark.integration)])
+@pytest.mark.integration
+@pytest.mark.parametrize("word", ["help", "health"])
 def test_a_reader_that_leaves_is_no_error(word: str) -> None:
     """By help the text is written at the end, by health line by line."""
     closed, pipe = os.pipe()

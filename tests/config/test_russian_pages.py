@@ -85,6 +85,7 @@ def read(operator: Client, path: str) -> str:
     return answer.content.decode() if is_page else ""
 
 
+@pytest.mark.usefixtures("shared_round")
 @pytest.mark.parametrize("most", [1, pytest.param(8, marks=pytest.mark.integration)])
 def test_no_page_has_english_left(operator: Client, rows: dict[str, Any], most: int) -> None:
     left = {path: sorted(latin_in(read(operator, path))) for path in paths(rows, most=most)}

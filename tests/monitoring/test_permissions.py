@@ -40,6 +40,7 @@ def member(group: str) -> User:
     return User.objects.get(pk=user.pk)
 
 
+@pytest.mark.usefixtures("shared_round")
 @pytest.mark.parametrize("group", GROUPS)
 def test_it_works(group: str) -> None:
     user = member(group)

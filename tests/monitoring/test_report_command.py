@@ -124,7 +124,8 @@ def test_redis_may_be_down(redis_server: Any) -> None:
     assert "redis_connected" in report("--weekly")
 
 
-@pytest.mark.parametrize("command", ["assess", pytest.param("validate", marks=pytest.mark.integration)])
+@pytest.mark.integration
+@pytest.mark.parametrize("command", ["assess", "validate"])
 def test_without_postgresql_the_error_is_one_line(command: str) -> None:
     nowhere = os.environ | {"DATABASE_URL": "postgresql://postgres@/none?host=/nowhere", "DEBUG": "true"}
     words = [sys.executable, "manage.py", command]

@@ -86,6 +86,7 @@ def test_each_has_help(subcommand: str, capsys: pytest.CaptureFixture[str]) -> N
     assert "usage:" in capsys.readouterr().out
 
 
+@pytest.mark.integration
 def test_a_refusal_is_one_line_and_an_exit_code() -> None:
     command = [sys.executable, "manage.py", "rollout", "set", "--phase", "9", "--percent", "1", "--reason", "r"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)  # noqa: S603

@@ -215,7 +215,7 @@ def test_two_at_once_archive_once(named: list[Employee]) -> None:
 
 
 @pytest.mark.parametrize("resume", [pytest.param(by_rollback, marks=pytest.mark.integration), forward])
-@pytest.mark.parametrize("is_renamed", [False, True])
+@pytest.mark.parametrize("is_renamed", [False, pytest.param(True, marks=pytest.mark.integration)])
 def test_it_continues_either_way_after_a_crash(
     named: list[Employee], monkeypatch: pytest.MonkeyPatch, resume: Callable[[], None], is_renamed: bool
 ) -> None:

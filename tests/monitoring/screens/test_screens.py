@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-
 import pytest
 from django.contrib.auth.models import Permission, User
 from django.db import connection
@@ -11,7 +9,6 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from employees.models import Employee, University
-from monitoring.indicators import rounds
 from monitoring.stats import cached
 from profiles.rollout import decision
 from profiles.rollout.decision import current_state
@@ -27,6 +24,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 COUNTED = [path for path in READ if "items" not in path]
 
 
+@pytest.mark.usefixtures("shared_round")
 def test_it_works(filled: Client) -> None:
     """Each page opens with data, and shows hostile names as text."""
     for path in READ:
@@ -44,6 +42,7 @@ def test_comparisons_are_shown(filled: Client) -> None:
     assert b"compare_arrows</span>\n            <p>" not in filled.get("/admin/comparisons/").content
 
 
+@pytest.mark.usefixtures("shared_round")
 def test_it_opens_without_data(operator: Client) -> None:
     for path in READ:
         answer = operator.get(path)
@@ -58,11 +57,11 @@ def test_it_refuses_users_without_permission(client: Client, phases: Phases) -> 
     assert b"home-phases" not in client.get(READ[0]).content
 
 
+@pytest.mark.integration
+@pytest.mark.usefixtures("shared_round")
 def test_it_costs_a_constant_number_of_queries(filled: Client, monkeypatch: pytest.MonkeyPatch) -> None:
     # The flags are read again each second, so a page that takes longer costs one more.
     monkeypatch.setattr(decision, "MEMO_SECONDS", 60.0)
-    # A round of indicators is taken once in ten seconds, with a constant number of queries.
-    monkeypatch.setattr(rounds, "FRESH", timedelta(minutes=1))
     few = {path: queries_of(filled, path) for path in COUNTED}
     add_rows()
     assert {path: queries_of(filled, path) for path in COUNTED} == few
