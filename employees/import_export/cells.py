@@ -44,6 +44,9 @@ def read_text(cell: Cell) -> str:
 
 
 def _read_unmarked(text: str) -> str:
+    if is_garbled(text):
+        message = _("“%s” was read in a wrong encoding by another program. Correct the text where the file comes from.")
+        raise ValueError(message % text[:50])
     if typed_values.is_placeholder(text, in_any_case=False):
         return ""
     typed_values.refuse_other_types(text)
@@ -75,7 +78,4 @@ def _checked(cell: Cell) -> str:
         raise cell
     if len(cell) > LONGEST:
         raise ValueError(_("The cell has more than %d characters.") % LONGEST)
-    if is_garbled(cell):
-        message = _("“%s” was read in a wrong encoding by another program. Correct the text where the file comes from.")
-        raise ValueError(message % texts.clean(cell)[:50])
     return cell
