@@ -5,11 +5,12 @@ from argparse import ArgumentParser
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from config.env import parse_duration
 from config.lib import shell_user
+from config.lib.commands import BaseCommand
 from monitoring.alerts import acknowledgements
 from monitoring.alerts.models import RECENT, Alert
 from monitoring.api.alerts import AlertSerializer

@@ -1,9 +1,10 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError
 
+from config.lib.commands import BaseCommand
 from monitoring.alerts import engine, outbox
 from monitoring.alerts.models import Alert
 

@@ -5,10 +5,11 @@ from argparse import ArgumentParser
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.db import DatabaseError
 
+from config.lib.commands import BaseCommand
 from monitoring.dashboard import operations_report
 from monitoring.dashboard.operations_report_page import page
 from monitoring.rollout_control import terminal

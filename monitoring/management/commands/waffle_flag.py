@@ -5,8 +5,9 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from config.lib.commands import BaseCommand
 from monitoring.management.commands.rollout import add_terms, request_of
 from monitoring.rollout_control import terminal
 from profiles.rollout import changes, presenters
