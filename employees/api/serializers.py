@@ -72,6 +72,8 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     kpp = serializers.CharField(validators=[validate_kpp], required=False, allow_blank=True)
 
     def create(self, validated_data: dict[str, Any]) -> University:
+        if not validated_data.get("inn") and University.objects.filter(inn="").named(validated_data["name"]).exists():
+            raise AlreadyExists({"inn": [str(_UNIVERSITY_EXISTS)]})
         with _unique("universities_", "inn", _UNIVERSITY_EXISTS), transaction.atomic():
             return University.objects.create(**validated_data)
 
@@ -233,7 +235,7 @@ class EmployeeQuerySerializer(serializers.Serializer[Any]):
 
 
 def search_text(params: QueryDict) -> str:
-    return (params.get("search") or params.get("query") or "").replace("\0", "").strip()
+    return (params.get("search") or params.get("query") or "").strip()
 
 
 def filter_employees(employees: EmployeeQuerySet, params: QueryDict) -> EmployeeQuerySet:
