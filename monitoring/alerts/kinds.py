@@ -20,6 +20,7 @@ class Kind(models.TextChoices):
     WEBHOOK_SILENT = "webhook_silent", _("no updates")
     SUBSCRIPTION_LOST = "subscription_lost", _("subscription lost")
     SUBSCRIPTION_WRONG = "subscription_wrong", _("subscription differs")
+    DIRECT_API_MISSING = "direct_api_missing", _("no direct API")
     SECRET_FAILURES = "secret_failures", _("wrong secrets")
     ROLLOUT_HELD = "rollout_held", _("rollout held")
     BACKFILL_FAILED = "backfill_failed", _("backfill failed")
@@ -42,6 +43,10 @@ TEXTS = {
     ),
     Kind.SUBSCRIPTION_LOST: T("The subscription at MAX is lost: %(found)s"),
     Kind.SUBSCRIPTION_WRONG: T("The subscription at MAX is misconfigured: %(found)s"),
+    Kind.DIRECT_API_MISSING: T(
+        "MAX has no direct API at %(path)s, which is not part of its published API. Check MAX_API_URL and"
+        " MAX_API_USERS_PATH."
+    ),
     Kind.SECRET_FAILURES: T(
         "Requests with a wrong secret in the last hour: %(count)s, accepted updates: %(accepted)s."
         " Compare WEBHOOK_SECRET with the subscription."

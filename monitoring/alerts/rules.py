@@ -92,6 +92,7 @@ CHECKS: dict[Kind, Check] = {
     ),
     Kind.SUBSCRIPTION_LOST: Check("subscription_lost", _problems, ("findings",)),
     Kind.SUBSCRIPTION_WRONG: Check("subscription_wrong", _problems, ("findings",)),
+    Kind.DIRECT_API_MISSING: Check("direct_api_served", lambda reading: {"path": reading.data["path"]}, ("path",)),
     Kind.SECRET_FAILURES: Check(
         "secret_failures",
         _data(count="failed_requests", accepted="accepted_events"),
