@@ -80,7 +80,7 @@ MIDDLEWARE = [
     "config.lib.middleware.PrivacyMiddleware",
     "django.contrib.sessions.middleware.SessionMiddleware",
     "django.middleware.locale.LocaleMiddleware",
-    "config.lib.middleware.UncheckedInputMiddleware",
+    "config.lib.middleware.InputMiddleware",
     "config.lib.middleware.DatabaseFailureMiddleware",
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",

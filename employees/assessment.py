@@ -38,7 +38,8 @@ WHERE NOT i.indisvalid AND t.relname IN ('employees', 'profile_cache')
 def assess() -> dict[str, Any]:
     """Return totals, employees by source, configuration, cache sizes in bytes, and what blocks phase 1.
 
-    The configuration contains only whether each secret is set, not its value.
+    ``look_alike_universities`` are groups of ids. The configuration contains only whether each secret is set, not its
+    value.
     """
     totals: dict[str, int] = Employee.objects.aggregate(
         total_employees=Count("pk"),
@@ -50,6 +51,7 @@ def assess() -> dict[str, Any]:
     values = {name: getattr(settings, name) for name in REVIEWED}
     return {
         "totals": totals,
+        "look_alike_universities": University.objects.look_alikes(),
         "by_source": dict(Employee.objects.values_list("profile_source").annotate(n=Count("*")).order_by("-n")),
         "configuration": {
             name: format_duration(value) if isinstance(value, timedelta) else str(value)

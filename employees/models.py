@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections import defaultdict
 from datetime import timedelta
 from typing import Any, ClassVar
 
@@ -19,6 +20,7 @@ from rest_framework.utils.encoders import JSONEncoder
 
 from config.lib import text as texts
 from config.lib.pagination import EXACT, estimate
+from config.lib.text import clean
 from profiles import names, phones
 from profiles.models import ProfileSource
 
@@ -41,13 +43,36 @@ _MAX_WORDS = 8
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
         """Return the university with this INN and KPP, or with this name if ``inn`` is empty; create it if missing."""
+        name = clean(university_name)
         if inn:
-            return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": university_name or _UNNAMED})[0]
-        existing = self.as_described(inn=inn, kpp=kpp, university_name=university_name).first()
-        return existing or self.get_or_create(inn="", name=university_name)[0]
+            return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
+        return self.named(name).first() or self.get_or_create(inn="", name=name)[0]
 
     def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
-        return (self.filter(inn=inn, kpp=kpp) if inn else self.filter(name=university_name)).order_by("pk")
+        return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
+
+    def named(self, name: str) -> UniversityQuerySet:
+        """Return the universities with this name, else those with a name that looks the same, ignoring case.
+
+        Stored names may not be clean, because earlier releases stored them as they were entered.
+        """
+        cleaned = clean(name)
+        for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):
+            if matches.exists():
+                return matches.order_by("pk")
+        pks = [pk for pk, other in self.values_list("pk", "name") if _look_of(other) == _look_of(cleaned)]
+        return self.filter(pk__in=pks).order_by("pk")
+
+    def look_alikes(self) -> list[list[int]]:
+        """Return the ids of the universities without an INN whose names look the same, in groups."""
+        groups = defaultdict(list)
+        for pk, name in self.filter(inn="").order_by("pk").values_list("pk", "name"):
+            groups[_look_of(name)].append(pk)
+        return [pks for pks in groups.values() if len(pks) > 1]
+
+
+def _look_of(name: str) -> str:
+    return clean(name).casefold()
 
 
 class University(models.Model):

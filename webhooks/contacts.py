@@ -2,6 +2,8 @@
 
 import hashlib
 import hmac
+import logging
+import quopri
 import re
 from typing import Any
 
@@ -9,30 +11,76 @@ from django.conf import settings
 
 from profiles import phones
 
-_PHONE_LINE = re.compile(r"^(?:item\d+\.)?TEL[^:\r\n]*:(?:tel:)?([^\r\n]+)", re.IGNORECASE | re.MULTILINE)
+logger = logging.getLogger(__name__)
+
+# A property of a vCard: group, name, parameters, of which quoted ones may contain a colon, and value.
+_TEL = re.compile(r'(?:[A-Z0-9-]+\.)?TEL((?:;(?:"[^"]*"|[^":])*)?):(.*)', re.IGNORECASE)
+_QUOTED_PRINTABLE = re.compile(r";(?:ENCODING=)?QUOTED-PRINTABLE\b", re.IGNORECASE)
+_WAID = re.compile(r";waid=\"?([0-9]+)", re.IGNORECASE)
 
 
 def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
-    """Return the normalized phone from a contact attachment, None unless the contact is verifiably the sender.
+    """Return the phone from a contact attachment; None unless the contact is verifiably the sender.
 
     MAX signs a contact card with the bot's token only when people share their own contact. Other cards have no valid
-    ``hash``.
+    ``hash``. A signed card without exactly one phone is refused too, which is logged.
     """
-    card, signature, owner = payload.get("vcf_info"), payload.get("hash"), payload.get("max_info")
+    card, owner = _verified(payload), payload.get("max_info")
+    if card is None or (owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id)):
+        return None
+    found = [tel for line in _unfolded(card) if (tel := _TEL.fullmatch(line))]
+    phone = _number(*found[0].groups()) if len(found) == 1 else None
+    if phone is None:
+        reason = "invalid phone" if len(found) == 1 else f"{len(found)} phones"
+        fields = {"component": "webhook_handler", "event": "contact_refused", "user_id": sender_id, "reason": reason}
+        logger.warning("contact card not linked", extra=fields)
+    return phone
+
+
+def _verified(payload: dict[str, Any]) -> str | None:
+    """Return the text whose hash MAX has signed: the card, or the card with its line breaks unescaped."""
+    card, signature = payload.get("vcf_info"), payload.get("hash")
     if not isinstance(card, str) or not isinstance(signature, str) or not settings.MAX_BOT_TOKEN:
         return None
-    unescaped = card.replace("\\r", "\r").replace("\\n", "\n")
-    key = settings.MAX_BOT_TOKEN.encode()
-    hashes = [hmac.new(key, text.encode(errors="replace"), hashlib.sha256).hexdigest() for text in (card, unescaped)]
-    if not any(hmac.compare_digest(own.encode(), signature.encode(errors="replace")) for own in hashes):
-        return None
-    if owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id):
-        return None
-    for number in _PHONE_LINE.findall(unescaped):
-        # A foreign number may have been written without its leading plus sign.
-        for spelling in (number, f"+{number.strip().lstrip('+')}"):
-            try:
-                return phones.normalize(spelling)
-            except ValueError:
-                continue
+    for text in (card, _unescaped(card)):
+        own = hmac.new(settings.MAX_BOT_TOKEN.encode(), text.encode(errors="replace"), hashlib.sha256).hexdigest()
+        if hmac.compare_digest(own.encode(), signature.encode(errors="replace")):
+            return text
     return None
+
+
+def _unescaped(card: str) -> str:
+    r"""Return a card whose line breaks are all spelled ``\r\n`` with real ones.
+
+    In a card with real line breaks, ``\n`` belongs to a value that people can choose, such as their name.
+    """
+    return card if "\n" in card else card.replace("\\r", "\r").replace("\\n", "\n")
+
+
+def _unfolded(card: str) -> list[str]:
+    """Return the lines of a vCard, each continued line as one (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
+    lines: list[str] = []
+    for line in re.split(r"\r\n?|\n", _unescaped(card)):
+        if lines and line[:1] in (" ", "\t"):
+            lines[-1] += line[1:]
+        elif lines and lines[-1].endswith("=") and _QUOTED_PRINTABLE.search(lines[-1].partition(":")[0]):
+            lines[-1] = lines[-1][:-1] + line
+        else:
+            lines.append(line)
+    return lines
+
+
+def _number(parameters: str, value: str) -> str | None:
+    """Return the number in E.164 form; None if it is invalid.
+
+    A signed card contains the number of a MAX account, which is international even without its plus sign.
+    """
+    if _QUOTED_PRINTABLE.search(parameters):
+        value = quopri.decodestring(value.encode(errors="replace")).decode(errors="replace")
+    number = value.strip().lower().removeprefix("tel:").partition(";")[0].strip()
+    if waid := _WAID.search(parameters):
+        number = number if number.startswith("+") else waid[1]
+    try:
+        return phones.normalize(f"+{number.removeprefix('+')}")
+    except ValueError:
+        return None

@@ -165,6 +165,7 @@ def _differs(first: bytes | None, later: bytes) -> bool:
         return False
     try:
         return bool(json.loads(first) != json.loads(later))
-    except RecursionError:
-        # The body is nested almost too deeply: it could be parsed on arrival, where fewer calls were on the stack.
+    except (RecursionError, ValueError):
+        # The body is nested almost too deeply: it could be parsed on arrival, where fewer calls were on the stack. Or
+        # it contains an integer of too many digits, which was read as null.
         return True

@@ -262,3 +262,16 @@ class PayloadAccess(models.Model):
 
     def __str__(self) -> str:
         return f"{self.inbox_update_id}: {self.by}"
+
+
+class RefusedUpdateType(models.Model):
+    """An update type that MAX refused when the receiver was last subscribed, so that its absence is no problem."""
+
+    name = models.CharField(max_length=40, primary_key=True)
+
+    class Meta:
+        db_table = "webhook_refused_types"
+        default_permissions = ()
+
+    def __str__(self) -> str:
+        return self.name

@@ -12,7 +12,7 @@ import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from django.utils.translation import gettext_noop as _
 
@@ -26,6 +26,9 @@ from webhooks.inbox import DUPLICATE_WINDOW
 from webhooks.models import OTHER
 
 LARGEST_ENVELOPE = 100
+# Python refuses to convert longer integers by default.
+_MOST_DIGITS = 4300
+_NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is an envelope of updates")
 _FUTURE_ALLOWED = timedelta(minutes=5)
 # The update types that MAX documents. A subscription lists all of them.
 UPDATE_TYPES = (
@@ -73,28 +76,51 @@ def _finite(number: str) -> float | None:
     return value if math.isfinite(value) else None
 
 
+def _bounded(digits: str) -> int | None:
+    """Parse an integer; return None if it has too many digits for Python to convert."""
+    return int(digits) if len(digits) <= _MOST_DIGITS else None
+
+
 # Created once: json.loads() with options creates a decoder on each call, a quarter of the time for a typical body.
 # For the constants NaN and Infinity, which are not valid JSON, int() raises ValueError.
-_decoder = json.JSONDecoder(parse_constant=int, parse_float=_finite)
+_decoder = json.JSONDecoder(parse_constant=int, parse_float=_finite, parse_int=_bounded)
 
 
-def unwrap(body: bytes) -> list[tuple[bytes, Json]]:
-    """Return the updates in a body, each as a pair of its JSON bytes and its parsed value.
+class Item(NamedTuple):
+    """An update with its JSON bytes; ``reason`` is why it is quarantined, or ``""``."""
 
-    The body is an update, or an envelope with a list of updates as in long polling, which may be empty. Raise
-    MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates.
+    body: bytes
+    update: Json
+    reason: str = ""
+
+
+def unwrap(body: bytes) -> list[Item]:
+    """Return the updates in a body, which is an update, or an envelope with a list of updates as in long polling.
+
+    Raise MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates. A bad item
+    of an envelope gets a reason, so that it does not affect the others.
     """
     value = parse(body)
     if not isinstance(value, dict):
-        raise MalformedUpdate(_("the body is not an object"))
-    if "updates" not in value or "update_type" in value:
-        return [(body, value)]
+        raise MalformedUpdate(_NOT_AN_OBJECT)
+    if not _is_envelope(value):
+        return [Item(body, value)]
     updates = value["updates"]
-    if not isinstance(updates, list) or not all(isinstance(update, dict) for update in updates):
+    if not isinstance(updates, list):
         raise MalformedUpdate(_("“updates” is not a list of objects"))
     if len(updates) > LARGEST_ENVELOPE:
         raise MalformedUpdate(_("the envelope holds more than 100 updates"))
-    return [(json.dumps(update).encode(), update) for update in updates]
+    return [_item(json.dumps(update).encode(), update) for update in updates]
+
+
+def _item(body: bytes, update: object) -> Item:
+    if not isinstance(update, dict):
+        return Item(body, {}, _NOT_AN_OBJECT)
+    return Item(body, update, _AN_ENVELOPE if _is_envelope(update) else "")
+
+
+def _is_envelope(value: Json) -> bool:
+    return "updates" in value and "update_type" not in value
 
 
 def parse_stored(body: bytes) -> Json:
@@ -102,10 +128,10 @@ def parse_stored(body: bytes) -> Json:
 
     A replay of a quarantined row may pass a body that is not valid JSON, or a whole envelope.
     """
-    unwrapped = unwrap(body)
-    if [own_body for own_body, _update in unwrapped] != [body]:
-        raise MalformedUpdate(_("the body is an envelope of updates"))
-    return unwrapped[0][1]
+    items = unwrap(body)
+    if [item.body for item in items] != [body]:
+        raise MalformedUpdate(_AN_ENVELOPE)
+    return items[0].update
 
 
 def type_of(update: Json) -> str:
@@ -241,7 +267,8 @@ def _dialog_text(update: Json) -> str:
     """Return the text of a message in a dialog with the bot; ``""`` for group chats, channels and other updates."""
     kind, message = type_of(update), update.get("message")
     if kind == "message_new":
-        is_dialog = _value(message, "chat", "type") in ("private", "dialog")
+        chat = _value(message, "chat")
+        is_dialog = chat is None or _value(chat, "type") in ("private", "dialog")
         text = _value(message, "text")
     else:
         is_dialog = _value(message, "recipient", "chat_type") == "dialog"

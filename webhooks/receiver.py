@@ -135,17 +135,19 @@ def _read_body(environ: WSGIEnvironment) -> bytes | Answer:
 
 
 def arrivals_in(body: bytes, received_at: datetime, delivery_id: str = "") -> list[Arrival]:
-    """Return the inbox rows for a body: one per update, or a single quarantined one if the body is malformed.
+    """Return the inbox rows for a body: one per update, quarantined if it is malformed, or one for the whole body.
 
     ``delivery_id`` is the request ID, which is stored with each row.
     """
     try:
-        unwrapped, reason = payloads.unwrap(body), ""
+        items = payloads.unwrap(body)
     except payloads.MalformedUpdate as error:
-        unwrapped, reason = [(body, {})], str(error)
+        items = [payloads.Item(body, {}, str(error))]
     arrivals = []
-    for own_body, update in unwrapped:
-        key, previous_key = payloads.duplicate_keys(update, own_body, received_at)
+    for place, (own_body, update, reason) in enumerate(items):
+        # Equal bad items of an envelope are not duplicate deliveries of an update.
+        identity = b"%d\0" % place + own_body if reason else own_body
+        key, previous_key = payloads.duplicate_keys(update, identity, received_at)
         update_type = payloads.type_of(update)
         arrivals.append(Arrival(key, previous_key, own_body, update_type, reason, received_at, delivery_id))
     return arrivals

@@ -5,12 +5,14 @@ Without a subscription, MAX sends no updates; with a stale one beside the curren
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+import re
+from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 from urllib.parse import urlsplit
 
 from django.conf import settings
+from django.db import transaction
 from django.utils import translation
 from django.utils.http import is_same_domain
 from django.utils.translation import gettext_noop as _
@@ -18,9 +20,11 @@ from django.utils.translation import gettext_noop as _
 from config.lib.messages import Message
 from profiles.max_api import client
 from profiles.max_api.client import MaxError, printable
+from webhooks.models import RefusedUpdateType
 from webhooks.payloads import UPDATE_TYPES
 from webhooks.receiver import PATHS
 
+_SECRET = re.compile(r"[A-Za-z0-9_-]{5,256}")
 _LATEST_MILLISECONDS = 253_402_300_799_999  # the year 9999
 
 
@@ -44,7 +48,7 @@ class Problem(NamedTuple):
 
 
 def canonical(url: str) -> str:
-    """Validate the URL of the webhook receiver and return it in normal form, without the port.
+    """Validate the URL of the webhook receiver and return it in normal form, without port and trailing slash.
 
     Raise ValueError with the reason if MAX could not deliver to the URL or if its path is not served by the receiver.
     """
@@ -57,7 +61,7 @@ def canonical(url: str) -> str:
         raise ValueError("MAX sends updates only to port 443")
     if parts.path not in PATHS:
         raise ValueError("the path of the URL must be /webhook/max")
-    return f"https://{parts.hostname}{parts.path}" + (f"?{parts.query}" if parts.query else "")
+    return f"https://{parts.hostname}{parts.path.rstrip('/')}" + (f"?{parts.query}" if parts.query else "")
 
 
 def our_hosts(*more: str) -> set[str]:
@@ -76,8 +80,8 @@ def _is(subscription: Subscription, url: str) -> bool:
         return False
 
 
-def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Subscription]:
-    """Return the existing subscriptions of our receiver, with any scheme and port, except those for ``url``.
+def stale_in(existing: Sequence[Subscription], kept: str, hosts: Collection[str]) -> list[Subscription]:
+    """Return the existing subscriptions of our receiver, with any scheme and port, except those with the URL ``kept``.
 
     A subscription belongs to our receiver if its host is one of ``hosts`` and its path is one of the receiver's.
     """
@@ -88,19 +92,22 @@ def stale_in(existing: Sequence[Subscription], url: str, hosts: Collection[str])
         except ValueError:
             continue
         is_ours = parts.path in PATHS and any(is_same_domain(parts.hostname or "", host) for host in hosts)
-        if is_ours and not _is(subscription, url):
+        if is_ours and subscription.url != kept:
             stale.append(subscription)
     return stale
 
 
 def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[str]) -> list[Problem]:
-    """Return how the existing subscriptions differ from the single wanted one, to ``url`` with all update types."""
-    problems = []
+    """Return how the existing subscriptions differ from the single wanted one, to ``url`` with all update types.
+
+    Update types that MAX has refused are not missing.
+    """
+    problems, refused = [], set(RefusedUpdateType.objects.values_list("name", flat=True))
     wanted = [subscription for subscription in existing if _is(subscription, url)]
     if not wanted:
         problems.append(Problem("subscription_lost", Message("MAX sends no updates to %(url)s", {"url": url})))
     for subscription in wanted:
-        missing = set(UPDATE_TYPES) - subscription.update_types if subscription.update_types else ()
+        missing = set(UPDATE_TYPES) - subscription.update_types - refused if subscription.update_types else ()
         if missing:
             message = Message("MAX does not send %(types)s", {"types": ", ".join(sorted(missing))})
             problems.append(Problem("subscription_incomplete", message))
@@ -108,7 +115,7 @@ def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[st
         params = {"url": url, "times": len(wanted)}
         message = Message("MAX sends every update %(times)d times to %(url)s", params)
         problems.append(Problem("subscription_doubled", message))
-    for subscription in stale_in(existing, url, hosts):
+    for subscription in stale_in([other for other in existing if other not in wanted], url, hosts):
         message = Message("MAX also sends every update to %(url)s", {"url": subscription.url})
         problems.append(Problem("subscription_stale", message))
     return problems
@@ -142,16 +149,70 @@ def _moment(milliseconds: object) -> datetime | None:
     return None
 
 
-def subscribe(url: str, *, replacing: Sequence[Subscription]) -> None:
-    """Remove the subscriptions in ``replacing``, then subscribe ``url`` to all update types; raise MaxError.
+def repair(
+    existing: Sequence[Subscription], url: str, hosts: Collection[str], *, is_renewed: bool = False
+) -> Iterator[str]:
+    """Subscribe the canonical ``url`` unless it is subscribed, then remove our other subscriptions; raise MaxError.
 
-    The subscription uses the first secret in WEBHOOK_SECRET.
+    Yield a line about each thing that was done, also before an error. With ``is_renewed``, subscribe in any case: MAX
+    then sends the first secret in WEBHOOK_SECRET. A subscription is removed only after MAX has granted the new one.
     """
-    body = {"url": canonical(url), "update_types": UPDATE_TYPES, "secret": first_secret()}
-    for subscription in replacing:
-        unsubscribe(subscription.url)
-    # Not safe to retry: a second POST would add a second subscription, and MAX would send every update twice.
-    client.call("POST", "/subscriptions", bool, deadline=client.new_deadline(), json=body)
+    spellings = sorted((other.url for other in existing if _is(other, url)), key=url.__ne__)
+    if is_renewed or not spellings:
+        yield from _subscribe(url)
+        spellings = [url]
+    failure = None
+    for subscription in stale_in(existing, spellings[0], hosts):
+        try:
+            unsubscribe(subscription.url)
+            yield f"Removed {subscription.url}"
+        except MaxError as error:
+            failure = error
+            yield f"Not removed: {subscription.url}: {error}"
+    if failure:
+        raise failure
+
+
+def _subscribe(url: str) -> Iterator[str]:
+    """Subscribe to all update types but those that MAX refuses; yield a line about each of these and the result."""
+    body = {"url": url, "secret": first_secret()}
+    types, refused, last_error = list(UPDATE_TYPES), list[str](), ""
+    while True:
+        # Without a list of types, MAX sends all of them.
+        fields: dict[str, Any] = body | {"update_types": types} if types else body
+        try:
+            # Not safe to retry: a second POST would add a second subscription, and MAX would send every update twice.
+            client.call("POST", "/subscriptions", bool, deadline=client.new_deadline(), json=fields)
+            break
+        except MaxError as error:
+            name = _refused_type(str(error), types) if error.is_refused and types else None
+            if name is None:
+                if not error.is_refused:
+                    yield f"MAX may have subscribed {url} or not: run max_subscription list."
+                raise
+            if name and str(error) != last_error:
+                types.remove(name)
+                refused.append(name)
+                yield f"MAX refuses the update type {name}, which is left out"
+            else:
+                types, refused = [], []
+                yield "MAX refuses the list of update types, which is left out, so that MAX sends all types"
+            last_error = str(error)
+    with transaction.atomic():
+        RefusedUpdateType.objects.all().delete()
+        RefusedUpdateType.objects.bulk_create(RefusedUpdateType(name=name) for name in refused)
+    yield f"Subscribed {url} to {'the other' if refused else 'all'} update types, with a secret"
+
+
+def _refused_type(error: str, types: list[str]) -> str | None:
+    """Return the update type that MAX refuses, ``""`` if it may be any, None if the error is about something else.
+
+    MAX does not document this error. An error that begins with all types that were sent only quotes them.
+    """
+    named: list[str] = re.findall(rf"\b(?:{'|'.join(types)})\b", error)
+    if named and (named[0] != types[0] or set(named) != set(types)):
+        return named[0]
+    return "" if named or "update_type" in error else None
 
 
 def unsubscribe(url: str) -> None:
@@ -159,6 +220,10 @@ def unsubscribe(url: str) -> None:
 
 
 def first_secret() -> str:
+    """Return the secret for MAX; raise MaxError if there is none, or if MAX would not accept it."""
     if not settings.WEBHOOK_SECRETS:
         raise MaxError(_("WEBHOOK_SECRET is not set: anyone could send updates in MAX's name"), is_refused=True)
-    return str(settings.WEBHOOK_SECRETS[0].decode())
+    secret = str(settings.WEBHOOK_SECRETS[0].decode(errors="replace"))
+    if not _SECRET.fullmatch(secret):
+        raise MaxError(_("MAX accepts only a WEBHOOK_SECRET of 5 to 256 characters A-Z a-z 0-9 _ -"), is_refused=True)
+    return secret

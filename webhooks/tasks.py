@@ -3,8 +3,11 @@ import logging
 from celery import shared_task
 from django.conf import settings
 
+from config.lib import sql
 from profiles.max_api.client import MaxError
 from webhooks import retention, subscription
+
+_LOCK = 0x73756273  # "subs"
 
 logger = logging.getLogger(__name__)
 
@@ -21,12 +24,16 @@ def prune_inbox() -> None:
     max_retries=5,
 )  # fmt: skip
 def check_subscription() -> None:
-    """Log the problems with our subscription at MAX, and subscribe again if WEBHOOK_AUTO_RESUBSCRIBE is set."""
+    """Log the problems with our subscription at MAX, and repair it if WEBHOOK_AUTO_RESUBSCRIBE is set."""
     problems = subscription.subscription_problems()
     for problem in problems:
         logger.error("MAX subscription differs", extra={"event": problem.event, "result": str(problem)})
-    if problems and settings.WEBHOOK_AUTO_RESUBSCRIBE:
+    if not (problems and settings.WEBHOOK_AUTO_RESUBSCRIBE):
+        return
+    # Two repairs at once would subscribe twice.
+    with sql.try_lock(_LOCK) as has_lock:
+        if not has_lock:
+            return
         url = subscription.canonical(settings.WEBHOOK_PUBLIC_URL)
-        stale = subscription.stale_in(subscription.subscriptions(), url, subscription.our_hosts())
-        subscription.subscribe(url, replacing=stale)
-        logger.info("subscribed again", extra={"event": "subscription_restored"})
+        for line in subscription.repair(subscription.subscriptions(), url, subscription.our_hosts()):
+            logger.info("subscription repaired", extra={"event": "subscription_restored", "result": line})

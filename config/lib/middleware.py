@@ -7,6 +7,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from config.lib import error_pages, errors
 from config.lib.addresses import client_address
+from config.lib.text import AS_GIVEN, clean
 
 logger = logging.getLogger(__name__)
 _API_PREFIX = "/api/v1"
@@ -67,17 +68,20 @@ class DatabaseFailureMiddleware(MiddlewareMixin):
         return error_pages.unavailable(request, reason)
 
 
-class UncheckedInputMiddleware(MiddlewareMixin):
-    """Refuse admin requests with a NUL character in the URL or the form, and with values that PostgreSQL refuses.
+class InputMiddleware(MiddlewareMixin):
+    """Clean the text of queries and admin forms; refuse what PostgreSQL refuses, such as a NUL character, in the admin.
 
-    Form fields are validated, but filters, searches and ids reach queries unchecked.
+
+    The notes of flags keep their line breaks. Fields of AS_GIVEN stay as they are, and so do the values that a form has
+    shown, which are only compared.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
-        if not request.path_info.startswith("/admin"):
-            return None
-        if "\0" in request.path_info or _has_nul(request.GET) or _has_nul(request.POST):
-            return HttpResponseBadRequest(error_pages.page("400_nul.html"))
+        if request.path_info.startswith("/admin"):
+            if "\0" in request.path_info or _has_nul(request.GET) or _has_nul(request.POST):
+                return HttpResponseBadRequest(error_pages.page("400_nul.html"))
+            request.POST = _cleaned(request.POST)  # type: ignore[assignment]
+        request.GET = _cleaned(request.GET)  # type: ignore[assignment]
         return None
 
     def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
@@ -92,3 +96,16 @@ class UncheckedInputMiddleware(MiddlewareMixin):
 
 def _has_nul(values: QueryDict) -> bool:
     return any("\0" in text for name, texts in values.lists() for text in (name, *texts))
+
+
+def _cleaned(values: QueryDict) -> QueryDict:
+    cleaned = values.copy()
+    for name, texts in values.lists():
+        if not name.startswith("initial-") and not any(part in name for part in AS_GIVEN):
+            cleaned.setlist(name, [_clean_lines(text) if name == "note" else clean(text) for text in texts])
+    cleaned._mutable = False  # noqa: SLF001 (as Django does)
+    return cleaned
+
+
+def _clean_lines(text: str) -> str:
+    return "\n".join(map(clean, text.split("\n")))

@@ -1,22 +1,18 @@
-import re
 from typing import Any
 
 from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-_SURROGATE = re.compile(r"[\ud800-\udfff]")
+from config.lib.text import AS_GIVEN, clean, replace_surrogates
 
 
 class BoundedJSONParser(JSONParser):
-    """Parse JSON; refuse a body that is nested too deeply for Python, and replace lone surrogates with U+FFFD.
-
-    JSON can contain half of a surrogate pair, but a response that quotes it could not be encoded.
-    """
+    """Parse JSON and clean its text, except AS_GIVEN; refuse a body that is nested too deeply for Python."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
-            return _without_surrogates(super().parse(stream, media_type, parser_context))
+            return _cleaned(super().parse(stream, media_type, parser_context))
         except RecursionError:
             raise ParseError(_("The JSON body is nested too deeply.")) from None
         except ParseError as error:
@@ -27,11 +23,11 @@ class BoundedJSONParser(JSONParser):
             raise ParseError(_("The body is not valid JSON.")) from None
 
 
-def _without_surrogates(value: Any) -> Any:
+def _cleaned(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", value)
+        return replace_surrogates(value) if key in AS_GIVEN else clean(value)
     if isinstance(value, list):
-        return [_without_surrogates(item) for item in value]
+        return [_cleaned(item) for item in value]
     if isinstance(value, dict):
-        return {_without_surrogates(key): _without_surrogates(item) for key, item in value.items()}
+        return {clean(key): _cleaned(item, key) for key, item in value.items()}
     return value

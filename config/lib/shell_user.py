@@ -1,11 +1,13 @@
 import getpass
 import os
 
+from config.lib.text import clean
+
 
 def login() -> str:
     """Return the login of the user who runs this command, or ``uid N`` for a uid without a name (in containers)."""
     try:
-        return getpass.getuser()
+        return clean(getpass.getuser())
     except (KeyError, OSError):
         return f"uid {os.getuid()}"
 

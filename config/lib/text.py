@@ -5,6 +5,9 @@ import unicodedata
 
 import regex
 
+# Fields that are not cleaned at the edge: a secret, and a name that is refused, not cleared, if nothing remains of it.
+AS_GIVEN = ("password", "user_provided_name")
+
 # The texts that clean() returns unchanged and that are the most frequent: Latin and Cyrillic words, single spaces.
 _PLAIN = re.compile(r"[!-~À-ɏЀ-ӿ]+(?: [!-~À-ɏЀ-ӿ]+)*")
 _SURROGATE = regex.compile(r"[\ud800-\udfff]")

@@ -78,6 +78,6 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
         inn, kpp = cleaned.get("inn"), cleaned.get("kpp")
         if inn and kpp is not None and others.filter(inn=inn, kpp=kpp).exists():
             self.add_error("inn", _("A university with this INN and KPP already exists."))
-        if inn == "" and others.filter(inn="", name=cleaned.get("name")).exists():
+        if inn == "" and "name" in cleaned and others.filter(inn="").named(cleaned["name"]).exists():
             self.add_error("name", _("A university with this name and no INN already exists."))
         return cleaned

@@ -74,6 +74,8 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     kpp = serializers.CharField(validators=[validate_kpp], required=False, allow_blank=True)
 
     def create(self, validated_data: dict[str, Any]) -> University:
+        if not validated_data.get("inn") and University.objects.filter(inn="").named(validated_data["name"]).exists():
+            raise AlreadyExists({"inn": [str(_UNIVERSITY_EXISTS)]})
         with _unique("universities_", "inn", _UNIVERSITY_EXISTS), transaction.atomic():
             return University.objects.create(**validated_data)
 
@@ -247,7 +249,7 @@ def search_text(params: QueryDict) -> str:
 
 
 def _searches(params: QueryDict) -> dict[str, str]:
-    texts = {name: params.get(name, "").replace("\0", "").strip() for name in ("search", "query", "q")}
+    texts = {name: params.get(name, "").strip() for name in ("search", "query", "q")}
     return {name: text for name, text in texts.items() if text}
 
 

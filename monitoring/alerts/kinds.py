@@ -34,6 +34,7 @@ class Kind(models.TextChoices):
     WEBHOOK_SILENT = "webhook_silent", _("no updates")
     SUBSCRIPTION_LOST = "subscription_lost", _("subscription lost")
     SUBSCRIPTION_WRONG = "subscription_wrong", _("subscription differs")
+    DIRECT_API_MISSING = "direct_api_missing", _("no direct API")
     SECRET_FAILURES = "secret_failures", _("wrong secrets")
     ROLLOUT_HELD = "rollout_held", _("rollout held")
     BACKFILL_FAILED = "backfill_failed", _("backfill failed")
@@ -131,6 +132,15 @@ CHECKS: dict[Kind, Check] = {
     ),
     Kind.SUBSCRIPTION_WRONG: Check(
         "subscription_wrong", T("The subscription at MAX is misconfigured: %(found)s"), _problems, ("findings",)
+    ),
+    Kind.DIRECT_API_MISSING: Check(
+        "direct_api_served",
+        T(
+            "MAX has no direct API at %(path)s, which is not part of its published API. Check MAX_API_URL and"
+            " MAX_API_USERS_PATH."
+        ),
+        lambda reading: {"path": reading.data["path"]},
+        ("path",),
     ),
     Kind.SECRET_FAILURES: Check(
         "secret_failures",

@@ -13,6 +13,8 @@ from config.lib.messages import UNREADABLE, Message
 from monitoring.alerts.kinds import CHECKS, SENTENCES, Kind, Severity
 
 RECENT = timedelta(days=30)
+# A held rollout would hold itself, and phase 4 is the way to live without the direct API.
+_NOT_HOLDING = (Kind.ROLLOUT_HELD, Kind.DIRECT_API_MISSING)
 
 
 class AcknowledgementRefused(Exception):
@@ -27,8 +29,8 @@ class AlertQuerySet(models.QuerySet["Alert"]):
         return self.filter(muted_until__gt=timezone.now())
 
     def holding(self) -> Self:
-        """Return the alerts that keep phase 4 from advancing: open, not muted, and not the alert of a held rollout."""
-        return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind=Kind.ROLLOUT_HELD)
+        """Return the alerts that keep phase 4 from advancing: open, not muted, and not of _NOT_HOLDING."""
+        return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind__in=_NOT_HOLDING)
 
     def for_listing(self) -> Self:
         """Return the open alerts, then those resolved within RECENT, the latest first."""

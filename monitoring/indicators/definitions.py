@@ -108,7 +108,7 @@ _quality_wanted = _setting("PROFILE_QUALITY_ALERT_THRESHOLD")
 _YES: dict[str, Any] = {"unit": "bool", "comparison": "≥", "limit": 1}
 _NONE: dict[str, Any] = {"comparison": "≤", "limit": 0}
 _TOO_FEW: dict[str, Any] = {"least": SAMPLE_WANTED, "unknown": T("%(n)s of %(wanted)d comparisons")}
-_BY_MAX: dict[str, Any] = {**_NONE, "is_worker_only": True, "every": _setting("MONITORING_CHECK_INTERVAL")}
+_BY_MAX: dict[str, Any] = {"is_worker_only": True, "every": _setting("MONITORING_CHECK_INTERVAL")}
 
 # Each entry ends with its messages.
 # fmt: off
@@ -168,8 +168,13 @@ _ALL = (
               good=T("no evidence against the cache (n = %(n)s)")),
     Indicator("comparison_coverage", lambda sources: Measured(sources.compared.coverage, sources.compared.total), "%"),
     Indicator("comparison_errors", lambda sources: Measured(sources.compared.errors, sources.compared.total), "%"),
-    Indicator("subscription_lost", partial(measurements.subscription_problems, is_lost=True), **_BY_MAX, critical=0),
-    Indicator("subscription_wrong", partial(measurements.subscription_problems, is_lost=False), **_BY_MAX),
+    Indicator("subscription_lost", partial(measurements.subscription_problems, is_lost=True), critical=0,
+              **_NONE, **_BY_MAX),
+    Indicator("subscription_wrong", partial(measurements.subscription_problems, is_lost=False), **_NONE, **_BY_MAX),
+    Indicator("direct_api_served", measurements.direct_api_served, **_YES, **_BY_MAX,
+              good=T("MAX serves the direct API"),
+              bad=T("MAX does not serve the direct API: there is no path %(path)s"),
+              unknown=T("the direct API is not checked: no worker has asked, or MAX_BOT_TOKEN is not set")),
     Indicator("rollout_held", measurements.rollout_held, "bool", "≤", 0),
     Indicator("backfill_failed_batches", measurements.backfill_failed_batches, **_NONE),
 )

@@ -34,6 +34,7 @@ TITLES: dict[str, Promise] = {
     "comparison_errors": _("Comparison errors"),
     "subscription_lost": _("Lost subscription"),
     "subscription_wrong": _("Subscription problems"),
+    "direct_api_served": _("Direct API"),
     "rollout_held": _("Rollout held"),
     "backfill_failed_batches": _("Failed backfill batches"),
 }

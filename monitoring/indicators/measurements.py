@@ -19,6 +19,7 @@ from monitoring.stats import comparison_stats, reports
 from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.process_counters import counted
 from profiles import cache, failures
+from profiles.max_api import users
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -258,6 +259,13 @@ def subscription_problems(sources: Sources, *, is_lost: bool) -> Measured:
     problems = [one for one in sources.subscription if (one.event == "subscription_lost") == is_lost]
     message = join_messages(problem.message for problem in problems) if problems else None
     return Measured(len(problems), data={"findings": [str(problem) for problem in problems]}, message=message)
+
+
+def direct_api_served(sources: Sources) -> Measured:
+    if not settings.MAX_BOT_TOKEN:
+        return Measured(None)
+    path = settings.MAX_API_USERS_PATH
+    return Measured(float(users.is_served()), params={"path": path}, data={"path": path})
 
 
 def rollout_held(sources: Sources) -> Measured:

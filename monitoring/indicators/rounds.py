@@ -122,7 +122,11 @@ def _reading(
 def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
     fields = {"event": "not_measured", "indicator": name, "error": type(error).__name__}
     logger.warning("indicator not measured", extra=fields)
-    reason = failures.message_for(str(error) if isinstance(error, CacheError) else type(error).__name__)
+    reason = (
+        error.message
+        if isinstance(error, MaxError)
+        else failures.message_for(str(error) if isinstance(error, CacheError) else type(error).__name__)
+    )
     params = {"title": title_message(TITLES[name]), "error": reason}
     message = Message("%(title)s could not be measured: %(error)s", params)
     return IndicatorReading(name=name, round_at=now, measured_at=now, level=Level.ERROR, message=message.as_json())

@@ -7,7 +7,7 @@ import io
 import json
 import socket
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from datetime import timedelta
 from typing import Any, TypeVar
@@ -24,6 +24,7 @@ from requests.adapters import HTTPAdapter
 from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from config.lib.messages import Message
+from config.lib.text import clean
 
 T = TypeVar("T")
 
@@ -40,7 +41,7 @@ class MaxError(Exception):
 
     ``str()`` is one line of English for logs and terminals, ``message`` the same text for translation; neither contains
     a secret. ``is_refused`` means that MAX would refuse the same request again. ``retry_after`` is the number of
-    seconds until a retry; 0 allows an immediate retry of a request that may arrive twice, None allows no retry.
+    seconds until a retry; None allows no retry. Only if ``is_throttled``, MAX has certainly not acted on the request.
     """
 
     def __init__(
@@ -48,12 +49,14 @@ class MaxError(Exception):
         msgid: str,
         is_refused: bool = False,
         is_timeout: bool = False,
+        is_throttled: bool = False,
         retry_after: float | None = None,
         **params: Any,
     ) -> None:
         super().__init__(msgid)
         self.message = Message(msgid, params)
-        self.is_refused, self.is_timeout, self.retry_after = is_refused, is_timeout, retry_after
+        self.is_refused, self.is_timeout = is_refused, is_timeout
+        self.is_throttled, self.retry_after = is_throttled, retry_after
 
     def __str__(self) -> str:
         with translation.override("en"):
@@ -62,6 +65,10 @@ class MaxError(Exception):
 
 class UnexpectedAnswer(MaxError):
     """Raised when MAX sends a response that does not match its documentation."""
+
+
+class NoSuchPath(MaxError):
+    """Raised when MAX answers that a path does not exist."""
 
 
 def new_deadline(extra: timedelta = timedelta()) -> float:
@@ -89,7 +96,7 @@ def call(
         raise MaxError(_("cannot call MAX: MAX_BOT_TOKEN is not set"), is_refused=True)
 
     def pause(error: Exception) -> bool | float:
-        if not isinstance(error, MaxError) or error.retry_after is None or not (error.retry_after or is_safe):
+        if not isinstance(error, MaxError) or error.retry_after is None or not (error.is_throttled or is_safe):
             return False
         seconds = max(error.retry_after, _SHORTEST_PAUSE)
         return seconds if seconds < deadline - time.monotonic() else False
@@ -105,10 +112,10 @@ def call(
 
 
 def printable(text: str) -> str:
-    """Return a text from MAX in printable form, with secrets masked, cut at 500 characters."""
+    """Return a text from MAX, cleaned, with secrets masked, cut at 500 characters."""
     for secret in (settings.MAX_BOT_TOKEN, *(secret.decode() for secret in settings.WEBHOOK_SECRETS)):
         text = text.replace(secret, "***") if secret else text
-    return "".join(filter(str.isprintable, text))[:500]
+    return clean(text)[:500]
 
 
 class _DeadlineReader(io.RawIOBase):
@@ -194,9 +201,10 @@ def _authorize(request: requests.PreparedRequest) -> requests.PreparedRequest:
 
 
 def _failure(error: Exception) -> MaxError:
-    if isinstance(error, requests.Timeout | urllib3.exceptions.TimeoutError):
+    causes = tuple(_causes(error))
+    if any(isinstance(cause, TimeoutError | requests.Timeout | urllib3.exceptions.TimeoutError) for cause in causes):
         return MaxError(_("MAX at %(host)s did not answer in time"), is_timeout=True, host=_host())
-    if any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in (error, *error.args)):
+    if any(isinstance(cause, urllib3.exceptions.ProtocolError) for cause in causes):
         return MaxError(_("the connection to MAX at %(host)s was lost"), retry_after=0, host=_host())
     if isinstance(error, requests.exceptions.SSLError):
         msgid = _("TLS to %(host)s failed: set MAX_API_CA_BUNDLE to a file with its root certificate")
@@ -205,6 +213,14 @@ def _failure(error: Exception) -> MaxError:
         return MaxError(_("MAX at %(host)s cannot be reached"), host=_host())
     msgid = _("cannot call MAX (%(error)s): check MAX_API_URL, MAX_BOT_TOKEN and MAX_API_CA_BUNDLE")
     return MaxError(msgid, is_refused=True, error=type(error).__name__)
+
+
+def _causes(error: Exception) -> Iterator[Exception]:
+    """Yield the error and those inside its arguments: a timeout while sending is inside two others."""
+    yield error
+    for inner in error.args:
+        if isinstance(inner, Exception):
+            yield from _causes(inner)
 
 
 def _host() -> str:
@@ -235,10 +251,17 @@ def _refusal(response: requests.Response, detail: str) -> MaxError:
     if status == codes.not_found:
         path = printable(urlsplit(response.url).path)
         msgid = _("the path %(path)s does not exist at %(host)s: status 404%(detail)s")
-        return MaxError(msgid, is_refused=True, path=path, host=_host(), detail=detail)
+        return NoSuchPath(msgid, is_refused=True, path=path, host=_host(), detail=detail)
     pause = _PAUSES.get(status)
     if pause is not None and header.isascii() and header.isdigit():
         pause = min(float(header), _LONGEST_PAUSE)
     is_refused = status < codes.internal_server_error and pause is None
     msgid = _("MAX answered with status %(status)s%(detail)s")
-    return MaxError(msgid, is_refused=is_refused, retry_after=pause, status=status, detail=detail)
+    return MaxError(
+        msgid,
+        is_refused=is_refused,
+        is_throttled=status == codes.too_many_requests,
+        retry_after=pause,
+        status=status,
+        detail=detail,
+    )

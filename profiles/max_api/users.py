@@ -19,11 +19,12 @@ from django.db import connection
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 from prometheus_client import Counter, Histogram
+from requests import codes
 
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.max_api import client
-from profiles.max_api.client import MaxError
+from profiles.max_api.client import MaxError, NoSuchPath
 from profiles.max_api.models import DirectAnswer
 from profiles.user_ids import user_id_of
 
@@ -127,6 +128,22 @@ def fetch_users(phones: list[str], *, deadline: float | None = None) -> dict[str
         raise
     calls.labels("found" if users else "absent").inc()
     return users
+
+
+def is_served() -> bool:
+    """Return whether MAX serves the path of the direct API, found by a request without phones.
+
+    Raise MaxError if the answer is neither a result nor status 400 or 404. Breaker and metrics count only lookups.
+    """
+    path, deadline = settings.MAX_API_USERS_PATH, client.new_deadline()
+    try:
+        client.call("POST", path, dict, deadline=deadline, is_safe=True, json={"phone_numbers": []})
+    except NoSuchPath:
+        return False
+    except MaxError as error:
+        if error.message.params.get("status") != codes.bad_request:
+            raise
+    return True
 
 
 @contextmanager

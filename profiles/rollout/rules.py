@@ -8,6 +8,7 @@ from decimal import Decimal, InvalidOperation
 from django.core.exceptions import ValidationError
 
 from config.lib.messages import Message, Text
+from config.lib.text import clean
 from profiles.rollout.models import REASON_LENGTH
 from profiles.rollout.phases import BUCKETED, PHASES
 
@@ -34,17 +35,16 @@ class OutsideUniversity(ChangeRefused):
 
 
 def reason(text: Text) -> Text:
-    """Return the reason unchanged; raise ChangeRefused if a person's reason is empty, too long or not valid text."""
+    """Return the reason, cleaned; raise ChangeRefused if a person's reason is empty or too long."""
     if isinstance(text, Message):
         return text
-    if not text.strip():
+    cleaned = clean(text)
+    if not cleaned:
         raise ChangeRefused(Message("A reason is required."))
-    # PostgreSQL stores neither NUL nor surrogates; a shell passes bytes that are not UTF-8 as surrogates.
-    is_storable = "\0" not in text and not any("\ud800" <= character <= "\udfff" for character in text)
-    if len(text) > REASON_LENGTH or not is_storable:
+    if len(cleaned) > REASON_LENGTH:
         params = {"limit": REASON_LENGTH}
         raise ChangeRefused(Message("A reason must be text of at most %(limit)d characters.", params))
-    return text
+    return cleaned
 
 
 def revision(value: object) -> int | None:

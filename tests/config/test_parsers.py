@@ -1,6 +1,7 @@
 """JSON bodies: lone surrogates, which no response could encode, deep nesting, and what is not JSON."""
 
 import pytest
+from django.contrib.auth.models import User
 from rest_framework.test import APIClient
 
 from employees.models import Employee, University
@@ -17,9 +18,17 @@ def test_it_quotes_a_lone_surrogate(api: APIClient, university: University, fiel
 
 
 def test_it_stores_a_name_without_it(api: APIClient, university: University) -> None:
-    body = f'{{"phone": "+79165550142", "university_id": {university.pk}, "first_name": {HALF}, "last_name": "А"}}'
+    body = rf'{{"phone": "+79165550142", "university_id": {university.pk}, "first_name": "\ud800А", "last_name": "А"}}'
     assert api.post("/employees", body, content_type="application/json").status_code == 201
-    assert Employee.objects.get().first_name == "\N{REPLACEMENT CHARACTER}"
+    assert Employee.objects.get().first_name == "\N{REPLACEMENT CHARACTER}А"
+
+
+def test_it_cleans_every_text_but_passwords(superadmin: User) -> None:
+    password = "a  b\x1b\u202ec"
+    superadmin.set_password(password)
+    superadmin.save()
+    answer = APIClient().post("/api/token", {"username": "\u202eroot\x1b ", "password": password}, format="json")
+    assert answer.status_code == 200
 
 
 @pytest.mark.parametrize(

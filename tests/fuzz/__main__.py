@@ -31,8 +31,8 @@ def main() -> None:
         name_given_in(data.decode(errors="replace"))
         arrivals_in(data, timezone.now())
         try:
-            for _, update in payloads.unwrap(data):
-                payloads.read(update, timezone.now())
+            for item in payloads.unwrap(data):
+                payloads.read(item.update, timezone.now())
         except payloads.MalformedUpdate:
             pass
 

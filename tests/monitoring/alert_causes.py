@@ -82,6 +82,12 @@ def subscription_wrong(platform: FakePlatform, **_: Any) -> Fix:
     return lambda: platform.subscriptions.__setitem__(slice(None), [{"url": URL, "time": 0, "update_types": None}])
 
 
+def no_direct_api(settings: Settings, **_: Any) -> Fix:
+    settings.WEBHOOK_PUBLIC_URL = ""  # without a subscription, that would be a problem of its own
+    path, settings.MAX_API_USERS_PATH = settings.MAX_API_USERS_PATH, "/internal/none"
+    return lambda: setattr(settings, "MAX_API_USERS_PATH", path)
+
+
 def wrong_secrets(settings: Settings, clock: Clock, **_: Any) -> Fix:
     engine.check_alerts()
     settings.WEBHOOK_SECRETS = [b"right-secret"]
@@ -111,6 +117,7 @@ CAUSES: dict[Kind, Callable[..., Fix]] = {
     Kind.WEBHOOK_SILENT: stop_updates,
     Kind.SUBSCRIPTION_LOST: subscription_lost,
     Kind.SUBSCRIPTION_WRONG: subscription_wrong,
+    Kind.DIRECT_API_MISSING: no_direct_api,
     Kind.SECRET_FAILURES: wrong_secrets,
     Kind.ROLLOUT_HELD: held,
     Kind.BACKFILL_FAILED: backfill,

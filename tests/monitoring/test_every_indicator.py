@@ -101,6 +101,7 @@ def bad(world: World) -> None:
     world.health |= {"evicted_keys": 400}
     world.refused[0], world.missing = 50, ["employees.0100_guarded_way_back"]
     world.settings.WEBHOOK_SECRETS = []
+    world.settings.MAX_API_USERS_PATH = "/internal/none"
     world.platform.subscriptions.clear()
     world.platform.sends_to("https://directory.example.ru:8443/webhook/max")
     row(State.PENDING, timedelta(hours=7))

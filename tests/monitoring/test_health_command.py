@@ -2,16 +2,21 @@
 
 import socket
 import threading
+from datetime import timedelta
 from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
 from profiles.rollout.models import Heartbeat
+from tests.loopback import Answer
 from tests.servers import FaultyServer
+from tests.webhooks.fake_platform import FakePlatform
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
 
@@ -34,7 +39,8 @@ def health(url: str) -> tuple[dict[str, str], str]:
 def test_it_works(live_server: LiveServer, all_living: None) -> None:
     lines, error = health(live_server.url)
     assert list(lines) == [
-        "web", "postgresql", "schema", "redis", "broker", "inbox", "worker", "beat", "inbox lag", "rollout", "alerts",
+        "web", "postgresql", "schema", "redis", "broker", "inbox", "worker", "beat",
+        "inbox lag", "direct api", "rollout", "alerts",
     ]  # fmt: skip
     assert error == ""
     assert all(line.startswith("ok") for line in lines.values())
@@ -56,6 +62,28 @@ def test_a_critical_alert_is_unhealthy(live_server: LiveServer, all_living: None
     Alert.objects.create(kind=Kind.DEAD_LETTERS, severity="critical", message="m", words={"count": "1"})
     lines, error = health(live_server.url)
     assert (lines["alerts"], error) == ("OPEN  dead_letters (critical)", "Not healthy: alerts")
+
+
+def test_a_direct_api_that_max_does_not_have_is_down(
+    live_server: LiveServer, all_living: None, platform: FakePlatform, settings: Settings
+) -> None:
+    settings.MAX_API_USERS_PATH = "/internal/none"
+    rounds.take_round()
+    lines, error = health(live_server.url)
+    assert lines["direct api"] == "DOWN  MAX does not serve the direct API: there is no path /internal/none"
+    assert error == "Not healthy: direct api"
+
+
+def test_a_timeout_of_the_direct_api_is_shown_as_a_timeout(
+    live_server: LiveServer, all_living: None, platform: FakePlatform, settings: Settings
+) -> None:
+    settings.MAX_API_TIMEOUT = timedelta(milliseconds=200)
+    platform.answers = [Answer(delay=0.5)]
+    rounds.take_round()
+    lines, error = health(live_server.url)
+    assert lines["direct api"].startswith("DOWN  Direct API could not be measured: MAX at 127.0.0.1")
+    assert lines["direct api"].endswith("did not answer in time")
+    assert error == "Not healthy: direct api"
 
 
 @pytest.mark.parametrize("url", ["nonsense", "http://127.0.0.1:port", "http://[::1", "ftp://host"])

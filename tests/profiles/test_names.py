@@ -1,10 +1,16 @@
 import unicodedata
 
 import pytest
+import regex
 from hypothesis import given
 from hypothesis import strategies as st
 
 from profiles import names
+
+_PROPERTIES = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Bidi_Control}\p{White_Space}]")
+INVISIBLE = [*filter(_PROPERTIES.match, map(chr, range(0x110000))), "\u2800"]
+# Letters without ink, and marks without a letter.
+BLANK = [*INVISIBLE, *"\U00013441\U00013442\u0301\u20e3"]
 
 
 @pytest.mark.parametrize(
@@ -21,6 +27,17 @@ from profiles import names
         ("", ""),
         (" \u200b\x00 ", ""),
         ("я" * 101, "я" * 100),
+        ("-", ""),
+        ("...", ""),
+        ("\ufe0f", ""),
+        ("\u115f\u1160\u3164\uffa0\u2800", ""),
+        ("\u0301\u0300", ""),
+        ("." * 100 + "Анна", ""),
+        ("Анна\uffa0Мария", "Анна Мария"),
+        ("Ан\ufe0fна", "Анна"),
+        ("❤\ufe0f", "❤\ufe0f"),
+        ("🇷🇺", "🇷🇺"),
+        ("7", "7"),
         ("я" * 99 + "👩\u200d💻", "я" * 99),
         ("я" * 98 + " ядро", "я" * 98 + " я"),
     ],
@@ -38,6 +55,18 @@ def test_cleaning_twice_is_cleaning_once(text: str) -> None:
     assert "\0" not in once
     assert unicodedata.is_normalized("NFC", once)
     once.encode()
+
+
+@given(st.text(st.sampled_from(BLANK)))
+def test_a_name_of_invisible_characters_is_absent(text: str) -> None:
+    assert names.clean(text) == ""
+    with pytest.raises(ValueError, match="1 to 100 letters"):
+        names.user_provided(text)
+
+
+@given(st.text(st.sampled_from(INVISIBLE)), st.sampled_from("ЯqéشअΩ"), st.text(st.sampled_from(INVISIBLE)))
+def test_invisible_characters_around_a_letter_are_removed(before: str, letter: str, after: str) -> None:
+    assert names.clean(f"{before}{letter}{after}") == letter
 
 
 @pytest.mark.parametrize("name", ["Анна", "Жан-Поль О'Нил", "И. И. Иванов", "李小龍", "Zoë", "Ёлка", "मोहन", "я" * 100])

@@ -1,7 +1,7 @@
 """MAX's API on loopback: subscriptions and long polling as MAX does them, no phones, and answers that a test sets."""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -13,7 +13,10 @@ TOKEN = "bot-token"
 
 @dataclass
 class FakePlatform:
-    """``answers`` are given, one a request, before any honest one; ``updates`` are what long polling has."""
+    """``answers`` are given, one a request, before any honest one; ``updates`` are what long polling has.
+
+    ``refuse`` returns why a list of update types is refused, or ``""``.
+    """
 
     subscriptions: list[dict[str, Any]] = field(default_factory=list)
     updates: list[dict[str, Any]] = field(default_factory=list)
@@ -21,6 +24,7 @@ class FakePlatform:
     asked: list[Asked] = field(default_factory=list)
     secrets: dict[str, str] = field(default_factory=dict)
     url: str = ""
+    refuse: Callable[[list[str]], str] = lambda sent: ""
 
     def sends_to(self, *urls: str, update_types: list[str] | None = None) -> None:
         now = int(time.time() * 1000)
@@ -42,13 +46,15 @@ class FakePlatform:
     def honest(self, asked: Asked, authorization: str | None) -> Answer:
         if authorization != TOKEN:
             return Answer(401, {"code": "verify.token", "message": "Invalid access_token"})
-        return {
+        answers = {
             ("GET", "/subscriptions"): self._list,
             ("POST", "/subscriptions"): self._subscribe,
             ("DELETE", "/subscriptions"): self._unsubscribe,
             ("GET", "/updates"): self._poll,
             ("POST", "/internal/users"): self._find_no_users,
-        }[asked.method, asked.path](asked)
+        }
+        answer = answers.get((asked.method, asked.path))
+        return answer(asked) if answer else Answer(404, {"code": "not.found", "message": "Path not found"})
 
     def _find_no_users(self, asked: Asked) -> Answer:
         return Answer(200, {"users": []})
@@ -57,7 +63,10 @@ class FakePlatform:
         return Answer(200, {"subscriptions": self.subscriptions})
 
     def _subscribe(self, asked: Asked) -> Answer:
-        self.sends_to(asked.body["url"], update_types=asked.body["update_types"])
+        types = asked.body.get("update_types")
+        if refusal := self.refuse(types or []):
+            return Answer(400, {"code": "proto.payload", "message": refusal})
+        self.sends_to(asked.body["url"], update_types=types)
         self.secrets[asked.body["url"]] = asked.body["secret"]
         return Answer(200, {"success": True})
 

@@ -1,8 +1,14 @@
 import hashlib
 import hmac
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import HealthCheck, given
+from hypothesis import settings as hypothesis_settings
+from hypothesis import strategies as st
 from pytest_django.fixtures import Settings
 
 from profiles.lookup import resolve
@@ -12,6 +18,7 @@ from tests.webhooks.sending import send
 from webhooks.contacts import own_phone
 from webhooks.processing import process_inbox
 
+CASES = Path(__file__).parents[1] / "cases"
 TOKEN = "bot-token"
 CARD = "BEGIN:VCARD\r\nVERSION:3.0\r\nTEL;TYPE=cell:79161234567\r\nFN:Анна\r\nEND:VCARD\r\n"
 
@@ -47,8 +54,89 @@ def test_it_works(given: dict[str, Any]) -> None:
     assert own_phone(given, "7") == "+79161234567"
 
 
-def test_a_foreign_number_may_lack_its_plus() -> None:
-    assert own_phone(payload(CARD.replace("79161234567", "375291234567")), "7") == "+375291234567"
+LINES = [
+    "TEL:{}",
+    "tel;TYPE=cell:{}",
+    'item1.TEL;type="a:b";VALUE=uri:tel:{}',
+    "TEL;TYPE=ce\r\n ll:{}",
+    "TEL:\r\n\t{}",
+]
+
+
+def with_tel(*lines: str) -> dict[str, Any]:
+    return payload(CARD.replace("TEL;TYPE=cell:79161234567", "\r\n".join(lines)))
+
+
+@pytest.mark.parametrize("case", ["card-estonia", "card-vietnam"])
+def test_the_number_of_a_case_stays_foreign(case: str) -> None:
+    given = json.loads((CASES / f"{case}.json").read_text())
+    attachment = given["update"]["message"]["body"]["attachments"][0]["payload"]
+    phone = own_phone(attachment | {"hash": signed(attachment["vcf_info"])}, str(attachment["max_info"]["user_id"]))
+    assert phone == given["expected_phone"].partition(",")[0]
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(
+    st.from_regex(r"[1-689][0-9]{7,14}|7[0-9]{10}", fullmatch=True),
+    st.sampled_from(["", "+"]),
+    st.sampled_from(
+        ["TEL:{}", "tel;TYPE=cell:{}", 'item1.TEL;type="a:b";VALUE=uri:tel:{}', "TEL;TYPE=ce\r\n ll:{}", "TEL:\r\n\t{}"]
+    ),
+)
+def test_a_number_is_read_as_e164(digits: str, plus: str, line: str) -> None:
+    assert own_phone(with_tel(line.format(plus + digits)), "7") == f"+{digits}"
+
+
+@pytest.mark.parametrize(
+    ("line", "phone"),
+    [
+        ("TEL;CELL;ENCODING=QUOTED-PRINTABLE:=2B3725123428", "+3725123428"),
+        ("TEL;QUOTED-PRINTABLE:=\r\n=2B372512=\r\n3428", "+3725123428"),
+        ("TEL;waid=79161234567:8 (916) 123-45-67", "+79161234567"),
+        ("TEL;waid=79161234567:+7 916 123-45-67", "+79161234567"),
+        ("TEL;VALUE=uri:tel:+3725123428;ext=1", "+3725123428"),
+        ("TEL:003725123428", None),
+        ("TEL:79161", None),
+        ("TEL:7916123456", None),
+        ("TEL:", None),
+        ("X-TEL:79161234567", None),
+        ("FN:a\\nTEL:79161234567", None),
+    ],
+)
+def test_it_reads_the_forms_of_a_line(line: str, phone: str | None) -> None:
+    assert own_phone(with_tel(line), "7") == phone
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ("TEL:79161234567", "TEL:79161234568"),
+        ("TEL:79161234567", "item2.tel;TYPE=home:79161234567"),
+        ("TEL:79161234567", "END:VCARD", "BEGIN:VCARD", "TEL:79161234568"),
+        ("TEL:1", "TE\r\n L:79161234568"),
+    ],
+    ids=range(4),
+)
+def test_it_refuses_several_phones(lines: tuple[str, ...], caplog: pytest.LogCaptureFixture) -> None:
+    assert own_phone(with_tel(*lines), "7") is None
+    (record,) = caplog.records
+    assert (vars(record)["event"], vars(record)["reason"]) == ("contact_refused", "2 phones")
+    assert "7916" not in record.getMessage() + str(vars(record))
+
+
+@pytest.mark.parametrize("name", [r"a\nTEL:+79160000000", r"a\r\nTEL;TYPE=cell:+79160000000\n"])
+def test_a_name_does_not_become_a_phone(name: str) -> None:
+    card = CARD.replace("FN:Анна", f"FN:{name}")
+    assert own_phone(payload(card), "7") == "+79161234567"
+    assert own_phone(payload(card.replace("TEL;TYPE=cell:79161234567\r\n", "")), "7") is None
+
+
+@hypothesis_settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(st.text(), st.text())
+def test_any_signed_card_is_read_or_refused(before: str, after: str) -> None:
+    card = f"{before}\r\nTEL:{after}\r\n"
+    phone = own_phone(payload(card, hash=hmac.new(b"bot-token", card.encode(), hashlib.sha256).hexdigest()), "7")
+    assert phone is None or re.fullmatch(r"\+[1-9][0-9]{7,14}", phone)
 
 
 @pytest.mark.parametrize(

@@ -48,7 +48,7 @@ BODIES: dict[str, tuple[bytes, State]] = {
     "NaN": (b'{"timestamp": NaN}', QUARANTINED),
     "Infinity": (b'{"timestamp": Infinity}', QUARANTINED),
     "-Infinity": (b'{"timestamp": -Infinity}', QUARANTINED),
-    "5 000 digits": (b'{"timestamp": ' + b"9" * 5000 + b"}", QUARANTINED),
+    "5 000 digits": (b'{"timestamp": ' + b"9" * 5000 + b"}", DONE),
     "hexadecimal": (b'{"timestamp": 0x10}', QUARANTINED),
     "leading zero": (b'{"timestamp": 010}', QUARANTINED),
     "control character in a string": (b'{"a": "\x01"}', QUARANTINED),
@@ -78,8 +78,8 @@ BODIES: dict[str, tuple[bytes, State]] = {
     # Envelopes
     "envelope of a number": (b'{"updates": 1}', QUARANTINED),
     "envelope of null": (b'{"updates": null}', QUARANTINED),
-    "envelope of numbers": (b'{"updates": [1, 2]}', QUARANTINED),
-    "envelope with one bad": (b'{"updates": [' + update() + b", null]}", QUARANTINED),
+    "envelope of a number in a list": (b'{"updates": [1]}', QUARANTINED),
+    "envelope with a number of 5 000 digits": (b'{"updates": [{"x": ' + b"9" * 5000 + b"}]}", DONE),
     "envelope of 101": (json.dumps({"updates": [{"n": n} for n in range(101)]}).encode(), QUARANTINED),
     "envelope with a number beyond floats": (
         b'{"updates": [{"update_type": "bot_started", "x": 1e400, "user": {"user_id": 9}}]}',

@@ -108,17 +108,15 @@ def test_it_refuses_a_form_but_not_json_of_any_type() -> None:
         (b" \n", "the body is empty"),
         (b"not json", "the body is not JSON"),
         (b'{"a": NaN}', "the body is not JSON"),
-        (b'{"a": ' + b"9" * 5000 + b"}", "the body is not JSON"),
         (b"\xff\xfe{", "the body is not UTF-8"),
         ('{"a": 1}'.encode("utf-16"), "the body is not UTF-8"),
         (b"[" * 100_000, "the body is nested too deeply"),
         (b"[]", "the body is not an object"),
         (b"1", "the body is not an object"),
         (b'{"updates": 1}', "“updates” is not a list of objects"),
-        (b'{"updates": [1]}', "“updates” is not a list of objects"),
         (json.dumps({"updates": [UPDATE] * 101}).encode(), "the envelope holds more than 100 updates"),
     ],
-    ids=range(13),
+    ids=range(11),
 )
 def test_a_malformed_body_is_quarantined(body: bytes, reason: str) -> None:
     assert send(body).status == 200

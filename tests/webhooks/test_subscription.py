@@ -11,7 +11,9 @@ from tests.webhooks.conftest import SECRETS, URL
 from tests.webhooks.fake_platform import FakePlatform
 from webhooks import payloads
 from webhooks.payloads import UPDATE_TYPES
-from webhooks.subscription import Subscription, canonical, subscribe, subscriptions, unsubscribe
+from webhooks.subscription import Subscription, canonical, repair, subscriptions, unsubscribe
+
+pytestmark = pytest.mark.django_db
 
 
 def test_it_works(platform: FakePlatform) -> None:
@@ -20,7 +22,7 @@ def test_it_works(platform: FakePlatform) -> None:
     assert existing == Subscription(URL, datetime(2025, 11, 24, 16, tzinfo=UTC), frozenset({"bot_started"}))
     unsubscribe(URL)
     assert subscriptions() == []
-    subscribe(URL, replacing=[])
+    assert list(repair([], URL, [])) == [f"Subscribed {URL} to all update types, with a secret"]
     body = {"url": URL, "update_types": list(UPDATE_TYPES), "secret": SECRETS[0]}
     assert platform.asked[-1] == Asked("POST", "/subscriptions", {}, body)
 
@@ -34,11 +36,11 @@ def test_without_a_secret_nothing_is_removed_or_added(platform: FakePlatform, se
     settings.WEBHOOK_SECRETS = []
     platform.sends_to("https://old.example.ru/webhook/max")
     with pytest.raises(MaxError, match="WEBHOOK_SECRET"):
-        subscribe(URL, replacing=subscriptions())
+        list(repair(subscriptions(), URL, ["old.example.ru"]))
     assert not platform.writes
 
 
-@pytest.mark.parametrize("url", [URL, URL.replace(".ru", ".ru:443"), URL.replace("dir", "DIR")])
+@pytest.mark.parametrize("url", [URL, f"{URL}/", URL.replace(".ru", ".ru:443"), URL.replace("dir", "DIR")])
 def test_one_url_has_one_spelling(url: str) -> None:
     assert canonical(url) == URL
 

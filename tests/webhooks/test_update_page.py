@@ -13,7 +13,7 @@ from django.urls import reverse
 from django.utils import translation
 
 from tests.webhooks.inbox_rows import row
-from webhooks.admin import timeline_of
+from webhooks.admin.inbox import timeline_of
 from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 from webhooks.processing import interpret
 

@@ -2,10 +2,10 @@ import json
 from argparse import ArgumentParser
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand
 from rich.console import Console
 from rich.table import Table
 
+from config.lib.commands import BaseCommand
 from employees.assessment import assess
 
 
@@ -26,6 +26,8 @@ class Command(BaseCommand):
             for name, value in report[title].items():
                 table.add_row(name, "—" if value is None else str(value))
             console.print(table)
+        for pks in report["look_alike_universities"]:
+            self.stdout.write(f"Universities with the same name: {', '.join(map(str, pks))}. Merge them by hand.")
         blockers = report["blockers"]
         self.stdout.write("Phase 1 is blocked by:" if blockers else "Nothing blocks phase 1.")
         for blocker in blockers:

@@ -3,12 +3,13 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable
 from typing import IO, Any, cast
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import IntegrityError
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from config.lib.commands import BaseCommand
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
 from employees.models import ONE_AT_A_TIME, OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
@@ -137,7 +138,7 @@ class Command(BaseCommand):
     def _work(self, run: BackfillRun, *, is_detached: bool) -> None:
         if not is_detached:
             columns = (BarColumn(), MofNCompleteColumn(), TimeElapsedColumn(), TimeRemainingColumn())
-            console = Console(file=cast("IO[str]", self.stdout))
+            console = Console(stderr=True)
             with Progress(TextColumn("{task.description}"), *columns, console=console, transient=True) as progress:
                 task = progress.add_task(f"backfill {run.pk}", total=run.rows_total)
                 while batches.run_batch(run):

@@ -3,12 +3,13 @@ from pathlib import Path
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 from django.template.loader import render_to_string
 from django.utils import timezone, translation
 
 from config.lib import shell_user
+from config.lib.commands import BaseCommand
 from employees import person_export
 from employees.accounts import Group, UserScope
 from profiles import phones

@@ -1,11 +1,12 @@
 from argparse import ArgumentParser
 from pathlib import Path
-from typing import IO, Any, cast
+from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from rich.console import Console
 from rich.progress import Progress
 
+from config.lib.commands import BaseCommand
 from employees.import_export.resources import EmployeeResource, row_errors
 from employees.import_export.tables import UnreadableFile, read_csv, read_xlsx
 from employees.models import University
@@ -37,7 +38,7 @@ class Command(BaseCommand):
         except (OSError, UnreadableFile) as error:
             reason = error.strerror if isinstance(error, OSError) else error
             raise CommandError(f"Cannot read {file}: {reason}") from None
-        with Progress(console=Console(file=cast("IO[str]", self.stdout)), transient=True) as progress:
+        with Progress(console=Console(stderr=True), transient=True) as progress:
             task = progress.add_task(file.name, total=len(rows))
             resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
             result = resource.import_data(rows, dry_run=dry_run, rollback_on_validation_errors=True)

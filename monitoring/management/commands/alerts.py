@@ -5,11 +5,12 @@ from json import dumps
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 
 from config.env import parse_duration
 from config.lib import shell_user
+from config.lib.commands import BaseCommand
 from monitoring.alerts.models import RECENT, AcknowledgementRefused, Alert
 from monitoring.api.alerts import AlertSerializer
 from monitoring.rollout_control import terminal

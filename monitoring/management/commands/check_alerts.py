@@ -1,8 +1,7 @@
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
-
+from config.lib.commands import BaseCommand
 from monitoring.alerts import engine, outbox
 from monitoring.alerts.models import Alert
 

@@ -8,10 +8,11 @@ from typing import Any
 
 import redis
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
 from config.dev.launch import Launch
+from config.lib.commands import BaseCommand
 from monitoring.alerts.engine import has_checked_lately
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
@@ -53,7 +54,7 @@ def _statuses(url: str | None) -> Iterator[tuple[str, Status]]:
         readings = rounds.fresh().readings
     except DatabaseError:
         # The schema may be that of another release: measure without the stored readings.
-        readings = rounds.measure(["migrations_missing", "redis_connected", "inbox_lag"])
+        readings = rounds.measure(["migrations_missing", "redis_connected", "inbox_lag", "direct_api_served"])
     for name, check in _CHECKS.items():
         try:
             yield name, check(readings)
@@ -109,6 +110,11 @@ def _inbox_lag(readings: Readings) -> Status:
     return is_up, details if is_processing() else f"{details}; processing is off"
 
 
+def _direct_api(readings: Readings) -> Status:
+    reading = readings["direct_api_served"]
+    return reading.level in (Level.OK, Level.UNKNOWN), str(reading.sentence)
+
+
 def _rollout(readings: Readings) -> Status:
     status = convergence()
     return status.is_complete, f"processes at revision {status.revision}: {len(status.reached)} of {status.living}"
@@ -129,6 +135,7 @@ _CHECKS: dict[str, Callable[[Readings], Status]] = {
     "worker": partial(_processes, "worker"),
     "beat": partial(_processes, "beat"),
     "inbox lag": _inbox_lag,
+    "direct api": _direct_api,
     "rollout": _rollout,
     "alerts": _alerts,
 }

@@ -7,11 +7,12 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.loader import render_to_string
 from rich.table import Table
 
+from config.lib.commands import BaseCommand
 from monitoring.dashboard import operations_report
 from monitoring.rollout_control import terminal
 

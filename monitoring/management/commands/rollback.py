@@ -6,9 +6,10 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils.translation import gettext as _
 
+from config.lib.commands import BaseCommand
 from employees import name_source_archive
 from employees.models import University
 from monitoring.management.commands.rollout import add_terms, request_of

@@ -6,13 +6,14 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
 
 from config.env import parse_duration
 from config.lib import shell_user
+from config.lib.commands import BaseCommand
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.indicators import probe, rounds
 from monitoring.rollout_control import controller, preview, terminal

@@ -6,8 +6,9 @@ from dataclasses import asdict
 from typing import Any
 from urllib.parse import urlsplit
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from config.lib.commands import BaseCommand
 from monitoring.rollout_control.validation import PATIENCE_SECONDS, Validation
 
 _MARKS = {"ok": "✓", "skipped": "–", "failed": "✗"}

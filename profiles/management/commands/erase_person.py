@@ -2,9 +2,10 @@ import logging
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
 from config.lib import shell_user
+from config.lib.commands import BaseCommand
 from profiles import erasure
 from profiles.typed_values import bare
 from profiles.user_ids import user_id_of

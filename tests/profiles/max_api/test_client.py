@@ -2,6 +2,7 @@
 
 import pickle
 import shutil
+import socket
 import subprocess
 import time
 from collections.abc import Callable
@@ -12,12 +13,13 @@ import pytest
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
+from profiles.max_api import client
 from profiles.max_api.client import MaxError, UnexpectedAnswer
 from profiles.max_api.users import fetch_users
 from tests.loopback import Answer, serving
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
 from webhooks.management.commands import max_poll
-from webhooks.subscription import subscribe, subscriptions, unsubscribe
+from webhooks.subscription import repair, subscriptions, unsubscribe
 
 URL = "https://directory.example.ru/webhook/max"
 SECRETS = ["new-secret-0123456789", "old-secret-0123456789"]
@@ -32,7 +34,7 @@ CALLERS: dict[str, Callable[[], object]] = {
     "/updates": lambda: list(max_poll.Command().batches(None, once=True)),
 }
 READS = pytest.mark.parametrize("path", CALLERS)
-WRITES = pytest.mark.parametrize("write", [lambda: subscribe(URL, replacing=[]), lambda: unsubscribe(URL)])
+WRITES = pytest.mark.parametrize("write", [lambda: list(repair([], URL, [])), lambda: unsubscribe(URL)])
 
 
 @pytest.fixture(autouse=True)
@@ -167,12 +169,28 @@ def test_a_gateway_error_is_tried_again(platform: FakePlatform, path: str, answe
 
 
 @WRITES
-@pytest.mark.parametrize("answer", [Answer(502), Answer(hangs_up=True)], ids=["502", "hang-up"])
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *(Answer(status, headers=headers) for status in (502, 503, 504) for headers in ({}, {"Retry-After": "1"})),
+        Answer(hangs_up=True),
+    ],
+    ids=range(7),
+)
 def test_a_write_is_not_sent_twice(platform: FakePlatform, write: Callable[[], object], answer: Answer) -> None:
     platform.answers = [answer]
     with pytest.raises(MaxError):
         write()
     assert len(platform.asked) == 1
+
+
+def test_a_timeout_while_sending_is_a_timeout(settings: Settings) -> None:
+    settings.MAX_API_TIMEOUT = timedelta(seconds=0.5)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        settings.MAX_API_URL, settings.MAX_BOT_TOKEN = f"http://127.0.0.1:{server.getsockname()[1]}", "bot-token"
+        with pytest.raises(MaxError, match="did not answer in time") as caught:
+            client.call("POST", "/x", dict, deadline=client.new_deadline(), json={"x": "y" * 20_000_000})
+    assert caught.value.is_timeout
 
 
 @READS

@@ -9,9 +9,11 @@ from pytest_django.fixtures import Settings
 
 from profiles.max_api import users
 from profiles.max_api.client import MaxError, UnexpectedAnswer
-from profiles.max_api.users import DirectUser, fetch_users
+from profiles.max_api.users import DirectUser, fetch_users, is_served
 from profiles.models import DirectApiPace
+from tests.loopback import Answer
 from tests.profiles.fake_max import FakeMax
+from tests.webhooks.fake_platform import FakePlatform
 
 PHONE = "+79161234567"
 
@@ -72,3 +74,21 @@ def test_the_breaker_does_not_count_a_late_turn(direct: FakeMax) -> None:
     assert users.breaker.state == "closed"
     DirectApiPace.objects.update(free_at=timezone.now())
     assert fetch_users([PHONE]) == {}
+
+
+@pytest.mark.parametrize(
+    ("answer", "is_there"),
+    [(Answer(404), False), (Answer(400), True), (Answer(200, {"users": []}), True)],
+    ids=range(3),
+)
+def test_it_notices_a_path_that_max_does_not_have(platform: FakePlatform, answer: Answer, is_there: bool) -> None:
+    platform.answers = [answer]
+    assert is_served() is is_there
+    assert platform.asked[0].body == {"phone_numbers": []}
+
+
+@pytest.mark.parametrize("answer", [Answer(500), Answer(401), Answer(200, b"<html>")], ids=range(3))
+def test_other_answers_prove_nothing(platform: FakePlatform, answer: Answer) -> None:
+    platform.answers = [answer]
+    with pytest.raises(MaxError):
+        is_served()

@@ -7,10 +7,11 @@ from datetime import timedelta
 from typing import Any
 
 import psycopg
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.utils import timezone
 from rich.console import Console
 
+from config.lib.commands import BaseCommand
 from profiles.max_api import client
 from profiles.max_api.client import MaxError
 from webhooks import subscription

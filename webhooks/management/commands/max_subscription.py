@@ -3,8 +3,9 @@ from datetime import UTC
 from typing import Any
 
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 
+from config.lib.commands import BaseCommand
 from profiles.max_api.client import MaxError
 from webhooks import subscription
 from webhooks.payloads import UPDATE_TYPES
@@ -60,12 +61,14 @@ class Command(BaseCommand):
 
     def subscribe(self, url: str, hosts: set[str], *, dry_run: bool) -> None:
         subscription.first_secret()
-        stale = subscription.stale_in(subscription.subscriptions(), url, hosts)
+        existing = subscription.subscriptions()
         if not dry_run:
-            subscription.subscribe(url, replacing=stale)
-        for item in stale:
-            self.stdout.write(f"{'Would remove' if dry_run else 'Removed'} {item.url}")
-        self.stdout.write(f"{'Would subscribe' if dry_run else 'Subscribed'} {url} to all update types, with a secret")
+            for line in subscription.repair(existing, url, hosts, is_renewed=True):
+                self.stdout.write(line)
+            return
+        self.stdout.write(f"Would subscribe {url} to all update types, with a secret")
+        for item in subscription.stale_in(existing, url, hosts):
+            self.stdout.write(f"Would remove {item.url}")
 
     def unsubscribe(self, url: str, *, dry_run: bool) -> None:
         if all(item.url != url for item in subscription.subscriptions()):

@@ -5,9 +5,9 @@ import time
 from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import BaseCommand
 from django.db import connection
 
+from config.lib.commands import BaseCommand
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks.notify import SWEEP_SECONDS, listen, wait
 from webhooks.processing import process_inbox

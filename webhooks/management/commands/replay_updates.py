@@ -2,10 +2,11 @@ from argparse import ArgumentParser, ArgumentTypeError
 from datetime import UTC, datetime
 from typing import Any
 
-from django.core.management.base import BaseCommand, CommandError
+from django.core.management.base import CommandError
 from django.db import transaction
 
 from config.lib import shell_user
+from config.lib.commands import BaseCommand
 from webhooks.models import InboxUpdate, State
 from webhooks.payloads import TYPES
 

@@ -1,0 +1,90 @@
+"""Universities whose names look the same: import, API and admin use the existing one or refuse another."""
+
+import json
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from rest_framework.test import APIClient
+
+from employees.models import Employee, University
+
+CASES = Path(__file__).parents[1] / "cases"
+NAME = "Вуз ошибок"
+LOOK_ALIKES = [
+    "Вуз  ошибок",
+    "Вуз\u00a0ошибок",
+    " Вуз\tошибок ",
+    "Вуз\u200b ошибок\ufeff",
+    "Ву\u00adз ошибок",
+    "\u202eВуз ошибок",
+    "ВУЗ ОШИБОК",
+    "Вуз\u2007ошибок",
+    "Вуз\u2800ошибок",
+    "Вуз ошиб\ufe0fок",
+]
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+
+
+@pytest.fixture
+def existing(db: None) -> University:
+    return University.objects.create(name=NAME)
+
+
+@pytest.mark.parametrize("case", ["university-double-space.csv", "university-nbsp.csv"])
+def test_an_import_uses_the_existing_one(existing: University, case: str) -> None:
+    call_command("import_employees", CASES / case, stdout=StringIO())
+    assert Employee.objects.get().university == existing
+    assert University.objects.count() == 1
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_an_employee_gets_the_existing_one(api: APIClient, existing: University, name: str) -> None:
+    answer = api.post("/employees", {"phone": "+79160900031", "university_name": name}, format="json")
+    assert answer.json()["university_id"] == existing.pk
+    assert University.objects.described(inn="", kpp="", university_name=name) == existing
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_the_api_refuses_another(api: APIClient, existing: University, name: str) -> None:
+    answer = api.post("/universities", {"name": name}, format="json")
+    assert (answer.status_code, answer.json()["error"]["code"]) == (409, "ALREADY_EXISTS")
+    assert api.post("/universities", {"name": name, "inn": "7701234567"}, format="json").status_code == 201
+
+
+@pytest.mark.parametrize("name", LOOK_ALIKES)
+def test_the_admin_refuses_another(client: Client, superadmin: User, existing: University, name: str) -> None:
+    client.force_login(superadmin)
+    answer = client.post("/admin/employees/university/add/", {"name": name, "inn": "", "kpp": ""})
+    assert answer.context["adminform"].form.errors.keys() == {"name"}
+
+
+@pytest.mark.parametrize("name", ["\u200b", " \u00a0", "\x1b"])
+def test_a_name_of_nothing_is_refused(api: APIClient, name: str) -> None:
+    assert api.post("/universities", {"name": name}, format="json").status_code == 400
+    answer = api.post("/employees", {"phone": "+79160900031", "university_name": name}, format="json")
+    assert answer.status_code == 400
+
+
+def test_an_earlier_look_alike_is_found_and_reported() -> None:
+    old, twin = (University.objects.create(name=name) for name in ("Вуз  ошибок", "ВУЗ\u00a0ошибок"))
+    other = University.objects.create(name="Другой")
+    assert list(University.objects.named(NAME)) == [old, twin]
+    assert University.objects.described(inn="", kpp="", university_name=NAME) == old
+    out = StringIO()
+    call_command("assess", json=True, stdout=out)
+    assert json.loads(out.getvalue())["look_alike_universities"] == [[old.pk, twin.pk]]
+    out = StringIO()
+    call_command("assess", stdout=out)
+    assert f"Universities with the same name: {old.pk}, {twin.pk}." in out.getvalue()
+    assert str(other.pk) not in out.getvalue().partition("same name")[2].partition(".")[0]
+
+
+def test_the_same_spelling_comes_before_a_look_alike() -> None:
+    upper, lower = (University.objects.create(name=name) for name in ("ВУЗ", "вуз"))
+    assert University.objects.described(inn="", kpp="", university_name="вуз ") == lower
+    assert University.objects.described(inn="", kpp="", university_name="ВУЗ") == upper

@@ -1,0 +1,95 @@
+"""Envelopes of updates, as in long polling: good items are processed, each bad one is a quarantined row of its own."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from django.utils import timezone
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from profiles.models import Profile
+from tests.fuzz.updates import VALUES, mutated
+from tests.webhooks.sending import send
+from webhooks import payloads
+from webhooks.models import InboxUpdate, Replay, State
+from webhooks.processing import process_inbox
+from webhooks.receiver import arrivals_in
+
+CASE = Path(__file__).parents[1] / "cases" / "envelope-one-bad.json"
+
+
+def started(number: int) -> dict[str, Any]:
+    user = {"user_id": number, "first_name": "Анна\0"}
+    return {"update_type": "bot_started", "timestamp": 1_795_920_000_000, "chat_id": number, "user": user}
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cache_first")
+def test_it_works() -> None:
+    assert send(CASE.read_bytes()).status == 200
+    process_inbox()
+    assert sorted(Profile.objects.values_list("user_id", flat=True)) == ["895005", "895006"]
+    bad = InboxUpdate.objects.get(state=State.QUARANTINED)
+    assert (bytes(bad.body or b""), bad.reason) == (b'"oops"', "the body is not an object")
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cache_first")
+def test_equal_bad_items_are_rows_and_a_repeated_envelope_is_none() -> None:
+    for _ in range(2):
+        send({"updates": [None, started(1), None, {"updates": [started(2)]}, []]})
+    assert InboxUpdate.objects.filter(state=State.QUARANTINED).count() == 4
+    assert InboxUpdate.objects.count() == 5
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("cache_first")
+def test_a_bad_item_can_be_replayed() -> None:
+    send({"updates": [5, started(1)]})
+    process_inbox()
+    InboxUpdate.objects.filter(state=State.QUARANTINED).replay(by="me", reason="test", selection="all")
+    process_inbox()
+    assert InboxUpdate.objects.get(state=State.QUARANTINED).reason == "the body is not an object"
+    assert Replay.objects.get().count == 1
+
+
+GOOD = st.integers(1, 2**63 - 1).map(started)
+BAD: st.SearchStrategy[Any] = VALUES.filter(lambda value: not isinstance(value, dict)) | st.just({"updates": []})
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(GOOD.map(lambda item: (True, item)) | BAD.map(lambda item: (False, item)), min_size=1, max_size=100))
+def test_any_mix_keeps_the_good_items(items: list[tuple[bool, Any]]) -> None:
+    body = json.dumps({"updates": [item for _, item in items], "marker": 1}).encode()
+    arrivals = arrivals_in(body, timezone.now())
+    assert [not arrival.reason for arrival in arrivals] == [is_good for is_good, _ in items]
+    bad = [arrival.dedup_key for arrival in arrivals if arrival.reason]
+    assert len(set(bad)) == len(bad)
+    for arrival, (is_good, item) in zip(arrivals, items, strict=True):
+        if is_good:
+            update = payloads.parse_stored(arrival.body)
+            assert update == item
+            reading = payloads.read(update, arrival.received_at)
+            assert reading.user_id == str(item["user"]["user_id"])
+            assert reading.profile_update is not None
+        else:
+            with pytest.raises(payloads.MalformedUpdate):
+                payloads.parse_stored(arrival.body)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(mutated(), max_size=5))
+def test_hostile_items_do_not_affect_a_good_one(hostile: list[Any]) -> None:
+    body = json.dumps({"updates": [*hostile, started(7), *hostile]}).encode()
+    arrivals = arrivals_in(body, timezone.now())
+    good = arrivals[len(hostile)]
+    assert (len(arrivals), good.reason, json.loads(good.body)) == (2 * len(hostile) + 1, "", started(7))
+
+
+@pytest.mark.parametrize("depth", [100, 500, 800])
+def test_a_deeply_nested_item_is_kept_whole(depth: int) -> None:
+    item = b'{"x": ' + b"[" * depth + b"]" * depth + b"}"
+    arrivals = arrivals_in(b'{"updates": [%b, {"update_type": "bot_started"}]}' % item, timezone.now())
+    assert [arrival.update_type for arrival in arrivals] == ["other", "bot_started"]

@@ -1,0 +1,3 @@
+from webhooks.admin import inbox
+
+__all__ = ["inbox"]
