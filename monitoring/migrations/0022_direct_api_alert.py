@@ -5,7 +5,7 @@ from django.db import migrations, models
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("monitoring", "0020_name_the_gates"),
+        ("monitoring", "0021_forget_snapshots"),
     ]
 
     operations = [
