@@ -118,7 +118,7 @@ def database_failure(error: Exception) -> str | None:
     """Return a message if the error means that the database is unavailable or has another schema; otherwise None."""
     if isinstance(error.__cause__, ReadOnlySqlTransaction):
         return _("The database is read-only at the moment. Try again later.")
-    if isinstance(error, OperationalError):
+    if isinstance(error, OperationalError) and not is_refused_by_database(error):
         return _("The database is unavailable. Try again later.")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
         return _("The database schema does not match this release.")

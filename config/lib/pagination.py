@@ -18,7 +18,7 @@ EXACT = 10_000
 _LARGEST = 2**63 - 1
 _NUMBER: dict[str, Any] = {"type": "integer", "format": "int64", "maximum": _LARGEST}
 # As OpenAPI describes them.
-PAGE_PARAMETERS = {
+PAGE_PARAMETERS: dict[str, dict[str, Any]] = {
     "limit": {"description": "Rows in the response: 50 by default, at most 100", "schema": _NUMBER | {"minimum": 1}},
     "offset": {"description": "Rows to skip", "schema": _NUMBER | {"minimum": 0}},
 }

@@ -34,7 +34,7 @@ class _PermissionChoices(GlobalScopeAdmin, MergingAdmin):
 
 
 @admin.register(User)
-class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdmin):  # type: ignore[type-arg]
+class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdmin):  # type: ignore[misc,type-arg]
     form = UserChangeForm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
@@ -46,7 +46,7 @@ class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdm
 
 
 @admin.register(Group)
-class GroupAdmin(_PermissionChoices, UntranslatedLogAdmin, auth_admin.GroupAdmin, ModelAdmin):
+class GroupAdmin(_PermissionChoices, UntranslatedLogAdmin, auth_admin.GroupAdmin, ModelAdmin):  # type: ignore[misc]
     list_display = ("display_name",)
     readonly_fields = ("display_name",)
 

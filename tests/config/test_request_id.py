@@ -54,7 +54,7 @@ def test_it_works(path: str, method: str) -> None:
 def test_it_is_in_refusals_before_django(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:  # noqa: F811 (the fixture)
     monkeypatch.setattr(web, "LARGEST_BODY", 4)
     for length, body in (("5", b"12345"), ("3", b"1")):
-        more = {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(body)}
+        more: dict[str, Any] = {"CONTENT_LENGTH": length, "wsgi.input": io.BytesIO(body)}
         (new,) = ids_of(web.application, "/employees", "POST", **more)
         assert NEW.fullmatch(new)
         more["wsgi.input"] = io.BytesIO(body)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
 from config.lib.commands import BaseCommand
-from config.lib.middleware import TextMiddleware
+from config.lib.middleware import InputMiddleware
 from config.lib.text import clean, for_terminal
 from employees.models import University
 from profiles.rollout.models import Change
@@ -91,6 +91,6 @@ def test_forms_keep_passwords_line_breaks_of_notes_and_what_they_have_shown() ->
     kept = {"password": HOSTILE, "new_password1": HOSTILE, "initial-name": HOSTILE}
     form = {"reason": f"{HOSTILE}\r\n2", "note": f"{HOSTILE}\r\n\t2", **kept}
     request = RequestFactory().post("/admin/any/?q=%20a%1B", form)
-    TextMiddleware(lambda _: HttpResponse()).process_request(request)
+    InputMiddleware(lambda _: HttpResponse()).process_request(request)
     assert request.POST.dict() == {"reason": f"{CLEANED} 2", "note": f"{CLEANED}\n2", **kept}
     assert request.GET.dict() == {"q": "a"}
