@@ -459,8 +459,10 @@ def _apply_members(
         changed = {str(instance)} if reverse else before if pk_set is None else {str(member) for member in named}
         after = before | changed if action == "pre_add" else before - changed
         if before != after:
-            facts = {"before": before, "after": after}
-            facts = {key: {"criteria": {f"{flag.name} {field}": sorted(names)}} for key, names in facts.items()}
+            facts = {
+                key: {"criteria": {f"{flag.name} {field}": sorted(names)}}
+                for key, names in (("before", before), ("after", after))
+            }
             _apply_to_flag(Action.FLAG, flag, Message("Saved by code without a reason"), percent=0, facts=facts)
 
 

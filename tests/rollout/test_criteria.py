@@ -96,7 +96,8 @@ def test_users_groups_and_languages_decide() -> None:
     anna, ivan = User.objects.create(username="anna"), User.objects.create(username="ivan")
     group = Group.objects.create(name="readers")
     ivan.groups.add(group)
-    flag = Flag.objects.create(name=NAME, languages="ru, be")
+    flag = Flag(name=NAME, languages="ru, be")
+    flag.save()
     for person, language, is_on in ((anna, "", False), (ivan, "", False), (anna, "ru", True), (anna, "en", False)):
         request = HttpRequest()
         request.user, request.LANGUAGE_CODE = person, language

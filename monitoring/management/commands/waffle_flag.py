@@ -1,9 +1,8 @@
 """``manage.py waffle_flag``: waffle's command, except for phases, which follow the rules and gates of the rollout."""
 
-from argparse import ArgumentParser
 from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from django.db import transaction
 from waffle.management.commands import waffle_flag
 
@@ -22,10 +21,10 @@ _CRITERIA = ("superusers", "staff", "authenticated", "testing", "rollout", "grou
 class Command(waffle_flag.Command):
     help = "List the flags, or change one. A phase follows the same rules as in “rollout set”."
 
-    def create_parser(self, *args: Any, **kwargs: Any) -> Any:
+    def create_parser(self, *args: Any, **kwargs: Any) -> CommandParser:
         return super().create_parser(*args, conflict_handler="resolve", **kwargs)
 
-    def add_arguments(self, parser: ArgumentParser) -> None:
+    def add_arguments(self, parser: CommandParser) -> None:
         super().add_arguments(parser)
         # In place of waffle's, which refuses 12.5.
         parser.add_argument("-p", "--percent", help="0 to 100, up to two decimals")
