@@ -210,7 +210,7 @@ class _Runs:
             self._texts.append(text)
 
     def take(self) -> str:
-        text = unescape("".join(self._texts))
+        text: str = unescape("".join(self._texts))
         self._texts.clear()
         if len(text) > MAX_TEXT:
             raise _too_large()
@@ -260,7 +260,7 @@ class _SheetReader:
         if kind == "inlineStr":
             return text
         if kind == "str":
-            return unescape(self._value)
+            return str(unescape(self._value))
         if self._has_formula and not value:
             return ValueError(_("The formula has no result. Open the file in a spreadsheet and save it again."))
         if not value or kind not in _READERS:

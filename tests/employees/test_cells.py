@@ -113,14 +113,15 @@ def test_phones(cell: str, value: str) -> None:
 
 
 def test_an_error_says_what_was_found() -> None:
-    for cell, words in [
+    cases: list[tuple[str | ValueError, str]] = [
         ("#REF!", "a spreadsheet's error"),
         ("TRUE", "a truth value"),
         ("05.01.2024", "a date or time"),
         ("8,121E+10", "a number that may have lost digits"),
         ("12", "Enter a Russian phone number"),
         (ValueError("The formula has no result."), "The formula has no result."),
-    ]:
+    ]
+    for cell, words in cases:
         with pytest.raises(ValueError, match=words):
             read_phone(cell)
 

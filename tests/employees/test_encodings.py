@@ -1,6 +1,7 @@
 """Each encoding of a CSV file is read right or refused, and no name is ever stored garbled."""
 
 import os
+from collections.abc import Callable
 
 import pytest
 from hypothesis import given, settings

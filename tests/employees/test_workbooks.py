@@ -84,11 +84,12 @@ def test_rows_and_cells_without_references_count_on() -> None:
 
 
 def test_a_workbook_of_a_library_is_read() -> None:
-    book = Book()
-    book.active.append(["phone", "last_name"])
-    book.active.append([89161234567, "Ли"])
-    book.active["A2"].font = Font(bold=True)
-    book.active["C5000"].font = Font(bold=True)
+    book = Book(write_only=False)
+    page = book.create_sheet("first", 0)
+    page.append(["phone", "last_name"])
+    page.append([89161234567, "Ли"])
+    page["A2"].font = Font(bold=True)
+    page["C5000"].font = Font(bold=True)
     book.create_sheet("empty")
     book.create_chartsheet("chart")
     buffer = BytesIO()
