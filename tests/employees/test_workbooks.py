@@ -84,7 +84,7 @@ def test_rows_and_cells_without_references_count_on() -> None:
 
 
 def test_a_workbook_of_a_library_is_read() -> None:
-    book = Book(write_only=False)
+    book = Book()
     page = book.create_sheet("first", 0)
     page.append(["phone", "last_name"])
     page.append([89161234567, "Ли"])
