@@ -40,7 +40,7 @@ _NO_LOOK_ALIKE = "[A-Za-z--[ABCEHKMOPTXYaceopxy]]"
 _QUOTED = re.compile(r"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[А-Яа-яЁё])’(?=[А-Яа-яЁё])")
 _NOT_RUSSIAN = regex.compile(
     # a character that Russian tables do not contain; one of the Kazakh and Ukrainian letters may be the other
-    rf"(?V1)[^\x00-\x7f{_L}\xa0«»–—…№°§•]"
+    rf"(?V1)[^\t-\r\x20-\x7f{_L}\xa0«»–—…№°§•]"
     # a capital within a word that begins small, as in KOI8
     r"|\b[а-яё]+[А-ЯЁ]"
     # a symbol in place of a letter

@@ -16,6 +16,7 @@ from pytest_django.fixtures import Settings
 from employees.import_export.tables import UnreadableFile, read_csv, read_xlsx
 from employees.models import Employee, University
 from tests.employees.conftest import invalid_phone
+from tests.employees.workbooks import sheet, text, workbook
 
 pytestmark = pytest.mark.django_db
 TEXT = "phone,last_name,first_name,university_name\n8 900 777-10-00,Ёлкина,Анна,МГУ\n"
@@ -68,6 +69,11 @@ def test_rows_are_filled_up_to_the_heading(content: str, rows: list[tuple[object
         (b'phone,university_name\n1,"MSU\n2,MSU\n', "Row 2: the file is not valid CSV: unexpected end of data"),
         ("phone\n1\n".encode("utf-32"), "Row 1: the encoding of the file is unclear"),
         (b"phone\n\x98\n", "Row 2: the encoding of the file is unclear"),
+        (
+            b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1" + bytes(600),
+            "Row 1: the encoding of the file is unclear, or it is not text",
+        ),
+        (workbook(sheet([text("phone")])), "The file is a workbook and not CSV."),
     ],
 )
 def test_it_says_why_a_file_is_unreadable(admin: Client, content: bytes, words: str) -> None:
