@@ -62,7 +62,7 @@ def test_a_dry_run_writes_nothing(phases: Phases) -> None:
     assert (percents(), Rollout.current().revision) == ([100, 100, 50, 0], revision)
 
 
-@pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "a\0"])
+@pytest.mark.parametrize("reason", ["", "  ", "x" * 501, "\0\u200b"])
 def test_it_refuses_without_a_reason(phases: Phases, reason: str) -> None:
     phases(100, 100, 5)
     with pytest.raises(ChangeRefused, match="A reason"):
