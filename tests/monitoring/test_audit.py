@@ -17,7 +17,7 @@ from config.lib.audit_log import _MESSAGE_KEY
 from employees.models import BackfillRun, Employee, University
 from monitoring.audit.audit_log import SOURCES, entries
 from monitoring.rollout_control.models import Signature
-from profiles.models.tombstones import Erasure
+from profiles.models.tombstones import Erasure, PersonExport
 from profiles.rollout.models import UniversityRule
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change
@@ -41,6 +41,7 @@ def _recorded(superadmin: User, phases: Any) -> None:
     Replay.objects.create(by="boris", selection=SCRIPT, reason="outage", count=2)
     PayloadAccess.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
     Erasure.objects.create(by="dora", reason="asked to", person="0" * 64, counts={})
+    PersonExport.objects.create(by="emma", person="0" * 64, counts={})
     Signature.objects.create(item="dpo", by=superadmin, note="read", expires_at=timezone.now() + timedelta(days=1))
     LogEntry.objects.create(user=superadmin, action_flag=2, object_repr="Import", change_message="Import: 1 new")
 
