@@ -31,7 +31,8 @@ HEADINGS = "phone;last_name;first_name;university_name"
 
 @st.composite
 def tables(draw: st.DrawFn) -> str:
-    case = draw(st.sampled_from([str, str, str.upper, str.lower]))
+    cases: list[Callable[[str], str]] = [str, str, str.upper, str.lower]
+    case = draw(st.sampled_from(cases))
     person = st.tuples(*(st.sampled_from(choices) for choices in (LAST_NAMES, FIRST_NAMES, UNIVERSITIES)))
     rows = [case(";".join(draw(person))) for _ in range(draw(st.integers(1, 6)))]
     return "\r\n".join([HEADINGS, *(f"+7916090001{number};{row}" for number, row in enumerate(rows)), ""])
