@@ -1,7 +1,7 @@
 import logging
 
 from csp.middleware import CSPMiddleware, PolicyParts
-from django.contrib.admin.views.main import ERROR_FLAG
+from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
 from django.utils.deprecation import MiddlewareMixin
 
@@ -89,7 +89,9 @@ class InputMiddleware(MiddlewareMixin):
 
     def process_response(self, request: HttpRequest, response: HttpResponse) -> HttpResponse:
         # Django shows the whole list after a filter that it cannot apply, and the next action would change all of it.
-        if response.headers.get("Location") == f"{request.path}?{ERROR_FLAG}=1":
+        # After a page that does not exist, the whole list is what was asked for.
+        is_filtered = not request.GET.keys() <= {PAGE_VAR, ORDER_VAR, SEARCH_VAR}
+        if is_filtered and response.headers.get("Location") == f"{request.path}?{ERROR_FLAG}=1":
             return HttpResponseBadRequest(error_pages.page("400.html"))
         return response
 

@@ -139,6 +139,7 @@ TABLES = {
     "monitoring.roundtrip": Table(ALL, "!", "!", "!"),
     "monitoring.alert": Table(ALL, "!", "!", "!"),
     "monitoring.signature": Table(ALL, "M", "!", ""),
+    "credentials.apikey": Table(change="!", delete="!", kind="whole"),
     "auth.user": Table(delete="!", kind="whole"),
     "auth.group": Table(kind="whole"),
 }
@@ -161,6 +162,8 @@ PAGES = [
     *admin("password_change/", _STAFF, "get post"),
     *admin("password_change/done/", _STAFF),
     *admin("jsi18n/", _STAFF),
+    *admin("credentials/apikey/{apikey}/revoke/", "", unknown=404),
+    *admin("credentials/apikey/{apikey}/revoke/", "", "post", ok=302, unknown=404, writes=True),
     *admin("search/?s=a", _STAFF),
     *admin("employees/", _SEE, refused=404),
     *admin("r/{content_type}/{employee}/", "", refused=404, ok=404),

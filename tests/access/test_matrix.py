@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from datetime import timedelta
 from http.cookies import SimpleCookie
 from typing import Any
 
@@ -17,6 +18,7 @@ from django.urls import URLPattern, URLResolver, get_resolver
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from employees.credentials.models import ApiKey
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Change, UniversityRule
@@ -80,6 +82,9 @@ class World:
         BackfillRun.objects.all().update(status="done")
         MaxIdJob.objects.all().update(finished_at=timezone.now())
         Group.objects.create(name="auditors")
+        key = ApiKey(name="HR", owner=root, expires_at=timezone.now() + timedelta(days=1))
+        key.generate()
+        key.save()
         self.own, self.foreign = (self._place(number) for number in (1, 2))
         self.clients = {role: self._clients(role, root) for role in ROLES}
 

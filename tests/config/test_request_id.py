@@ -15,7 +15,8 @@ from hypothesis import strategies as st
 from config import wsgi
 from tests.config.test_web import web  # noqa: F401 (a fixture)
 
-pytestmark = pytest.mark.django_db
+# The receiver commits on a connection of its own.
+pytestmark = pytest.mark.django_db(transaction=True)
 NEW = re.compile(r"[0-9a-f]{32}")
 
 

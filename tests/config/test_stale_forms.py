@@ -13,6 +13,7 @@ from django.contrib.auth.models import Group, Permission, User
 from django.test import Client
 
 from config.lib.admin import MergingAdmin, ReadOnlyAdmin
+from employees.credentials.admin import ApiKeyAdmin
 from employees.models import Membership, University
 from monitoring.rollout_control.admin import ChangeRequestAdmin, SignatureAdmin
 from profiles.models import Profile
@@ -140,7 +141,10 @@ def test_it_survives_any_shown_value(browser: Client, user: User, shown: str) ->
 
 
 def test_every_form_of_the_admin_merges() -> None:
-    """A page that changes rows is a MergingAdmin, or refuses a stale form by the revision of the rollout."""
+    """A page that changes rows is a MergingAdmin, or refuses a stale form by the revision of the rollout.
+
+    Signatures and API keys are not changed at all once they are made.
+    """
     pages: list[Any] = list(admin.site._registry.values())
     others = [page for page in pages if not isinstance(page, MergingAdmin | ReadOnlyAdmin | ChangeRequestAdmin)]
-    assert [type(page) for page in others] == [SignatureAdmin]
+    assert [type(page) for page in others] == [SignatureAdmin, ApiKeyAdmin]

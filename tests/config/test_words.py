@@ -13,7 +13,7 @@ from django.conf import settings
 FORBIDDEN = re.compile(r"(?i)(?<![a-z])(told|tells?|said|deeds?|bury|outlived|lasting|whom|anew)(?![a-z])")
 # Recorded payloads and other projects' files are quotations; migrations keep the names of their time.
 QUOTATIONS = re.compile(
-    r"(^|/)(migrations|vendor|payloads)/|(^|/)requirements[^/]*\.txt$|^tests/deploy/compose-spec\.json$"
+    r"(^|/)(migrations|vendor|payloads|cases)/|(^|/)requirements[^/]*\.txt$|^tests/deploy/compose-spec\.json$"
 )
 # A column's name, and a key of stored JSON, which the previous release reads.
 STORED_NAMES = re.compile(r'said_at|_MESSAGE_KEY = "said"')

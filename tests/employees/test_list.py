@@ -49,8 +49,8 @@ def test_it_pages_under_the_clients_own_prefix(api: APIClient, people: list[Empl
     assert len(api.get("/employees?limit=1000").json()["results"]) == 3
 
 
-ODD = ["limit=x", "limit=-5", "limit=0", "limit=1.5", "limit=1e1", "limit=%D9%A5", "limit=+5", "offset=-1", "offset=x",
-       "offset=99999999999999999999", "limit=1%00", "offset= 1", "offset=1_0"]  # fmt: skip
+ODD = ["limit=x", "limit=-5", "limit=0", "limit=1.5", "limit=1e1", "limit=%D9%A5", "limit=%2B5", "offset=-1",
+       "offset=x", "offset=99999999999999999999", "limit=1 0", "offset=1_0"]  # fmt: skip
 LISTS = ["employees", "employees/all", "employees/batch-jobs", "universities", "monitoring/alerts"]
 
 

@@ -41,4 +41,4 @@ def test_it_refuses_a_database_of_ascii_letters() -> None:
     assert error.id == "employees.E001"
     assert "_ascii is C: searches for names would not ignore case" in error.msg
     with pytest.raises(SystemCheckError, match=r"employees\.E001"):
-        call_command("migrate", database="ascii", verbosity=0)
+        call_command("migrate", database="ascii", verbosity=0, skip_checks=False)

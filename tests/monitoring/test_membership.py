@@ -103,7 +103,7 @@ def test_no_import_makes_curators_either(university: University, is_superuser: b
     text = f"phone,role,university_name\n+79160000003,curator,{university}\n+79160000004,curator,{university}\n"
     file = SimpleUploadedFile("f.csv", text.encode())
     page = client.post("/admin/employees/employee/import/", {"import_file": file, "format": "0", "resource": "0"})
-    assert (len(page.context["result"].error_rows), page.content.decode().count(ROLE)) == (errors, errors)
+    assert (len(page.context["result"].invalid_rows), page.content.decode().count(ROLE)) == (errors, errors)
 
 
 @pytest.mark.parametrize("path", ["phonelink/", "erasure/"])
