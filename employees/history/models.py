@@ -18,16 +18,16 @@ from employees.models import Employee, University
 register(
     Employee,
     app="employees.history",
-    verbose_name=_("version of an employee"),
-    verbose_name_plural=_("versions of employees"),
+    verbose_name=_("employee record version"),
+    verbose_name_plural=_("employee record versions"),
     history_id_field=models.BigAutoField(primary_key=True),
     no_db_index=["phone", "university"],
 )
 register(
     University,
     app="employees.history",
-    verbose_name=_("version of a university"),
-    verbose_name_plural=_("versions of universities"),
+    verbose_name=_("university record version"),
+    verbose_name_plural=_("university record versions"),
     history_id_field=models.BigAutoField(primary_key=True),
 )
 
