@@ -120,7 +120,7 @@ def redis_address(address: str) -> str:
 
 
 def broker_url(url: str) -> str:
-    """Return the URL if it is that of a Redis server or another broker supported by Celery; else raise ValueError."""
+    """Return the URL of a Redis server or another broker supported by Celery; raise ValueError for any other URL."""
     scheme, is_url, _ = url.partition("://")
     is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith("redis")
     return url if is_other else redis_url(url)

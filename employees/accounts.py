@@ -61,7 +61,7 @@ class UserScope:
         return University.objects.filter(pk=self.university_id)
 
     def university_ids(self) -> set[int] | None:
-        """Return the ids of the universities that the user is limited to; None without limits."""
+        """Return the ids of the universities that the user is limited to; None if the user sees all of them."""
         return None if self.sees_all else set(self.universities().values_list("pk", flat=True))
 
     def profiles(self) -> ProfileQuerySet:

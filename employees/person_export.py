@@ -49,8 +49,8 @@ class Table:
 def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person | None:
     """Return the person with this canonical phone or MAX ID; None if the scope does not contain them.
 
-    For users who are limited to a university, that is an employee of theirs; the MAX ID counts only if it is tied to
-    one of their employees, and not merely claimed.
+    For a user limited to one university, only its employees are found; a MAX ID counts only if it is confirmed for one
+    of them, not merely claimed.
     """
     person = Person(user_id, {phone} - {""}, universities=scope.university_ids())
     employees = rows_of(Employee, person)

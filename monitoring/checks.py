@@ -13,9 +13,10 @@ KNOWN = "admin"
 
 
 def with_known_password() -> list[str]:
-    """Return the usernames of the superusers with a default username whose password is KNOWN; raise DatabaseError.
+    """Return the usernames of the superusers with a default username whose password is KNOWN.
 
-    Other superusers are not checked, because checking one password takes a third of a second.
+    Other superusers are not checked, because checking one password takes a third of a second. Raise DatabaseError if
+    the database is unavailable.
     """
     names = {"admin", os.environ.get("DJANGO_SUPERUSER_USERNAME") or "admin"}
     users = User.objects.filter(username__in=names, is_superuser=True, is_active=True)

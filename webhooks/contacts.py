@@ -1,4 +1,4 @@
-"""Read the sender's phone from a contact card that they share about themselves (docs/reference/max-api.md)."""
+"""Read the sender's phone number from a contact card, if it is the sender's own (docs/reference/max-api.md)."""
 
 import hashlib
 import hmac

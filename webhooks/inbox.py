@@ -79,9 +79,9 @@ class BoundedConnection(psycopg.Connection):
         return super().wait(gen, interval, timeout)
 
     def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
-        """Run a statement, prepared once per connection under ``name``, and return its result; raise psycopg.Error.
+        """Run a statement, prepared once per connection under ``name``, and return its result.
 
-        The values and the result are in PostgreSQL's binary format.
+        The values and the result are in PostgreSQL's binary format. Raise psycopg.Error if the database fails.
         """
         if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
@@ -104,7 +104,10 @@ def connect() -> BoundedConnection:
 
 
 def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
-    """Commit the new arrivals with one statement, then record the others as duplicates; raise psycopg.Error."""
+    """Commit the new arrivals with one statement, then record the others as duplicates.
+
+    Raise psycopg.Error if the database fails.
+    """
     fresh = arrivals
     previous = {arrival.previous_key: arrival.received_at for arrival in arrivals if arrival.previous_key}
     if previous:

@@ -120,7 +120,7 @@ class InboxUpdate(models.Model):
     """An update as MAX sent it, stored before it is processed."""
 
     dedup_key = models.BinaryField(max_length=32)
-    body = models.BinaryField(_("body"), null=True, help_text=_("empty once it was pruned"))
+    body = models.BinaryField(_("body"), null=True, help_text=_("empty after pruning"))
     update_type = models.CharField(_("type"), max_length=40)
     state = models.CharField(_("state"), max_length=12, choices=State, db_default=State.PENDING)
     reason = models.CharField(_("reason"), max_length=200, blank=True, db_default="")
@@ -131,7 +131,7 @@ class InboxUpdate(models.Model):
     request_id = models.CharField(_("request id"), max_length=64, blank=True, db_default="")
     finished_at = models.DateTimeField(_("finished at"), null=True)
     processing_ms = models.FloatField(_("processing time, ms"), null=True)
-    tries = models.SmallIntegerField(_("failed tries"), db_default=0)
+    tries = models.SmallIntegerField(_("failed attempts"), db_default=0)
     next_try_at = models.DateTimeField(_("next try at"))
     error = models.TextField(_("error"), blank=True, db_default="")
 
@@ -239,7 +239,7 @@ class PayloadAccess(models.Model):
     at = models.DateTimeField(_("at"), auto_now_add=True)
     by = models.CharField(_("by"), max_length=150)
     # Not a foreign key: these rows are kept after the update has been pruned.
-    inbox_update_id = models.BigIntegerField(_("number of the update"), db_index=True)
+    inbox_update_id = models.BigIntegerField(_("update number"), db_index=True)
     update_type = models.CharField(_("type"), max_length=40)
     reason = models.CharField(_("reason"), max_length=500)
 

@@ -68,7 +68,7 @@ notifier = Notifier()
 
 
 def listen() -> psycopg.Connection:
-    """Open a connection that receives the notifications sent from now on; raise psycopg.Error."""
+    """Open a connection that receives the notifications sent from now on; raise psycopg.Error if that fails."""
     listener = connect()
     listener.execute(f"LISTEN {CHANNEL}")
     return listener

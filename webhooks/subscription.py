@@ -122,7 +122,7 @@ def problems_in(existing: Sequence[Subscription], url: str, hosts: Collection[st
 
 
 def subscription_problems() -> list[Problem]:
-    """Fetch the subscriptions from MAX and return their problems; raise MaxError.
+    """Fetch the subscriptions from MAX and return their problems; raise MaxError if MAX cannot be queried.
 
     Return an empty list if WEBHOOK_PUBLIC_URL or MAX_BOT_TOKEN is not set.
     """
@@ -132,7 +132,7 @@ def subscription_problems() -> list[Problem]:
 
 
 def subscriptions() -> list[Subscription]:
-    """Fetch the bot's subscriptions from MAX; raise MaxError."""
+    """Fetch the bot's subscriptions from MAX; raise MaxError if the request fails."""
     return client.call("GET", "/subscriptions", _listed, deadline=client.new_deadline(), is_safe=True)
 
 
@@ -152,10 +152,11 @@ def _moment(milliseconds: object) -> datetime | None:
 def repair(
     existing: Sequence[Subscription], url: str, hosts: Collection[str], *, is_renewed: bool = False
 ) -> Iterator[str]:
-    """Subscribe the canonical ``url`` unless it is subscribed, then remove our other subscriptions; raise MaxError.
+    """Subscribe the canonical ``url`` unless it is subscribed, then remove our other subscriptions.
 
-    Yield a line about each thing that was done, also before an error. With ``is_renewed``, subscribe in any case: MAX
-    then sends the first secret in WEBHOOK_SECRET. A subscription is removed only after MAX has granted the new one.
+    Yield a line for each action; if a request fails, raise MaxError after the lines of the earlier actions. With
+    ``is_renewed``, subscribe in any case: MAX then sends the first secret in WEBHOOK_SECRET. A subscription is removed
+    only after MAX has granted the new one.
     """
     spellings = sorted((other.url for other in existing if _is(other, url)), key=url.__ne__)
     if is_renewed or not spellings:
@@ -207,7 +208,8 @@ def _subscribe(url: str) -> Iterator[str]:
 def _refused_type(error: str, types: list[str]) -> str | None:
     """Return the update type that MAX refuses, ``""`` if it may be any, None if the error is about something else.
 
-    MAX does not document this error. An error that begins with all types that were sent only quotes them.
+    MAX does not document this error. An error that begins with the full list of types sent only quotes the request
+    and does not name the refused type.
     """
     named: list[str] = re.findall(rf"\b(?:{'|'.join(types)})\b", error)
     if named and (named[0] != types[0] or set(named) != set(types)):

@@ -117,7 +117,10 @@ class Supervisor:
         return urls
 
     def run_to_end(self, name: str, arguments: list[str], env: dict[str, str], seconds: float) -> bytes:
-        """Run a Python process to its end, return its stdout (at most a pipe's buffer), or raise StartError."""
+        """Run a Python process to its end and return its stdout (at most a pipe's buffer).
+
+        Raise StartError if it fails.
+        """
         self.sleep(0)
         child = Child(name, [sys.executable, *arguments], env, self.launch.log(name))
         child.start(subprocess.PIPE)

@@ -28,8 +28,8 @@ def client_address(meta: Mapping[str, Any]) -> str:
     """Return the address of the client, or an empty string if the connection has none (Unix sockets).
 
     Each proxy appends the address of its client to X-Forwarded-For. Behind N = TRUSTED_PROXIES proxies, the client's
-    address is the Nth from the right; the client may have forged the items further left. If that item is no address,
-    the result is the address of the connection.
+    address is the Nth from the right; the client may have forged the items further left. If that item is not an
+    address, the result is the address of the connection.
     """
     items = meta.get("HTTP_X_FORWARDED_FOR", "").split(",")
     proxies = settings.TRUSTED_PROXIES

@@ -64,7 +64,7 @@ class ScopedAdmin(ModelAdmin):
 
 
 def visible_rows(page: ModelAdmin, model: type[Model], request: HttpRequest) -> QuerySet[Any]:
-    """Return the rows of a table that its own page shows to the user; none without a page."""
+    """Return the rows of a table that its own page shows to the user; no rows if the table has no page."""
     related = page.admin_site._registry.get(model)  # noqa: SLF001 (get_model_admin() raises instead)
     return related.get_queryset(request) if related else model._default_manager.none()  # noqa: SLF001
 

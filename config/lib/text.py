@@ -50,7 +50,10 @@ def is_visible(text: str) -> bool:
 
 
 def replace_surrogates(text: str) -> str:
-    """Replace lone surrogates by U+FFFD: JSON and shells can contain them, but no response or table can."""
+    """Replace lone surrogates with U+FFFD.
+
+    JSON and shell arguments can contain them, but responses and tables cannot.
+    """
     return _SURROGATE.sub("\N{REPLACEMENT CHARACTER}", text)
 
 

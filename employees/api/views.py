@@ -54,7 +54,7 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def idempotent(request: Request) -> Iterator[IdempotentRequest | None]:
-    """Yield the row for the request's Idempotency-Key, or None without a key; a row with a status has a response.
+    """Yield the row for the request's Idempotency-Key, or None if it has none; a row with a status has a response.
 
     The block stores its response in the transaction of the insert. An APIException in the block releases the key.
     """

@@ -37,10 +37,11 @@ def log_in_of(token: Any) -> LogIn:
 
 
 def refresh(text: str) -> dict[str, str]:
-    """Exchange a refresh token for a new pair; raise TokenError, InvalidToken or TokenReused.
+    """Exchange a refresh token for a new pair.
 
     Of several uses at the same time, the one whose INSERT succeeds gets the pair. Each of the others revokes the
-    log-in, because one of the users is not the one to which the token was given.
+    log-in, because one of the users is not the one to which the token was given. Raise TokenReused for these, and
+    TokenError or InvalidToken for an invalid token.
     """
     token = RefreshToken(text)  # type: ignore[arg-type]
     log_in = log_in_of(token)
@@ -52,7 +53,7 @@ def refresh(text: str) -> dict[str, str]:
 
 
 def revoke(text: str) -> LogIn:
-    """Revoke the log-in that handed out this refresh token; raise TokenError or InvalidToken."""
+    """Revoke the log-in that handed out this refresh token; raise TokenError or InvalidToken if it is invalid."""
     log_in = log_in_of(RefreshToken(text))  # type: ignore[arg-type]
     LogIn.objects.filter(pk=log_in.pk).revoke()
     return log_in

@@ -1,4 +1,6 @@
-"""Record every version of employees and universities, with its author in the admin or the API."""
+"""Record every version of employees and universities, with the user who made the change in the admin or through the
+API.
+"""
 
 from datetime import datetime
 from typing import Any, NamedTuple
@@ -16,16 +18,16 @@ from employees.models import Employee, University
 register(
     Employee,
     app="employees.history",
-    verbose_name=_("version of an employee"),
-    verbose_name_plural=_("versions of employees"),
+    verbose_name=_("employee record version"),
+    verbose_name_plural=_("employee record versions"),
     history_id_field=models.BigAutoField(primary_key=True),
     no_db_index=["phone", "university"],
 )
 register(
     University,
     app="employees.history",
-    verbose_name=_("version of a university"),
-    verbose_name_plural=_("versions of universities"),
+    verbose_name=_("university record version"),
+    verbose_name_plural=_("university record versions"),
     history_id_field=models.BigAutoField(primary_key=True),
 )
 
@@ -68,7 +70,7 @@ def record_original(employee: Employee) -> None:
 
 
 def record_versions(employees: list[Employee]) -> None:
-    """Record versions of employees that were changed without ``save()``, in one statement."""
+    """Record new versions of employee records that were changed without ``save()``, in one statement."""
     if employees:
         Employee.history.bulk_history_create(employees, update=True)  # type: ignore[attr-defined]
 

@@ -88,7 +88,7 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Dataset:
 
 
 def _columns(headings: dict[int, str]) -> dict[str, int]:
-    """Return the positions of the known columns; raise UnreadableFile without a phone or with a repeated heading."""
+    """Return the positions of the known columns; raise UnreadableFile if one is repeated or “phone” is missing."""
     positions: dict[str, int] = {}
     for column, heading in headings.items():
         first = positions.setdefault(heading.casefold(), column)

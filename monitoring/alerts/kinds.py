@@ -25,11 +25,11 @@ class Severity(models.TextChoices):
 
 
 class Kind(models.TextChoices):
-    PROFILE_QUALITY_LOW = "profile_quality_low", _("quality of the profiles")
-    WEBHOOK_ERROR_RATE_HIGH = "webhook_error_rate_high", _("errors of the webhook")
+    PROFILE_QUALITY_LOW = "profile_quality_low", _("profile quality")
+    WEBHOOK_ERROR_RATE_HIGH = "webhook_error_rate_high", _("webhook errors")
     CACHE_CONNECTION_FAILED = "cache_connection_failed", _("Redis does not answer")
     CACHE_EVICTIONS_HIGH = "cache_evictions_high", _("Redis evicts profiles")
-    INBOX_LAG_HIGH = "inbox_lag_high", _("updates wait")
+    INBOX_LAG_HIGH = "inbox_lag_high", _("updates are waiting")
     DEAD_LETTERS = "dead_letters", _("dead letters")
     WEBHOOK_SILENT = "webhook_silent", _("no updates")
     SUBSCRIPTION_LOST = "subscription_lost", _("subscription lost")

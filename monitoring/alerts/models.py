@@ -46,7 +46,7 @@ class Alert(models.Model):
     key = models.CharField(_("which"), max_length=100, blank=True, default="")
     severity = models.CharField(_("severity"), max_length=10, choices=Severity)
     message = models.CharField(_("message"), max_length=500)
-    words = models.JSONField(_("words of the message"), default=dict)
+    words = models.JSONField(_("message parameters"), default=dict)
     data = models.JSONField(_("numbers"), default=dict)
     fired_at = models.DateTimeField(_("fired at"), default=timezone.now)
     seen_at = models.DateTimeField(_("last seen at"), default=timezone.now)
@@ -190,7 +190,7 @@ class Delivery(models.Model):
     event = models.CharField(_("event"), max_length=10, choices=Event)
     payload = models.JSONField(_("payload"))
     state = models.CharField(_("state"), max_length=10, choices=DeliveryState, default=DeliveryState.WAITING)
-    tries = models.PositiveIntegerField(_("failed tries"), default=0)
+    tries = models.PositiveIntegerField(_("failed attempts"), default=0)
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
     next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
     sent_at = models.DateTimeField(_("sent at"), null=True)
@@ -200,8 +200,8 @@ class Delivery(models.Model):
 
     class Meta:
         ordering: ClassVar = ["pk"]
-        verbose_name = _("delivery of an alert")
-        verbose_name_plural = _("deliveries of alerts")
+        verbose_name = _("alert delivery")
+        verbose_name_plural = _("alert deliveries")
         indexes: ClassVar = [
             models.Index(fields=["channel", "id"], name="monitoring_delivery_waiting", condition=Q(state="waiting"))
         ]

@@ -51,7 +51,7 @@ class MayMonitor(BasePermission):
 
 
 def universities_of(request: Request) -> set[int] | None:
-    """Return the ids of the universities that the requesting user is limited to; None without limits."""
+    """Return the ids of the universities that the requesting user is limited to; None if they see all."""
     # While the API is open to everybody, an expired token must not be refused.
     if is_open() or not request.user or not request.user.is_authenticated:
         return None

@@ -93,11 +93,11 @@ class WebhookStatsSerializer(ReportSerializer):
 
 class LastDaySerializer(serializers.Serializer[Any]):
     events = serializers.IntegerField()
-    success_rate = serializers.FloatField(help_text="successful ÷ processed updates, 0 to 1; 0 without any")
+    success_rate = serializers.FloatField(help_text="successful ÷ processed updates, 0 to 1; 0 if there are none")
 
 
 class OriginalWebhookStatsSerializer(WebhookStatsSerializer):
-    success_rate = serializers.FloatField(help_text="successful ÷ processed updates, 0 to 1; 0 without any")
+    success_rate = serializers.FloatField(help_text="successful ÷ processed updates, 0 to 1; 0 if there are none")
     event_types = serializers.DictField(child=serializers.IntegerField(), help_text="as events_by_type")
     last_24h = LastDaySerializer()
 

@@ -174,7 +174,8 @@ _ALL = (
     Indicator("direct_api_served", measurements.direct_api_served, **_YES, **_BY_MAX,
               good=T("MAX serves the direct API"),
               bad=T("MAX does not serve the direct API: there is no path %(path)s"),
-              unknown=T("the direct API is not checked: no worker has asked, or MAX_BOT_TOKEN is not set")),
+              unknown=T("the direct API has not been checked: no worker has called it yet, "
+                        "or MAX_BOT_TOKEN is not set")),
     Indicator("rollout_held", measurements.rollout_held, "bool", "≤", 0),
     Indicator("backfill_failed_batches", measurements.backfill_failed_batches, **_NONE),
 )

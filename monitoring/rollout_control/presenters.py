@@ -43,7 +43,7 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
 
 @dataclass(frozen=True, slots=True)
 class Condition:
-    """A gate result as it is shown to people; ``number``, ``operator`` and ``limit`` are empty without a value."""
+    """A gate result as it is shown to people; ``number``, ``operator`` and ``limit`` are empty if there is no value."""
 
     title: str
     verdict: str

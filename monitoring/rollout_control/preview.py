@@ -59,7 +59,7 @@ class Preview:
         return sum(share.without_profile for share in self.universities)
 
     def only_of(self, universities: Collection[int]) -> Self:
-        """Return a copy with the counts of only these universities, and without people."""
+        """Return a copy with the counts of only these universities, and without the list of people."""
         shares = [share for share in self.universities if share.university_id in universities]
         return replace(self, universities=shares, people=[])
 

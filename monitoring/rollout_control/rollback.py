@@ -99,7 +99,7 @@ def _probe() -> str:
 
 
 def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
-    """Wait until all processes have applied the last change; return a line, or raise NotVerified."""
+    """Wait until all processes have applied the last change; return a line, or raise NotVerified after ``seconds``."""
     deadline = time.monotonic() + seconds
     while not (spread := convergence()).is_complete:
         if time.monotonic() > deadline:
@@ -109,7 +109,7 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
 
 
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
-    """Take one university out of the cache and put it back; return the facts for the audit, with times in seconds."""
+    """Stop serving one university from the cache, then resume; return the facts for the audit, times in seconds."""
     if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
         message = Message("A rule already keeps university %(id)d out: choose another one", {"id": university_id})
         raise ChangeRefused(message)

@@ -143,7 +143,7 @@ def preview(shown: Preview) -> Iterable[Any]:
             "%(n)s employee moves back to the direct API", "%(n)s employees move back to the direct API", total
         )
     strangers = ngettext("%(n)s employee has no cached profile", "%(n)s employees have no cached profile", unknown)
-    asked = ngettext("%(n)s call of the direct API a day", "%(n)s calls of the direct API a day", abs(calls))
+    asked = ngettext("%(n)s direct API call a day", "%(n)s direct API calls a day", abs(calls))
     step = f"Phase {shown.phase}, {percentage(shown.current)} → {percentage(shown.target)}"
     moves = [people % {"n": thousands(total)}, strangers % {"n": thousands(unknown)}]
     yield f"{step}: {', '.join(moves)}; {asked % {'n': f'{calls:+d}'}}"

@@ -76,7 +76,10 @@ class ComparisonStats:
 
     @property
     def coverage(self) -> float | None:
-        """Return the share of answered lookups for which the cache had a name that it may serve; None without any."""
+        """Return the share of answered lookups for which the cache had a name that it may serve.
+
+        Return None if no lookup was answered.
+        """
         answered = self.total - self._of(_FAILED)
         return self.n / answered if answered else None
 

@@ -56,7 +56,7 @@ class _Counts(models.Model):
 
 
 class RollupDelta(_Counts):
-    """A change in the counts of updates, written by the inbox's triggers; ``bucket`` is None without a time."""
+    """A change in the counts of updates, written by the inbox's triggers; ``bucket`` is None if no time is counted."""
 
     bucket = models.SmallIntegerField(null=True)
 

@@ -16,7 +16,7 @@ def data_issues(counts: Mapping[str, int]) -> list[dict[str, Any]]:
     """Return the data issues with at least one affected row; ``query``, if present, is SQL that lists these rows."""
     stale = f"p.last_updated <= now() - interval '{settings.PROFILE_TTL.total_seconds():.0f} seconds'"
     partial, guessed = f"NOT ({COMPLETE}) AND NOT ({EMPTY})", "p.first_name <> '' AND NOT p.is_first_name_real"
-    to_backfill = _("Employees without the name that the cache has for them")
+    to_backfill = _("Employees whose name is in the cache but not yet in the directory")
     issues = [
         ("partial_profiles", _("The last name is unknown"), "partial", "warning", _PROFILES.format(partial)),
         ("empty_profiles", _("No name"), "empty", "critical", _PROFILES.format(EMPTY)),

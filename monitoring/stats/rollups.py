@@ -122,7 +122,7 @@ class Counts:
         return self.total_ms / self.buckets.total() if self.buckets else 0.0
 
     def percentile(self, share: float) -> float:
-        """Return a quantile of the processing time in ms, with an error of at most 2.5%; 0 without any."""
+        """Return a quantile of the processing time in ms, with an error of at most 2.5%; 0 if nothing was measured."""
         if not self.buckets:
             return 0.0
         rank = share * (self.buckets.total() - 1)
@@ -157,7 +157,7 @@ class Counts:
 
 
 def counts(since: datetime, until: datetime) -> Counts:
-    """Count the updates received after ``since`` and up to ``until`` by their present state, including pending."""
+    """Count the updates received after ``since`` and up to ``until`` by their current state, including pending."""
     since, groups = _groups(since, until, tuple(RETENTION))
     total = Counts(since, until)
     for _slot, *group in groups:
@@ -192,8 +192,8 @@ def _groups(
 ) -> tuple[datetime, list[tuple[Any, ...]]]:
     """Return the actual start of the window, and the rows of _COUNTS.
 
-    The first column of a row is the start of the span of length ``slot``, None without ``slot``. ``spans`` are the
-    rollups to use, shortest first.
+    The first column of a row is the start of the span of length ``slot``; it is None if no ``slot`` is given.
+    ``spans`` are the rollups to use, shortest first.
     """
     first, last = (at.replace(second=0, microsecond=0) + MINUTE for at in (since, until))
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:

@@ -24,8 +24,8 @@ class DirectAnswer(models.Model):
 
     class Meta:
         db_table = "direct_answers"
-        verbose_name = _("answer of the direct API")
-        verbose_name_plural = _("answers of the direct API")
+        verbose_name = _("direct API response")
+        verbose_name_plural = _("direct API responses")
 
     def __str__(self) -> str:
         return self.outcome
@@ -36,8 +36,8 @@ class DirectApiPace(models.Model):
 
     class Meta:
         db_table = "direct_api_pace"
-        verbose_name = _("pace of the direct API")
-        verbose_name_plural = _("pace of the direct API")
+        verbose_name = _("direct API request rate")
+        verbose_name_plural = _("direct API request rate")
 
     def __str__(self) -> str:
         return str(self.free_at)

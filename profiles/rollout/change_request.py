@@ -35,7 +35,7 @@ class ChangeRequest:
 
     ``is_on`` is the new state of a switch; for a university rule, false means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
-    ``universities`` are the ids that the author is limited to; None without limits.
+    ``universities`` are the ids that the author is limited to; None means all universities.
     """
 
     action: Action

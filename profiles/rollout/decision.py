@@ -133,7 +133,7 @@ def bucket(salt: str, key: str) -> int:
 
 
 class _Memo:
-    """Keep the state that this process has read last; one thread refreshes it while the others use it."""
+    """Keep the state that this process last read; one thread refreshes it while the others use it."""
 
     def __init__(self) -> None:
         self._state = RolloutState()

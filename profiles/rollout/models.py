@@ -57,7 +57,7 @@ class Flag(AbstractUserFlag):
         _("salt"),
         max_length=50,
         default="migration",
-        help_text=_("flags with one salt have nested cohorts: whoever is in at 25% is in at 50%"),
+        help_text=_("flags with the same salt have nested cohorts: whoever is included at 25% is also included at 50%"),
     )
     moved_at = models.DateTimeField(_("percentage since"), default=timezone.now)
 

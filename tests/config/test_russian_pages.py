@@ -159,7 +159,7 @@ def test_english_is_complete_where_it_is_chosen(operator: Client, rows: dict[str
     """The other way round: no Cyrillic but the data's and the site's name."""
     operator.cookies["django_language"] = "en"
     data = {"вуз", "петров", "сидоров", "иван", "анна", "старшая", "сбой", "всё", "жалоба", "ошибка", "замер", "готово"}
-    data |= {"итог", "просьба", "нет", "русский", "каталог", "сотрудников", "неизвестно"}
+    data |= {"итог", "просьба", "нет", "русский", "справочник", "сотрудников", "неизвестно"}
     for path in paths(rows, most=1):
         reader = Visible()
         reader.feed(read(operator, path))

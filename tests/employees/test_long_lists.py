@@ -40,7 +40,7 @@ def actions(page: str) -> str:
 @pytest.mark.usefixtures("long")
 def test_it_works(admin: Client) -> None:
     page = admin.get(LIST).content.decode()
-    assert "Only the first 120 rows have pages. To find others, search or filter." in page
+    assert "Only the first 120 rows can be browsed page by page. Use search or filters to find the others." in page
     buttons = actions(page)
     assert ("Select all results" in buttons, "All results are selected" in buttons) == (True, True)
     assert not re.search(r"(Select all|All) \d", buttons)

@@ -42,7 +42,7 @@ def client_with(*codenames: str) -> Client:
 def test_it_works() -> None:
     update = row(State.DEAD, body=BODY, tries=6, reason="KeyError", error="Trace of it\nKeyError: 'x'\n", user_id="7")
     page = client_with("view_inboxupdate").get(page_of(update)).content.decode()
-    for text in ("Received", "6 failed tries", "KeyError: &#x27;x&#x27;", "Trace of it", "dead letter"):
+    for text in ("Received", "6 failed attempts", "KeyError: &#x27;x&#x27;", "Trace of it", "dead letter"):
         assert text in page, text
     assert "alert(1)" not in page
     assert "No effect" not in page, "it was not even read"
@@ -57,7 +57,7 @@ def test_a_replay_is_in_the_timeline() -> None:
     assert received.at
     assert replayed.at
     assert replayed.at > received.at
-    assert [event.title for event in timeline_of(row(State.PENDING))] == ["Received", "Next try"]
+    assert [event.title for event in timeline_of(row(State.PENDING))] == ["Received", "Next attempt"]
 
 
 def test_the_person_is_linked_whatever_their_id() -> None:
@@ -86,7 +86,7 @@ def test_the_reason_is_stored_in_english_and_translated() -> None:
 @pytest.mark.parametrize(
     ("fields", "titles"),
     [
-        ({"state": State.PENDING, "tries": 1}, ["Received", "1 failed try", "Next try"]),
+        ({"state": State.PENDING, "tries": 1}, ["Received", "1 failed attempt", "Next attempt"]),
         ({"has_names": True, "has_changed_profile": True}, ["Received", "done", "Profile changed"]),
         ({}, ["Received", "done", "No effect"]),
         ({"has_names": True}, ["Received", "done", "Profile unchanged"]),

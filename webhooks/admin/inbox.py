@@ -67,10 +67,10 @@ def timeline_of(update: InboxUpdate) -> list[TimelineEvent]:
         text = f"{replay.by}: {replay.reason}" if replay else ""
         events.append(TimelineEvent(gettext("Replayed"), replayed_at, text))
     if update.tries:
-        title = ngettext("%d failed try", "%d failed tries", update.tries) % update.tries
+        title = ngettext("%d failed attempt", "%d failed attempts", update.tries) % update.tries
         events.append(TimelineEvent(title, None, update.error.rstrip().rpartition("\n")[2], "wait", is_code=True))
     if update.state == State.PENDING:
-        return [*events, TimelineEvent(gettext("Next try"), update.next_try_at)]
+        return [*events, TimelineEvent(gettext("Next attempt"), update.next_try_at)]
     took = "" if update.processing_ms is None else gettext("took %s ms") % number_format(update.processing_ms, 1)
     text = " · ".join(part for part in (update.display_reason, took) if part)
     tone = _TONES.get(State(update.state), "wait")
@@ -147,7 +147,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
     list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
     list_filter_submit = True
     search_fields = ("user_id",)
-    search_help_text = _("MAX ID of a person or number of an update")
+    search_help_text = _("MAX ID of a person, or update number")
     # The body is personal data: it is shown only by raw_body(), which records the access.
     exclude = ("body", "dedup_key")
     actions = ("replay_selected",)
@@ -253,7 +253,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
 
     def _filtered(self, request: HttpRequest) -> Any:
-        """Return the updates that match the filters and search of the request, None without valid filters or search."""
+        """Return the updates that match the request's filters and search; None if there are none or one is invalid."""
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:
