@@ -14,7 +14,7 @@ from employees.models import Employee, University
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/employees/employee/"
-BEYOND = "To find others, search or filter"
+BEYOND = "Use search or filters to find the others"
 
 
 @pytest.fixture
