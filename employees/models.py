@@ -23,6 +23,7 @@ from config.lib.pagination import EXACT, estimate
 from config.lib.text import clean
 from profiles import names, phones
 from profiles.models import ProfileSource
+from profiles.typed_values import visible
 
 # These patterns accept ASCII digits only.
 validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
@@ -72,7 +73,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
 
 
 def _look_of(name: str) -> str:
-    return clean(name).casefold()
+    return visible(name).casefold()
 
 
 class University(models.Model):

@@ -57,7 +57,9 @@ def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person 
     if not scope.sees_all and not employees.exists():
         return None
     person.employee_ids |= set(employees.values_list("pk", flat=True))
-    person.phones |= set(employees.values_list("phone", flat=True))
+    own_phones = set(employees.values_list("phone", flat=True))
+    # A phone beside the MAX ID of an own employee may be anybody's.
+    person.phones = own_phones | (person.phones if scope.sees_all else set())
     person.user_id = user_id or PhoneLink.objects.user_of(phone) or _max_id_of(person)
     if person.user_id and not scope.knows(person.user_id):
         person.user_id = ""

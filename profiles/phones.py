@@ -10,8 +10,12 @@ from profiles import typed_values
 _PUNCTUATION = regex.compile(r"[\s\p{Dash}().]+")
 _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
-# A negative number, or one with decimals: without its punctuation, it would be another phone.
-_OTHER_NUMBER = regex.compile(r"\p{Dash}[0-9]+|\+?[0-9]{7,}\.[0-9]+")
+# A negative number, a number with decimals (a phone has no dot, or several), or one that begins with a date: without
+# its punctuation, it would be another phone.
+_OTHER_NUMBER = regex.compile(
+    r"[^0-9]*\p{Dash}[^0-9]*[0-9].*|[^.]*[0-9]\.[0-9][^.]*"
+    r"|(?:[0-9]{2}([./-])[0-9]{2}\1[0-9]{4}|[0-9]{4}([./-])[0-9]{2}\2[0-9]{2})(?![0-9]).*"
+)
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts.
 _BETWEEN = "[ ()‐-―-]*"
 PATTERN = (
@@ -29,7 +33,7 @@ def normalize(phone: str) -> str:
     """
     text = typed_values.plain(phone)
     digits = _PUNCTUATION.sub("", text)
-    if not _OTHER_NUMBER.fullmatch(text.replace(" ", "")):
+    if not _OTHER_NUMBER.fullmatch(text):
         if russian := _RUSSIAN.fullmatch(digits):
             return f"+7{russian[1]}"
         if _E164.fullmatch(digits) and not digits.startswith("+7"):

@@ -15,7 +15,9 @@ _SURROGATE = regex.compile(r"[\ud800-\udfff]")
 _SPACE = regex.compile(r"(?V1)[\s\u2800[\p{L}&&\p{Default_Ignorable_Code_Point}]]+")
 # In an emoji, a joiner, a variation selector and the tags of a flag are kept; in Chinese characters, a selector is.
 _JOINER = r"(?<=\p{Extended_Pictographic}\ufe0f?|\p{Emoji_Modifier})\u200d(?=\p{Extended_Pictographic})"
-_SELECTOR = r"(?<=[\p{Emoji}\p{Han}])\p{Variation_Selector}"
+_SELECTOR = (
+    r"(?<=[\p{Extended_Pictographic}\p{Emoji_Presentation}\p{Han}])\p{Variation_Selector}|(?<=[0-9#*])\ufe0f(?=\u20e3)"
+)
 _TAG = r"(?<=\U0001f3f4[\U000e0020-\U000e007e]*)[\U000e0020-\U000e007f]"
 # The prepended marks, such as the Arabic number sign, are the only visible format characters.
 _INVISIBLE = regex.compile(

@@ -75,6 +75,14 @@ class VersionedAdmin(SimpleHistoryAdmin, MergingAdmin, ScopedAdmin):
             raise Http404
         return super().history_view(request, object_id, extra_context)
 
+    def get_history_queryset(self, request: HttpRequest, *args: Any, **kwargs: Any) -> QuerySet[Any]:
+        """Return the versions; limited users see those of their universities: an employee may have moved there."""
+        versions: QuerySet[Any] = super().get_history_queryset(request, *args, **kwargs)
+        limits = admin_scope(request)
+        if limits is None or not hasattr(versions.model, "university_id"):
+            return versions
+        return versions.filter(university_id__in=limits.university_ids())
+
     def history_form_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> Any:
         """Respond with 404: the library would let all users with the view permission save an old version."""
         raise Http404

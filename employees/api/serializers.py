@@ -148,7 +148,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         if "university" in attrs:
             return attrs
         if described["inn"] or described["university_name"]:
-            if self.scope.sees_all:
+            if self.scope.sees_all and self._may_add_universities():
                 return attrs | {"described": described}
             universities = self.scope.universities() & University.objects.as_described(**described)
             field, message = ("inn" if described["inn"] else "university_name"), _("University not found.")
@@ -161,6 +161,11 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         if university is None:
             raise serializers.ValidationError({field: [message]})
         return attrs | {"university": university}
+
+    def _may_add_universities(self) -> bool:
+        """Return whether the user may add universities, which an API key needs a permission for."""
+        user: Any = self.context["request"].user
+        return "employees.add_university" in getattr(user, "key_permissions", {"employees.add_university"})
 
     def create(self, validated_data: dict[str, Any]) -> Employee:
         """Look up the name, then insert the employee; of simultaneous creates of one phone, all but one get 409."""

@@ -5,6 +5,7 @@ streamed, only cells with a value are kept, and every size is limited before the
 """
 
 import posixpath
+import re
 import struct
 import zlib
 from collections.abc import Callable, Iterator
@@ -29,6 +30,9 @@ _MAX_UNPACKED = 64 * 1024**2
 _MAX_PARTS = 2_000
 # Excel's own limits.
 _MAX_ROW, _MAX_COLUMN, _MAX_FORMAT = 1_048_576, 16_384, 255
+# A format that shows no more than the digits and what may stand between them. Others show “+84951234567” or “100%”,
+# which the number alone is not.
+_PLAIN_FORMAT = re.compile(r'(?:General|\[[^]]*]|[_*].|\\[ ()-]|"[ ()-]*"|[0#?,.;@ ()-])*', re.IGNORECASE)
 # The formats of dates in East Asian versions of Excel, which BUILTIN_FORMATS lacks.
 _EAST_ASIAN_DATES = frozenset(map(str, [*range(27, 37), *range(50, 59)]))
 # What Excel keeps of a number.
@@ -97,7 +101,7 @@ class Workbook:
             raise _damaged()
         self._relations_of_main = self._relations(main[0])
         self._names = self._sheet_names(main[0])
-        self._dates = self._date_styles()
+        self._dates, self._decorated = self._unreadable_styles()
         self._strings = self._shared_strings()
 
     def sheets(self) -> Iterator[tuple[str, Iterator[Row]]]:
@@ -147,8 +151,8 @@ class Workbook:
         self._parse(path, start)
         return names
 
-    def _date_styles(self) -> frozenset[int]:
-        """Return the indexes of the cell styles whose number format is that of a date or time."""
+    def _unreadable_styles(self) -> tuple[frozenset[int], frozenset[int]]:
+        """Return the indexes of the cell styles that show a date or time, and of those that add to the digits."""
         codes: dict[str, str] = {str(number): code for number, code in BUILTIN_FORMATS.items()}
         formats: list[str] = []
         is_cell_style = False
@@ -170,7 +174,12 @@ class Workbook:
             if relation.kind == "styles":
                 self._parse(relation.path, start, end)
         dates = {number for number in set(formats) if number in _EAST_ASIAN_DATES or is_date_format(codes.get(number))}
-        return frozenset(index for index, number in enumerate(formats) if number in dates)
+        decorated = {number for number in set(formats) - dates if not _PLAIN_FORMAT.fullmatch(codes.get(number, ""))}
+        with_dates, with_more = (
+            frozenset(index for index, number in enumerate(formats) if number in chosen)
+            for chosen in (dates, decorated)
+        )
+        return with_dates, with_more
 
     def _shared_strings(self) -> list[str]:
         strings: list[str] = []
@@ -187,7 +196,7 @@ class Workbook:
         return strings
 
     def _rows(self, path: str) -> Iterator[Row]:
-        reader = _SheetReader(self._strings, self._dates)
+        reader = _SheetReader(self._strings, self._dates, self._decorated)
         for _step in self._stream(path, reader.start, reader.end):
             yield from reader.finished
             reader.finished.clear()
@@ -220,9 +229,9 @@ class _Runs:
 class _SheetReader:
     """Collect the rows of a sheet that have a filled cell; ``finished`` holds them until they are taken."""
 
-    def __init__(self, strings: list[str], dates: frozenset[int]) -> None:
+    def __init__(self, strings: list[str], dates: frozenset[int], decorated: frozenset[int]) -> None:
         self.finished: list[Row] = []
-        self._strings, self._dates = strings, dates
+        self._strings, self._dates, self._decorated = strings, dates, decorated
         self._row = self._column = 0
         self._cells: dict[int, Cell] = {}
         self._attributes: dict[str, str] = {}
@@ -232,7 +241,10 @@ class _SheetReader:
     def start(self, tag: str, attributes: dict[str, str]) -> None:
         self._runs.start(tag, attributes)
         if tag == "row":
-            self._row = _number(attributes["r"], _MAX_ROW) if "r" in attributes else self._row + 1
+            number = _number(attributes["r"], _MAX_ROW) if "r" in attributes else self._row + 1
+            if number <= self._row:
+                raise _damaged()
+            self._row = number
             self._column, self._cells = 0, {}
         elif tag == "c":
             letters = attributes.get("r", "").rstrip("0123456789")
@@ -271,8 +283,13 @@ class _SheetReader:
         return self._strings[_number(value, len(self._strings) - 1)]
 
     def _numeric(self, value: str) -> Cell:
-        if _number(self._attributes.get("s", "0"), _MAX_UNPACKED) in self._dates:
+        style = _number(self._attributes.get("s", "0"), _MAX_UNPACKED)
+        if style in self._dates:
             return ValueError(_("The cell is a date or time. Format the column as text and enter the value again."))
+        if style in self._decorated:
+            return ValueError(
+                _("The cell shows more than its number. Format the column as text and enter the value again.")
+            )
         return _integer(value)
 
 

@@ -14,6 +14,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib.errors import JobRunning
+from employees.accounts import permission_scope
 from monitoring.api import access
 from monitoring.api.serializers import RolloutSerializer
 from monitoring.api.views import DeadlineView
@@ -135,7 +136,7 @@ class RolloutChangeView(APIView):
         if values.get("is_forced") and not request.user.has_perm(FORCE):
             raise PermissionDenied(_("You may not go ahead while gates do not pass."))
         try:
-            limits = access.universities_of(request)
+            limits = permission_scope(request.user).university_ids()
             by = request.user.get_username()
             change = ChangeRequest.of(self.action, Source.API, by=by, universities=limits, **values)
             outcome = changes.apply(change)

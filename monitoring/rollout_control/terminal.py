@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import ngettext
 from rich.console import Console
 from rich.table import Table
+from rich.text import Text
 
 from config.lib.messages import percent_of, thousands
 from monitoring.indicators import rounds
@@ -35,9 +36,12 @@ _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
 def rendered(parts: Iterable[Any], *, has_colour: bool) -> str:
-    """Render tables and lines with rich; without ``has_colour``, for a file or a pipe, the width is 110 columns."""
+    """Render tables and lines with rich; without ``has_colour``, for a file or a pipe, the width is 110 columns.
+
+    Strings are printed as they are: in a reason or a name, “[/x]” would be an error of rich's markup.
+    """
     width = max(shutil.get_terminal_size((110, 24)).columns, 80) if has_colour else 110
-    console = Console(file=io.StringIO(), width=width, force_terminal=has_colour, highlight=False)
+    console = Console(file=io.StringIO(), width=width, force_terminal=has_colour, highlight=False, markup=False)
     for part in parts:
         console.print(part)
     return console.file.getvalue().rstrip("\n")  # type: ignore[attr-defined,no-any-return]
@@ -62,9 +66,9 @@ def status() -> Iterable[Any]:
     off = sorted(name for name, is_on in settings.switches.items() if not is_on and name != EMERGENCY_STOP)
     yield f"revision {rollout.revision}; " + (f"off: {', '.join(off)}" if off else "all switches are on")
     if settings.is_latched:
-        yield "[bold red]EMERGENCY STOP: the direct API answers for everyone[/]"
+        yield Text("EMERGENCY STOP: the direct API answers for everyone", "bold red")
     if settings.held_for:
-        yield f"[yellow]paused: {settings.held_for}[/]"
+        yield Text(f"paused: {settings.held_for}", "yellow")
     yield presenters.convergence(convergence())
     for plan in Plan.objects.filter(state=PlanState.PLANNED):
         void = "" if plan.revision == rollout.revision else "; void, because the rollout has changed since"
@@ -102,8 +106,7 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
             "GATE", "VERDICT", "RESULT", title=f"{presenters.name_of(name)}: {percentage(current)} → {percentage(step)}"
         )
         for condition in conditions(evaluation):
-            colour = _COLOURS[condition.tone]
-            rows.add_row(condition.title, f"[{colour}]{condition.verdict}[/]", condition.message)
+            rows.add_row(condition.title, Text(condition.verdict, _COLOURS[condition.tone]), condition.message)
         yield rows
         if evaluation.failing:
             yield str(evaluation.hold_message())
@@ -121,10 +124,10 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
 def history(limit: int) -> Table:
     rows = table(">REV", "WHEN", "WHO", "WHAT", "REASON")
     for change in Change.objects.all()[:limit]:
-        what = presenters.change(change)
+        what = Text(presenters.change(change))
         if change.is_forced:
             failed = [str(GATES[item["gate"]]) for item in change.evidence if item["verdict"] != Verdict.PASS]
-            what += f" [red](forced past: {', '.join(failed)})[/]"
+            what.append(f" (forced past: {', '.join(failed)})", "red")
         by = presenters.actor(change.by)
         rows.add_row(str(change.revision), f"{change.at:%F %H:%M:%S}", by, what, change.text)
     return rows
@@ -181,7 +184,7 @@ def comparisons() -> Iterable[Any]:
 def checklist() -> Iterable[Any]:
     rows = table("", "SECTION", "ITEM", "STATUS", "UNTIL")
     for status in checklist_status(rounds.latest()):
-        mark = "[green]✓[/]" if status.is_done else "[red]·[/]"
+        mark = Text("✓", "green") if status.is_done else Text("·", "red")
         until = f"{status.expires_at:%F}" if status.expires_at else ""
         rows.add_row(mark, str(status.section), str(status.title), status.message, until)
     yield rows

@@ -139,7 +139,7 @@ TABLES = {
     "monitoring.roundtrip": Table(ALL, "!", "!", "!"),
     "monitoring.alert": Table(ALL, "!", "!", "!"),
     "monitoring.signature": Table(ALL, "M", "!", ""),
-    "credentials.apikey": Table(change="!", delete="!", kind="whole"),
+    "credentials.apikey": Table("R", change="!", delete="!", kind="whole"),
     "auth.user": Table(delete="!", kind="whole"),
     "auth.group": Table(kind="whole"),
 }
@@ -156,14 +156,14 @@ _REASON = {"reason": "r"}
 
 PAGES = [
     *admin("", _STAFF),
-    *admin("login/", ROLES, ok=302, logged_out=200),
+    *admin("login/", ROLES.replace("P", ""), ok=302, refused=200, logged_out=200),
     *admin("language/", ROLES, "post", ok=302, logged_out=302),
     *admin("logout/", ROLES, "post", logged_out=302),
     *admin("password_change/", _STAFF, "get post"),
     *admin("password_change/done/", _STAFF),
     *admin("jsi18n/", _STAFF),
-    *admin("credentials/apikey/{apikey}/revoke/", "", unknown=404),
-    *admin("credentials/apikey/{apikey}/revoke/", "", "post", ok=302, unknown=404, writes=True),
+    *admin("credentials/apikey/{apikey}/revoke/", "", unknown=404, none="Cvomdca"),
+    *admin("credentials/apikey/{apikey}/revoke/", "", "post", ok=302, unknown=404, none="Cvomdca", writes=True),
     *admin("search/?s=a", _STAFF),
     *admin("employees/", _SEE, refused=404),
     *admin("r/{content_type}/{employee}/", "", refused=404, ok=404),

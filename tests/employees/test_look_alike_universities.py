@@ -25,6 +25,7 @@ LOOK_ALIKES = [
     "Вуз\u2007ошибок",
     "Вуз\u2800ошибок",
     "Вуз ошиб\ufe0fок",
+    "Вуз ошибок\U000e0100",
 ]
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
@@ -88,3 +89,10 @@ def test_the_same_spelling_comes_before_a_look_alike() -> None:
     upper, lower = (University.objects.create(name=name) for name in ("ВУЗ", "вуз"))
     assert University.objects.described(inn="", kpp="", university_name="вуз ") == lower
     assert University.objects.described(inn="", kpp="", university_name="ВУЗ") == upper
+
+
+@pytest.mark.parametrize("selector", ["\ufe0f", "\ufe00", "\U000e0100"])
+def test_a_selector_after_a_digit_makes_no_other_name(selector: str) -> None:
+    """Digits are emoji characters, and only with U+20E3 do they become one."""
+    first = University.objects.create(name="Вуз 1")
+    assert University.objects.described(inn="", kpp="", university_name=f"Вуз 1{selector}") == first

@@ -140,6 +140,17 @@ def test_a_membership_limits_it(employee: Employee, university: University) -> N
     assert PHONE not in json.dumps(stores)
 
 
+def test_a_foreign_phone_beside_an_own_id_is_left_out(employee: Employee, university: University) -> None:
+    own = University.objects.create(name="Другой")
+    Employee.objects.create(phone="+12025550143", max_id="77", last_name="Своя", university=own)
+    DirectAnswer.objects.create(phone=PHONE, user_id=ID, asked_at=timezone.now(), outcome="found")
+    officer = member("data_protection_officer", university=own)
+    exported = officer.post(EXPORT, {"phone": PHONE, "max_id": "77", "format": "json"}).json()
+    assert "Своя" in json.dumps(exported, ensure_ascii=False)
+    assert PHONE not in json.dumps(exported)
+    assert ID not in json.dumps(exported)
+
+
 def test_a_get_exports_nothing(employee: Employee) -> None:
     officer = member("data_protection_officer")
     assert officer.get(EXPORT, {"phone": PHONE}).status_code == 302

@@ -6,6 +6,7 @@ import tracemalloc
 from collections.abc import Callable
 from contextlib import nullcontext, suppress
 from io import BytesIO
+from xml.sax.saxutils import quoteattr
 from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import pytest
@@ -81,6 +82,35 @@ def test_shared_strings_are_read() -> None:
 def test_rows_and_cells_without_references_count_on() -> None:
     xml = f'<sheetData><row/><row>{PHONE}</row><row r="7"><c/></row><row>{number(5)}</row></sheetData>'
     assert read_xlsx(workbook(xml)).dict == [{"ROW": 8, "phone": "5"}]
+
+
+@pytest.mark.parametrize(
+    "code", ['"+"0', "\\+0", '"+1 "0000000000', "0%", "0.00%", "[$-419]ДД.ММ.ГГГГ", '"8"0', '#,##0 "₽"', "0E+00"]
+)
+def test_a_number_that_is_shown_otherwise_is_an_error(code: str) -> None:
+    assert isinstance(of_format(code), ValueError)
+
+
+@pytest.mark.parametrize(
+    "code",
+    ["General", "0", "@", "#,##0", "0.00", "000-00-00", "[Red]0;-0", "[<=9999999]###-####;(###) ###-####", "_-* 0_-"],
+)
+def test_other_formats_are_read(code: str) -> None:
+    assert of_format(code) == "4951234567"
+
+
+def of_format(code: str) -> Cell:
+    xfs = '<cellXfs><xf numFmtId="0"/><xf numFmtId="170"/></cellXfs>'
+    styles = f'<numFmts><numFmt numFmtId="170" formatCode={quoteattr(code)}/></numFmts>{xfs}'
+    table = read_xlsx(workbook(sheet([text("phone")], [number(4951234567, style=1)]), styles=styles))
+    value: Cell = table.dict[0]["phone"]
+    return value
+
+
+def test_two_rows_of_one_number_are_refused() -> None:
+    xml = f'<sheetData><row r="1">{PHONE}</row><row r="2">{number(5)}</row><row r="2">{number(6)}</row></sheetData>'
+    with pytest.raises(UnreadableFile):
+        read_xlsx(workbook(xml))
 
 
 def test_a_workbook_of_a_library_is_read() -> None:

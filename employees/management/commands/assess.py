@@ -20,7 +20,7 @@ class Command(BaseCommand):
         if options["json"]:
             self.stdout.write(json.dumps(report, ensure_ascii=False, indent=2))
             return
-        console = Console(file=cast("IO[str]", self.stdout), width=100)
+        console = Console(file=cast("IO[str]", self.stdout), width=100, markup=False)
         for title in ("totals", "by_source", "configuration", "cache"):
             table = Table(title.replace("_", " "), "")
             for name, value in report[title].items():

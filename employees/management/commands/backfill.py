@@ -79,7 +79,7 @@ class Command(BaseCommand):
         rows = batches.preview(university, replaces_names=replaces_names)
         for name, before, after, count in rows:
             table.add_row(name, before, after, str(count))
-        Console(file=cast("IO[str]", self.stdout)).print(table)
+        Console(file=cast("IO[str]", self.stdout), markup=False).print(table)
         total = sum(row[3] for row in rows)
         self.stdout.write(f"Rows that would change: {total}, in about {total / ROWS_PER_SECOND:.0f} s.")
 

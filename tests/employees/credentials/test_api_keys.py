@@ -347,3 +347,34 @@ def test_who_lacks_the_permission_sees_nothing_of_it(superadmin: User, universit
         for path in ("", "add/", f"{ApiKey.objects.get().pk}/change/"):
             assert client.get(f"/admin/credentials/apikey/{path}").status_code == 403
     assert client_of(superadmin).get("/credentials").status_code == 404
+
+
+def test_keys_of_one_owner_do_not_share_idempotency_keys(
+    superadmin: User, university: University, other: University
+) -> None:
+    _, everywhere = create(superadmin, ADD)
+    _, limited = create(superadmin, ADD, name="A", university=university)
+    more: Any = {"format": "json", "headers": {"Idempotency-Key": "ik"}}
+    assert everywhere.post("/employees", body(other), **more).status_code == 201
+    assert limited.post("/employees", body(other), **more).status_code == 400
+    again = everywhere.post("/employees", body(other), **more)
+    assert (again.status_code, Employee.objects.count()) == (201, 1)
+
+
+@pytest.mark.parametrize(("permissions", "status"), [([ADD], 400), ([ADD, "employees.add_university"], 201)])
+def test_a_new_university_needs_its_permission(superadmin: User, permissions: list[str], status: int) -> None:
+    _, client = create(superadmin, *permissions)
+    new = {"phone": "+79165550001", "first_name": "А", "last_name": "Б", "university_name": "Новый"}
+    assert client.post("/employees", new, format="json").status_code == status
+    assert University.objects.filter(name="Новый").exists() == (status == 201)
+
+
+def test_the_history_of_a_limited_user_begins_with_the_move(university: University, other: University) -> None:
+    employee = Employee.objects.create(phone="+79165550009", last_name="Прежняя", university=other)
+    employee.university, employee.last_name = university, "Новая"
+    employee.save()
+    client = Client()
+    client.force_login(member("superadmin", university, is_staff=True))
+    page = client.get(f"/admin/employees/employee/{employee.pk}/history/").content.decode()
+    assert "Прежняя" not in page
+    assert "Другой" not in page
