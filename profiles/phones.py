@@ -14,13 +14,13 @@ _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
 # its punctuation, it would be another phone.
 _OTHER_NUMBER = regex.compile(
     r"[^0-9]*\p{Dash}[^0-9]*[0-9].*|[^.]*[0-9]\.[0-9][^.]*"
-    r"|(?:[0-9]{2}([./-])[0-9]{2}\1[0-9]{4}|[0-9]{4}([./-])[0-9]{2}\2[0-9]{2})(?![0-9]).*"
+    r"|(?:[0-9]{2}([./])[0-9]{2}\1[0-9]{4}|[0-9]{4}([./])[0-9]{2}\2[0-9]{2})(?![0-9]).*"
 )
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts.
-_BETWEEN = "[ ()‐-―-]*"
+_BETWEEN, _AFTER_PLUS = "[ ()‐-―-]*", "[ ()]*"
 PATTERN = (
-    rf"^(?:(?:(?:\+{_BETWEEN}7|7|8){_BETWEEN})?\(?[0-9](?:{_BETWEEN}[0-9]){{9}}"
-    rf"|\+{_BETWEEN}[1-689](?:{_BETWEEN}[0-9]){{7,14}})$"
+    rf"^(?:(?:(?:\+{_AFTER_PLUS}7|7|8){_BETWEEN})?\(?[0-9](?:{_BETWEEN}[0-9]){{9}}"
+    rf"|\+{_AFTER_PLUS}[1-689](?:{_BETWEEN}[0-9]){{7,14}})$"
 )
 
 

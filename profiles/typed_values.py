@@ -30,7 +30,11 @@ _DATE = (
     rf"|{_MONTH}[./ -](?:[0-9]{{1,2}},? )?[0-9]{{2,4}}"
 )
 _DATE_OR_TIME = re.compile(rf"(?:{_DATE})(?: г\.?)?(?:[ t]{_TIME})?|{_TIME}", re.IGNORECASE)
-_NUMBER = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
+# Digits with anything but letters and emoji: 5.551.009, 50%, 1/2 and −5 too.
+_NUMBER = regex.compile(
+    r"(?V1)[[^\p{L}\p{Extended_Pictographic}]]*[0-9][[^\p{L}\p{Extended_Pictographic}]]*(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)",
+    regex.IGNORECASE,
+)
 _BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
 _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
 

@@ -136,7 +136,7 @@ def test_a_placeholder_of_a_program_is_an_empty_name(name: str) -> None:
     assert read_text(name) == ""
 
 
-@pytest.mark.parametrize("name", ["Null", "Nan", "Na", "42", "TRUE", "2024-01-05", "#1"])
+@pytest.mark.parametrize("name", ["Null", "Nan", "Na", "42", "50%", "1/2", "(5)", "−5", "TRUE", "2024-01-05", "#1"])
 def test_a_doubtful_name_needs_an_apostrophe(name: str) -> None:
     with pytest.raises(ValueError, match=r"."):
         read_text(name)
