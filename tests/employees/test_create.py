@@ -168,7 +168,7 @@ def test_parallel_creates_of_one_phone(university: University, superadmin: User)
 
     with ThreadPoolExecutor(len(SPELLINGS)) as pool:
         statuses = sorted(pool.map(post, SPELLINGS))
-    assert statuses == [201] + [409] * 7
+    assert statuses == [201] + [409] * (len(SPELLINGS) - 1)
 
 
 @pytest.mark.parametrize("fault", ["pause", "kill"])
