@@ -30,6 +30,7 @@ _DATE = (
     rf"|{_MONTH}[./ -](?:[0-9]{{1,2}},? )?[0-9]{{2,4}}"
 )
 _DATE_OR_TIME = re.compile(rf"(?:{_DATE})(?: г\.?)?(?:[ t]{_TIME})?|{_TIME}", re.IGNORECASE)
+_DECIMAL = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
 # Digits with anything but letters and emoji: 5.551.009, 50%, 1/2 and −5 too.
 _NUMBER = regex.compile(
     r"(?V1)[[^\p{L}\p{Extended_Pictographic}]]*[0-9][[^\p{L}\p{Extended_Pictographic}]]*(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)",
@@ -78,6 +79,12 @@ def refuse_other_types(text: str) -> None:
         raise ValueError(_("“%s” is a truth value. Enter the value that is meant, or clear the cell.") % text)
     if _DATE_OR_TIME.fullmatch(text):
         raise ValueError(_("“%s” is a date or time. Format the column as text and enter the value again.") % text)
+    if _DECIMAL.fullmatch(text):
+        refuse_numbers(text)
+
+
+def refuse_numbers(text: str) -> None:
+    """Raise ValueError for a number that is not a plain integer, however it is written."""
     if is_number(text) and not text.removeprefix("+").isdecimal():
         message = _("“%s” is a number that may have lost digits. Format the column as text and enter the value again.")
         raise ValueError(message % text[:50])

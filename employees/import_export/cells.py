@@ -22,7 +22,7 @@ def read_phone(cell: Cell) -> str:
         return phones.normalize(_checked(cell))
     except ValueError:
         # For a date, a truth value or a spreadsheet's error, this raises an error that explains more.
-        read_id(cell)
+        typed_values.refuse_other_types(typed_values.plain(_checked(cell)))
         raise
 
 
@@ -30,6 +30,7 @@ def read_id(cell: Cell) -> str:
     """Return an ID or another code; ``""`` for a placeholder. Raise ValueError for a value of another type."""
     value = typed_values.plain(_checked(cell))
     typed_values.refuse_other_types(value)
+    typed_values.refuse_numbers(value)
     return "" if typed_values.is_placeholder(value) or not any(map(str.isalnum, value)) else value
 
 
