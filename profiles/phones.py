@@ -28,8 +28,9 @@ def normalize(phone: str) -> str:
     """Return the phone in E.164 form; raise ValueError if it is invalid.
 
     Invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses are removed, and the ``.0`` of a
-    spreadsheet's number. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other
-    number must be ``+`` followed by 8 to 15 ASCII digits.
+    spreadsheet's number. A single dot is refused, because it may be that of a decimal number. Russian numbers (``8…``,
+    ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII
+    digits.
     """
     text = typed_values.plain(phone)
     digits = _PUNCTUATION.sub("", text)
