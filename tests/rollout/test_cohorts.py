@@ -3,6 +3,7 @@
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from datetime import timedelta
 
 import pytest
@@ -58,18 +59,26 @@ def test_ten_processes_see_the_same_cohort() -> None:
     assert len({phones for _, phones in answers}) == 1
 
 
-@pytest.mark.alone
-def test_a_decision_costs_less_than_10_microseconds(phases: Phases) -> None:
-    phases(100, 100, 50, 25)
-    decide(MANY[0])
+def best_of_rounds(function: Callable[[str], object]) -> float:
+    """Return the processor seconds of one call, in the best of 300 rounds of two milliseconds.
+
+    A longer round is seldom undisturbed where other processes share the core.
+    """
     best = 1.0
-    # In rounds of two milliseconds: a longer one is seldom undisturbed where other processes share the core.
     for _ in range(300):
         started = time.thread_time()
         for phone in MANY[:200]:
-            decide(phone, 7)
+            function(phone)
         best = min(best, (time.thread_time() - started) / 200)
-    assert best < 10e-6
+    return best
+
+
+@pytest.mark.alone
+def test_a_decision_costs_less_than_eight_hashes(phases: Phases) -> None:
+    """Bound a decision at 10 microseconds where a hash takes 1.25: the same bound holds on a slower machine."""
+    phases(100, 100, 50, 25)
+    decide(MANY[0])
+    assert best_of_rounds(lambda phone: decide(phone, 7)) < 8 * best_of_rounds(lambda phone: bucket("salt", phone))
 
 
 @pytest.fixture
