@@ -11,6 +11,8 @@ from pathlib import Path
 
 import psycopg
 
+from config import secret_files
+
 _TIMEOUT = 4
 _HEARTBEAT_SECONDS = 10
 # Celery beat saves its schedule file every three minutes.
@@ -29,6 +31,7 @@ def serves() -> bool:
 def beats(kind: str) -> bool:
     """Return whether a process of this kind on this host sent a heartbeat in the last ten seconds."""
     query = "SELECT 1 FROM rollout_heartbeat WHERE process LIKE %s AND seen_at > now() - make_interval(secs => %s)"
+    secret_files.read_into(os.environ)
     try:
         with psycopg.connect(os.environ["DATABASE_URL"], connect_timeout=_TIMEOUT) as connection:
             row = connection.execute(query, [f"{kind}-{socket.gethostname()}-%", _HEARTBEAT_SECONDS]).fetchone()

@@ -7,6 +7,7 @@ from urllib.parse import quote
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from config import secret_files
 from config.env import Env, broker_url, database, hours, redis_address, redis_url, refuse_unsafe_production
 from config.lib import metric_files
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
@@ -17,6 +18,7 @@ metric_files.share()
 BASE_DIR = Path(__file__).resolve().parent.parent
 env = Env()
 Env.read_env(env.str("ENV_FILE", str(BASE_DIR / ".env")))
+secret_files.read_into(env.ENVIRON)
 # Unset empty variables, as in .env.example, so that services.env can set them.
 for name in ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL"):
     if not env.ENVIRON.get(name):

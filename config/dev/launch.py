@@ -10,8 +10,10 @@ from pathlib import Path
 from urllib.error import HTTPError
 from urllib.request import Request, urlopen
 
+from django.core.exceptions import ImproperlyConfigured
 from environ import Env
 
+from config import secret_files
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, MARK, Child, StartError
 from config.programs import commands
@@ -46,6 +48,10 @@ class Launch:
     @classmethod
     def from_environment(cls) -> "Launch":
         environment = {name: value for name, value in {**dotenv(), **os.environ}.items() if value}
+        try:
+            secret_files.read_into(environment)
+        except ImproperlyConfigured as error:
+            raise StartError(str(error)) from None
         return cls(
             environment=environment,
             data_dir=(BASE_DIR / Path(environment.get("DATA_DIR", ".data")).expanduser()).resolve(),
