@@ -192,7 +192,7 @@ def test_it_buffers_bodies_and_never_limits_the_webhook() -> None:
     assert text.count("{") == text.count("}")
     assert "proxy_request_buffering on;" in text
     assert "client_body_timeout 10s;" in text
-    assert "listen 443 ssl;" in text
+    assert "listen 443 ssl http2;" in text
     webhook = text[text.index("webhook/max/?$ {") :].partition("}")[0]
     assert "limit_" not in webhook
     assert "return 30" not in webhook
