@@ -94,7 +94,7 @@ def _url(launch: Launch) -> str:
 def _is_filled(url: str) -> bool:
     try:
         with psycopg.connect(url, connect_timeout=5) as connection:
-            row = connection.execute(_FILLED).fetchone()  # type: ignore[arg-type]
+            row = connection.execute(_FILLED).fetchone()
             return bool(row and row[0])
     except psycopg.errors.UndefinedTable:
         return False

@@ -130,7 +130,7 @@ class WithTags(yaml.SafeLoader):
     """Read Compose's tag ``!override``, which has no meaning outside Compose."""
 
 
-WithTags.add_constructor("!override", WithTags.construct_yaml_map)
+WithTags.add_constructor("!override", yaml.SafeLoader.construct_yaml_map)  # type: ignore[type-var]
 
 
 def test_it_can_give_each_service_its_secrets_as_files() -> None:
