@@ -14,6 +14,7 @@ _ROUNDS = {
     "employees.tasks.work_on_jobs": 5 * _SECONDS,
     "employees.tasks.retry_unresolved": 15 * _SECONDS,
     "employees.tasks.forget_prior_values": 60 * _MINUTES,
+    "employees.tasks.forget_import_files": 10 * _MINUTES,
     "employees.tasks.forget_idempotent_requests": 60 * _MINUTES,
     "webhooks.tasks.prune_inbox": _MINUTES,
     "monitoring.tasks.measure_indicators": 30 * _SECONDS,

@@ -21,6 +21,7 @@ from rest_framework.utils.encoders import JSONEncoder
 from config.lib import text as texts
 from config.lib.pagination import EXACT, estimate
 from config.lib.text import clean
+from employees.import_export.stored_files import ImportFile  # noqa: F401 (registers the model)
 from profiles import names, phones
 from profiles.models import ProfileSource
 from profiles.typed_values import visible

@@ -7,6 +7,7 @@ from django.utils import timezone
 
 from employees import max_id_search, naming
 from employees.backfill import batches
+from employees.import_export.stored_files import ImportFile
 from employees.models import UNDO_FOR, BackfillBatch, IdempotentRequest, RunStatus
 
 SLICE_SECONDS = 4.0
@@ -27,6 +28,11 @@ def retry_unresolved() -> None:
 @shared_task(ignore_result=True)
 def forget_idempotent_requests() -> int:
     return IdempotentRequest.objects.outdated().delete()[0]
+
+
+@shared_task(ignore_result=True)
+def forget_import_files() -> int:
+    return ImportFile.objects.outdated().delete()[0]
 
 
 @shared_task(ignore_result=True)

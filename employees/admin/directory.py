@@ -25,8 +25,9 @@ from config.lib.pagination import BoundedPaginator
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled_names
-from employees.import_export.formats import FORMATS, ConfirmForm, FileForm, PreviewStorage
+from employees.import_export.formats import FORMATS, ConfirmForm, FileForm
 from employees.import_export.resources import EmployeeResource, row_errors, truncate_preview
+from employees.import_export.stored_files import PreviewStorage
 from employees.import_export.tables import COLUMNS, UnreadableFile
 from employees.models import Employee, JobStatus, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import create_employee, refresh, update_employee

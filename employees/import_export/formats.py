@@ -1,20 +1,12 @@
-"""The formats that the admin offers, and the forms and the storage of its import."""
+"""The formats that the admin offers, and the forms of its import."""
 
-import re
-import time
-from contextlib import suppress
-from datetime import timedelta
-from pathlib import Path
 from typing import Any
-from uuid import uuid4
 
 from django import forms
-from django.conf import settings
 from django.utils.formats import number_format
 from django.utils.translation import gettext as _
 from import_export.formats import base_formats
 from import_export.forms import ConfirmImportForm
-from import_export.tmp_storages import BaseStorage
 from tablib import Dataset
 from unfold.contrib.import_export.forms import ImportForm
 
@@ -25,8 +17,6 @@ from employees.import_export.tables import read_csv, read_xlsx
 BYTE_ORDER_MARK = "\ufeff"
 # This many rows take half a minute; the browser and the proxy do not wait longer for a response.
 MAX_ROWS = 10_000
-PREVIEW_LIFETIME = timedelta(hours=1)
-_NAME = re.compile(r"[0-9a-f]{32}")
 
 
 class CSV(base_formats.CSV):
@@ -53,37 +43,6 @@ class XLSX(base_formats.XLSX):
 
 
 FORMATS = [CSV, XLSX]
-
-
-class PreviewStorage(BaseStorage):
-    """Store files between preview and import.
-
-    The files contain personal data, so each save deletes those that have not been imported within an hour.
-    """
-
-    def save(self, data: bytes) -> None:
-        self.name = uuid4().hex
-        path = self._path()
-        path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-        expired = time.time() - PREVIEW_LIFETIME.total_seconds()
-        for file in path.parent.iterdir():
-            # Another process may delete the file at the same time.
-            with suppress(FileNotFoundError):
-                if file.stat().st_mtime < expired:
-                    file.unlink()
-        path.write_bytes(data)
-
-    def read(self) -> bytes:
-        return self._path().read_bytes()
-
-    def remove(self) -> None:
-        self._path().unlink()
-
-    def _path(self) -> Path:
-        """Return the file's path; raise FileNotFoundError for an invalid name, because the name comes from a form."""
-        if not _NAME.fullmatch(self.name):
-            raise FileNotFoundError(self.name)
-        return Path(settings.DATA_DIR, "imports", self.name)
 
 
 class FileForm(ImportForm):

@@ -1,7 +1,6 @@
 """Files as spreadsheets write them, and the errors of unreadable ones."""
 
-import os
-import time
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
@@ -11,10 +10,13 @@ from django.contrib.auth.models import User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
 from django.test import Client
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 
+from employees.import_export.stored_files import ImportFile
 from employees.import_export.tables import UnreadableFile, read_csv, read_xlsx
 from employees.models import Employee, University
+from employees.tasks import forget_import_files
 from tests.employees.conftest import invalid_phone
 from tests.employees.workbooks import sheet, text, workbook
 
@@ -229,16 +231,25 @@ def test_the_limits_are_named(admin: Client) -> None:
     assert "Up to 10,000 rows and 16 MB" in admin.get(IMPORT).content.decode()
 
 
-def test_an_unconfirmed_file_is_deleted_after_an_hour(admin: Client, settings: Settings, tmp_path: Path) -> None:
-    settings.DATA_DIR = tmp_path
+def test_an_unconfirmed_file_is_deleted_after_an_hour(admin: Client) -> None:
     uploaded(admin, many(1))
-    (stored,) = (tmp_path / "imports").iterdir()
-    assert (tmp_path / "imports").stat().st_mode & 0o777 == 0o700
+    stored = ImportFile.objects.get()
     uploaded(admin, many(1))
-    assert stored.exists()
-    os.utime(stored, (time.time() - 3601,) * 2)
+    assert ImportFile.objects.count() == 2
+    ImportFile.objects.filter(pk=stored.pk).update(created_at=timezone.now() - timedelta(minutes=61))
+    assert forget_import_files() == 1
+    ImportFile.objects.update(created_at=timezone.now() - timedelta(minutes=61))
     uploaded(admin, many(1))
-    assert not stored.exists()
+    assert ImportFile.objects.count() == 1
+
+
+def test_another_web_host_can_confirm_and_the_file_is_deleted(
+    admin: Client, settings: Settings, tmp_path: Path, university: University
+) -> None:
+    form = previewed(admin, TEXT)
+    settings.DATA_DIR = tmp_path / "of another host"
+    admin.post(PROCESS, form, follow=True)
+    assert (Employee.objects.count(), ImportFile.objects.count()) == (1, 0)
 
 
 def test_a_name_of_another_file_reads_and_removes_nothing(admin: Client, tmp_path: Path) -> None:

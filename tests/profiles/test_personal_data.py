@@ -37,6 +37,7 @@ OF_NOBODY = {
     "backfill_runs",  # counts
     "direct_api_pace",
     "django_migrations",
+    "import_files",  # files of an hour at most, which nobody can search for a person
     "employee_history_historicaluniversity",
     "max_id_jobs",  # counts
     "memberships",  # of operators
