@@ -16,7 +16,7 @@ WHOLE = -m ''
 
 .DEFAULT_GOAL := help
 .PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
-	test-performance test-guide test-walkthrough test-chaos test-sigterm test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
+	test-performance test-guide test-walkthrough test-chaos test-sigterm test-deploy test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser
 
@@ -54,6 +54,9 @@ test-performance: development ## measure the receiver against bare Django, and p
 
 test-guide: development ## run every command of docs/migration-guide.md, on its own system
 	@GUIDE=full exec $(PY) -m pytest -q -s tests/guide $(ARGS)
+
+test-deploy: development ## deploy by the documents on a Docker engine: upgrade under load, way back, backup, secrets in files
+	@exec $(PY) -m pytest $(WHOLE) -q -s -p no:randomly tests/deploy/test_docker.py --timeout 1800 -rs $(ARGS)
 
 test-sigterm: development ## send SIGTERM to the web server under load, twenty times
 	@SIGTERM_TIMES=20 exec $(PY) -m pytest $(WHOLE) -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
