@@ -1,4 +1,4 @@
-"""The daily, weekly and monthly operations reports as tables and charts, in English like the commands."""
+"""The daily, weekly and monthly operations reports as tables and charts, in the active language."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -10,23 +10,39 @@ from django.db import connection
 from django.db.models import Count, Model
 from django.db.models.functions import TruncDate
 from django.utils import timezone
+from django.utils.translation import gettext as _
 
 from config.env import format_duration
+from config.lib.messages import thousands
 from employees.models import Employee
+from monitoring.alerts.models import Alert
+from monitoring.dashboard import report_rows
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.stats import cached, reports, rollups
 from monitoring.stats.models import Span
-from profiles.models import Profile
+from profiles.models import Profile, ProfileSource
+from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
+from profiles.rollout.models import Rollout
+from profiles.rollout.phases import PHASES
+from profiles.rollout.rollout_settings import RolloutSettings
 
 _TABLES = ("employees", "profile_cache", "webhook_inbox", "webhook_repeats", "monitoring_gatecheck")
 
 
 @dataclass(frozen=True)
 class Table:
+    """A titled list of rows: a name, and a value in the unit that the name ends with; shares are from 0 to 1."""
+
     title: str
     rows: list[tuple[str, Any]]
+
+    @property
+    def lines(self) -> list[tuple[str, str]]:
+        """Return the rows for people; a table without rows says so."""
+        lines = [(report_rows.title_of(name), report_rows.shown(name, value)) for name, value in self.rows]
+        return lines or [(_("none"), "")]
 
 
 @dataclass(frozen=True)
@@ -49,17 +65,34 @@ class OperationsReport:
     tables: list[Table] = field(default_factory=list)
     charts: list[Chart] = field(default_factory=list)
 
+    @property
+    def title(self) -> str:
+        titles = {
+            "daily": _("Directory: report of the last day"),
+            "weekly": _("Directory: report of the last week"),
+            "monthly": _("Directory: report of the last month"),
+        }
+        return titles[self.period]
+
 
 def daily() -> OperationsReport:
-    readings, processes = rounds.fresh(), convergence()
+    readings, processes, webhook = rounds.fresh(), convergence(), reports.webhook_stats("day")
     health = [
-        ("processes that follow the rollout", f"{len(processes.reached)}/{processes.living}"),
-        ("silent processes", ", ".join(processes.silent) or "—"),
-        ("waiting updates", int(readings["inbox_pending"].value or 0)),
+        ("error_rate", reports.error_rate(webhook)),
+        ("living_processes", processes.living),
+        ("reached_processes", len(processes.reached)),
+        ("silent_processes", ", ".join(processes.silent) or 0),
+        ("pending_updates", int(readings["inbox_pending"].value or 0)),
         *_data(readings, "dead_letters", "total_dead_letters"),
     ]
-    coverage = [*_data(readings, "coverage", "total_users", "users_with_profiles"), _percent(readings, "coverage")]
-    tables = [Table("Health", health), Table("Coverage", coverage), _webhook(reports.webhook_stats("day"))]
+    coverage = [*_data(readings, "coverage", "total_users", "users_with_profiles"), _share(readings, "coverage")]
+    tables = [
+        Table(_("Open alerts"), _open_alerts()),
+        Table(_("Phases"), _phases()),
+        Table(_("Health"), health),
+        Table(_("Coverage"), coverage),
+        _webhook(webhook),
+    ]
     return OperationsReport("daily", timezone.now(), tables)
 
 
@@ -67,38 +100,57 @@ def weekly() -> OperationsReport:
     stats, readings = reports.webhook_stats("week"), rounds.fresh()
     states = ("complete_profiles", "partial_profiles", "empty_profiles", "stale_profiles")
     scores = ("profile_completeness", "profile_freshness", "profile_quality")
-    quality = [*_data(readings, "profile_quality", *states), *(_percent(readings, name) for name in scores)]
-    actions = [("•", action) for action in reports.quality()["recommended_actions"]]
+    quality = [*_data(readings, "profile_quality", *states), *(_share(readings, name) for name in scores)]
     tables = [
-        Table("Quality", quality),
-        Table("Recommended", actions or [("•", "—")]),
-        Table("Cache", _cache(readings)),
+        Table(_("Quality"), quality),
+        Table(_("Recommended"), [("•", action) for action in reports.quality()["recommended_actions"]]),
+        Table(_("Cache"), _cache(readings)),
         _webhook(stats),
-        Table("Errors", sorted(stats["errors_by_type"].items()) or [("—", 0)]),
+        Table(_("Errors"), sorted(stats["errors_by_type"].items())),
     ]
     return OperationsReport("weekly", timezone.now(), tables, _charts(7))
 
 
 def monthly() -> OperationsReport:
+    """Return the report of a month, whose charts leave out days without a value."""
     sources = {row["source"]: row["count"] for row in cached.statistic("employees").value}
     total = sum(sources.values())
-    shares = [(source, f"{count} ({reports.percentage(count, total)}%)") for source, count in sorted(sources.items())]
+    shares = [
+        (str(ProfileSource(source).label) if source in ProfileSource else source, f"{thousands(count)} ({share}%)")
+        for source, count in sorted(sources.items())
+        for share in [reports.percentage(count, total)]
+    ]
     with connection.cursor() as cursor:
         cursor.execute(
             "SELECT relname, pg_total_relation_size(oid) FROM pg_class WHERE relname = ANY(%s) ORDER BY 2 DESC",
             [list(_TABLES)],
         )
-        sizes = cursor.fetchall()
+        sizes = [(f"{table}_bytes", size) for table, size in cursor.fetchall()]
     tables = [
-        Table("Name sources of employees", shares or [("—", "0")]),
-        Table("Cache", [("PROFILE_TTL", format_duration(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
-        Table("Size of tables, bytes", sizes),
+        Table(_("Name sources of employees"), shares),
+        Table(_("Cache"), [("PROFILE_TTL", format_duration(settings.PROFILE_TTL)), *_cache(rounds.fresh())]),
+        Table(_("Size of tables"), sizes),
         _webhook(reports.webhook_stats("month")),
     ]
-    return OperationsReport("monthly", timezone.now(), tables, _charts(30))
+    charts = [Chart(chart.title, [(day, n) for day, n in chart.points if n]) for chart in _charts(30)]
+    return OperationsReport("monthly", timezone.now(), tables, charts)
 
 
 PERIODS: dict[str, Callable[[], OperationsReport]] = {"daily": daily, "weekly": weekly, "monthly": monthly}
+
+
+def _open_alerts() -> list[tuple[str, str]]:
+    """Return the open alerts, the oldest first, with how long they have been open."""
+    rows, now = [], timezone.now()
+    for alert in Alert.objects.open().order_by("fired_at"):
+        name = f"{alert} ({alert.get_severity_display()})"
+        rows.append((name, f"{presenters.duration(now - alert.fired_at)}: {alert.text}"))
+    return rows
+
+
+def _phases() -> list[tuple[str, str]]:
+    percents = RolloutSettings.read(Rollout.current()).percents
+    return [(presenters.name_of(name), presenters.percentage(percents[name])) for name in PHASES]
 
 
 def _webhook(stats: dict[str, Any]) -> Table:
@@ -106,21 +158,20 @@ def _webhook(stats: dict[str, Any]) -> Table:
         "total_events", "successful_events", "failed_events", "duplicate_events", "pending_events", "profiles_stored",
         "p95_processing_time_ms",
     )  # fmt: skip
-    return Table("Webhook", [(name, stats[name]) for name in names])
+    return Table(_("Webhook"), [(name, stats[name]) for name in names])
 
 
 def _data(readings: Round, indicator: str, *names: str) -> list[tuple[str, Any]]:
-    return [(name, readings[indicator].data.get(name, "—")) for name in names]
+    return [(name, readings[indicator].data.get(name)) for name in names]
 
 
-def _percent(readings: Round, indicator: str) -> tuple[str, Any]:
-    value = readings[indicator].value
-    return indicator, "—" if value is None else f"{100 * value:.2f}%"
+def _share(readings: Round, indicator: str) -> tuple[str, Any]:
+    return indicator, readings[indicator].value
 
 
 def _cache(readings: Round) -> list[tuple[str, Any]]:
     names = ("redis_connected", "used_memory_bytes", "maxmemory_bytes", "evicted_keys", "latency_ms")
-    return [*_data(readings, "redis_connected", *names), _percent(readings, "cache_hit_rate")]
+    return [*_data(readings, "redis_connected", *names), _share(readings, "cache_hit_rate")]
 
 
 def _charts(count: int) -> list[Chart]:
@@ -139,8 +190,8 @@ def _charts(count: int) -> list[Chart]:
         return dict(rows.values_list(TruncDate(moment)).annotate(n=Count("*")).order_by())
 
     return [
-        chart("Updates per day", received),
-        chart("Failed updates per day", failed),
-        chart("New employees per day", rows_per_day(Employee, "created_at")),
-        chart("Updated profiles per day", rows_per_day(Profile, "last_updated")),
+        chart(_("Updates per day"), received),
+        chart(_("Failed updates per day"), failed),
+        chart(_("New employees per day"), rows_per_day(Employee, "created_at")),
+        chart(_("Updated profiles per day"), rows_per_day(Profile, "last_updated")),
     ]

@@ -35,12 +35,12 @@ from profiles.rollout.rules import ChangeRefused
 _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
-def rendered(parts: Iterable[Any], *, has_colour: bool) -> str:
-    """Render tables and lines with rich; without ``has_colour``, for a file or a pipe, the width is 110 columns.
+def rendered(parts: Iterable[Any], *, has_colour: bool, width: int = 110) -> str:
+    """Render tables and lines with rich; on a terminal its width counts, otherwise ``width``.
 
     Strings are printed as they are: in a reason or a name, “[/x]” would be an error of rich's markup.
     """
-    width = max(shutil.get_terminal_size((110, 24)).columns, 80) if has_colour else 110
+    width = max(shutil.get_terminal_size((width, 24)).columns, 80) if has_colour else width
     console = Console(file=io.StringIO(), width=width, force_terminal=has_colour, highlight=False, markup=False)
     for part in parts:
         console.print(part)

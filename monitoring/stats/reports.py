@@ -171,6 +171,12 @@ def original_webhook_stats(period: str) -> dict[str, Any]:
     }
 
 
+def error_rate(report: dict[str, Any]) -> float | None:
+    """Return the share of failed updates among the processed ones, from 0 to 1; None if none was processed."""
+    processed = report["successful_events"] + report["failed_events"]
+    return report["failed_events"] / processed if processed else None
+
+
 def _success_rate(report: dict[str, Any]) -> float:
     return _share(report["successful_events"], report["successful_events"] + report["failed_events"])
 

@@ -18,7 +18,9 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from employees.models import Employee, University
-from monitoring.dashboard import operations_report
+from monitoring.alerts.kinds import Kind
+from monitoring.alerts.models import Alert
+from monitoring.dashboard import operations_report, report_rows
 from monitoring.stats import rollups
 from tests.webhooks.inbox_rows import row
 from webhooks import retention
@@ -41,7 +43,29 @@ def rows_of(made: dict[str, Any], title: str) -> dict[str, Any]:
 def test_it_works(period: str, redis: object) -> None:
     text = report(f"--{period}")
     assert "WEBHOOK" in text
-    assert "total_events" in text
+    assert "Received updates" in text
+    # Titles and units instead of the names of JSON, and nothing wider than a terminal.
+    assert not [name for name in report_rows.TITLES if "_" in name and name in text]
+    assert not re.search(r"[{}\[\]]", text)
+    assert max(map(len, text.splitlines())) <= 80
+
+
+def test_the_daily_report_begins_with_what_is_wrong(redis: object) -> None:
+    Alert.objects.create(kind=Kind.INBOX_LAG_HIGH, severity="critical", message="x", fired_at=timezone.now())
+    row(State.DEAD, age=timedelta(hours=1))
+    row(State.DONE, age=timedelta(hours=1))
+    text = report("--daily")
+    titles = re.findall(r"^[A-Z][A-Z ]+$", text, re.MULTILINE)
+    assert [title.strip() for title in titles[:3]] == ["OPEN ALERTS", "PHASES", "HEALTH"]
+    assert re.search(r"Error rate +50\.0 %", text)
+    assert "Phase 3, Gradual transition" in text
+
+
+def test_titles_and_units_are_in_the_readers_language(redis: object) -> None:
+    text = report("--weekly", "--language", "ru")
+    for title in ("ВЕБХУК", "КАЧЕСТВО", "Получено событий", "Попадания в кэш"):
+        assert title in text
+    assert "Received" not in text
 
 
 def test_json_has_the_same_numbers(redis: object, university: University) -> None:
@@ -49,11 +73,12 @@ def test_json_has_the_same_numbers(redis: object, university: University) -> Non
     Employee.objects.create(phone="+79161234567", first_name="Анна", last_name="Иванова", university=university)
     made = json.loads(report("--monthly", "--json"))
     assert (made["period"], rows_of(made, "Webhook")["total_events"]) == ("monthly", 1)
-    assert rows_of(made, "Name sources of employees") == {"manual": "1 (100.0%)"}
-    assert rows_of(made, "Size of tables, bytes")["employees"] > 0
+    assert rows_of(made, "Name sources of employees") == {"entered by hand": "1 (100.0%)"}
+    assert rows_of(made, "Size of tables")["employees_bytes"] > 0
     charts = {chart["title"]: chart["points"] for chart in made["charts"]}
-    assert len(charts["New employees per day"]) == 30
-    assert charts["New employees per day"][-1] == [timezone.now().date().isoformat(), 1.0]
+    # A month leaves out the days without a value.
+    assert charts["New employees per day"] == [[timezone.now().date().isoformat(), 1.0]]
+    assert charts["Failed updates per day"] == []
 
 
 def updates_a_day() -> dict[str, list[float]]:
@@ -121,7 +146,7 @@ def test_it_reports_an_unwritable_file(redis: object, tmp_path: Path) -> None:
 
 def test_redis_may_be_down(redis_server: Any) -> None:
     redis_server.kill()
-    assert "redis_connected" in report("--weekly")
+    assert re.search(r"Redis answers +no", report("--weekly"))
 
 
 @pytest.mark.integration

@@ -7,12 +7,16 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from django.conf import settings
 from django.core.management.base import CommandError
 from django.core.serializers.json import DjangoJSONEncoder
 from django.template.loader import render_to_string
+from django.utils import translation
+from django.utils.translation import gettext as _
 from rich.table import Table
 
 from config.lib.commands import BaseCommand
+from config.lib.messages import thousands
 from monitoring.dashboard import operations_report
 from monitoring.rollout_control import terminal
 
@@ -31,12 +35,17 @@ class Command(BaseCommand):
         periods = parser.add_mutually_exclusive_group(required=True)
         for period, text in _PERIODS.items():
             periods.add_argument(f"--{period}", dest="period", action="store_const", const=period, help=text)
+        languages = [code for code, _name in settings.LANGUAGES]
+        parser.add_argument("--language", choices=languages, default="en", help="of the titles and units [en]")
         form = parser.add_mutually_exclusive_group()
         form.add_argument("--json", action="store_true", help="print JSON")
         form.add_argument("--html", type=Path, metavar="FILE", help="write a self-contained HTML file with charts")
 
-    def handle(self, *args: Any, period: str, html: Path | None, **options: Any) -> None:
-        report = operations_report.PERIODS[period]()
+    def handle(self, *args: Any, period: str, html: Path | None, language: str, **options: Any) -> None:
+        with translation.override(language):
+            self._write(operations_report.PERIODS[period](), html, options)
+
+    def _write(self, report: operations_report.OperationsReport, html: Path | None, options: dict[str, Any]) -> None:
         if options["json"]:
             text = json.dumps(asdict(report), cls=DjangoJSONEncoder, ensure_ascii=False, indent=2)
         elif html:
@@ -47,18 +56,22 @@ class Command(BaseCommand):
             text = f"Report written to {html}"
         else:
             has_colour = self.stdout.isatty() and not options.get("no_color")
-            text = terminal.rendered(_tables(report), has_colour=has_colour)
+            text = terminal.rendered(_tables(report), has_colour=has_colour, width=80)
         self.stdout.write(text)
 
 
-def _tables(report: operations_report.OperationsReport) -> Iterator[Table]:
+def _tables(report: operations_report.OperationsReport) -> Iterator[Table | str]:
     for data in report.tables:
         table = terminal.table(data.title.upper(), "")
-        for name, value in data.rows:
-            table.add_row(name, str(value))
+        for name, value in data.lines:
+            table.add_row(name, value)
         yield table
+        yield ""
     for chart in report.charts:
         table = terminal.table(chart.title.upper(), "", "")
         for day, value in chart.points:
-            table.add_row(day, f"{value:g}", "█" * round(_BAR_WIDTH * value / chart.highest))
+            table.add_row(day, thousands(value), "█" * round(_BAR_WIDTH * value / chart.highest))
+        if not chart.points:
+            table.add_row(_("none"), "", "")
         yield table
+        yield ""

@@ -1,0 +1,64 @@
+"""How the operations report shows its rows to people: a title, and the value with its unit."""
+
+from typing import Any
+
+from django.template.defaultfilters import filesizeformat
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy as lazy
+
+from config.lib.messages import thousands
+
+TITLES: dict[str, str | Promise] = {
+    "living_processes": lazy("Running processes"),
+    "reached_processes": lazy("Processes at the current revision"),
+    "silent_processes": lazy("Silent processes"),
+    "pending_updates": lazy("Pending updates"),
+    "total_dead_letters": lazy("Dead letters"),
+    "total_users": lazy("Employees and other people with a profile"),
+    "users_with_profiles": lazy("of them with a profile"),
+    "coverage": lazy("Coverage"),
+    "error_rate": lazy("Error rate"),
+    "total_events": lazy("Received updates"),
+    "successful_events": lazy("Successful updates"),
+    "failed_events": lazy("Failed updates"),
+    "duplicate_events": lazy("Duplicate deliveries"),
+    "pending_events": lazy("Pending updates"),
+    "profiles_stored": lazy("Stored profiles"),
+    "p95_processing_time_ms": lazy("Processing time, 95th percentile"),
+    "complete_profiles": lazy("Complete profiles"),
+    "partial_profiles": lazy("Partial profiles"),
+    "empty_profiles": lazy("Empty profiles"),
+    "stale_profiles": lazy("Stale profiles"),
+    "profile_completeness": lazy("Completeness"),
+    "profile_freshness": lazy("Freshness"),
+    "profile_quality": lazy("Quality"),
+    "redis_connected": lazy("Redis answers"),
+    "used_memory_bytes": lazy("Used memory"),
+    "maxmemory_bytes": lazy("Memory limit"),
+    "evicted_keys": lazy("Evicted keys"),
+    "latency_ms": lazy("Response time of Redis"),
+    "cache_hit_rate": lazy("Hit rate of the cache"),
+}
+_SHARES = {"coverage", "error_rate", "profile_completeness", "profile_freshness", "profile_quality", "cache_hit_rate"}
+UNKNOWN = "—"
+
+
+def title_of(name: str) -> str:
+    """Return the title of a row; names without one, such as tables and kinds of errors, stay as they are."""
+    return str(TITLES.get(name, name.removesuffix("_bytes")))
+
+
+def shown(name: str, value: Any) -> str:
+    """Return a value with its unit; shares are from 0 to 1, and None is a value that could not be measured."""
+    if value is None:
+        return UNKNOWN
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    if name in _SHARES:
+        return f"{100 * value:.1f} %"
+    if name.endswith("_bytes"):
+        return filesizeformat(value)
+    if name.endswith("_ms"):
+        return f"{value:.1f} {_('ms')}"
+    return thousands(value) if isinstance(value, int | float) else str(value)
