@@ -50,8 +50,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 # A letter of another alphabet, but for those that look like Latin ones, in a word of Latin letters.
 _OTHER = r"[^\p{Latin}\p{Common}\p{Inherited}АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο]"
 _MIXED_WORD = regex.compile(rf"(?V1)\p{{Latin}}{_OTHER}|{_OTHER}\p{{Latin}}")
-# The encodings that write other letters in ASCII: ISO 2022 by escape sequences, HZ in braces, UTF-7 in Base64 that is not
-# only the digits of a phone.
+# The encodings that write other letters in ASCII: ISO 2022 by escape sequences, HZ in braces, UTF-7 in Base64, which is
+# more than the digits of a phone.
 _SHIFT = re.compile(r"\x1b[ -/]+[0-~]|~\{(?:[!-}][!-~])+~\}|\+(?=[0-9+/]*[A-Za-z])[A-Za-z0-9+/]{3,}-?")
 _LETTERS_ONLY = regex.compile(r"[\p{L}\p{M}\p{P}\p{Zs}]*\p{L}[\p{L}\p{M}\p{P}\p{Zs}]*")
 
@@ -113,7 +113,11 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
 def _is_east_asian(cell: str) -> bool:
     """Return whether the cell is a single character in UTF-8, and a common one of an East Asian encoding too."""
     content = cell.encode()
-    return len(cell) == 1 and len(content) == 2 and any(content.decode(name, "ignore").isalpha() for name in ("gb2312", "big5", "euc_kr"))
+    return (
+        len(cell) == 1
+        and len(content) == 2
+        and any(content.decode(name, "ignore").isalpha() for name in ("gb2312", "big5", "euc_kr"))
+    )
 
 
 def _shift_in(text: str) -> re.Match[str] | None:

@@ -107,7 +107,9 @@ def foreign_tables(draw: st.DrawFn) -> tuple[bytes, str]:
     words, encodings = FOREIGN[draw(st.sampled_from(list(FOREIGN)))]
     encoding = draw(st.sampled_from(encodings))
     name = st.sampled_from(words.split())
-    rows = draw(st.lists(st.one_of(name, st.tuples(name, name).map(draw(st.sampled_from([";", " "])).join)), max_size=5))
+    rows = draw(
+        st.lists(st.one_of(name, st.tuples(name, name).map(draw(st.sampled_from([";", " "])).join)), max_size=5)
+    )
     text = "\n".join(["phone;last_name;first_name", *(f"+7916090001{n};{row}" for n, row in enumerate(rows)), ""])
     content = text.encode(encoding, "ignore")
     return content, content.decode(encoding)
@@ -178,7 +180,26 @@ def test_usual_names_are_read(name: str) -> None:
 
 @pytest.mark.parametrize(
     "cell",
-    *[["Peña", "Ü", "Öz", "Ә", "Қ", "Җ", "І", "ї", "5 °", "½ ставки", "a\u00a0b", "«MGU»", "C+Abc", "a+b=c", "~{x}", "王"]],
+    *[
+        [
+            "Peña",
+            "Ü",
+            "Öz",
+            "Ә",
+            "Қ",
+            "Җ",
+            "І",
+            "ї",
+            "5 °",
+            "½ ставки",
+            "a\u00a0b",
+            "«MGU»",
+            "C+Abc",
+            "a+b=c",
+            "~{x}",
+            "王",
+        ]
+    ],
 )
 def test_few_characters_of_utf_8_are_read(cell: str) -> None:
     text = f"phone;last_name\n+79160900001;{cell}\n+12025550124;x\n"
