@@ -331,7 +331,7 @@ def _dialog_text(update: Json) -> str:
     kind, message = type_of(update), update.get("message")
     if kind == "message_new":
         chat = _value(message, "chat")
-        is_dialog = chat is None or _value(chat, "type") in ("private", "dialog")
+        is_dialog = chat in (None, {}) or _value(chat, "type") in ("private", "dialog")
         text = _value(message, "text")
     else:
         is_dialog = _value(message, "recipient", "chat_type") == "dialog"

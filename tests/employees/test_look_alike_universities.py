@@ -8,8 +8,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
+from hypothesis import given
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from config.lib import text as texts
 from employees.models import Employee, University
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -89,6 +92,51 @@ def test_the_same_spelling_comes_before_a_look_alike() -> None:
     upper, lower = (University.objects.create(name=name) for name in ("ВУЗ", "вуз"))
     assert University.objects.described(inn="", kpp="", university_name="вуз ") == lower
     assert University.objects.described(inn="", kpp="", university_name="ВУЗ") == upper
+
+
+SAME = [
+    ("МОСКВА", "MOCKBA"),
+    ("Вуз ошибок", "Bуз oшибoк"),
+    ("Вуз ошибок", "Вуз οшибок"),
+    ("МГТУ", "ｍгту"),
+    ("Нью-Йоркский вуз", "Нью‑Йоркский вуз"),
+    ("Вуз - филиал", "Вуз — филиал"),
+    ("Вуз - филиал", "Вуз–филиал"),
+    ("Вуз «Север»", 'Вуз "Север"'),
+    ("Вуз «Север»", "Вуз „Север“"),
+    ("Вуз «Север»", "ВУЗ ’’СЕВЕР’’"),
+    ("Вуз № 1", "Вуз No 1"),
+    ("Straße", "STRASSE"),
+    ("Tom Sawyer", "tom sawyer"),
+    ("TOP", "top"),
+]
+DIFFERENT = [("МГУ", "MGU"), ("Вуз 1", "Вуз 2"), ("Вуз-1", "Вуз 1"), ("Орел", "Осел"), ("Rome", "Ромe"), ("Й", "И")]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_similar_letters_and_signs_make_no_other_name(first: str, second: str) -> None:
+    for stored, other in ((first, second), (second, first)):
+        University.objects.all().delete()
+        university = University.objects.create(name=stored)
+        assert University.objects.described(inn="", kpp="", university_name=other) == university
+        assert University.objects.get().name == stored
+
+
+@pytest.mark.parametrize(("first", "second"), DIFFERENT)
+def test_other_letters_make_another_name(first: str, second: str) -> None:
+    University.objects.create(name=first)
+    University.objects.described(inn="", kpp="", university_name=second)
+    assert University.objects.count() == 2
+
+
+LETTERS = st.sampled_from("АВЕКМНОРСТУХІЈЅавекмнорстухіјѕЖяЩй« -—")
+LATIN = str.maketrans("АВЕКМНОРСТУХІЈЅаеорсухіјѕ", "ABEKMHOPCTYXIJSaeopcyxijs")
+
+
+@given(st.text(LETTERS, max_size=20), st.data())
+def test_a_look_does_not_depend_on_the_alphabet(name: str, data: st.DataObject) -> None:
+    mixed = "".join(data.draw(st.sampled_from([letter, letter.translate(LATIN)])) for letter in name)
+    assert texts.look(mixed) == texts.look(name) == texts.look(name.upper()) == texts.look(texts.look(name))
 
 
 @pytest.mark.parametrize("selector", ["\ufe0f", "\ufe00", "\U000e0100"])
