@@ -2,6 +2,7 @@
 
 import os
 import string
+from datetime import datetime
 
 import pytest
 from hypothesis import assume, given, settings
@@ -73,7 +74,8 @@ def test_no_number_with_decimals_is_another_phone_or_id(number: int, fraction: i
         st.datetimes().map(lambda time: time.isoformat(" ", "seconds")),
         st.datetimes().map(lambda time: time.isoformat()),
         st.times().map(lambda time: f"{time:%H:%M}"),
-        st.datetimes().map(lambda time: f"{time:%Y-%m-%d %H}"),
+        # Other years may begin a phone: 9161-11-22 33.
+        st.datetimes(datetime(1900, 1, 1), datetime(2099, 12, 31)).map(lambda time: f"{time:%Y-%m-%d %H}"),  # noqa: DTZ001
         st.tuples(st.dates(), st.sampled_from(MONTHS), st.sampled_from(["", " г.", " года"])).map(
             lambda drawn: f"{drawn[0].day} {drawn[1]} {drawn[0].year:04}{drawn[2]}"
         ),

@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import pytest
-from hypothesis import given
+from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook as Book
 from openpyxl.styles import Font
@@ -171,6 +171,7 @@ COLUMNS_READ = st.sampled_from(["last_name", "FIRST_NAME ", "max_id", "profile_s
 COLUMNS_IGNORED = st.sampled_from(["comment", "Фамилия", "frist_name", ""])
 
 
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(COLUMNS_READ | COLUMNS_IGNORED, st.booleans()), max_size=5, unique_by=lambda pair: pair[0]))
 def test_a_filled_column_with_an_unknown_heading_is_reported(columns: list[tuple[str, bool]]) -> None:
     lines = [["phone", *(heading for heading, _ in columns)], ["5", *("x" if filled else "" for _, filled in columns)]]
