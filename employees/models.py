@@ -60,14 +60,18 @@ class UniversityQuerySet(models.QuerySet["University"]):
         for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):
             if matches.exists():
                 return matches.order_by("pk")
-        pks = [pk for pk, other in self.values_list("pk", "name") if texts.look(other) == texts.look(cleaned)]
+        pks = [
+            pk
+            for pk, other in self.values_list("pk", "name")
+            if texts.look_alike_key(other) == texts.look_alike_key(cleaned)
+        ]
         return self.filter(pk__in=pks).order_by("pk")
 
     def look_alikes(self) -> list[list[int]]:
         """Return the ids of the universities without an INN whose names look the same, in groups."""
         groups = defaultdict(list)
         for pk, name in self.filter(inn="").order_by("pk").values_list("pk", "name"):
-            groups[texts.look(name)].append(pk)
+            groups[texts.look_alike_key(name)].append(pk)
         return [pks for pks in groups.values() if len(pks) > 1]
 
 

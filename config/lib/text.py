@@ -60,7 +60,7 @@ def is_visible(text: str) -> bool:
 
 
 @lru_cache(4096)
-def look(text: str) -> str:
+def look_alike_key(text: str) -> str:
     """Return a key that is equal for texts that look the same in capitals, but for the kinds of dashes and quotes.
 
     Invisible characters do not count. A word of which each Latin or Greek letter has a Cyrillic look-alike counts as
