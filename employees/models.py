@@ -24,7 +24,6 @@ from config.lib.text import clean
 from employees.import_export.stored_files import ImportFile  # noqa: F401 (registers the model)
 from profiles import names, phones
 from profiles.models import ProfileSource
-from profiles.typed_values import visible
 
 # These patterns accept ASCII digits only.
 validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
@@ -54,7 +53,7 @@ class UniversityQuerySet(models.QuerySet["University"]):
         return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
 
     def named(self, name: str) -> UniversityQuerySet:
-        """Return the universities with this name, else those with a name that looks the same, ignoring case.
+        """Return the universities with this name, else those with a name that looks the same (docs/reference/names.md).
 
         Stored names may not be clean, because earlier releases stored them as they were entered.
         """
@@ -62,19 +61,19 @@ class UniversityQuerySet(models.QuerySet["University"]):
         for matches in (self.filter(name=cleaned), self.filter(name__iexact=cleaned)):
             if matches.exists():
                 return matches.order_by("pk")
-        pks = [pk for pk, other in self.values_list("pk", "name") if _look_of(other) == _look_of(cleaned)]
+        pks = [
+            pk
+            for pk, other in self.values_list("pk", "name")
+            if texts.look_alike_key(other) == texts.look_alike_key(cleaned)
+        ]
         return self.filter(pk__in=pks).order_by("pk")
 
     def look_alikes(self) -> list[list[int]]:
         """Return the ids of the universities without an INN whose names look the same, in groups."""
         groups = defaultdict(list)
         for pk, name in self.filter(inn="").order_by("pk").values_list("pk", "name"):
-            groups[_look_of(name)].append(pk)
+            groups[texts.look_alike_key(name)].append(pk)
         return [pks for pks in groups.values() if len(pks) > 1]
-
-
-def _look_of(name: str) -> str:
-    return visible(name).casefold()
 
 
 class University(models.Model):

@@ -10,11 +10,13 @@ from profiles import typed_values
 _PUNCTUATION = regex.compile(r"[\s\p{Dash}().]+")
 _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
-# A negative number, a number with decimals (a phone has no dot, or several), or one that begins with a date: without
+# A negative number, a number with decimals (a phone has no dot, or several), or one with a date: without
 # its punctuation, it would be another phone.
 _OTHER_NUMBER = regex.compile(
     r"[^0-9]*\p{Dash}[^0-9]*[0-9].*|[^.]*[0-9]\.[0-9][^.]*"
     r"|(?:[0-9]{2}([./])[0-9]{2}\1[0-9]{4}|[0-9]{4}([./])[0-9]{2}\2[0-9]{2})(?![0-9]).*"
+    r"|(?:.*[^0-9])?(?:(?:19|20)[0-9]{2}-(?:0[1-9]|1[0-2])-(?:0[1-9]|[12][0-9]|3[01])"
+    r"|(?:0[1-9]|[12][0-9]|3[01])-(?:0[1-9]|1[0-2])-(?:19|20)[0-9]{2})(?![0-9]).*"
 )
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts.
 _BETWEEN, _AFTER_PLUS = "[ ()‐-―-]*", "[ ()]*"

@@ -9,7 +9,7 @@ from typing import Any
 
 from django.conf import settings
 
-from profiles import phones
+from profiles import phones, typed_values
 
 logger = logging.getLogger(__name__)
 
@@ -28,7 +28,7 @@ def own_phone(payload: dict[str, Any], sender_id: str) -> str | None:
     card, owner = _verified(payload), payload.get("max_info")
     if card is None or (owner is not None and not (isinstance(owner, dict) and str(owner.get("user_id")) == sender_id)):
         return None
-    found = [tel for line in _unfolded(card) if (tel := _TEL.fullmatch(line))]
+    found = [tel for line in _unfolded(card) if (tel := _TEL.fullmatch(typed_values.visible(line)))]
     phone = _number(*found[0].groups()) if len(found) == 1 else None
     if phone is None:
         reason = "invalid phone" if len(found) == 1 else f"{len(found)} phones"
@@ -77,7 +77,7 @@ def _number(parameters: str, value: str) -> str | None:
     """
     if _QUOTED_PRINTABLE.search(parameters):
         value = quopri.decodestring(value.encode(errors="replace")).decode(errors="replace")
-    number = value.strip().lower().removeprefix("tel:").partition(";")[0].strip()
+    number = typed_values.bare(value).lower().removeprefix("tel:").partition(";")[0].strip()
     if waid := _WAID.search(parameters):
         number = number if number.startswith("+") else waid[1]
     try:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -29,6 +30,7 @@ LARGEST_ENVELOPE = 100
 # Python refuses to convert longer integers by default.
 _MOST_DIGITS = 4300
 _NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is an envelope of updates")
+_NOT_JSON, _TOO_DEEP = _("the body is not JSON"), _("the body is nested too deeply")
 _FUTURE_ALLOWED = timedelta(minutes=5)
 # The update types that MAX documents. A subscription lists all of them.
 UPDATE_TYPES = (
@@ -65,9 +67,9 @@ def parse(body: bytes) -> Any:
     except UnicodeDecodeError:
         raise MalformedUpdate(_("the body is not UTF-8")) from None
     except RecursionError:
-        raise MalformedUpdate(_("the body is nested too deeply")) from None
+        raise MalformedUpdate(_TOO_DEEP) from None
     except ValueError:
-        raise MalformedUpdate(_("the body is not JSON")) from None
+        raise MalformedUpdate(_NOT_JSON) from None
 
 
 def _finite(number: str) -> float | None:
@@ -100,7 +102,17 @@ def unwrap(body: bytes) -> list[Item]:
     Raise MalformedUpdate for any other body, and for an envelope with more than LARGEST_ENVELOPE updates. A bad item
     of an envelope gets a reason, so that it does not affect the others.
     """
-    value = parse(body)
+    try:
+        return _unwrap(body, parse(body))
+    except (MalformedUpdate, RecursionError) as error:
+        # An item that is nested almost too deeply can be parsed, but not written.
+        reason = error if isinstance(error, MalformedUpdate) else MalformedUpdate(_TOO_DEEP)
+    if items := _broken_envelope(body):
+        return items
+    raise reason
+
+
+def _unwrap(body: bytes, value: object) -> list[Item]:
     if not isinstance(value, dict):
         raise MalformedUpdate(_NOT_AN_OBJECT)
     if not _is_envelope(value):
@@ -117,6 +129,57 @@ def _item(body: bytes, update: object) -> Item:
     if not isinstance(update, dict):
         return Item(body, {}, _NOT_AN_OBJECT)
     return Item(body, update, _AN_ENVELOPE if _is_envelope(update) else "")
+
+
+_LIST_BEGINS = re.compile(rb'\s*\{(?:[^{}[\]]*,)?\s*"updates"\s*:\s*\[')
+# What separates items: brackets and commas outside of strings, and a quotation mark that begins an endless string.
+_SEPARATOR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([][{},"])', re.DOTALL)
+
+
+def _broken_envelope(body: bytes) -> list[Item]:
+    """Return the items of an envelope that cannot be parsed as a whole; an empty list if it is no envelope.
+
+    Items are separated by their brackets. Where these do not match, the rest of the body is one bad item: whatever
+    looks like an update in it may be a text that somebody wrote.
+    """
+    begin = _LIST_BEGINS.match(body)
+    if begin is None:
+        return []
+    parts, rest = _split(body[begin.end() :])
+    frame, ending = _parsed(begin[0] + b"]}").update, _parsed(b'{"updates": [' + (rest or b"]}")).update
+    is_envelope = all(part.get("updates") == [] and _is_envelope(part) for part in (frame, ending or frame))
+    if not is_envelope or len(parts) > LARGEST_ENVELOPE:
+        return []
+    items = [_parsed(part) for part in parts if part.strip()]
+    return items if ending else [*items, Item(rest, {}, _NOT_JSON)]
+
+
+def _split(text: bytes) -> tuple[list[bytes], bytes]:
+    """Return the items of a list, and the rest of the text from the list's end; no rest if the list has no end."""
+    opened: list[bytes] = []
+    parts, start = [], 0
+    for found in _SEPARATOR.finditer(text):
+        sign = found[1]
+        if sign in (b"[", b"{"):
+            opened.append(sign)
+        elif sign == b"," and not opened:
+            parts.append(text[start : found.start()])
+            start = found.end()
+        elif sign == b"]" and not opened:
+            return [*parts, text[start : found.start()]], text[found.start() :]
+        elif sign == b'"' or (sign in (b"]", b"}") and (not opened or opened.pop() + sign not in (b"[]", b"{}"))):
+            break
+    return [*parts, text[start:]], b""
+
+
+def _parsed(body: bytes) -> Item:
+    try:
+        update = parse(body)
+        return _item(json.dumps(update).encode(), update)
+    except MalformedUpdate as error:
+        return Item(body.strip(), {}, str(error))
+    except RecursionError:
+        return Item(body.strip(), {}, _TOO_DEEP)
 
 
 def _is_envelope(value: Json) -> bool:
@@ -268,7 +331,7 @@ def _dialog_text(update: Json) -> str:
     kind, message = type_of(update), update.get("message")
     if kind == "message_new":
         chat = _value(message, "chat")
-        is_dialog = chat is None or _value(chat, "type") in ("private", "dialog")
+        is_dialog = chat in (None, {}) or _value(chat, "type") in ("private", "dialog")
         text = _value(message, "text")
     else:
         is_dialog = _value(message, "recipient", "chat_type") == "dialog"

@@ -2,6 +2,7 @@
 
 import re
 import unicodedata
+from functools import lru_cache
 
 import regex
 
@@ -29,6 +30,13 @@ _VISIBLE = regex.compile(
     r"(?V1)[[\p{L}\p{N}\p{Extended_Pictographic}\p{Emoji_Presentation}]"
     r"--[\p{Default_Ignorable_Code_Point}\p{Block=Egyptian_Hieroglyph_Format_Controls}]]"
 )
+_IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
+_DASH = regex.compile(r"\s*\p{Dash}+\s*")
+_QUOTE = regex.compile(r"[\p{Quotation_Mark}`´ʹʺʼ′″]+")
+_WORD = regex.compile(r"[\p{L}\p{M}]+")
+_NOT_CYRILLIC = regex.compile(r"[\p{Latin}\p{Greek}]")
+# The letters that look the same, large or small, in Unicode's list of confusable characters.
+_LOOK_ALIKES = str.maketrans("aceopxyisjhkmtbαβγεηικμοπρτυφχ", "асеорхуіѕјнкмтвавгенікмопртуфх")
 # What a terminal obeys instead of showing it, but for the line break, the tab and, where it shows colours, their codes.
 _COMMANDS = regex.compile(r"(?V1)[[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]--[\n\t]]")
 _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COMMANDS.pattern.removeprefix('(?V1)')}")
@@ -49,6 +57,22 @@ def clean(text: str) -> str:
 def is_visible(text: str) -> bool:
     """Return whether the text contains a letter, digit or emoji that is not blank, by Unicode's properties."""
     return _VISIBLE.search(text) is not None
+
+
+@lru_cache(4096)
+def look_alike_key(text: str) -> str:
+    """Return a key that is equal for texts that look the same in capitals, but for the kinds of dashes and quotes.
+
+    Invisible characters do not count. A word of which each Latin or Greek letter has a Cyrillic look-alike counts as
+    Cyrillic.
+    """
+    folded = unicodedata.normalize("NFKC", clean(_IGNORABLE.sub("", text))).casefold()
+    return clean(_WORD.sub(_in_cyrillic, _QUOTE.sub(' " ', _DASH.sub("-", folded))))
+
+
+def _in_cyrillic(word: regex.Match[str]) -> str:
+    cyrillic = word[0].translate(_LOOK_ALIKES)
+    return word[0] if _NOT_CYRILLIC.search(cyrillic) else cyrillic
 
 
 def replace_surrogates(text: str) -> str:

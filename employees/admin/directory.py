@@ -214,6 +214,8 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         context["fields_list"] = [("", COLUMNS)]
         if (result := context.get("result")) is None:
             return page
+        if result.warning:
+            self.message_user(request, result.warning, messages.WARNING)
         if hidden := truncate_preview(result, MAX_PREVIEWED):
             text = _("Showing the first %(shown)d rows; %(hidden)d more are not shown.")
             self.message_user(request, text % {"shown": MAX_PREVIEWED, "hidden": hidden}, messages.INFO)

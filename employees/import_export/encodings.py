@@ -1,61 +1,59 @@
 """Decode CSV files without guessing: a file that could be read in two ways is refused.
 
 UTF-8 and UTF-16 can be recognized by their bytes. Windows-1251 cannot, so it is accepted only if the result is written
-like Russian and no other 8-bit encoding gives a result that is nearly as probable.
+like Russian, Ukrainian or Belarusian: the characters, the capitals and, with enough evidence, the pairs of letters.
 """
 
-import math
 import re
 from itertools import islice
 
 import regex
 from django.utils.translation import gettext as _
 
+from employees.import_export.letter_pairs import LETTERS, gain
+
 # The 8-bit encodings of Russian besides Windows-1251. KOI8-U and DOS 1125 have the same Russian letters as KOI8-R and
 # DOS 866.
 _OTHER_ENCODINGS = ("koi8_r", "cp866", "cp855", "mac_cyrillic", "iso8859_5")
-# The letters' frequencies in Russian, in percent (the National Corpus); ё is more frequent in names than in books.
-_FREQUENCIES = dict(
-    zip(
-        "оеаинтсрвлкмдпуяыьгзбчйхжшюцщэфъё",
-        (
-            *(10.97, 8.45, 8.01, 7.35, 6.70, 6.26, 5.47, 4.73, 4.54, 4.40, 3.49, 3.21, 2.98, 2.81, 2.62, 2.01, 1.90),
-            *(1.74, 1.70, 1.65, 1.59, 1.44, 1.21, 0.97, 0.94, 0.73, 0.64, 0.48, 0.36, 0.32, 0.26, 0.04, 0.20),
-        ),
-        strict=True,
-    )
-)
-_LOG = {letter: math.log(percent / 100) for letter, percent in _FREQUENCIES.items()}
-_VOWELS = frozenset("аеёиоуыэюя")
-# How much more or less frequent a vowel or a consonant is after one of these than anywhere in Russian, as a logarithm.
-_AFTER = {(False, True): 0.45, (False, False): -0.53, (True, True): -1.17, (True, False): 0.4}
-# The costs of a symbol and of an irregular capital, which are rare in tables of people.
-_RARE = -4.0
-# The other result must be e^5, about 150, times less probable.
-_MARGIN = 5.0
-_LARGEST_SAMPLE = 3_000
 
-_L = "А-Яа-яЁё"
-_NO_LOOK_ALIKE = "[A-Za-z--[ABCEHKMOPTXYaceopxy]]"
-_QUOTED = re.compile(r"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[А-Яа-яЁё])’(?=[А-Яа-яЁё])")
-_NOT_RUSSIAN = regex.compile(
-    # a character that Russian tables do not contain; one of the Kazakh and Ukrainian letters may be the other
+_L = LETTERS + LETTERS.upper()
+_VOWEL, _CONSONANT = "аеиіоуыэюяєї", "бвгджзйклмнпрстфхцчшщьў"
+_QUOTED = re.compile(rf"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[{_L}])’(?=[{_L}])")
+_NOT_CYRILLIC = regex.compile(
+    # a character that such tables do not contain
     rf"(?V1)[^\t-\r\x20-\x7f{_L}\xa0«»–—…№°§•]"
     # a capital within a word that begins small, as in KOI8
-    r"|\b[а-яё]+[А-ЯЁ]"
+    rf"|(?<![{_L}])[{LETTERS}]+[{LETTERS.upper()}]"
     # a symbol in place of a letter
-    rf"|[»…№°§•][{_L}]|[{_L}][«°§•]|(?<![{_L}\d])[–—][{_L}]|(?<![\w.,)»])\xa0[а-яё]"
-    # a Russian letter in a word of Latin letters, other than the usual confusion of С with C
-    rf"|{_NO_LOOK_ALIKE}[{_L}]|[{_L}]{_NO_LOOK_ALIKE}"
-    # ъ, ь and ы at the beginning of a word; й after a consonant; ъ and ь after a vowel
-    r"|\b[ЪЬЫъьы]|(?i:[бвгджзклмнпрстфхцчшщ]й|[аеёийоуыэюяъь][ъь])"
+    rf"|[»…№°§•][{_L}]|[{_L}][«°§•]|(?<![{_L}\d])[–—][{_L}]|(?<![\w.,)»])\xa0[{LETTERS}]"
+    # a word with Latin letters, unless one is confused with its look-alike: Cмирнов
+    rf"|(?<![\w])(?![{_L}]*[ABCEHKMOPTXYaceopxy]?[{_L}]*(?![\w]))(?=[{_L}]*[A-Za-z])[A-Za-z]*[{_L}]"
+    # a Ukrainian or Belarusian letter where none is written, as in Kazakh that is read in the wrong encoding
+    rf"|(?i:[{_CONSONANT}]ї|є[аиіоуыэюя]|[{_CONSONANT}]ў|ў[{_VOWEL}]|[{_CONSONANT}]ґ[{_CONSONANT}]"
+    rf"|(?<![{_L}'])ґ(?![вджзлнр]?[{_VOWEL}])|[їєґ][{_L}]*[ыэёъ]|[ыэёъ][{_L}]*[їєґ])"
+    rf"|(?<![{_L}])(?:Ў(?![{LETTERS.upper()}])|ў[{_L}]{{,3}}(?![{_L}]))"
 )
-_IRREGULAR_CAPITAL = re.compile(r"[а-яё][А-ЯЁ]|[А-ЯЁ]{2}[а-яё]")
+_WORD = re.compile(rf"[{_L}]+")
+_LARGEST_SAMPLE = 3_000
+# In bits. Without capitals, and even more without the letters that are no Hebrew ones, a text may be Hebrew.
+_ENOUGH, _ENOUGH_WITHOUT_CAPITALS, _ENOUGH_OF_HEBREW = 2, 12, 24
+# What a word can count against a text at most, because names come from all languages.
+_UNUSUAL_WORD, _ABBREVIATION, _MOST = -5, -2, 100
+_IS_ABBREVIATION = re.compile(rf"[{LETTERS.upper()}]{{1,5}}|[{LETTERS.upper()}][{_L}]*[{LETTERS.upper()}]{{2}}")
+# Two letters may be a Chinese character; as such, these names would be rare ones.
+_SHORT_NAMES = frozenset({"ли", "ян"})
 _CELL = re.compile(rb"[^;,\t\r\n]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 # More bytes of an 8-bit encoding hardly ever form valid UTF-8.
 _LONGEST_ACCIDENT = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
+# A letter of another alphabet, but for those that look like Latin ones, in a word of Latin letters.
+_OTHER = r"[^\p{Latin}\p{Common}\p{Inherited}АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο]"
+_MIXED_WORD = regex.compile(rf"(?V1)\p{{Latin}}{_OTHER}|{_OTHER}\p{{Latin}}")
+# The encodings that write other letters in ASCII: ISO 2022 by escape sequences, HZ in braces, UTF-7 in Base64, which is
+# more than the digits of a phone.
+_SHIFT = re.compile(r"\x1b[ -/]+[0-~]|~\{(?:[!-}][!-~])+~\}|\+(?=[0-9+/]*[A-Za-z])[A-Za-z0-9+/]{3,}-?")
+_LETTERS_ONLY = regex.compile(r"[\p{L}\p{M}\p{P}\p{Zs}]*\p{L}[\p{L}\p{M}\p{P}\p{Zs}]*")
 
 
 def _garbled_utf8() -> re.Pattern[str]:
@@ -77,8 +75,9 @@ class UndecodableFile(ValueError):
 
 
 def is_garbled(text: str) -> bool:
-    """Return whether the text is Russian that another program has read in a wrong encoding, such as ``Èâàíîâ``."""
-    return not text.isascii() and bool(_GARBLED_UTF8.search(text) or _GARBLED_CP1251.search(text))
+    """Return whether another program has read the text in a wrong encoding: ``Èâàíîâ``, or U+FFFD for lost letters."""
+    is_garbled = _GARBLED_UTF8.search(text) or _GARBLED_CP1251.search(text) or "\N{REPLACEMENT CHARACTER}" in text
+    return not text.isascii() and bool(is_garbled)
 
 
 def decode(content: bytes) -> str:
@@ -95,52 +94,87 @@ def decode(content: bytes) -> str:
         return _decode_cp1251(content)
     if "\0" in text:
         raise _undecodable(text, text.index("\0"))
-    first = _NON_ASCII.search(text)
-    if first and _may_be_8_bit(content, text):
-        raise _undecodable(text, first.start())
+    suspect = _NON_ASCII.search(text) if _may_be_8_bit(content, text) else _shift_in(text)
+    if suspect:
+        raise _undecodable(text, suspect.start())
     return text
 
 
 def _may_be_8_bit(content: bytes, text: str) -> bool:
-    """Return whether the few characters of a text in UTF-8 are Russian words only in an 8-bit encoding."""
-    is_russian = _reads_like_russian(text) and re.search(f"[{_L}]{{2}}", text)
-    if is_russian or len(content) - len(text) > _LONGEST_ACCIDENT:
+    """Return whether the few characters of a text in UTF-8 form words only in another encoding."""
+    if text.isascii() or len(content) - len(text) > _LONGEST_ACCIDENT or _is_cyrillic(text):
         return False
-    return any(_reads_like_russian(content.decode(name, "replace")) for name in ("cp1251", *_OTHER_ENCODINGS))
+    if any(_is_cyrillic(content.decode(name, "replace")) for name in ("cp1251", *_OTHER_ENCODINGS)):
+        return True
+    cells = [cell for cell in re.split(r"[;,\t\r\n\"]+", text) if not cell.isascii()]
+    return all(_MIXED_WORD.search(cell) or _is_east_asian(cell) for cell in cells)
 
 
-def _reads_like_russian(text: str) -> bool:
-    return not _NOT_RUSSIAN.search(_QUOTED.sub("", text))
+def _is_east_asian(cell: str) -> bool:
+    """Return whether the cell is a single character in UTF-8, and a common one of an East Asian encoding too."""
+    content = cell.encode()
+    return (
+        len(cell) == 1
+        and len(content) == 2
+        and any(content.decode(name, "ignore").isalpha() for name in ("gb2312", "big5", "euc_kr"))
+    )
+
+
+def _shift_in(text: str) -> re.Match[str] | None:
+    """Find where a text in ASCII changes to letters of another alphabet."""
+    return next(filter(_is_shift, _SHIFT.finditer(text)), None) if text.isascii() else None
+
+
+def _is_shift(found: re.Match[str]) -> bool:
+    if not found[0].startswith("+"):
+        return True
+    try:
+        # Of the whole text, because phones with a plus sign are hardly ever valid UTF-7.
+        found.string.encode().decode("utf-7")
+        return _LETTERS_ONLY.fullmatch(found[0].encode().decode("utf-7")) is not None
+    except UnicodeDecodeError:
+        return False
 
 
 def _decode_cp1251(content: bytes) -> str:
     text = content.decode("cp1251", errors="replace")
-    # Of the same length, so that positions are kept.
-    if found := _NOT_RUSSIAN.search(_QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)):
-        raise _undecodable(text, found.start())
     cells = (cell[0] for cell in _CELL.finditer(content) if not cell[0].isascii())
     sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))
-    own = sample.decode("cp1251")
-    for encoding in _OTHER_ENCODINGS:
-        other = sample.decode(encoding, errors="replace")
-        if other != own and _reads_like_russian(other) and _log_probability(own) - _log_probability(other) < _MARGIN:
-            first = _NON_ASCII.search(text)
-            raise _undecodable(text, first.start() if first else 0)
+    own = sample.decode("cp1251", errors="replace")
+    others = {sample.decode(name, errors="replace") for name in _OTHER_ENCODINGS} - {own}
+    is_unclear = not _is_cyrillic(own) or any(_is_cyrillic(other, _ENOUGH) for other in others)
+    suspect = _NOT_CYRILLIC.search(_without_quotes(text))
+    if suspect := suspect or (_NON_ASCII.search(text) if is_unclear else None):
+        raise _undecodable(text, suspect.start())
     return text
 
 
-def _log_probability(text: str) -> float:
-    """Return the logarithm of the probability of the letters in Russian; ASCII characters do not count."""
-    total, previous = _RARE * len(_IRREGULAR_CAPITAL.findall(text)), None
-    for character in text.lower():
-        if character in _LOG:
-            is_vowel = character in _VOWELS
-            total += _LOG[character] + (0 if previous is None else _AFTER[previous, is_vowel])
-            previous = is_vowel
-        else:
-            previous = None
-            total += 0 if character.isascii() else _RARE
-    return total
+def _is_cyrillic(text: str, enough: int | None = None) -> bool:
+    """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count."""
+    if _NOT_CYRILLIC.search(_without_quotes(text)):
+        return False
+    words = set(_WORD.findall(text))
+    if enough is None:
+        is_hebrew = not any(map(set("ыьэюяё").intersection, words))
+        of_small = _ENOUGH_OF_HEBREW if is_hebrew else _ENOUGH_WITHOUT_CAPITALS
+        enough = of_small if all(map(str.islower, words)) else _ENOUGH
+    return sum(map(_evidence, words)) >= enough
+
+
+def _without_quotes(text: str) -> str:
+    """Replace paired quotation marks and apostrophes by spaces, so that positions are kept."""
+    return _QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)
+
+
+def _evidence(word: str) -> int:
+    """Return by how many bits the word makes a text more probable."""
+    if word.lower() in _SHORT_NAMES:
+        return _ENOUGH
+    is_regular = word.isupper() or word[1:].islower()
+    # A few letters may be abbreviations or Chinese characters.
+    most = _MOST if is_regular and len(word) >= (5 if word.isupper() else 3) else 0
+    least = _ABBREVIATION if _IS_ABBREVIATION.fullmatch(word) else _UNUSUAL_WORD
+    return min(max(gain(word), least), most)
 
 
 def _undecodable(text: str, position: int) -> UndecodableFile:

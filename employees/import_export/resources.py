@@ -72,7 +72,12 @@ _TEXTS = {*NAMES, "university_name"}
 
 
 class NumberedResult(Result):
-    """Number errors by the rows of the file, which differ from the rows of the table if there are blank ones."""
+    """Number errors by the rows of the file, which differ from the rows of the table if there are blank ones.
+
+    ``warning`` names the columns of the file that are filled but not read, or is empty.
+    """
+
+    warning = ""
 
     def append_error_row(self, number: int, row: Any, errors: Any) -> None:
         super().append_error_row(row.get(ROW_NUMBER, number), row, errors)
@@ -158,6 +163,12 @@ class EmployeeResource(ModelResource):
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         self.rows_by_phone: dict[str, int] = {}
+
+    def after_import(self, dataset: Any, result: Any, **kwargs: Any) -> None:
+        if ignored := getattr(dataset, "ignored", {}):
+            columns = ", ".join(f"{letter} “{heading}”" if heading else letter for letter, heading in ignored.items())
+            message = _("The file has columns that are not imported, because their headings are unknown: %s.")
+            result.warning = message % columns[:500]
 
     def before_import_row(self, row: Any, **kwargs: Any) -> None:
         """Normalize the phone, by which the employee is found; raise ValidationError if another row has it too."""

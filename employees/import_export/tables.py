@@ -25,11 +25,23 @@ _LINE = re.compile(r"[^\r\n]+")
 _WORKBOOK = b"PK\x03\x04"
 
 
+# The column that only exports have.
+_EXPORTED = "profile_source"
+
+
+class Table(Dataset):
+    """The rows of a file; ``ignored`` has the headings of columns that are filled but not read, by their letters."""
+
+    def __init__(self, headers: list[str]) -> None:
+        super().__init__(headers=headers)
+        self.ignored: dict[str, str] = {}
+
+
 class UnreadableFile(ValueError):
     """Raised for a file that is not a table of employees; the message gives the reason."""
 
 
-def read_csv(content: bytes, *, max_rows: int | None = None) -> Dataset:
+def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
     """Read CSV with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows-1251; raise UnreadableFile for others."""
     if content.startswith(_WORKBOOK):
         raise UnreadableFile(_("The file is a workbook and not CSV. Choose the format xlsx, or name it .xlsx."))
@@ -60,7 +72,7 @@ def _csv_rows(text: str) -> Iterator[Row]:
         raise UnreadableFile(message % {"row": number + 1, "error": error}) from None
 
 
-def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Dataset:
+def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Table:
     """Read the only filled sheet of a workbook; raise UnreadableFile for other content, and for several such sheets."""
     try:
         filled = ((name, _filled(rows)) for name, rows in Workbook(content).sheets())
@@ -74,16 +86,20 @@ def read_xlsx(content: bytes, *, max_rows: int | None = None) -> Dataset:
         raise UnreadableFile(str(error)) from None
 
 
-def _table(rows: Iterable[Row], max_rows: int | None) -> Dataset:
+def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
     rows = iter(rows)
-    _number, headings = next(rows, (1, {}))
-    columns = _columns({column: visible(str(cell)) for column, cell in headings.items()})
-    table = Dataset(headers=[ROW_NUMBER, *columns])
+    _number, cells = next(rows, (1, {}))
+    headings = {column: visible(str(cell)) for column, cell in cells.items()}
+    columns = _columns(headings)
+    read = {*columns.values(), *(column for column, heading in headings.items() if heading.casefold() == _EXPORTED)}
+    table, ignored = Table([ROW_NUMBER, *columns]), set[int]()
     for number, cells in rows:
         if max_rows is not None and len(table) >= max_rows:
             text = _("The file has more than %d rows. Split it, or use the import_employees command.")
             raise UnreadableFile(text % max_rows)
         table.append([number, *(cells.get(column, "") for column in columns.values())])
+        ignored.update(column for column in cells.keys() - read if not _is_blank(cells[column]))
+    table.ignored = {get_column_letter(column): headings.get(column, "")[:50] for column in sorted(ignored)}
     return table
 
 

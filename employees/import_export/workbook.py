@@ -39,6 +39,9 @@ _EAST_ASIAN_DATES = frozenset(map(str, [*range(27, 37), *range(50, 59)]))
 _MAX_DIGITS = 15
 
 
+_MERGED = re.compile(r"[A-Z]{1,3}([0-9]{1,7}):[A-Z]{1,3}([0-9]{1,7})")
+
+
 class InvalidWorkbook(ValueError):
     """Raised for content that is not a workbook, or too large a one; the message gives the reason."""
 
@@ -232,7 +235,7 @@ class _SheetReader:
     def __init__(self, strings: list[str], dates: frozenset[int], decorated: frozenset[int]) -> None:
         self.finished: list[Row] = []
         self._strings, self._dates, self._decorated = strings, dates, decorated
-        self._row = self._column = 0
+        self._row = self._column = self._first = self._last = 0
         self._cells: dict[int, Cell] = {}
         self._attributes: dict[str, str] = {}
         self._runs = _Runs()
@@ -252,6 +255,8 @@ class _SheetReader:
             self._attributes, self._value, self._has_formula = attributes, "", False
         elif tag == "f":
             self._has_formula = True
+        elif tag == "mergeCell":
+            self._refuse_merged(attributes.get("ref", ""))
 
     def end(self, tag: str, text: str) -> None:
         self._runs.end(tag, text)
@@ -259,12 +264,20 @@ class _SheetReader:
             self._value = text
         elif tag == "row" and self._cells:
             self.finished.append((self._row, self._cells))
+            self._first, self._last = self._first or self._row, self._row
         elif tag == "c":
             if self._column in self._cells:
                 raise _damaged()
             cell = self._read()
             if isinstance(cell, ValueError) or (cell and not cell.isspace()):
                 self._cells[self._column] = cell
+
+    def _refuse_merged(self, reference: str) -> None:
+        """Raise InvalidWorkbook for merged cells below the first row: one value would stand for several cells."""
+        rows = _MERGED.fullmatch(reference)
+        if rows and int(rows[2]) > self._first > 0 and int(rows[1]) <= self._last:
+            message = _("The cells %s are merged. Unmerge them, and fill in each cell that has a value.")
+            raise InvalidWorkbook(message % reference)
 
     def _read(self) -> Cell:
         text, value = self._runs.take(), self._value.strip()

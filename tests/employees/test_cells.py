@@ -2,6 +2,7 @@
 
 import os
 import string
+from datetime import datetime
 
 import pytest
 from hypothesis import assume, given, settings
@@ -14,6 +15,10 @@ from profiles import names, phones, user_ids
 EXAMPLES = settings(max_examples=int(os.environ.get("CELL_EXAMPLES", "60")), deadline=None)
 INVISIBLE = "\u200b\u200e\u202a\u202c\u2060\u2066\u2069\ufeff\u00ad\u034f\ufe0f\u3164\uffa0\U000e0041"
 NATIONAL = st.integers(1_000_000_000, 9_999_999_999)
+MONTHS = [
+    *("января", "февраля", "марта", "апреля", "мая", "июня", "июля", "августа", "сентября", "октября", "ноября"),
+    *("декабря", "янв.", "Dec"),
+]
 IDS = st.integers(1, 10**15 - 1)
 
 
@@ -69,6 +74,12 @@ def test_no_number_with_decimals_is_another_phone_or_id(number: int, fraction: i
         st.datetimes().map(lambda time: time.isoformat(" ", "seconds")),
         st.datetimes().map(lambda time: time.isoformat()),
         st.times().map(lambda time: f"{time:%H:%M}"),
+        # Other years may begin a phone: 9161-11-22 33.
+        st.datetimes(datetime(1900, 1, 1), datetime(2099, 12, 31)).map(lambda time: f"{time:%Y-%m-%d %H}"),  # noqa: DTZ001
+        st.tuples(st.dates(), st.sampled_from(MONTHS), st.sampled_from(["", " г.", " года"])).map(
+            lambda drawn: f"{drawn[0].day} {drawn[1]} {drawn[0].year:04}{drawn[2]}"
+        ),
+        st.sampled_from(["янв. 24", "понедельник, 1 января 2024 г.", "Monday, January 1, 2024", "2024 г.", "May 5"]),
         st.sampled_from(["#N/A", "#Н/Д", "#REF!", "#ССЫЛКА!", "#VALUE!", "#DIV/0!", "#ДЕЛ/0!", "#NAME?", "#ИМЯ?"]),
         st.sampled_from(["########", "Err:502", "Ошибка:508", "янв.24", "05.янв", "5-Jan", "Jan-24"]),
         st.sampled_from(
@@ -97,6 +108,11 @@ def test_no_other_value_is_stored(text: str) -> None:
         ("8−916−123−45−67", "+79161234567"),
         ("8.916.123.45.67", "+79161234567"),
         ("812.1234567", ""),
+        ("2024-01-01 10", ""),
+        ("01-02-2024 10", ""),
+        ("20 2024-01-01", ""),
+        ("8916-12-34-567", "+79161234567"),
+        ("9161-23-45-67", "+79161234567"),
         ("+3725123456.0", "+3725123456"),
         ("-9161234567", ""),
         ("−9161234567", ""),
@@ -143,7 +159,23 @@ def test_a_doubtful_name_needs_an_apostrophe(name: str) -> None:
     assert read_text(f"'{name}") == name
 
 
-@pytest.mark.parametrize("name", ["'t Hooft", "Иванов", "Мария 2", "👩‍🚀", "Май", "Инфанта", "О’Коннор", "Генрих VIII"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        "'t Hooft",
+        "Иванов",
+        "Мария 2",
+        "👩‍🚀",
+        "Май",
+        "Августина",
+        "Марта",
+        "Воскресенье",
+        "Вуз 1 мая",
+        "Инфанта",
+        "О’Коннор",
+        "Генрих VIII",
+    ],
+)
 def test_names_are_read_as_they_are(name: str) -> None:
     assert read_text(name) == write(name, is_text=True) == name
 

@@ -107,6 +107,18 @@ def test_the_columns_that_are_read_are_named(admin: Client) -> None:
         assert columns.strip() == "phone, first_name, last_name, middle_name, max_id, role, inn, kpp, university_name"
 
 
+def test_columns_that_are_not_read_are_named(admin: Client, tmp_path: Path) -> None:
+    content = "phone,comment,university_name,Фамилия\n89007771000,,МГУ,Ли\n".encode()
+    warning = "The file has columns that are not imported, because their headings are unknown: D “Фамилия”."
+    assert warning in uploaded(admin, content)
+    assert "are not imported" not in uploaded(admin, TEXT.encode())
+    (tmp_path / "e.csv").write_bytes(content)
+    err = StringIO()
+    call_command("import_employees", str(tmp_path / "e.csv"), stdout=StringIO(), stderr=err)
+    assert err.getvalue().strip() == warning
+    assert Employee.objects.count() == 1
+
+
 def test_a_file_is_imported_once(admin: Client) -> None:
     file = SimpleUploadedFile("e.csv", TEXT.replace(",", ";").encode("cp1251"))
     confirmed = admin.post(IMPORT, {"import_file": file, "format": "0"}).context["confirm_form"].initial

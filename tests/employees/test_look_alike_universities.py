@@ -8,8 +8,11 @@ import pytest
 from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 
+from config.lib import text as texts
 from employees.models import Employee, University
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -89,6 +92,58 @@ def test_the_same_spelling_comes_before_a_look_alike() -> None:
     upper, lower = (University.objects.create(name=name) for name in ("ВУЗ", "вуз"))
     assert University.objects.described(inn="", kpp="", university_name="вуз ") == lower
     assert University.objects.described(inn="", kpp="", university_name="ВУЗ") == upper
+
+
+SAME = [
+    ("МОСКВА", "MOCKBA"),
+    ("Вуз ошибок", "Bуз oшибoк"),
+    ("Вуз ошибок", "Вуз οшибок"),
+    ("МГТУ", "ｍгту"),
+    ("Нью-Йоркский вуз", "Нью‑Йоркский вуз"),
+    ("Вуз - филиал", "Вуз — филиал"),
+    ("Вуз - филиал", "Вуз–филиал"),
+    ("Вуз «Север»", 'Вуз "Север"'),
+    ("Вуз «Север»", "Вуз „Север“"),
+    ("Вуз «Север»", "ВУЗ ’’СЕВЕР’’"),
+    ("Вуз № 1", "Вуз No 1"),
+    ("Straße", "STRASSE"),
+    ("Tom Sawyer", "tom sawyer"),
+    ("TOP", "top"),
+]
+DIFFERENT = [("МГУ", "MGU"), ("Вуз 1", "Вуз 2"), ("Вуз-1", "Вуз 1"), ("Орел", "Осел"), ("Rome", "Ромe"), ("Й", "И")]
+
+
+@pytest.mark.parametrize(("first", "second"), SAME)
+def test_similar_letters_and_signs_make_no_other_name(first: str, second: str) -> None:
+    for stored, other in ((first, second), (second, first)):
+        University.objects.all().delete()
+        university = University.objects.create(name=stored)
+        assert University.objects.described(inn="", kpp="", university_name=other) == university
+        assert University.objects.get().name == stored
+
+
+@pytest.mark.parametrize(("first", "second"), DIFFERENT)
+def test_other_letters_make_another_name(first: str, second: str) -> None:
+    University.objects.create(name=first)
+    University.objects.described(inn="", kpp="", university_name=second)
+    assert University.objects.count() == 2
+
+
+LETTERS = st.sampled_from("АВЕКМНОРСТУХІЈЅавекмнорстухіјѕЖяЩй« -—")
+LATIN = str.maketrans("АВЕКМНОРСТУХІЈЅаеорсухіјѕ", "ABEKMHOPCTYXIJSaeopcyxijs")
+
+
+@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(LETTERS, st.booleans()), max_size=20))
+def test_a_look_does_not_depend_on_the_alphabet(letters: list[tuple[str, bool]]) -> None:
+    name = "".join(letter for letter, _ in letters)
+    mixed = "".join(letter.translate(LATIN) if is_latin else letter for letter, is_latin in letters)
+    assert (
+        texts.look_alike_key(mixed)
+        == texts.look_alike_key(name)
+        == texts.look_alike_key(name.upper())
+        == texts.look_alike_key(texts.look_alike_key(name))
+    )
 
 
 @pytest.mark.parametrize("selector", ["\ufe0f", "\ufe00", "\U000e0100"])

@@ -10,10 +10,12 @@ from xml.sax.saxutils import quoteattr
 from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from openpyxl import Workbook as Book
 from openpyxl.styles import Font
 
-from employees.import_export.tables import UnreadableFile, read_xlsx
+from employees.import_export.tables import UnreadableFile, read_csv, read_xlsx
 from employees.import_export.workbook import Cell
 from tests.employees.workbooks import cell, number, rows, sheet, text, workbook
 
@@ -134,6 +136,52 @@ def test_names_of_parts_are_compared_without_case() -> None:
         for name in original.namelist():
             archive.writestr(name.replace("sharedS", "SharedS"), original.read(name))
     assert list(read_xlsx(buffer.getvalue())["phone"]) == ["5"]
+
+
+MERGED_PEOPLE = sheet([PHONE, text("last_name")], [number(5), text("a")], [number(6)], [number(7)])
+
+
+@pytest.mark.parametrize("cells", ["B2:B3", "A2:A4", "B3:C3", "A1:A2", "A1:B4", "B4:B900"])
+def test_merged_cells_of_people_are_refused(cells: str) -> None:
+    merged = f'<mergeCells count="2"><mergeCell ref="D1:E1"/><mergeCell ref="{cells}"/></mergeCells>'
+    with pytest.raises(UnreadableFile, match=f"The cells {cells} are merged"):
+        read_xlsx(workbook(MERGED_PEOPLE + merged))
+
+
+@pytest.mark.parametrize("cells", ["A1:B1", "D1:F1", "A5:B9", "A900:A901"])
+def test_merged_cells_of_no_person_are_ignored(cells: str) -> None:
+    merged = f'<mergeCells count="1"><mergeCell ref="{cells}"/></mergeCells>'
+    assert len(read_xlsx(workbook(MERGED_PEOPLE + merged))) == 3
+
+
+def test_merged_cells_of_a_library_are_refused() -> None:
+    book = Book()
+    page = book.active
+    assert page is not None
+    for row in (["phone", "last_name"], ["+79160900001", "Ли"], ["+79160900002", None]):
+        page.append(row)
+    page.merge_cells("B2:B3")
+    buffer = BytesIO()
+    book.save(buffer)
+    with pytest.raises(UnreadableFile, match="The cells B2:B3 are merged"):
+        read_xlsx(buffer.getvalue())
+
+
+COLUMNS_READ = st.sampled_from(["last_name", "FIRST_NAME ", "max_id", "profile_source"])
+COLUMNS_IGNORED = st.sampled_from(["comment", "Фамилия", "frist_name", ""])
+
+
+@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(st.lists(st.tuples(COLUMNS_READ | COLUMNS_IGNORED, st.booleans()), max_size=5, unique_by=lambda pair: pair[0]))
+def test_a_filled_column_with_an_unknown_heading_is_reported(columns: list[tuple[str, bool]]) -> None:
+    lines = [["phone", *(heading for heading, _ in columns)], ["5", *("x" if filled else "" for _, filled in columns)]]
+    ignored = {
+        chr(ord("B") + place): heading
+        for place, (heading, filled) in enumerate(columns)
+        if filled and heading in ("comment", "Фамилия", "frist_name", "")
+    }
+    assert read_csv("\n".join(map(";".join, lines)).encode()).ignored == ignored
+    assert read_xlsx(workbook(sheet(*([text(cell) for cell in line] for line in lines)))).ignored == ignored
 
 
 def test_blank_sheets_are_no_second_sheet() -> None:

@@ -67,6 +67,16 @@ def with_tel(*lines: str) -> dict[str, Any]:
     return payload(CARD.replace("TEL;TYPE=cell:79161234567", "\r\n".join(lines)))
 
 
+@pytest.mark.parametrize(
+    "sign", ["\u202a", "\u202c", "\u200e", "\u2066", "\u2069", "\u200b", "\ufeff", "\u00ad", "\ufe0f"]
+)
+@pytest.mark.parametrize("place", range(len("TEL:+7916123")))
+def test_invisible_characters_are_removed(sign: str, place: int) -> None:
+    line = "TEL:+79161234567"
+    assert own_phone(with_tel(line[:place] + sign + line[place:] + sign), "7") == "+79161234567"
+    assert own_phone(with_tel(line, line[:place] + sign + line[place:]), "7") is None
+
+
 @pytest.mark.parametrize("case", ["card-estonia", "card-vietnam"])
 def test_the_number_of_a_case_stays_foreign(case: str) -> None:
     given = json.loads((CASES / f"{case}.json").read_text())

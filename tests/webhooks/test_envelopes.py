@@ -93,3 +93,86 @@ def test_a_deeply_nested_item_is_kept_whole(depth: int) -> None:
     item = b'{"x": ' + b"[" * depth + b"]" * depth + b"}"
     arrivals = arrivals_in(b'{"updates": [%b, {"update_type": "bot_started"}]}' % item, timezone.now())
     assert [arrival.update_type for arrival in arrivals] == ["other", "bot_started"]
+
+
+def items(*parts: bytes, ending: bytes = b"]}") -> list[tuple[str, str]]:
+    """Return the sender and the reason of each row of an envelope with these items."""
+    arrivals = arrivals_in(b'{"marker": 1, "updates": [' + b",".join(parts) + ending, timezone.now())
+    return [
+        ("" if arrival.reason else payloads.read(json.loads(arrival.body), timezone.now()).user_id, arrival.reason)
+        for arrival in arrivals
+    ]
+
+
+def good(number: int) -> bytes:
+    return json.dumps(started(number)).encode()
+
+
+NOT_JSON = "the body is not JSON"
+BROKEN: dict[str, tuple[bytes, str]] = {
+    "no value": (b'{"x": }', NOT_JSON),
+    "a word": (b"oops", NOT_JSON),
+    "NaN": (b'{"x": NaN}', NOT_JSON),
+    "a comma too many": (b'{"x": [1,],}', NOT_JSON),
+    "a line break in a text": (b'{"x": "\n"}', NOT_JSON),
+    "an unknown escape": (rb'{"x": "\q", "y": "],[}"}', NOT_JSON),
+    "another encoding": ('{"x": "Анна"}'.encode("cp1251"), "the body is not UTF-8"),
+    "depth": (b'{"x": ' + b"[" * 9_000 + b"]" * 9_000 + b"}", "the body is nested too deeply"),
+    "objects": (b'{"x":' * 9_000 + b"1" + b"}" * 9_000, "the body is nested too deeply"),
+}
+
+
+@pytest.mark.parametrize("kind", BROKEN)
+def test_an_item_that_is_not_json_does_not_affect_the_others(kind: str) -> None:
+    item, reason = BROKEN[kind]
+    assert items(good(1), item, good(2), item) == [("1", ""), ("", reason), ("2", ""), ("", reason)]
+
+
+@pytest.mark.parametrize("depth", range(970, 1_000, 3))
+def test_every_depth_is_kept_or_quarantined(depth: int) -> None:
+    rows = items(good(1), b'{"x": ' + b"[" * depth + b"]" * depth + b"}", good(2))
+    assert (len(rows), rows[0], rows[2]) == (3, ("1", ""), ("2", ""))
+
+
+@pytest.mark.parametrize("rest", [b'{"x": "', b'{"x": [}', b"}", b'{"x": {"y": 1', b']"'])
+def test_after_broken_brackets_nothing_is_read_as_an_update(rest: bytes) -> None:
+    """The text of a message may look like an update: ``{"text": "},{...},{"}`` with a quotation mark missing."""
+    assert items(good(1), rest + b"," + good(2)) == [("1", ""), ("", NOT_JSON)]
+    body = b'{"updates": [' + good(1) + b"," + rest + b"," + good(2) + b"]}"
+    assert b"".join(arrival.body for arrival in arrivals_in(body, timezone.now())).endswith(good(2) + b"]}")
+
+
+def test_what_follows_the_items_is_kept() -> None:
+    assert items(good(1), ending=b'], "marker": oops}') == [("1", ""), ("", NOT_JSON)]
+    assert items(good(1), b"oops", ending=b'], "marker": 2}') == [("1", ""), ("", NOT_JSON)]
+    assert items(good(1), good(2), ending=b"") == [("1", ""), ("2", "")]
+
+
+@pytest.mark.parametrize(
+    "body",
+    [
+        b'{"updates": [oops], "updates": [1]}',
+        b'{"update_type": "x", "updates": [oops]}',
+        b'{"updates": [oops], "update_type": "x"}',
+        b'{"updates": [' + b"oops," * 101 + b"1]}",
+        b'{"update_type": "x", "text": {"updates": [oops]}}',
+        b'[{"updates": [oops]}]',
+    ],
+)
+def test_what_is_no_envelope_is_one_row(body: bytes) -> None:
+    (arrival,) = arrivals_in(body, timezone.now())
+    assert (arrival.body, bool(arrival.reason)) == (body, True)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.sampled_from([*BROKEN.values(), (good(1), ""), (good(2), "")]), min_size=1, max_size=20))
+def test_any_mix_of_broken_items_keeps_the_good_ones(chosen: list[tuple[bytes, str]]) -> None:
+    assert [reason for _, reason in items(*(item for item, _ in chosen))] == [reason for _, reason in chosen]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.binary(max_size=40), st.integers(0, 200))
+def test_no_byte_is_lost_and_nothing_fails(noise: bytes, place: int) -> None:
+    body = b'{"updates": [' + good(1) + b"," + good(2) + b"]}"
+    changed = body[:place] + noise + body[place:]
+    assert arrivals_in(changed, timezone.now()) or json.loads(changed) is not None

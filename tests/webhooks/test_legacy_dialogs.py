@@ -1,4 +1,4 @@
-"""Bot commands in the legacy shape: a message without a chat is a dialog message."""
+"""Bot commands in the legacy shape: a message without a chat, or with an empty one, is a dialog message."""
 
 from typing import Any
 
@@ -15,11 +15,13 @@ def own_name(**message: Any) -> str:
     return str(update.user_provided_name.value) if update and update.user_provided_name else ""
 
 
-@pytest.mark.parametrize("message", [{}, {"chat": None}, {"chat": {"type": "private"}}, {"chat": {"type": "dialog"}}])
+@pytest.mark.parametrize(
+    "message", [{}, {"chat": None}, {"chat": {}}, {"chat": {"type": "private"}}, {"chat": {"type": "dialog"}}]
+)
 def test_it_works(message: dict[str, Any]) -> None:
     assert own_name(**message) == "Анна"
 
 
-@pytest.mark.parametrize("chat", [{}, {"type": "group"}, {"type": None}, {"chat_id": 1}, "private", 0])
+@pytest.mark.parametrize("chat", [[], {"type": "group"}, {"type": None}, {"chat_id": 1}, "private", 0])
 def test_any_other_chat_is_no_dialog(chat: Any) -> None:
     assert own_name(chat=chat) == ""

@@ -43,6 +43,8 @@ class Command(BaseCommand):
             resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
             result = resource.import_data(rows, dry_run=dry_run, rollback_on_validation_errors=True)
         errors = row_errors(result)
+        if result.warning:
+            self.stderr.write(result.warning)
         for line in errors[:MAX_ERRORS_SHOWN]:
             self.stderr.write(line)
         if errors:
