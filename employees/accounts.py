@@ -13,6 +13,7 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from config.lib.scope import scope_of
+from employees.erasure import is_employed_outside
 from employees.max_id_claims import with_max_id
 from employees.models import Employee, EmployeeQuerySet, Role, University
 from profiles.models import PhoneLink, Profile, ProfileQuerySet
@@ -82,6 +83,11 @@ class UserScope:
 
     def _linked(self, user_id: str | OuterRef) -> QuerySet[PhoneLink]:
         return PhoneLink.objects.filter(user_id=user_id, phone__in=self.employees().values("phone"))
+
+    def covers(self, user_id: str) -> bool:
+        """Return whether an erasure of the person would concern employees in the scope only."""
+        universities = self.university_ids()
+        return universities is None or not is_employed_outside(user_id, universities)
 
     def may_grant(self, role: str) -> bool:
         """Return whether the user may give an employee this role; only superadmins may assign the curator role."""
