@@ -74,6 +74,8 @@ _SECURITY = {
     "monitoringAuth": {"type": "http", "scheme": "bearer", "description": "MONITORING_TOKEN, or the JWT of a user"},
     "webhookSecret": {"type": "apiKey", "in": "header", "name": "X-Max-Bot-Api-Secret"},
 }
+# Text is cleaned, except passwords: nothing would remain of a name of spaces and control characters.
+_VISIBLE = r"[^\x00-\x20\x7f-\xa0\xad]"
 _UPDATE = {
     "update_type": "bot_started",
     "timestamp": 1767225600000,
@@ -112,9 +114,12 @@ def complete(result: dict[str, Any], generator: Any, request: Any, public: bool)
     """Complete the schema; drf-spectacular calls this hook."""
     result["components"]["schemas"]["Error"] = _ERROR
     result["components"]["securitySchemes"] |= _SECURITY
-    for name in ("TokenObtainPairRequest", "TokenRefreshRequest"):
-        for field in result["components"]["schemas"][name]["properties"].values():
-            field["pattern"] = r"^[^\x00]*$"
+    for name in ("TokenObtainPairRequest", "TokenRefreshRequest", "TokenRevokeRequest", "UniversityRequest"):
+        fields = result["components"]["schemas"][name]["properties"]
+        for field in fields.keys() & {"username", "refresh", "name"}:
+            fields[field]["pattern"] = _VISIBLE
+        if "password" in fields:
+            fields["password"]["pattern"] = r"^[^\x00]*$"
     result["paths"] |= {path: {"get": operation} for path, operation in _OPERATIONS.items()}
     result["paths"]["/webhook/max"] = {"post": _WEBHOOK}
     for path, operations in result["paths"].items():

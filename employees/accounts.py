@@ -13,7 +13,9 @@ from django.utils.translation import gettext_lazy as _
 from rest_framework.permissions import SAFE_METHODS, BasePermission
 
 from config.lib.scope import scope_of
-from employees.models import Employee, EmployeeQuerySet, MaxIdClaim, Role, University
+from employees.erasure import is_employed_outside
+from employees.max_id_claims import with_max_id
+from employees.models import Employee, EmployeeQuerySet, Role, University
 from profiles.models import PhoneLink, Profile, ProfileQuerySet
 
 if TYPE_CHECKING:
@@ -69,21 +71,23 @@ class UserScope:
         if self.sees_all:
             return Profile.objects.all()
         user_id = OuterRef("user_id")
-        return Profile.objects.filter(Exists(self._with_max_id(user_id)) | Exists(self._linked(user_id)))
+        return Profile.objects.filter(Exists(with_max_id(self.employees(), user_id)) | Exists(self._linked(user_id)))
 
     def knows(self, user_id: str) -> bool:
         """Return whether a phone link ties the MAX id to an employee in the scope, or the employee's row does.
 
         A MAX id that was only claimed, by hand, ties no profile to the employee.
         """
-        return self.sees_all or self._with_max_id(user_id).exists() or self._linked(user_id).exists()
-
-    def _with_max_id(self, user_id: str | OuterRef) -> EmployeeQuerySet:
-        is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
-        return self.employees().filter(~Exists(is_claimed), max_id=user_id)
+        is_theirs = with_max_id(self.employees(), user_id).exists
+        return self.sees_all or is_theirs() or self._linked(user_id).exists()
 
     def _linked(self, user_id: str | OuterRef) -> QuerySet[PhoneLink]:
         return PhoneLink.objects.filter(user_id=user_id, phone__in=self.employees().values("phone"))
+
+    def covers(self, user_id: str) -> bool:
+        """Return whether an erasure of the person would concern employees in the scope only."""
+        universities = self.university_ids()
+        return universities is None or not is_employed_outside(user_id, universities)
 
     def may_grant(self, role: str) -> bool:
         """Return whether the user may give an employee this role; only superadmins may assign the curator role."""

@@ -9,6 +9,7 @@ from django.db.models import Model, Q, QuerySet
 from django.dispatch import receiver
 from django.utils import timezone
 
+from employees import identities
 from employees.history.models import EmployeeVersion
 from employees.models import BackfillBatch, Employee, IdempotentRequest, MaxIdClaim, UnresolvedName
 from profiles import names
@@ -16,7 +17,7 @@ from profiles.erasure import ErasedPerson, person_erased
 from profiles.models import ProfileSource
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 
-_IS_THEIRS = "((c->>0)::bigint = ANY(%(ids)s) OR %(max_id)s IN (c->1->>5, c->2->>5)) IS TRUE"
+_IS_THEIRS = "((c->>0)::bigint = ANY(%(ids)s) OR c->1->>5 = ANY(%(max_ids)s) OR c->2->>5 = ANY(%(max_ids)s)) IS TRUE"
 _HAS_THEIRS = f"EXISTS (SELECT FROM jsonb_array_elements(changes) c WHERE {_IS_THEIRS})"
 _STRIP_PRIOR_VALUES = f"""
 UPDATE backfill_batches SET changes = (
@@ -33,11 +34,11 @@ def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
 
 def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
     """Return a batch with the changes of this person only: the others are about other people."""
+    ids = person.user_ids if person.universities is None else set()
     own = [
         change
         for change in batch.changes
-        if change[0] in person.employee_ids
-        or (person.universities is None and person.user_id and person.user_id in (change[1][5], change[2][5]))
+        if change[0] in person.employee_ids or not ids.isdisjoint((change[1][5], change[2][5]))
     ]
     return columns(batch, person) | {"changes": own}
 
@@ -45,16 +46,16 @@ def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
 @store(BackfillBatch, _own_changes)
 def _batches(person: Person) -> QuerySet[BackfillBatch]:
     with connection.cursor() as cursor:
-        max_id = person.user_id if person.universities is None else None
-        params = {"ids": list(person.employee_ids), "max_id": max_id or None}
+        max_ids = list(person.user_ids) if person.universities is None else []
+        params = {"ids": list(person.employee_ids), "max_ids": max_ids}
         cursor.execute(f"SELECT id FROM backfill_batches WHERE {_HAS_THEIRS}", params)  # noqa: S608 (constants)
         return BackfillBatch.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
 
 @store(IdempotentRequest)
 def _answers(person: Person) -> QuerySet[IdempotentRequest]:
-    is_theirs = Q(answer__id__in=person.employee_ids) | person.has_id_anywhere("answer__max_id")
-    return IdempotentRequest.objects.filter(is_theirs)
+    is_theirs = Q(answer__id__in=person.employee_ids) | Q(answer__phone__in=person.phones)
+    return IdempotentRequest.objects.filter(is_theirs | person.has_id_anywhere("answer__max_id"))
 
 
 STORES |= {
@@ -65,15 +66,27 @@ STORES |= {
 }
 
 
+def is_employed_outside(user_id: str, universities: set[int]) -> bool:
+    """Return whether an erasure of the person would also concern an employee, or a former one, elsewhere."""
+    person = Person(user_id)
+    identities.complete(person, with_other_ids=False)
+    own = rows_of(Employee, person).filter(university__in=universities).values_list("pk", flat=True)
+    moved_here = set(own)
+    elsewhere = [rows_of(Employee, person), rows_of(EmployeeVersion, person).exclude(id__in=moved_here)]
+    return any(rows.exclude(university_id__in=universities).exists() for rows in elsewhere)
+
+
 @receiver(person_erased)
 def erase(person: ErasedPerson, **_: Any) -> None:
+    # Another MAX ID of the person is erased by a request of its own, which leaves a tombstone of its own.
+    identities.complete(person, with_other_ids=False)
     _remove_names(person, Employee, "pk", updated_at=timezone.now())
     _remove_names(person, EmployeeVersion, "id")
     rows_of(UnresolvedName, person).delete()
     # In the second pass, what others now store under the MAX id is newer than the erasure.
     of_pass = replace(person, user_id="") if person.erased_at else person
     with connection.cursor() as cursor:
-        params = {"ids": list(person.employee_ids), "max_id": of_pass.user_id or None}
+        params = {"ids": list(person.employee_ids), "max_ids": list(of_pass.user_ids)}
         cursor.execute(_STRIP_PRIOR_VALUES, params)
         person.erased["backfill_batches"] += cursor.rowcount
     person.erased["idempotent_requests"] += rows_of(IdempotentRequest, of_pass).delete()[0]
@@ -82,14 +95,12 @@ def erase(person: ErasedPerson, **_: Any) -> None:
 
 
 def _remove_names(person: ErasedPerson, model: type[Model], key: str, **also: Any) -> None:
-    """Remove the names from the person's rows; add their phones and employee ids to those of the person."""
+    """Remove the names from the person's rows, and add their employee ids to those of the person."""
     rows = rows_of(model, person)
     if person.erased_at:
         # In the second pass, remove only names that date from before the erasure, not those entered since.
         rows = rows.filter(profile_last_updated__lte=person.erased_at)
-    phones = dict(rows.values_list(key, "phone"))
-    person.phones |= set(phones.values())
-    person.employee_ids |= set(phones)
+    person.employee_ids |= set(rows.values_list(key, flat=True))
     person.erased[model._meta.db_table] += rows.update(  # noqa: SLF001 (documented by Django)
         first_name=names.UNKNOWN,
         last_name=names.UNKNOWN,

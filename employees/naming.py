@@ -6,12 +6,13 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from employees import max_id_claims
 from employees.backfill.candidates import DecisionContext, choices, middle_name
 from employees.history.models import record_original
-from employees.models import FIRST_RETRY, Employee, MaxIdClaim, UnresolvedName
+from employees.models import FIRST_RETRY, Employee, UnresolvedName
 from profiles import names
 from profiles.lookup import resolve
-from profiles.models import DirectAnswer, ProfileSource
+from profiles.models import ProfileSource
 from profiles.name_rule import NameChoice
 
 NAMES = ("first_name", "last_name", "middle_name")
@@ -33,16 +34,19 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
     )
     employee.save(force_insert=True)
     if has_claimed_id:
-        _record_claim(employee)
+        max_id_claims.record(employee, is_limited=True)
     if name.is_unresolved:
         UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now() + FIRST_RETRY)
     return employee
 
 
-def update_employee(employee: Employee, values: dict[str, Any], *, may_clear: bool = False) -> None:
+def update_employee(
+    employee: Employee, values: dict[str, Any], *, is_limited: bool = False, may_clear: bool = False
+) -> None:
     """Apply values entered by hand to a row that the caller has locked; a changed name gets the source ``manual``.
 
     Unless ``may_clear`` is set, an empty name or MAX id changes nothing, because API clients send whole objects.
+    ``is_limited`` means that the user does not see all universities, so that a new MAX id is only a claim.
     """
     changed = {
         field: value
@@ -60,14 +64,8 @@ def update_employee(employee: Employee, values: dict[str, Any], *, may_clear: bo
     for field, value in changed.items():
         setattr(employee, field, value)
     employee.save(update_fields=[*changed, "updated_at"])
-    if changed.get("max_id"):
-        _record_claim(employee)
-
-
-def _record_claim(employee: Employee) -> None:
-    """Record that the employee's MAX id was entered by hand, unless the direct API has just given it for the phone."""
-    if not DirectAnswer.objects.filter(phone=employee.phone, user_id=employee.max_id).exists():
-        MaxIdClaim.objects.update_or_create(employee=employee, defaults={"max_id": employee.max_id})
+    if "max_id" in changed:
+        max_id_claims.record(employee, is_limited=is_limited)
 
 
 @transaction.atomic
@@ -95,7 +93,10 @@ def retry_unresolved(until: float) -> None:
         unresolved.postpone()
         unresolved.save(update_fields=["attempts", "next_try_at"])
         employee = unresolved.employee
-        name = resolve(phone=employee.phone, max_id=employee.max_id, university_id=employee.university_id)
+        is_claimed = bool(max_id_claims.nameless([employee.pk]))
+        ids: dict[str, Any] = {"max_id": employee.max_id, "university_id": employee.university_id}
+        name = resolve(phone=employee.phone, **ids, is_claimed=is_claimed)
+        max_id_claims.forget_confirmed(employee)
         if name.is_unresolved:
             return
         apply_late_name(unresolved, name)

@@ -11,11 +11,11 @@ from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_noop
 
+from employees import identities
 from employees.accounts import UserScope
-from employees.models import Employee
 from profiles import cache
-from profiles.models import DirectAnswer, PersonExport, PhoneLink
-from profiles.personal_data import STORES, Person, rows_of
+from profiles.models import PersonExport
+from profiles.personal_data import STORES, Person
 
 REDIS = "redis"
 # The labels of columns whose models name none.
@@ -53,27 +53,11 @@ def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person 
     of them, not merely claimed.
     """
     person = Person(user_id, {phone} - {""}, universities=scope.university_ids())
-    employees = rows_of(Employee, person)
-    if not scope.sees_all and not employees.exists():
-        return None
-    person.employee_ids |= set(employees.values_list("pk", flat=True))
-    own_phones = set(employees.values_list("phone", flat=True))
-    # A phone beside the MAX ID of an own employee may be anybody's.
-    person.phones = own_phones | (person.phones if scope.sees_all else set())
-    person.user_id = user_id or PhoneLink.objects.user_of(phone) or _max_id_of(person)
-    if person.user_id and not scope.knows(person.user_id):
-        person.user_id = ""
-    for model in (PhoneLink, DirectAnswer):
-        person.phones |= set(rows_of(model, person).values_list("phone", flat=True))
-    for pk, number in rows_of(Employee, person).values_list("pk", "phone"):
-        person.employee_ids.add(pk)
-        person.phones.add(number)
-    return person
-
-
-def _max_id_of(person: Person) -> str:
-    known = rows_of(Employee, person).exclude(max_id=None).values_list("max_id", flat=True)
-    return known.first() or rows_of(DirectAnswer, person).values_list("user_id", flat=True).first() or ""
+    identities.complete(person)
+    if not scope.sees_all:
+        known = [each for each in (person.user_id, *sorted(person.other_ids)) if scope.knows(each)]
+        person.user_id, person.other_ids = next(iter(known), ""), set(known[1:])
+    return person if scope.sees_all or person.employee_ids else None
 
 
 def export(person: Person, *, by: str) -> list[Table]:
@@ -93,19 +77,19 @@ def export(person: Person, *, by: str) -> list[Table]:
 
 
 def _cached(person: Person) -> list[Table]:
-    """Return the person's entry in Redis; if Redis fails, the error in its place."""
-    if not person.user_id:
-        return []
+    """Return the person's entries in Redis; if Redis fails, the error in its place."""
     try:
-        entry = cache.read(person.user_id)
+        entries = filter(None, map(cache.read, sorted(person.user_ids)))
+        rows = [json.loads(entry.to_json()) for entry in entries]
     except cache.CacheError as error:
-        return [Table(REDIS, "Redis", [{"error": str(error)}], {})]
-    return [Table(REDIS, "Redis", [json.loads(entry.to_json())], {})] if entry else []
+        rows = [{"error": str(error)}]
+    return [Table(REDIS, "Redis", rows, {})] if rows else []
 
 
 def as_json(person: Person, tables: list[Table]) -> str:
+    others = {"other_max_ids": sorted(person.other_ids)} if person.other_ids else {}
     document = {
-        "person": {"max_id": person.user_id, "phones": sorted(person.phones)},
+        "person": {"max_id": person.user_id, "phones": sorted(person.phones)} | others,
         "exported_at": timezone.now(),
         "stores": {table.name: table.rows for table in tables},
     }

@@ -22,7 +22,7 @@ from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, ReadOnl
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
-from config.lib.scope import scope_of
+from config.lib.scope import NOT_COVERED, scope_of
 from profiles import cache, names, user_ids
 from profiles.erasure import erase
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
@@ -137,7 +137,9 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         ]
         people = [f"{_('MAX id')} {profile}" for profile in objs]
         refused = set() if self.has_delete_permission(request) else {self.opts.verbose_name}
-        return [*people, consequences], {self.opts.verbose_name_plural: len(people)}, refused, []
+        scope = scope_of(request)
+        protected = [f"{_('MAX id')} {profile}: {NOT_COVERED}" for profile in objs if not scope.covers(profile.pk)]
+        return [*people, consequences], {self.opts.verbose_name_plural: len(people)}, refused, protected
 
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None

@@ -31,22 +31,30 @@ logger = logging.getLogger(__name__)
 
 
 def resolve(
-    *, phone: str, max_id: str | None, university_id: int | None, first_name: str = "", last_name: str = ""
+    *,
+    phone: str,
+    max_id: str | None,
+    university_id: int | None,
+    first_name: str = "",
+    last_name: str = "",
+    is_claimed: bool = False,
 ) -> NameChoice:
     """Return the name to store for an employee; do not raise if Redis or the direct API fails.
 
     A given first or last name is kept, and a missing one is looked up. ``university_id`` is None only for probes,
-    which belong to no university, so that no university rule applies to them.
+    which belong to no university, so that no university rule applies to them. ``is_claimed`` means that the MAX ID may
+    be that of another person.
     """
     if first_name and last_name:
         return NameChoice(first_name, last_name, "", max_id, ProfileSource.MANUAL, NameReason.GIVEN)
     stage = decide(phone, university_id).stage
     started = time.perf_counter()
-    choice = lookup_name(phone, max_id, policy_at(stage), _ask_direct_api)
+    choice = lookup_name(phone, max_id, policy_at(stage), _ask_direct_api, is_claimed=is_claimed)
     seconds = time.perf_counter() - started
     durations.labels(stage).observe(seconds)
     resolutions.labels(choice.source, stage).inc()
-    lookup = WaitingComparison(phone=phone, max_id=choice.max_id or "", university_id=university_id, stage=stage)
+    compared_id = "" if is_claimed else choice.max_id or ""
+    lookup = WaitingComparison(phone=phone, max_id=compared_id, university_id=university_id, stage=stage)
     lookup.served_source, lookup.served_ms = choice.source, seconds * 1000
     if choice.source == ProfileSource.API:
         lookup.api_name = f"{choice.first_name} {choice.last_name}".strip()
@@ -68,12 +76,17 @@ def policy_at(stage: int) -> Policy:
     return Policy(stage, settings.PROFILE_TTL, bool(settings.MAX_BOT_TOKEN))
 
 
-def lookup_name(phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer]) -> NameChoice:
+def lookup_name(
+    phone: str, max_id: str | None, policy: Policy, ask: Callable[[str], Answer], *, is_claimed: bool = False
+) -> NameChoice:
     """Return the name chosen from the stores and, if needed, from the direct API's response, which ``ask`` returns.
 
     Without a MAX ID, the stores are read by the ID linked to the phone or else by the ID that the direct API returns.
     """
-    known = _read_stores(max_id or PhoneLink.objects.user_of(phone)) if policy.uses_cache else Known(max_id)
+    if policy.uses_cache:
+        known = replace(_read_stores(max_id or PhoneLink.objects.user_of(phone)), is_claimed=is_claimed)
+    else:
+        known = Known(max_id)
     choice = name_rule.choose_name(known, NoAnswer.NOT_ASKED, policy, timezone.now())
     if not choice.needs_direct_api:
         return choice

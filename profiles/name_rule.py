@@ -31,6 +31,7 @@ class NameReason(TextChoices):
     STALE = "stale", _("the cached name is older than PROFILE_TTL")
     NAMELESS = "nameless", _("the cached profile has no name")
     UNREADABLE = "unreadable", _("the profile could not be read")
+    CLAIMED = "claimed", _("the MAX ID was entered by hand, and nothing confirms that it is this person's")
     NOBODY_KNOWS = "nobody_knows", _("no source knows the person")
     NOT_ADMITTED = "not_admitted", _("the rollout does not use the cache for this person yet")
     OUTAGE = "outage", _("the direct API did not answer")
@@ -61,11 +62,16 @@ class KnownProfile:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """Hold what the stores contain for a MAX ID; a missing profile means that there is none only if ``is_readable``."""
+    """Hold what the stores contain for a MAX ID; a missing profile means that there is none only if ``is_readable``.
+
+    With ``is_claimed``, the MAX ID may be that of another person: the profile gives no name unless the direct API
+    returns the same ID.
+    """
 
     max_id: str | None = None
     profile: KnownProfile | None = None
     is_readable: bool = True
+    is_claimed: bool = False
 
 
 class NoAnswer(Enum):
@@ -117,6 +123,9 @@ class NameChoice:
 
 def choose_name(known: Known, answer: Answer, policy: Policy, now: datetime) -> NameChoice:
     """Return the name for a person, chosen from the stored profile and the direct API's response."""
+    if known.is_claimed:
+        is_confirmed = isinstance(answer, UserFound) and answer.user_id == known.max_id
+        known = replace(known, is_claimed=False) if is_confirmed else replace(known, profile=None, is_readable=True)
     is_primary = policy.stage >= CACHE_PRIMARY
     if not policy.uses_cache:
         return _choose_direct(known, answer, now, NameReason.NOT_ADMITTED, can_ask=policy.has_token)
@@ -135,7 +144,7 @@ def _choose_stored(known: Known, policy: Policy, now: datetime) -> NameChoice:
     profile = known.profile
     if profile is None:
         reason = NameReason.NOBODY_KNOWS if known.is_readable else NameReason.UNREADABLE
-        return NameChoice(max_id=known.max_id, reason=reason)
+        return NameChoice(max_id=known.max_id, reason=NameReason.CLAIMED if known.is_claimed else reason)
     if profile.user_provided_name:
         own_name = names.split(profile.user_provided_name)
         source, reason = ProfileSource.USER_INPUT, NameReason.USER_PROVIDED

@@ -22,12 +22,14 @@ from profiles.models.tombstones import hash_of
 class Person:
     """Hold what identifies a person: the MAX ID, ``""`` if unknown, and the phones and employees found so far.
 
-    ``universities`` limits the rows to those of employees of these universities; None means all.
+    ``other_ids`` are further MAX IDs of the person, such as that of an earlier account. ``universities`` limits the
+    rows to those of employees of these universities; None means all.
     """
 
     user_id: str
     phones: set[str] = field(default_factory=set)
     employee_ids: set[int] = field(default_factory=set)
+    other_ids: set[str] = field(default_factory=set)
     universities: Collection[int] | None = None
 
     @property
@@ -35,9 +37,18 @@ class Person:
         """Return the keyed hash by which audit rows name the person."""
         return hash_of(self.user_id or min(self.phones, default=""))
 
+    @property
+    def user_ids(self) -> set[str]:
+        return {self.user_id, *self.other_ids} - {""}
+
+    @property
+    def keys(self) -> set[str]:
+        """Return all hashes by which audit rows may name the person."""
+        return {self.key, *map(hash_of, self.user_ids | self.phones)}
+
     def has_id(self, column: str) -> Q:
-        """Return the condition for a column with the person's MAX ID; it matches no row while the ID is unknown."""
-        return Q(**{column: self.user_id}) if self.user_id else Q(pk__in=[])
+        """Return the condition for a column with a MAX ID of the person; it matches no row while no ID is known."""
+        return Q(**{f"{column}__in": self.user_ids})
 
     def has_id_anywhere(self, column: str) -> Q:
         """Return the same condition for rows that may be about the person's employment at another university."""
@@ -90,7 +101,9 @@ def _log_entry(row: LogEntry, person: Person) -> dict[str, Any]:
 @store(LogEntry, _log_entry)
 def _log_entries(person: Person) -> QuerySet[LogEntry]:
     """Find entries about the profile, which name the MAX ID or after an erasure its hash, and about the employees."""
-    is_profile = person.has_id("object_id") | person.has_id("object_repr") | Q(object_repr=person.key[:12])
+    is_profile = (
+        person.has_id("object_id") | person.has_id("object_repr") | Q(object_repr__in=[key[:12] for key in person.keys])
+    )
     ids = map(str, person.employee_ids)
     is_employee = Q(content_type__app_label="employees", content_type__model="employee", object_id__in=ids)
     entries = LogEntry.objects.select_related("user", "content_type")
@@ -114,7 +127,7 @@ STORES |= {
     DirectAnswer: _with_phone(DirectAnswer, "user_id"),
     Waiting: _with_phone(Waiting, "max_id"),
     Comparison: Store(lambda person: Comparison.objects.filter(key_hash__in=map(hash_of_phone, person.phones))),
-    Tombstone: Store(lambda person: Tombstone.objects.filter(pk=person.key)),
-    Erasure: Store(lambda person: Erasure.objects.filter(person=person.key)),
-    PersonExport: Store(lambda person: PersonExport.objects.filter(person=person.key)),
+    Tombstone: Store(lambda person: Tombstone.objects.filter(pk__in=person.keys)),
+    Erasure: Store(lambda person: Erasure.objects.filter(person__in=person.keys)),
+    PersonExport: Store(lambda person: PersonExport.objects.filter(person__in=person.keys)),
 }

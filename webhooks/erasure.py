@@ -20,11 +20,11 @@ from webhooks.payloads import MalformedUpdate
 
 # position() quickly excludes nearly all rows; the regular expression then keeps only matches of a whole ID or phone.
 _MENTIONING = """
-SELECT id FROM webhook_inbox WHERE user_id = %(user_id)s OR EXISTS (
+SELECT id FROM webhook_inbox WHERE user_id = ANY(%(user_ids)s) OR EXISTS (
     SELECT FROM unnest(%(words)s::text[]) word WHERE position(convert_to(word, 'UTF8') IN body) > 0
         AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])'))
 """
-_WHOLE_WORD = "(^|[^A-Za-z0-9_.-]){}($|[^A-Za-z0-9_.-])"
+_WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 
 
 def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
@@ -36,14 +36,14 @@ def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
         body = payloads.parse(bytes(update.body))
     except MalformedUpdate:
         return row | {"body": bytes(update.body).decode(errors="replace")}
-    return row | {"body": body if update.user_id == person.user_id != "" else list(_mentions_in(body, person))}
+    return row | {"body": body if update.user_id in person.user_ids else list(_mentions_in(body, person))}
 
 
 @store(InboxUpdate, _present)
 def _updates(person: Person) -> QuerySet[InboxUpdate]:
-    words = [*filter(None, [person.user_id]), *(phone.lstrip("+") for phone in person.phones)]
+    words = [*person.user_ids, *(phone.lstrip("+") for phone in person.phones)]
     with connection.cursor() as cursor:
-        cursor.execute(_MENTIONING, {"user_id": person.user_id or None, "words": words})
+        cursor.execute(_MENTIONING, {"user_ids": list(person.user_ids), "words": words})
         candidates = InboxUpdate.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
     found = [update.pk for update in candidates.iterator(chunk_size=200) if _mentions(update, person)]
     return InboxUpdate.objects.filter(pk__in=found)
@@ -58,8 +58,8 @@ STORES |= {
     ),
     Replay: Store(
         lambda person: (
-            Replay.objects.filter(selection__regex=_WHOLE_WORD.format(re.escape(person.user_id)))
-            if person.user_id
+            Replay.objects.filter(selection__regex=_WHOLE_WORD.format("|".join(map(re.escape, person.user_ids))))
+            if person.user_ids
             else Replay.objects.none()
         )
     ),
@@ -85,8 +85,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
 def _mentions(update: InboxUpdate, person: Person) -> bool:
     """Return whether the update mentions this person. A body that cannot be parsed counts as a match."""
     body = bytes(update.body or b"")
-    is_own = update.user_id == person.user_id != ""
-    if is_own or any(phone.lstrip("+").encode() in body for phone in person.phones):
+    if update.user_id in person.user_ids or any(phone.lstrip("+").encode() in body for phone in person.phones):
         return True
     try:
         return any(True for _ in _mentions_in(payloads.parse(body), person))
@@ -102,7 +101,7 @@ def _mentions_in(body: Any, person: Person) -> Iterator[Any]:
     while unvisited:
         item = unvisited.pop()
         if isinstance(item, dict):
-            if person.user_id and str(item.get("user_id")) == person.user_id:
+            if str(item.get("user_id")) in person.user_ids:
                 yield item
             unvisited += item.values()
         elif isinstance(item, list):

@@ -22,6 +22,11 @@ ALL_PEOPLE = gettext_lazy(
     "account has no such limit."
 )
 
+NOT_COVERED = gettext_lazy(
+    "This person is or was also employed outside your university, where an erasure would clear the name too. Ask a "
+    "data protection officer whose account has no such limit."
+)
+
 
 class RequestScope(Protocol):
     @property
@@ -32,6 +37,8 @@ class RequestScope(Protocol):
     def university_ids(self) -> set[int] | None: ...
 
     def profiles(self) -> QuerySet[Any]: ...
+
+    def covers(self, user_id: str) -> bool: ...
 
 
 def scope_of(request: HttpRequest) -> RequestScope:

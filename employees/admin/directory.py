@@ -22,6 +22,7 @@ from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, Scop
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
+from employees import max_id_claims
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
 from employees.history.models import backfilled_names
@@ -173,13 +174,16 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
         if change:
             stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
-            update_employee(stored, form.changed_values, may_clear=True)
+            is_limited = admin_scope(request) is not None
+            update_employee(stored, form.changed_values, may_clear=True, is_limited=is_limited)
         else:
             names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
-            university_id = values["university"].pk
-            max_id, is_limited = values.pop("max_id"), admin_scope(request) is not None
-            name = resolve(phone=values["phone"], max_id=max_id, university_id=university_id, **names)
-            obj.pk = create_employee(name, has_claimed_id=bool(max_id) and is_limited, **values).pk
+            ids = {"phone": values["phone"], "university_id": values["university"].pk}
+            max_id = values.pop("max_id")
+            has_claimed_id = max_id is not None and admin_scope(request) is not None
+            is_claimed = has_claimed_id and max_id_claims.is_of_others(max_id, **ids)
+            name = resolve(**ids, max_id=max_id, is_claimed=is_claimed, **names)
+            obj.pk = create_employee(name, has_claimed_id=has_claimed_id, **values).pk
         obj.refresh_from_db()
 
     @admin.action(description=_("Refresh names from the cache"), permissions=["change"])

@@ -14,6 +14,7 @@ from rest_framework import serializers
 from rest_framework.exceptions import NotFound, PermissionDenied
 
 from config.lib.errors import AlreadyExists
+from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope, user_scope
 from employees.models import (
     PHONE_TAKEN,
@@ -176,15 +177,16 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 raise AlreadyExists({"phone": [str(PHONE_TAKEN)]})
             validated_data["university"] = University.objects.described(**described)
         max_id = validated_data.pop("max_id", None) or None
+        ids = {"phone": validated_data["phone"], "university_id": validated_data["university"].pk}
+        has_claimed_id = max_id is not None and not self.scope.sees_all
         name = resolve(
-            phone=validated_data["phone"],
+            **ids,
             max_id=max_id,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
-            university_id=validated_data["university"].pk,
+            is_claimed=has_claimed_id and max_id_claims.is_of_others(max_id, **ids),
         )
         with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
-            has_claimed_id = bool(max_id) and not self.scope.sees_all
             employee = create_employee(name, has_claimed_id=has_claimed_id, **validated_data)
             if idempotent_request is not None:
                 # In the same transaction, so that no employee exists without the stored response.
@@ -200,7 +202,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 raise NotFound
             if described:
                 validated_data["university"] = University.objects.described(**described)
-            update_employee(employee, validated_data)
+            update_employee(employee, validated_data, is_limited=not self.scope.sees_all)
         return employee
 
 

@@ -228,6 +228,9 @@ class ScopedProfileViewSet(ProfileViewSet):
     def may_see(self, user_id: str) -> bool:
         return self.scope.knows(user_id)
 
+    def may_erase(self, user_id: str) -> bool:
+        return self.scope.covers(user_id)
+
     def record(self, user_id: str, message: Message) -> None:
         # The employee's primary key does not identify the person after an erasure, unlike the MAX ID.
         employee = self.scope.employees().filter(max_id=user_id).order_by("pk").first()

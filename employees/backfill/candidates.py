@@ -15,6 +15,7 @@ from django.db import connection
 from django.utils import timezone
 
 from config.lib import sql
+from employees.max_id_claims import nameless
 from profiles import names
 from profiles.lookup import policy_at
 from profiles.models import ProfileSource
@@ -103,15 +104,16 @@ def choices(
     while True:
         conditions = (university_id, university_id, names.UNKNOWN, names.UNKNOWN, context.replaces_names, PAGE)
         rows = sql.run(select, (after_id, until_id, *conditions))
+        claimed = nameless(row[0] for row in rows)
         for candidate in map(Candidate._make, rows):
-            if (choice := choose(candidate, context)) is not None:
+            if (choice := choose(candidate, context, is_claimed=candidate.id in claimed)) is not None:
                 yield candidate, choice
         if len(rows) < PAGE:
             return
         after_id = rows[-1][0]
 
 
-def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
+def choose(candidate: Candidate, context: DecisionContext, *, is_claimed: bool) -> NameChoice | None:
     """Return the candidate's new name from the cache; None if the row does not change."""
     if context.state.denied.get(candidate.university_id, CACHE_PRIMARY) <= CACHE_FIRST:
         return None
@@ -121,10 +123,10 @@ def choose(candidate: Candidate, context: DecisionContext) -> NameChoice | None:
         return None
     is_api = candidate.profile_source == ProfileSource.API
     # A stored name from the direct API counts as the direct API's response in a lookup.
-    answer = UserFound(candidate.first_name, candidate.last_name, candidate.max_id) if is_api else NoAnswer.NOT_ASKED
+    answer = UserFound(candidate.first_name, candidate.last_name, None) if is_api else NoAnswer.NOT_ASKED
     policy = policy_at(CACHE_PRIMARY if stage >= CACHE_PRIMARY and not is_api else CACHE_FIRST)
     name = (candidate.max_first_name, candidate.max_last_name, candidate.user_provided_name)
-    known = Known(candidate.max_id, KnownProfile(*name, candidate.last_updated))
+    known = Known(candidate.max_id, KnownProfile(*name, candidate.last_updated), is_claimed=is_claimed)
     choice = choose_name(known, answer, policy, context.now)
     before = (candidate.first_name, candidate.last_name, candidate.profile_source)
     if not choice.is_cached or before == (choice.first_name, choice.last_name, choice.source):

@@ -38,6 +38,7 @@ API_PERMISSIONS = {
 _FIELDS = ("name", "owner", "university", "permissions", "expires_at")
 _LIFETIME = timedelta(days=365)
 _REVOKE = gettext_lazy("Revoke the API key")
+_EXPIRY = gettext_lazy("The key is valid until then, even if its owner changes the password.")
 
 
 @admin.register(ApiKey)
@@ -61,6 +62,9 @@ class ApiKeyAdmin(GlobalScopeAdmin, AuditedAdmin, ModelAdmin):
             return ("name", "owner", "university", *own)
         # Only superusers give keys to others: their own rights are not exceeded by any owner's.
         return _FIELDS if request.user.is_superuser else [field for field in _FIELDS if field != "owner"]
+
+    def get_form(self, request: HttpRequest, obj: ApiKey | None = None, change: bool = False, **kwargs: Any) -> Any:
+        return super().get_form(request, obj, change, help_texts={"expires_at": _EXPIRY}, **kwargs)
 
     def get_changeform_initial_data(self, request: HttpRequest) -> dict[str, Any]:
         later = timezone.now() + _LIFETIME

@@ -17,8 +17,9 @@ def prune() -> int:
     now = timezone.now()
     expired: list[QuerySet[Any]] = [
         OutstandingToken.objects.filter(expires_at__lt=now),
-        LogIn.objects.filter(expires_at__lt=now),
         Session.objects.filter(expire_date__lt=now),
+        # The log-in of a session that was prolonged is kept, since its revocation ends the session.
+        LogIn.objects.filter(expires_at__lt=now).exclude(session_key__in=Session.objects.values("pk")),
         AccessAttempt.objects.filter(attempt_time__lt=now - settings.AXES_COOLOFF_TIME),
     ]
     return sum(rows.delete()[0] for rows in expired)

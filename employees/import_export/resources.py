@@ -8,6 +8,7 @@ from typing import Any
 from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
+from django.db.models import F
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -19,7 +20,7 @@ from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
 from employees.import_export.cells import read_id, read_phone, read_text, write
 from employees.import_export.tables import COLUMNS, ROW_NUMBER
 from employees.import_export.workbook import Cell
-from employees.models import Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
+from employees.models import Employee, MaxIdClaim, Role, University, UnresolvedName, validate_inn, validate_kpp
 from employees.naming import NAMES
 from profiles import names
 from profiles.models import ProfileSource
@@ -223,6 +224,10 @@ class EmployeeResource(ModelResource):
         """Schedule the lookup of a missing name by the retry task, which keeps within the direct API's rate limit."""
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
+
+    def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
+        """Delete claims to replaced MAX IDs: who imports sees all universities, and so vouches for the new ones."""
+        MaxIdClaim.objects.exclude(max_id=F("employee__max_id")).delete()
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         self.on_row()

@@ -4,6 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
+from operator import attrgetter
 from typing import Any
 
 from django.conf import settings
@@ -34,7 +35,6 @@ DEAD_LETTER_WINDOW = timedelta(days=1)
 EVICTION_WINDOW = timedelta(days=1)
 SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
-UNIVERSITIES_NAMED = 3
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
@@ -238,13 +238,17 @@ def full_names(sources: Sources) -> Measured:
 
 
 def universities_standing_out(sources: Sources) -> Measured:
-    """Count the universities whose own comparisons prove that the cached names are bad."""
-    bad = [
-        Message("university %(id)d: %(why)s", {"id": university, "why": stats.favourable_bounds()})
-        for university, stats in sources.by_university.items()
-        if university is not None and stats.is_proven_bad
-    ]
-    return Measured(len(bad), message=join_messages(bad[:UNIVERSITIES_NAMED]) if bad else None)
+    """Count the universities whose own comparisons prove that the cached names are bad.
+
+    The message names none of them: it is also shown to users who are limited to another university.
+    """
+    by_university = sources.by_university.items()
+    bad = [stats for university, stats in by_university if university is not None and stats.is_proven_bad]
+    if not bad:
+        return Measured(0)
+    params = {"count": len(bad), "why": max(bad, key=attrgetter("n")).favourable_bounds()}
+    message = Message("universities with wrong cached names: %(count)d; the one compared most: %(why)s", params)
+    return Measured(len(bad), message=message)
 
 
 def reason_against(sources: Sources) -> Measured:

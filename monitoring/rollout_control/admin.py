@@ -40,7 +40,7 @@ from profiles.rollout.models import (
     Rollout,
     UniversityRule,
 )
-from profiles.rollout.phases import PHASES
+from profiles.rollout.phases import BUCKETED, PHASES
 from profiles.rollout.rules import ChangeRefused
 
 
@@ -91,7 +91,7 @@ class FlagForm(ChangeRequestForm):
 
     class Meta:
         model = Flag
-        fields = ("note",)
+        fields: tuple[str, ...] = ("note",)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
@@ -116,7 +116,27 @@ class FlagForm(ChangeRequestForm):
             raise ChangeRefused(
                 Message("Somebody else changed the flag: it is at %(now)s%%, not %(expected)s%%", params)
             )
-        return {"action": Action.FLAG, "flag": self.instance, "percent": percent}
+        return {"action": Action.FLAG, "flag": self.instance, "percent": percent or "0"}
+
+
+class OtherFlagForm(FlagForm):
+    """A flag that is no phase, with the fields of waffle's own admin."""
+
+    class Meta(FlagForm.Meta):
+        fields = ("note", "everyone", *Flag.CRITERIA, "users", "groups")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Leave the fields that a request lacks unchanged, unless it comes from the page: it lacks boxes not ticked."""
+        super().__init__(*args, **kwargs)
+        if self.is_bound and "expect_percent" not in self.data:
+            for name in self.fields.keys() & set(self.Meta.fields):
+                self.fields[name].disabled = name not in self.data
+
+    def change(self) -> dict[str, Any]:
+        # Django sets the instance's fields only after clean(), but the dry run in clean() needs them.
+        for name in ("everyone", *Flag.CRITERIA):
+            setattr(self.instance, name, self.cleaned_data[name])
+        return super().change()
 
 
 class SwitchForm(ChangeRequestForm):
@@ -203,9 +223,25 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
 class FlagAdmin(ChangeRequestAdmin):
     form = FlagForm
     list_display = ("display_name", "percent", "everyone", "moved_at")
-    fields = ("display_name", "percent", "reason", "force", "note", "display_salt", "expect_revision", "expect_percent")
     readonly_fields: ClassVar = ["display_name", "display_salt"]
+    raw_id_fields = ("users",)
     display_salt = column(_("salt"), lambda flag: format_html("<code>{}</code>", flag.salt))
+
+    def get_fields(self, request: HttpRequest, obj: Flag | None = None) -> Any:
+        hidden = ("expect_revision", "expect_percent")
+        if obj is None or obj.name in BUCKETED:
+            return ("display_name", "percent", "reason", "force", "note", "display_salt", *hidden)
+        # Who may only see flags need not see the accounts.
+        members = ("users", "groups") if self.has_change_permission(request, obj) else ()
+        return ("display_name", "everyone", "percent", *Flag.CRITERIA, *members, "reason", "note", *hidden)
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = FlagForm if obj is None or obj.name in BUCKETED else OtherFlagForm
+        return super().get_form(request, obj, change, form=form, **kwargs)
+
+    def save_related(self, request: HttpRequest, form: Any, *args: Any) -> None:
+        with changes.recorded_as_command(request.user.get_username(), form.cleaned_data["reason"]):
+            super().save_related(request, form, *args)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
         Flag.objects.filter(pk=obj.pk).update(note=obj.note)

@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from employees.max_id_claims import nameless
 from employees.models import Employee
 from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, cohorts, statistic
 from profiles import cache, failures
@@ -101,9 +102,10 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
     university = employee.university_id if employee else None
     decision = decide(phone, university)
     max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
+    is_claimed = employee is not None and bool(nameless([employee.pk]))
     stored = cache.find(max_id, accepts=lambda _: False) if max_id else cache.Stored()
     answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
-    choice = lookup_name(phone, max_id, policy_at(decision.stage), lambda _: answer)
+    choice = lookup_name(phone, max_id, policy_at(decision.stage), lambda _: answer, is_claimed=is_claimed)
     return {
         "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
         "stage": decision.stage,

@@ -433,7 +433,11 @@ def _refuse_new_criteria(flag: Flag) -> None:
 
 @receiver(pre_delete, sender=Flag)
 def _apply_deletion(instance: Flag, **_: Any) -> None:
-    _apply_to_flag(Action.DELETE, instance, Message("Deleted without a reason"))
+    """Record a deletion. A phase that is deleted is at 0%, so set it to 0 first, which lowers the later phases too."""
+    reason = Message("Deleted without a reason")
+    if instance.name in PHASES:
+        _apply_to_flag(Action.SET, instance, reason, phase=instance.name, percent=0)
+    _apply_to_flag(Action.DELETE, instance, reason)
 
 
 @receiver(m2m_changed, sender=Flag.users.through)

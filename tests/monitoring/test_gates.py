@@ -135,6 +135,16 @@ def test_a_university_fails_only_on_evidence(all_green: None) -> None:
     assert verdicts(3, 50)["universities"] == Verdict.FAIL
 
 
+def test_the_gate_names_no_university(all_green: None) -> None:
+    """Its message is shown to users who are limited to another university."""
+    for university in (81726354, 81726355):
+        compared(30, "conflict", university_id=university)
+    assert verdicts(3, 50)["universities"] == Verdict.FAIL
+    texts = [str(check.text) for check in GateCheck.objects.all()]
+    assert any("universities with wrong cached names: 2;" in text for text in texts), texts
+    assert not [text for text in texts if "8172635" in text]
+
+
 def test_the_cohort_must_not_do_worse_than_the_direct_api(all_green: None) -> None:
     compared(60, "both_empty", stage=3, served_source="default", served_ms=5.0)
     assert verdicts(3, 50)["cohort_errors"] == Verdict.FAIL

@@ -3,14 +3,15 @@
 from decimal import Decimal
 
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Group, User
 from django.core.management import call_command
 from django.test import Client
 from django.utils import translation
 
 from profiles.rollout import presenters
+from profiles.rollout.decision import decide
 from profiles.rollout.models import Change, Flag, Rollout
-from profiles.rollout.phases import SHADOW
+from profiles.rollout.phases import BUCKETED, PHASES, SHADOW
 from tests.conftest import Phases
 
 pytestmark = pytest.mark.django_db
@@ -128,3 +129,65 @@ def test_a_form_of_an_earlier_percentage_is_refused(
     refused = client.post(page, given).content.decode()
     assert "Somebody else changed the flag: it is at 12.5%, not 5%" in refused
     assert Flag.objects.get(name=NAME).percent == Decimal("12.5")
+
+
+def test_its_page_has_the_fields_of_waffle(flag: Flag, client: Client, superadmin: User) -> None:
+    client.force_login(superadmin)
+    page = f"/admin/rollout/flag/{flag.pk}/change/"
+    form = client.get(page).context["adminform"].form
+    waffles = {"everyone", "superusers", "staff", "authenticated", "languages", "testing", "rollout", "users", "groups"}
+    assert waffles <= form.fields.keys()
+    group = Group.objects.get(name="viewer")
+    given = {name: str(form[name].value()) for name in ("expect_revision", "expect_percent")}
+    given |= {"percent": "", "everyone": "", "staff": "on", "languages": "ru, en", "users": str(superadmin.pk)}
+    answer = client.post(page, given | {"groups": group.pk, "reason": "for the staff", "note": "the note"})
+    assert answer.status_code == 302
+    flag = Flag.objects.get(name=NAME)
+    assert (flag.percent, flag.everyone, flag.staff, flag.superusers) == (None, None, True, False)
+    assert (flag.languages, flag.note) == ("ru, en", "the note")
+    assert [list(flag.users.all()), list(flag.groups.all())] == [[superadmin], [group]]
+    changes = Change.objects.order_by("-pk")[:3]
+    assert {(change.by, change.text, change.action) for change in changes} == {("root", "for the staff", "flag")}
+
+
+def test_a_request_without_its_fields_leaves_them(flag: Flag, client: Client, superadmin: User) -> None:
+    flag.users.add(superadmin)
+    client.force_login(superadmin)
+    page = f"/admin/rollout/flag/{flag.pk}/change/"
+    assert client.post(page, {"percent": "7", "reason": "r", "staff": "on", "note": ""}).status_code == 302
+    flag = Flag.objects.get(name=NAME)
+    assert (flag.percent, flag.staff, flag.superusers, flag.users.count()) == (Decimal(7), True, True, 1)
+
+
+@pytest.mark.parametrize("name", BUCKETED)
+def test_the_page_of_a_phase_has_its_own_fields(phases: Phases, client: Client, superadmin: User, name: str) -> None:
+    client.force_login(superadmin)
+    form = client.get(f"/admin/rollout/flag/{Flag.objects.get(name=name).pk}/change/").context["adminform"].form
+    assert set(form.fields) == {"percent", "reason", "force", "note", "expect_revision", "expect_percent"}
+
+
+def test_who_may_only_see_it_sees_no_accounts(flag: Flag, client: Client) -> None:
+    flag.users.add(User.objects.create_user("secret-account"))
+    viewer = User.objects.create_user("viewer", is_staff=True)
+    viewer.groups.add(Group.objects.get(name="viewer"))
+    client.force_login(viewer)
+    page = client.get(f"/admin/rollout/flag/{flag.pk}/change/")
+    assert page.status_code == 200
+    assert "secret-account" not in page.content.decode()
+
+
+@pytest.mark.parametrize("is_bulk", [True, False])
+def test_a_deleted_phase_is_recorded_and_lowers_the_later_ones(phases: Phases, is_bulk: bool) -> None:
+    phases(100, 100, 50, 25)
+    revision = Rollout.current().revision
+    phase = Flag.objects.filter(name=PHASES[2])
+    if is_bulk:
+        phase.delete()
+    else:
+        phase.get().delete()
+    assert Flag.objects.get(name=PHASES[3]).percent == 0
+    deletion, lowering = Change.objects.order_by("-pk")[:2]
+    assert (deletion.action, lowering.action) == ("delete", "save")
+    assert {PHASES[2]: "0", PHASES[3]: "0"}.items() <= lowering.after["percents"].items()
+    assert Rollout.current().revision > revision
+    assert decide("+79160000001").stage == 2

@@ -1,0 +1,27 @@
+"""The session store: Django's, which also keeps the log-in of a session when its key changes."""
+
+from datetime import timedelta
+
+from django.conf import settings
+from django.contrib.auth import SESSION_KEY, get_user_model
+from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+
+from employees.credentials.models import LogIn
+
+
+class SessionStore(DatabaseSessionStore):
+    def cycle_key(self) -> None:
+        """Change the key, and record it in the log-in, or in a new one if a change of the own password revoked it.
+
+        Without a log-in, the session would not end when the user is deactivated or demoted. Django changes the key when
+        a user sets a password in the admin, the own one or another user's.
+        """
+        former, user_id = self.session_key, self.get(SESSION_KEY)
+        super().cycle_key()
+        if user_id is None or LogIn.objects.usable().filter(session_key=former).update(session_key=self.session_key):
+            return
+        user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
+        if user is None:
+            self.flush()
+        else:
+            LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(self.session_key))

@@ -1,0 +1,158 @@
+"""A data protection officer of one university erases only people who are employed nowhere else."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from django.contrib.auth.models import Group, User
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from rest_framework.test import APIClient
+
+from employees.models import Employee, Membership, University
+from profiles.models import DirectAnswer, Erasure, PhoneLink, Profile, Tombstone
+from tests.conftest import client_of
+from tests.profiles.people import add_profile
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
+ID, HERE, THERE = "8", "+12025550101", "+12025550102"
+PAGE = "/admin/profiles/profile/"
+
+
+@pytest.fixture
+def user(university: University) -> User:
+    user = User.objects.create_user("officer", is_staff=True)
+    user.groups.add(Group.objects.get(name="data_protection_officer"))
+    Membership.objects.create(user=user, university=university)
+    return user
+
+
+@pytest.fixture
+def officer(user: User) -> APIClient:
+    return client_of(user)
+
+
+@pytest.fixture
+def browser(user: User) -> Client:
+    client = Client(headers={"accept-language": "en"})
+    client.force_login(user)
+    return client
+
+
+@pytest.fixture
+def other(db: None) -> University:
+    return University.objects.create(name="Чужой вуз")
+
+
+@pytest.fixture
+def employee(university: University) -> Employee:
+    add_profile(ID, "Анна", "Ким")
+    return Employee.objects.create(phone=HERE, max_id=ID, first_name="Анна", university=university)
+
+
+def test_it_works(officer: APIClient, employee: Employee) -> None:
+    assert officer.delete(f"/profiles/{ID}").status_code == 204
+    employee.refresh_from_db()
+    assert employee.first_name == "Неизвестно"
+
+
+def by_max_id(other: University) -> Employee:
+    return Employee.objects.create(phone=THERE, max_id=ID, first_name="Анна", university=other)
+
+
+def by_phone_link(other: University) -> Employee:
+    PhoneLink.objects.create(phone=THERE, user_id=ID, observed_at=timezone.now())
+    return Employee.objects.create(phone=THERE, first_name="Анна", university=other)
+
+
+def deleted(other: University) -> None:
+    by_max_id(other).delete()
+
+
+def earlier_phone(other: University) -> Employee:
+    employee = by_phone_link(other)
+    employee.phone = "+12025550103"
+    employee.save()
+    return employee
+
+
+ELSEWHERE: list[Callable[[University], Employee | None]] = [by_max_id, by_phone_link, deleted, earlier_phone]
+
+
+@pytest.mark.parametrize("employ", ELSEWHERE)
+def test_the_api_refuses_a_person_of_two_universities(
+    officer: APIClient, employee: Employee, other: University, employ: Callable[[University], Employee | None]
+) -> None:
+    foreign = employ(other)
+    answer = officer.delete(f"/profiles/{ID}", headers={"accept-language": "en"})
+    assert (answer.status_code, answer.json()["error"]["code"]) == (403, "FORBIDDEN")
+    assert "employed outside your university" in answer.json()["error"]["message"]
+    assert other.name not in answer.content.decode()
+    assert not Erasure.objects.exists()
+    assert not Tombstone.objects.exists()
+    for row in filter(None, (employee, foreign)):
+        row.refresh_from_db()
+        assert row.first_name == "Анна"
+
+
+def test_the_admin_refuses_too(browser: Client, employee: Employee, other: University) -> None:
+    by_max_id(other)
+    add_profile("9")
+    Employee.objects.create(phone="+12025550109", max_id="9", university=employee.university)
+    chosen = {"action": "delete_selected", "_selected_action": [ID, "9"], "post": "yes", "reason": "asked to"}
+    for path, form in ((f"{ID}/delete/", {"post": "yes", "reason": "asked to"}), ("", chosen)):
+        page = browser.post(f"{PAGE}{path}", form)
+        assert page.status_code == 200
+        assert "employed outside your university" in page.content.decode()
+        assert other.name not in page.content.decode()
+        assert 'name="reason"' not in page.content.decode()
+    assert set(Profile.objects.values_list("pk", flat=True)) == {ID, "9"}
+    assert browser.post(PAGE, chosen | {"_selected_action": ["9"]}).status_code == 302
+    assert set(Profile.objects.values_list("pk", flat=True)) == {ID}
+
+
+@pytest.mark.parametrize("surface", ["api", "command"])
+def test_without_a_limit_both_lose_the_name(
+    api: APIClient, user: User, employee: Employee, other: University, surface: str
+) -> None:
+    foreign = by_max_id(other)
+    Membership.objects.all().delete()
+    if surface == "api":
+        assert client_of(User.objects.get(pk=user.pk)).delete(f"/profiles/{ID}").status_code == 204
+    else:
+        call_command("erase_person", "--user-id", ID, "--reason", "asked to")
+    for row in (employee, foreign):
+        row.refresh_from_db()
+        assert row.first_name == "Неизвестно"
+
+
+def test_an_employee_who_moved_here_is_no_other_person(
+    officer: APIClient, university: University, other: University
+) -> None:
+    add_profile(ID, "Анна", "Ким")
+    employee = by_max_id(other)
+    employee.university = university
+    employee.save()
+    assert officer.delete(f"/profiles/{ID}").status_code == 204
+
+
+def test_a_phone_of_somebody_else_now_is_left_alone(officer: APIClient, employee: Employee, other: University) -> None:
+    """The phone that the person had before belongs to a new employee elsewhere."""
+    employee.phone = "+12025550111"
+    employee.save()
+    newcomer = Employee.objects.create(phone=HERE, first_name="Новая", university=other)
+    assert officer.delete(f"/profiles/{ID}").status_code == 204
+    newcomer.refresh_from_db()
+    assert newcomer.first_name == "Новая"
+    assert newcomer.history.get().first_name == "Новая"  # type: ignore[attr-defined]
+
+
+def test_an_erasure_follows_no_other_id(api: APIClient, employee: Employee, other: University) -> None:
+    """The direct API gives another MAX ID for the phone, which is that of another employee."""
+    DirectAnswer.objects.create(phone=HERE, user_id="9", asked_at=timezone.now(), outcome="found")
+    colleague = Employee.objects.create(phone=THERE, max_id="9", first_name="Ольга", university=other)
+    assert api.delete(f"/profiles/{ID}").status_code == 204
+    colleague.refresh_from_db()
+    assert colleague.first_name == "Ольга"
