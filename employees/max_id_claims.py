@@ -10,9 +10,13 @@ from employees.models import Employee, EmployeeQuerySet, MaxIdClaim
 from profiles.models import DirectAnswer, PhoneLink
 
 
-def with_max_id(employees: EmployeeQuerySet, user_id: str | OuterRef) -> EmployeeQuerySet:
+def with_max_id(
+    employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
+) -> EmployeeQuerySet:
     """Return the employees whose rows have the MAX ID, except those for whom it was only claimed."""
     is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
+    if with_vouched:
+        is_claimed = is_claimed.filter(is_vouched=False)
     return employees.filter(~Exists(is_claimed), max_id=user_id)
 
 
@@ -22,7 +26,10 @@ def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
         return False
     others = Employee.objects.exclude(university=university_id)
     links = PhoneLink.objects.filter(user_id=user_id)
-    return with_max_id(others, user_id).exists() or others.filter(phone__in=links.values("phone")).exists()
+    return (
+        with_max_id(others, user_id, with_vouched=True).exists()
+        or others.filter(phone__in=links.values("phone")).exists()
+    )
 
 
 def nameless(employee_ids: Iterable[int]) -> set[int]:
@@ -32,22 +39,25 @@ def nameless(employee_ids: Iterable[int]) -> set[int]:
     that was claimed later gives no name until the person shares the phone, or the direct API returns the ID.
     """
     links = PhoneLink.objects.filter(phone=OuterRef("employee__phone"), user_id=OuterRef("max_id"))
-    claims = MaxIdClaim.objects.filter(employee__in=list(employee_ids), max_id=F("employee__max_id"))
+    claims = MaxIdClaim.objects.filter(employee__in=list(employee_ids), max_id=F("employee__max_id"), is_vouched=False)
     others = Employee.objects.exclude(university=OuterRef("employee__university"))
     of_others = PhoneLink.objects.filter(user_id=OuterRef(OuterRef("max_id"))).values("phone")
     is_later = Q(employee__max_id_updated_at__gt=F("employee__created_at"))
-    is_of_others = Exists(with_max_id(others, OuterRef("max_id"))) | Exists(others.filter(phone__in=of_others))
+    is_of_others = Exists(with_max_id(others, OuterRef("max_id"), with_vouched=True)) | Exists(
+        others.filter(phone__in=of_others)
+    )
     return set(claims.filter(~Exists(links), is_later | Q(is_of_others)).values_list("pk", flat=True))
 
 
 def record(employee: Employee, *, is_limited: bool) -> None:
-    """Record who vouches for the employee's MAX ID, which has just been entered.
+    """Record that the employee's MAX ID, which has just been entered, is a claim, unless the direct API gave it.
 
-    A user who sees all universities vouches for it; so does a response of the direct API. For a user who is limited to
-    some universities, it is only a claim.
+    A user who sees all universities vouches for it: the employee then gets the name, but the profile becomes visible to
+    nobody.
     """
-    if is_limited and employee.max_id and not _is_confirmed(employee):
-        MaxIdClaim.objects.update_or_create(employee=employee, defaults={"max_id": employee.max_id})
+    if employee.max_id and not _is_confirmed(employee):
+        defaults = {"max_id": employee.max_id, "is_vouched": not is_limited}
+        MaxIdClaim.objects.update_or_create(employee=employee, defaults=defaults)
     else:
         MaxIdClaim.objects.filter(employee=employee).delete()
 

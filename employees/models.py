@@ -241,11 +241,13 @@ class Employee(models.Model):
 class MaxIdClaim(models.Model):
     """A MAX id that was entered by hand for an employee, and that the direct API did not give for the phone.
 
-    It does not show the person's profile to users who are limited to the employee's university.
+    It does not show the person's profile to users who are limited to the employee's university. ``is_vouched``: it was
+    entered by a user who sees all universities, so that the employee may get the person's name.
     """
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
     max_id = models.CharField(_("MAX id"), max_length=64)
+    is_vouched = models.BooleanField(_("entered by a user who sees all universities"), default=False, db_default=False)
 
     class Meta:
         db_table = "max_id_claims"

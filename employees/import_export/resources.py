@@ -165,7 +165,9 @@ class EmployeeResource(ModelResource):
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         self.rows_by_phone: dict[str, int] = {}
 
-    def after_import(self, dataset: Any, result: Any, **kwargs: Any) -> None:
+    def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
+        """Delete claims to replaced MAX IDs, for which who imports vouches, and warn of columns without a use."""
+        MaxIdClaim.objects.exclude(max_id=F("employee__max_id")).delete()
         if ignored := getattr(dataset, "ignored", {}):
             columns = ", ".join(f"{letter} “{heading}”" if heading else letter for letter, heading in ignored.items())
             message = _("The file has columns that are not imported, because their headings are unknown: %s.")
@@ -224,10 +226,6 @@ class EmployeeResource(ModelResource):
         """Schedule the lookup of a missing name by the retry task, which keeps within the direct API's rate limit."""
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
-
-    def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
-        """Delete claims to replaced MAX IDs: who imports sees all universities, and so vouches for the new ones."""
-        MaxIdClaim.objects.exclude(max_id=F("employee__max_id")).delete()
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         self.on_row()

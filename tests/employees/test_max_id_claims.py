@@ -12,7 +12,7 @@ from rest_framework.test import APIClient
 
 from employees.accounts import permission_scope
 from employees.history.models import EmployeeVersion
-from employees.models import Employee, Membership, University
+from employees.models import Employee, MaxIdClaim, Membership, University
 from profiles.models import DirectAnswer, PhoneLink
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
@@ -73,6 +73,14 @@ def test_it_works(curator: APIClient, member: User, victim: Employee, employee: 
     assert not sees(curator, member)
     version = EmployeeVersion.objects.filter(id=employee.pk).latest("history_date")
     assert (version.max_id, version.history_user) == (VICTIM, member)
+
+
+def test_a_claim_of_a_superadmin_is_one_too(
+    curator: APIClient, member: User, victim: Employee, employee: Employee, superadmin: User
+) -> None:
+    patch(client_of(superadmin), employee, max_id=VICTIM)
+    assert MaxIdClaim.objects.get().is_vouched
+    assert not sees(curator, member)
 
 
 def test_a_claim_by_post_is_one_too(curator: APIClient, member: User, victim: Employee) -> None:
