@@ -45,6 +45,11 @@ def pytest_collection_finish() -> None:
     gc.set_threshold(10_000)
 
 
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name long bytes by their length: a workbook holds when it was made, and workers must collect the same ids."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 50 else None
+
+
 @pytest.fixture(scope="session")
 def django_db_keepdb() -> bool:
     """Leave the database to its server, which is removed: dropping it waits for a second."""
