@@ -39,7 +39,7 @@ test-profile-integration: development ## test where names come from: cache, dire
 test-integration: development ## test the whole system as processes (chaos, walkthrough, guide, upgrades), and every way to set a name
 	@NAMES=full SCHEMA=full exec $(PY) -m pytest $(WHOLE) tests/chaos tests/walkthrough tests/guide tests/upgrade tests/rollout \
 		tests/employees tests/profiles/test_merge.py tests/config/test_openapi.py \
-		$$(grep -rl 'mark\.integration' tests --include='test_*.py') $(ARGS)
+		$$(grep -rlE 'mark\.integration|@given' tests --include='test_*.py') $(ARGS)
 
 test-upgrade: development ## upgrade from the previous release and go back, on one DATA_DIR (PREVIOUS=revision)
 	@exec $(PY) -m pytest tests/upgrade $(ARGS)

@@ -42,12 +42,12 @@ else:
 
 # Applications
 INSTALLED_APPS = [
-    "unfold",
+    "unfold.apps.BasicAppConfig",
     "unfold.contrib.filters",
     "unfold.contrib.import_export",
     "unfold.contrib.simple_history",
     # Leaves the import of admin modules to config.urls: the inbox worker and Celery start a third faster without them.
-    "django.contrib.admin.apps.SimpleAdminConfig",
+    "config.lib.admin_site.AdminConfig",
     "django.contrib.auth",
     "django.contrib.contenttypes",
     "django.contrib.sessions",

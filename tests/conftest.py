@@ -1,8 +1,10 @@
 import gc
+import os
 from collections.abc import Callable, Iterator
 from datetime import timedelta
 from decimal import Decimal
 
+import hypothesis
 import pytest
 import pytest_django
 from django.contrib import admin
@@ -34,6 +36,11 @@ from webhooks.notify import notifier
 
 Phases = Callable[..., None]
 
+# `make test-integration` sets it, for as many examples as hypothesis draws by default.
+if os.environ.get("NAMES") != "full":
+    hypothesis.settings.register_profile("few", max_examples=20)
+    hypothesis.settings.load_profile("few")
+
 # Usually done by config.urls, which not every test imports.
 admin.autodiscover()
 
@@ -42,7 +49,13 @@ def pytest_collection_finish() -> None:
     """Exclude the imported objects from garbage collection, which took a tenth of the tests' time."""
     gc.freeze()
     # What is left is small, and would be collected a thousand times a second.
-    gc.set_threshold(10_000)
+    gc.set_threshold(50_000)
+    gc.enable()
+
+
+def pytest_make_parametrize_id(val: object) -> str | None:
+    """Name long bytes by their length: a workbook holds when it was made, and workers must collect the same ids."""
+    return f"{len(val)} bytes" if isinstance(val, bytes) and len(val) > 50 else None
 
 
 @pytest.fixture(scope="session")

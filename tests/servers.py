@@ -5,6 +5,7 @@ Each worker of ``pytest -n`` has its own. ``python -m tests.servers COMMAND …`
 
 import atexit
 import fcntl
+import gc
 import os
 import re
 import shutil
@@ -25,8 +26,9 @@ from config.dev import embedded
 from config.dev.processes import BASE_DIR, Child, end_processes, processes_of, stop
 
 _PREFIX = f"directory-tests-{os.geteuid()}-"
-# Nothing here must survive a power cut.
-_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off"}
+# Nothing here must survive a power cut, and no server follows.
+_FAST = {"fsync": "off", "synchronous_commit": "off", "full_page_writes": "off", "wal_level": "minimal"}
+_FAST |= {"max_wal_senders": "0", "io_method": "sync", "jit": "off", "update_process_title": "off"}
 
 
 @dataclass
@@ -153,6 +155,8 @@ def pytest_load_initial_conftests(early_config: pytest.Config) -> Iterator[None]
     """Start the servers before pytest-django reads the settings; the process that distributes tests needs none."""
     if "PYTEST_XDIST_WORKER" in os.environ or not early_config.known_args_namespace.numprocesses:
         servers.start()
+        # Until the tests are collected, because what is imported stays.
+        gc.disable()
     yield
 
 

@@ -3,8 +3,6 @@
 If the subscription is lost, a firewall blocks MAX or the certificate is invalid, updates stop without any error here.
 """
 
-from __future__ import annotations
-
 from datetime import datetime, time, timedelta
 from zoneinfo import ZoneInfo
 

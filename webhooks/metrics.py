@@ -3,8 +3,6 @@
 All types that are not known count as ``other``.
 """
 
-from __future__ import annotations
-
 from collections import Counter as Counts
 from collections.abc import Iterable, Sequence
 

@@ -3,8 +3,6 @@
 Pending updates are never deleted. The age of an update counts from the end of its processing.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any, NamedTuple

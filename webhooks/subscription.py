@@ -3,8 +3,6 @@
 Without a subscription, MAX sends no updates; with a stale one beside the current one, it sends every update twice.
 """
 
-from __future__ import annotations
-
 import re
 from collections.abc import Collection, Iterator, Sequence
 from datetime import UTC, datetime

@@ -1,7 +1,5 @@
 """Django's admin log, with messages that are translated for the reader and contain no personal identifiers."""
 
-from __future__ import annotations
-
 import json
 from typing import Any
 

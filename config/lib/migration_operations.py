@@ -1,7 +1,5 @@
 """Migration operations for tables in use: they block others only briefly, and can be repeated when interrupted."""
 
-from __future__ import annotations
-
 import time
 from collections.abc import Callable
 from typing import Any

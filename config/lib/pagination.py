@@ -1,7 +1,5 @@
 """Pagination of the API, and of admin lists of tables that are too large to be counted for each page."""
 
-from __future__ import annotations
-
 import json
 import re
 from functools import cached_property

@@ -4,8 +4,6 @@ The page sends back the values that it showed, so that changes are detected agai
 A changed field that someone else has changed too is refused; saving again then uses the user's value.
 """
 
-from __future__ import annotations
-
 import json
 from datetime import datetime
 from functools import partial

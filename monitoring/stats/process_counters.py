@@ -78,9 +78,12 @@ def process_registry() -> CollectorRegistry:
 
 def counted(name: str) -> dict[tuple[str, ...], float]:
     """Return the values of a counter by its label values, which are in the alphabetical order of the label names."""
+    registry = process_registry()
+    # The files of several processes are read as a whole; one process has thousands of samples of other metrics.
+    metrics = registry.restricted_registry([f"{name}_total"]) if registry is REGISTRY else registry
     return {
         tuple(sample.labels[label] for label in sorted(sample.labels)): sample.value
-        for metric in process_registry().collect()
+        for metric in metrics.collect()
         if metric.name == name
         for sample in metric.samples
         if sample.name == f"{name}_total"

@@ -1,7 +1,5 @@
 """The HTTP client for MAX; the direct API, subscriptions and long polling send all their requests with ``call``."""
 
-from __future__ import annotations
-
 import http.client
 import io
 import json

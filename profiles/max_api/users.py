@@ -4,8 +4,6 @@ The state of the rate limit and recent responses are in PostgreSQL, so that thre
 without Redis. Each statement must commit at once: inside a longer transaction, its row lock would block other callers.
 """
 
-from __future__ import annotations
-
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager

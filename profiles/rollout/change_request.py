@@ -1,7 +1,5 @@
 """A request to change the rollout, in the same form for the admin, the commands, the API and code."""
 
-from __future__ import annotations
-
 from collections.abc import Collection
 from dataclasses import dataclass, field
 from datetime import datetime

@@ -3,8 +3,6 @@
 A change is in force everywhere once every living process has reported its revision. Redis is not involved.
 """
 
-from __future__ import annotations
-
 import logging
 import os
 import socket

@@ -1,7 +1,5 @@
 """The lock on the rollout's single row, which a change waits for only a limited time."""
 
-from __future__ import annotations
-
 from collections.abc import Iterator
 from contextlib import contextmanager
 

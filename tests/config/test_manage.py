@@ -62,14 +62,8 @@ def test_it_hints_so_beside_an_env_file_too(tmp_path: Path, command: str) -> Non
     assert done.stderr.endswith(hint)
 
 
-@pytest.mark.parametrize(
-    "command",
-    [
-        "alerts list",
-        pytest.param("report --daily", marks=pytest.mark.integration),
-        pytest.param("check_alerts", marks=pytest.mark.integration),
-    ],
-)
+@pytest.mark.integration
+@pytest.mark.parametrize("command", ["alerts list", "report --daily", "check_alerts"])
 def test_a_missing_table_is_one_line(tmp_path: Path, command: str) -> None:
     url = urlsplit(os.environ["DATABASE_URL"])._replace(path="/postgres").geturl()
     done = run(command, ENV_FILE=os.devnull, DATA_DIR=str(tmp_path), DEBUG="true", DATABASE_URL=url)

@@ -139,7 +139,7 @@ def _nothing_is_kept(db: None) -> Iterator[None]:
 # The receiver has an application, and tests, of its own; it writes in a thread that no test's transaction sees.
 @schema.exclude(path="/webhook/max").parametrize()
 @settings(
-    max_examples=500 if IS_FULL else 3,
+    max_examples=500 if IS_FULL else 20 if HAS_BOUNDARIES else 1,
     deadline=None,
     phases=[Phase.explicit, Phase.generate],
     suppress_health_check=list(HealthCheck),

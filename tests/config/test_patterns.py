@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from profiles import names, phones, user_ids
 
 examples = settings(
-    max_examples=2_000 if os.environ.get("FUZZ") == "full" else 200,
+    max_examples=2_000 if os.environ.get("FUZZ") == "full" else 50,
     deadline=None,
     derandomize="FUZZ" not in os.environ,
 )

@@ -62,7 +62,7 @@ def test_it_is_in_refusals_before_django(web: Any, monkeypatch: pytest.MonkeyPat
         assert ids_of(web.application, "/employees", "POST", given="proxy-2", **more) == ["proxy-2"]
 
 
-@settings(max_examples=100, deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
+@settings(deadline=None, suppress_health_check=list(HealthCheck), derandomize=True)
 @given(st.text(st.characters(max_codepoint=255), max_size=80) | st.from_regex(r"[A-Za-z0-9_.-]{1,70}\n?"))
 def test_only_a_valid_id_is_returned(given: str) -> None:
     (returned,) = ids_of(wsgi.application, given=given)

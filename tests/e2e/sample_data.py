@@ -45,12 +45,12 @@ def operator() -> User:
     return User.objects.create_superuser("operator", password=PASSWORD)
 
 
-def fill(employees: int = 3000) -> None:
+def fill(employees: int = 3000, updates: int = 2000) -> None:
     rng = random.Random(7)
     universities = [University.objects.create(name=name) for name in (*_UNIVERSITIES, f"Вуз {SCRIPT}")]
     _people(universities, employees, rng)
     _rollout(universities)
-    _inbox(rng)
+    _inbox(updates, rng)
     _comparisons(rng)
     _readings(rng)
     _operator_actions(universities)
@@ -143,10 +143,10 @@ def _age_changes(days: tuple[int, ...]) -> None:
         cursor.execute("SET session_replication_role = DEFAULT")
 
 
-def _inbox(rng: random.Random) -> None:
+def _inbox(count: int, rng: random.Random) -> None:
     now = timezone.now()
     rows = []
-    for number in range(2000):
+    for number in range(count):
         at = now - timedelta(hours=24 * rng.random() ** 0.8)
         state = State.DEAD if number % 211 == 0 else State.QUARANTINED if number % 97 == 0 else State.DONE
         rows.append(_update(number, at, state))

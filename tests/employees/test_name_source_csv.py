@@ -91,6 +91,7 @@ def test_a_missing_file_is_named(archive: Path) -> None:
     assert sources() == [NAMED, MANUAL, MANUAL, API, WEBHOOK]
 
 
+@pytest.mark.integration
 def test_the_log_of_an_interrupted_rollback_is_dropped(phases: Phases, ids: list[int]) -> None:
     """The index is gone, the trigger is there, the columns are too."""
     Employee.objects.filter(pk=ids[0]).update(profile_source="api", profile_last_updated=MOMENT)

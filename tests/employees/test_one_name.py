@@ -44,7 +44,7 @@ from tests.profiles.fake_max import FakeMax
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 IS_FULL = os.environ.get("NAMES") == "full"
-EXAMPLES = 300 if IS_FULL else 8
+EXAMPLES = 300 if IS_FULL else 3
 # Making a failure smaller takes minutes.
 TRIED = [Phase.explicit, Phase.generate, *([Phase.shrink] if IS_FULL else [])]
 UNKNOWN = "Неизвестно"

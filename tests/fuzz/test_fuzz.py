@@ -37,7 +37,7 @@ def can_be_stored(text: str | None) -> bool:
     return text is None or ("\0" not in text and bool(text.encode()) == bool(text) and len(text) <= 70_000)
 
 
-@examples(150, 100_000)
+@examples(50, 100_000)
 @given(bodies())
 def test_it_makes_rows_of_every_body(body: bytes) -> None:
     arrivals = arrivals_in(body, timezone.now())
@@ -48,7 +48,7 @@ def test_it_makes_rows_of_every_body(body: bytes) -> None:
         assert can_be_stored(arrival.reason)
 
 
-@examples(150, 100_000)
+@examples(50, 100_000)
 @given(mutated())
 def test_it_reads_every_update_or_calls_it_malformed(update: Any) -> None:
     if not isinstance(update, dict):
@@ -62,7 +62,7 @@ def test_it_reads_every_update_or_calls_it_malformed(update: Any) -> None:
         assert len(reading.profile_update.user_id) <= 64
 
 
-@examples(150, 100_000)
+@examples(50, 100_000)
 @given(
     st.sampled_from(COMMANDS),
     st.text(st.characters(codec=None), max_size=150),
@@ -75,13 +75,13 @@ def test_it_takes_a_valid_name_or_none_from_a_command(command: str, text: str) -
         assert name.encode()
 
 
-@examples(100, 50_000)
+@examples(50, 50_000)
 @given(st.dictionaries(st.sampled_from(["vcf_info", "hash", "max_info", "x"]), VALUES, max_size=4))
 def test_it_links_no_phone_without_a_signature(payload: dict[str, Any]) -> None:
     assert contacts.own_phone(payload, "7") is None
 
 
-@examples(150, 100_000)
+@examples(50, 100_000)
 @given(st.one_of(st.text(max_size=30), st.from_regex(r"\+?[78]?[\d ()\-]{5,20}")))
 def test_it_normalizes_a_phone_or_refuses_it(spelling: str) -> None:
     try:
@@ -94,7 +94,7 @@ def test_it_normalizes_a_phone_or_refuses_it(spelling: str) -> None:
 @pytest.mark.django_db(transaction=True)
 @pytest.mark.usefixtures("cache_first")
 def test_it_processes_everything_it_accepts() -> None:
-    @examples(25, 3_000)
+    @examples(10, 3_000)
     @given(st.lists(bodies(), min_size=1, max_size=8))
     def send_and_process(batch: list[bytes]) -> None:
         for body in batch:

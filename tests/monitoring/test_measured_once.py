@@ -23,7 +23,7 @@ from profiles import cache
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
 from tests.monitoring.alert_causes import NOON, Clock
-from tests.webhooks.inbox_rows import row
+from tests.webhooks.inbox_rows import row, rows
 from webhooks.delivery_watchdog import MOSCOW
 from webhooks.models import InboxUpdate, State
 
@@ -110,8 +110,7 @@ def test_one_lag_has_two_limits(
     """The gate once read only the p95, which hides a single waiting update; the alert had another limit."""
     settings.DEBUG = True
     phases(100)
-    for _ in range(200):
-        row(State.DONE)
+    rows(200)
     row(State.PENDING, age)
     engine.check_alerts()
     found = gate(2, "inbox_lag")
@@ -123,8 +122,7 @@ def test_one_lag_has_two_limits(
 def test_one_error_rate(clock: Clock, phases: Phases) -> None:
     """The gate once judged the day and the alert the hour."""
     phases(100)
-    for _ in range(1000):
-        row(State.DONE, timedelta(hours=3))
+    rows(1000, age=timedelta(hours=3))
     for state in [State.DONE] * 18 + [State.DEAD] * 2:
         row(state)
     engine.check_alerts()

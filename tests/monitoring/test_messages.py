@@ -276,18 +276,25 @@ def test_every_gate_message_is_translated(phases: Phases, has_seen_something: bo
             assert result.message
 
 
+_PLANNED = "Dropped: planned at revision %(then)d, the rollout is at %(now)d"
+# A word that is missing, a form that is none, a message within one, no message.
+BROKEN: list[dict[str, Any]] = [
+    {"msgid": _PLANNED, "words": {"then": 1}},
+    {"msgid": "%(a)", "words": {}},
+    {"msgid": "%(a)s", "words": {"a": {"msgid": "%(b)s", "words": {}}}},
+    {},
+]
+MORE_BROKEN: list[dict[str, Any]] = [
+    {"msgid": _PLANNED, "words": {"then": "x", "now": 1}},
+    {"msgid": "100 %", "words": {"a": 1}},
+    {"msgid": "%(a)s", "words": ["a"]},
+    {"words": {}},
+]
+
+
+@pytest.mark.usefixtures("shared_round")
 @pytest.mark.parametrize(
-    "broken",
-    [
-        {"msgid": "Dropped: planned at revision %(then)d, the rollout is at %(now)d", "words": {"then": 1}},
-        {"msgid": "Dropped: planned at revision %(then)d, the rollout is at %(now)d", "words": {"then": "x", "now": 1}},
-        {"msgid": "%(a)", "words": {}},
-        {"msgid": "100 %", "words": {"a": 1}},
-        {"msgid": "%(a)s", "words": {"a": {"msgid": "%(b)s", "words": {}}}},
-        {"msgid": "%(a)s", "words": ["a"]},
-        {"words": {}},
-        {},
-    ],
+    "broken", [*BROKEN, *(pytest.param(broken, marks=pytest.mark.integration) for broken in MORE_BROKEN)]
 )
 def test_an_unreadable_message_shows_its_text(
     client: Client, superadmin: User, phases: Phases, broken: dict[str, Any]

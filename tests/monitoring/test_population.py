@@ -111,7 +111,7 @@ def recounted_quality(now: datetime) -> dict[str, Any]:
     }
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     people=st.lists(profiles, max_size=8, unique_by=lambda fields: fields["user_id"]),
     staff=st.lists(employees, max_size=12),

@@ -111,7 +111,7 @@ updates = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(population=st.lists(updates, max_size=25), folded=st.integers(0, 25), second=st.integers(0, 86_399))
 def test_every_window_equals_a_recount(population: list[dict[str, Any]], folded: int, second: int) -> None:
     now = datetime(2026, 11, 25, tzinfo=UTC) + timedelta(seconds=second, microseconds=137)

@@ -134,6 +134,7 @@ def test_it_refuses_while_anything_runs(named: list[Employee], phases: Phases, g
     go_back()
 
 
+@pytest.mark.integration
 def test_it_refuses_what_began_while_it_waited(
     named: list[Employee], phases: Phases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -271,6 +272,7 @@ def test_a_dry_run_does_nothing(named: list[Employee]) -> None:
     assert not unapplied_migrations()
 
 
+@pytest.mark.integration
 def test_a_second_rollback_has_nothing_to_do(named: list[Employee]) -> None:
     by_rollback()
     out, before = io.StringIO(), columns()

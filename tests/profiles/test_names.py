@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from profiles import names
 
 _PROPERTIES = regex.compile(r"[\p{Default_Ignorable_Code_Point}\p{Cc}\p{Bidi_Control}\p{White_Space}]")
-INVISIBLE = [*filter(_PROPERTIES.match, map(chr, range(0x110000))), "\u2800"]
+INVISIBLE = [*_PROPERTIES.findall("".join(map(chr, range(0x110000)))), "\u2800"]
 # Letters without ink, and marks without a letter.
 BLANK = [*INVISIBLE, *"\U00013441\U00013442\u0301\u20e3"]
 

@@ -25,7 +25,7 @@ def in_sql(salts: list[str], keys: list[str]) -> list[Any]:
         return [row[0] for row in cursor.fetchall()]
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(pairs=st.lists(st.tuples(texts | st.just("migration"), texts | phones), min_size=1, max_size=40))
 def test_python_and_sql_agree(pairs: list[tuple[str, str]]) -> None:
     expected = [bucket(salt, key) for salt, key in pairs]
