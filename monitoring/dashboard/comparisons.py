@@ -14,10 +14,18 @@ from employees.models import University
 from monitoring.dashboard.access import SEE_COMPARISONS, page, screen
 from monitoring.stats import comparison_stats
 from profiles.models import ComparisonOutcome, Pattern
+from profiles.rollout import presenters
 
 ROWS_SHOWN = 25
 UNIVERSITIES_SHOWN = 15
-WINDOWS = [("1", gettext_lazy("24 hours")), ("7", gettext_lazy("7 days")), ("30", gettext_lazy("30 days"))]
+# The comparisons that the gates count are those since the last resume, for a week at most.
+COUNTED = "counted"
+WINDOWS = [
+    (COUNTED, gettext_lazy("7 days, since the last resume")),
+    ("1", gettext_lazy("24 hours")),
+    ("7", gettext_lazy("7 days")),
+    ("30", gettext_lazy("30 days")),
+]
 _TONES = {
     ComparisonOutcome.AGREE: "good",
     ComparisonOutcome.EQUIVALENT: "good",
@@ -46,16 +54,16 @@ class FilterForm(forms.Form):
 @screen(SEE_COMPARISONS)
 @requires_global_scope
 def explorer(request: HttpRequest) -> HttpResponse:
-    form = FilterForm(request.GET or {"days": "7"})
+    form = FilterForm(request.GET or {"days": COUNTED})
     filters = form.cleaned_data if form.is_valid() else {}
-    rows = comparison_stats.recent(timedelta(days=int(filters.get("days") or 7)))
+    days = filters.get("days") or COUNTED
+    rows = comparison_stats.counted() if days == COUNTED else comparison_stats.recent(timedelta(days=int(days)))
     conditions = {"stage": filters.get("stage"), "university_id": filters.get("university")}
     rows = rows.filter(**{name: value for name, value in conditions.items() if value})
     stats, ages = comparison_stats.stats_of(rows), comparison_stats.by_age(rows)
     by_university = comparison_stats.by_university(rows)
     largest = sorted(by_university.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
-    names: dict[int | None, str] = {None: _("without a university")}
-    names |= dict(University.objects.filter(pk__in=[pk for pk, _own in largest if pk]).values_list("pk", "name"))
+    names = dict(University.objects.filter(pk__in=[pk for pk, _own in largest]).values_list("pk", "name"))
     outcome = filters.get("outcome")
     context: dict[str, Any] = {
         "form": form,
@@ -73,7 +81,9 @@ def explorer(request: HttpRequest) -> HttpResponse:
         ],
         "universities": [(pk, names.get(pk, f"#{pk}"), own) for pk, own in largest],
         "ages": [(None if math.isinf(edge) else edge, of_age) for edge, of_age in ages.items()],
-        "ttl": comparison_stats.recommended_ttl(ages),
+        "ttl": comparison_stats.ttl_advice(ages),
+        "restart": presenters.last_restart(comparison_stats.WINDOW),
+        "left_out": comparison_stats.without_university(),
         "patterns": [(_PATTERNS.get(name, name), n) for name, n in comparison_stats.conflict_patterns(rows).items()],
         "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
     }

@@ -15,13 +15,14 @@ from config.lib.messages import Message, join_messages
 from employees.assessment import unapplied_migrations
 from employees.models import BackfillRun, BatchStatus
 from monitoring.indicators.models import IndicatorReading, RoundTrip
-from monitoring.stats import comparison_stats, reports
+from monitoring.stats import comparison_stats, reports, rollups
 from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.process_counters import counted
 from profiles import cache, failures
 from profiles.max_api import users
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
+from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks import delivery_watchdog, subscription
 from webhooks.models import InboxUpdate, State
@@ -68,7 +69,7 @@ class Sources:
     backlog = cached_property(lambda _self: InboxUpdate.objects.backlog())
     quality = cached_property(lambda _self: reports.quality())
     coverage = cached_property(lambda _self: reports.coverage())
-    by_university = cached_property(lambda _self: comparison_stats.by_university(comparison_stats.recent()))
+    by_university = cached_property(lambda _self: comparison_stats.by_university(comparison_stats.counted()))
     subscription = cached_property(lambda _self: subscription.subscription_problems())
 
     @cached_property
@@ -99,7 +100,7 @@ def source_index_valid(sources: Sources) -> Measured:
 
 
 def round_trip(sources: Sources) -> Measured:
-    trip = RoundTrip.objects.filter(at__gt=timezone.now() - ROUND_TRIP_WINDOW).first()
+    trip = RoundTrip.objects.filter(at__gt=monitored_since(ROUND_TRIP_WINDOW)).first()
     if trip is None:
         return Measured(None)
     if trip.error:
@@ -118,7 +119,7 @@ def inbox_lag(sources: Sources) -> Measured:
             "SELECT count(*), percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM coalesce(finished_at,"
             " %(now)s) - CASE tries WHEN 0 THEN next_try_at ELSE received_at END)) FROM webhook_inbox"
             " WHERE received_at > %(since)s",
-            {"now": timezone.now(), "since": timezone.now() - LAG_WINDOW},
+            {"now": timezone.now(), "since": monitored_since(LAG_WINDOW)},
         )
         seen, p95 = cursor.fetchone()
     backlog, limit = sources.backlog, settings.INBOX_LAG_ALERT.total_seconds()
@@ -137,11 +138,17 @@ def inbox_lag(sources: Sources) -> Measured:
 
 
 def webhook_error_rate(sources: Sources) -> Measured:
-    stats, period = sources.last_hour, "hour"
-    if stats["failed_events"] + stats["successful_events"] < FEW_UPDATES:
-        stats, period = reports.webhook_stats("day"), "day"
-    failed, finished = stats["failed_events"], stats["failed_events"] + stats["successful_events"]
-    data = {"failed_events": failed, "total_events": finished, "period": period}
+    """Return the share of updates that failed in the last hour, or in the last day if the hour had FEW_UPDATES."""
+    failed, finished = 0, 0
+    data: dict[str, Any] = {}
+    for period in ("hour", "day"):
+        since, now = monitored_since(reports.PERIODS[period]), timezone.now()
+        counts = rollups.counts(since, now)
+        failed, finished = counts.failed, counts.failed + counts.successful
+        has_resumed = now - since < reports.PERIODS[period]
+        data = {"failed_events": failed, "total_events": finished, "period": "resume" if has_resumed else period}
+        if finished >= FEW_UPDATES:
+            break
     return Measured(failed / finished if finished else None, finished, data=data)
 
 
@@ -165,7 +172,7 @@ def seconds_since_update(sources: Sources) -> Measured:
 
 def dead_letters(sources: Sources) -> Measured:
     dead = InboxUpdate.objects.filter(state=State.DEAD)
-    count = dead.filter(finished_at__gt=timezone.now() - DEAD_LETTER_WINDOW).count()
+    count = dead.filter(finished_at__gt=monitored_since(DEAD_LETTER_WINDOW)).count()
     return Measured(count, data={"dead_letters": count, "total_dead_letters": dead.count()})
 
 
@@ -211,7 +218,7 @@ def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None,
         return None, {"counter": counter, "grown": 0}
     difference = counter - last.data["counter"]
     grown = last.data["grown"] + (difference if difference >= 0 else counter)
-    first = rows.filter(round_at__gt=timezone.now() - window).first() or last
+    first = rows.filter(round_at__gt=monitored_since(window)).first() or last
     return grown - first.data["grown"], {"counter": counter, "grown": grown}
 
 
@@ -237,12 +244,17 @@ def full_names(sources: Sources) -> Measured:
     return Measured(sources.coverage["full_name_percentage"] / 100, sources.coverage["total_users"])
 
 
+def conflicts(sources: Sources) -> Measured:
+    stats = sources.compared
+    return Measured(stats.conflict_bounds[1], stats.n, data={"conflicts": stats.conflicts})
+
+
 def universities_standing_out(sources: Sources) -> Measured:
     """Count the universities whose own comparisons prove that the cached names are bad."""
     bad = [
         Message("university %(id)d: %(why)s", {"id": university, "why": stats.favourable_bounds()})
         for university, stats in sources.by_university.items()
-        if university is not None and stats.is_proven_bad
+        if stats.is_proven_bad
     ]
     return Measured(len(bad), message=join_messages(bad[:UNIVERSITIES_NAMED]) if bad else None)
 

@@ -199,7 +199,8 @@ def _groups(
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
         # A part of this minute may have been pruned from the inbox: count the whole minute, from the rollups.
         first = since = first - MINUTE
-    cuts = (list(column) for column in zip(*spans_between(first, last, spans[::-1]), strict=True))
+    # A window within one minute has no rollups: it is counted from the inbox.
+    cuts = list(map(list, zip(*spans_between(first, last, spans[::-1]), strict=True))) or [[], [], []]
     params: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
     params |= {"slot": slot and LENGTHS[slot], "has_times": slot is None}
     params |= zip(("spans", "starts", "stops"), cuts, strict=True)

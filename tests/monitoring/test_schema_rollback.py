@@ -144,14 +144,19 @@ def test_it_refuses_what_began_while_it_waited(
         with pytest.raises(CommandError, match="every percentage to 0"):
             by_rollback()
     assert sources_of_all() == before
-    assert len(unapplied_migrations()) == 4
+    assert len(unapplied_migrations()) == 5
     forward()
     assert not unapplied_migrations()
 
 
 def test_only_the_columns_go(named: list[Employee], superadmin: User, university: University) -> None:
     steps = [step.name for step in name_source_archive.rollback_plan(MigrationExecutor(connection))]
-    guards = ["0102_guarded_way_back_of_claims", "0101_guarded_way_back_of_backfills", "0100_guarded_way_back"]
+    guards = [
+        "0103_guarded_way_back_of_reasons",
+        "0102_guarded_way_back_of_claims",
+        "0101_guarded_way_back_of_backfills",
+        "0100_guarded_way_back",
+    ]
     assert steps == [*guards, "0003_profile_source_index", "0002_profile_source_columns"], (
         "a step that is no part of the archive belongs to the other branch: see 0100_guarded_way_back"
     )
