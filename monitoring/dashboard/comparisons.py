@@ -5,16 +5,24 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.scope import requires_global_scope
-from employees.models import University
-from monitoring.dashboard.access import SEE_COMPARISONS, page, screen
+from employees.models import Employee, University
+from monitoring.dashboard import person
+from monitoring.dashboard.access import LOOK_UP, SEE_COMPARISONS, may, page, screen
 from monitoring.stats import comparison_stats
-from profiles.models import ComparisonOutcome, Pattern
+from profiles.comparison import hash_of
+from profiles.models import Comparison, ComparisonOutcome, Pattern
 from profiles.rollout import presenters
+from profiles.rollout.decision import current_state
+from profiles.rollout.phases import PHASES
 
 ROWS_SHOWN = 25
 UNIVERSITIES_SHOWN = 15
@@ -51,6 +59,27 @@ class FilterForm(forms.Form):
     university = forms.IntegerField(label=gettext_lazy("University id"), required=False, min_value=1)
 
 
+_SAME_BUCKET = "SELECT id, phone FROM employees WHERE rollout_bucket(%s, phone) = %s"
+
+
+@screen(LOOK_UP)
+@requires_global_scope
+def open_person(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show the employee whose lookup was compared, by POST; the comparison has only the hash of the phone."""
+    if not request.user.has_perm(SEE_COMPARISONS):
+        raise PermissionDenied
+    comparison = get_object_or_404(Comparison, pk=pk)
+    if request.method != "POST":
+        return HttpResponseRedirect(reverse("screens:comparisons"))
+    salt = current_state().salts.get(PHASES[2], "")
+    # The bucket narrows the employees down to one in ten thousand, so that few phones have to be hashed.
+    for employee in Employee.objects.raw(_SAME_BUCKET, [salt, comparison.bucket]):
+        if hash_of(employee.phone) == comparison.key_hash:
+            return person.show(request, employee.phone)
+    messages.error(request, _("This person is no longer an employee."))
+    return HttpResponseRedirect(reverse("screens:comparisons"))
+
+
 @screen(SEE_COMPARISONS)
 @requires_global_scope
 def explorer(request: HttpRequest) -> HttpResponse:
@@ -67,6 +96,7 @@ def explorer(request: HttpRequest) -> HttpResponse:
     outcome = filters.get("outcome")
     context: dict[str, Any] = {
         "form": form,
+        "may": may(request),
         "stats": stats,
         "outcomes": [
             {

@@ -2,7 +2,6 @@
 
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal
 from urllib.parse import urlencode
 
 from django.http import HttpRequest
@@ -69,6 +68,6 @@ def named_since(request: HttpRequest, at: datetime | None) -> str:
     """Return the address of the list of employees named from the cache since the time; empty for who may not see it."""
     if at is None or not request.user.has_perm(SEE_EMPLOYEES):
         return ""
-    sources = ",".join([ProfileSource.WEBHOOK, ProfileSource.USER_INPUT])
+    sources = f"{ProfileSource.WEBHOOK},{ProfileSource.USER_INPUT}"
     query = urlencode({"profile_source__in": sources, "updated_at__gte": at.isoformat()})
     return f"{reverse('admin:employees_employee_changelist')}?{query}"

@@ -200,6 +200,7 @@ PAGES = [
     *admin("employees/employee/{employee}/history/1/", "", refused=404, ok=404),
     *admin("employees/university/{university}/history/1/", "", refused=404, ok=404),
     *admin("employees/backfillrun/add/preview/", "OMom"),
+    *admin("comparisons/{comparison}/person/", "OMD", ok=302),
     *admin("employees/backfillrun/{backfillrun}/progress/", ALL, own="vomd", unknown=404, refused=404),
     *admin("employees/backfillrun/{backfillrun}/do/undo/", "OM", "get post", own="om", unknown=404, hides=True),
     *admin("webhooks/inboxupdate/dead-letters/", ALL),

@@ -99,8 +99,8 @@ class Command(BaseCommand):
         scope = ", replaces names" if run.replaces_names else ""
         self.stdout.write(
             f"Backfill {run.pk}: {run.status}{reason}{scope}, {run.rows_seen} of {run.rows_total} checked, "
-            f"{run.rows_changed} changed, failed batches: {failed}, {run.rows_left} left, {run.rows_restored} given back,"
-            f" last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
+            f"{run.rows_changed} changed, failed batches: {failed}, {run.rows_left} left, {run.rows_restored} given "
+            f"back, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
         )
 
     def pause(self, options: dict[str, Any], *, is_dry: bool) -> None:
