@@ -25,27 +25,31 @@ from profiles.rollout.rules import ChangeRefused
 VIEW, START = "employees.view_backfillrun", "employees.add_backfillrun"
 
 
-class StartSerializer(serializers.Serializer[Any]):
+class BackfillStartSerializer(serializers.Serializer[Any]):
     reason = ReasonField()
     university_id = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=2**63 - 1)
     replace_names = StrictBooleanField(
-        required=False, help_text="also replace names, for people whom the rollout admits to the cache"
+        required=False, help_text="also replace names, for people that the rollout admits to the cache"
     )
     dry_run = StrictBooleanField(required=False)
 
 
-class ActionSerializer(serializers.Serializer[Any]):
+class BackfillReasonSerializer(serializers.Serializer[Any]):
     reason = ReasonField()
 
 
-class PreviewRowSerializer(serializers.Serializer[Any]):
+class BackfillPreviewSerializer(serializers.Serializer[Any]):
     university = serializers.CharField()
     now = serializers.CharField()
     then = serializers.CharField()
     count = serializers.IntegerField()
 
 
-class RunSerializer(serializers.ModelSerializer[BackfillRun]):
+class BackfillRunSerializer(serializers.ModelSerializer[BackfillRun]):
+    university_id = serializers.IntegerField(read_only=True, allow_null=True)
+    rows_left = serializers.IntegerField(read_only=True)
+    pause_reason = serializers.CharField(read_only=True)
+
     class Meta:
         model = BackfillRun
         fields = (
@@ -54,11 +58,11 @@ class RunSerializer(serializers.ModelSerializer[BackfillRun]):
         )  # fmt: skip
 
 
-class StartedSerializer(serializers.Serializer[Any]):
-    run = RunSerializer(allow_null=True)
+class BackfillStartedSerializer(serializers.Serializer[Any]):
+    run = BackfillRunSerializer(allow_null=True)
     is_dry_run = serializers.BooleanField()
     total = serializers.IntegerField(required=False, help_text="of a dry run: employees whose name would change")
-    changes = PreviewRowSerializer(many=True, required=False)
+    changes = BackfillPreviewSerializer(many=True, required=False)
 
 
 class HasPermission(BasePermission):
@@ -85,15 +89,15 @@ class BackfillView(_View):
     def permission(self) -> str:
         return VIEW if self.request.method == "GET" else START
 
-    @extend_schema(responses=RunSerializer)
+    @extend_schema(responses=BackfillRunSerializer)
     def get(self, request: Request) -> Response:
         """Return the latest backfill, with its progress."""
-        return Response(RunSerializer(self.latest(request)).data)
+        return Response(BackfillRunSerializer(self.latest(request)).data)
 
-    @extend_schema(request=StartSerializer, responses=StartedSerializer)
+    @extend_schema(request=BackfillStartSerializer, responses=BackfillStartedSerializer)
     def post(self, request: Request) -> Response:
         """Start a backfill; a dry run counts what it would change, by university and by source now and then."""
-        serializer = StartSerializer(data=request.data)
+        serializer = BackfillStartSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         values = serializer.validated_data
         university = self._university(request, values.get("university_id"))
@@ -114,7 +118,7 @@ class BackfillView(_View):
             )
         except ChangeRefused as refused:
             raise serializers.ValidationError([str(refused)]) from None
-        return Response({"run": RunSerializer(run).data, "is_dry_run": False})
+        return Response({"run": BackfillRunSerializer(run).data, "is_dry_run": False})
 
     def _university(self, request: Request, pk: int | None) -> University | None:
         """Return the university of the request; users who are limited to one must name it, and no other is known."""
@@ -135,10 +139,10 @@ class BackfillActionView(_View):
     def permission(self) -> str:
         return ACTIONS[self.name].permission
 
-    @extend_schema(request=ActionSerializer, responses=RunSerializer)
+    @extend_schema(request=BackfillReasonSerializer, responses=BackfillRunSerializer)
     def post(self, request: Request) -> Response:
         """Pause, resume or undo the latest backfill."""
-        serializer = ActionSerializer(data=request.data)
+        serializer = BackfillReasonSerializer(data=request.data)
         serializer.is_valid(raise_exception=True)
         run, action = self.latest(request), ACTIONS[self.name]
         if run.status not in action.statuses:
@@ -152,4 +156,4 @@ class BackfillActionView(_View):
             raise serializers.ValidationError([str(refused)]) from None
         audit_log.record(request, audit_log.action_message(action.title, reason), run)
         run.refresh_from_db()
-        return Response(RunSerializer(run).data)
+        return Response(BackfillRunSerializer(run).data)

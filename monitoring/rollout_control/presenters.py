@@ -117,7 +117,7 @@ _PEOPLE: tuple[tuple[Promise, Promise], ...] = (
 
 
 def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
-    """Return what a step of the phase does, and the label of the number of people whom it concerns."""
+    """Return what a step of the phase does, and the label of the number of people concerned."""
     up_or_down = 0 if is_raise else 1
     return str(_EFFECTS[phase - 1][up_or_down]), str(_PEOPLE[phase - 1][up_or_down])
 
