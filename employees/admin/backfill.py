@@ -97,6 +97,12 @@ class StartForm(forms.ModelForm):  # type: ignore[type-arg]
         model = BackfillRun
         fields = ("university", "replaces_names", "batch_target_ms", "pause_ms", "reason")
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of earlier releases there are runs without a reason; the page of a run has no fields to fill in.
+        if "reason" in self.fields:
+            self.fields["reason"].required = True
+
     def clean_reason(self) -> str:
         return batches.check_reason(self.cleaned_data["reason"])
 

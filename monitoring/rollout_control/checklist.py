@@ -14,6 +14,7 @@ from config.lib.messages import localize
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import CHECKLIST, CHECKLIST_ITEMS
 from monitoring.rollout_control.models import Signature
+from monitoring.stats import reports
 from monitoring.stats.cached import statistic
 from monitoring.stats.models import Rollup, Span
 from profiles.models import ProfileSource
@@ -115,7 +116,9 @@ def _updates_arrived(readings: Round) -> tuple[bool, str]:
 
 
 def _types_arrived(readings: Round) -> tuple[bool, str]:
-    types = set(_days_of_traffic().exclude(update_type__in=["", OTHER]).values_list("update_type", flat=True))
+    known = reports.webhook_stats("month")["events_by_type"]
+    types = {*_days_of_traffic().values_list("update_type", flat=True), *known}
+    types -= {"", OTHER}
     return bool(types), _("event types received: %s") % (", ".join(sorted(types)) or "—")
 
 

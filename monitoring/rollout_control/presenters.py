@@ -58,10 +58,9 @@ class Condition:
     def of(cls, result: GateResult) -> Self:
         value = limit = ""
         if result.value is not None and result.unit != "bool":
-            unit = _unit_of(result)
-            value = _with_unit(result.value, unit)
+            value = _with_unit(result.value, result.unit)
             if result.comparison and result.limit is not None:
-                limit = _with_unit(result.limit, unit)
+                limit = _with_unit(result.limit, result.unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
         labels = (title, verdict, TONES[result.verdict], str(result.message))
         return cls(result.gate, *labels, value, result.comparison if value else "", limit)
@@ -72,14 +71,10 @@ def conditions(evaluation: Evaluation) -> list[Condition]:
     return sorted(map(Condition.of, evaluation.results), key=lambda one: ("bad", "wait", "good").index(one.tone))
 
 
-def _unit_of(result: GateResult) -> str:
-    """Return the result's unit; for hours, the largest unit of time that fills the limit: 90 s are not 0 h."""
-    if result.unit != "h" or result.limit is None:
-        return result.unit
-    return next((unit for unit, size in (("h", 3600), ("min", 60)) if result.limit >= size), "s")
-
-
 def _with_unit(value: float, unit: str) -> str:
+    if unit == "h" and value < 3600:
+        # In hours, 90 s would be 0.
+        unit = "min" if value >= 60 else "s"
     factor, name = _UNITS.get(unit, (1, ""))
     value *= factor
     rounded = round(value, 1 if value >= 10 else 2)

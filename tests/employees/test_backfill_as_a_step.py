@@ -13,6 +13,7 @@ from employees.backfill import batches
 from employees.models import BackfillRun, Employee, University
 from monitoring.audit import audit_log
 from profiles.models import ProfileSource
+from profiles.rollout.decision import forget_state
 from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases, client_of
 from tests.profiles.people import add_profile
@@ -128,6 +129,7 @@ def test_the_page_previews_its_choices(admin: Client, university: University) ->
     # Nobody is admitted to the cache yet, so that no name from the direct API is replaced.
     assert "Олег" not in admin.get(f"{preview}?replaces_names=on").content.decode()
     UniversityRule.objects.create(university_id=university.pk, phase=3, is_allowed=True, reason="r")
+    forget_state()
     assert "Олег → <b>Иван Петров</b>" in admin.get(f"{preview}?replaces_names=on").content.decode()
 
 
