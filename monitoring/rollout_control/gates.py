@@ -313,7 +313,7 @@ def dwell(step: TransitionStep) -> GateResult:
     stayed, wanted = timezone.now() - step.since, settings.ROLLOUT_DWELL
     verdict, message = Verdict.PASS, Message("dwell time over")
     if stayed < wanted:
-        params = {"stayed": _length(stayed), "wanted": _length(wanted)}
+        params = _lengths(stayed, wanted)
         verdict, message = Verdict.INCONCLUSIVE, Message("dwell time %(stayed)s of %(wanted)s", params)
     seconds, limit = stayed.total_seconds(), wanted.total_seconds()
     return GateResult("dwell", verdict, message, seconds, limit=limit, comparison="≥", unit="h")
@@ -322,8 +322,8 @@ def dwell(step: TransitionStep) -> GateResult:
 def phase3_complete(step: TransitionStep) -> GateResult:
     phase3 = transition_step(3, Decimal(100))
     stayed = timezone.now() - phase3.since
-    params = {"stayed": _length(stayed), "wanted": _length(settings.ROLLOUT_DWELL)}
-    verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed)s", params)
+    params = _lengths(stayed, settings.ROLLOUT_DWELL)
+    verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed_long)s", params)
     if phase3.current < 100:
         percent = rules.format_percent(phase3.current)
         verdict, message = Verdict.FAIL, Message("phase 3 is at %(percent)s%%, not at 100%%", {"percent": percent})
@@ -358,13 +358,21 @@ def no_alert(step: TransitionStep) -> GateResult:
     return GateResult("no_alert", verdict, message, len(holding), limit=0, comparison="≤")
 
 
-def _length(length: timedelta) -> Message:
-    """Return the time in hours, minutes or seconds, in the largest unit that it fills."""
-    seconds = max(length.total_seconds(), 0)
-    for text, size in ((Message("%(n)s h"), 3600), (Message("%(n)s min"), 60)):
-        if seconds >= size:
-            return replace(text, params={"n": f"{seconds / size:.1f}".removesuffix(".0")})
-    return Message("%(n)s s", {"n": f"{seconds:.0f}"})
+def unit_of_length(seconds: float) -> str:
+    """Return the unit for a dwell time: a short one, of a trial, would be 0 of 0 hours."""
+    return next((unit for unit, least in (("h", 3600), ("min", 600)) if seconds >= least), "s")
+
+
+def _lengths(stayed: timedelta, wanted: timedelta) -> dict[str, str | Message]:
+    """Return the parameters of a message: both lengths in the unit of the wanted one, which only names it."""
+    text, size = {
+        "h": (Message("%(n)s h"), 3600),
+        "min": (Message("%(n)s min"), 60),
+        "s": (Message("%(n)s s"), 1),
+    }[unit_of_length(wanted.total_seconds())]
+    numbers = [f"{max(length.total_seconds(), 0) / size:.1f}".removesuffix(".0") for length in (stayed, wanted)]
+    long, limit = (replace(text, params={"n": number}) for number in numbers)
+    return {"stayed": numbers[0], "stayed_long": long, "wanted": limit}
 
 
 OWN: dict[str, Callable[[TransitionStep], GateResult]] = {

@@ -58,9 +58,10 @@ class Condition:
     def of(cls, result: GateResult) -> Self:
         value = limit = ""
         if result.value is not None and result.unit != "bool":
-            value = _with_unit(result.value, result.unit)
+            unit = gates.unit_of_length(result.limit) if result.unit == "h" and result.limit else result.unit
+            value = _with_unit(result.value, unit)
             if result.comparison and result.limit is not None:
-                limit = _with_unit(result.limit, result.unit)
+                limit = _with_unit(result.limit, unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
         labels = (title, verdict, TONES[result.verdict], str(result.message))
         return cls(result.gate, *labels, value, result.comparison if value else "", limit)
@@ -72,9 +73,6 @@ def conditions(evaluation: Evaluation) -> list[Condition]:
 
 
 def _with_unit(value: float, unit: str) -> str:
-    if unit == "h" and value < 3600:
-        # In hours, 90 s would be 0.
-        unit = "min" if value >= 60 else "s"
     factor, name = _UNITS.get(unit, (1, ""))
     value *= factor
     rounded = round(value, 1 if value >= 10 else 2)

@@ -96,9 +96,9 @@ def test_no_item_unticks_itself_because_traffic_paused(phases: Phases, settings:
 @pytest.mark.parametrize(
     ("wanted", "stayed", "message", "shown"),
     [
-        (timedelta(seconds=90), timedelta(seconds=45), "dwell time 45 s of 1.5 min", ("45\u00a0s", "1.5\u00a0min")),
-        (timedelta(seconds=50), timedelta(seconds=20), "dwell time 20 s of 50 s", ("20\u00a0s", "50\u00a0s")),
-        (timedelta(hours=24), timedelta(minutes=30), "dwell time 30 min of 24 h", ("30\u00a0min", "24\u00a0h")),
+        (timedelta(seconds=90), timedelta(seconds=45), "dwell time 45 of 90 s", ("45\u00a0s", "90\u00a0s")),
+        (timedelta(minutes=20), timedelta(minutes=5), "dwell time 5 of 20 min", ("5\u00a0min", "20\u00a0min")),
+        (timedelta(hours=24), timedelta(minutes=30), "dwell time 0.5 of 24 h", ("0.5\u00a0h", "24\u00a0h")),
     ],
 )
 def test_a_short_dwell_time_is_not_zero_hours(
