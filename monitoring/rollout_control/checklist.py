@@ -162,6 +162,6 @@ CHECKS: dict[str, Check] = {
     "performance": _by("monitoring_on"),
     "cache_tuning": _by("evictions"),
     "quality": _by("profile_quality"),
-    "system_performance": _by("inbox_lag"),
+    "system_performance": _by("webhook_error_rate"),
 }
 TO_SIGN = [(name, title) for name, title in CHECKLIST_ITEMS.items() if name not in CHECKS]

@@ -23,6 +23,7 @@ from monitoring.rollout_control.presenters import Phase, conditions, effect, pha
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
+from profiles.name_rule import CACHE_FIRST
 from profiles.phones import masked
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.heartbeat import convergence
@@ -145,11 +146,18 @@ def history(limit: int) -> Table:
 def preview(shown: Preview) -> Iterable[Any]:
     total, unknown, calls = shown.total, shown.without_profile, round(shown.api_calls_per_day)
     meaning, label = effect(shown.phase, is_raise=shown.target > shown.current)
+    people = f"{label}: %(n)s"
+    if shown.phase == CACHE_FIRST and shown.target > shown.current:
+        people = ngettext(
+            "%(n)s employee moves from the direct API to the cache",
+            "%(n)s employees move from the direct API to the cache",
+            total,
+        )
     strangers = ngettext("%(n)s employee has no cached profile", "%(n)s employees have no cached profile", unknown)
     asked = ngettext("%(n)s direct API call a day", "%(n)s direct API calls a day", abs(calls))
     step = f"Phase {shown.phase}, {percentage(shown.current)} → {percentage(shown.target)}"
-    moves = f"{label}: {thousands(total)}; {strangers % {'n': thousands(unknown)}}"
-    yield f"{step}: {moves}; {asked % {'n': f'{calls:+d}'}}"
+    moves = [people % {"n": thousands(total)}, strangers % {"n": thousands(unknown)}]
+    yield f"{step}: {', '.join(moves)}; {asked % {'n': f'{calls:+d}'}}"
     yield meaning
     if not shown.universities:
         return
