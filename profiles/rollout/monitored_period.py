@@ -18,12 +18,13 @@ from profiles.rollout.phases import PHASES
 ALWAYS = datetime.min.replace(tzinfo=UTC)
 
 
-def monitored_since(window: timedelta | None = None) -> datetime:
+def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | None = None) -> datetime:
     """Return the time of the last resume, or the start of the ``window`` that ends now if that is later.
 
-    Without a resume and a window, return ALWAYS.
+    Without a resume and a window, return ALWAYS. Who asks repeatedly passes the time of the last resume.
     """
-    resumed_at = Change.objects.filter(action=Action.RESUME).values_list("at", flat=True).first() or ALWAYS
+    if resumed_at is None:
+        resumed_at = Change.objects.filter(action=Action.RESUME).values_list("at", flat=True).first() or ALWAYS
     return resumed_at if window is None else max(resumed_at, timezone.now() - window)
 
 
