@@ -126,13 +126,6 @@ def _days_of_traffic() -> QuerySet[Rollup]:
     return Rollup.objects.filter(span=Span.DAY, n__gt=0).order_by("-at")
 
 
-def _sources_are_tracked(readings: Round) -> tuple[bool, str]:
-    by_source = readings["coverage"].data.get("employees_by_source", {})
-    tracked = {source: by_source.get(source, 0) for source in ProfileSource if source != ProfileSource.MANUAL}
-    counts = ", ".join(f"{source.label}: {count}" for source, count in tracked.items() if count)
-    return bool(counts), _("employees by source: %s") % (counts or "—")
-
-
 def _employees_are_named(readings: Round) -> tuple[bool, str]:
     by_source = readings["coverage"].data.get("employees_by_source", {})
     count = sum(by_source.get(source, 0) for source in (ProfileSource.WEBHOOK, ProfileSource.USER_INPUT))
@@ -157,7 +150,7 @@ CHECKS: dict[str, Check] = {
     "cache_integration": _phase_is_on(3),
     "creation": _employees_are_named,
     "usage": _compared_lookups,
-    "sources": _sources_are_tracked,
+    "sources": _by("source_index_valid"),
     "database": _profiles_in("profile_quality", "n", gettext_lazy("profiles in PostgreSQL: %d")),
     "performance": _by("monitoring_on"),
     "cache_tuning": _by("evictions"),

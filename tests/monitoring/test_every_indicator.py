@@ -252,6 +252,7 @@ ITEMS = {
     "migrations": "migrations_missing",
     "health": "redis_connected",
     "webhook_endpoint": "round_trip",
+    "sources": "source_index_valid",
     "performance": "monitoring_on",
     "cache_tuning": "evictions",
     "quality": "profile_quality",

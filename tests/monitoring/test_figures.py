@@ -21,7 +21,7 @@ from monitoring.rollout_control.presenters import Condition
 from monitoring.stats import comparison_stats, reports
 from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.comparison import hash_of
-from profiles.models import Comparison, ProfileSource
+from profiles.models import Comparison
 from profiles.rollout.decision import bucket, forget_state
 from profiles.rollout.models import UniversityRule
 from profiles.rollout.phases import PHASES
@@ -185,10 +185,3 @@ def test_a_conflict_leads_to_the_employee(people: list[Employee], operator: Clie
 def test_a_preview_two_steps_ahead_shows_the_gate_that_refuses_it(people: list[Employee], operator: Client) -> None:
     page = operator.get("/admin/steer/3/preview/?percent=25").content.decode()
     assert "one step at a time: after 0% comes 1%" in page
-
-
-def test_a_name_from_the_cache_is_a_source(people: list[Employee]) -> None:
-    Employee.objects.update(profile_source=ProfileSource.WEBHOOK)
-    done, message = CHECKS["sources"](rounds.take_round())
-    assert done
-    assert message.endswith(": 20")

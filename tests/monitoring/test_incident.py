@@ -90,6 +90,8 @@ def climb(clock: Clock, phase: int, to: int) -> None:
         assert not Change.objects.latest("pk").is_forced
 
 
+@pytest.mark.integration
+@pytest.mark.timeout(900)
 @pytest.mark.usefixtures("_at_25_percent")
 def test_it_works(operator: Client, clock: Clock, university: University) -> None:
     for number in range(20):
