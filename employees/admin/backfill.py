@@ -87,7 +87,7 @@ def _perform(name: str, run: BackfillRun, reason: str) -> str:
     if name == "retry":
         return _("Failed batches retried: %d.") % batches.retry_failed(run)
     batches.act(name, run, reason)
-    return _DONE[name] % run.pk
+    return str(_DONE[name]) % run.pk
 
 
 class StartForm(forms.ModelForm):  # type: ignore[type-arg]
@@ -231,7 +231,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
             replaces_names = "replaces_names" in request.GET
             obstacle = DecisionContext.read().obstacle
             context = {
-                "preview": batches.preview(university, replaces_names=replaces_names, limit=EXAMPLES_SHOWN),
+                "preview": batches.preview_names(university, replaces_names=replaces_names, limit=EXAMPLES_SHOWN),
                 "choices": _choices(university, replaces_names=replaces_names),
                 "refusal": f"{obstacle.label}." if obstacle else "",
             }

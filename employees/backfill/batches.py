@@ -17,7 +17,7 @@ from django.utils.translation import gettext_noop
 
 from config.lib import logs, sql
 from config.lib.messages import Message, Text
-from employees.backfill.candidates import DecisionContext, choices
+from employees.backfill.candidates import Candidate, DecisionContext, choices
 from employees.models import (
     ONE_AT_A_TIME,
     BackfillBatch,
@@ -28,6 +28,7 @@ from employees.models import (
     University,
 )
 from profiles.models import ProfileSource
+from profiles.name_rule import NameChoice
 from profiles.rollout import rules
 from profiles.rollout.models import Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -172,10 +173,15 @@ def begin(run: BackfillRun) -> BackfillRun:
     return run
 
 
-def preview(university: University | None = None, *, replaces_names: bool = False, limit: int = 0) -> Preview:
+def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
+    """Return what a run would change, as tuples of university name, current source, new source and row count."""
+    return preview_names(university, replaces_names=replaces_names, limit=0).rows
+
+
+def preview_names(university: University | None = None, *, replaces_names: bool = False, limit: int) -> Preview:
     """Return what a run would change, with at most ``limit`` examples."""
     counts: Counter[tuple[int, str, str]] = Counter()
-    first = []
+    first: list[tuple[Candidate, NameChoice]] = []
     context = DecisionContext.read(replaces_names=replaces_names)
     for candidate, choice in choices(context, university_id=university.pk if university else None):
         counts[candidate.university_id, candidate.profile_source, str(choice.source)] += 1

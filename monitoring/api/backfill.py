@@ -106,7 +106,7 @@ class BackfillView(_View):
             if values.get("dry_run"):
                 batches.check_reason(values["reason"])
                 batches.refuse_while_held()
-                preview = batches.preview(university, replaces_names=replaces_names)
+                preview = batches.preview_names(university, replaces_names=replaces_names, limit=0)
                 rows = [dict(zip(("university", "now", "then", "count"), row, strict=True)) for row in preview.rows]
                 return Response({"run": None, "is_dry_run": True, "total": preview.total, "changes": rows})
             run = batches.request(
@@ -126,7 +126,7 @@ class BackfillView(_View):
         if pk is None and limits is None:
             return None
         known = University.objects.all() if limits is None else University.objects.filter(pk__in=limits)
-        university = known.filter(pk=pk).first()
+        university = known.filter(pk=pk or 0).first()
         if university is None:
             raise serializers.ValidationError({"university_id": [_("There is no such university.")]})
         return university

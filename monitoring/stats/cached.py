@@ -147,7 +147,7 @@ def _count(sql: str) -> list[dict[str, Any]]:
 
 def _to_backfill() -> list[dict[str, Any]]:
     columns = ("university", "now", "then", "count")
-    return [dict(zip(columns, row, strict=True)) for row in batches.preview().rows]
+    return [dict(zip(columns, row, strict=True)) for row in batches.preview()]
 
 
 def _first_day() -> datetime:

@@ -119,4 +119,4 @@ def test_each_comparison_has_a_university(
     retried(university, tmp_path)
     resolve(phone="+70000000000", max_id=None, university_id=None)
     assert list(WaitingComparison.objects.values_list("university_id", flat=True)) == [university.pk]
-    assert batches.preview().total == 0
+    assert batches.preview() == []

@@ -80,7 +80,7 @@ class Command(BaseCommand):
             self.stdout.write(f"Nothing would change: {obstacle.label}.")
             return
         table = Table("university", "source now", "new source", "rows")
-        shown = batches.preview(university, replaces_names=replaces_names, limit=limit)
+        shown = batches.preview_names(university, replaces_names=replaces_names, limit=limit)
         for name, before, after, count in shown.rows:
             table.add_row(name, before, after, str(count))
         Console(file=cast("IO[str]", self.stdout), markup=False).print(table)
