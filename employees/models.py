@@ -300,12 +300,16 @@ class BackfillRun(models.Model):
             " admits to the cache; otherwise only employees without a name get one"
         ),
     )
+    reason = models.CharField(_("reason"), max_length=500, blank=True, default="", db_default="")
+    # The login of the user, or of the user of the shell that ran the command.
+    started_by = models.CharField(_("started by"), max_length=150, blank=True, default="", db_default="")
     paused_because = models.CharField(_("paused because"), max_length=200, blank=True, default="")
     last_id = models.BigIntegerField(_("done up to id"), default=0)
     until_id = models.BigIntegerField(_("ends at id"))
     rows_total = models.BigIntegerField(_("rows to look at"), default=0)
     rows_seen = models.BigIntegerField(_("rows looked at"), default=0)
     rows_changed = models.BigIntegerField(_("rows changed"), default=0)
+    rows_restored = models.BigIntegerField(_("names given back"), default=0, db_default=0)
     batch_size = models.PositiveIntegerField(_("batch size"), default=1000)
     batch_target_ms = models.PositiveIntegerField(_("time target of a batch, ms"), default=30)
     pause_ms = models.PositiveIntegerField(_("pause between batches, ms"), default=20)
@@ -336,6 +340,16 @@ class BackfillRun(models.Model):
             batches = self.batches.exclude(status=BatchStatus.FAILED)
             return batches.filter(status=BatchStatus.UNDONE).count(), batches.count()
         return self.rows_seen, max(self.rows_total, self.rows_seen)
+
+    @property
+    def rows_left(self) -> int:
+        """Return how many employees the run has looked at and left as they were."""
+        return max(self.rows_seen - self.rows_changed, 0)
+
+    @property
+    def rows_kept(self) -> int:
+        """Return how many changed names an undo has left, because somebody has changed them since."""
+        return max(self.rows_changed - self.rows_restored, 0) if self.status == RunStatus.UNDONE else 0
 
     def resume(self) -> None:
         """Set a paused run to running; leave a run with another status unchanged."""

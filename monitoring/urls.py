@@ -2,6 +2,7 @@ from django.urls import path
 
 from monitoring.api import rollout, views
 from monitoring.api.alerts import AlertsView
+from monitoring.api.backfill import BackfillActionView, BackfillView
 
 urlpatterns = [
     path("health", views.health),
@@ -17,4 +18,9 @@ urlpatterns = [
     path("monitoring/alerts", AlertsView.as_view()),
     path("monitoring/rollout", rollout.RolloutView.as_view()),
     *(path(f"monitoring/rollout/{action}", view.as_view()) for action, view in rollout.VIEWS.items()),
+    path("monitoring/backfill", BackfillView.as_view()),
+    *(
+        path(f"monitoring/backfill/{name}", BackfillActionView.as_view(name=name))
+        for name in ("pause", "resume", "undo")
+    ),
 ]

@@ -38,7 +38,8 @@ logger = logging.getLogger(__name__)
 def enqueue(lookup: WaitingComparison) -> None:
     """Store the lookup if it should be compared; a database error is logged, so that the request does not fail."""
     is_compared = lookup.stage in COMPARED_STAGES and current_state().admits(SHADOW, lookup.phone)
-    if not (is_compared and settings.MAX_BOT_TOKEN):
+    # A probe has no university, so no university rule has decided its stage.
+    if not (is_compared and settings.MAX_BOT_TOKEN) or lookup.university_id is None:
         return
     try:
         with transaction.atomic():

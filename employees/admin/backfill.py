@@ -22,9 +22,14 @@ from config.lib.admin import ReadOnlyAdmin, ScopedAdmin
 from config.lib.audit_log import AuditedAdmin
 from employees.accounts import admin_scope
 from employees.backfill import batches
-from employees.models import OPEN, BackfillBatch, BackfillRun, BatchStatus, RunStatus
+from employees.backfill.candidates import DecisionContext
+from employees.models import OPEN, BackfillBatch, BackfillRun, BatchStatus, RunStatus, University
 from profiles import failures
+from profiles.rollout.rules import ChangeRefused
 
+EXAMPLES_SHOWN = 10
+# A bigint has 19 digits; a longer number is no id.
+_ID_DIGITS = 19
 _STATUS_COLOURS = {
     RunStatus.RUNNING: "info",
     RunStatus.PAUSED: "warning",
@@ -70,18 +75,48 @@ ACTIONS = {
 }
 
 
+_DONE: dict[str, Promise] = {
+    "pause": gettext_lazy("Backfill %d paused."),
+    "resume": gettext_lazy("Backfill %d resumed."),
+    "undo": gettext_lazy("Backfill %d is restoring the previous names."),
+}
+
+
 def _perform(name: str, run: BackfillRun, reason: str) -> str:
     """Perform the action with this name in ACTIONS; return the message for the user."""
-    if name == "pause":
-        BackfillRun.objects.filter(pk=run.pk).pause(reason)
-        return _("Backfill %d paused.") % run.pk
-    if name == "resume":
-        run.resume()
-        return _("Backfill %d resumed.") % run.pk
     if name == "retry":
         return _("Failed batches retried: %d.") % batches.retry_failed(run)
-    run.undo()
-    return _("Backfill %d is restoring the previous names.") % run.pk
+    batches.act(name, run, reason)
+    return str(_DONE[name]) % run.pk
+
+
+class StartForm(forms.ModelForm):  # type: ignore[type-arg]
+    """Start a run under the rules of a step: with a reason, after a preview of these choices, and not while paused."""
+
+    class Meta:
+        model = BackfillRun
+        fields = ("university", "replaces_names", "batch_target_ms", "pause_ms", "reason")
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        # Of earlier releases there are runs without a reason; the page of a run has no fields to fill in.
+        if "reason" in self.fields:
+            self.fields["reason"].required = True
+
+    def clean_reason(self) -> str:
+        return batches.check_reason(self.cleaned_data["reason"])
+
+    def clean(self) -> dict[str, Any]:
+        cleaned: dict[str, Any] = super().clean() or {}
+        batches.refuse_while_held()
+        previewed, university = self.data.get("previewed"), cleaned.get("university")
+        if previewed is not None and previewed != _choices(university, replaces_names=cleaned["replaces_names"]):
+            raise forms.ValidationError(_("The choices have changed since the preview: check the new preview first."))
+        return cleaned
+
+
+def _choices(university: University | None, *, replaces_names: bool) -> str:
+    return f"{university.pk if university else ''}:{replaces_names}"
 
 
 class ReasonForm(forms.Form):
@@ -119,11 +154,13 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         "seen_at",
     )
     list_select_related = ("university",)
-    add_fields = ("university", "replaces_names", "batch_target_ms", "pause_ms")
+    form = StartForm
+    add_fields = StartForm.Meta.fields
+    add_form_template = "employees/backfill_start.html"
     autocomplete_fields = ("university",)
     change_form_template = "employees/backfill.html"
-    fields = (*add_fields, "requested_by", "created_at", "finished_at")
-    readonly_fields = ("requested_by", "created_at", "finished_at")
+    fields = (*add_fields, "started_by", "created_at", "finished_at")
+    readonly_fields = ("started_by", "created_at", "finished_at")
     actions = None
     university_path = "university"
 
@@ -136,6 +173,7 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
     def get_urls(self) -> list[Any]:
         view = self.admin_site.admin_view
         return [
+            path("add/preview/", view(self.preview_view), name="employees_backfillrun_preview"),
             path("<int:pk>/progress/", view(self.progress_view), name="employees_backfillrun_progress"),
             path("<int:pk>/do/<str:name>/", view(self.action_view), name="employees_backfillrun_do"),
             *super().get_urls(),
@@ -152,8 +190,11 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         return form
 
     def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:
-        obj.requested_by_id = request.user.pk
+        obj.requested_by_id, obj.started_by = request.user.pk, request.user.get_username()[:150]
         batches.begin(obj)
+
+    def log_addition(self, *args: Any) -> None:
+        """Write no row: the audit log reads the run itself, whoever started it, with the reason."""
 
     def add_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         """Refuse to start a run while one is open; redirect to the open run, or to the list if it is out of scope."""
@@ -177,6 +218,28 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         context = self._progress_context(request, run) if run else None
         response: HttpResponse = super().change_view(request, object_id, extra_context=context)
         return response
+
+    def preview_view(self, request: HttpRequest) -> HttpResponse:
+        """Return only the preview of a run with the choices in the query; the page for starting one loads it."""
+        if not _may_start(request):
+            raise PermissionDenied
+        pk, limits = request.GET.get("university", ""), admin_scope(request)
+        known = limits.universities() if limits else University.objects.all()
+        university = known.filter(pk=pk).first() if pk.isdecimal() and len(pk) < _ID_DIGITS else None
+        context: dict[str, Any] = {}
+        if university or (not pk and not limits):
+            replaces_names = "replaces_names" in request.GET
+            obstacle = DecisionContext.read().obstacle
+            context = {
+                "preview": batches.preview_names(university, replaces_names=replaces_names, limit=EXAMPLES_SHOWN),
+                "choices": _choices(university, replaces_names=replaces_names),
+                "refusal": f"{obstacle.label}." if obstacle else "",
+            }
+            try:
+                batches.refuse_while_held()
+            except ChangeRefused as refused:
+                context["refusal"] = str(refused)
+        return TemplateResponse(request, "employees/backfill_preview.html", context)
 
     def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
         """Return only the progress card, which reloads itself while the run is in progress."""
@@ -213,6 +276,8 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         reason = form.cleaned_data["reason"]
         try:
             text = _perform(name, run, reason)
+        except ChangeRefused as refused:
+            messages.error(request, str(refused))
         except DatabaseError as error:
             messages.error(request, _("The action failed: %s") % failures.message_for(type(error).__name__))
         else:

@@ -7,18 +7,35 @@ processes take turns.
 import logging
 import time
 from collections import Counter
-from typing import Any
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
-from django.db import DatabaseError, connection, transaction
+from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Count, Max
 from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from config.lib import logs, sql
-from employees.backfill.candidates import DecisionContext, choices
-from employees.models import BackfillBatch, BackfillRun, BatchStatus, Employee, RunStatus, University
+from config.lib.messages import Message, Text
+from employees.backfill.candidates import Candidate, DecisionContext, choices
+from employees.models import (
+    ONE_AT_A_TIME,
+    BackfillBatch,
+    BackfillRun,
+    BatchStatus,
+    Employee,
+    RunStatus,
+    University,
+)
+from profiles.models import ProfileSource
+from profiles.name_rule import NameChoice
+from profiles.rollout import rules
+from profiles.rollout.models import Rollout
+from profiles.rollout.rollout_settings import RolloutSettings
+from profiles.rollout.rules import ChangeRefused
 
 MOSTLY_FAILED = gettext_noop("more than half of the last 50 batches failed")
+HELD = gettext_noop("the rollout is paused")
 MIN_BATCH, MAX_BATCH = 100, 20_000
 FAILURE_WINDOW = 50
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
@@ -65,6 +82,79 @@ WHERE e.id = (c.v->>0)::bigint AND
 """
 
 
+class NameChange(NamedTuple):
+    """An employee whose name a run would change, with the name now and then."""
+
+    employee: int
+    university: str
+    before: str
+    after: str
+
+
+class Preview(NamedTuple):
+    """What a run would change: tuples of university, current source, new source and row count, and some examples."""
+
+    rows: list[tuple[str, str, str, int]]
+    examples: list[NameChange]
+
+    @property
+    def total(self) -> int:
+        return sum(row[3] for row in self.rows)
+
+    @property
+    def labelled(self) -> Iterator[tuple[str, str, str, int]]:
+        """Yield the rows with the sources as people read them."""
+        for university, before, after, count in self.rows:
+            yield university, str(ProfileSource(before).label), str(ProfileSource(after).label), count
+
+
+def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
+    """Start a run as a step of the rollout is taken: with a reason, and not while the rollout is paused.
+
+    ``options`` are fields of BackfillRun. Raises ChangeRefused, also if another run is open.
+    """
+    reason = check_reason(reason)
+    refuse_while_held()
+    try:
+        return start(reason=reason, started_by=by[:150], **options)
+    except IntegrityError as error:
+        if ONE_AT_A_TIME not in str(error):
+            raise
+        raise ChangeRefused(
+            Message("Only one backfill can be open at a time. Finish or undo the current one first.")
+        ) from None
+
+
+def act(name: str, run: BackfillRun, reason: str) -> None:
+    """Pause, resume or undo a run; a resume is refused while the rollout is paused."""
+    if name == "pause":
+        BackfillRun.objects.filter(pk=run.pk).pause(reason)
+    elif name == "resume":
+        refuse_while_held()
+        run.resume()
+    else:
+        run.undo()
+
+
+def check_reason(reason: Text) -> str:
+    return str(rules.reason(reason))
+
+
+def refuse_while_held() -> None:
+    """Raise ChangeRefused, with the message that refuses a step, while the rollout is paused."""
+    settings = RolloutSettings.read(Rollout.current())
+    if settings.held_for and not settings.is_latched:
+        settings.refuse_raise()
+
+
+def hindrance(context: DecisionContext) -> str:
+    """Return why no batch may run now, in English; empty if one may."""
+    with translation.override(None):
+        if context.obstacle is not None:
+            return str(context.obstacle.label)
+    return HELD if Rollout.current().is_paused else ""
+
+
 def start(*, university: University | None = None, **options: Any) -> BackfillRun:
     """Start a run over the current employees; raise IntegrityError if a run is open.
 
@@ -85,12 +175,30 @@ def begin(run: BackfillRun) -> BackfillRun:
 
 def preview(university: University | None = None, *, replaces_names: bool = False) -> list[tuple[str, str, str, int]]:
     """Return what a run would change, as tuples of university name, current source, new source and row count."""
+    return preview_names(university, replaces_names=replaces_names, limit=0).rows
+
+
+def preview_names(university: University | None = None, *, replaces_names: bool = False, limit: int) -> Preview:
+    """Return what a run would change, with at most ``limit`` examples."""
     counts: Counter[tuple[int, str, str]] = Counter()
+    first: list[tuple[Candidate, NameChoice]] = []
     context = DecisionContext.read(replaces_names=replaces_names)
     for candidate, choice in choices(context, university_id=university.pk if university else None):
         counts[candidate.university_id, candidate.profile_source, str(choice.source)] += 1
+        if len(first) < limit:
+            first.append((candidate, choice))
     titles = dict(University.objects.filter(pk__in={key[0] for key in counts}).values_list("pk", "name"))
-    return sorted((titles[pk], before, after, rows) for (pk, before, after), rows in counts.items())
+    rows = sorted((titles[pk], before, after, rows) for (pk, before, after), rows in counts.items())
+    examples = [
+        NameChange(
+            candidate.id,
+            titles[candidate.university_id],
+            f"{candidate.first_name} {candidate.last_name}".strip(),
+            f"{choice.first_name} {choice.last_name}".strip(),
+        )
+        for candidate, choice in first
+    ]
+    return Preview(rows, examples)
 
 
 def work_on_open_run(until: float) -> None:
@@ -127,15 +235,14 @@ def run_batch(run: BackfillRun) -> bool:
 def _lock(run: BackfillRun) -> DecisionContext:
     """Lock and refresh the run, and return the context for its next batch.
 
-    If the rollout keeps the cache off, pause the run.
+    If the rollout is paused or keeps the cache off, pause the run.
     """
     with connection.cursor() as cursor:
         cursor.execute(_LOCK_TIMEOUT)
     run.refresh_from_db(from_queryset=BackfillRun.objects.select_for_update())
     context = DecisionContext.read(replaces_names=run.replaces_names, is_fresh=True)
-    if run.status == RunStatus.RUNNING and context.obstacle is not None:
-        with translation.override(None):
-            run.status, run.paused_because = RunStatus.PAUSED, str(context.obstacle.label)
+    if run.status == RunStatus.RUNNING and (why := hindrance(context)):
+        run.status, run.paused_because = RunStatus.PAUSED, why
         BackfillRun.objects.filter(pk=run.pk).pause(run.paused_because)
     return context
 
@@ -205,12 +312,12 @@ def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Retry the failed batches, and stop if the rollout keeps the cache off; return the number of batches done."""
+    """Retry the failed batches until the rollout is paused or the cache off; return the number of batches done."""
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
         with transaction.atomic():
             context = _lock(run)
-            if context.obstacle is not None:
+            if hindrance(context):
                 break
             run.rows_changed += _fill(run, context, batch.after_id, batch.until_id, batch.rows_seen)[1]
             run.save(update_fields=["rows_changed"])
@@ -224,7 +331,8 @@ def _undo_batch(run: BackfillRun) -> bool:
         return _finish(run, RunStatus.UNDONE)
     with connection.cursor() as cursor:
         cursor.execute(_UNDO, [batch.pk])
+        run.rows_restored += cursor.rowcount
     run.batches.filter(pk=batch.pk).update(status=BatchStatus.UNDONE)
     run.seen_at = timezone.now()
-    run.save(update_fields=["seen_at"])
+    run.save(update_fields=["seen_at", "rows_restored"])
     return True

@@ -1,4 +1,4 @@
-"""Joins 0024 and 0025 to the guarded way back, which releases before it have applied already, and guards it as the first step."""
+"""Joins 0024 to 0026 to the guarded way back, which releases before it have applied already, and guards it as the first step."""
 
 from django.db import migrations
 
@@ -8,7 +8,7 @@ from employees import name_source_archive
 
 class Migration(migrations.Migration):
     dependencies = [
-        ("employees", "0025_vouched_max_id_claims"),
+        ("employees", "0026_reasons_of_backfills"),
         ("employees", "0102_guarded_way_back_of_claims"),
     ]
 

@@ -38,10 +38,12 @@ def checked_at() -> datetime | None:
     return Sample.objects.filter(name=LAST_CHECK).values_list("at", flat=True).first()
 
 
-def has_checked_lately() -> bool:
-    """Return whether the alerts were checked recently; otherwise the absence of alerts proves nothing."""
+def has_checked_lately(*, since: datetime | None = None) -> bool:
+    """Return whether the alerts were checked recently, and after ``since``; else no alert proves nothing."""
     at, interval = checked_at(), settings.MONITORING_CHECK_INTERVAL
-    return at is not None and timezone.now() - at <= max(interval * _MISSED_CHECKS, _AT_LEAST)
+    if at is None or (since is not None and at <= since):
+        return False
+    return timezone.now() - at <= max(interval * _MISSED_CHECKS, _AT_LEAST)
 
 
 def check_alerts() -> list[str]:

@@ -28,9 +28,13 @@ class AlertQuerySet(models.QuerySet["Alert"]):
     def muted(self) -> Self:
         return self.filter(muted_until__gt=timezone.now())
 
-    def holding(self) -> Self:
-        """Return the alerts that keep phase 4 from advancing: open, not muted, and not of _NOT_HOLDING."""
-        return self.open().exclude(muted_until__gt=timezone.now()).exclude(kind__in=_NOT_HOLDING)
+    def holding(self, *, detected_since: datetime) -> Self:
+        """Return the alerts that keep phase 4 from advancing: open, not muted, and not of _NOT_HOLDING.
+
+        An open alert whose problem was last detected before the time only waits to be resolved.
+        """
+        detected = self.open().filter(seen_at__gt=detected_since)
+        return detected.exclude(muted_until__gt=timezone.now()).exclude(kind__in=_NOT_HOLDING)
 
     def for_listing(self) -> Self:
         """Return the open alerts, then those resolved within RECENT, the latest first."""

@@ -22,7 +22,7 @@ from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, rollba
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
 from profiles.api.serializers import checked_text
-from profiles.rollout import changes
+from profiles.rollout import changes, presenters
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
 from profiles.rollout.models import REASON_LENGTH, Action
@@ -41,7 +41,7 @@ _PERCENT = {
 }
 
 
-class _StrictBooleanField(serializers.BooleanField):
+class StrictBooleanField(serializers.BooleanField):
     """Accept only JSON's true and false: words such as “off” must not decide whether a change is a dry run."""
 
     def to_internal_value(self, data: Any) -> bool:
@@ -67,13 +67,13 @@ class _PercentField(serializers.CharField):
 
 
 @extend_schema_field({"type": "string", "pattern": r"\S", "maxLength": REASON_LENGTH})
-class _ReasonField(serializers.Field[str, str, str, Any]):
+class ReasonField(serializers.Field[str, str, str, Any]):
     def to_internal_value(self, data: Any) -> str:
         return checked_text(data).strip()
 
 
 class ChangeSerializer(serializers.Serializer[Any]):
-    reason = _ReasonField()
+    reason = ReasonField()
     expect_revision = _RevisionField(
         source="expected_revision",
         required=False,
@@ -81,12 +81,12 @@ class ChangeSerializer(serializers.Serializer[Any]):
         allow_blank=True,
         help_text="the change is refused if the rollout has another revision",
     )
-    dry_run = _StrictBooleanField(source="is_dry_run", required=False)
+    dry_run = StrictBooleanField(source="is_dry_run", required=False)
 
 
 class AdvanceSerializer(ChangeSerializer):
     phase = _PhaseField(required=False, allow_null=True, allow_blank=True)
-    force = _StrictBooleanField(source="is_forced", required=False)
+    force = StrictBooleanField(source="is_forced", required=False)
 
 
 class SetSerializer(AdvanceSerializer):
@@ -99,6 +99,7 @@ class ChangeResultSerializer(serializers.Serializer[Any]):
     is_change = serializers.BooleanField()
     is_dry_run = serializers.BooleanField()
     percents = serializers.DictField(child=serializers.FloatField())
+    changes = serializers.ListField(child=serializers.CharField(), help_text="what changed, in words")
     verification = serializers.ListField(child=serializers.CharField(), required=False)
 
 
@@ -151,6 +152,7 @@ class RolloutChangeView(APIView):
             "is_change": outcome.is_change,
             "is_dry_run": outcome.is_dry_run,
             "percents": {name: float(outcome.after.percents[name]) for name in PHASES},
+            "changes": presenters.outcome(outcome),
         }
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
             try:

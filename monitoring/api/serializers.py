@@ -132,5 +132,8 @@ class RolloutSerializer(ReportSerializer):
     is_paused = serializers.BooleanField()
     held_for = serializers.CharField()
     is_stopped = serializers.BooleanField()
+    monitored_since = serializers.DateTimeField(
+        allow_null=True, help_text="the last resume: comparisons and breaches from before it do not count"
+    )
     processes = ProcessesSerializer()
     generated_at = serializers.DateTimeField()

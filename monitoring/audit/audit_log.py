@@ -15,6 +15,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib import audit_log
+from employees.models import BackfillRun
 from profiles.models import Erasure, PersonExport
 from profiles.rollout import presenters
 from profiles.rollout.models import Change
@@ -72,6 +73,15 @@ def _person_export(row: PersonExport) -> Entry:
     return Entry(row.at, row.by, "export", row.person[:12])
 
 
+def _backfill(row: BackfillRun) -> Entry:
+    params = {"n": row.pk, "university": row.university or _("all universities")}
+    text = _("Backfill %(n)d: nameless people, %(university)s")
+    if row.replaces_names:
+        text = _("Backfill %(n)d: nameless people and names from the direct API, %(university)s")
+    url = reverse("admin:employees_backfillrun_change", args=[row.pk])
+    return Entry(row.created_at, row.started_by, "backfill", text % params, row.reason, url)
+
+
 def _signatures() -> QuerySet[Any]:
     # Looked up by name, not imported, because the model belongs to a higher layer.
     model: Any = apps.get_model("monitoring", "Signature")
@@ -105,6 +115,13 @@ def _log_entry(row: LogEntry) -> Entry:
 
 SOURCES = {
     "rollout": Source(gettext_lazy("rollout"), Change.objects.all, "at", "by", _change),
+    "backfill": Source(
+        gettext_lazy("backfills"),
+        lambda: BackfillRun.objects.exclude(started_by="").select_related("university"),
+        "created_at",
+        "started_by",
+        _backfill,
+    ),
     "replay": Source(gettext_lazy("replays"), Replay.objects.all, "at", "by", _replay),
     "look": Source(gettext_lazy("payload accesses"), PayloadAccess.objects.all, "at", "by", _payload_access),
     "erasure": Source(gettext_lazy("erasures"), Erasure.objects.all, "at", "by", _erasure),

@@ -22,16 +22,18 @@ from config.lib.scope import refusal, requires_global_scope, scope_of
 from employees.accounts import UserScope
 from employees.admin import admin_scope
 from employees.models import University
+from monitoring.dashboard import held
 from monitoring.dashboard.access import may, page, screen
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, gates, preview, rollback
-from monitoring.rollout_control.presenters import conditions
+from monitoring.rollout_control.presenters import conditions, effect
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, OnBreach, Rollout
+from profiles.rollout.monitored_period import last_raise
 from profiles.rollout.phases import PHASES, TITLES
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
-from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.rules import ChangeRefused, RolloutHeld
 
 T = gettext_lazy
 # A step planned further ahead than this is probably a typing error, which nobody would notice for a year.
@@ -146,7 +148,10 @@ ACTIONS = {
     ),
     "resume": ActionPage(
         T("Resume"),
-        T("Steps are possible again. After an emergency stop, phase 3 starts again at 1%."),
+        T(
+            "Steps are possible again, and a new monitored period starts: breaches and comparisons from before no "
+            "longer count. After an emergency stop, phase 3 starts again at 1%."
+        ),
         T("Resume"),
         lambda request, values: apply(request, Action.RESUME),
     ),
@@ -211,9 +216,14 @@ def _phase(phase: int) -> str:
 def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     """Show which employees would enter or leave the phase, and the gate results; the page loads this separately."""
     name = _phase(phase)
+    refusal, lines = "", []
     try:
         target = rules.percentage(request.GET.get("percent", ""))
         result = preview_of(Action.SET, phase=name, percent=target)
+        lines = presenters.outcome(result)
+    except RolloutHeld as refused:
+        # The step is refused, but the preview and the gates are what a resume is decided by.
+        refusal = str(refused)
     except ChangeRefused as refused:
         return TemplateResponse(request, "admin/screens/step_preview.html", {"refusal": str(refused)})
     # Users who are limited to universities see no names, and no counts of other universities.
@@ -222,14 +232,20 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     if scope:
         counts = counts.only_of(set(scope.universities().values_list("pk", flat=True)))
     evaluation = gates.evaluate(phase, target) if target > counts.current else None
+    meaning, label = effect(phase, is_raise=evaluation is not None)
     context = {
         "preview": counts,
+        "refusal": refusal,
+        "is_held_back": bool(refusal),
+        "may": may(request),
+        "meaning": meaning,
+        "label": label,
         "is_limited": scope is not None,
         "is_raise": evaluation is not None,
-        "is_change": result.is_change,
-        "lines": presenters.outcome(result),
+        "is_change": target != counts.current,
+        "lines": lines,
         "conditions": conditions(evaluation) if evaluation else [],
-        "is_held": bool(evaluation and evaluation.failing),
+        "is_failing": bool(evaluation and evaluation.failing),
         "calls": round(counts.api_calls_per_day),
     }
     return TemplateResponse(request, "admin/screens/step_preview.html", context)
@@ -288,8 +304,10 @@ def emergency_stop(request: HttpRequest) -> HttpResponse:
         context["refusal"] = _("Type the word to confirm.")
     elif request.method == "POST":
         try:
+            named = held.named_since(request, last_raise())
             started = time.perf_counter()
             result = changes.apply(request_of(request, Action.EMERGENCY))
+            context["named"] = named
             context |= {"took": time.perf_counter() - started, "lines": presenters.outcome(result)}
             try:
                 for proof in rollback.verify("emergency"):

@@ -5,19 +5,35 @@ from datetime import timedelta
 from typing import Any
 
 from django import forms
-from django.http import HttpRequest, HttpResponse
+from django.contrib import messages
+from django.core.exceptions import PermissionDenied
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.scope import requires_global_scope
-from employees.models import University
-from monitoring.dashboard.access import SEE_COMPARISONS, page, screen
+from employees.models import Employee, University
+from monitoring.dashboard import person
+from monitoring.dashboard.access import LOOK_UP, SEE_COMPARISONS, may, page, screen
 from monitoring.stats import comparison_stats
-from profiles.models import ComparisonOutcome, Pattern
+from profiles.comparison import hash_of
+from profiles.models import Comparison, ComparisonOutcome, Pattern
+from profiles.rollout import presenters
+from profiles.rollout.decision import current_state
+from profiles.rollout.phases import PHASES
 
 ROWS_SHOWN = 25
 UNIVERSITIES_SHOWN = 15
-WINDOWS = [("1", gettext_lazy("24 hours")), ("7", gettext_lazy("7 days")), ("30", gettext_lazy("30 days"))]
+# The comparisons that the gates count are those since the last resume, for a week at most.
+COUNTED = "counted"
+WINDOWS = [
+    (COUNTED, gettext_lazy("7 days, since the last resume")),
+    ("1", gettext_lazy("24 hours")),
+    ("7", gettext_lazy("7 days")),
+    ("30", gettext_lazy("30 days")),
+]
 _TONES = {
     ComparisonOutcome.AGREE: "good",
     ComparisonOutcome.EQUIVALENT: "good",
@@ -43,22 +59,44 @@ class FilterForm(forms.Form):
     university = forms.IntegerField(label=gettext_lazy("University id"), required=False, min_value=1)
 
 
+_SAME_BUCKET = "SELECT id, phone FROM employees WHERE rollout_bucket(%s, phone) = %s"
+
+
+@screen(LOOK_UP)
+@requires_global_scope
+def open_person(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show the employee whose lookup was compared, by POST; the comparison has only the hash of the phone."""
+    if not request.user.has_perm(SEE_COMPARISONS):
+        raise PermissionDenied
+    comparison = get_object_or_404(Comparison, pk=pk)
+    if request.method != "POST":
+        return HttpResponseRedirect(reverse("screens:comparisons"))
+    salt = current_state().salts.get(PHASES[2], "")
+    # The bucket narrows the employees down to one in ten thousand, so that few phones have to be hashed.
+    for employee in Employee.objects.raw(_SAME_BUCKET, [salt, comparison.bucket]):
+        if hash_of(employee.phone) == comparison.key_hash:
+            return person.show(request, employee.phone)
+    messages.error(request, _("This person is no longer an employee."))
+    return HttpResponseRedirect(reverse("screens:comparisons"))
+
+
 @screen(SEE_COMPARISONS)
 @requires_global_scope
 def explorer(request: HttpRequest) -> HttpResponse:
-    form = FilterForm(request.GET or {"days": "7"})
+    form = FilterForm(request.GET or {"days": COUNTED})
     filters = form.cleaned_data if form.is_valid() else {}
-    rows = comparison_stats.recent(timedelta(days=int(filters.get("days") or 7)))
+    days = filters.get("days") or COUNTED
+    rows = comparison_stats.counted() if days == COUNTED else comparison_stats.recent(timedelta(days=int(days)))
     conditions = {"stage": filters.get("stage"), "university_id": filters.get("university")}
     rows = rows.filter(**{name: value for name, value in conditions.items() if value})
     stats, ages = comparison_stats.stats_of(rows), comparison_stats.by_age(rows)
     by_university = comparison_stats.by_university(rows)
     largest = sorted(by_university.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
-    names: dict[int | None, str] = {None: _("without a university")}
-    names |= dict(University.objects.filter(pk__in=[pk for pk, _own in largest if pk]).values_list("pk", "name"))
+    names = dict(University.objects.filter(pk__in=[pk for pk, _own in largest]).values_list("pk", "name"))
     outcome = filters.get("outcome")
     context: dict[str, Any] = {
         "form": form,
+        "may": may(request),
         "stats": stats,
         "outcomes": [
             {
@@ -73,7 +111,9 @@ def explorer(request: HttpRequest) -> HttpResponse:
         ],
         "universities": [(pk, names.get(pk, f"#{pk}"), own) for pk, own in largest],
         "ages": [(None if math.isinf(edge) else edge, of_age) for edge, of_age in ages.items()],
-        "ttl": comparison_stats.recommended_ttl(ages),
+        "ttl": comparison_stats.ttl_advice(ages),
+        "restart": presenters.last_restart(comparison_stats.WINDOW),
+        "left_out": comparison_stats.without_university(),
         "patterns": [(_PATTERNS.get(name, name), n) for name, n in comparison_stats.conflict_patterns(rows).items()],
         "rows": (rows.filter(outcome=outcome) if outcome else rows)[:ROWS_SHOWN],
     }

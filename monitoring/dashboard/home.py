@@ -12,7 +12,7 @@ from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
 from monitoring.alerts.models import Alert
-from monitoring.dashboard import charts
+from monitoring.dashboard import charts, held
 from monitoring.dashboard.access import SEE, may, screen
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Level, Round
@@ -55,15 +55,16 @@ def shares(counts: dict[str, int]) -> list[Share]:
 
 def dashboard(request: HttpRequest, context: dict[str, Any]) -> dict[str, Any]:
     """Return the template context of the first page; the admin theme calls this function."""
-    return context | {"title": _("Overview"), "may": may(request)} | (overview() if request.user.has_perm(SEE) else {})
+    content = overview(request) if request.user.has_perm(SEE) else {}
+    return context | {"title": _("Overview"), "may": may(request)} | content
 
 
 @screen(SEE)
 def live(request: HttpRequest) -> HttpResponse:
-    return TemplateResponse(request, "admin/screens/home_live.html", overview() | {"may": may(request)})
+    return TemplateResponse(request, "admin/screens/home_live.html", overview(request) | {"may": may(request)})
 
 
-def overview() -> dict[str, Any]:
+def overview(request: HttpRequest) -> dict[str, Any]:
     rollout = Rollout.current()
     controls = RolloutSettings.read(rollout)
     spread, readings = convergence(), rounds.latest()
@@ -89,6 +90,7 @@ def overview() -> dict[str, Any]:
         },
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
+        "held": held.banner(request, controls, readings),
         "now": now(),
     }
 

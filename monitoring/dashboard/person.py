@@ -54,7 +54,11 @@ class PersonMatch:
 @screen(LOOK_UP)
 def look_up(request: HttpRequest) -> HttpResponse:
     """Find a person. The query is sent by POST, because URLs appear in logs and phones must not."""
-    query = bare(request.POST.get("who", ""))[:100]
+    return show(request, bare(request.POST.get("who", ""))[:100])
+
+
+def show(request: HttpRequest, query: str) -> HttpResponse:
+    """Return the page about the person with this phone or MAX ID, and record the look-up."""
     context: dict[str, Any] = {"query": query}
     if query:
         scope = admin_scope(request)

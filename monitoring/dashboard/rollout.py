@@ -14,11 +14,12 @@ from waffle.models import Switch
 
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.dashboard import charts
+from monitoring.dashboard import charts, held
 from monitoring.dashboard.access import may, page, screen
 from monitoring.indicators import rounds
 from monitoring.rollout_control import SEE_ROLLOUT
 from monitoring.rollout_control.presenters import phases
+from monitoring.stats import comparison_stats
 from monitoring.stats.cached import statistic
 from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.models import ProfileSource
@@ -69,8 +70,10 @@ def _live_context(request: HttpRequest) -> dict[str, Any]:
         "controls": settings,
         "spread": spread,
         "convergence": presenters.convergence(spread),
+        "restart": presenters.last_restart(comparison_stats.WINDOW),
         "phases": phases(settings, readings),
         "measured": readings,
+        "held": held.banner(request, settings, readings),
         "switches": [(switches[name], presenters.SWITCHES[name]) for name in SWITCHES if name in switches],
         "may": may(request),
     }

@@ -1,7 +1,7 @@
 """The page about the name sources of employees: now, by university, by stage and over time."""
 
 import csv
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -16,6 +16,7 @@ from monitoring.dashboard.access import SEE, page, screen
 from monitoring.dashboard.home import employee_shares, shares
 from monitoring.stats.cached import statistic
 from profiles.models import ProfileSource
+from profiles.rollout.decision import COLLECTING, Reason, current_state
 
 UNIVERSITIES_SHOWN = 50
 # Spreadsheets treat a cell that begins with one of these as a formula.
@@ -27,9 +28,11 @@ _FORMULA_STARTS = ("=", "+", "-", "@", "\t", "\r")
 def distribution(request: HttpRequest) -> HttpResponse:
     sources = statistic("sources")
     rows = by_university(sources.value)
-    by_stage: dict[int, dict[str, int]] = defaultdict(dict)
-    for stage, source, count in statistic("sources_by_stage").value:
-        by_stage[stage][source] = count
+    by_stage: dict[int, Counter[str]] = defaultdict(Counter)
+    state = current_state()
+    for university, bucketed, source, count in statistic("stages").value:
+        stage = state.under_rules(bucketed, Reason.SPLIT, university)[0] if bucketed >= COLLECTING else bucketed
+        by_stage[stage][source] += count
     context = {
         "at": sources.at,
         "sources": employee_shares(),

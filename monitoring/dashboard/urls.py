@@ -14,6 +14,7 @@ urlpatterns = [
     path("steer/plan/<int:pk>/cancel/", actions.cancel_plan, name="plan-cancel"),
     path("emergency/", actions.emergency_stop, name="emergency"),
     path("comparisons/", comparisons.explorer, name="comparisons"),
+    path("comparisons/<int:pk>/person/", comparisons.open_person, name="comparison-person"),
     path("checklist/", checklist.items, name="checklist"),
     path("checklist/items/", checklist.checklist_status, name="checklist-items"),
     path("sources/", sources.distribution, name="sources"),

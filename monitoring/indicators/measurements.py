@@ -2,7 +2,7 @@
 
 from collections import Counter
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import cached_property
 from operator import attrgetter
 from typing import Any
@@ -16,13 +16,14 @@ from config.lib.messages import Message, join_messages
 from employees.assessment import unapplied_migrations
 from employees.models import BackfillRun, BatchStatus
 from monitoring.indicators.models import IndicatorReading, RoundTrip
-from monitoring.stats import comparison_stats, reports
+from monitoring.stats import comparison_stats, reports, rollups
 from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.process_counters import counted
 from profiles import cache, failures
 from profiles.max_api import users
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
+from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks import delivery_watchdog, subscription
 from webhooks.models import InboxUpdate, State
@@ -68,7 +69,8 @@ class Sources:
     backlog = cached_property(lambda _self: InboxUpdate.objects.backlog())
     quality = cached_property(lambda _self: reports.quality())
     coverage = cached_property(lambda _self: reports.coverage())
-    by_university = cached_property(lambda _self: comparison_stats.by_university(comparison_stats.recent()))
+    by_university = cached_property(lambda _self: comparison_stats.by_university(comparison_stats.counted()))
+    resumed_at = cached_property(lambda _self: monitored_since())
     subscription = cached_property(lambda _self: subscription.subscription_problems())
 
     @cached_property
@@ -99,7 +101,7 @@ def source_index_valid(sources: Sources) -> Measured:
 
 
 def round_trip(sources: Sources) -> Measured:
-    trip = RoundTrip.objects.filter(at__gt=timezone.now() - ROUND_TRIP_WINDOW).first()
+    trip = RoundTrip.objects.filter(at__gt=monitored_since(ROUND_TRIP_WINDOW, resumed_at=sources.resumed_at)).first()
     if trip is None:
         return Measured(None)
     if trip.error:
@@ -118,7 +120,7 @@ def inbox_lag(sources: Sources) -> Measured:
             "SELECT count(*), percentile_cont(0.95) WITHIN GROUP (ORDER BY extract(epoch FROM coalesce(finished_at,"
             " %(now)s) - CASE tries WHEN 0 THEN next_try_at ELSE received_at END)) FROM webhook_inbox"
             " WHERE received_at > %(since)s",
-            {"now": timezone.now(), "since": timezone.now() - LAG_WINDOW},
+            {"now": timezone.now(), "since": monitored_since(LAG_WINDOW, resumed_at=sources.resumed_at)},
         )
         seen, p95 = cursor.fetchone()
     backlog, limit = sources.backlog, settings.INBOX_LAG_ALERT.total_seconds()
@@ -137,11 +139,18 @@ def inbox_lag(sources: Sources) -> Measured:
 
 
 def webhook_error_rate(sources: Sources) -> Measured:
-    stats, period = sources.last_hour, "hour"
-    if stats["failed_events"] + stats["successful_events"] < FEW_UPDATES:
-        stats, period = reports.webhook_stats("day"), "day"
-    failed, finished = stats["failed_events"], stats["failed_events"] + stats["successful_events"]
-    data = {"failed_events": failed, "total_events": finished, "period": period}
+    """Return the share of updates that failed in the last hour, or in the last day if the hour had FEW_UPDATES."""
+    failed, finished = 0, 0
+    data: dict[str, Any] = {}
+    for period in ("hour", "day"):
+        since = monitored_since(reports.PERIODS[period], resumed_at=sources.resumed_at)
+        now = timezone.now()
+        counts = rollups.counts(since, now)
+        failed, finished = counts.failed, counts.failed + counts.successful
+        has_resumed = now - since < reports.PERIODS[period]
+        data = {"failed_events": failed, "total_events": finished, "period": "resume" if has_resumed else period}
+        if finished >= FEW_UPDATES:
+            break
     return Measured(failed / finished if finished else None, finished, data=data)
 
 
@@ -165,12 +174,13 @@ def seconds_since_update(sources: Sources) -> Measured:
 
 def dead_letters(sources: Sources) -> Measured:
     dead = InboxUpdate.objects.filter(state=State.DEAD)
-    count = dead.filter(finished_at__gt=timezone.now() - DEAD_LETTER_WINDOW).count()
+    count = dead.filter(finished_at__gt=monitored_since(DEAD_LETTER_WINDOW, resumed_at=sources.resumed_at)).count()
     return Measured(count, data={"dead_letters": count, "total_dead_letters": dead.count()})
 
 
 def secret_failures(sources: Sources) -> Measured:
-    count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), SECRET_WINDOW)
+    since = monitored_since(SECRET_WINDOW, resumed_at=sources.resumed_at)
+    count, data = _growth("secret_failures", counted("webhook_refusals").get(("401",), 0), since)
     accepted = sources.last_hour["total_events"]
     data |= {"failed_requests": round(count or 0), "threshold": SECRET_FAILURES, "accepted_events": accepted}
     # More wrong secrets than accepted updates mean that MAX itself has the wrong secret, and MAX unsubscribes a failing
@@ -188,7 +198,8 @@ def redis_connected(sources: Sources) -> Measured:
 def evictions(sources: Sources) -> Measured:
     """Return the keys evicted in the last day as a share of the cached profiles; None if the first round has some."""
     health = sources.connected_cache
-    evicted, data = _growth("evictions", health["evicted_keys"] or 0, EVICTION_WINDOW)
+    since = monitored_since(EVICTION_WINDOW, resumed_at=sources.resumed_at)
+    evicted, data = _growth("evictions", health["evicted_keys"] or 0, since)
     if evicted is None:
         return Measured(None if health["evicted_keys"] else 0, data=data)
     return Measured(evicted / max(health["cached_profiles"] or 0, 1), data=data | {"evicted_keys": round(evicted)})
@@ -199,8 +210,8 @@ def cache_hit_rate(sources: Sources) -> Measured:
     return Measured(sources.cache["cache_hit_rate"], data["total_operations"], data=data)
 
 
-def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None, dict[str, Any]]:
-    """Return the growth of a counter within the window, None in the first round, and the data to store for the next.
+def _growth(name: str, counter: float, since: datetime) -> tuple[float | None, dict[str, Any]]:
+    """Return the growth of a counter since a moment, None in the first round, and the data to store for the next.
 
     A counter that is lower than before was reset and counts from zero again. Each reading stores the total growth so
     far, so deleting earlier readings loses no growth.
@@ -211,7 +222,7 @@ def _growth(name: str, counter: float, window: timedelta) -> tuple[float | None,
         return None, {"counter": counter, "grown": 0}
     difference = counter - last.data["counter"]
     grown = last.data["grown"] + (difference if difference >= 0 else counter)
-    first = rows.filter(round_at__gt=timezone.now() - window).first() or last
+    first = rows.filter(round_at__gt=since).first() or last
     return grown - first.data["grown"], {"counter": counter, "grown": grown}
 
 
@@ -235,6 +246,11 @@ def coverage(sources: Sources) -> Measured:
 
 def full_names(sources: Sources) -> Measured:
     return Measured(sources.coverage["full_name_percentage"] / 100, sources.coverage["total_users"])
+
+
+def conflicts(sources: Sources) -> Measured:
+    stats = sources.compared
+    return Measured(stats.conflict_bounds[1], stats.n, data={"conflicts": stats.conflicts})
 
 
 def universities_standing_out(sources: Sources) -> Measured:

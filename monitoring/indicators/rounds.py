@@ -17,6 +17,7 @@ from monitoring.indicators.models import IndicatorReading, Level, Round
 from profiles import failures
 from profiles.cache import CacheError
 from profiles.max_api.client import MaxError
+from profiles.rollout.monitored_period import monitored_since
 
 # Gates use readings of at most this age.
 FRESH = timedelta(seconds=10)
@@ -43,13 +44,13 @@ Readings = Mapping[str, IndicatorReading]
 
 
 def latest() -> Round:
-    """Return the last stored round, however old; take a round if none is stored."""
-    return _stored() or fresh()
+    """Return the last stored round, however old; take a round if none is stored since the last resume."""
+    return _current() or fresh()
 
 
 def fresh(*, is_worker: bool = False) -> Round:
     """Return the last stored round if it is younger than FRESH, otherwise a round taken now."""
-    stored = _stored()
+    stored = _current()
     return stored if stored and stored.age < FRESH else take_round(unless_fresh=True, is_worker=is_worker)
 
 
@@ -62,7 +63,7 @@ def take_round(*, is_worker: bool = True, unless_fresh: bool = False) -> Round:
     # If another process holds the lock for too long, continue without it: two rounds at once only cost time.
     with sql.try_lock(_LOCK, wait_seconds=_LOCK_SECONDS):
         previous = _stored()
-        if unless_fresh and previous and previous.age < FRESH:
+        if unless_fresh and previous and previous.age < FRESH and previous.at > monitored_since():
             return previous
         readings = measure(INDICATORS, previous.readings if previous else {}, is_worker=is_worker)
         now = readings[_FIRST].round_at
@@ -130,6 +131,12 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
     params = {"title": title_message(TITLES[name]), "error": reason}
     message = Message("%(title)s could not be measured: %(error)s", params)
     return IndicatorReading(name=name, round_at=now, measured_at=now, level=Level.ERROR, message=message.as_json())
+
+
+def _current() -> Round | None:
+    """Return the round that was stored last, unless it has counted what a resume has made obsolete since."""
+    stored = _stored()
+    return stored if stored and stored.at > monitored_since() else None
 
 
 def _stored() -> Round | None:

@@ -5,18 +5,24 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from decimal import Decimal
 
+from django.db.models import QuerySet
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib.messages import localize
-from monitoring.indicators.models import Round
+from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import CHECKLIST, CHECKLIST_ITEMS
 from monitoring.rollout_control.models import Signature
+from monitoring.stats import reports
+from monitoring.stats.cached import statistic
+from monitoring.stats.models import Rollup, Span
 from profiles.models import ProfileSource
-from profiles.rollout import rules
+from profiles.rollout import presenters, rules
 from profiles.rollout.models import Change, Flag
 from profiles.rollout.phases import PHASES
+from webhooks.delivery_watchdog import SYNTHETIC
+from webhooks.models import OTHER, InboxUpdate
 
 SIGNATURE_LASTS = timedelta(days=90)
 
@@ -56,7 +62,27 @@ def checklist_status(readings: Round) -> list[ItemStatus]:
 
 
 def _by(indicator: str) -> Check:
-    return lambda readings: (readings[indicator].is_ok, str(readings[indicator].sentence))
+    """Return a check that an indicator is within its limit; while there is no data, its last known reading stands.
+
+    What was shown once stays shown: a pause of the traffic proves nothing against it.
+    """
+
+    def check(readings: Round) -> tuple[bool, str]:
+        reading = _last_known(readings, indicator)
+        message = str(reading.sentence)
+        if reading is not readings[indicator]:
+            message = _("%(message)s, on %(day)s") % {"message": message, "day": presenters.moment(reading.round_at)}
+        return reading.is_ok, message
+
+    return check
+
+
+def _last_known(readings: Round, indicator: str) -> IndicatorReading:
+    reading = readings[indicator]
+    if reading.level != Level.UNKNOWN:
+        return reading
+    known = IndicatorReading.objects.filter(name=indicator).exclude(level__in=[Level.UNKNOWN, Level.ERROR])
+    return known.order_by("-round_at").first() or reading
 
 
 def _phase_is_on(phase: int) -> Check:
@@ -68,8 +94,36 @@ def _phase_is_on(phase: int) -> Check:
     return check
 
 
-def _counted(indicator: str, text: Promise) -> Check:
-    return lambda readings: (bool(readings[indicator].n), str(text) % (readings[indicator].n or 0))
+def _compared_lookups(readings: Round) -> tuple[bool, str]:
+    count = sum(row[-1] for row in statistic("comparisons_by_day").value)
+    return count > 0, _("compared lookups: %d") % count
+
+
+def _profiles_in(reading: str, field: str, text: Promise) -> Check:
+    def check(readings: Round) -> tuple[bool, str]:
+        count = int(getattr(_last_known(readings, reading), field) or 0)
+        return count > 0, str(text) % count
+
+    return check
+
+
+def _updates_arrived(readings: Round) -> tuple[bool, str]:
+    last = InboxUpdate.objects.exclude(request_id__startswith=SYNTHETIC).order_by("-id").first()
+    at = last.received_at if last else _days_of_traffic().values_list("at", flat=True).first()
+    if at is None:
+        return False, _("no updates yet")
+    return True, _("updates have arrived, the last one on %(at)s") % {"at": presenters.moment(at)}
+
+
+def _types_arrived(readings: Round) -> tuple[bool, str]:
+    known = reports.webhook_stats("month")["events_by_type"]
+    types = {*_days_of_traffic().values_list("update_type", flat=True), *known}
+    types -= {"", OTHER}
+    return bool(types), _("event types received: %s") % (", ".join(sorted(types)) or "—")
+
+
+def _days_of_traffic() -> QuerySet[Rollup]:
+    return Rollup.objects.filter(span=Span.DAY, n__gt=0).order_by("-at")
 
 
 def _employees_are_named(readings: Round) -> tuple[bool, str]:
@@ -89,15 +143,15 @@ CHECKS: dict[str, Check] = {
     "migrations": _by("migrations_missing"),
     "deploy": _phase_is_on(1),
     "health": _by("redis_connected"),
-    "event_types": _phase_is_on(2),
+    "event_types": _types_arrived,
     "webhook_endpoint": _by("round_trip"),
-    "webhook_activity": _by("seconds_since_update"),
-    "profile_caching": _counted("profile_quality", gettext_lazy("cached profiles: %d")),
+    "webhook_activity": _updates_arrived,
+    "profile_caching": _profiles_in("cached_profiles", "value", gettext_lazy("profiles in Redis: %d")),
     "cache_integration": _phase_is_on(3),
     "creation": _employees_are_named,
-    "usage": _counted("comparison_errors", gettext_lazy("compared lookups: %d")),
+    "usage": _compared_lookups,
     "sources": _by("source_index_valid"),
-    "database": _by("inbox_lag"),
+    "database": _profiles_in("profile_quality", "n", gettext_lazy("profiles in PostgreSQL: %d")),
     "performance": _by("monitoring_on"),
     "cache_tuning": _by("evictions"),
     "quality": _by("profile_quality"),

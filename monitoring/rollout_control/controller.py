@@ -24,6 +24,7 @@ from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.lock import Busy, transaction_with_lock_timeout
 from profiles.rollout.models import REASON_LENGTH, Action, OnBreach, Plan, PlanState, Rollout
+from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -67,21 +68,31 @@ def check() -> list[str]:
 
 def _check_tripwires(phase: int) -> list[str]:
     """Store whether a tripwire of the deepest active phase fails; pause or roll back after three failures in a row."""
+    # Read the time and the rollout before the tripwires: if somebody resumes meanwhile, these breaches are from before.
+    at, rollout = timezone.now(), Rollout.current()
+    row = {"at": at, "gate": TRIPWIRE}
     if phase not in gates.STAYING:
-        GateCheck.objects.create(phase=0, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
+        GateCheck.objects.create(phase=0, verdict=Verdict.PASS, message="", **row)
+        return []
+    if rollout.is_paused:
+        message, sentence = to_columns(Message("not judged while the rollout is paused"), MESSAGE_LENGTH)
+        fields = {"verdict": Verdict.INCONCLUSIVE, "message": message, "sentence": sentence}
+        GateCheck.objects.create(phase=phase, **fields, **row)
         return []
     tripwires = gates.check_tripwires(phase)
     breaches = replace(tripwires, results=[r for r in tripwires.results if r.verdict == Verdict.FAIL])
     verdict, reason = (Verdict.FAIL, breaches.hold_message()) if breaches.failing else (Verdict.PASS, "")
     message, sentence = to_columns(reason, MESSAGE_LENGTH)
-    GateCheck.objects.create(phase=phase, gate=TRIPWIRE, verdict=verdict, message=message, sentence=sentence)
-    latest = GateCheck.objects.filter(gate=TRIPWIRE).values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
-    rollout = Rollout.current()
-    if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW and not rollout.is_paused:
+    GateCheck.objects.create(phase=phase, verdict=verdict, message=message, sentence=sentence, **row)
+    checks = GateCheck.objects.filter(gate=TRIPWIRE, at__gt=monitored_since())
+    latest = checks.values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
+    if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW:
         action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
-        facts = {"phase": phase, "evidence": breaches.as_json()}
-        changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONTROLLER, reason=reason, **facts))
-        logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
+        facts = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}
+        # After another change, the next check judges again.
+        with suppress(ChangeRefused):
+            changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONTROLLER, reason=reason, **facts))
+            logger.error("rollout held", extra={"component": "rollout", "event": "tripwire", "phase": phase})
     return [str(reason)] if reason else []
 
 

@@ -27,6 +27,7 @@ from profiles import failures
 from profiles.rollout import rules
 from profiles.rollout.decision import BUCKETS, is_monitored
 from profiles.rollout.models import Change, Flag
+from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import PHASES
 
 TRIPWIRE = "tripwire"
@@ -124,8 +125,18 @@ class Evaluation:
 
 
 def evaluate(phase: int, target: Decimal) -> Evaluation:
-    """Run every gate of a step with a fresh round of indicators; do not store the results of the gates."""
-    return _evaluate(transition_step(phase, target), rounds.fresh(), {})
+    """Run every gate of a step with a fresh round of indicators; do not store the results of the gates.
+
+    A target further than one step adds the gate ``step``, which fails.
+    """
+    evaluation = _evaluate(transition_step(phase, target), rounds.fresh(), {})
+    current = evaluation.step.current
+    step = rules.step_after(PHASES[phase - 1], current)
+    if step is not None and target > step:
+        params = {"current": rules.format_percent(current), "step": rules.format_percent(step)}
+        message = Message("one step at a time: after %(current)s%% comes %(step)s%%", params)
+        evaluation.results.insert(0, GateResult("step", Verdict.FAIL, message))
+    return evaluation
 
 
 def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], readings: Round) -> Evaluation:
@@ -138,7 +149,7 @@ def last_evaluation(phase: int, target: Decimal, flags: Mapping[str, Flag], read
     if is_monitored():
         known = {gate: OWN[gate](step) for gate in _gates_of(step) if gate in OWN and gate not in COHORT_UNITS}
         moves = [flags[name].moved_at for name in PHASES[:phase] if name in flags]
-        known |= _last_cohorts(phase, max(moves, default=step.since))
+        known |= _last_cohorts(phase, max(moves, default=step.since), monitored_since())
     return _evaluate(step, readings, known)
 
 
@@ -160,14 +171,9 @@ def check_tripwires(phase: int) -> Evaluation:
     return Evaluation(step, [run_gate(gate, step, readings) for gate in STAYING.get(phase, ())], readings.at)
 
 
-def evaluate_raise(phase: int, current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
+def evaluate_raise(phase: int, _current: Decimal, target: Decimal) -> tuple[list[dict[str, Any]], Message | None]:
     """Return an increase's gate results as JSON and why it is held, or None. More than one step is always held."""
     evaluation = evaluate(phase, target)
-    step = rules.step_after(PHASES[phase - 1], current)
-    if step is not None and target > step:
-        params = {"current": rules.format_percent(current), "step": rules.format_percent(step)}
-        message = Message("one step at a time: after %(current)s%% comes %(step)s%%", params)
-        evaluation.results.insert(0, GateResult("step", Verdict.FAIL, message))
     return evaluation.as_json(), evaluation.hold_message() if evaluation.failing else None
 
 
@@ -187,7 +193,7 @@ def _evaluate(step: TransitionStep, readings: Round, known: Mapping[str, GateRes
     for number, result in enumerate(results):
         # A statistical gate passes only after several passes in a row: one pass among many checks may be chance.
         if result.gate in _IN_A_ROW and result.verdict == Verdict.PASS:
-            passed = 1 + passes_in_a_row(step.phase, result.gate, CHECKS_IN_A_ROW - 1)
+            passed = 1 + passes_in_a_row(step.phase, result.gate, CHECKS_IN_A_ROW - 1, readings.at)
             if passed < CHECKS_IN_A_ROW:
                 params = {"message": result.message, "passed": passed, "wanted": CHECKS_IN_A_ROW}
                 message = Message("%(message)s, in %(passed)d of %(wanted)d checks in a row", params)
@@ -217,10 +223,13 @@ def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     return replace(result, limit=reading.warning_limit, comparison=indicator.comparison)
 
 
-def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
-    """Return the cohort gates' results of the last check after a moment; INCONCLUSIVE if there was no check."""
+def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[str, GateResult]:
+    """Return the cohort gates' results of the last check after the last move and resume; else INCONCLUSIVE."""
     unchecked = Message("not checked yet since the last step")
+    if resumed_at > moved_at:
+        unchecked = Message("not checked yet since the resume")
     results = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unchecked) for gate in COHORT_UNITS}
+    since = max(moved_at, resumed_at)
     rows = GateCheck.objects.filter(gate__in=COHORT_UNITS, phase=phase, at__gt=since).order_by("-at")
     for row in reversed(rows[: len(COHORT_UNITS)]):
         stored = from_columns(row.message, row.sentence)
@@ -229,11 +238,15 @@ def _last_cohorts(phase: int, since: datetime) -> dict[str, GateResult]:
     return results
 
 
-def passes_in_a_row(phase: int, gate: str, wanted: int) -> int:
-    """Return how many of the latest stored checks, at least CHECK_SPACING apart, passed in a row, up to ``wanted``."""
-    count, last = 0, timezone.now()
-    rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=last - CHECKS_WITHIN).values_list("at", "verdict")
-    for at, verdict in rows.iterator():
+def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -> int:
+    """Return how many of the latest stored checks passed in a row, up to ``wanted``.
+
+    The checks must be at least CHECK_SPACING apart, and the latest as long before the values measured now: a page that
+    shows the round which a check has judged must not count it twice.
+    """
+    count, last = 0, measured_at
+    rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=monitored_since(CHECKS_WITHIN))
+    for at, verdict in rows.values_list("at", "verdict").iterator():
         if count >= wanted or verdict != Verdict.PASS:
             break
         if last - at >= CHECK_SPACING:
@@ -244,7 +257,7 @@ def passes_in_a_row(phase: int, gate: str, wanted: int) -> int:
 def cohort_agreement(step: TransitionStep) -> GateResult:
     """Fail only if enough comparisons prove that the cached names of the employees added by the step are bad."""
     low, high = (int(percent * BUCKETS / 100) for percent in (step.current, step.target))
-    stats = comparison_stats.stats_of(comparison_stats.recent().filter(bucket__gte=low, bucket__lt=high))
+    stats = comparison_stats.stats_of(comparison_stats.counted().filter(bucket__gte=low, bucket__lt=high))
     verdict, message = (
         Verdict.PASS,
         Message("no evidence against the new cohort (n = %(n)s)", {"n": thousands(stats.n)}),
@@ -286,8 +299,8 @@ def cohort_speed(step: TransitionStep) -> GateResult:
 
 
 def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Return the speed since the last step of the lookups served by the cache, and by the direct API."""
-    rows = comparison_stats.recent().filter(at__gt=step.since)
+    """Return the speed since the last step or resume of lookups served by the cache, and by the direct API."""
+    rows = comparison_stats.counted().filter(at__gt=step.since)
     return comparison_stats.speed(rows.filter(stage__gte=3)), comparison_stats.speed(rows.filter(stage=2))
 
 
@@ -300,8 +313,8 @@ def dwell(step: TransitionStep) -> GateResult:
     stayed, wanted = timezone.now() - step.since, settings.ROLLOUT_DWELL
     verdict, message = Verdict.PASS, Message("dwell time over")
     if stayed < wanted:
-        params = {"stayed": _hours(stayed), "wanted": _hours(wanted)}
-        verdict, message = Verdict.INCONCLUSIVE, Message("dwell time %(stayed)s of %(wanted)s h", params)
+        params = _lengths(stayed, wanted)
+        verdict, message = Verdict.INCONCLUSIVE, Message("dwell time %(stayed)s of %(wanted)s", params)
     seconds, limit = stayed.total_seconds(), wanted.total_seconds()
     return GateResult("dwell", verdict, message, seconds, limit=limit, comparison="≥", unit="h")
 
@@ -309,21 +322,22 @@ def dwell(step: TransitionStep) -> GateResult:
 def phase3_complete(step: TransitionStep) -> GateResult:
     phase3 = transition_step(3, Decimal(100))
     stayed = timezone.now() - phase3.since
-    params = {"stayed": _hours(stayed), "wanted": _hours(settings.ROLLOUT_DWELL)}
-    verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed)s h", params)
+    params = _lengths(stayed, settings.ROLLOUT_DWELL)
+    verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed_long)s", params)
     if phase3.current < 100:
         percent = rules.format_percent(phase3.current)
         verdict, message = Verdict.FAIL, Message("phase 3 is at %(percent)s%%, not at 100%%", {"percent": percent})
     elif stayed < settings.ROLLOUT_DWELL:
         verdict = Verdict.INCONCLUSIVE
-        message = Message("phase 3 has been at 100%% for %(stayed)s of %(wanted)s h", params)
+        message = Message("phase 3 has been at 100%% for %(stayed)s of %(wanted)s", params)
     return GateResult("phase3_complete", verdict, message)
 
 
 def rehearsed(step: TransitionStep) -> GateResult:
     last = Change.objects.filter(action="rehearsal", at__gt=timezone.now() - REHEARSAL_LASTS).first()
     if last is None:
-        message = Message("rollback not rehearsed: run “rollback emergency --rehearse --university N --reason …”")
+        params = {"days": REHEARSAL_LASTS.days}
+        message = Message("rollback not rehearsed in the last %(days)d days", params)
         return GateResult("rehearsed", Verdict.INCONCLUSIVE, message)
     days = (timezone.now() - last.at).days
     message = (
@@ -334,17 +348,31 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 def no_alert(step: TransitionStep) -> GateResult:
     """Fail while an unmuted alert is open; without a recent check of the alerts the result is INCONCLUSIVE."""
-    if not engine.has_checked_lately():
-        message = Message("alerts were not checked recently: is the worker running? See manage.py check_alerts")
+    resumed_at = monitored_since()
+    if not engine.has_checked_lately(since=resumed_at):
+        message = Message("alerts were not checked recently: is the worker running?")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, message)
-    holding = list(Alert.objects.holding().order_by("pk"))
+    holding = list(Alert.objects.holding(detected_since=resumed_at).order_by("pk"))
     message = join_messages(alert.sentence for alert in holding) if holding else Message("no open alert")
     verdict = Verdict.FAIL if holding else Verdict.PASS
     return GateResult("no_alert", verdict, message, len(holding), limit=0, comparison="≤")
 
 
-def _hours(length: timedelta) -> str:
-    return f"{length / timedelta(hours=1):.1f}".removesuffix(".0")
+def unit_of_length(seconds: float) -> str:
+    """Return the unit for a dwell time: a short one, of a trial, would be 0 of 0 hours."""
+    return next((unit for unit, least in (("h", 3600), ("min", 600)) if seconds >= least), "s")
+
+
+def _lengths(stayed: timedelta, wanted: timedelta) -> dict[str, str | Message]:
+    """Return the parameters of a message: both lengths in the unit of the wanted one, which only names it."""
+    text, size = {
+        "h": (Message("%(n)s h"), 3600),
+        "min": (Message("%(n)s min"), 60),
+        "s": (Message("%(n)s s"), 1),
+    }[unit_of_length(wanted.total_seconds())]
+    numbers = [f"{max(length.total_seconds(), 0) / size:.1f}".removesuffix(".0") for length in (stayed, wanted)]
+    long, limit = (replace(text, params={"n": number}) for number in numbers)
+    return {"stayed": numbers[0], "stayed_long": long, "wanted": limit}
 
 
 OWN: dict[str, Callable[[TransitionStep], GateResult]] = {

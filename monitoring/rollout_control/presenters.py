@@ -45,6 +45,7 @@ _UNITS: dict[str, tuple[float, str | Promise]] = {
 class Condition:
     """A gate result as it is shown to people; ``number``, ``operator`` and ``limit`` are empty if there is no value."""
 
+    gate: str
     title: str
     verdict: str
     tone: str
@@ -57,11 +58,13 @@ class Condition:
     def of(cls, result: GateResult) -> Self:
         value = limit = ""
         if result.value is not None and result.unit != "bool":
-            value = _with_unit(result.value, result.unit)
+            unit = gates.unit_of_length(result.limit) if result.unit == "h" and result.limit else result.unit
+            value = _with_unit(result.value, unit)
             if result.comparison and result.limit is not None:
-                limit = _with_unit(result.limit, result.unit)
-        labels = (str(GATES[result.gate]), str(result.verdict.label), TONES[result.verdict], str(result.message))
-        return cls(*labels, value, result.comparison if value else "", limit)
+                limit = _with_unit(result.limit, unit)
+        title, verdict = str(GATES[result.gate]), str(result.verdict.label)
+        labels = (title, verdict, TONES[result.verdict], str(result.message))
+        return cls(result.gate, *labels, value, result.comparison if value else "", limit)
 
 
 def conditions(evaluation: Evaluation) -> list[Condition]:
@@ -77,6 +80,39 @@ def _with_unit(value: float, unit: str) -> str:
     if name == "%":
         return percentage(text)
     return f"{text}\u00a0{name}" if name else text
+
+
+# What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
+_EFFECTS: tuple[tuple[Promise, Promise], ...] = (
+    (
+        T("Everything is switched on, but no lookup moves: the direct API goes on answering all of them."),
+        T("Whoever is served by the cache moves back to the direct API."),
+    ),
+    (
+        T("Updates become profiles, and lookups are compared. No lookup moves: the direct API goes on answering."),
+        T("Updates are only stored. Whoever is served by the cache moves back to the direct API."),
+    ),
+    (
+        T("For these employees the cache answers first, and the direct API where it has no fresh full name."),
+        T("These employees move back to the direct API."),
+    ),
+    (
+        T("These employees lose the fallback: the direct API is asked only about people without a profile."),
+        T("These employees get the fallback back: the direct API is asked again about stale and partial names."),
+    ),
+)
+_PEOPLE: tuple[tuple[Promise, Promise], ...] = (
+    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
+    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
+    (T("Employees who move to the cache"), T("Employees who move back to the direct API")),
+    (T("Employees who lose the fallback"), T("Employees who get the fallback back")),
+)
+
+
+def effect(phase: int, *, is_raise: bool) -> tuple[str, str]:
+    """Return what a step of the phase does, and the label of the number of people concerned."""
+    up_or_down = 0 if is_raise else 1
+    return str(_EFFECTS[phase - 1][up_or_down]), str(_PEOPLE[phase - 1][up_or_down])
 
 
 @dataclass(frozen=True, slots=True)

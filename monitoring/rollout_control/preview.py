@@ -5,7 +5,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from operator import add
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from django.conf import settings
 from django.utils import timezone
@@ -13,16 +13,18 @@ from django.utils.translation import gettext as _
 
 from employees.max_id_claims import nameless
 from employees.models import Employee
-from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, cohorts, statistic
+from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, statistic
+from monitoring.stats.cached import cohorts as count_cohorts
 from profiles import cache, failures
 from profiles.cache import CachedProfile
 from profiles.lookup import lookup_name, policy_at
 from profiles.max_api import users
 from profiles.max_api.client import MaxError
 from profiles.models import PhoneLink, ProfileSource
-from profiles.name_rule import Answer, NameChoice, NoAnswer, UserFound
-from profiles.rollout.decision import BUCKETS, bucket, current_state, decide
-from profiles.rollout.models import Flag, UniversityRule
+from profiles.name_rule import CACHE_FIRST, Answer, NameChoice, NoAnswer, UserFound
+from profiles.rollout.decision import BUCKETS, COLLECTING, RolloutState, bucket, current_state, decide, obstacle
+from profiles.rollout.models import Flag
+from profiles.rollout.phases import PHASES
 
 _PEOPLE = """
 SELECT id FROM employees WHERE university_id <> ALL(%(left_out)s) AND rollout_bucket(%(salt)s, phone) >= %(low)s
@@ -32,17 +34,26 @@ AND rollout_bucket(%(salt)s, phone) < %(high)s ORDER BY id LIMIT %(limit)s
 
 @dataclass(frozen=True, slots=True)
 class UniversityShare:
+    """The people of a university who move, and the lookups of new employees like them in the last week.
+
+    ``lookups_partial`` are those with a profile that phase 3 does not serve alone: a stale or partial name.
+    """
+
     university_id: int
     name: str
     people: int
     without_profile: int
     lookups: int
     lookups_missing: int
+    lookups_partial: int
 
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """The employees who would enter or leave a phase at a new percentage, except those of universities with a rule."""
+    """The employees whose lookups change their path at a new percentage of a phase, under the university rules.
+
+    Phases 1 and 2 route no lookup to the cache; lowering them turns off the deeper phases, and so moves people back.
+    """
 
     phase: int
     current: Decimal
@@ -66,34 +77,87 @@ class Preview:
 
     @property
     def api_calls_per_day(self) -> float:
-        spared = sum(share.lookups - share.lookups_missing for share in self.universities) / LOOKED_UP_WITHIN.days
-        return spared if self.target < self.current else -spared
+        """Return the change: phase 3 spares the calls for servable names, phase 4 those for stale or partial ones."""
+        spared = sum(
+            share.lookups_partial
+            if self.phase == len(PHASES)
+            else share.lookups - share.lookups_missing - share.lookups_partial
+            for share in self.universities
+        )
+        return (spared if self.target < self.current else -spared) / LOOKED_UP_WITHIN.days
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count who would enter or leave the phase, and list ``limit`` of them; stored counts are fast for usual steps."""
-    flag = Flag.objects.get(name=name)
-    low, high = sorted(int(percent * BUCKETS / 100) for percent in (flag.percent, target))
-    own_rules = UniversityRule.objects.in_force().filter(phase__lte=phase)
-    left_out = set(own_rules.values_list("university_id", flat=True))
-    stored = statistic("cohorts") if may_be_cached and {low, high} <= set(RUNGS) else None
-    if stored and stored.value["salt"] == flag.salt:
-        rungs, rows, counted_at = range(RUNGS.index(low), RUNGS.index(high)), stored.value["rows"], stored.at
-    else:
-        rungs, counted_at = range(1, 2), timezone.now()
-        rows = cohorts(flag.salt, [low, high]) if low < high else []
+    """Count whose lookups change their path, and list ``limit`` of them; stored counts are fast for usual steps."""
+    flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
+    current, salt = flags[name].percent, flags[name].salt
+    before = [int(flags[each].percent * BUCKETS / 100) for each in PHASES]
+    limit_after = int(target * BUCKETS / 100)
+    after = [*before[: phase - 1], limit_after, *(min(limit_after, each) for each in before[phase:])]
+    served = max(phase, CACHE_FIRST)
+    low, high = sorted((before[served - 1], after[served - 1]))
+    state = current_state()
+    cohorts = _cohorts(salt, [low, high], may_be_cached=may_be_cached)
     sums: dict[tuple[int, str], list[int]] = {}
-    for university, title, rung, *numbers in rows:
-        if rung in rungs and university not in left_out:
+    for university, title, first, last, *numbers in cohorts.rows:
+        bounds = sorted(_admitted(state, university, percents, served) for percents in (before, after))
+        if bounds[0] <= first and last <= bounds[1]:
             sums[university, title] = list(map(add, sums.get((university, title), [0] * len(numbers)), numbers))
     shares = [UniversityShare(*key, *numbers) for key, numbers in sums.items()]
     shares.sort(key=lambda share: (-share.people, share.university_id))
     people: list[Employee] = []
     if shares and limit:
-        params = {"salt": flag.salt, "low": low, "high": high, "left_out": list(left_out), "limit": limit}
+        ruled = [pk for pk in {**state.allowed, **state.denied} if _is_ruled(state, pk, served)]
+        params = {"salt": salt, "low": low, "high": high, "left_out": ruled, "limit": limit}
         ids = [employee.pk for employee in Employee.objects.raw(_PEOPLE, params)]
         people = list(Employee.objects.filter(pk__in=ids).select_related("university").order_by("pk"))
-    return Preview(phase, flag.percent, target, shares, people, counted_at)
+    return Preview(phase, current, target, shares, people, cohorts.counted_at)
+
+
+def people_served() -> int:
+    """Count the employees whose lookups the cache answers first, under the present percentages and rules."""
+    state = current_state()
+    if obstacle(state, "employee"):
+        return 0
+    percents = list(state.phases)
+    cohorts = _cohorts(state.salts.get(PHASES[2], ""), [percents[2]], may_be_cached=True)
+    return sum(
+        people
+        for university, _title, _first, last, people, *_ in cohorts.rows
+        if last <= _admitted(state, university, percents, CACHE_FIRST)
+    )
+
+
+class _Cohorts(NamedTuple):
+    """Rows (university ID, its name, first bucket, end of the buckets, numbers of UniversityShare)."""
+
+    rows: list[tuple[Any, ...]]
+    counted_at: datetime
+
+
+def _cohorts(salt: str, edges: list[int], *, may_be_cached: bool) -> _Cohorts:
+    """Count the employees between the edges, which are buckets; stored counts are used only for the usual steps."""
+    stored = statistic("cohort_lookups") if may_be_cached and set(edges) <= set(RUNGS) else None
+    if stored and stored.value["salt"] == salt:
+        bounds, rows, counted_at = RUNGS, stored.value["rows"], stored.at
+    else:
+        bounds = sorted({0, *edges, BUCKETS})
+        rows, counted_at = count_cohorts(salt, bounds[1:-1]), timezone.now()
+    placed = [(pk, title, bounds[rung], bounds[rung + 1], *numbers) for pk, title, rung, *numbers in rows]
+    return _Cohorts(placed, counted_at)
+
+
+def _admitted(state: RolloutState, university: int, percents: list[int], phase: int) -> int:
+    """Return below which bucket the university's people are in the phase, at these percentages in buckets."""
+    if not percents[COLLECTING - 1]:
+        return 0
+    if state.denied.get(university, BUCKETS) <= phase:
+        return 0
+    return BUCKETS if state.allowed.get(university, 0) >= phase else min(percents[:phase])
+
+
+def _is_ruled(state: RolloutState, university: int, phase: int) -> bool:
+    return state.denied.get(university, BUCKETS) <= phase or state.allowed.get(university, 0) >= phase
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:

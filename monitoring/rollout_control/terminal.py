@@ -19,10 +19,11 @@ from monitoring.rollout_control import gates
 from monitoring.rollout_control.checklist import checklist_status
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
-from monitoring.rollout_control.presenters import Phase, conditions, phases
+from monitoring.rollout_control.presenters import Phase, conditions, effect, phases
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
+from profiles.name_rule import CACHE_FIRST
 from profiles.phones import masked
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.heartbeat import convergence
@@ -32,6 +33,12 @@ from profiles.rollout.presenters import percentage
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
+# The commands that make a gate pass; pages link the form instead.
+_HINTS = {
+    "rehearsed": "run “rollback emergency --rehearse --university N --reason …”",
+    "round_trip": "run “rollout gates --probe”",
+    "no_alert": "see “alerts”",
+}
 _COLOURS = {"good": "green", "bad": "red", "wait": "yellow"}
 
 
@@ -69,6 +76,8 @@ def status() -> Iterable[Any]:
         yield Text("EMERGENCY STOP: the direct API answers for everyone", "bold red")
     if settings.held_for:
         yield Text(f"paused: {settings.held_for}", "yellow")
+    if restart := presenters.last_restart(comparison_stats.WINDOW):
+        yield restart
     yield presenters.convergence(convergence())
     for plan in Plan.objects.filter(state=PlanState.PLANNED):
         void = "" if plan.revision == rollout.revision else "; void, because the rollout has changed since"
@@ -108,6 +117,7 @@ def gate_report(phase: str | None, *, is_stored: bool) -> Iterable[Any]:
         for condition in conditions(evaluation):
             rows.add_row(condition.title, Text(condition.verdict, _COLOURS[condition.tone]), condition.message)
         yield rows
+        yield from (f"{GATES[one.gate]}: {_HINTS[one.gate]}" for one in evaluation.failing if one.gate in _HINTS)
         if evaluation.failing:
             yield str(evaluation.hold_message())
         else:
@@ -135,21 +145,22 @@ def history(limit: int) -> Table:
 
 def preview(shown: Preview) -> Iterable[Any]:
     total, unknown, calls = shown.total, shown.without_profile, round(shown.api_calls_per_day)
-    if shown.target > shown.current:
+    meaning, label = effect(shown.phase, is_raise=shown.target > shown.current)
+    people = f"{label}: %(n)s"
+    if shown.phase == CACHE_FIRST and shown.target > shown.current:
         people = ngettext(
             "%(n)s employee moves from the direct API to the cache",
             "%(n)s employees move from the direct API to the cache",
             total,
-        )
-    else:
-        people = ngettext(
-            "%(n)s employee moves back to the direct API", "%(n)s employees move back to the direct API", total
         )
     strangers = ngettext("%(n)s employee has no cached profile", "%(n)s employees have no cached profile", unknown)
     asked = ngettext("%(n)s direct API call a day", "%(n)s direct API calls a day", abs(calls))
     step = f"Phase {shown.phase}, {percentage(shown.current)} → {percentage(shown.target)}"
     moves = [people % {"n": thousands(total)}, strangers % {"n": thousands(unknown)}]
     yield f"{step}: {', '.join(moves)}; {asked % {'n': f'{calls:+d}'}}"
+    yield meaning
+    if not shown.universities:
+        return
     shares = table("UNIVERSITY", ">EMPLOYEES", ">WITHOUT PROFILE", ">LOOKUPS/WEEK")
     for share in shown.universities:
         shares.add_row(share.name, thousands(share.people), thousands(share.without_profile), thousands(share.lookups))
@@ -169,8 +180,10 @@ def stats_line(stats: ComparisonStats) -> str:
 
 
 def comparisons() -> Iterable[Any]:
-    rows = comparison_stats.recent()
+    rows = comparison_stats.counted()
     stats, ages = comparison_stats.stats_of(rows), comparison_stats.by_age(rows)
+    if restart := presenters.last_restart(comparison_stats.WINDOW):
+        yield restart
     yield f"Comparisons of the last {comparison_stats.WINDOW.days} days: {stats_line(stats)}"
     yield ", ".join(f"{name} {thousands(n)}" for name, n in sorted(stats.counts.items())) or "none yet"
     if patterns := comparison_stats.conflict_patterns(rows):
@@ -178,7 +191,7 @@ def comparisons() -> Iterable[Any]:
     for edge, aged in ages.items():
         yield f"  {'older' if math.isinf(edge) else f'up to {edge:g} days':<14}{stats_line(aged)}"
     ttl = comparison_stats.recommended_ttl(ages)
-    yield "recommended PROFILE_TTL: " + (f"{ttl.days * 24}h" if ttl else "too little data")
+    yield f"recommended PROFILE_TTL: {ttl.days * 24}h" if ttl else str(comparison_stats.ttl_advice(ages))
 
 
 def checklist() -> Iterable[Any]:

@@ -1,7 +1,7 @@
 """The guide's post-migration validation: send an update of a synthetic person, and create an employee for them.
 
 The person's profile, Redis entry and updates are always removed, and the employee is never committed. The webhook's
-counters of updates remain higher by two.
+counters leave synthetic updates out.
 """
 
 import json
@@ -178,7 +178,7 @@ class Validation:
         covered, stats = reports.coverage(), reports.webhook_stats("hour")
         reports.quality()
         reports.cache_health()
-        if not covered["users_with_profiles"] or not stats["total_events"]:
+        if not covered["users_with_profiles"]:
             raise Failed(_("the reports do not see the synthetic person"))
         params = {"coverage": covered["coverage_percentage"], "events": stats["total_events"]}
         return _("the reports answer: coverage %(coverage)s%%, updates in the last hour: %(events)d") % params

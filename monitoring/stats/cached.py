@@ -61,28 +61,34 @@ SELECT to_char(created_at AT TIME ZONE 'UTC', 'YYYY-MM-DD'), profile_source, cou
 FROM employees WHERE created_at >= %(since)s GROUP BY 1, 2 ORDER BY 1
 """
 _BY_STAGE = """
-SELECT (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int + (bucket < %(p4)s)::int,
+SELECT university_id, (bucket < %(p1)s)::int + (bucket < %(p2)s)::int + (bucket < %(p3)s)::int + (bucket < %(p4)s)::int,
        profile_source, count(*)
-FROM (SELECT profile_source, rollout_bucket(%(salt)s, phone) AS bucket FROM employees) AS placed GROUP BY 1, 2
+FROM (SELECT university_id, profile_source, rollout_bucket(%(salt)s, phone) AS bucket FROM employees) AS placed
+GROUP BY 1, 2, 3
 """
 # The number of employees, and of those without a cached profile, by university and by the rollout step at or below
-# their bucket; and the same two numbers for the employees created after ``since``.
-_COHORTS = """
-SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing FROM (
+# their bucket; the same two numbers for the employees created after ``since``, and how many of these have a profile for
+# which phase 3 asks the direct API all the same, because it is stale or has only a part of the name.
+_COHORTS = f"""
+SELECT e.university_id, u.name, e.rung, e.n, e.missing, e.lately, e.lately_missing, e.lately_partial FROM (
     SELECT university_id, width_bucket(rollout_bucket(%(salt)s, phone), %(rungs)s::integer[]) AS rung,
            count(*) AS n, count(*) FILTER (WHERE p.user_id IS NULL) AS missing,
            count(*) FILTER (WHERE created_at > %(since)s) AS lately,
-           count(*) FILTER (WHERE created_at > %(since)s AND p.user_id IS NULL) AS lately_missing
+           count(*) FILTER (WHERE created_at > %(since)s AND p.user_id IS NULL) AS lately_missing,
+           count(*) FILTER (
+               WHERE created_at > %(since)s AND p.user_id IS NOT NULL AND coalesce(p.user_provided_name, '') = ''
+               AND NOT ({COMPLETE} AND p.last_updated > %(stale_at)s)
+           ) AS lately_partial
     FROM employees LEFT JOIN profile_cache p ON p.user_id = employees.max_id GROUP BY 1, 2
 ) e JOIN universities u ON u.id = e.university_id
-"""
+"""  # noqa: S608 (constants of this module)
 _AGES = """
 SELECT least(greatest(floor(extract(epoch FROM now() - last_updated) / 86400), 0), 366)::int, source, count(*)
 FROM profile_cache {sample} GROUP BY 1, 2
 """
 _QUALITY = """
 SELECT to_char(date_trunc('day', at), 'YYYY-MM-DD'), outcome, stage >= 3, served_source, count(*)
-FROM comparisons WHERE at > %(since)s GROUP BY 1, 2, 3, 4 ORDER BY 1
+FROM comparisons WHERE at > %(since)s AND university_id IS NOT NULL GROUP BY 1, 2, 3, 4 ORDER BY 1
 """
 
 
@@ -159,7 +165,9 @@ def _sources_by_stage() -> list[tuple[Any, ...]]:
 
 def cohorts(salt: str, rungs: list[int]) -> list[tuple[Any, ...]]:
     """Return the rows of _COHORTS, in which a rung is the number of the ``rungs`` at or below the bucket."""
-    return _rows(_COHORTS, salt=salt, rungs=rungs, since=timezone.now() - LOOKED_UP_WITHIN)
+    now = timezone.now()
+    params = {"since": now - LOOKED_UP_WITHIN, "stale_at": now - settings.PROFILE_TTL}
+    return _rows(_COHORTS, salt=salt, rungs=rungs, **params)
 
 
 def _cohorts_by_step() -> dict[str, Any]:
@@ -195,10 +203,10 @@ STATISTICS = {
     "sources": Computation(lambda: _rows(_SOURCES), ("employees",)),
     # Rows (day, name source, number) of the employees created in the last DAYS.
     "sources_by_day": Computation(lambda: _rows(_BY_DAY, since=_first_day()), ("employees",)),
-    # Rows (stage, name source, number); the stage considers only the phases' percentages.
-    "sources_by_stage": Computation(_sources_by_stage, ("employees",)),
+    # Rows (university ID, stage, name source, number); the stage considers only the phases' percentages.
+    "stages": Computation(_sources_by_stage, ("employees",)),
     # The salt of the buckets, and the rows of cohorts(); a rung is an index in RUNGS.
-    "cohorts": Computation(_cohorts_by_step, ("employees", "profile_cache")),
+    "cohort_lookups": Computation(_cohorts_by_step, ("employees", "profile_cache")),
     # Rows (age in days, source, number) of profiles, extrapolated from a sample if the table is large.
     "ages": Computation(_ages, ("profile_cache",)),
     # Rows (day, outcome, is_cache_first, source of the name, number) of the comparisons in the last DAYS.

@@ -14,6 +14,7 @@ from django.utils import timezone
 from config.lib.messages import Message, percent_of, thousands
 from profiles.models import Comparison, ComparisonOutcome, ProfileSource
 from profiles.rollout.decision import BUCKETS
+from profiles.rollout.monitored_period import monitored_since
 
 # For a two-sided confidence level of 99%.
 Z = 2.58
@@ -106,15 +107,29 @@ class ComparisonStats:
 
 
 def recent(window: timedelta = WINDOW) -> QuerySet[Comparison]:
-    return Comparison.objects.filter(at__gt=timezone.now() - window)
+    """Return the comparisons of the last ``window``, whether or not they still count.
+
+    Lookups without a university are left out: no university rule applied to them, and they are no longer compared.
+    """
+    return Comparison.objects.filter(at__gt=timezone.now() - window, university_id__isnull=False)
+
+
+def counted() -> QuerySet[Comparison]:
+    """Return the comparisons that gates and tripwires count: those of the WINDOW since the last resume."""
+    return recent().filter(at__gt=monitored_since(WINDOW))
+
+
+def without_university() -> int:
+    """Return how many comparisons of probes, from earlier releases, are left out of the last WINDOW."""
+    return Comparison.objects.filter(at__gt=monitored_since(WINDOW), university_id=None).count()
 
 
 def stats_of(rows: QuerySet[Comparison]) -> ComparisonStats:
     return ComparisonStats(dict(rows.order_by().values_list("outcome").annotate(n=Count("*"))))
 
 
-def by_university(rows: QuerySet[Comparison]) -> dict[int | None, ComparisonStats]:
-    counts: dict[int | None, dict[str, int]] = {}
+def by_university(rows: QuerySet[Comparison]) -> dict[int, ComparisonStats]:
+    counts: dict[int, dict[str, int]] = {}
     for university, outcome, n in rows.order_by().values_list("university_id", "outcome").annotate(n=Count("*")):
         counts.setdefault(university, {})[outcome] = n
     return {university: ComparisonStats(outcomes) for university, outcomes in counts.items()}
@@ -144,6 +159,18 @@ def recommended_ttl(ages: dict[float, ComparisonStats]) -> timedelta | None:
             break
         longest = timedelta(days=edge)
     return longest
+
+
+def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
+    """Return the recommendation for PROFILE_TTL, or why there is none: too few comparisons, or names that differ."""
+    if ttl := recommended_ttl(ages):
+        return Message("names agree up to an age of %(days)d days", {"days": ttl.days})
+    youngest = next(iter(ages.values()), ComparisonStats({}))
+    # Even if all names of this sample agreed, it would prove nothing.
+    if wilson(youngest.n, youngest.n)[0] < AGREEMENT_WANTED:
+        return Message("too few comparisons to recommend a PROFILE_TTL")
+    params = {"agreement": percent_of(youngest.agreement or 0.0), "n": thousands(youngest.n)}
+    return Message("even the youngest names agree in only %(agreement)s (n = %(n)s): no PROFILE_TTL helps", params)
 
 
 def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:

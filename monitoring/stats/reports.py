@@ -14,6 +14,7 @@ from profiles import cache
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Rollout
+from profiles.rollout.monitored_period import ALWAYS, monitored_since
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks.models import State
@@ -214,6 +215,7 @@ def rollout() -> dict[str, Any]:
         "is_paused": bool(rollout_settings.held_for),
         "held_for": str(rollout_settings.held_for),
         "is_stopped": rollout_settings.is_latched,
+        "monitored_since": None if (since := monitored_since()) == ALWAYS else since,
         "processes": asdict(convergence()),
         "generated_at": timezone.now(),
         "age_seconds": 0.0,

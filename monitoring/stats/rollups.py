@@ -1,7 +1,8 @@
 """Count the updates received in any time window, from rollups by minute, hour, six hours, day and week.
 
 Triggers on the inbox write deltas, which roll_up() adds to the rollups. A window is split into whole weeks, days, hours
-and so on; only pending updates and the part of a minute at the start of the window are counted from the inbox.
+and so on; only pending updates and the part of a minute at the start of the window are counted from the inbox. The
+system's own probes do not count.
 """
 
 import math
@@ -61,15 +62,20 @@ WITH pieces AS (
     UNION ALL
     SELECT received_at, state, update_type, reason, NULL, 1, has_names::int, has_changed_profile::int, 0
     FROM webhook_inbox WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending'
+        AND request_id NOT LIKE 'synthetic-%%'
     UNION ALL
     SELECT received_at, 'time', '', '', monitoring_bucket(processing_ms), 1, 0, 0, processing_ms FROM webhook_inbox
     WHERE received_at > %(since)s AND received_at < %(first)s AND state <> 'pending' AND processing_ms IS NOT NULL
+        AND request_id NOT LIKE 'synthetic-%%'
     UNION ALL
-    SELECT received_at, 'repeat', update_type, '', NULL, 1, 0, 0, 0 FROM webhook_repeats
-    WHERE received_at > %(since)s AND received_at < %(first)s
+    SELECT received_at, 'repeat', update_type, '', NULL, 1, 0, 0, 0 FROM webhook_repeats AS r
+    WHERE received_at > %(since)s AND received_at < %(first)s AND NOT EXISTS (
+        SELECT FROM webhook_inbox AS i WHERE i.dedup_key = r.dedup_key AND i.request_id LIKE 'synthetic-%%'
+    )
     UNION ALL
     SELECT received_at, state, update_type, '', NULL, 1, has_names::int, has_changed_profile::int, 0
     FROM webhook_inbox WHERE received_at > %(since)s AND received_at <= %(until)s AND state = 'pending'
+        AND request_id NOT LIKE 'synthetic-%%'
 )
 SELECT date_bin(%(slot)s::interval, at, '2001-01-01 00:00 UTC'), kind, update_type, reason, bucket,
     sum(n)::bigint, sum(extracted)::bigint, sum(stored)::bigint, sum(ms)
@@ -199,7 +205,8 @@ def _groups(
     if since <= timezone.now() - settings.INBOX_EVENT_RETENTION + MINUTE:
         # A part of this minute may have been pruned from the inbox: count the whole minute, from the rollups.
         first = since = first - MINUTE
-    cuts = (list(column) for column in zip(*spans_between(first, last, spans[::-1]), strict=True))
+    # A window within one minute has no rollups: it is counted from the inbox.
+    cuts = list(map(list, zip(*spans_between(first, last, spans[::-1]), strict=True))) or [[], [], []]
     params: dict[str, Any] = {"since": since, "first": first, "last": last, "until": until}
     params |= {"slot": slot and LENGTHS[slot], "has_times": slot is None}
     params |= zip(("spans", "starts", "stops"), cuts, strict=True)

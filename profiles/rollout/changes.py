@@ -245,8 +245,7 @@ def _set_percent(settings: RolloutSettings, request: ChangeRequest) -> None:
 
 def _roll_back_step(settings: RolloutSettings, request: ChangeRequest) -> None:
     current = settings.percents[request.phase]
-    lower = max((step for step in rules.STEPS if step < current), default=Decimal(0))
-    settings.percents = rules.set_phase(settings.percents, request.phase, lower)
+    settings.percents = rules.set_phase(settings.percents, request.phase, rules.step_before(current))
     settings.held_for = request.reason
 
 

@@ -21,6 +21,8 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES
 
 BUCKETS = 10_000
 MEMO_SECONDS = 1.0
+# The phase that collects profiles; before it, university rules have no effect.
+COLLECTING = 2
 _VARIABLES = {"employee": "EMPLOYEE_SERVICE_PROFILE_ENABLED", "chat": "CHAT_SERVICE_PROFILE_ENABLED"}
 
 # One statement reads one snapshot, so no decision mixes two revisions. The heartbeat uses a connection of its own.
@@ -122,9 +124,12 @@ class RolloutState:
         while stage < len(self.phases) and number < self.phases[stage]:
             stage += 1
         reason = Reason.SPLIT if stage else Reason.DEFAULT
-        if university_id is None or stage < 2:
-            # University rules have no effect before phase 2, which collects the profiles.
+        if university_id is None or stage < COLLECTING:
             return stage, reason
+        return self.under_rules(stage, reason, university_id)
+
+    def under_rules(self, stage: int, reason: Reason, university_id: int) -> tuple[int, Reason]:
+        """Return the stage, of 2 or more, that the university's rules leave, and the reason."""
         if self.allowed.get(university_id, 0) > stage:
             stage, reason = self.allowed[university_id], Reason.ALLOWED
         if self.denied.get(university_id, BUCKETS) <= stage:

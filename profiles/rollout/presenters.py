@@ -18,6 +18,7 @@ from config.lib.messages import localize
 from profiles.rollout import rules
 from profiles.rollout.heartbeat import Convergence
 from profiles.rollout.models import Action, Change, OnBreach, UniversityRule
+from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
 
@@ -97,7 +98,23 @@ def outcome(result: ChangeResult) -> list[str]:
     """Return a line for each setting that the change has modified or, for a dry run, would modify."""
     if not result.is_change:
         return [_("No changes")]
-    return [_move(name, before, after) for name, before, after in result.differences()]
+    lines = [_move(name, before, after) for name, before, after in result.differences()]
+    if result.is_resume:
+        lines.append(restart(timezone.now() if result.is_dry_run else monitored_since()))
+    return lines
+
+
+def restart(resumed_at: datetime) -> str:
+    """Return the text that the history before a resume no longer counts; the date is left out if it is today's."""
+    local = timezone.localtime(resumed_at)
+    time = date_format(local, "H:i T") if local.date() == timezone.localdate() else moment(resumed_at)
+    return _("Comparisons before %(time)s no longer count") % {"time": time}
+
+
+def last_restart(window: timedelta) -> str:
+    """Return the text of ``restart`` for the last resume; empty if it is longer ago than the window."""
+    resumed_at = monitored_since()
+    return restart(resumed_at) if resumed_at > timezone.now() - window else ""
 
 
 def _move(name: str, before: Any, after: Any) -> str:
@@ -131,6 +148,8 @@ def change(row: Change) -> str:
                 moves.append(_move(name, earlier, after[name]))
     if row.before.get("held_for") != row.after.get("held_for"):
         moves.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
+    if row.action == Action.RESUME:
+        moves.append(restart(row.at))
     if row.before.get("on_breach") != row.after.get("on_breach"):
         moves.append(_move("on_breach", row.before.get("on_breach"), row.after.get("on_breach")))
     return "; ".join(moves) or row.get_action_display()

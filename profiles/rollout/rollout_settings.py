@@ -13,7 +13,7 @@ from config.lib.messages import Message, Text, to_columns
 from profiles.rollout import rules
 from profiles.rollout.models import HELD_LENGTH, Flag, Rollout
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
-from profiles.rollout.rules import ChangeRefused
+from profiles.rollout.rules import RolloutHeld
 
 
 @dataclass
@@ -47,15 +47,12 @@ class RolloutSettings:
         return rules.set_phase(self.percents, name, value)
 
     def refuse_raise(self) -> None:
-        """Raise ChangeRefused, for any increase, if the emergency stop is latched or the rollout is paused."""
+        """Raise RolloutHeld, for any increase, if the emergency stop is latched or the rollout is paused."""
         if self.is_latched:
-            message = Message("The emergency stop is latched: clear it with Resume or “rollout resume --reason …”.")
-            raise ChangeRefused(message)
+            raise RolloutHeld(Message("The emergency stop is latched: only a resume ends it."))
         if self.held_for:
             params = {"why": self.held_for}
-            raise ChangeRefused(
-                Message("The rollout is paused (%(why)s): continue with Resume or “rollout resume --reason …”.", params)
-            )
+            raise RolloutHeld(Message("The rollout is paused (%(why)s): resume it first.", params))
 
     def as_json(self) -> dict[str, Any]:
         percents = {name: rules.format_percent(percent) for name, percent in self.percents.items()}
@@ -75,6 +72,12 @@ class ChangeResult:
     @property
     def is_change(self) -> bool:
         return self.before != self.after
+
+    @property
+    def is_resume(self) -> bool:
+        """Return whether the change ends a pause or an emergency stop, and so starts a new monitored period."""
+        was, now = (bool(each.held_for) or each.is_latched for each in (self.before, self.after))
+        return was and not now
 
     def differences(self) -> Iterator[tuple[str, Any, Any]]:
         """Yield the name, old value and new value of each difference; phases and switches are compared one by one."""

@@ -30,6 +30,10 @@ class ChangeRefused(ValidationError):
         return str(self.text)
 
 
+class RolloutHeld(ChangeRefused):
+    """Raised for an increase while the rollout is paused or stopped."""
+
+
 class OutsideUniversity(ChangeRefused):
     """Raised when a user who is limited to one university changes more than the rules of that university."""
 
@@ -133,6 +137,11 @@ def set_phase(before: Mapping[str, Decimal], name: str, value: object) -> Percen
             )
     later = {other: min(before[other], percent) for other in PHASES[number:]}
     return dict(before) | {name: percent} | later
+
+
+def step_before(percent: Decimal) -> Decimal:
+    """Return the next step below this percentage, or 0."""
+    return max((step for step in STEPS if step < percent), default=Decimal(0))
 
 
 def step_after(name: str, percent: Decimal) -> Decimal | None:

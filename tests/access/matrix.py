@@ -199,6 +199,8 @@ PAGES = [
     *admin("employees/employee/export/", "ODod", "get post"),
     *admin("employees/employee/{employee}/history/1/", "", refused=404, ok=404),
     *admin("employees/university/{university}/history/1/", "", refused=404, ok=404),
+    *admin("employees/backfillrun/add/preview/", "OMom"),
+    *admin("comparisons/{comparison}/person/", "OMD", ok=302),
     *admin("employees/backfillrun/{backfillrun}/progress/", ALL, own="vomd", unknown=404, refused=404),
     *admin("employees/backfillrun/{backfillrun}/do/undo/", "OM", "get post", own="om", unknown=404, hides=True),
     *admin("webhooks/inboxupdate/dead-letters/", ALL),
@@ -253,6 +255,9 @@ API = [
     ),
     *(Row(f"monitoring/rollout/{name}", "post", "MRm", ok=400) for name in ("set", "advance", "pause", "resume")),
     Row("monitoring/rollout/pause", "post", "MR", body=_REASON, writes=True),
+    Row("monitoring/backfill", "get", f"{ALL}R", own="vomd"),
+    Row("monitoring/backfill", "post", "OMRom", ok=400),
+    *(Row(f"monitoring/backfill/{name}", "post", "OMRom", ok=400) for name in ("pause", "resume", "undo")),
     Row("monitoring/rollout/emergency", "post", "OMRom", ok=400),
 ]  # fmt: skip
 

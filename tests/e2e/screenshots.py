@@ -24,6 +24,7 @@ from django.utils.translation import get_language, gettext
 from playwright.sync_api import Browser, ConsoleMessage, Page, sync_playwright
 
 from config.lib import error_pages
+from employees.models import BackfillRun, RunStatus
 from profiles.rollout.heartbeat import HeartbeatThread
 from profiles.rollout.models import Plan, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
@@ -81,6 +82,17 @@ def stop_everything(page: Page) -> None:
     word.fill(word.get_attribute("data-word") or "")
     word.press("Enter")
     page.locator("[role=status] .s-badge").wait_for()
+
+
+def hold(page: Page) -> None:
+    change("pause", by="conductor", reason="Совпадение имён не больше 95,0 %")
+    page.reload(wait_until="networkidle")
+
+
+def start_backfill(page: Page) -> None:
+    BackfillRun.objects.filter(status=RunStatus.PAUSED).update(status=RunStatus.DONE)
+    page.goto(page.url.replace("backfillrun/", "backfillrun/add/"), wait_until="networkidle")
+    page.locator("#preview .s-number").wait_for()
 
 
 def log_out(page: Page) -> None:
@@ -162,6 +174,10 @@ SCREENS: Screens = [
 ]
 # They move the rollout or log out, so they come last, and the rollout is restored after each round.
 LAST: Screens = [
+    ("backfill-start", "/admin/employees/backfillrun/", start_backfill),
+    ("held", "/admin/rollout/", hold),
+    ("held-home", "/admin/", None),
+    ("held-step", "/admin/steer/3/?percent=50", None),
     ("void", "/admin/rollout/", add_plans),
     ("stopped", "/admin/emergency/", stop_everything),
     ("latched", "/admin/rollout/", None),

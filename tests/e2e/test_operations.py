@@ -11,6 +11,7 @@ from monitoring.alerts.models import Alert
 from profiles.models import Profile
 from tests.e2e import sample_data
 from tests.e2e.conftest import WatchedPage
+from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, PayloadAccess, Replay, State
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
@@ -138,3 +139,43 @@ def test_an_alert_is_muted(watched: WatchedPage) -> None:
     page.wait_for_url(f"**/{alert.pk}/change/")
     alert.refresh_from_db()
     assert alert.is_muted
+
+
+def test_a_backfill_is_previewed_and_started(watched: WatchedPage) -> None:
+    BackfillRun.objects.update(status=RunStatus.DONE)
+    page = watched.open("/admin/employees/backfillrun/add/")
+    page.wait_for_selector("#preview .s-number")
+    assert watched.faults() == []
+    # The choice changes the preview, whose choices the form sends along.
+    page.locator("#id_replaces_names").evaluate("(box) => box.click()")
+    page.wait_for_selector("input[name=previewed][value=':True']", state="attached")
+    page.locator("input[name=reason]").fill("Новые сотрудники")
+    page.locator("#confirm").click()
+    page.wait_for_selector("#backfill-progress")
+    run = BackfillRun.objects.order_by("-pk")[0]
+    assert (run.reason, run.started_by, run.replaces_names) == ("Новые сотрудники", "operator", True)
+
+
+def test_a_held_rollout_leads_to_its_next_actions(watched: WatchedPage) -> None:
+    change("pause", reason="Совпадение имён не больше 95,0 %")
+    for width in (1400, 390):
+        watched.page.set_viewport_size({"width": width, "height": 900})
+        page = watched.open("/admin/rollout/")
+        assert watched.faults() == []
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+    page.locator("#held-conflicts").click()
+    page.wait_for_url("**/comparisons/?days=counted*")
+    assert page.locator("form[action*='/person/'] button").count() > 0
+    watched.open("/admin/rollout/").locator("#held-named").click()
+    page.wait_for_url("**/employees/employee/?*")
+    watched.open("/admin/rollout/").locator("#held-back").click()
+    page.wait_for_selector("#preview .s-number")
+    page.locator("textarea[name=reason]").fill("Меньше людей")
+    page.locator("#confirm").click()
+    page.wait_for_url("**/rollout/")
+    page.locator("#held-resume").click()
+    page.locator("textarea[name=reason]").fill("Исправлено")
+    page.locator("#confirm").click()
+    page.wait_for_url("**/rollout/")
+    assert page.locator("#held-resume").count() == 0
+    assert "больше не учитываются" in page.locator("body").inner_text()

@@ -58,7 +58,9 @@ def test_unresolved_names_are_listed_in_few_queries(
 def test_a_backfill_is_begun_paused_resumed_and_undone(admin: Client, university: University) -> None:
     add_profile("7", is_cached=False)
     employee = Employee.objects.create(phone="+12025550100", max_id="7", university=university)
-    answer = admin.post("/admin/employees/backfillrun/add/", {"batch_target_ms": 100, "pause_ms": 0})
+    answer = admin.post(
+        "/admin/employees/backfillrun/add/", {"batch_target_ms": 100, "pause_ms": 0, "reason": "tested"}
+    )
     assert answer.status_code == 302, answer.content
     run = BackfillRun.objects.get()
     assert (run.status, run.rows_total) == ("running", 1)
@@ -83,7 +85,7 @@ def test_a_backfill_is_begun_by_one_button_and_watched(admin: Client, university
     add = "/admin/employees/backfillrun/add/"
     page = admin.get(add).content.decode()
     assert [f'name="{name}"' in page for name in ("_save", "_addanother", "_continue")] == [True, False, False]
-    choices = {"batch_target_ms": 100, "pause_ms": 0, "_addanother": "1"}
+    choices = {"batch_target_ms": 100, "pause_ms": 0, "reason": "tested", "_addanother": "1"}
     page = admin.post(add, choices, follow=True).content.decode()
     assert f"Backfill {BackfillRun.objects.get().pk} started." in page
 
@@ -92,7 +94,7 @@ def test_a_backfill_is_begun_by_one_button_and_watched(admin: Client, university
 def test_it_refuses_a_second_backfill(admin: Client, university: University, method: str) -> None:
     admin.cookies["django_language"] = "en"
     run = batches.start()
-    choices = {"batch_target_ms": 100, "pause_ms": 0}
+    choices = {"batch_target_ms": 100, "pause_ms": 0, "reason": "tested"}
     answer = getattr(admin, method)("/admin/employees/backfillrun/add/", choices, follow=True)
     assert answer.redirect_chain == [(f"/admin/employees/backfillrun/{run.pk}/change/", 302)]
     assert "Only one backfill can be open at a time." in answer.content.decode()

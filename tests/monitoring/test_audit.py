@@ -38,6 +38,7 @@ def admin(client: Client, superadmin: User) -> Client:
 @pytest.fixture
 def _recorded(superadmin: User, phases: Any) -> None:
     change("switch", switch="profile_cache", is_on=False, by="anna", reason="measure <b>")
+    BackfillRun.objects.create(until_id=0, started_by="olga", reason="the new ones")
     Replay.objects.create(by="boris", selection=SCRIPT, reason="outage", count=2)
     PayloadAccess.objects.create(by="clara", inbox_update_id=5, update_type="bot_started", reason="complaint")
     Erasure.objects.create(by="dora", reason="asked to", person="0" * 64, counts={})

@@ -124,7 +124,7 @@ def fill(university: University, monkeypatch: pytest.MonkeyPatch) -> str:
     Employee.objects.create(phone=PHONES[9], max_id="4", university=university)
     with monkeypatch.context() as broken:
         broken.setattr(batches, "_fill", fail)
-        call_command("backfill", "start", stdout=out)
+        call_command("backfill", "start", "--reason", "tested", stdout=out)
     call_command("backfill", "retry-failed", stdout=out)
     return out.getvalue()
 

@@ -89,7 +89,7 @@ def test_backfills_are_those_of_the_university(own: Client, university: Universi
 
 def test_a_backfill_covers_the_own_university_only(own: Client, university: University) -> None:
     other = University.objects.create(name="Другой")
-    given = {"batch_target_ms": 100, "pause_ms": 0}
+    given = {"batch_target_ms": 100, "pause_ms": 0, "reason": "tested"}
     for refused in ({}, {"university": other.pk}):
         page = own.post("/admin/employees/backfillrun/add/", given | refused)
         assert "university" in page.context["adminform"].errors

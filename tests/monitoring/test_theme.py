@@ -63,7 +63,7 @@ def test_the_page_works_without_javascript(reader: Client) -> None:
         page = visitor.get(path).content.decode()
         [note] = re.findall(r"<noscript>(.*?)</noscript>", page, re.DOTALL)
         assert "screens/noscript.css" in note
-        assert "rollback emergency" in note
+        assert "red button on the “Rollout” page" in note
 
 
 def test_the_keyboard_reaches_the_user_menu_and_the_content(reader: Client) -> None:

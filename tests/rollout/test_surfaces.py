@@ -157,7 +157,7 @@ def state() -> tuple[Any, ...]:
 
 
 NUMBER = "A percentage must be a number from 0 to 100 with at most two decimals."
-LATCHED = "The emergency stop is latched: clear it with Resume or “rollout resume --reason …”."
+LATCHED = "The emergency stop is latched: only a resume ends it."
 
 
 def nothing() -> None:
@@ -197,7 +197,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
     ),
     "up while paused": (
         [*NOW, *LATER, by_plan], paused, {"percent": "25"},
-        "The rollout is paused (holiday): continue with Resume or “rollout resume --reason …”.",
+        "The rollout is paused (holiday): resume it first.",
     ),
     "up under the latch": ([*NOW, *LATER, by_plan], stopped, {"percent": "1"}, LATCHED),
     "deeper than the phase before": (

@@ -83,7 +83,7 @@ def test_a_rollout_at_25_percent_with_an_open_backfill_and_alerts(installation: 
     installation.rows("UPDATE employees SET first_name = 'Неизвестно', profile_source = 'default' RETURNING id")
     # A dozen rows are done before anybody could pause.
     installation.send("worker", signal.SIGSTOP)
-    installation.manage("backfill", "start", "--detach")
+    installation.manage("backfill", "start", "--reason", "upgrade", "--detach")
     installation.manage("backfill", "pause", "--reason", "the upgrade")
     installation.send("worker", signal.SIGCONT)
     installation.manage("rollout", "pause", "--reason", "the upgrade", "--by", "olga")

@@ -4,15 +4,17 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from django.core.management.base import CommandError
-from django.db import IntegrityError
+from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
+from config.lib import shell_user
 from config.lib.commands import BaseCommand
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
-from employees.models import ONE_AT_A_TIME, OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
+from employees.models import OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
+from profiles.rollout.rules import ChangeRefused
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
 # For the time estimate of a dry run; measured on two cores while other clients used the database.
@@ -44,11 +46,16 @@ class Command(BaseCommand):
         )
         parser.add_argument("--batch-ms", type=_milliseconds(1), default=30, help="start: target time of a batch [30]")
         parser.add_argument("--pause-ms", type=_milliseconds(0), default=20, help="start: pause between batches [20]")
-        parser.add_argument("--reason", default="by command", help="pause: the reason")
+        parser.add_argument("--reason", default="", help="start, pause: the reason, kept in the audit log")
+        parser.add_argument("--by", default=None, help="start: who starts it [the user of this shell]")
+        parser.add_argument("--limit", type=int, default=10, help="start --dry-run: changed names to list [10]")
         parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave the work to the worker")
 
     def handle(self, *args: Any, action: str, **options: Any) -> None:
-        getattr(self, action.replace("-", "_"))(options, is_dry=options["dry_run"])
+        try:
+            getattr(self, action.replace("-", "_"))(options, is_dry=options["dry_run"])
+        except ChangeRefused as refused:
+            raise CommandError(str(refused)) from None
 
     def start(self, options: dict[str, Any], *, is_dry: bool) -> None:
         pk = options["university_id"]
@@ -56,32 +63,31 @@ class Command(BaseCommand):
         if pk is not None and university is None:
             raise CommandError(f"There is no university {pk}")
         if is_dry:
-            self._preview(university, replaces_names=options["replace_names"])
+            self._preview(university, replaces_names=options["replace_names"], limit=options["limit"])
             return
-        try:
-            run = batches.start(
-                university=university,
-                replaces_names=options["replace_names"],
-                batch_target_ms=options["batch_ms"],
-                pause_ms=options["pause_ms"],
-            )
-        except IntegrityError as error:
-            if ONE_AT_A_TIME not in str(error):
-                raise
-            raise CommandError("Another backfill is open: see `backfill status`") from None
+        run = batches.request(
+            reason=options["reason"],
+            by=options["by"] or shell_user.login(),
+            university=university,
+            replaces_names=options["replace_names"],
+            batch_target_ms=options["batch_ms"],
+            pause_ms=options["pause_ms"],
+        )
         self._work(run, is_detached=options["detach"])
 
-    def _preview(self, university: University | None, *, replaces_names: bool) -> None:
+    def _preview(self, university: University | None, *, replaces_names: bool, limit: int) -> None:
         if obstacle := DecisionContext.read().obstacle:
             self.stdout.write(f"Nothing would change: {obstacle.label}.")
             return
         table = Table("university", "source now", "new source", "rows")
-        rows = batches.preview(university, replaces_names=replaces_names)
-        for name, before, after, count in rows:
+        shown = batches.preview_names(university, replaces_names=replaces_names, limit=limit)
+        for name, before, after, count in shown.rows:
             table.add_row(name, before, after, str(count))
         Console(file=cast("IO[str]", self.stdout), markup=False).print(table)
-        total = sum(row[3] for row in rows)
-        self.stdout.write(f"Rows that would change: {total}, in about {total / ROWS_PER_SECOND:.0f} s.")
+        for change in shown.examples:
+            self.stdout.write(f"{change.employee}: {change.before} → {change.after} ({change.university})")
+        self.stdout.write(f"Rows that would change: {shown.total}, in about {shown.total / ROWS_PER_SECOND:.0f} s.")
+        batches.refuse_while_held()
 
     def status(self, options: dict[str, Any], *, is_dry: bool) -> None:
         run = BackfillRun.objects.first()
@@ -93,13 +99,14 @@ class Command(BaseCommand):
         scope = ", replaces names" if run.replaces_names else ""
         self.stdout.write(
             f"Backfill {run.pk}: {run.status}{reason}{scope}, {run.rows_seen} of {run.rows_total} checked, "
-            f"{run.rows_changed} changed, failed batches: {failed}, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
+            f"{run.rows_changed} changed, failed batches: {failed}, {run.rows_left} left, {run.rows_restored} given "
+            f"back, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
         )
 
     def pause(self, options: dict[str, Any], *, is_dry: bool) -> None:
         run = self._latest(RunStatus.RUNNING)
         if not is_dry:
-            BackfillRun.objects.filter(pk=run.pk).pause(options["reason"])
+            batches.act("pause", run, options["reason"] or "by command")
         self.stdout.write(f"Backfill {run.pk} {'would be ' * is_dry}paused at {run.rows_seen} of {run.rows_total}")
 
     def resume(self, options: dict[str, Any], *, is_dry: bool) -> None:
@@ -107,7 +114,7 @@ class Command(BaseCommand):
         if is_dry:
             self.stdout.write(f"Backfill {run.pk} would continue after id {run.last_id}")
             return
-        run.resume()
+        batches.act("resume", run, options["reason"])
         self._work(run, is_detached=options["detach"])
 
     def retry_failed(self, options: dict[str, Any], *, is_dry: bool) -> None:
@@ -115,8 +122,8 @@ class Command(BaseCommand):
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         done = 0 if is_dry else batches.retry_failed(run)
         self.stdout.write(f"Backfill {run.pk}: failed batches retried: {done} of {failed}")
-        if done < failed and not is_dry and (obstacle := DecisionContext.read().obstacle):
-            raise CommandError(f"Stopped: {obstacle.label}")
+        if done < failed and not is_dry and (why := batches.hindrance(DecisionContext.read())):
+            raise CommandError(f"Stopped: {gettext(why)}")
 
     def undo(self, options: dict[str, Any], *, is_dry: bool) -> None:
         run = self._latest(RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDOING)
@@ -126,7 +133,7 @@ class Command(BaseCommand):
         if is_dry:
             self.stdout.write(f"Backfill {run.pk}: names that would be restored: up to {run.rows_changed}")
             return
-        run.undo()
+        batches.act("undo", run, options["reason"])
         self._work(run, is_detached=options["detach"])
 
     def _latest(self, *statuses: RunStatus) -> BackfillRun:

@@ -1,0 +1,73 @@
+"""The banner of a held rollout: how many people the cache still names, and the next actions at hand."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from urllib.parse import urlencode
+
+from django.http import HttpRequest
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from monitoring.dashboard.access import SEE_COMPARISONS, may
+from monitoring.indicators.models import Round
+from monitoring.rollout_control.preview import people_served
+from profiles.models import ProfileSource
+from profiles.rollout import presenters, rules
+from profiles.rollout.models import Flag
+from profiles.rollout.monitored_period import last_raise
+from profiles.rollout.phases import PHASES
+from profiles.rollout.rollout_settings import RolloutSettings
+
+SEE_EMPLOYEES = "employees.view_employee"
+
+
+@dataclass(frozen=True, slots=True)
+class HeldAction:
+    key: str
+    title: str
+    url: str
+
+
+@dataclass(frozen=True, slots=True)
+class HeldBanner:
+    """``served`` is the number of employees whose lookups the cache answers first, None for limited users."""
+
+    served: int | None
+    actions: list[HeldAction]
+
+
+def banner(request: HttpRequest, settings: RolloutSettings, readings: Round) -> HeldBanner | None:
+    """Return the banner while the rollout is paused or stopped, with the actions that the user may take; else None."""
+    if not (settings.held_for or settings.is_latched):
+        return None
+    allowed, actions = may(request), []
+    deepest = next((name for name in reversed(PHASES[2:]) if settings.percents[name]), None)
+    if allowed["operate"] and deepest:
+        lower = rules.step_before(settings.percents[deepest])
+        step = reverse("screens:step", args=[rules.phase_number(deepest)])
+        title = _("Back to %(percent)s…") % {"percent": presenters.percentage(lower)}
+        actions.append(HeldAction("back", title, f"{step}?{urlencode({'percent': rules.format_percent(lower)})}"))
+    conflicts = readings["conflicts"].data.get("conflicts")
+    if allowed["all"] and conflicts and request.user.has_perm(SEE_COMPARISONS):
+        query = urlencode({"days": "counted", "outcome": "conflict"})
+        title = _("See the conflicts: %(n)d") % {"n": conflicts}
+        actions.append(HeldAction("conflicts", title, f"{reverse('screens:comparisons')}?{query}"))
+    if url := named_since(request, _step_began(deepest)):
+        actions.append(HeldAction("named", _("See the people named since the step"), url))
+    if allowed["operate"]:
+        actions.append(HeldAction("resume", _("Resume…"), reverse("screens:resume")))
+    return HeldBanner(people_served() if allowed["all"] else None, actions)
+
+
+def _step_began(phase: str | None) -> datetime | None:
+    """Return when phase 3 or 4 was last raised; without such a change, when the phase was set."""
+    return last_raise() or Flag.objects.filter(name=phase).values_list("moved_at", flat=True).first()
+
+
+def named_since(request: HttpRequest, at: datetime | None) -> str:
+    """Return the address of the list of employees named from the cache since the time; empty for who may not see it."""
+    if at is None or not request.user.has_perm(SEE_EMPLOYEES):
+        return ""
+    sources = f"{ProfileSource.WEBHOOK},{ProfileSource.USER_INPUT}"
+    query = urlencode({"profile_source__in": sources, "updated_at__gte": at.isoformat()})
+    return f"{reverse('admin:employees_employee_changelist')}?{query}"

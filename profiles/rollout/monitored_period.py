@@ -1,0 +1,39 @@
+"""The start of the history that counts: each resume starts a new monitored period.
+
+Whatever counts breaches, checks in a row, comparisons or errors begins at ``monitored_since``; otherwise a problem that
+has been fixed would hold the rollout again right after the resume.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
+
+from django.db.models import F
+from django.utils import timezone
+
+from profiles.rollout.models import Action, Change
+from profiles.rollout.phases import PHASES
+
+ALWAYS = datetime.min.replace(tzinfo=UTC)
+
+
+def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | None = None) -> datetime:
+    """Return the time of the last resume, or the start of the ``window`` that ends now if that is later.
+
+    Without a resume and a window, return ALWAYS. Who asks repeatedly passes the time of the last resume.
+    """
+    if resumed_at is None:
+        resumed_at = Change.objects.filter(action=Action.RESUME).values_list("at", flat=True).first() or ALWAYS
+    return resumed_at if window is None else max(resumed_at, timezone.now() - window)
+
+
+def last_raise() -> datetime | None:
+    """Return when phase 3 or 4 was last raised: since then, more people have been named from the cache."""
+    phases = PHASES[2:]
+    moves = Change.objects.filter(after__percents__has_any_keys=phases).exclude(after__percents=F("before__percents"))
+    for move in moves.iterator(chunk_size=50):
+        before, after = move.before.get("percents", {}), move.after["percents"]
+        if any(Decimal(after.get(name, 0)) > Decimal(before.get(name, 0)) for name in phases):
+            return move.at
+    return None

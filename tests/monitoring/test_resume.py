@@ -1,0 +1,245 @@
+"""A resume starts a new monitored period: each reader of history counts from it, and a step restarts no reader."""
+
+import ast
+import inspect
+import io
+from collections.abc import Callable
+from datetime import timedelta
+from decimal import Decimal
+from types import ModuleType
+
+import pytest
+from django.contrib.auth.models import User
+from django.core.management import call_command
+from django.test import Client
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+from rest_framework.test import APIClient
+
+from monitoring.alerts import engine
+from monitoring.indicators import measurements, rounds
+from monitoring.indicators.models import IndicatorReading, Level, RoundTrip
+from monitoring.rollout_control import controller, gates
+from monitoring.rollout_control.models import GateCheck, Verdict
+from monitoring.stats import comparison_stats
+from profiles.rollout.models import Change, Rollout
+from profiles.rollout.monitored_period import monitored_since
+from tests.conftest import Phases
+from tests.monitoring.alert_causes import NOON, Clock
+from tests.monitoring.comparison_rows import compared
+from tests.profiles.people import add_profile
+from tests.rollout.changing import change
+from webhooks.models import InboxUpdate, State
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
+MINUTE = timedelta(minutes=1)
+RESTART = "Comparisons before 09:02 UTC no longer count"
+
+
+@pytest.fixture(autouse=True)
+def _at_phase_3(clock: Clock, phases: Phases, settings: Settings) -> None:
+    settings.TIME_ZONE = "UTC"
+    phases(100, 100, 25)
+
+
+def receive(state: State, took: timedelta = timedelta()) -> None:
+    at = timezone.now() - took
+    for _ in range(20):
+        InboxUpdate.objects.create(
+            dedup_key=str(InboxUpdate.objects.count()).encode(),
+            update_type="bot_started",
+            state=state,
+            received_at=at,
+            next_try_at=at,
+            finished_at=timezone.now(),
+        )
+
+
+def level(indicator: str) -> Callable[[], str]:
+    return lambda: rounds.measure([indicator])[indicator].level
+
+
+def gate(name: str) -> Callable[[], str]:
+    def read() -> str:
+        return str(gates.run_gate(name, gates.transition_step(3, Decimal(50)), rounds.fresh()).verdict)
+
+    return read
+
+
+def disagree() -> None:
+    compared(100, "conflict", stage=3)
+    compared(100, stage=2)
+
+
+def have_errors() -> None:
+    compared(100, "both_empty", stage=3, served_source="default", served_ms=900.0)
+    compared(100, stage=2)
+
+
+def evict() -> None:
+    data = {"counter": 0, "grown": 0}
+    row = {"name": "evictions", "level": Level.OK, "message": {"msgid": "x", "words": {}}}
+    IndicatorReading.objects.create(round_at=timezone.now() - MINUTE, measured_at=timezone.now(), data=data, **row)
+    data = {"counter": 0, "grown": 9}
+    IndicatorReading.objects.create(round_at=timezone.now(), measured_at=timezone.now(), data=data, **row)
+
+
+def pass_twice() -> None:
+    for minutes in (5, 2):
+        GateCheck.objects.create(
+            at=timezone.now() - minutes * MINUTE, phase=3, gate="agreement", verdict="PASS", message="m"
+        )
+
+
+def fire_an_alert() -> None:
+    receive(State.DEAD)
+    engine.check_alerts()
+
+
+def breach_twice() -> None:
+    disagree()
+    controller.check()
+    controller.check()
+
+
+def is_held_at_next_breach() -> bool:
+    disagree()
+    controller.check()
+    return Rollout.current().is_paused
+
+
+# Each reader of history: what spoils it, how it is read, and what it returns before and after a resume.
+READERS: dict[str, tuple[Callable[[], object], Callable[[], object], object, object]] = {
+    "agreement": (lambda: compared(700, "conflict"), level("agreement"), "warning", "unknown"),
+    "conflicts": (lambda: compared(700, "conflict"), level("conflicts"), "warning", "unknown"),
+    "universities": (disagree, level("universities_standing_out"), "warning", "ok"),
+    "evidence against the cache": (disagree, level("reason_against"), "warning", "unknown"),
+    "comparison errors": (
+        lambda: compared(9, "api_error"),
+        lambda: rounds.measure(["comparison_errors"])["comparison_errors"].value,
+        1.0,
+        None,
+    ),
+    "webhook errors": (lambda: receive(State.DEAD), level("webhook_error_rate"), "critical", "unknown"),
+    "dead letters": (lambda: receive(State.DEAD), level("dead_letters"), "warning", "ok"),
+    "inbox lag": (lambda: receive(State.DONE, 2 * MINUTE), level("inbox_lag"), "warning", "unknown"),
+    "evictions": (evict, level("evictions"), "warning", "ok"),
+    "round trip": (lambda: RoundTrip.objects.create(error="not processed"), level("round_trip"), "warning", "unknown"),
+    "checks in a row": (
+        pass_twice,
+        lambda: gates.passes_in_a_row(3, "agreement", 2, timezone.now()),
+        2,
+        0,
+    ),
+    "agreement of the cohort": (disagree, gate("cohort_agreement"), "FAIL", "PASS"),
+    "errors of the cohort": (have_errors, gate("cohort_errors"), "FAIL", "INCONCLUSIVE"),
+    "speed of the cohort": (have_errors, gate("cohort_speed"), "FAIL", "INCONCLUSIVE"),
+    "alerts": (fire_an_alert, gate("no_alert"), "FAIL", "INCONCLUSIVE"),
+    "tripwire": (breach_twice, is_held_at_next_breach, True, False),
+}
+
+
+@pytest.mark.parametrize("reader", READERS)
+def test_it_works(reader: str, clock: Clock) -> None:
+    spoil, read, before, after = READERS[reader]
+    clock.shift(2 * MINUTE)
+    spoil()
+    clock.shift(MINUTE)
+    if reader != "tripwire":
+        assert read() == before
+    change("pause")
+    change("resume")
+    clock.shift(timedelta(seconds=2))
+    assert read() == after
+
+
+def test_without_a_resume_the_third_breach_holds(clock: Clock) -> None:
+    breach_twice()
+    assert is_held_at_next_breach()
+
+
+# The functions that may subtract from the present moment: they read no history that a problem spoils.
+OF_THE_PRESENT = {
+    "gates": {"dwell", "phase3_complete", "rehearsed"},
+    "controller": {"run", "check"},
+    "comparison_stats": {"recent"},
+    "measurements": set(),
+}
+
+
+@pytest.mark.parametrize("module", [gates, controller, comparison_stats, measurements])
+def test_every_window_begins_at_the_resume(module: ModuleType) -> None:
+    """A new reader of history uses monitored_since(), and stands in READERS."""
+    found = {
+        function.name
+        for function in ast.walk(ast.parse(inspect.getsource(module)))
+        if isinstance(function, ast.FunctionDef)
+        for node in ast.walk(function)
+        if isinstance(node, ast.BinOp) and isinstance(node.op, ast.Sub) and ast.unparse(node.left) == "timezone.now()"
+    }
+    assert found == OF_THE_PRESENT[module.__name__.rpartition(".")[2]]
+
+
+def test_a_stored_round_from_before_does_not_count(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The rollout was once held two seconds after the resume, by a round measured before it."""
+    monkeypatch.setattr(rounds, "FRESH", timedelta(seconds=10))
+    disagree()
+    assert rounds.take_round()["reason_against"].level == Level.WARNING
+    change("pause")
+    clock.shift(timedelta(seconds=1))
+    change("resume")
+    clock.shift(timedelta(seconds=1))
+    assert rounds.latest()["reason_against"].level == Level.UNKNOWN
+    assert rounds.fresh()["reason_against"].level == Level.UNKNOWN
+
+
+def test_a_step_restarts_no_history(clock: Clock) -> None:
+    compared(700)
+    add_profile("7")
+    gates.check(3, Decimal(50))
+    clock.shift(2 * MINUTE)
+    change("set", phase=3, percent=50)
+    assert rounds.fresh()["agreement"].n == 700
+    assert gates.passes_in_a_row(3, "agreement", 2, timezone.now()) == 1
+    assert gate("cohort_errors")() == Verdict.INCONCLUSIVE
+
+
+def test_while_paused_no_breach_is_counted(clock: Clock) -> None:
+    disagree()
+    change("pause")
+    for _ in range(3):
+        controller.check()
+        clock.shift(MINUTE)
+    assert not GateCheck.objects.filter(gate="tripwire", verdict=Verdict.FAIL).exists()
+
+
+def test_a_resume_without_a_pause_restarts_nothing(clock: Clock) -> None:
+    since = monitored_since()
+    change("resume")
+    assert monitored_since() == since
+
+
+def test_every_surface_says_so(clock: Clock, client: Client, superadmin: User, api: APIClient) -> None:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    change("pause")
+    clock.shift(2 * MINUTE)
+    assert RESTART in client.get("/admin/steer/resume/").content.decode()
+    out = io.StringIO()
+    call_command("rollout", "resume", "--reason", "fixed", "--dry-run", stdout=out)
+    assert RESTART in out.getvalue()
+    dry = api.post("/monitoring/rollout/resume", {"reason": "fixed", "dry_run": True}, format="json").json()
+    assert RESTART in dry["changes"]
+    assert not Change.objects.filter(action="resume").exists()
+
+    answer = api.post("/monitoring/rollout/resume", {"reason": "fixed"}, format="json").json()
+    assert RESTART in answer["changes"]
+    assert api.get("/monitoring/rollout").json()["monitored_since"] == "2026-11-25T09:02:00Z"
+    clock.shift(MINUTE)
+    for path in ("/admin/rollout/", "/admin/live/rollout/", "/admin/audit/"):
+        assert RESTART in client.get(path).content.decode(), path
+    for command, expected in (("status", RESTART), ("gates", RESTART), ("history", "no longer count")):
+        out = io.StringIO()
+        call_command("rollout", command, stdout=out)
+        assert expected in " ".join(out.getvalue().split()), command
+    assert monitored_since() == NOON + 2 * MINUTE
