@@ -157,8 +157,8 @@ def _rollout(lived: Simulation) -> None:
     """Write the audit row of each change, and then the settings in which they end."""
     story, revision = lived.story, Rollout.locked().revision
     _backdate("rollout_change", "at", ((pk, story.start) for pk in Change.objects.values_list("pk", flat=True)))
+    Flag.objects.update(moved_at=story.start)
     state = RolloutSettings.read(Rollout.current())
-    changes: list[tuple[int, datetime]] = []
 
     def record(at: datetime, action: Action, reason: Text, *, by: str = OPERATOR, **facts: dict[str, Any]) -> None:
         nonlocal revision
@@ -166,7 +166,6 @@ def _rollout(lived: Simulation) -> None:
         row = Change(by=by, action=action, revision=revision, at=at, **facts)
         row.text = reason
         row.save()
-        changes.append((row.pk, at))
 
     def step(at: datetime, name: str, percent: int, reason: str, by: str = OPERATOR) -> None:
         before = state.as_json()
