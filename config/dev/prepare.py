@@ -13,7 +13,6 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.utils import translation
 
-
 # The guide's example.
 EXAMPLE_PHONE = "+1234567890"
 

@@ -9,7 +9,6 @@ import pytest
 from config.dev.launch import Launch
 from config.dev.terminal import show_ready
 
-
 SERVED = {"percents": [100, 100, 100, 0], "stage": 3, "reason": "", "is_collecting": True}
 
 

@@ -15,13 +15,13 @@ from typing import Any
 
 from config.dev import supervisor
 from config.dev.demo.messenger import INCIDENT_AFTER, PUBLIC_URL, SCENES, TOKEN
+from config.dev.demo.people import EMPLOYEES
 from config.dev.embedded import free_port
 from config.dev.launch import Launch
 from config.dev.processes import BASE_DIR, Child, StartError, end_processes, processes_of
 from config.dev.supervisor import Supervisor
 from config.dev.terminal import say
 
-EMPLOYEES = 3000
 SECRET = "demo-webhook-secret"  # noqa: S105 (the demo's own)
 # History that ends earlier than this has too wide a gap before the live traffic.
 KEPT_FOR = timedelta(hours=12)
@@ -139,18 +139,20 @@ class DemoSupervisor(Supervisor):
                 shutil.rmtree(path) if path.is_dir() else path.unlink()
 
     def processes(self, env: Mapping[str, str], prepared: dict[str, Any]) -> list[Child]:
-        own = {
-            "DEMO_HOST": self.launch.host,
-            "DEMO_PORT": str(self.messenger_port),
-            "DEMO_URL": self.launch.url,
-            "DEMO_KEY": prepared["key"],
-            "DEMO_UNIVERSITIES": ",".join(map(str, prepared["universities"])),
-            "DEMO_EMPLOYEES": str(EMPLOYEES),
-            "DEMO_SCENE": self.options.scene,
-            "DEMO_STATE": str(self.launch.data_dir / "hired"),
+        options = {
+            "host": self.launch.host,
+            "port": self.messenger_port,
+            "url": self.launch.url,
+            "secret": SECRET,
+            "key": prepared["key"],
+            "universities": prepared["universities"],
+            "employees": EMPLOYEES,
+            "scene": self.options.scene,
+            "state": str(self.launch.data_dir / "hired"),
         }
         argv = [sys.executable, "-m", "config.dev.demo.messenger"]
-        return [*super().processes(env, prepared), Child("max", argv, {**env, **own}, self.launch.log("max"))]
+        messenger = Child("max", argv, {**env, "DEMO_MESSENGER": json.dumps(options)}, self.launch.log("max"))
+        return [*super().processes(env, prepared), messenger]
 
     def show_ready(self, prepared: dict[str, Any]) -> None:
         log_ins = [f"  {name:<10}/ {password:<15} {what}" for name, (password, what) in prepared["log_ins"].items()]

@@ -11,7 +11,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.db import connection, transaction
 from django.utils import timezone, translation
 
-from config.dev.demo.people import UNIVERSITIES
+from config.dev.demo.people import EMPLOYEES, UNIVERSITIES
 from config.dev.demo.readings import gate_checks, held_message, readings
 from config.dev.demo.simulation import Simulation
 from config.dev.demo.story import ADMIN, DENIED, OFFICER, OPERATOR, VOLUNTEER, Story
@@ -35,7 +35,7 @@ from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import RolloutSettings
 from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
 
-EMPLOYEES, SEED = 3000, 7
+SEED = 7
 _BATCH = 1000
 
 

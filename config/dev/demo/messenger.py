@@ -1,6 +1,7 @@
 """A small MAX for the demo: the direct API, a page that breaks it, and the traffic of people and of the HR service.
 
-It serves DEMO_PORT on HOST. The page at / has the switches; ``POST /switch/direct_api/slow`` works from a terminal too.
+The page at / has the switches; ``POST /switch/direct_api/slow`` works from a terminal too. The supervisor of the demo
+passes the options in DEMO_MESSENGER.
 """
 
 import html
@@ -148,7 +149,7 @@ class Traffic:
         self.webhook_headers = {"X-Max-Bot-Api-Secret": secret}
         self.api_headers = {"Authorization": f"Api-Key {key}"}
         self.session = requests.Session()
-        # The people of whom the last update had a wrong name.
+        # The people whose last update had a wrong name.
         self.wrong: list[int] = []
 
     def run(self) -> None:
@@ -198,8 +199,8 @@ class Traffic:
         self.session.post(f"{self.url}/employees", json=body, headers=self.api_headers, timeout=15)
 
 
-def start_incident(messenger: Messenger, scene: str) -> None:
-    """Begin the scene: the names go wrong after a while, so that there is time to see how it looked before."""
+def start_scene(messenger: Messenger, scene: str) -> None:
+    """Begin the scene; names go wrong after a while, so that there is time to see how it looked before."""
     changes = SCENES[scene]
     messenger.switches["traffic"] = changes.get("traffic", "calm")
     if "names" in changes:
@@ -207,16 +208,12 @@ def start_incident(messenger: Messenger, scene: str) -> None:
         messenger.switches["names"] = changes["names"]
 
 
-def main(environment: dict[str, str]) -> None:
-    state, hired = Path(environment["DEMO_STATE"]), int(environment["DEMO_EMPLOYEES"])
-    messenger = Messenger((environment["DEMO_HOST"], int(environment["DEMO_PORT"])), state, hired)
+def main(options: dict[str, Any]) -> None:
+    messenger = Messenger((options["host"], options["port"]), Path(options["state"]), options["employees"])
     threading.Thread(target=messenger.serve_forever, daemon=True).start()
-    threading.Thread(target=start_incident, args=[messenger, environment["DEMO_SCENE"]], daemon=True).start()
-    universities = [int(pk) for pk in environment["DEMO_UNIVERSITIES"].split(",")]
-    Traffic(
-        messenger, environment["DEMO_URL"], environment["WEBHOOK_SECRET"], environment["DEMO_KEY"], universities
-    ).run()
+    threading.Thread(target=start_scene, args=[messenger, options["scene"]], daemon=True).start()
+    Traffic(messenger, options["url"], options["secret"], options["key"], options["universities"]).run()
 
 
 if __name__ == "__main__":
-    main(dict(os.environ))
+    main(json.loads(os.environ["DEMO_MESSENGER"]))

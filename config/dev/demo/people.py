@@ -17,6 +17,8 @@ _SIZES = (30, 22, 18, 13, 10, 7)
 _CODE = "+7945"
 # Phones are the numbers from 0 to _PRIME, mixed by a multiplication that person_of() reverses.
 _PRIME, _FACTOR, _SHIFT = 9_999_991, 7_368_787, 1_234_567
+# Hired in the two weeks and before; the live traffic goes on from there.
+EMPLOYEES = 3000
 MOST_PEOPLE = 1_000_000
 _FIRST_ID = 210_000_000
 
