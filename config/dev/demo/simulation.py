@@ -37,7 +37,6 @@ TTL = timedelta(hours=720)
 _BODY_KEPT = timedelta(hours=72)
 # Of the employees, so many were there before the two weeks.
 _EARLIER = 0.3
-_DEAD_LETTERS = 7
 _DEAD_AGE = timedelta(hours=5)
 _TRACEBACK = """Traceback (most recent call last):
   File "webhooks/processing.py", line 82, in _process
@@ -101,7 +100,7 @@ class Simulation:
                 yield at, self.count + number, "receive", who
         last = 3 * self.count
         # Whatever the hour, the last one has some traffic.
-        for number in range(self.count // 60):
+        for number in range(max(self.count // 50, 40)):
             at = story.now - timedelta(minutes=55 * self.random.random())
             yield at, last + number, "receive", person(self.random.randrange(earlier))
         yield story.outage[1], last, "retry_unresolved"
@@ -171,7 +170,7 @@ class Simulation:
 
     def _is_dead_letter(self, row: InboxUpdate) -> bool:
         is_due = row.received_at > self.story.now - _DEAD_AGE and row.update_type == "message_callback"
-        return is_due and sum(other.state == State.DEAD for other in self.updates) < _DEAD_LETTERS
+        return is_due and sum(other.state == State.DEAD for other in self.updates) < max(self.count // 400, 2)
 
     def _update_of(self, who: Person, at: datetime) -> dict[str, Any]:
         is_new, is_late = who.user_id not in self.profiles, at > self.story.now - _DEAD_AGE
