@@ -26,7 +26,7 @@ from monitoring.rollout_control import gates
 from monitoring.rollout_control.controller import CONTROLLER
 from monitoring.rollout_control.models import GateCheck, Signature
 from monitoring.stats import cached, rollups
-from profiles import cache
+from profiles import cache, failures
 from profiles.models import Comparison, Profile
 from profiles.rollout import rules
 from profiles.rollout.decision import forget_state
@@ -144,7 +144,12 @@ def _webhook(lived: Simulation) -> None:
     InboxUpdate.objects.bulk_create(lived.updates, batch_size=_BATCH)
     DuplicateDelivery.objects.bulk_create(lived.duplicates, batch_size=_BATCH)
     story = lived.story
-    replay = Replay.objects.create(by=OPERATOR, selection="state=dead", reason="Блокировка снята, повторяем", count=4)
+    replay = Replay.objects.create(
+        by=OPERATOR,
+        selection="state__exact=dead&reason=OperationalError&update_type=message_created",
+        reason="Блокировка снята, повторяем",
+        count=4,
+    )
     bodies = InboxUpdate.objects.filter(state=State.QUARANTINED).order_by("-pk")
     seen = PayloadAccess.objects.create(
         by=OFFICER, inbox_update_id=bodies[0].pk, update_type=bodies[0].update_type, reason="Жалоба на чужое имя"
@@ -213,7 +218,8 @@ def _monitoring(lived: Simulation) -> None:
     _alerts(story)
     operator = User.objects.filter(username=OPERATOR).first()
     if operator:
-        for item, note in (("backup_database", "Копия от 02:00"), ("plan_rollback", "Откат проверен на одном вузе")):
+        notes = {"backup_database": "Ночная копия восстановлена", "plan_rollback": "Откат проверен на одном вузе"}
+        for item, note in notes.items():
             at = story.at(13, 10)
             Signature.objects.create(
                 item=item, by=operator, note=note, signed_at=at, expires_at=at + timedelta(days=90)
@@ -224,7 +230,7 @@ def _alerts(story: Story) -> None:
     """Write the alerts of the two weeks; only that of the dead letters is still open."""
     operator = User.objects.filter(username=OPERATOR).first()
     dead = InboxUpdate.objects.filter(state=State.DEAD)
-    failed, why = {"rate": "6.4%", "limit": "5%"}, held_message(story)
+    failed, error, why = {"rate": "6.4%", "limit": "5%"}, "info: ConnectionError", held_message(story)
     with translation.override("en"):
         held = {"why": str(why), SENTENCES: {"why": why.as_json()}}
     count = dead.count()
@@ -233,7 +239,7 @@ def _alerts(story: Story) -> None:
          {"current_rate": 0.064, "threshold": 0.05, "failed_events": 16, "total_events": 250}),
         (Kind.ROLLOUT_HELD, Severity.WARNING, story.held_at, 24, held, {"reason": held["why"]}),
         (Kind.CACHE_CONNECTION_FAILED, Severity.CRITICAL, story.at(9, 11, 2), 6,
-         {"error": "ConnectionError"}, {"error": "ConnectionError"}),
+         {"error": error, SENTENCES: {"error": failures.message_for(error).as_json()}}, {"error": error}),
         (Kind.INBOX_LAG_HIGH, Severity.CRITICAL, story.at(6, 18, 31), 11,
          {"lag": "402", "limit": "300", "pending": "118"},
          {"lag_seconds": 402, "threshold_seconds": 300, "pending_events": 118, "processing_enabled": True}),
