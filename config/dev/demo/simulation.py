@@ -83,33 +83,39 @@ class Simulation:
         self.names: dict[str, tuple[str | None, ...]] = {}
 
     def run(self) -> "Simulation":
-        for at, _order, action, *arguments in sorted(self._events(), key=lambda event: event[:2]):
-            getattr(self, f"_{action}")(at, *arguments)
+        for at, _order, act, *arguments in sorted(self._events(), key=lambda event: event[:2]):
+            act(at, *arguments)
         return self
 
     def _events(self) -> Iterator[tuple[Any, ...]]:
-        """Yield the moment, a number that makes the order definite, the name of the method, and its arguments."""
+        """Yield the moment, a number that makes the order definite, the method to call, and its arguments."""
         story, earlier = self.story, round(self.count * _EARLIER)
         for number in range(self.count):
             who = person(number)
             hired_at = story.start - timedelta(days=2 + 700 * self.random.random() ** 2)
             if number >= earlier:
                 hired_at = self._moment(story.start + timedelta(days=1), story.now)
-            yield hired_at, number, "hire", who
+            yield hired_at, number, self._hire, who
             for at in self._writes(who, hired_at):
-                yield at, self.count + number, "receive", who
+                yield at, self.count + number, self._receive, who
+        yield from self._recent_events([who for who in map(person, range(earlier)) if who.writes])
         last = 3 * self.count
-        # Whatever the hour, the last one has some traffic.
-        for number in range(max(self.count // 50, 40)):
-            at = story.now - timedelta(minutes=55 * self.random.random())
-            yield at, last + number, "receive", person(self.random.randrange(earlier))
-        yield story.outage[1], last, "retry_unresolved"
-        yield story.backfilled_at, last, "backfill"
+        yield story.outage[1], last, self._retry_unresolved
+        yield story.backfilled_at, last, self._backfill
         recent = [story.now - timedelta(hours=hours) for hours in range(48)]
         checks = [story.now - timedelta(minutes=minutes) for minutes in (2, 4, 6)]
         for at in (*recent, *checks, *(story.now - timedelta(hours=hours) for hours in range(48, 24 * 14, 6))):
             if at > story.start:
-                yield at, last + self.count, "photograph"
+                yield at, last + self.count, self._photograph
+
+    def _recent_events(self, writers: list[Person]) -> Iterator[tuple[Any, ...]]:
+        """Yield the dead letters, and updates of the last hour, whatever the hour is."""
+        now, order = self.story.now, 2 * self.count
+        for number in range(max(self.count // 400, 2)):
+            yield now - _DEAD_AGE + number * timedelta(minutes=6), order, self._fail, self.random.choice(writers)
+        for number in range(max(self.count // 50, 40)):
+            at = now - timedelta(minutes=55 * self.random.random())
+            yield at, order + number, self._receive, self.random.choice(writers)
 
     def _writes(self, who: Person, hired_at: datetime) -> Iterator[datetime]:
         """Yield when a person writes to the bot: mostly before they are hired, and now and then later."""
@@ -134,26 +140,13 @@ class Simulation:
     def _receive(self, at: datetime, who: Person) -> None:
         """Store an update of the person, and merge its names into the profile if updates are collected."""
         update = self._update_of(who, at)
-        body = json.dumps(update, ensure_ascii=False).encode()
-        row = InboxUpdate(
-            dedup_key=payloads.duplicate_keys(update, body, at)[0],
-            update_type=payloads.type_of(update),
-            received_at=at,
-            next_try_at=at,
-            request_id=f"{self.random.getrandbits(64):016x}",
-            processing_ms=self.random.lognormvariate(0.3, 0.5),
-        )
-        row.finished_at = at + timedelta(milliseconds=15 + (row.processing_ms or 0))
-        row.body = body if at > self.story.now - _BODY_KEPT else None
-        draw, row.state = self.random.random(), State.DONE
+        row = self._store(update, at)
+        draw = self.random.random()
         if at < self.story.collecting_since:
             row.state = State.SKIPPED
         elif draw < 0.004:
             row.state, row.reason, row.update_type = State.QUARANTINED, "the body is not JSON", OTHER
-            row.body, row.processing_ms = row.body and body[:-9], None
-        elif self._is_dead_letter(row):
-            row.state, row.reason, row.error, row.tries = State.DEAD, "OperationalError", _TRACEBACK, 6
-            row.finished_at, row.processing_ms = at + timedelta(minutes=13), None
+            row.body, row.processing_ms = row.body and row.body[:-9], None
         else:
             reading = payloads.read(update, at)
             row.user_id, row.has_names = reading.user_id, reading.profile_update is not None
@@ -162,20 +155,37 @@ class Simulation:
                 earlier = self.profiles.get(reading.user_id, reading.profile_update)
                 merged = self.profiles[reading.user_id] = earlier.merge(reading.profile_update)
                 self.names[reading.user_id] = tuple(value and value.value for value in merged.values)
-        self.updates.append(row)
         if draw > 0.985:
             repeated_at = at + timedelta(seconds=3)
             repeat = {"dedup_key": row.dedup_key, "update_type": row.update_type, "received_at": repeated_at}
             self.duplicates.append(DuplicateDelivery(is_conflict=False, **repeat))
 
-    def _is_dead_letter(self, row: InboxUpdate) -> bool:
-        is_due = row.received_at > self.story.now - _DEAD_AGE and row.update_type == "message_callback"
-        return is_due and sum(other.state == State.DEAD for other in self.updates) < max(self.count // 400, 2)
+    def _fail(self, at: datetime, who: Person) -> None:
+        """Store an update that became a dead letter after all attempts."""
+        row = self._store(update_of(who, "message_callback", at, f"{self.random.getrandbits(80):020x}"), at)
+        row.state, row.reason, row.error, row.tries = State.DEAD, "OperationalError", _TRACEBACK, 6
+        row.finished_at, row.processing_ms = at + timedelta(minutes=13), None
+
+    def _store(self, update: dict[str, Any], at: datetime) -> InboxUpdate:
+        body = json.dumps(update, ensure_ascii=False).encode()
+        row = InboxUpdate(
+            dedup_key=payloads.duplicate_keys(update, body, at)[0],
+            body=body if at > self.story.now - _BODY_KEPT else None,
+            update_type=payloads.type_of(update),
+            state=State.DONE,
+            received_at=at,
+            next_try_at=at,
+            request_id=f"{self.random.getrandbits(64):016x}",
+            processing_ms=self.random.lognormvariate(0.3, 0.5),
+        )
+        row.finished_at = at + timedelta(milliseconds=15 + (row.processing_ms or 0))
+        self.updates.append(row)
+        return row
 
     def _update_of(self, who: Person, at: datetime) -> dict[str, Any]:
-        is_new, is_late = who.user_id not in self.profiles, at > self.story.now - _DEAD_AGE
+        is_new = who.user_id not in self.profiles
         kind = "bot_started" if is_new and not who.own_name else "message_created"
-        if self.random.random() < (0.2 if is_late else 0.0 if is_new else 0.12):
+        if not is_new and self.random.random() < 0.12:
             kind = "message_callback"
         text = f"/setname {who.own_name}" if is_new and who.own_name else "Здравствуйте"
         return update_of(who, kind, at, f"{self.random.getrandbits(80):020x}", text=text)
