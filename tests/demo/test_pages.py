@@ -31,9 +31,11 @@ _SHOWN_ATTRIBUTES = ("aria-label", "placeholder", "title", "alt")
 _VOID = {"input", "img", "br", "meta", "link", "hr", "base", "wbr", "source"}
 _INLINE = {"a", "abbr", "b", "code", "em", "i", "small", "span", "strong", "time"}
 _COMMAND = re.compile(r"manage\.py|\brollout (?:status|set|advance|pause|resume|schedule)\b|\s--[a-z]")
-_UNIVERSITY = re.compile(r"(?i)\b(?:вуз[а-я]*|университет[а-я]*|university)\s*(?:№|#|id)?\s*\d+\b|номер вуза")
+_UNIVERSITY = re.compile(
+    r"(?i)\b(?:вуз[а-я]*|университет[а-я]*|university)\s*(?:№|#|id)?\s*\d+\b|номер вуза|university (?:id|number)\b"
+)
 _TIME = re.compile(r"(?<![\d:.])(?:[01]?\d|2[0-3]):[0-5]\d(?::[0-5]\d)?(?![\d:])")
-_ZONE = re.compile(r"\s*(?:UTC|GMT|MSK|МСК|[+−-]\d\d:?\d\d|\(UTC)")
+_ZONE = re.compile(r"(?:\s*[ap]\.m\.)?\s*(?:UTC|GMT|MSK|МСК|[+−-]\d\d:?\d\d|\(UTC)")
 
 
 class Reader(HTMLParser):
@@ -173,7 +175,8 @@ def test_no_page_shows_what_only_a_program_understands(reader: Client, language:
         ("<p>employees_by_source</p>", ["JSON key"]),
         ("<pre>{'a': 1}</pre>", ["JSON"]),
         ("<p>29 ноя, 16:30</p>", ["time without zone"]),
-        ("<p>29 ноя, 16:30 UTC</p>", []),
+        ("<p>29 ноя, 16:30 UTC</p><p>Nov. 29, 2026, 4:30 p.m. UTC</p>", []),
+        ("<p>Nov. 29, 2026, 4:30 p.m.</p>", ["time without zone"]),
         ("<p><time title='29 Nov 13:30 UTC'>29 ноя, 16:30</time> · operator</p>", []),
         ("<p><time title='today'>16:30</time></p>", ["time without zone"]),
         ("<script>let a = {'b': '16:30 manage.py'}</script>", []),
