@@ -129,7 +129,7 @@ def reader(settings: Settings, redis: Redis, client: Client) -> Client:
 
 def every_path() -> list[str]:
     dead = InboxUpdate.objects.filter(state=State.DEAD)[0]
-    rows = {
+    rows: dict[str, Any] = {
         "employee": Employee.objects.filter(profile_source="webhook")[0].pk,
         "run": BackfillRun.objects.get().pk,
         "update": dead.pk,

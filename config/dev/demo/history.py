@@ -131,8 +131,9 @@ def _backfill(lived: Simulation, ids: Sequence[int]) -> None:
     for start in range(0, len(then), _BATCH):
         part = then[start : start + _BATCH]
         changes = [change for change in changed if after_id < change[0] <= part[-1]]
-        counts = {"rows_seen": len(part), "rows_changed": len(changes), "duration_ms": 27 + len(changes) % 9}
-        batches.append(BackfillBatch(run=run, after_id=after_id, until_id=part[-1], changes=changes, **counts))
+        batch = BackfillBatch(run=run, after_id=after_id, until_id=part[-1], changes=changes)
+        batch.rows_seen, batch.rows_changed, batch.duration_ms = len(part), len(changes), 27 + len(changes) % 9
+        batches.append(batch)
         after_id = part[-1]
     BackfillBatch.objects.bulk_create(batches)
     _backdate("backfill_runs", "created_at", [(run.pk, at)])
@@ -165,7 +166,7 @@ def _rollout(lived: Simulation) -> None:
     Flag.objects.update(moved_at=story.start)
     state = RolloutSettings.read(Rollout.current())
 
-    def record(at: datetime, action: Action, reason: Text, *, by: str = OPERATOR, **facts: dict[str, Any]) -> None:
+    def record(at: datetime, action: Action, reason: Text, *, by: str = OPERATOR, **facts: Any) -> None:
         nonlocal revision
         revision += 1
         row = Change(by=by, action=action, revision=revision, at=at, **facts)

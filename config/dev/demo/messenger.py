@@ -28,7 +28,7 @@ SWITCHES = {
     "names": ("right", "wrong"),
     "traffic": ("calm", "busy", "off"),
 }
-SCENES = {"calm": {}, "incident": {"names": "wrong", "traffic": "busy"}}
+SCENES: dict[str, dict[str, str]] = {"calm": {}, "incident": {"names": "wrong", "traffic": "busy"}}
 INCIDENT_AFTER = 45.0
 _TITLES = {
     "direct_api": "Прямой API · direct API",

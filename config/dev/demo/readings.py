@@ -41,7 +41,7 @@ def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
         yield GateCheck(at=photo.at, phase=phase, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
     text, sentence = to_columns(held_message(lived.story), MESSAGE_LENGTH)
     for number in range(CHECKS_IN_A_ROW):
-        breach = {"verdict": Verdict.FAIL, "message": text, "sentence": sentence}
+        breach: dict[str, Any] = {"verdict": Verdict.FAIL, "message": text, "sentence": sentence}
         at = lived.story.held_at - number * timedelta(minutes=5)
         yield GateCheck(at=at, phase=2, gate=TRIPWIRE, **breach)
 

@@ -156,9 +156,9 @@ class Simulation:
                 merged = self.profiles[reading.user_id] = earlier.merge(reading.profile_update)
                 self.names[reading.user_id] = tuple(value and value.value for value in merged.values)
         if draw > 0.985:
-            repeated_at = at + timedelta(seconds=3)
-            repeat = {"dedup_key": row.dedup_key, "update_type": row.update_type, "received_at": repeated_at}
-            self.duplicates.append(DuplicateDelivery(is_conflict=False, **repeat))
+            repeat = DuplicateDelivery(dedup_key=row.dedup_key, update_type=row.update_type, is_conflict=False)
+            repeat.received_at = at + timedelta(seconds=3)
+            self.duplicates.append(repeat)
 
     def _fail(self, at: datetime, who: Person) -> None:
         """Store an update that became a dead letter after all attempts."""
