@@ -13,8 +13,7 @@ from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
 from django.utils import translation
 
-# The guide's example.
-EXAMPLE_PHONE = "+1234567890"
+from config.dev.terminal import EXAMPLE_PHONE
 
 
 def main() -> None:

@@ -10,7 +10,6 @@ from pathlib import Path
 from typing import Any
 
 from config.dev.launch import Launch
-from config.dev.prepare import EXAMPLE_PHONE
 
 _READY = """
 Ready.
@@ -40,6 +39,8 @@ sleep 1
 curl -sS {url}/employees -H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' -d '{employee}'
 """
 _CACHE_FIRST = 3
+# The guide's example.
+EXAMPLE_PHONE = "+1234567890"
 _UPDATE = '{"type":"message_new","message":{"from":{"user_id":"test_user","first_name":"Test","last_name":"User"}}}'
 _EMPLOYEE = f'{{"phone":"{EXAMPLE_PHONE}","max_id":"test_user","university_id":1}}'
 
