@@ -188,7 +188,7 @@ def _rollout(lived: Simulation) -> None:
     step(story.collecting_since, PHASES[1], 100, "Пробное обновление прошло за 40 мс")
     why = held_message(story)
     hold(story.held_at, Action.PAUSE, why, why, by=CONTROLLER)
-    hold(story.silence[1] + timedelta(minutes=20), Action.RESUME, "", "Мессенджер восстановил доставку")
+    hold(story.delivery_gap[1] + timedelta(minutes=20), Action.RESUME, "", "Мессенджер восстановил доставку")
     _rules(lived, record)
     facts = {"university": lived.universities[VOLUNTEER]}
     record(story.rules_since + timedelta(minutes=15), Action.REHEARSAL, "Проверка перед первой группой", after=facts)

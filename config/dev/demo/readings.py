@@ -47,7 +47,7 @@ def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
 
 
 def held_message(story: Story) -> Message:
-    minutes = (story.held_at - story.silence[0]) // timedelta(minutes=1)
+    minutes = (story.held_at - story.delivery_gap[0]) // timedelta(minutes=1)
     reason = Message("no updates for %(minutes)d min", {"minutes": minutes})
     params = {"phase": 2, "percent": "100", "reasons": [reason]}
     return Message("Phase %(phase)d is held at %(percent)s%%: %(reasons)s", params)

@@ -128,12 +128,12 @@ class Simulation:
             yield self._moment(since, self.story.now)
 
     def _moment(self, since: datetime, until: datetime) -> datetime:
-        """Return a random moment; most are in working hours, few at night and at weekends, none in the silence."""
+        """Return a random moment; most are in working hours, few at night and at weekends, none in the delivery gap."""
         while True:
             at = since + self.random.random() * (until - since)
             local = at + MOSCOW
             weight = 1.0 if 8 <= local.hour < 20 else 0.3 if 6 <= local.hour < 23 else 0.03
-            is_silent = self.story.silence[0] <= at < self.story.silence[1]
+            is_silent = self.story.delivery_gap[0] <= at < self.story.delivery_gap[1]
             if self.random.random() < weight * (0.3 if local.weekday() > 4 else 1) * (not is_silent):
                 return at
 

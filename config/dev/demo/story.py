@@ -34,13 +34,13 @@ class Story:
         return self.at(13, 11)
 
     @cached_property
-    def silence(self) -> tuple[datetime, datetime]:
+    def delivery_gap(self) -> tuple[datetime, datetime]:
         """Return when no updates arrived, which held the rollout until the operator resumed it."""
         return self.at(10, 13, 30), self.at(10, 14, 25)
 
     @property
     def held_at(self) -> datetime:
-        return self.silence[1] - timedelta(minutes=3)
+        return self.delivery_gap[1] - timedelta(minutes=3)
 
     @cached_property
     def outage(self) -> tuple[datetime, datetime]:
