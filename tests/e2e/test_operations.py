@@ -73,7 +73,7 @@ def test_a_body_is_text_and_its_view_is_recorded(watched: WatchedPage) -> None:
     page.locator("input[name=reason]").press("Enter")
     page.wait_for_selector(".s-pre")
     assert page.locator(".s-pre").inner_text() == sample_data.IMAGE
-    assert PayloadAccess.objects.get().reason == "Жалоба"
+    assert PayloadAccess.objects.get(by="operator").reason == "Жалоба"
 
 
 def test_a_file_is_imported_after_a_preview(watched: WatchedPage, tmp_path: Path) -> None:
