@@ -15,7 +15,7 @@ PARALLEL = -n 3 --dist loadgroup
 WHOLE = -m ''
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
+.PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos test-sigterm test-deploy test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser
@@ -26,6 +26,9 @@ help: ## print this list
 
 run: runtime ## start the whole system; Ctrl-C stops it (PORT, HOST, DATA_DIR, WEB_WORKERS)
 	@exec $(PY) -m config.dev.supervisor
+
+demo: runtime ## start the whole system with two weeks of history and live traffic (SCENE=incident, ARGS=--fresh, PORT, HOST, DATA_DIR)
+	@exec $(PY) -m config.dev.demo $(ARGS)
 
 test: development ## run the whole suite, with its own servers (ARGS=… for pytest)
 	@PYTHONDONTWRITEBYTECODE= exec $(PY) -m pytest $(or $(ARGS),$(PARALLEL))

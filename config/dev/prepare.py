@@ -11,6 +11,9 @@ from django.apps import apps
 from django.conf import settings
 from django.core.exceptions import ImproperlyConfigured
 from django.core.management import call_command
+from django.utils import translation
+
+from config.dev.terminal import EXAMPLE_PHONE
 
 
 def main() -> None:
@@ -21,7 +24,7 @@ def main() -> None:
     password = os.environ.get("DJANGO_SUPERUSER_PASSWORD") or ("admin" if settings.DEBUG else "")
     if not settings.DEBUG:
         _refuse_known_passwords(password)
-    prepared: dict[str, str | bool] = {"username": username}
+    prepared: dict[str, Any] = {"username": username, "rollout": _rollout()}
     users: Any = apps.get_model("auth", "User").objects
     if password:
         prepared["is_new"] = not users.filter(username=username).exists()
@@ -48,6 +51,21 @@ def _refuse_known_passwords(password: str) -> None:
     for name in with_known_password():
         cure = f"run `manage.py changepassword {name}` beside `DEBUG=true make run`"
         raise ImproperlyConfigured(f"The superuser {name} has the password {KNOWN}: {cure}")
+
+
+def _rollout() -> dict[str, Any]:
+    """Return the phases' percentages, and the stage and reason of the employee that the terminal suggests to create."""
+    from profiles.rollout.decision import current_state, decide, is_collecting, is_processing  # noqa: PLC0415
+
+    decision = decide(EXAMPLE_PHONE, 1)
+    with translation.override("en"):
+        reason = str(decision.reason.label)
+    return {
+        "percents": [bucket / 100 for bucket in current_state().phases],
+        "stage": decision.stage,
+        "reason": reason,
+        "is_collecting": is_collecting() and is_processing(),
+    }
 
 
 def _token(user: Any) -> str:

@@ -10,7 +10,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -42,6 +42,9 @@ class Stopped(Exception):
 
 
 class Supervisor:
+    command = "make run"
+    prepare_module = "config.dev.prepare"
+
     def __init__(self, launch: Launch) -> None:
         self.launch = launch
         self.terminal = Terminal()
@@ -66,7 +69,7 @@ class Supervisor:
 
     def run(self) -> int:
         try:
-            show_ready(self.launch, self.start())
+            self.show_ready(self.start())
             self.watch()
         except Stopped:
             say("Stopping")
@@ -76,6 +79,13 @@ class Supervisor:
         finally:
             self.shut_down()
         return 0
+
+    def show_ready(self, prepared: dict[str, Any]) -> None:
+        show_ready(self.launch, prepared)
+
+    def processes(self, env: Mapping[str, str], prepared: dict[str, Any]) -> list[Child]:
+        """Return the processes to start once the database is prepared, the web server first."""
+        return self.launch.application(env)
 
     def sleep(self, seconds: float) -> None:
         if self.is_stop_requested or self.terminal.is_stop_wanted():
@@ -90,15 +100,15 @@ class Supervisor:
         say(f"Starting with {self.launch.data_dir}")
         env = self.launch.child_environment(self.start_servers())
         login = {name: text for name, text in self.launch.environment.items() if name.startswith("DJANGO_SUPERUSER_")}
-        output = self.run_to_end("prepare", ["-m", "config.dev.prepare"], {**env, **login}, seconds=3600)
-        self.application = self.launch.application(env)
+        output = self.run_to_end("prepare", ["-m", self.prepare_module], {**env, **login}, seconds=3600)
+        prepared: dict[str, Any] = json.loads(output.splitlines()[-1])
+        self.application = self.processes(env, prepared)
         # All import the same modules: started together, each would take three times as long.
         web, *others = self.application
         web.start()
         self.await_start(lambda: self.launch.request_status("/health").startswith("200"), [web])
         for child in others:
             child.start()
-        prepared: dict[str, Any] = json.loads(output.splitlines()[-1])
         return prepared
 
     def check_settings(self) -> None:
@@ -240,7 +250,7 @@ def lay_out(launch: Launch) -> None:
     (launch.data_dir / "supervisor.pid").write_text(f"{os.getpid()}\n")
 
 
-def main() -> int:
+def main(supervisor: type[Supervisor] = Supervisor) -> int:
     # End together with make: once make is killed, nothing forwards Ctrl-C.
     if "MAKELEVEL" in os.environ:
         die_with_parent(signal.SIGTERM)
@@ -258,10 +268,10 @@ def main() -> int:
         say(f"DATA_DIR cannot be used: {error.filename}: {error.strerror}")
         return 1
     if lock is None:
-        say(f"{launch.data_dir} is in use by another `make run`: set DATA_DIR to another folder")
+        say(f"{launch.data_dir} is in use by another `{supervisor.command}`: set DATA_DIR to another folder")
         return 1
     with lock:
-        return Supervisor(launch).run()
+        return supervisor(launch).run()
 
 
 if __name__ == "__main__":

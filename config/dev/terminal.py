@@ -20,6 +20,7 @@ Ready.
   health          {url}/health
   metrics         {url}/metrics
   login           {login}
+  rollout         {rollout}
   logs            {data_dir}/logs
   services        {data_dir}/services.env
   stop            Ctrl-C
@@ -31,14 +32,17 @@ _DEVELOPMENT = """
   API token (30 days)
   {token}
 
-Try it: MAX sends a profile, and a new employee gets its name.
+Try it: {outcome}
 
 curl -sS {url}/webhook/max{secret} -H 'Content-Type: application/json' -d '{update}'
 sleep 1
 curl -sS {url}/employees -H 'Content-Type: application/json' -H 'Authorization: Bearer {token}' -d '{employee}'
 """
+_CACHE_FIRST = 3
+# The guide's example.
+EXAMPLE_PHONE = "+1234567890"
 _UPDATE = '{"type":"message_new","message":{"from":{"user_id":"test_user","first_name":"Test","last_name":"User"}}}'
-_EMPLOYEE = '{"phone":"+1234567890","max_id":"test_user","university_id":1}'
+_EMPLOYEE = f'{{"phone":"{EXAMPLE_PHONE}","max_id":"test_user","university_id":1}}'
 
 
 def say(line: str) -> None:
@@ -49,14 +53,28 @@ def say(line: str) -> None:
 
 
 def show_ready(launch: Launch, prepared: dict[str, Any]) -> None:
-    say(_READY.format(url=launch.url, login=_login(launch, prepared), data_dir=launch.data_dir))
+    rollout = prepared["rollout"]
+    phases = ", ".join(f"phase {number} at {percent:g}%" for number, percent in enumerate(rollout["percents"], start=1))
+    say(_READY.format(url=launch.url, login=_login(launch, prepared), rollout=phases, data_dir=launch.data_dir))
     if token := prepared.get("token"):
         secrets = launch.environment.get("WEBHOOK_SECRET", "").split(",")
         secret = next((secret.strip() for secret in secrets if secret.strip()), "")
         option = f" -H {shlex.quote(f'X-Max-Bot-Api-Secret: {secret}')}" if secret else ""
-        say(_DEVELOPMENT.format(url=launch.url, token=token, secret=option, update=_UPDATE, employee=_EMPLOYEE))
+        texts = {"outcome": _outcome(rollout, launch.url), "update": _UPDATE, "employee": _EMPLOYEE}
+        say(_DEVELOPMENT.format(url=launch.url, token=token, secret=option, **texts))
     elif launch.is_development:
         say(_OWN_KEY)
+
+
+def _outcome(rollout: dict[str, Any], url: str) -> str:
+    """Return what the two requests lead to in the present state of the rollout."""
+    if not rollout["is_collecting"]:
+        first = "MAX sends a profile, which is not collected"
+    elif rollout["stage"] >= _CACHE_FIRST:
+        return "MAX sends a profile, and a new employee gets its name."
+    else:
+        first = "MAX sends a profile, which is stored"
+    return f"{first}, and a new employee does not get its name\nfrom there ({rollout['reason']}): {url}/admin/rollout/"
 
 
 def _login(launch: Launch, prepared: dict[str, Any]) -> str:

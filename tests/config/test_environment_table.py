@@ -9,7 +9,7 @@ ROOT = Path(__file__).parent.parent.parent
 READS = re.compile(r'(?:env\.\w+\(|(?:environ|environment|variables)(?:\.get\(|, |\[))"([A-Z][A-Z0-9_]+)"')
 INTERNAL = {
     "CONTENT_LENGTH", "PATH_INFO", "REQUEST_METHOD", "ARGS", "MAKELEVEL", "ENV_FILE", "PATH", "HOME", "CI",
-    "HTTP_X_REQUEST_ID", "PROMETHEUS_MULTIPROC_DIR", "FILE", "REPLACE",
+    "HTTP_X_REQUEST_ID", "PROMETHEUS_MULTIPROC_DIR", "FILE", "REPLACE", "SCENE", "DEMO_MESSENGER",
 }  # fmt: skip
 # Read by docker-compose.yml alone (tests/deploy).
 COMPOSE_ONLY = {

@@ -15,8 +15,13 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 
 from config.dev import prepare
+from tests.conftest import Phases
 
 pytestmark = pytest.mark.django_db
+
+NOT_STARTED = {
+    "percents": [0, 0, 0, 0], "stage": 0, "reason": "no phase includes this phone yet", "is_collecting": False,
+}  # fmt: skip
 
 
 @pytest.fixture(autouse=True)
@@ -36,9 +41,19 @@ def ids() -> list[str]:
 
 
 def test_it_works(capsys: pytest.CaptureFixture[str]) -> None:
-    assert prepared(capsys) == {"username": "admin", "is_new": True}
-    assert prepared(capsys) == {"username": "admin", "is_new": False}
+    assert prepared(capsys) == {"username": "admin", "is_new": True, "rollout": NOT_STARTED}
+    assert prepared(capsys) == {"username": "admin", "is_new": False, "rollout": NOT_STARTED}
     assert User.objects.get().check_password("a-password-of-its-own")
+
+
+@pytest.mark.parametrize(("percents", "stage", "is_collecting"), [((100, 100, 100), 3, True), ((100, 100), 2, True)])
+def test_it_describes_the_rollout(
+    percents: tuple[int, ...], stage: int, is_collecting: bool, capsys: pytest.CaptureFixture[str], phases: Phases
+) -> None:
+    phases(*percents)
+    rollout = prepared(capsys)["rollout"]
+    assert (rollout["stage"], rollout["is_collecting"]) == (stage, is_collecting)
+    assert rollout["percents"] == [*percents, *[0] * (4 - len(percents))]
 
 
 @pytest.mark.parametrize("name", ["admin", "olga"])
@@ -52,7 +67,7 @@ def test_production_refuses_the_password_of_development(
     assert "monitoring.E001" in ids()
     user.set_password("a-password-of-its-own")
     user.save()
-    assert prepared(capsys) == {"username": name, "is_new": False}
+    assert prepared(capsys) == {"username": name, "is_new": False, "rollout": NOT_STARTED}
     assert "monitoring.E001" not in ids()
 
 

@@ -35,7 +35,7 @@ def test_it_works(watched: WatchedPage) -> None:
         f"/admin/employees/employee/{employee.pk}/change/",
         "/admin/employees/employee/export/",
         f"/admin/profiles/profile/{sample_data.KNOWN_ID}/delete/",
-        f"/admin/employees/backfillrun/{BackfillRun.objects.get().pk}/change/",
+        f"/admin/employees/backfillrun/{sample_data.paused_run().pk}/change/",
         f"/admin/webhooks/inboxupdate/{update.pk}/change/",
         f"/admin/webhooks/inboxupdate/{update.pk}/raw-body/",
         f"/admin/monitoring/alert/{Alert.objects.all()[0].pk}/change/",
@@ -52,9 +52,9 @@ def test_it_works(watched: WatchedPage) -> None:
 
 
 def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: WatchedPage) -> None:
-    count = InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").count()
+    count = InboxUpdate.objects.filter(state=State.DEAD, update_type="message_callback").count()
     page = watched.open("/admin/webhooks/inboxupdate/dead-letters/")
-    page.locator("article", has_text="bot_started").locator("a.s-button-primary").focus()
+    page.locator("article", has_text="message_callback").locator("a.s-button-primary").focus()
     page.keyboard.press("Enter")
     page.wait_for_selector("input[name=reason]")
     page.locator("input[name=reason]").focus()
@@ -63,7 +63,7 @@ def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: WatchedPage) -
     page.wait_for_url("**/inboxupdate/")
     replay = Replay.objects.order_by("-pk")[0]
     assert (replay.by, replay.reason, replay.count) == ("operator", "Ошибка исправлена", count)
-    assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="bot_started").exists()
+    assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="message_callback").exists()
 
 
 def test_a_body_is_text_and_its_view_is_recorded(watched: WatchedPage) -> None:
@@ -74,7 +74,7 @@ def test_a_body_is_text_and_its_view_is_recorded(watched: WatchedPage) -> None:
     page.locator("input[name=reason]").press("Enter")
     page.wait_for_selector(".s-pre")
     assert page.locator(".s-pre").inner_text() == sample_data.IMAGE
-    assert PayloadAccess.objects.get().reason == "Жалоба"
+    assert PayloadAccess.objects.get(by="operator").reason == "Жалоба"
 
 
 def test_a_file_is_imported_after_a_preview(watched: WatchedPage, tmp_path: Path) -> None:
@@ -120,7 +120,7 @@ def test_an_employee_is_found_in_any_case(watched: WatchedPage) -> None:
 
 
 def test_the_progress_of_a_run_is_live(watched: WatchedPage) -> None:
-    run = BackfillRun.objects.get()
+    run = sample_data.paused_run()
     page = watched.open(f"/admin/employees/backfillrun/{run.pk}/change/")
     page.locator("a.s-button", has_text="Продолжить").click()
     page.locator("input[name=reason]").fill("Ночь")

@@ -37,5 +37,5 @@ def operator(client: Client, phases: Phases, superadmin: User) -> Client:
 
 @pytest.fixture
 def filled(operator: Client, redis: object) -> Client:
-    sample_data.fill(200, updates=500)
+    sample_data.fill(200)
     return operator

@@ -1,0 +1,120 @@
+"""The people of the demo. Each depends on nothing but a number, so that all parts of the demo know them alike."""
+
+import random
+from dataclasses import dataclass
+
+UNIVERSITIES = (
+    "Северо-Западный политехнический университет",
+    "Приволжский гуманитарный университет",
+    "Уральский технический университет",
+    "Сибирский аграрный университет",
+    "Южный медицинский университет",
+    "Московский институт управления и права",
+)
+# The shares of the universities; the first is the largest.
+_SIZES = (30, 22, 18, 13, 10, 7)
+# No operator has this code, so that no phone of the demo belongs to anybody.
+_CODE = "+7945"
+# Phones are the numbers from 0 to _PRIME, mixed by a multiplication that person_of() reverses.
+_PRIME, _FACTOR, _SHIFT = 9_999_991, 7_368_787, 1_234_567
+# Hired in the two weeks and before; the live traffic goes on from there.
+EMPLOYEES = 3000
+MOST_PEOPLE = 1_000_000
+_FIRST_ID = 210_000_000
+
+_MEN = (  # noqa: SIM905 (names, not a list of quotes)
+    "Александр Алексей Андрей Антон Артём Борис Вадим Виктор Владимир Глеб Григорий Денис Дмитрий Евгений Иван Игорь"
+    " Илья Кирилл Константин Максим Михаил Николай Олег Павел Пётр Роман Семён Сергей Степан Фёдор Юрий Ярослав"
+).split()
+_WOMEN = (  # noqa: SIM905 (names, not a list of quotes)
+    "Александра Алёна Анастасия Анна Валентина Валерия Вера Виктория Галина Дарья Евгения Екатерина Елена Ирина"
+    " Ксения Лариса Лидия Любовь Людмила Маргарита Марина Мария Надежда Наталья Нина Ольга Полина Светлана София"
+    " Тамара Татьяна Юлия"
+).split()
+# In the masculine; the feminine adds "а" or replaces "ий" and "ой" by "ая". Others do not change.
+_SURNAMES = (  # noqa: SIM905 (names, not a list of quotes)
+    "Абрамов Алексеев Андреев Антонов Афанасьев Баранов Белов Беляев Богданов Борисов Васильев Виноградов Власов"
+    " Волков Воробьёв Гаврилов Голубев Горбунов Григорьев Гусев Давыдов Данилов Дмитриев Егоров Ершов Жуков Зайцев"
+    " Захаров Зуев Иванов Ильин Калинин Карпов Киселёв Ковалёв Козлов Комаров Королёв Крылов Кудрявцев Кузнецов"
+    " Лебедев Макаров Максимов Мельников Морозов Никитин Николаев Новиков Орлов Павлов Петров Поляков Попов Романов"
+    " Савельев Семёнов Сергеев Сидоров Смирнов Соколов Соловьёв Сорокин Степанов Тарасов Титов Тихонов Федотов"
+    " Фомин Чернов Щербаков Яковлев Островский Покровский Раевский Троицкий Вишневский Луговой Полевой Толстой"
+    " Бондаренко Шевченко Ткаченко Кравчук Мельничук"
+).split()
+_FATHERS = (  # noqa: SIM905 (names, not a list of quotes)
+    "Александров Алексеев Андреев Борисов Викторов Владимиров Дмитриев Евгеньев Иванов Игорев Константинов Михайлов"
+    " Николаев Олегов Павлов Петров Романов Семёнов Сергеев Фёдоров Юрьев"
+).split()
+
+
+@dataclass(frozen=True, slots=True)
+class Person:
+    """A person with the names in their documents. ``account`` is the name in MAX, None for those who are not there.
+
+    An empty last name in ``account`` means that the person has entered none. ``writes`` is whether the person sends
+    messages to the bot, and ``own_name`` the name that they give it, or ``""``. The direct API does not find those who
+    hide their phone.
+    """
+
+    number: int
+    first_name: str
+    last_name: str
+    middle_name: str
+    university: int
+    account: tuple[str, str] | None
+    hides_phone: bool
+    writes: bool
+    own_name: str
+
+    @property
+    def phone(self) -> str:
+        return f"{_CODE}{(self.number * _FACTOR + _SHIFT) % _PRIME:07d}"
+
+    @property
+    def user_id(self) -> str:
+        return str(_FIRST_ID + self.number * _FACTOR % _PRIME)
+
+    @property
+    def direct_name(self) -> tuple[str, str] | None:
+        """Return the name that the direct API gives, which spells ё as е; None for people that it does not find."""
+        if self.account is None or self.hides_phone:
+            return None
+        return self.account[0].replace("ё", "е"), self.account[1].replace("ё", "е")
+
+    def other_name(self) -> tuple[str, str]:
+        """Return a name in MAX with another last name, for a source that is wrong or late."""
+        first, last = self.account or (self.first_name, self.last_name)
+        is_woman, random_ = self.first_name in _WOMEN, random.Random(f"other {self.number}")  # noqa: S311 (names)
+        others = [name for surname in _SURNAMES if (name := _of_gender(surname, is_woman)) not in (last, "")]
+        return first, random_.choice(others)
+
+
+def person(number: int) -> Person:
+    """Return the person with a number from 0 to MOST_PEOPLE."""
+    draw = random.Random(f"person {number}")  # noqa: S311 (names)
+    is_woman = draw.random() < 0.58
+    first = draw.choice(_WOMEN if is_woman else _MEN)
+    last = _of_gender(draw.choice(_SURNAMES), is_woman)
+    middle = draw.choice(_FATHERS) + ("на" if is_woman else "ич")
+    university = draw.choices(range(len(_SIZES)), _SIZES)[0]
+    account_last = "" if draw.random() < 0.03 else last
+    account = (first, account_last) if draw.random() < 0.95 else None
+    hides_phone, writes = draw.random() < 0.07, account is not None and draw.random() < 0.89
+    own_name = f"{first} {last}" if writes and draw.random() < 0.06 else ""
+    return Person(number, first, last, middle, university, account, hides_phone, writes, own_name)
+
+
+def person_of(phone: str) -> Person | None:
+    """Return the person with this phone, in any spelling with the country code; None if it is nobody's."""
+    digits = "+" + phone.lstrip("+")
+    if not digits.startswith(_CODE) or not digits[len(_CODE) :].isdecimal():
+        return None
+    number = (int(digits[len(_CODE) :]) - _SHIFT) * pow(_FACTOR, -1, _PRIME) % _PRIME
+    found = person(number) if number < MOST_PEOPLE else None
+    return found if found and found.phone == digits else None
+
+
+def _of_gender(surname: str, is_woman: bool) -> str:
+    if not is_woman or surname.endswith(("о", "к")):
+        return surname
+    return f"{surname[:-2]}ая" if surname.endswith(("ий", "ой")) else f"{surname}а"

@@ -1,0 +1,93 @@
+"""The demo's history of indicators and gate checks, from the counts that the simulation took at each moment."""
+
+from collections.abc import Iterator
+from datetime import datetime, timedelta
+from decimal import Decimal
+from random import Random
+from typing import Any
+
+from config.dev.demo.simulation import Simulation, Snapshot
+from config.dev.demo.story import Story
+from config.lib.messages import Message, to_columns
+from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.measurements import Measured
+from monitoring.indicators.models import IndicatorReading, Round
+from monitoring.rollout_control import gates
+from monitoring.rollout_control.gates import CHECKS_IN_A_ROW, TRIPWIRE, TransitionStep
+from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
+from monitoring.stats.comparison_stats import ComparisonStats
+
+_CHECKED = ("agreement", "conflicts", "quality")
+
+
+def readings(lived: Simulation) -> Iterator[IndicatorReading]:
+    random = Random(f"readings {lived.seed}")  # noqa: S311 (no secret)
+    for photo in lived.snapshots:
+        for name, measured in _measured(photo, random):
+            yield _reading(name, photo.at, measured)
+
+
+def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
+    """Yield the checks of the next step's gates and of the tripwire, and the breaches that held the rollout."""
+    for photo in lived.snapshots:
+        if photo.at < lived.story.collecting_since:
+            continue
+        measured = {name: _reading(name, photo.at, one) for name, one in _measured(photo, Random(0))}  # noqa: S311
+        step = TransitionStep(3, Decimal(0), Decimal(1), photo.at)
+        for gate in _CHECKED:
+            result = gates.run_gate(gate, step, Round(photo.at, measured))
+            yield GateCheck(at=photo.at, phase=3, **result.as_json())
+        phase = 2 if photo.at < lived.story.steps[0][0] else 3
+        yield GateCheck(at=photo.at, phase=phase, gate=TRIPWIRE, verdict=Verdict.PASS, message="")
+    text, sentence = to_columns(held_message(lived.story), MESSAGE_LENGTH)
+    for number in range(CHECKS_IN_A_ROW):
+        breach: dict[str, Any] = {"verdict": Verdict.FAIL, "message": text, "sentence": sentence}
+        at = lived.story.held_at - number * timedelta(minutes=5)
+        yield GateCheck(at=at, phase=2, gate=TRIPWIRE, **breach)
+
+
+def held_message(story: Story) -> Message:
+    minutes = (story.held_at - story.delivery_gap[0]) // timedelta(minutes=1)
+    reason = Message("no updates for %(minutes)d min", {"minutes": minutes})
+    params = {"phase": 2, "percent": "100", "reasons": [reason]}
+    return Message("Phase %(phase)d is held at %(percent)s%%: %(reasons)s", params)
+
+
+def _reading(name: str, at: datetime, measured: Measured) -> IndicatorReading:
+    indicator = INDICATORS[name]
+    limit, critical = indicator.limits(measured)
+    return IndicatorReading(
+        name=name,
+        round_at=at,
+        measured_at=at,
+        value=measured.value,
+        n=measured.n,
+        level=indicator.level_of(measured),
+        warning_limit=limit,
+        critical_limit=critical,
+        data=measured.data,
+        message=indicator.message_of(measured).as_json(),
+    )
+
+
+def _measured(photo: Snapshot, random: Random) -> Iterator[tuple[str, Measured]]:
+    stats = ComparisonStats(dict(photo.compared))
+    yield "agreement", Measured(stats.agreement_bounds[0], stats.n)
+    yield "conflicts", Measured(stats.conflict_bounds[1], stats.n)
+    yield "comparison_coverage", Measured(stats.coverage, stats.total)
+    yield "comparison_errors", Measured(stats.errors, stats.total)
+    data: dict[str, Any] = {"total_users": photo.users, "users_with_profiles": photo.users_with_profiles}
+    data["employees_by_source"] = dict(photo.sources)
+    yield "coverage", Measured(photo.users_with_profiles / photo.users, photo.users, data=data)
+    yield "full_names", Measured(photo.full_names / photo.users, photo.users)
+    # Nothing is older than two weeks, so that everything is fresh.
+    completeness = (photo.complete + (photo.profiles - photo.complete) / 2) / max(photo.profiles, 1)
+    yield "profile_quality", Measured(0.7 * completeness + 0.3, photo.profiles)
+    yield "profile_completeness", Measured(completeness, photo.profiles)
+    yield "cached_profiles", Measured(photo.profiles)
+    yield "cache_memory", Measured(1_100_000 + 620 * photo.profiles)
+    yield "cache_hit_rate", Measured(0.86 + 0.06 * random.random())
+    yield "cache_latency", Measured(0.4 + 0.3 * random.random())
+    yield "inbox_lag", Measured(0.05 + 0.2 * random.random(), photo.profiles, data={"oldest_seconds": 0.0})
+    for name in ("evictions", "secret_failures"):
+        yield name, Measured(0.0, photo.profiles, data={"counter": 0, "grown": 0})

@@ -1,0 +1,156 @@
+"""`make demo`: what it refuses, and, as whole processes, its start, its second start and its end."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import psycopg
+import pytest
+import requests
+
+from config.dev import embedded
+from config.dev.demo import __main__ as demo
+from config.dev.demo.__main__ import claim_data_dir
+from config.dev.processes import BASE_DIR, StartError, end_processes, postgres_processes, processes_of
+
+COMMAND = [sys.executable, "-m", "config.dev.demo"]
+
+
+def environment(data_dir: Path, **more: str) -> dict[str, str]:
+    kept = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "DATA_DIR": str(data_dir), "WEB_WORKERS": "1"}
+    return kept | {"PORT": str(embedded.free_port())} | more
+
+
+def output_of(data_dir: Path, *arguments: str, **more: str) -> tuple[int, str]:
+    done = subprocess.run(  # noqa: S603 (ours)
+        [*COMMAND, *arguments],
+        cwd=BASE_DIR,
+        env=environment(data_dir, **more),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return done.returncode, done.stdout
+
+
+def test_it_claims_a_new_folder_once(tmp_path: Path) -> None:
+    claim_data_dir(tmp_path / "new")
+    claim_data_dir(tmp_path / "new")
+    assert [path.name for path in (tmp_path / "new").iterdir()] == ["demo.json"]
+
+
+def test_it_never_touches_another_folder(tmp_path: Path) -> None:
+    (tmp_path / "postgres").mkdir()
+    with pytest.raises(StartError, match="was not made by `make demo`"):
+        claim_data_dir(tmp_path)
+    assert [path.name for path in tmp_path.iterdir()] == ["postgres"]
+    status, printed = output_of(tmp_path, "--fresh")
+    assert (status, [path.name for path in tmp_path.iterdir()]) == (1, ["postgres"])
+    assert f"{tmp_path} was not made by `make demo`, which never touches it" in printed
+
+
+def test_production_refuses_it(tmp_path: Path) -> None:
+    status, printed = output_of(tmp_path / "data", DEBUG="false")
+    assert status == 1
+    assert "make demo is for development, and DEBUG is off here" in printed
+    assert not (tmp_path / "data").exists()
+
+
+def test_it_refuses_a_scene_that_does_not_exist(tmp_path: Path) -> None:
+    status, printed = output_of(tmp_path / "data", SCENE="fire")
+    assert (status, printed) == (1, "There is no scene 'fire': choose SCENE=calm or SCENE=incident\n")
+
+
+def test_no_setting_of_another_system_applies(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A demo sends no alert to a real channel, and uses no database but its own."""
+    monkeypatch.setenv("ENV_FILE", os.devnull)
+    monkeypatch.setenv("DEBUG", "true")
+    theirs = ("DATABASE_URL", "REDIS_URL", "ALERT_SLACK_WEBHOOK", "ALERT_WEBHOOK_URL", "SECRET_KEY", "MAX_API_URL")
+    for name in theirs:
+        monkeypatch.setenv(name, "theirs")
+    monkeypatch.setenv("PORT", "8123")
+    monkeypatch.delenv("DATA_DIR", raising=False)
+    for name in demo._SETTINGS:
+        monkeypatch.setenv(name, os.environ.get(name, ""))
+    demo.isolate_environment()
+    assert not set(theirs) & set(os.environ)
+    assert os.environ["PORT"] == "8123"
+    assert os.environ["DATA_DIR"] == str(BASE_DIR / ".data" / "demo")
+
+
+class Running:
+    """A demo as whole processes."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder, self.data_dir = folder, folder / "data"
+        self.env = environment(self.data_dir)
+
+    @property
+    def printed(self) -> str:
+        return (self.folder / "output").read_text()
+
+    def start(self) -> float:
+        """Start it, and return the seconds to the first page."""
+        started = time.monotonic()
+        with (self.folder / "output").open("wb") as output:
+            self.process = subprocess.Popen(  # noqa: S603 (ours)
+                COMMAND, cwd=BASE_DIR, env=self.env, stdout=output, stderr=output, start_new_session=True
+            )
+        while "\nReady" not in self.printed:
+            assert self.process.poll() is None, self.printed
+            assert time.monotonic() < started + 300, self.printed
+            time.sleep(0.1)
+        assert requests.get(f"http://127.0.0.1:{self.env['PORT']}/admin/login/", timeout=20).status_code == 200
+        return time.monotonic() - started
+
+    def stop(self) -> None:
+        self.process.send_signal(signal.SIGINT)
+        assert self.process.wait(30) == 0, self.printed
+
+    def living(self) -> list[int]:
+        return [*processes_of(self.data_dir), *postgres_processes(self.data_dir / "postgres")]
+
+    def count(self, query: str) -> int:
+        urls = dict(line.split("=", 1) for line in (self.data_dir / "services.env").read_text().splitlines())
+        with psycopg.connect(urls["DATABASE_URL"]) as database:
+            row = database.execute(query.encode()).fetchone()
+            assert row
+            return int(row[0])
+
+
+@pytest.mark.integration
+@pytest.mark.timeout(900)
+def test_it_works(tmp_path: Path) -> None:
+    running = Running(tmp_path)
+    try:
+        first = running.start()
+        print(f"first page after {first:.0f} s")  # noqa: T201 (a measurement)
+        before = running.count("SELECT count(*) FROM employees")
+        assert before >= 3000
+        status, printed = output_of(running.data_dir)
+        assert (status, "is in use by another `make demo`" in printed) == (1, True)
+        deadline = time.monotonic() + 60
+        while running.count("SELECT count(*) FROM employees") < before + 2:
+            assert time.monotonic() < deadline, "no live traffic"
+            time.sleep(0.5)
+        url = running.printed.split("the small MAX   ")[1].split("/ ")[0]
+        assert (
+            requests.post(f"{url}/switch/direct_api/slow", timeout=10, allow_redirects=False).json()["direct_api"]
+            == "slow"
+        )
+        running.stop()
+        assert running.living() == []
+        running.start()
+        assert "start with ARGS=--fresh to create it again" in running.printed
+        assert running.count("SELECT count(*) FROM employees") >= before + 2
+        assert running.count("SELECT count(*) FROM monitoring_alert WHERE resolved_at IS NULL") == 1
+        running.stop()
+        assert running.living() == []
+    finally:
+        running.process.kill()
+        end_processes(running.living, seconds=0)
