@@ -1,64 +1,50 @@
-"""The WSGI application of the web server; importing it starts the heartbeat of the process.
+"""The RSGI application of the web server.
 
-The server's threads receive requests, and 64 other threads run Django: a client that stops in the middle of a body
-occupies a receiving thread, but no connection to PostgreSQL.
+The event loop of each worker receives updates (webhooks.receiver), answers /health and /ready, and takes in the bodies
+of all other requests, which Django then serves in threads (config.bridge).
 """
 
 from __future__ import annotations
 
-from concurrent.futures import ThreadPoolExecutor
-from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING
+import asyncio
+import json
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 
 from config import wsgi
 
 # config.wsgi has set up Django, which the next imports need.
 # isort: split
-from config.lib import error_pages, request_id
-from config.lib.error_pages import LARGEST_BODY
+from config.bridge import Bridge
+from config.lib import request_id
+from config.lib.answers import Answer
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks import receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from granian.rsgi import HTTPProtocol, Scope
 
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-_TOO_LARGE = receiver.refusal("413 Content Too Large", f"The request body exceeds {LARGEST_BODY} bytes.")
-# Django would accept a truncated form, and with it a number without its last digits.
-_CUT_OFF = receiver.refusal("400 Bad Request", "The request body is shorter than its Content-Length.")
-
-# As many threads as config.dev.launch reserves PostgreSQL connections for (_WEB_THREADS).
-_django = ThreadPoolExecutor(64, "django")
-
-heartbeat_thread.start("web")
+_HEALTHY = Answer(HTTPStatus.OK, json.dumps({"status": "ok"}).encode())
+_HEALTH_PATHS = frozenset(("/health", "/health/", "/api/v1/health", "/api/v1/health/"))
 
 
-def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    if environ["PATH_INFO"] in receiver.PATHS:
-        return wsgi.application(environ, start_response)
-    has_body = "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
-    with SpooledTemporaryFile(max_size=1024**2) as body:
-        if has_body and (refusal := _receive(environ, body)):
-            request_id.begin_request(environ, start_response)(refusal.status, refusal.headers)
-            return refusal.body
-        return _django.submit(wsgi.application, environ, start_response).result()
+class WebServer:
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._receiver = receiver.Receiver()
+        self._django = Bridge(wsgi.application)
+        heartbeat_thread.start("web")
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(self._receiver.drain())
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        if scope.path in receiver.PATHS:
+            await self._receiver.respond(scope, protocol)
+        elif scope.path in _HEALTH_PATHS and scope.method in ("GET", "HEAD"):
+            request_id.begin(scope.headers.get("x-request-id", ""))
+            _HEALTHY.send(protocol)
+        else:
+            await self._django.respond(scope, protocol)
 
 
-def _receive(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
-    """Make the request body the request's input; return an error response if it is too large or cut off, else None."""
-    announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
-    while announced <= LARGEST_BODY and (chunk := environ["wsgi.input"].read(64 * 1024)):
-        length += body.write(chunk)
-        if length > LARGEST_BODY:
-            break
-    if max(announced, length) > LARGEST_BODY:
-        if not error_pages.is_for_people(environ["PATH_INFO"]):
-            return _TOO_LARGE
-        page = error_pages.too_large(environ)
-        return receiver.Answer(_TOO_LARGE.status, page, content_type="text/html; charset=utf-8")
-    if length < announced:
-        return _CUT_OFF
-    body.seek(0)
-    environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(length)
-    return None
+application = WebServer()

@@ -67,43 +67,46 @@ SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 """
 
 
-class BoundedConnection(psycopg.Connection):
-    """A connection that waits for the server until ``deadline``, in monotonic seconds; None means no limit."""
+class InboxConnection(psycopg.AsyncConnection):
+    """An autocommit connection whose waits end at ``deadline``, in monotonic seconds; None means no limit."""
 
     deadline: float | None = None
     _planned: frozenset[bytes] = frozenset()
 
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
+    async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:
         if self.deadline is not None:
             timeout = max(self.deadline - time.monotonic(), 0.01)
-        return super().wait(gen, interval, timeout)
+        return await super().wait(gen, interval, timeout)
 
-    def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
+    async def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
         """Run a statement, prepared once per connection under ``name``, and return its result.
 
         The values and the result are in PostgreSQL's binary format. Raise psycopg.Error if the database fails.
         """
         if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
-            self._result()
+            await self._result()
             self._planned |= {name}
         self.pgconn.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
-        return self._result()
+        return await self._result()
 
-    def _result(self) -> PGresult:
-        result: PGresult = self.wait(generators.execute(self.pgconn))[-1]
+    async def _result(self) -> PGresult:
+        result: PGresult = (await self.wait(generators.execute(self.pgconn)))[-1]
         if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
         return result
 
 
-def connect() -> BoundedConnection:
-    """Open an autocommit connection with Django's settings but psycopg's cursors: Django's bind parameters as text."""
-    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
-    return BoundedConnection.connect(**parameters, autocommit=True)
+def parameters() -> dict[str, Any]:
+    """Return Django's connection settings without its cursor class, which would bind parameters as text."""
+    return {name: value for name, value in connection.get_connection_params().items() if name != "cursor_factory"}
 
 
-def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
+async def connect() -> InboxConnection:
+    return await InboxConnection.connect(**parameters(), autocommit=True)
+
+
+async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
     """Commit the new arrivals with one statement, then record the others as duplicates.
 
     Raise psycopg.Error if the database fails.
@@ -112,17 +115,18 @@ def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
     previous = {arrival.previous_key: arrival.received_at for arrival in arrivals if arrival.previous_key}
     if previous:
         since = max(previous.values()) - DUPLICATE_WINDOW
-        recent = {key for (key,) in conn.cursor(binary=True).execute(_RECENT, [list(previous), since])}
+        rows = await conn.cursor(binary=True).execute(_RECENT, [list(previous), since])
+        recent = {key async for (key,) in rows}
         fresh = [arrival for arrival in arrivals if arrival.previous_key not in recent]
     unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
     insert = _insert_values if len(unique) <= _MOST_BY_VALUES else _insert_arrays
-    stored = insert(conn, unique.values()) if unique else set()
+    stored = await insert(conn, unique.values()) if unique else set()
     if len(stored) < len(arrivals):
         firsts = {id(unique[key]) for key in stored}
-        _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
+        await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
 
 
-def _insert_values(conn: BoundedConnection, arrivals: Collection[Arrival]) -> set[bytes]:
+async def _insert_values(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:
     """Insert the arrivals and return the keys of those that were new.
 
     Calls libpq directly, because binding this many values with a cursor would take more time than everything else.
@@ -133,7 +137,7 @@ def _insert_values(conn: BoundedConnection, arrivals: Collection[Arrival]) -> se
         state, finished_at = (b"quarantined", moment) if reason else (b"pending", None)
         values += key, body, update_type.encode(), state, reason.encode(), moment, finished_at, request_id.encode()
     rows = len(arrivals)
-    result = conn.run_prepared(b"store %d" % rows, _values_statement(rows), _TYPES * rows, values)
+    result = await conn.run_prepared(b"store %d" % rows, _values_statement(rows), _TYPES * rows, values)
     return {result.get_value(row, 0) or b"" for row in range(result.ntuples)}
 
 
@@ -145,21 +149,23 @@ def _values_statement(rows: int) -> bytes:
     return f"{_INSERT} VALUES {', '.join(places)} {_UNLESS_STORED}".encode()
 
 
-def _insert_arrays(conn: BoundedConnection, arrivals: Collection[Arrival]) -> set[bytes]:
+async def _insert_arrays(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:
     rows = []
     for key, _previous, body, update_type, reason, at, request_id in arrivals:
         state, finished_at = ("quarantined", at) if reason else ("pending", None)
         rows.append((key, body, update_type, state, reason, at, at, finished_at, request_id))
     columns = [list(column) for column in zip(*rows, strict=True)]
-    return {key for (key,) in conn.cursor(binary=True).execute(_INSERT_ARRAYS, columns, prepare=True)}
+    stored = await conn.cursor(binary=True).execute(_INSERT_ARRAYS, columns, prepare=True)
+    return {key async for (key,) in stored}
 
 
-def _record_duplicates(conn: psycopg.Connection, duplicates: Sequence[Arrival]) -> None:
+async def _record_duplicates(conn: InboxConnection, duplicates: Sequence[Arrival]) -> None:
     keys, _, bodies, types, _, received_at, _ = (list(column) for column in zip(*duplicates, strict=True))
     metrics.count_arrivals(types, "duplicate")
-    first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
+    rows = await conn.cursor(binary=True).execute(_BODIES, [keys])
+    first_bodies: dict[bytes, bytes | None] = dict(await rows.fetchall())
     conflicts = [_differs(first_bodies.get(key), body) for key, body in zip(keys, bodies, strict=True)]
-    conn.cursor(binary=True).execute(_INSERT_DUPLICATES, (keys, types, conflicts, received_at))
+    await conn.cursor(binary=True).execute(_INSERT_DUPLICATES, (keys, types, conflicts, received_at))
 
 
 def _differs(first: bytes | None, later: bytes) -> bool:

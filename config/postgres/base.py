@@ -45,7 +45,9 @@ def statement_deadline(seconds: float) -> Iterator[None]:
     Opening a connection may take up to two seconds more. A statement that missed the deadline leaves its connection in
     an unknown state, so the connection is closed at the end of the block.
     """
-    token = _deadline.set(time.monotonic() + seconds)
+    outer = _deadline.get()
+    ends_at = time.monotonic() + seconds
+    token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
     try:
         yield
     finally:
