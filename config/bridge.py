@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -20,7 +19,7 @@ from config.lib.wsgi_environ import wsgi_environ
 from config.postgres.base import statement_deadline
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
     from wsgiref.types import WSGIApplication, WSGIEnvironment
 
     from granian.rsgi import HTTPProtocol, Scope
@@ -131,10 +130,14 @@ class Bridge:
         def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
             started[:] = [int(status[:3]), headers]
 
+        request_id.begin(environ["HTTP_X_REQUEST_ID"])
         with statement_deadline(seconds):
-            chunks: Any = self._application(environ, start_response)
-            with closing(chunks):
-                content = b"".join(chunks)
+            response: Any = self._application(environ, start_response)
+            try:
+                content = b"".join(response)
+            finally:
+                # A list, which an application may return too, has no close().
+                getattr(response, "close", list)()
         return started[0], started[1], content
 
 

@@ -73,7 +73,7 @@ class InboxConnection(psycopg.AsyncConnection):
     deadline: float | None = None
     _planned: frozenset[bytes] = frozenset()
 
-    async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:
+    async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
         if self.deadline is not None:
             timeout = max(self.deadline - time.monotonic(), 0.01)
         return await super().wait(gen, interval, timeout)

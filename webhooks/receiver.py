@@ -45,7 +45,9 @@ NOT_POST = refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Only POST is allowed.", ("all
 WRONG_SECRET = refusal(HTTPStatus.UNAUTHORIZED, "The X-Max-Bot-Api-Secret header is missing or wrong.", CLOSE)
 ENCODED = refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
 FORM = refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, not a form.")
-NOT_STORED = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The update could not be stored. Send it again later.", RETRY_AFTER)
+NOT_STORED = refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE, "The update could not be stored. Send it again later.", RETRY_AFTER
+)
 
 
 class Receiver:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 BODY_SECONDS = 30.0
 PAUSE_SECONDS = 10.0
 LARGEST_TOTAL = 128 * 1024**2
+# What is read of a body that is refused: a client that is still sending would see a reset connection, not the answer.
+LARGEST_DISCARDED = 32 * 1024**2
+DISCARD_PAUSE_SECONDS = 0.3
 
 TOO_SLOW = refusal(HTTPStatus.REQUEST_TIMEOUT, "The request body did not arrive in time.", CLOSE)
 CUT_OFF = refusal(HTTPStatus.BAD_REQUEST, "The request body is incomplete.", CLOSE)
@@ -41,48 +44,68 @@ class Intake:
     async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int) -> bytes:
         """Return the body of at most ``limit`` bytes, which the caller has to release; otherwise raise NotRead."""
         announced = headers.get("content-length")
-        if announced is None and "transfer-encoding" not in headers:
+        if announced == "0" or (announced is None and "transfer-encoding" not in headers):
             return b""
-        length = None if announced is None else int(announced)
-        if length is not None and length > limit:
-            raise NotRead(too_large(limit))
-        if length == 0:
-            return b""
-        chunks: list[bytes] = []
-        try:
-            await self._receive(protocol, chunks, length, limit)
-        except BaseException:
-            self.release(sum(map(len, chunks)))
-            raise
-        return chunks[0] if len(chunks) == 1 else b"".join(chunks)
-
-    async def _receive(self, protocol: HTTPProtocol, chunks: list[bytes], length: int | None, limit: int) -> None:
-        now = asyncio.get_running_loop().time
-        ends_at, received, is_at_end = now() + BODY_SECONDS, 0, False
+        body = _Body(self, protocol, None if announced is None else int(announced), limit)
         try:
             async with asyncio.timeout(PAUSE_SECONDS) as pause:
-                async for chunk in protocol:
-                    if not chunk and is_at_end:
-                        # granian ends a body that is cut off with one more empty chunk than a complete one.
-                        raise NotRead(CUT_OFF)
-                    is_at_end = not chunk
-                    received += len(chunk)
-                    self.held += len(chunk)
-                    chunks.append(chunk)
-                    if received > limit:
-                        raise NotRead(too_large(limit))
-                    if self.held > LARGEST_TOTAL:
-                        raise NotRead(NO_MEMORY)
-                    if received == length:
-                        return
-                    pause.reschedule(min(now() + PAUSE_SECONDS, ends_at))
+                await body.receive(pause)
         except TimeoutError:
-            raise NotRead(TOO_SLOW) from None
-        if length is not None:
-            raise NotRead(CUT_OFF)
+            body.refusal = body.refusal or TOO_SLOW
+        except BaseException:
+            body.drop()
+            raise
+        if body.refusal:
+            body.drop()
+            raise NotRead(body.refusal)
+        return body.chunks[0] if len(body.chunks) == 1 else b"".join(body.chunks)
 
     def release(self, size: int) -> None:
         self.held -= size
+
+
+class _Body:
+    """A body that is being received; ``length`` is its Content-Length, or None if it is chunked."""
+
+    def __init__(self, intake: Intake, protocol: HTTPProtocol, length: int | None, limit: int) -> None:
+        self.chunks: list[bytes] = []
+        self.refusal = too_large(limit) if (length or 0) > limit else None
+        self._intake, self._protocol, self._length, self._limit = intake, protocol, length, limit
+
+    async def receive(self, pause: asyncio.Timeout) -> None:
+        """Receive the body, and discard it from the moment that it is refused, which ``refusal`` then explains."""
+        now = asyncio.get_running_loop().time
+        ends_at, received, is_at_end = now() + BODY_SECONDS, 0, False
+        if self.refusal:
+            pause.reschedule(now() + DISCARD_PAUSE_SECONDS)
+        async for chunk in self._protocol:
+            received += len(chunk)
+            if not chunk and is_at_end:
+                # granian ends a body that is cut off with one more empty chunk than a complete one.
+                self.refusal = self.refusal or CUT_OFF
+            is_at_end = not chunk
+            if not self.refusal:
+                self._keep(chunk, received)
+            if received == self._length or received > LARGEST_DISCARDED:
+                return
+            wait = DISCARD_PAUSE_SECONDS if self.refusal else PAUSE_SECONDS
+            pause.reschedule(min(now() + wait, ends_at))
+        if self._length is not None:
+            self.refusal = self.refusal or CUT_OFF
+
+    def _keep(self, chunk: bytes, received: int) -> None:
+        self.chunks.append(chunk)
+        self._intake.held += len(chunk)
+        if received > self._limit:
+            self.refusal = too_large(self._limit)
+        elif self._intake.held > LARGEST_TOTAL:
+            self.refusal = NO_MEMORY
+        if self.refusal:
+            self.drop()
+
+    def drop(self) -> None:
+        self._intake.release(sum(map(len, self.chunks)))
+        self.chunks.clear()
 
 
 def too_large(limit: int) -> Answer:

@@ -1,12 +1,14 @@
 """Sends to the web server's application, as granian does, without the network between."""
 
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Iterable, Mapping
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import Any
 
+from config import wsgi
 from tests import loops
-from webhooks.receiver import Receiver
+from webhooks.receiver import PATHS, Receiver
 
 _receivers: list[Receiver] = []
 
@@ -74,6 +76,23 @@ def send(
     loops.run(_receiver().respond(scope, protocol))  # type: ignore[arg-type]
     (reply,) = protocol.replies
     return reply
+
+
+def wsgi_application(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Serve everything through WSGI, as a test's own server and schemathesis need it."""
+    if environ["PATH_INFO"] not in PATHS:
+        return wsgi.application(environ, start_response)
+    names = {name: name.removeprefix("HTTP_").lower() for name in environ if name.startswith("HTTP_")}
+    reply = send(
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
+        method=environ["REQUEST_METHOD"],
+        content_type=environ.get("CONTENT_TYPE", ""),
+        **{key: environ[name] for name, key in names.items() if key != "transfer_encoding"},
+    )
+    headers = [item for item in reply.headers.items() if item[0] != "connection"]  # of the server, not of WSGI
+    headers += [("Content-Length", str(len(reply.body)))]
+    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    return [reply.body]
 
 
 def _receiver() -> Receiver:
