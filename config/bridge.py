@@ -65,6 +65,9 @@ class Lane:
         finally:
             self._free.release()
 
+    def close(self) -> None:
+        self._threads.shutdown()
+
     async def _wait(self, protocol: HTTPProtocol, seconds: float) -> None:
         if self._waiting >= self._longest_queue:
             raise TimeoutError
@@ -123,6 +126,11 @@ class Bridge:
             protocol.response_bytes(status, [*headers, ("x-request-id", request_id.current.get())], content)
         finally:
             intake.release(len(body))
+
+    def close(self) -> None:
+        """Wait for the requests under way, and end the threads and with them their connections to PostgreSQL."""
+        for lane in self._lanes:
+            lane.close()
 
     def _call(self, environ: WSGIEnvironment, seconds: float) -> _Response:
         started: list[Any] = []

@@ -35,7 +35,11 @@ class WebServer:
         heartbeat_thread.start("web")
 
     def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
-        loop.run_until_complete(self._receiver.drain())
+        loop.run_until_complete(self.drain())
+
+    async def drain(self) -> None:
+        await self._receiver.drain()
+        self._django.close()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         if scope.path in receiver.PATHS:

@@ -12,6 +12,7 @@ from django.core.handlers.wsgi import WSGIRequest
 
 from config import bridge
 from config.lib.intake import intake
+from config.lib.wsgi_environ import wsgi_environ
 from tests import loops
 from tests.webhooks.sending import Protocol, Reply, Scope
 
@@ -129,7 +130,7 @@ def test_a_header_with_underscores_is_no_header() -> None:
     scope: Any = Scope(
         "GET", "/", {"x_forwarded_for": "6.6.6.6", "x-forwarded-for": "10.0.0.1", "x_real_ip": "6.6.6.6"}
     )
-    environ = bridge.environ(scope)
+    environ = wsgi_environ(scope)
     assert environ["HTTP_X_FORWARDED_FOR"] == "10.0.0.1"
     assert not [name for name, value in environ.items() if value == "6.6.6.6"]
 
@@ -137,12 +138,12 @@ def test_a_header_with_underscores_is_no_header() -> None:
 def test_the_address_is_the_peer() -> None:
     for client, address in (("10.0.0.1:40000", "10.0.0.1"), ("[::1]:40000", "::1"), ("::1:40000", "::1")):
         scope: Any = Scope("GET", "/", {}, client=client)
-        assert bridge.environ(scope)["REMOTE_ADDR"] == address
+        assert wsgi_environ(scope)["REMOTE_ADDR"] == address
 
 
 def test_text_that_is_not_ascii_reaches_django_as_it_is() -> None:
     scope: Any = Scope("GET", "/профили", {}, query_string="имя=Анна")
-    request = WSGIRequest(bridge.environ(scope))
+    request = WSGIRequest(wsgi_environ(scope))
     assert (request.path, request.GET["имя"]) == ("/профили", "Анна")
 
 

@@ -65,6 +65,7 @@ def send(
     path: str = "/webhook/max",
     content_type: str = "application/json",
     chunked: Protocol | None = None,
+    client: str = "127.0.0.1:40000",
     **headers: str,
 ) -> Reply:
     """Send a body, JSON unless it is bytes; headers are named as Python names (``x_max_bot_api_secret``)."""
@@ -72,7 +73,7 @@ def send(
     protocol = chunked or Protocol([content] if content else [])
     announced = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(content))}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    scope: Any = Scope(method, path, {"content-type": content_type} | announced | named)
+    scope: Any = Scope(method, path, {"content-type": content_type} | announced | named, client=client)
     loops.run(_receiver().respond(scope, protocol))  # type: ignore[arg-type]
     (reply,) = protocol.replies
     return reply
