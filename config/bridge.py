@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import asyncio
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import partial
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, NamedTuple
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from config.lib import error_pages, request_id
 from config.lib.answers import CLOSE, RETRY_AFTER, Answer, refusal
@@ -25,6 +27,10 @@ if TYPE_CHECKING:
     from granian.rsgi import HTTPProtocol, Scope
 
 LARGEST_BODY = 1024**2
+# The server would hold an answer in memory until the client has read it; larger ones are sent from a file.
+LARGEST_IN_MEMORY = 64 * 1024
+# When the server has certainly opened the file.
+_OPENED_SECONDS = 20.0
 # The largest request bodies are files that are imported in the admin.
 LARGEST_IMPORT = error_pages.LARGEST_BODY
 # In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock holds it.
@@ -33,7 +39,7 @@ ADMIN_SECONDS = 120.0
 
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
 
-_Response = tuple[int, list[tuple[str, str]], bytes]
+_Response = tuple[int, list[tuple[str, str]], bytes | IO[bytes]]
 
 
 class _Gone(Exception):
@@ -123,7 +129,12 @@ class Bridge:
         except _Gone:
             protocol.response_empty(499, [])
         else:
-            protocol.response_bytes(status, [*headers, ("x-request-id", request_id.current.get())], content)
+            headers.append(("x-request-id", request_id.current.get()))
+            if isinstance(content, bytes):
+                protocol.response_bytes(status, headers, content)
+            else:
+                protocol.response_file(status, headers, f"/dev/fd/{content.fileno()}")
+                asyncio.get_running_loop().call_later(_OPENED_SECONDS, content.close)
         finally:
             intake.release(len(body))
 
@@ -146,7 +157,19 @@ class Bridge:
             finally:
                 # A list, which an application may return too, has no close().
                 getattr(response, "close", list)()
+        if len(content) > LARGEST_IN_MEMORY and environ["REQUEST_METHOD"] != "HEAD":
+            # With a full disk, the answer is sent from memory.
+            with suppress(OSError):
+                return started[0], started[1], _file_of(content)
         return started[0], started[1], content
+
+
+def _file_of(content: bytes) -> IO[bytes]:
+    """Return a file without a name, so that nothing is left of it when the process is killed."""
+    file = TemporaryFile()  # noqa: SIM115 (closed when the server has opened it)
+    file.write(content)
+    file.flush()
+    return file
 
 
 def _too_large(scope: Scope, answer: Answer) -> Answer:

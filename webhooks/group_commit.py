@@ -9,7 +9,8 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import psycopg
 
@@ -17,8 +18,8 @@ from webhooks.inbox import Arrival, InboxConnection, connect, store
 from webhooks.notify import Notifier
 
 DEADLINE_SECONDS = 2.6
-STATEMENT_TIMEOUT = "2400ms"
-LARGEST_BATCH = 500
+# In updates. PostgreSQL stores more of them per second in larger statements, but hardly so beyond 32.
+LARGEST_BATCH = 64
 LARGEST_QUEUE = 2000
 # How long to refuse requests after PostgreSQL has timed out, so that not every request waits until its deadline.
 REFUSE_SECONDS = 0.5
@@ -36,7 +37,7 @@ _Waiting = tuple[Sequence[Arrival], asyncio.Future[bool], float]
 
 class GroupCommitter:
     def __init__(self) -> None:
-        self._queue: list[_Waiting] = []
+        self._queue: deque[_Waiting] = deque()
         self._task: asyncio.Task[None] | None = None
         self._connection: InboxConnection | None = None
         self._refuses_until = 0.0
@@ -59,21 +60,33 @@ class GroupCommitter:
 
     async def _commit_queue(self) -> None:
         """Commit the queue, one batch after the other, until it is empty."""
-        batch, stored = self._queue, False
+        batch: list[_Waiting] = []
+        stored = False
         try:
             while self._queue:
-                batch, self._queue, stored = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:], False
+                batch, stored = self._next_batch(), False
                 stored = await self._store([arrival for arrivals, _, _ in batch for arrival in arrivals], batch[0][2])
                 if stored:
                     self._notifier.notify()
                 elif time.monotonic() < self._refuses_until:
-                    batch, self._queue = batch + self._queue, []
+                    batch += self._queue
+                    self._queue.clear()
                 # The requests of this batch continue only after the next statement has been sent.
                 _answer(batch, stored)
         finally:
             # Nothing is left here unless an error of our own has ended the loop.
-            _answer(batch + self._queue, stored)
-            self._queue, self._task = [], None
+            _answer(batch, stored)
+            _answer(self._queue, is_committed=False)
+            self._queue.clear()
+            self._task = None
+
+    def _next_batch(self) -> list[_Waiting]:
+        """Return the first requests of the queue, of together at most LARGEST_BATCH updates, but at least one."""
+        batch = [self._queue.popleft()]
+        updates = len(batch[0][0])
+        while self._queue and (updates := updates + len(self._queue[0][0])) <= LARGEST_BATCH:
+            batch.append(self._queue.popleft())
+        return batch
 
     async def _store(self, arrivals: list[Arrival], deadline: float) -> bool:
         """Return whether the arrivals were committed; a connection lost while it was idle is replaced once."""
@@ -82,7 +95,6 @@ class GroupCommitter:
             if self._connection is None:
                 async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
                     self._connection = await connect()
-                    await self._connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
             self._connection.deadline = deadline
             await store(self._connection, arrivals)
             return True
@@ -110,7 +122,7 @@ class GroupCommitter:
             self._connection = None
 
 
-def _answer(waiting: list[_Waiting], is_committed: bool) -> None:
+def _answer(waiting: Iterable[_Waiting], is_committed: bool) -> None:
     for _, answer, _ in waiting:
         if not answer.done():
             answer.set_result(is_committed)

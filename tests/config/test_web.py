@@ -1,6 +1,7 @@
 """The event loop takes a body in whole, with limits and deadlines, and passes it to a free thread of Django."""
 
 import asyncio
+import errno
 import json
 import threading
 import time
@@ -9,8 +10,9 @@ from typing import Any
 
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpResponse
 
-from config import bridge
+from config import bridge, web
 from config.lib.intake import intake
 from config.lib.wsgi_environ import wsgi_environ
 from tests import loops
@@ -213,3 +215,75 @@ def test_a_request_whose_client_has_left_is_not_started() -> None:
 def test_an_error_is_in_the_api_format() -> None:
     reply = ask(Protocol([b"1"], is_cut_off=True), content_length="2")
     assert json.loads(reply.body)["error"]["code"] == "VALIDATION_ERROR"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_large_answer_is_sent_from_a_file(method: str) -> None:
+    large = bytes(range(256)) * 1024
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", str(len(large)))])
+        return [large]
+
+    class FromFile(Protocol):
+        files = 0
+
+        def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
+            super().response_file(status, headers, file)
+            self.files += 1
+
+    protocol = FromFile([])
+    assert ask(protocol, method, application=application).body == large
+    assert protocol.files == (method == "GET")
+
+
+def test_with_a_full_disk_a_large_answer_is_sent_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full(content: bytes) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [bytes(100_000)]
+
+    monkeypatch.setattr(bridge, "_file_of", is_full)
+    assert ask(Protocol([]), "GET", application=application).body == bytes(100_000)
+
+
+class Readiness:
+    """Answers /ready while a check takes ``seconds``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.checks = 0
+
+        def ready(request: Any) -> HttpResponse:
+            self.checks += 1
+            time.sleep(seconds)
+            return HttpResponse(b"checked", status=418, headers={"Retry-After": "5"})
+
+        monkeypatch.setattr("monitoring.api.views.ready", ready)
+        self._readiness = web._Readiness()
+
+    def answers(self, number: int) -> list[tuple[int, bytes]]:
+        async def ask_all() -> list[tuple[int, bytes]]:
+            answers = await asyncio.gather(*(self._readiness.answer() for _ in range(number)))
+            return [(answer.status, answer.body) for answer in answers]
+
+        return loops.run(ask_all())
+
+
+def test_ready_is_what_the_view_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    readiness = Readiness(monkeypatch, 0.1)
+    assert readiness.answers(50) == [(418, b"checked")] * 50
+    assert readiness.checks == 1
+    assert readiness.answers(1) == [(418, b"checked")]
+    assert readiness.checks == 2
+
+
+def test_ready_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    readiness = Readiness(monkeypatch, 1.5)
+    started = time.monotonic()
+    for _ in range(2):
+        ((status, body),) = set(readiness.answers(3))
+        assert (status, json.loads(body)) == (503, {"status": "unavailable", "database": False, "cache": False})
+        assert time.monotonic() - started < 2
+    assert readiness.checks == 1

@@ -1,6 +1,5 @@
 """Batch statements are planned once per connection; Django would plan them at each execution."""
 
-from collections import Counter
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from typing import Any
@@ -9,9 +8,9 @@ import pytest
 from django.db import connection
 
 from tests import loops
-from webhooks import inbox
 from webhooks.inbox import Arrival, connect, store
 from webhooks.models import InboxUpdate, State
+from webhooks.payloads import LARGEST_ENVELOPE
 from webhooks.processing import process_inbox
 
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -42,15 +41,26 @@ def test_processing_prepares_its_statements() -> None:
         assert any("webhook_inbox" in statement for (statement,) in cursor.fetchall())
 
 
-@pytest.mark.parametrize("reason", ["", "тело не JSON"])
-def test_values_and_arrays_write_the_same_rows(reason: str) -> None:
+@pytest.mark.parametrize("reasons", [[""] * 3, ["", "тело не JSON", ""], ["тело не JSON"] * 3])
+def test_each_form_writes_the_same_rows(reasons: list[str]) -> None:
     at = datetime(2026, 11, 25, 23, 59, 59, 123457, tzinfo=UTC)
-    keys = [number.to_bytes(32) for number in range(2 * inbox._MOST_BY_VALUES + 1)]
-    arrivals = [Arrival(key, None, b'\x00{"\xff', "bot_started", reason, at, "0f" * 8) for key in keys]
-    loops.run(store_each(arrivals[: inbox._MOST_BY_VALUES], arrivals[inbox._MOST_BY_VALUES :]))
+    body, request_id = b'\x00{"\xff', "0f" * 8
+    arrivals = [
+        Arrival(number.to_bytes(32), None, body, "bot_started", reason, at, request_id)
+        for number, reason in enumerate(reasons)
+    ]
+    loops.run(store_each(arrivals, [Arrival(b"\7" * 32, None, body, "bot_started", "", at, request_id)]))
     columns = "body", "update_type", "state", "reason", "received_at", "next_try_at", "finished_at", "request_id"
-    ((row, count),) = Counter(InboxUpdate.objects.values_list(*columns)).items()
-    assert count == len(keys)
-    settled = (State.QUARANTINED, at) if reason else (State.PENDING, None)
-    assert row[:4] == (b'\x00{"\xff', "bot_started", settled[0], reason)
-    assert row[4:] == (at, at, settled[1], "0f" * 8)
+    settled = [(State.QUARANTINED, at) if reason else (State.PENDING, None) for reason in [*reasons, ""]]
+    assert list(InboxUpdate.objects.order_by("pk").values_list(*columns)) == [
+        (body, "bot_started", state, reason, at, at, finished_at, request_id)
+        for reason, (state, finished_at) in zip([*reasons, ""], settled, strict=True)
+    ]
+
+
+def test_the_largest_envelope_is_one_statement() -> None:
+    at = datetime.now(UTC)
+    arrivals = [Arrival(number.to_bytes(32), None, b"{}", "other", "", at) for number in range(LARGEST_ENVELOPE)]
+    (statement,) = loops.run(store_each(arrivals, arrivals))
+    assert statement[0].startswith("INSERT INTO webhook_inbox")
+    assert InboxUpdate.objects.count() == LARGEST_ENVELOPE

@@ -222,7 +222,6 @@ def test_a_locked_table_is_503_within_the_deadline() -> None:
 def test_waiting_for_a_commit_counts_against_the_deadline(monkeypatch: pytest.MonkeyPatch) -> None:
     """A locked table costs the first request its deadline; the next ones must not begin a whole one after it."""
     monkeypatch.setattr("webhooks.group_commit.DEADLINE_SECONDS", 0.6)
-    monkeypatch.setattr("webhooks.group_commit.STATEMENT_TIMEOUT", "400ms")
     monkeypatch.setattr("webhooks.group_commit.REFUSE_SECONDS", 0)  # for the tests that follow
     close()
 
