@@ -18,8 +18,8 @@ from webhooks.inbox import Arrival, InboxConnection, connect, store
 from webhooks.notify import Notifier
 
 DEADLINE_SECONDS = 2.6
-# In updates. PostgreSQL stores more of them per second in larger statements, but hardly so beyond 32.
-LARGEST_BATCH = 64
+# In updates; as many as the largest envelope has, so that there are as many prepared statements.
+LARGEST_BATCH = 100
 LARGEST_QUEUE = 2000
 # How long to refuse requests after PostgreSQL has timed out, so that not every request waits until its deadline.
 REFUSE_SECONDS = 0.5

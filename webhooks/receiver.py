@@ -21,7 +21,7 @@ from prometheus_client import Counter
 from config.lib import access_log, request_id
 from config.lib.addresses import client_address
 from config.lib.answers import CLOSE, RETRY_AFTER, Answer, refusal
-from config.lib.intake import NotRead, intake
+from config.lib.intake import CUT_OFF, NotRead, intake
 from config.lib.wsgi_environ import wsgi_environ
 from webhooks import metrics, payloads
 from webhooks.group_commit import GroupCommitter, NotStored
@@ -72,7 +72,8 @@ class Receiver:
         try:
             body = await intake.read(protocol, headers, LARGEST_BODY)
         except NotRead as refused:
-            return refused.answer
+            # A body that was cut off is no update that MAX would not send again.
+            return NOT_STORED if refused.answer is CUT_OFF else refused.answer
         try:
             return await self.store(headers, body)
         finally:

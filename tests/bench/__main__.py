@@ -10,12 +10,12 @@ from types import FrameType
 
 from rich.console import Console
 
-from tests.bench import receiver, wrk
+from tests.bench import inbox, receiver, wrk
 from tests.bench.report import Report
 from tests.bench.stage import staged
 from tests.upgrade.installation import NoRelease, tree_of
 
-BENCHES = {"receiver": receiver.run}
+BENCHES = {"receiver": receiver.run, "inbox": inbox.run}
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:

@@ -106,7 +106,7 @@ def test_a_slow_body_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.lib.intake.BODY_SECONDS", 0.2)
     started = time.monotonic()
     reply = ask(Slow([]), content_length="100000")
-    assert (reply.status, reply.headers["connection"]) == (408, "close")
+    assert (reply.status, reply.code, reply.headers["connection"]) == (408, "REQUEST_TIMEOUT", "close")
     assert 0.15 < time.monotonic() - started < 2
 
 

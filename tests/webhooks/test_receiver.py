@@ -84,6 +84,12 @@ def test_it_refuses_a_body_over_the_limit() -> None:
         assert (answer.status, answer.code) == (413, "PAYLOAD_TOO_LARGE")
 
 
+def test_a_body_that_was_cut_off_has_to_be_sent_again() -> None:
+    answer = send(chunked=Protocol([b'{"update_type":'], is_cut_off=True))
+    assert (answer.status, answer.headers["retry-after"]) == (503, "5")
+    assert not InboxUpdate.objects.exists()
+
+
 def test_an_endless_body_is_refused() -> None:
     endless = Protocol([b"x" * LARGEST_BODY] * 10_000)
     assert send(chunked=endless).status == 413
