@@ -34,7 +34,7 @@ _OPENED_SECONDS = 20.0
 # The largest request bodies are files that are imported in the admin.
 LARGEST_IMPORT = error_pages.LARGEST_BODY
 # In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock holds it.
-API_SECONDS = 9.0
+API_SECONDS = 8.5
 ADMIN_SECONDS = 120.0
 
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
@@ -92,7 +92,7 @@ class Lane:
 
 
 class Lanes(NamedTuple):
-    """Together they have as many threads as config.dev.launch reserves connections for (_WEB_THREADS)."""
+    """Together they have as many threads as config.dev.launch reserves connections for (_WEB_CONNECTIONS)."""
 
     api: Lane
     admin: Lane
@@ -100,9 +100,9 @@ class Lanes(NamedTuple):
 
     def of(self, path: str) -> Lane:
         path = path.removeprefix("/api/v1")
-        if path.startswith("/admin"):
+        if path.startswith(("/admin", "/static/")):
             return self.admin
-        return self.monitoring if path.startswith(("/monitoring", "/metrics", "/ready")) else self.api
+        return self.monitoring if path.startswith(("/monitoring", "/metrics")) else self.api
 
 
 class Bridge:

@@ -78,7 +78,9 @@ class InboxConnection(psycopg.AsyncConnection):
             state = next(gen)
             while True:
                 ready: asyncio.Future[Ready] = loop.create_future()
-                timer = ends_at and loop.call_later(ends_at - time.monotonic(), _resolve, ready, Ready.NONE)
+                timer = None
+                if ends_at is not None:
+                    timer = loop.call_later(ends_at - time.monotonic(), _resolve, ready, Ready.NONE)
                 if state & Wait.R:
                     loop.add_reader(socket, _resolve, ready, Ready.R)
                 if state & Wait.W:

@@ -42,7 +42,8 @@ class DeadlineConnection(psycopg.Connection):
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
-        connecting, ready = super()._connect_gen(conninfo), None
+        connecting: Generator[Any, Any, Any] = super()._connect_gen(conninfo)
+        ready = None
         while True:
             try:
                 state = connecting.send(ready)
