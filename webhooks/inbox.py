@@ -73,25 +73,11 @@ class InboxConnection(psycopg.AsyncConnection):
         Replaces psycopg's own, which starts a task for each wait. At the deadline, cancel the statement, which may be
         waiting for a lock; raise psycopg.Error if the server does not react to that either.
         """
-        loop, socket, ends_at = asyncio.get_running_loop(), self.pgconn.socket, self.deadline
+        ends_at = self.deadline
         try:
             state = next(gen)
             while True:
-                ready: asyncio.Future[Ready] = loop.create_future()
-                timer = None
-                if ends_at is not None:
-                    timer = loop.call_later(ends_at - time.monotonic(), _resolve, ready, Ready.NONE)
-                if state & Wait.R:
-                    loop.add_reader(socket, _resolve, ready, Ready.R)
-                if state & Wait.W:
-                    loop.add_writer(socket, _resolve, ready, Ready.W)
-                try:
-                    event = await ready
-                finally:
-                    if timer:
-                        timer.cancel()
-                    loop.remove_reader(socket)
-                    loop.remove_writer(socket)
+                event = await self._ready(state, ends_at)
                 if event != Ready.NONE:
                     state = gen.send(event)
                 elif ends_at != self.deadline:
@@ -101,6 +87,25 @@ class InboxConnection(psycopg.AsyncConnection):
                     ends_at = time.monotonic() + _CANCEL_SECONDS
         except StopIteration as done:
             return done.value
+
+    async def _ready(self, state: Wait, ends_at: float | None) -> Ready:
+        """Wait for the socket, and return what it is ready for: nothing at ``ends_at``, in monotonic seconds."""
+        loop, socket = asyncio.get_running_loop(), self.pgconn.socket
+        ready: asyncio.Future[Ready] = loop.create_future()
+        timer = None
+        if ends_at is not None:
+            timer = loop.call_later(ends_at - time.monotonic(), _resolve, ready, Ready.NONE)
+        if state & Wait.R:
+            loop.add_reader(socket, _resolve, ready, Ready.R)
+        if state & Wait.W:
+            loop.add_writer(socket, _resolve, ready, Ready.W)
+        try:
+            return await ready
+        finally:
+            if timer:
+                timer.cancel()
+            loop.remove_reader(socket)
+            loop.remove_writer(socket)
 
     async def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
         """Run a statement, prepared once per connection under ``name``, and return its result.
