@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     """Return the WSGI environment of a request, with the current request ID as its X-Request-ID.
 
-    Headers whose names have underscores are left out: WSGI could not tell X_Forwarded_For from the proxy's
+    Headers whose names have underscores are left out: WSGI cannot distinguish X_Forwarded_For from the proxy's
     X-Forwarded-For. Repeated headers are joined, as RFC 9110 (5.3) and RFC 6265 (cookies) say.
     """
     host, _, port = scope.server.rpartition(":")

@@ -1,4 +1,4 @@
-"""Headers that WSGI cannot tell apart from those of our proxy, sent to the web server itself."""
+"""Headers that WSGI cannot distinguish from those of our proxy, sent to the web server itself."""
 
 import json
 import socket
