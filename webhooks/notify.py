@@ -57,12 +57,10 @@ class Notifier:
             await asyncio.sleep(_RECONNECT_SECONDS)
 
     async def stop(self) -> None:
-        """Send the notification that is due, then close the connection."""
-        if self._task:
-            self._task.cancel()
-            await asyncio.wait([self._task])
-        if self._has_arrivals:
-            await self._send()
+        """Send the notification that is due, for which PostgreSQL has a second, then close the connection."""
+        if task := self._task:
+            await asyncio.wait([task], timeout=1.0)
+            task.cancel()
         await self._close()
 
     async def _close(self) -> None:
