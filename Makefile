@@ -16,7 +16,7 @@ WHOLE = -m ''
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
-	test-performance test-guide test-walkthrough test-chaos test-sigterm test-deploy test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
+	test-performance test-guide test-walkthrough test-chaos test-sigterm test-slow-senders test-deploy test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser
 
@@ -61,8 +61,11 @@ test-guide: development ## run every command of docs/migration-guide.md, on its 
 test-deploy: development ## deploy by the documents on a Docker engine: upgrade under load, way back, backup, secrets in files
 	@exec $(PY) -m pytest $(WHOLE) -q -s -p no:randomly tests/deploy/test_docker.py --timeout 1800 -rs $(ARGS)
 
-test-sigterm: development ## send SIGTERM to the web server under load, twenty times
-	@SIGTERM_TIMES=20 exec $(PY) -m pytest $(WHOLE) -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
+test-sigterm: development ## send SIGTERM to the web server under load, sixty times
+	@SIGTERM_TIMES=60 exec $(PY) -m pytest $(WHOLE) -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)
+
+test-slow-senders: development ## 2,000 clients that stop in the middle of a request or of its answer
+	@SLOW_SENDERS=2000 SLOW_P99_MS=50 exec $(PY) -m pytest $(WHOLE) -q tests/chaos/test_slow_senders.py --timeout 900 $(ARGS)
 
 test-all: ## run lint, the whole suite, the guide and the audit
 	$(MAKE) --no-print-directory lint test test-integration test-guide audit
@@ -83,8 +86,8 @@ test-walkthrough: development ## run the rollout from phase 1 to 4 and back, wit
 test-chaos: development ## kill every part again and again, for ten minutes under load (ARGS='--seed N --seconds N')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
 
-bench: development ## measure the receiver against a bare Django view, with wrk (ARGS=--json)
-	@exec $(PY) -m tests.bench $(ARGS)
+bench: development ## measure the receiver against a bare Django view and an earlier release (PREVIOUS=revision ARGS=--json)
+	@exec $(PY) -m tests.bench $(if $(PREVIOUS),--previous $(PREVIOUS)) $(ARGS)
 
 bench-releases: development ## measure each path against an earlier release (PREVIOUS=revision), with wrk
 	@exec $(PY) -m tests.bench.releases $(PREVIOUS) $(ARGS)

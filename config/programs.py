@@ -12,8 +12,8 @@ from django.core.exceptions import ImproperlyConfigured
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
     """Return the arguments for the Python interpreter by process name, in start order."""
-    # A slow client occupies only one of the 256 receiving threads; 64 other threads run Django (config.web).
-    web = "config.web_server --interface wsgi --http 1 --no-ws --blocking-threads 256"
+    # The backpressure is the number of requests at a time, slow senders among them; beyond it, no more are accepted.
+    web = "config.web_server --interface rsgi --loop uvloop --http 1 --no-ws --backlog 4096 --backpressure 16384"
     web += " --respawn-failed-workers --http1-header-read-timeout 10000"
     # On a reload, the respawn interval gives a new worker two seconds to import before the old worker is ended.
     web += " --respawn-interval 2 --workers-kill-timeout 8"

@@ -1,64 +1,115 @@
-"""The WSGI application of the web server; importing it starts the heartbeat of the process.
+"""The RSGI application of the web server.
 
-The server's threads receive requests, and 64 other threads run Django: a client that stops in the middle of a body
-occupies a receiving thread, but no connection to PostgreSQL.
+The event loop of each worker receives updates (webhooks.receiver), answers /health and /ready, and takes in the bodies
+of all other requests, which Django then serves in threads (config.bridge).
 """
 
 from __future__ import annotations
 
+import asyncio
+import socket
 from concurrent.futures import ThreadPoolExecutor
-from tempfile import SpooledTemporaryFile
-from typing import IO, TYPE_CHECKING
+from http import HTTPStatus
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from config import wsgi
 
 # config.wsgi has set up Django, which the next imports need.
 # isort: split
-from config.lib import error_pages, request_id
-from config.lib.error_pages import LARGEST_BODY
+from django.db import close_old_connections
+from django.http import HttpRequest
+
+from config.bridge import Bridge
+from config.lib import request_id
+from config.lib.answers import RETRY_AFTER, Answer
+from monitoring.api import views
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks import receiver
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from granian.rsgi import HTTPProtocol, Scope
 
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
-
-_TOO_LARGE = receiver.refusal("413 Content Too Large", f"The request body exceeds {LARGEST_BODY} bytes.")
-# Django would accept a truncated form, and with it a number without its last digits.
-_CUT_OFF = receiver.refusal("400 Bad Request", "The request body is shorter than its Content-Length.")
-
-# As many threads as config.dev.launch reserves PostgreSQL connections for (_WEB_THREADS).
-_django = ThreadPoolExecutor(64, "django")
-
-heartbeat_thread.start("web")
-
-
-def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    if environ["PATH_INFO"] in receiver.PATHS:
-        return wsgi.application(environ, start_response)
-    has_body = "HTTP_TRANSFER_ENCODING" in environ or environ.get("CONTENT_LENGTH", "0") != "0"
-    with SpooledTemporaryFile(max_size=1024**2) as body:
-        if has_body and (refusal := _receive(environ, body)):
-            request_id.begin_request(environ, start_response)(refusal.status, refusal.headers)
-            return refusal.body
-        return _django.submit(wsgi.application, environ, start_response).result()
+_HEALTHY = Answer(HTTPStatus.OK, b'{"status": "ok"}')
+_HEALTH_PATHS, _READY_PATHS = (
+    frozenset(f"{prefix}/{name}{slash}" for prefix in ("", "/api/v1") for slash in ("", "/"))
+    for name in ("health", "ready")
+)
+READY_SECONDS = 0.9
+_NOT_READY = Answer(
+    HTTPStatus.SERVICE_UNAVAILABLE, b'{"status": "unavailable", "database": false, "cache": false}', RETRY_AFTER
+)
+# A client that does not read its answer is disconnected after this time, or it would hold the answer in memory.
+UNREAD_SECONDS = 30
 
 
-def _receive(environ: WSGIEnvironment, body: IO[bytes]) -> receiver.Answer | None:
-    """Make the request body the request's input; return an error response if it is too large or cut off, else None."""
-    announced, length = int(environ.get("CONTENT_LENGTH") or 0), 0
-    while announced <= LARGEST_BODY and (chunk := environ["wsgi.input"].read(64 * 1024)):
-        length += body.write(chunk)
-        if length > LARGEST_BODY:
-            break
-    if max(announced, length) > LARGEST_BODY:
-        if not error_pages.is_for_people(environ["PATH_INFO"]):
-            return _TOO_LARGE
-        page = error_pages.too_large(environ)
-        return receiver.Answer(_TOO_LARGE.status, page, content_type="text/html; charset=utf-8")
-    if length < announced:
-        return _CUT_OFF
-    body.seek(0)
-    environ["wsgi.input"], environ["CONTENT_LENGTH"] = body, str(length)
-    return None
+class WebServer:
+    def __rsgi_init__(self, loop: asyncio.AbstractEventLoop) -> None:
+        self._receiver = receiver.Receiver()
+        self._readiness = _Readiness()
+        self._django = Bridge(wsgi.application)
+        heartbeat_thread.start("web")
+        # The first callback runs when the server is listening.
+        loop.call_soon(_limit_unread_answers)
+
+    def __rsgi_del__(self, loop: asyncio.AbstractEventLoop) -> None:
+        loop.run_until_complete(self.drain())
+
+    async def drain(self) -> None:
+        await self._receiver.drain()
+        self._django.close()
+
+    async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        path = scope.path
+        if path in receiver.PATHS:
+            await self._receiver.respond(scope, protocol)
+        elif path in _HEALTH_PATHS and scope.method in ("GET", "HEAD"):
+            request_id.begin(scope.headers.get("x-request-id", ""))
+            _HEALTHY.send(protocol)
+        elif path in _READY_PATHS and scope.method in ("GET", "HEAD"):
+            request_id.begin(scope.headers.get("x-request-id", ""))
+            (await self._readiness.answer()).send(protocol)
+        else:
+            await self._django.respond(scope, protocol)
+
+
+class _Readiness:
+    """Check the stores in a thread, once at a time; all requests that arrive meanwhile share the answer."""
+
+    def __init__(self) -> None:
+        self._thread = ThreadPoolExecutor(1, "ready")
+        self._check: asyncio.Future[Answer] | None = None
+
+    async def answer(self) -> Answer:
+        """Return the answer within READY_SECONDS: 503 if the stores take longer."""
+        check = self._check
+        if check is None or check.done():
+            check = self._check = asyncio.get_running_loop().run_in_executor(self._thread, _check_stores)
+        done, _ = await asyncio.wait([check], timeout=READY_SECONDS)
+        return check.result() if done else _NOT_READY
+
+
+def _check_stores() -> Answer:
+    request = HttpRequest()
+    request.method = "GET"
+    close_old_connections()
+    response = views.ready(request)
+    close_old_connections()
+    retry_after = [("retry-after", response["Retry-After"])] if "Retry-After" in response else []
+    return Answer(response.status_code, response.content, *retry_after)
+
+
+def _limit_unread_answers() -> None:
+    """Set TCP_USER_TIMEOUT on the listening socket, from which connections inherit it; granian has no option for it."""
+    for descriptor in Path("/dev/fd").iterdir():
+        try:
+            candidate = socket.socket(fileno=int(descriptor.name))
+        except OSError:
+            continue  # not a socket
+        is_tcp = candidate.family in (socket.AF_INET, socket.AF_INET6) and candidate.type == socket.SOCK_STREAM
+        if is_tcp and candidate.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+            candidate.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, UNREAD_SECONDS * 1000)
+        candidate.detach()
+
+
+application = WebServer()

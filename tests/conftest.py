@@ -30,9 +30,8 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SWITCHES
 from tests.database_dump import MigratedDump
 from tests.database_reset import replaced_flush, save_rows
 from tests.profiles.fake_max import FakeMax, fake_max
+from tests.webhooks import sending
 from tests.webhooks.fake_platform import TOKEN, FakePlatform, fake_platform
-from webhooks.group_commit import committer
-from webhooks.notify import notifier
 
 Phases = Callable[..., None]
 
@@ -125,8 +124,7 @@ def _as_a_new_process() -> Iterator[None]:
         yield
     rounds.FRESH = fresh
     heartbeat_thread.stop()
-    committer.close()
-    notifier.stop()
+    sending.close()
 
 
 @pytest.fixture

@@ -1,27 +1,27 @@
 """Group commit: updates that arrive while a commit is in progress are committed together by the next commit.
 
-If no commit is in progress, a request commits the queue in its own thread, then hands the next commit over to the first
-request in the queue. While PostgreSQL is not responding, a request fails after at most about DEADLINE_SECONDS.
+Everything runs in the event loop of the web process, over one connection. While PostgreSQL is not responding, a request
+fails after at most about DEADLINE_SECONDS.
 """
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
 import time
-from collections.abc import Sequence
+from collections import deque
+from collections.abc import Iterable, Sequence
 
 import psycopg
 
-from webhooks.inbox import Arrival, BoundedConnection, connect, store
-from webhooks.notify import notifier
+from webhooks.inbox import Arrival, InboxConnection, connect, store
+from webhooks.notify import Notifier
 
 DEADLINE_SECONDS = 2.6
-STATEMENT_TIMEOUT = "2400ms"
-LARGEST_BATCH = 500
+# In updates; as many as the largest envelope has, so that there are as many prepared statements.
+LARGEST_BATCH = 100
 LARGEST_QUEUE = 2000
-# How long to refuse requests after PostgreSQL has timed out. Requests that have already waited for a free thread
-# must not wait for PostgreSQL as well.
+# How long to refuse requests after PostgreSQL has timed out, so that not every request waits until its deadline.
 REFUSE_SECONDS = 0.5
 
 logger = logging.getLogger(__name__)
@@ -31,103 +31,98 @@ class NotStored(Exception):
     """The updates may not have been committed, so the sender has to send them again."""
 
 
-class _PendingInsert:
-    """The arrivals of one request, which waits for ``wakeup`` while another request is committing.
-
-    ``wakeup`` is released when the commit of these arrivals has ended, or when this request has to commit the queue.
-    """
-
-    __slots__ = ("arrivals", "deadline", "has_to_commit", "is_committed", "wakeup")
-
-    def __init__(self, arrivals: Sequence[Arrival]) -> None:
-        self.arrivals = arrivals
-        self.deadline = time.monotonic() + DEADLINE_SECONDS
-        self.has_to_commit = False
-        self.is_committed = False
-        self.wakeup = threading.Lock()
-        self.wakeup.acquire()
+# The arrivals of a request, the future that it awaits, and its deadline in monotonic seconds.
+_Waiting = tuple[Sequence[Arrival], asyncio.Future[bool], float]
 
 
 class GroupCommitter:
     def __init__(self) -> None:
-        self._lock = threading.Lock()
-        self._queue: list[_PendingInsert] = []
-        self._is_committing = False
-        self._connection: BoundedConnection | None = None
+        self._queue: deque[_Waiting] = deque()
+        self._task: asyncio.Task[None] | None = None
+        self._connection: InboxConnection | None = None
         self._refuses_until = 0.0
+        self._notifier = Notifier()
 
-    def insert(self, arrivals: Sequence[Arrival]) -> None:
+    async def insert(self, arrivals: Sequence[Arrival]) -> None:
         """Wait until the arrivals are committed; raise NotStored if that fails or takes longer than the deadline."""
-        if time.monotonic() < self._refuses_until:
-            raise NotStored("the database does not answer")
-        own = _PendingInsert(arrivals)
-        with self._lock:
-            if len(self._queue) >= LARGEST_QUEUE:
-                raise NotStored("the queue is full")
-            self._queue.append(own)
-            if not self._is_committing:
-                self._is_committing = own.has_to_commit = True
-        if not own.has_to_commit and not own.wakeup.acquire(timeout=DEADLINE_SECONDS):
-            with self._lock:
-                # If the next commit was handed over to this request just now, it has to commit despite the timeout.
-                if not own.has_to_commit and own in self._queue:
-                    self._queue.remove(own)
-        if own.has_to_commit:
-            self._commit_queue(own)
-        if not own.is_committed:
-            raise NotStored("the database did not store it")
+        now = time.monotonic()
+        if now < self._refuses_until:
+            raise NotStored("PostgreSQL is not responding")
+        if len(self._queue) >= LARGEST_QUEUE:
+            raise NotStored("the queue is full")
+        loop = asyncio.get_running_loop()
+        is_committed: asyncio.Future[bool] = loop.create_future()
+        self._queue.append((arrivals, is_committed, now + DEADLINE_SECONDS))
+        if self._task is None:
+            self._task = loop.create_task(self._commit_queue())
+        if not await is_committed:
+            raise NotStored("PostgreSQL did not store it")
 
-    def _commit_queue(self, own: _PendingInsert) -> None:
-        """Commit the first LARGEST_BATCH requests of the queue and wake their threads.
-
-        If requests are left in the queue, hand the next commit over to the first of them.
-        """
-        with self._lock:
-            batch, self._queue = self._queue[:LARGEST_BATCH], self._queue[LARGEST_BATCH:]
-        is_committed = False
+    async def _commit_queue(self) -> None:
+        """Commit the queue, one batch after the other, until it is empty."""
+        batch: list[_Waiting] = []
+        stored = False
         try:
-            # The deadline is that of this request: the time that it waited for the previous commit is not added to it.
-            is_committed = self._store([arrival for insert in batch for arrival in insert.arrivals], own.deadline)
+            while self._queue:
+                batch, stored = self._next_batch(), False
+                stored = await self._store([arrival for arrivals, _, _ in batch for arrival in arrivals], batch[0][2])
+                if stored:
+                    self._notifier.notify()
+                elif time.monotonic() < self._refuses_until:
+                    batch += self._queue
+                    self._queue.clear()
+                # The requests of this batch continue only after the next statement has been sent.
+                _answer(batch, stored)
         finally:
-            with self._lock:
-                if not is_committed and time.monotonic() < self._refuses_until:
-                    batch, self._queue = batch + self._queue, []
-                self._is_committing = bool(self._queue)
-                if self._is_committing:
-                    self._queue[0].has_to_commit = True
-                    self._queue[0].wakeup.release()
-            for insert in batch:
-                insert.is_committed = is_committed
-                if insert is not own:
-                    insert.wakeup.release()
-        if is_committed:
-            notifier.notify()
+            # Nothing is left here unless an error of our own has ended the loop.
+            _answer(batch, stored)
+            _answer(self._queue, is_committed=False)
+            self._queue.clear()
+            self._task = None
 
-    def _store(self, arrivals: list[Arrival], deadline: float) -> bool:
+    def _next_batch(self) -> list[_Waiting]:
+        """Return the first requests of the queue, of together at most LARGEST_BATCH updates, but at least one."""
+        batch = [self._queue.popleft()]
+        updates = len(batch[0][0])
+        while self._queue and (updates := updates + len(self._queue[0][0])) <= LARGEST_BATCH:
+            batch.append(self._queue.popleft())
+        return batch
+
+    async def _store(self, arrivals: list[Arrival], deadline: float) -> bool:
+        """Return whether the arrivals were committed; a connection lost while it was idle is replaced once."""
         was_connected = self._connection is not None
         try:
             if self._connection is None:
-                self._connection = connect()
-                self._connection.execute(f"SET statement_timeout = '{STATEMENT_TIMEOUT}'")
+                async with asyncio.timeout_at(asyncio.get_running_loop().time() + deadline - time.monotonic()):
+                    self._connection = await connect()
             self._connection.deadline = deadline
-            store(self._connection, arrivals)
+            await store(self._connection, arrivals)
             return True
-        except psycopg.Error as error:
+        except (psycopg.Error, TimeoutError) as error:
             # A cancelled statement means that the table is locked; the connection can still be used.
             if not isinstance(error, psycopg.errors.QueryCanceled):
-                self.close()
+                await self._close()
                 if time.monotonic() >= deadline - DEADLINE_SECONDS / 2:
                     self._refuses_until = time.monotonic() + REFUSE_SECONDS
                 elif was_connected:
-                    # The connection may have been lost while it was idle: retry once on a new connection.
-                    return self._store(arrivals, deadline)
+                    return await self._store(arrivals, deadline)
             logger.error("webhook updates not stored", extra={"event": "store_failed", "error": type(error).__name__})
             return False
 
-    def close(self) -> None:
+    async def drain(self) -> None:
+        """Wait until the queue is committed and the inbox worker notified, then close the connections."""
+        if self._task:
+            await self._task
+        await self._notifier.stop()
+        await self._close()
+
+    async def _close(self) -> None:
         if self._connection:
-            self._connection.close()
+            await self._connection.close()
             self._connection = None
 
 
-committer = GroupCommitter()
+def _answer(waiting: Iterable[_Waiting], is_committed: bool) -> None:
+    for _, answer, _ in waiting:
+        if not answer.done():
+            answer.set_result(is_committed)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import struct
 import time
@@ -15,10 +16,12 @@ from django.db import connection
 from psycopg import generators
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
+from psycopg.waiting import Ready, Wait
 
 from webhooks import metrics
 
 DUPLICATE_WINDOW = timedelta(minutes=10)
+_CANCEL_SECONDS = 0.15
 
 
 class Arrival(NamedTuple):
@@ -43,18 +46,9 @@ _INSERT = (
     " (dedup_key, body, update_type, state, reason, received_at, next_try_at, finished_at, request_id)"
 )
 _UNLESS_STORED = "ON CONFLICT (dedup_key) DO NOTHING RETURNING dedup_key"
-# Up to this number of rows, INSERT … VALUES takes PostgreSQL a fifth less time than unnest(). It needs a separate
-# prepared statement for each number of rows.
-_MOST_BY_VALUES = 32
-_INSERT_ARRAYS = f"""
-{_INSERT}
-SELECT * FROM unnest(%b::bytea[], %b::bytea[], %b::text[], %b::text[], %b::text[],
-                     %b::timestamptz[], %b::timestamptz[], %b::timestamptz[], %b::text[])
-{_UNLESS_STORED}
-"""  # noqa: S608 (constants of this module)
 _TYPES = [
     psycopg.adapters.types[name].oid
-    for name in ("bytea", "bytea", "text", "text", "text", "timestamptz", "timestamptz", "text")
+    for name in ("bytea", "bytea", "text", "timestamptz", "text", "text", "text", "timestamptz")
 ]
 _EPOCH = datetime(2000, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
@@ -67,43 +61,86 @@ SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
 """
 
 
-class BoundedConnection(psycopg.Connection):
-    """A connection that waits for the server until ``deadline``, in monotonic seconds; None means no limit."""
+class InboxConnection(psycopg.AsyncConnection):
+    """An autocommit connection whose waits end at ``deadline``, in monotonic seconds; None means no limit."""
 
     deadline: float | None = None
     _planned: frozenset[bytes] = frozenset()
 
-    def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
-        if self.deadline is not None:
-            timeout = max(self.deadline - time.monotonic(), 0.01)
-        return super().wait(gen, interval, timeout)
+    async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
+        """Return the result of a psycopg generator, which yields whether it waits to read, to write, or for both.
 
-    def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
+        Replaces psycopg's own, which starts a task for each wait. At the deadline, cancel the statement, which may be
+        waiting for a lock; raise psycopg.Error if the server does not react to that either.
+        """
+        ends_at = self.deadline
+        try:
+            state = next(gen)
+            while True:
+                event = await self._ready(state, ends_at)
+                if event != Ready.NONE:
+                    state = gen.send(event)
+                elif ends_at != self.deadline:
+                    raise psycopg.OperationalError("PostgreSQL does not cancel the statement")
+                else:
+                    await self.cancel_safe(timeout=_CANCEL_SECONDS)
+                    ends_at = time.monotonic() + _CANCEL_SECONDS
+        except StopIteration as done:
+            return done.value
+
+    async def _ready(self, state: Wait, ends_at: float | None) -> Ready:
+        """Wait for the socket, and return what it is ready for: nothing at ``ends_at``, in monotonic seconds."""
+        loop, socket = asyncio.get_running_loop(), self.pgconn.socket
+        ready: asyncio.Future[Ready] = loop.create_future()
+        timer = None
+        if ends_at is not None:
+            timer = loop.call_later(ends_at - time.monotonic(), _resolve, ready, Ready.NONE)
+        if state & Wait.R:
+            loop.add_reader(socket, _resolve, ready, Ready.R)
+        if state & Wait.W:
+            loop.add_writer(socket, _resolve, ready, Ready.W)
+        try:
+            return await ready
+        finally:
+            if timer:
+                timer.cancel()
+            loop.remove_reader(socket)
+            loop.remove_writer(socket)
+
+    async def run_prepared(self, name: bytes, sql: bytes, types: list[int], values: list[bytes | None]) -> PGresult:
         """Run a statement, prepared once per connection under ``name``, and return its result.
 
         The values and the result are in PostgreSQL's binary format. Raise psycopg.Error if the database fails.
         """
         if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
-            self._result()
+            await self._result()
             self._planned |= {name}
         self.pgconn.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
-        return self._result()
+        return await self._result()
 
-    def _result(self) -> PGresult:
-        result: PGresult = self.wait(generators.execute(self.pgconn))[-1]
+    async def _result(self) -> PGresult:
+        result: PGresult = (await self.wait(generators.execute(self.pgconn)))[-1]
         if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
         return result
 
 
-def connect() -> BoundedConnection:
-    """Open an autocommit connection with Django's settings but psycopg's cursors: Django's bind parameters as text."""
-    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
-    return BoundedConnection.connect(**parameters, autocommit=True)
+def _resolve(future: asyncio.Future[Ready], event: Ready) -> None:
+    if not future.done():
+        future.set_result(event)
 
 
-def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
+def parameters() -> dict[str, Any]:
+    """Return Django's connection settings without its cursor class, which would bind parameters as text."""
+    return {name: value for name, value in connection.get_connection_params().items() if name != "cursor_factory"}
+
+
+async def connect() -> InboxConnection:
+    return await InboxConnection.connect(**parameters(), autocommit=True)
+
+
+async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
     """Commit the new arrivals with one statement, then record the others as duplicates.
 
     Raise psycopg.Error if the database fails.
@@ -112,54 +149,56 @@ def store(conn: BoundedConnection, arrivals: Sequence[Arrival]) -> None:
     previous = {arrival.previous_key: arrival.received_at for arrival in arrivals if arrival.previous_key}
     if previous:
         since = max(previous.values()) - DUPLICATE_WINDOW
-        recent = {key for (key,) in conn.cursor(binary=True).execute(_RECENT, [list(previous), since])}
+        rows = await conn.cursor(binary=True).execute(_RECENT, [list(previous), since])
+        recent = {key async for (key,) in rows}
         fresh = [arrival for arrival in arrivals if arrival.previous_key not in recent]
     unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
-    insert = _insert_values if len(unique) <= _MOST_BY_VALUES else _insert_arrays
-    stored = insert(conn, unique.values()) if unique else set()
+    stored = await _insert(conn, unique.values()) if unique else set()
     if len(stored) < len(arrivals):
         firsts = {id(unique[key]) for key in stored}
-        _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
+        await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
 
 
-def _insert_values(conn: BoundedConnection, arrivals: Collection[Arrival]) -> set[bytes]:
+async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:
     """Insert the arrivals and return the keys of those that were new.
 
     Calls libpq directly, because binding this many values with a cursor would take more time than everything else.
+    INSERT … VALUES needs a prepared statement for each number of rows, but PostgreSQL takes half the time of unnest().
     """
     values: list[bytes | None] = []
+    is_sound = not any(arrival.reason for arrival in arrivals)
     for key, _previous, body, update_type, reason, at, request_id in arrivals:
         moment = _as_int64((at - _EPOCH) // _MICROSECOND)
-        state, finished_at = (b"quarantined", moment) if reason else (b"pending", None)
-        values += key, body, update_type.encode(), state, reason.encode(), moment, finished_at, request_id.encode()
+        values += key, body, update_type.encode(), moment, request_id.encode()
+        if not is_sound:
+            state, finished_at = (b"quarantined", moment) if reason else (b"pending", None)
+            values += state, reason.encode(), finished_at
     rows = len(arrivals)
-    result = conn.run_prepared(b"store %d" % rows, _values_statement(rows), _TYPES * rows, values)
+    types = _TYPES[:5] if is_sound else _TYPES
+    name = b"store %d sound" % rows if is_sound else b"store %d" % rows
+    result = await conn.run_prepared(name, _statement(rows, is_sound), types * rows, values)
     return {result.get_value(row, 0) or b"" for row in range(result.ntuples)}
 
 
 @cache
-def _values_statement(rows: int) -> bytes:
-    # Parameter 6, the time of receipt, is used twice: it is also the time of the first attempt.
-    row = "(${}, ${}, ${}, ${}, ${}, ${}, ${}, ${}, ${})"
-    places = (row.format(*(first + place for place in (1, 2, 3, 4, 5, 6, 6, 7, 8))) for first in range(0, rows * 8, 8))
+def _statement(rows: int, is_sound: bool) -> bytes:
+    """Return the statement for a number of rows; sound ones, which are not quarantined, need fewer parameters."""
+    # The fourth parameter of a row, the time of receipt, is used twice: it is also the time of the first attempt.
+    row = "(${0}, ${1}, ${2}, 'pending', '', ${3}, ${3}, NULL, ${4})"
+    size = 5
+    if not is_sound:
+        row, size = "(${0}, ${1}, ${2}, ${5}, ${6}, ${3}, ${3}, ${7}, ${4})", 8
+    places = (row.format(*range(first, first + size)) for first in range(1, rows * size + 1, size))
     return f"{_INSERT} VALUES {', '.join(places)} {_UNLESS_STORED}".encode()
 
 
-def _insert_arrays(conn: BoundedConnection, arrivals: Collection[Arrival]) -> set[bytes]:
-    rows = []
-    for key, _previous, body, update_type, reason, at, request_id in arrivals:
-        state, finished_at = ("quarantined", at) if reason else ("pending", None)
-        rows.append((key, body, update_type, state, reason, at, at, finished_at, request_id))
-    columns = [list(column) for column in zip(*rows, strict=True)]
-    return {key for (key,) in conn.cursor(binary=True).execute(_INSERT_ARRAYS, columns, prepare=True)}
-
-
-def _record_duplicates(conn: psycopg.Connection, duplicates: Sequence[Arrival]) -> None:
+async def _record_duplicates(conn: InboxConnection, duplicates: Sequence[Arrival]) -> None:
     keys, _, bodies, types, _, received_at, _ = (list(column) for column in zip(*duplicates, strict=True))
     metrics.count_arrivals(types, "duplicate")
-    first_bodies: dict[bytes, bytes | None] = dict(conn.cursor(binary=True).execute(_BODIES, [keys]).fetchall())
+    rows = await conn.cursor(binary=True).execute(_BODIES, [keys])
+    first_bodies: dict[bytes, bytes | None] = dict(await rows.fetchall())
     conflicts = [_differs(first_bodies.get(key), body) for key, body in zip(keys, bodies, strict=True)]
-    conn.cursor(binary=True).execute(_INSERT_DUPLICATES, (keys, types, conflicts, received_at))
+    await conn.cursor(binary=True).execute(_INSERT_DUPLICATES, (keys, types, conflicts, received_at))
 
 
 def _differs(first: bytes | None, later: bytes) -> bool:

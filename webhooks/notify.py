@@ -1,4 +1,4 @@
-"""Notify the inbox worker of new rows with PostgreSQL's NOTIFY, which a thread sends after the commit.
+"""Notify the inbox worker of new rows with PostgreSQL's NOTIFY, on a connection of its own, after the commit.
 
 A NOTIFY inside the inserting transaction would serialize all commits on one lock; a Celery task would need the broker.
 If a notification is lost, the worker finds the rows in its next sweep, at most SWEEP_SECONDS later.
@@ -6,15 +6,15 @@ If a notification is lost, the worker finds the rows in its next sweep, at most 
 
 from __future__ import annotations
 
+import asyncio
 import logging
-import threading
-import time
 
 import psycopg
 
-from webhooks.inbox import connect
+from webhooks.inbox import InboxConnection, connect, parameters
 
 CHANNEL = "webhook_inbox"
+NOTIFY = f"NOTIFY {CHANNEL}"
 SWEEP_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
 _RECONNECT_SECONDS = 1.0
@@ -23,53 +23,55 @@ logger = logging.getLogger(__name__)
 
 
 class Notifier:
-    """A thread that notifies the inbox worker, at most once per _PAUSE_SECONDS however many rows are inserted."""
+    """A task that notifies the inbox worker, at most once per _PAUSE_SECONDS however many rows are inserted."""
 
     def __init__(self) -> None:
-        self._has_arrivals = threading.Event()
-        self._changing = threading.Lock()
-        self._thread: threading.Thread | None = None
-        self._is_stopping = False
+        self._has_arrivals = False
+        self._task: asyncio.Task[None] | None = None
+        self._connection: InboxConnection | None = None
 
     def notify(self) -> None:
-        """Make the thread send a notification, starting the thread if necessary. Does not wait for PostgreSQL."""
-        self._has_arrivals.set()
-        if self._thread is None:
-            with self._changing:
-                if self._thread is None:
-                    self._is_stopping = False
-                    self._thread = threading.Thread(target=self._run, name="inbox-notifier", daemon=True)
-                    self._thread.start()
+        """Send a notification soon. Does not wait for PostgreSQL."""
+        self._has_arrivals = True
+        if self._task is None:
+            self._task = asyncio.get_running_loop().create_task(self._run())
 
-    def stop(self) -> None:
-        with self._changing:
-            if self._thread:
-                self._is_stopping = True
-                self._has_arrivals.set()
-                self._thread.join()
-                self._thread = None
+    async def _run(self) -> None:
+        try:
+            while self._has_arrivals:
+                self._has_arrivals = False
+                await self._send()
+                await asyncio.sleep(_PAUSE_SECONDS)
+        finally:
+            self._task = None
 
-    def _run(self) -> None:
-        while not self._is_stopping:
-            try:
-                with connect() as conn:
-                    while not self._is_stopping:
-                        self._has_arrivals.wait()
-                        self._has_arrivals.clear()
-                        conn.execute(f"NOTIFY {CHANNEL}")
-                        time.sleep(_PAUSE_SECONDS)
-            except psycopg.Error as error:
-                extra = {"event": "wakeup_lost", "error": type(error).__name__}
-                logger.warning("inbox notification not sent", extra=extra)
-                time.sleep(_RECONNECT_SECONDS)
+    async def _send(self) -> None:
+        try:
+            if self._connection is None:
+                self._connection = await connect()
+            await self._connection.execute(NOTIFY)
+        except psycopg.Error as error:
+            extra = {"event": "wakeup_lost", "error": type(error).__name__}
+            logger.warning("inbox notification not sent", extra=extra)
+            await self._close()
+            await asyncio.sleep(_RECONNECT_SECONDS)
 
+    async def stop(self) -> None:
+        """Send the notification that is due, for which PostgreSQL has a second, then close the connection."""
+        if task := self._task:
+            await asyncio.wait([task], timeout=1.0)
+            task.cancel()
+        await self._close()
 
-notifier = Notifier()
+    async def _close(self) -> None:
+        if self._connection:
+            await self._connection.close()
+            self._connection = None
 
 
 def listen() -> psycopg.Connection:
     """Open a connection that receives the notifications sent from now on; raise psycopg.Error if that fails."""
-    listener = connect()
+    listener = psycopg.connect(**parameters(), autocommit=True)
     listener.execute(f"LISTEN {CHANNEL}")
     return listener
 

@@ -1,17 +1,17 @@
 """Serve ``POST /webhook/max``, responding with 200 only after the updates are committed (docs/reference/http-api.md).
 
 MAX accepts only status 200, retries for days otherwise, and unsubscribes a bot after 8 hours without a 200. So a
-malformed body is stored too, and the request depends neither on switches nor on Redis or a worker. The receiver is a
-WSGI application in front of Django's, because it needs none of the middleware.
+malformed body is stored too, and the request depends neither on switches nor on Redis or a worker. The receiver runs
+in the event loop of the web process (config.web) and uses neither threads nor Django's middleware.
 """
 
 from __future__ import annotations
 
+import asyncio
 import hmac
-import json
 import logging
-from collections.abc import Callable, Iterable
 from datetime import datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from django.conf import settings
@@ -20,14 +20,15 @@ from prometheus_client import Counter
 
 from config.lib import access_log, request_id
 from config.lib.addresses import client_address
-from config.lib.errors import RETRY_AFTER_SECONDS
-from config.lib.errors import body as error_body
+from config.lib.answers import CLOSE, RETRY_AFTER, Answer, refusal
+from config.lib.intake import CUT_OFF, NotRead, intake
+from config.lib.wsgi_environ import wsgi_environ
 from webhooks import metrics, payloads
-from webhooks.group_commit import NotStored, committer
+from webhooks.group_commit import GroupCommitter, NotStored
 from webhooks.inbox import Arrival
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from granian.rsgi import Headers, HTTPProtocol, Scope
 
 PATHS = frozenset(f"{prefix}/webhook/max{slash}" for prefix in ("", "/api/v1") for slash in ("", "/"))
 LARGEST_BODY = 256 * 1024
@@ -39,99 +40,96 @@ old_secrets = Counter("webhook_old_secret", "Requests with a secret other than t
 empty_envelopes = Counter("webhook_empty_envelopes", "Envelopes without updates")
 
 
-class Answer:
-    """A response that is built once and sent unchanged to every request."""
-
-    def __init__(
-        self, status: str, body: bytes, *headers: tuple[str, str], content_type: str = "application/json"
-    ) -> None:
-        self.code = status[:3]
-        self.status = status
-        self.body = [body]
-        self.headers = [("Content-Type", content_type), ("Content-Length", str(len(body))), *headers]
+OK = Answer(HTTPStatus.OK, b'{"status":"ok"}')
+NOT_POST = refusal(HTTPStatus.METHOD_NOT_ALLOWED, "Only POST is allowed.", ("allow", "POST"), CLOSE)
+WRONG_SECRET = refusal(HTTPStatus.UNAUTHORIZED, "The X-Max-Bot-Api-Secret header is missing or wrong.", CLOSE)
+ENCODED = refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send the body without a Content-Encoding.")
+FORM = refusal(HTTPStatus.UNSUPPORTED_MEDIA_TYPE, "Send JSON, not a form.")
+NOT_STORED = refusal(
+    HTTPStatus.SERVICE_UNAVAILABLE, "The update could not be stored. Send it again later.", RETRY_AFTER
+)
 
 
-def refusal(status: str, message: str, *headers: tuple[str, str]) -> Answer:
-    return Answer(status, json.dumps(error_body(int(status[:3]), message)).encode(), *headers)
+class Receiver:
+    """The receiver of one event loop, with its connections to PostgreSQL."""
 
+    def __init__(self) -> None:
+        self._committer = GroupCommitter()
 
-OK = Answer("200 OK", b'{"status":"ok"}')
-NOT_POST = refusal("405 Method Not Allowed", "Only POST is allowed.", ("Allow", "POST"))
-WRONG_SECRET = refusal("401 Unauthorized", "The X-Max-Bot-Api-Secret header is missing or wrong.")
-TOO_LARGE = refusal("413 Content Too Large", f"The body is larger than {LARGEST_BODY} bytes.")
-ENCODED = refusal("415 Unsupported Media Type", "Send the body without a Content-Encoding.")
-FORM = refusal("415 Unsupported Media Type", "Send JSON, not a form.")
-_RETRY_AFTER = ("Retry-After", str(RETRY_AFTER_SECONDS))
-NOT_STORED = refusal("503 Service Unavailable", "The update could not be stored. Send it again later.", _RETRY_AFTER)
+    async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        headers = scope.headers
+        request_id.begin(headers.get("x-request-id", ""))
+        answer = _refusal_without_body(scope.method, headers) or await self._read(headers, protocol)
+        if answer is not OK:
+            refusals.labels(answer.status).inc()
+        if answer is WRONG_SECRET:
+            environ = wsgi_environ(scope)
+            where = environ | {"REMOTE_ADDR": client_address(environ)}
+            access_log.log("request_refused", where, "", level=logging.WARNING, status=answer.status)
+        answer.send(protocol)
 
+    async def _read(self, headers: Headers, protocol: HTTPProtocol) -> Answer:
+        try:
+            body = await intake.read(protocol, headers, LARGEST_BODY)
+        except NotRead as refused:
+            # A body that was cut off is no update that MAX would not send again.
+            return NOT_STORED if refused.answer is CUT_OFF else refused.answer
+        try:
+            return await self.store(headers, body)
+        finally:
+            intake.release(len(body))
 
-def application(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
-    answer = receive(environ)
-    if answer is not OK:
-        refusals.labels(answer.code).inc()
-    if answer is WRONG_SECRET:
-        where = environ | {"REMOTE_ADDR": client_address(environ)}
-        access_log.log("request_refused", where, "", level=logging.WARNING, status=401)
-    start_response(answer.status, answer.headers)
-    return answer.body
-
-
-def receive(environ: WSGIEnvironment) -> Answer:
-    if environ["REQUEST_METHOD"] != "POST":
-        return NOT_POST
-    if not _has_secret(environ):
-        return WRONG_SECRET
-    body = _read_body(environ)
-    if isinstance(body, Answer):
-        return body
-    if environ.get("HTTP_CONTENT_ENCODING", "identity").strip().lower() not in ("", "identity"):
-        return ENCODED
-    is_form = environ.get("CONTENT_TYPE", "").lower().startswith(_FORM_TYPES)
-    if is_form and body.lstrip()[:1] not in (b"{", b"["):
-        return FORM
-    return _store(body)
-
-
-def _store(body: bytes) -> Answer:
-    arrivals = arrivals_in(body, timezone.now(), request_id.current.get())
-    if not arrivals:
-        empty_envelopes.inc()
+    async def store(self, headers: Headers | dict[str, str], body: bytes) -> Answer:
+        if headers.get("content-encoding", "identity").strip().lower() not in ("", "identity"):
+            return ENCODED
+        is_form = headers.get("content-type", "").lower().startswith(_FORM_TYPES)
+        if is_form and body.lstrip()[:1] not in (b"{", b"["):
+            return FORM
+        arrivals = arrivals_in(body, timezone.now(), request_id.current.get())
+        if not arrivals:
+            empty_envelopes.inc()
+            return OK
+        try:
+            await self._committer.insert(arrivals)
+        except NotStored:
+            return NOT_STORED
+        if malformed := [arrival.update_type for arrival in arrivals if arrival.reason]:
+            metrics.count_arrivals(malformed, "failed")
         return OK
-    try:
-        committer.insert(arrivals)
-    except NotStored:
-        return NOT_STORED
-    if malformed := [arrival.update_type for arrival in arrivals if arrival.reason]:
-        metrics.count_arrivals(malformed, "failed")
-    return OK
+
+    async def drain(self) -> None:
+        """Commit what was taken in, then close the connections."""
+        await self._committer.drain()
 
 
-def _has_secret(environ: WSGIEnvironment) -> bool:
+def receive_once(body: bytes, secret: str | None, delivery_id: str) -> int:
+    """Pass a JSON body to a receiver of its own and return the status, as a request to the web server would get it."""
+
+    async def receive() -> int:
+        request_id.current.set(delivery_id)
+        receiver, headers = Receiver(), {"x-max-bot-api-secret": secret or ""}
+        answer = _refusal_without_body("POST", headers) or await receiver.store(headers, body)
+        await receiver.drain()
+        return answer.status
+
+    return asyncio.run(receive())
+
+
+def _refusal_without_body(method: str, headers: Headers | dict[str, str]) -> Answer | None:
+    if method != "POST":
+        return NOT_POST
+    return None if _has_secret(headers.get("x-max-bot-api-secret", "")) else WRONG_SECRET
+
+
+def _has_secret(given: str) -> bool:
     secrets = settings.WEBHOOK_SECRETS
     if not secrets:
         return True
-    given = environ.get("HTTP_X_MAX_BOT_API_SECRET", "").encode("latin-1", errors="replace")
     # Compare with all secrets, so that the response time does not reveal which one matched.
-    matches = [hmac.compare_digest(given, secret) for secret in secrets]
+    matches = [hmac.compare_digest(given.encode(), secret) for secret in secrets]
     if any(matches[1:]):
         old_secrets.inc()
     return any(matches)
-
-
-def _read_body(environ: WSGIEnvironment) -> bytes | Answer:
-    """Return the body of the request, or an error response if the body is too large or incomplete.
-
-    A chunked request has no Content-Length, so its size is checked while reading.
-    """
-    read: Callable[[int], bytes] = environ["wsgi.input"].read
-    if "HTTP_TRANSFER_ENCODING" in environ:
-        body = read(LARGEST_BODY + 1)
-        return body if len(body) <= LARGEST_BODY else TOO_LARGE
-    length = int(environ.get("CONTENT_LENGTH") or 0)
-    if length > LARGEST_BODY:
-        return TOO_LARGE
-    body = read(length)
-    return body if len(body) == length else NOT_STORED
 
 
 def arrivals_in(body: bytes, received_at: datetime, delivery_id: str = "") -> list[Arrival]:

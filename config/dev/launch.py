@@ -18,8 +18,9 @@ from config.dev import embedded
 from config.dev.processes import BASE_DIR, MARK, Child, StartError
 from config.programs import commands
 
-# Each thread of a web worker keeps a connection open (config.web); other processes and psql need connections too.
-_WEB_THREADS = 64
+# The 64 threads of a web worker, its receiver, its notifier and its check of the stores each keep a connection open
+# (config.bridge, config.web); other processes and psql need connections too.
+_WEB_CONNECTIONS = 67
 _OTHER_CONNECTIONS = 40
 SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")
 
@@ -109,7 +110,7 @@ class Launch:
         """Yield the variable and a server for each service without a URL. A given REDIS_URL is the broker too."""
         sockets, env = embedded.socket_folder(self.data_dir), embedded.environment(self.data_dir)
         if "DATABASE_URL" not in self.environment:
-            connections = self.web_workers * _WEB_THREADS + _OTHER_CONNECTIONS
+            connections = self.web_workers * _WEB_CONNECTIONS + _OTHER_CONNECTIONS
             data, log = self.data_dir / "postgres", self.log("postgres")
             yield "DATABASE_URL", embedded.postgres(data, sockets, log, env, max_connections=connections)
         if "REDIS_URL" not in self.environment:

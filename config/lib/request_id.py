@@ -6,11 +6,6 @@ import os
 import random
 import re
 from contextvars import ContextVar
-from functools import partial
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
 
 current: ContextVar[str] = ContextVar("request_id", default="")
 _random = random.Random()  # noqa: S311 (an id, not a secret; ten times cheaper than the system's randomness)
@@ -24,13 +19,3 @@ def begin(given: str = "") -> str:
     request_id = given if _VALID.fullmatch(given) else f"{_random.getrandbits(128):032x}"
     current.set(request_id)
     return request_id
-
-
-def begin_request(environ: WSGIEnvironment, start_response: StartResponse) -> StartResponse:
-    """Begin with the client's X-Request-ID; return a ``start_response`` that adds the header to the response."""
-    request_id = begin(environ.get("HTTP_X_REQUEST_ID", ""))
-    return partial(_start, start_response, ("X-Request-ID", request_id))
-
-
-def _start(start_response: Any, header: tuple[str, str], status: str, headers: Any, *exc_info: Any) -> Any:
-    return start_response(status, [*headers, header], *exc_info)

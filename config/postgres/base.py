@@ -1,7 +1,11 @@
-"""Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements."""
+"""Django's PostgreSQL backend with the metrics of django-prometheus and with deadlines for blocks of statements.
+
+Deadlines are kept by the client, which cancels the statement: they leave no state in a session, so they also work
+through a connection pooler that gives each transaction another session.
+"""
 
 import time
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 from types import SimpleNamespace
@@ -10,7 +14,9 @@ from typing import Any
 import psycopg
 from django.db import connection
 from django_prometheus.db.backends.postgresql import base
+from psycopg.pq import TransactionStatus
 
+_CANCEL_SECONDS = 0.1
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
@@ -19,9 +25,34 @@ class DeadlineConnection(psycopg.Connection):
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         deadline = _deadline.get()
-        if deadline is not None:
-            timeout = max(deadline - time.monotonic(), 0.01)
-        return super().wait(gen, interval, timeout)
+        if deadline is None:
+            return super().wait(gen, interval, timeout)
+        try:
+            return super().wait(gen, interval, max(deadline - time.monotonic(), _CANCEL_SECONDS))
+        except psycopg.OperationalError:
+            if self.pgconn.transaction_status != TransactionStatus.ACTIVE:
+                raise
+            # Without a cancellation, the server would continue to wait for a lock, or to compute, for nobody.
+            try:
+                self.cancel_safe(timeout=_CANCEL_SECONDS)
+                return super().wait(gen, interval, _CANCEL_SECONDS)
+            finally:
+                if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
+                    self.close()
+
+    @classmethod
+    def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
+        connecting: Generator[Any, Any, Any] = super()._connect_gen(conninfo)
+        ready = None
+        while True:
+            try:
+                state = connecting.send(ready)
+            except StopIteration as connected:
+                return connected.value
+            # The connect_timeout of libpq is at least two seconds.
+            if _is_over():
+                raise psycopg.errors.ConnectionTimeout("no time is left to connect")
+            ready = yield state
 
 
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
@@ -42,14 +73,16 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
 def statement_deadline(seconds: float) -> Iterator[None]:
     """Limit the time that the block waits for PostgreSQL; raise OperationalError for waits after the deadline.
 
-    Opening a connection may take up to two seconds more. A statement that missed the deadline leaves its connection in
-    an unknown state, so the connection is closed at the end of the block.
+    A statement that is under way then is cancelled. If the server does not react to that within _CANCEL_SECONDS either,
+    the connection is closed.
     """
-    token = _deadline.set(time.monotonic() + seconds)
+    outer = _deadline.get()
+    ends_at = time.monotonic() + seconds
+    token = _deadline.set(ends_at if outer is None else min(outer, ends_at))
     try:
         yield
     finally:
-        if _is_over():
+        if connection.connection is not None and connection.connection.closed:
             connection.close()
         _deadline.reset(token)
 

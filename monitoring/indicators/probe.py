@@ -1,16 +1,13 @@
 """Send a synthetic update, with the secret that MAX uses, through the webhook, the inbox and the worker."""
 
-import io
 import json
 import time
 import uuid
-from typing import Any
 
 from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext_noop as _
 
-from config.lib import request_id
 from monitoring.indicators.models import RoundTrip
 from profiles.rollout.decision import is_processing
 from webhooks import receiver
@@ -63,27 +60,5 @@ def synthetic_id() -> str:
 
 
 def post(body: bytes, secret: str | None) -> int:
-    """Pass a body to the webhook receiver in this process, as the web server would, and return the response status."""
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": "POST",
-        "PATH_INFO": "/webhook/max",
-        "QUERY_STRING": "",
-        "CONTENT_TYPE": "application/json",
-        "CONTENT_LENGTH": str(len(body)),
-        "wsgi.input": io.BytesIO(body),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.url_scheme": "http",
-    }
-    if secret:
-        environ["HTTP_X_MAX_BOT_API_SECRET"] = secret
-    statuses: list[int] = []
-
-    def start_response(status: str, headers: Any, exc_info: Any = None) -> Any:
-        statuses.append(int(status[:3]))
-
-    mark = request_id.current.set(synthetic_id())
-    try:
-        receiver.application(environ, start_response)
-    finally:
-        request_id.current.reset(mark)
-    return statuses[0]
+    """Pass a body to the webhook receiver in this process, and return the response status."""
+    return receiver.receive_once(body, secret, synthetic_id())

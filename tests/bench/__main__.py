@@ -4,29 +4,34 @@ import argparse
 import json
 import signal
 import sys
+import tempfile
+from pathlib import Path
 from types import FrameType
 
 from rich.console import Console
 
-from tests.bench import receiver, wrk
+from tests.bench import inbox, receiver, wrk
 from tests.bench.report import Report
 from tests.bench.stage import staged
+from tests.upgrade.installation import NoRelease, tree_of
 
-BENCHES = {"receiver": receiver.run}
+BENCHES = {"receiver": receiver.run, "inbox": inbox.run}
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def measure(names: list[str], console: Console) -> dict[str, list[Report]]:
-    with console.status("starting servers") as status, staged() as stage:
-        return {name: BENCHES[name](stage, status.update) for name in names or BENCHES}
+def measure(names: list[str], previous: str, console: Console) -> dict[str, list[Report]]:
+    with tempfile.TemporaryDirectory() as folder, console.status("starting servers") as status, staged() as stage:
+        earlier = tree_of(previous, Path(folder)) if previous else None
+        return {name: BENCHES[name](stage, status.update, earlier) for name in names or BENCHES}
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="|".join(BENCHES))
+    parser.add_argument("--previous", default="", help="the earlier release, measured in the same run")
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     # SIGINT too: a process that a script starts in the background ignores it by default.
@@ -35,8 +40,8 @@ def main() -> int:
     console = Console()
     try:
         wrk.require()
-        reports = measure(options.names, Console(stderr=True))
-    except wrk.Missing as error:
+        reports = measure(options.names, options.previous, Console(stderr=True))
+    except (wrk.Missing, NoRelease) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:
         sys.exit("interrupted")

@@ -6,12 +6,13 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from functools import partial
 from http.client import HTTPConnection, HTTPException
 from pathlib import Path
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg
 import redis
@@ -57,9 +58,10 @@ class Stage:
                 raise RuntimeError(f"{child.name} did not start: {child.last_log_line()}")
             time.sleep(0.05)
 
-    def manage(self, *arguments: str) -> None:
+    def manage(self, *arguments: str, tree: Path = BASE_DIR, environment: Mapping[str, str] | None = None) -> None:
         command = [sys.executable, "manage.py", *arguments]
-        subprocess.run(command, cwd=BASE_DIR, env=self.environment, check=True, capture_output=True)  # noqa: S603
+        environment = environment or self.environment
+        subprocess.run(command, cwd=tree, env=environment, check=True, capture_output=True)  # noqa: S603
 
     def process(self, name: str) -> Child:
         """Return a process of ``make run`` (web, inbox, worker, beat), not yet started."""
@@ -73,14 +75,31 @@ class Stage:
             self.start(web, partial(_serves, self.launch.port))
         return self.launch.url, web
 
-    def start_bare(self) -> tuple[str, Child]:
-        """Start the bare view on another port, with the web server's flags."""
+    def start_other(self, name: str, application: str, *flags: str) -> tuple[str, Child]:
+        """Start another application on another port, with the web server's flags and then these."""
         launch = replace(self.launch, port=embedded.free_port())
         web = next(child for child in launch.application(self.environment) if child.name == "web")
-        argv = [{"config.web:application": "tests.bench.bare:application"}.get(word, word) for word in web.argv]
-        bare = replace(web, name="bare", argv=argv, log=launch.log("bare"))
-        self.start(bare, partial(_serves, launch.port))
-        return launch.url, bare
+        other = replace(web, name=name, argv=[*web.argv[:-1], *flags, application], log=launch.log(name))
+        self.start(other, partial(_serves, launch.port))
+        return launch.url, other
+
+    def start_earlier(self, tree: Path) -> tuple[str, Child]:
+        """Start the web server of an earlier release, with a database of its own on the same PostgreSQL."""
+        with self.database() as database:
+            database.execute("CREATE DATABASE earlier")
+        own = urlsplit(self.urls["DATABASE_URL"])
+        launch = replace(self.launch, port=embedded.free_port())
+        environment = {
+            **self.environment,
+            "DATABASE_URL": urlunsplit(own._replace(path="/earlier")),
+            "PORT": f"{launch.port}",
+            "WEB_WORKERS": f"{launch.web_workers}",
+        }
+        self.manage("migrate", "--no-input", tree=tree, environment=environment)
+        argv = ["env", f"--chdir={tree}", sys.executable, "-m", "config.programs", "web"]
+        earlier = Child("earlier", argv, environment, launch.log("earlier"))
+        self.start(earlier, partial(_serves, launch.port))
+        return launch.url, earlier
 
     def web_flags(self) -> str:
         words = list(self.process("web").argv)

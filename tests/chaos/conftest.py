@@ -15,7 +15,7 @@ _CONNECTIONS = 16
 @pytest.fixture(scope="session")
 def started() -> Iterator[System]:
     # Development mode starts three seconds faster, and still checks the secret.
-    system = System(DEBUG="true")
+    system = System(DEBUG="true", TRUSTED_PROXIES="1")
     try:
         system.start()
         yield system

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import psycopg
 import redis
+import requests
 
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, die_with_parent, end_processes, postgres_processes, processes_of
@@ -118,6 +119,13 @@ class System:
         )
         with self.database() as database:
             return dict(database.execute(query).fetchall())
+
+    def token(self) -> str:
+        """Log in as the superuser and return the access token."""
+        log_in = {"username": "admin", "password": self.environment["DJANGO_SUPERUSER_PASSWORD"]}
+        answer = requests.post(f"http://127.0.0.1:{self.port}/api/token", json=log_in, timeout=30)
+        answer.raise_for_status()
+        return str(answer.json()["access"])
 
     def cache(self) -> redis.Redis:
         return redis.Redis.from_url(self.service("REDIS_URL"))

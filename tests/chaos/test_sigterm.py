@@ -111,7 +111,7 @@ def terminate_under_load(system: System, *, after: float) -> Shutdown:
 def test_it_loses_no_acknowledged_update(system: System, run: int) -> None:
     """A request without an answer was not stored: the server may close an idle connection just as one is sent.
 
-    ``make test-sigterm`` does it twenty times.
+    ``make test-sigterm`` does it sixty times.
     """
     shutdown = terminate_under_load(system, after=1.5)
     stored = stored_bodies(system)

@@ -1,22 +1,38 @@
-"""Senders that stop in the middle of a request each hold a thread of the web server, and must not delay others."""
+"""Clients that stop while they send a request or read its answer: they delay nobody, and are disconnected in time.
 
+``make test-slow-senders`` does it with two thousand of them.
+"""
+
+import os
 import random
+import resource
+import select
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
+from pathlib import Path
+from statistics import quantiles
 
-import jwt
 import pytest
 
+from config.web import UNREAD_SECONDS
+from tests.bench.sustained import send_steadily
 from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import post
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
-# More than the 128 threads that do the work.
-_SENDERS = 200
+_SENDERS = int(os.environ.get("SLOW_SENDERS", "200"))
+# For 99 of 100 updates at _RATE; other processes on the machine count too.
+_P99_SECONDS = float(os.environ.get("SLOW_P99_MS", "2000")) / 1000
+_RATE, _SECONDS = 300, 6
+# For headers, and for a pause in a body (config.programs, config.lib.intake), and how late the server may be.
+_DEADLINE, _LATE = 10, 5
+# Connections to PostgreSQL and Redis that are opened meanwhile.
+_OTHER_FILES = 20
+_MEMORY = 64 * 1024**2 + _SENDERS * 160 * 1024
 _HEADERS = "Host: 127.0.0.1\r\nContent-Type: application/json\r\n"
 
 
@@ -27,6 +43,10 @@ def half_sent(system: System, path: str) -> bytes:
 
 def unfinished_headers(system: System, path: str) -> bytes:
     return f"POST {path} HTTP/1.1\r\n{_HEADERS}".encode()
+
+
+def unread_answer(system: System, path: str) -> bytes:
+    return f"GET {path} HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n".encode()
 
 
 @pytest.fixture
@@ -54,6 +74,80 @@ def test_it_answers_others_at_once(system: System, connections: ExitStack, start
     assert b" 200 " in probe.recv(100)
 
 
+def memory(system: System) -> int:
+    """Return the bytes that the web server's processes have in memory."""
+    pages = sum(int(Path(f"/proc/{pid}/statm").read_text().split()[1]) for pid in system.pids("web"))
+    return pages * resource.getpagesize()
+
+
+def files(system: System) -> int:
+    """Return the number of open files, connections among them, of the web server's processes."""
+    return sum(1 for pid in system.pids("web") for _ in Path(f"/proc/{pid}/fd").iterdir())
+
+
+@pytest.fixture(scope="module")
+def one_worker() -> Iterator[System]:
+    system = System(DEBUG="true", WEB_WORKERS="1")
+    try:
+        system.start()
+        yield system
+    finally:
+        system.stop()
+
+
+def open_connections(system: System, connections: ExitStack) -> dict[str, list[socket.socket]]:
+    """Open _SENDERS connections, a third of each kind, and let each stop in its own way."""
+    kinds = {"headers": unfinished_headers, "body": half_sent, "answer": unread_answer}
+    paths = {"headers": ["/webhook/max"], "body": ["/webhook/max", "/api/token"], "answer": ["/openapi.json"]}
+    opened: dict[str, list[socket.socket]] = {kind: [] for kind in kinds}
+    for number in range(_SENDERS):
+        kind = list(kinds)[number % 3]
+        connection = connections.enter_context(socket.socket())
+        # Little of the answer fits into the buffer of a client that does not read.
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.connect(("127.0.0.1", system.port))
+        path = paths[kind][number // 3 % len(paths[kind])]
+        connection.sendall(kinds[kind](system, path))
+        opened[kind].append(connection)
+    return opened
+
+
+def is_closed(connection: socket.socket) -> bool:
+    """Return whether the server has closed the connection, without reading from it."""
+    poll = select.poll()
+    poll.register(connection, select.POLLRDHUP)
+    return bool(poll.poll(0))
+
+
+def test_many_at_once_neither_delay_others_nor_stay(one_worker: System, connections: ExitStack) -> None:
+    system, before = one_worker, memory(one_worker)
+    token, files_before = system.token(), files(system)
+    started = time.monotonic()
+    opened = open_connections(system, connections)
+    assert files(system) >= files_before + _SENDERS
+    with system.cache() as cache:
+        sent = send_steadily(system.port, system.secret, cache, rate=_RATE, seconds=_SECONDS)
+    assert set(sent.statuses) == {200}
+    assert quantiles(sent.latencies, n=100)[98] < _P99_SECONDS
+    body = new_employee()
+    assert b" 201 " in create(system, f"Authorization: Bearer {token}\r\nContent-Length: {len(body)}", body)
+    assert memory(system) - before < _MEMORY
+    for kind in ("headers", "body"):
+        while not all(map(is_closed, opened[kind])):
+            assert time.monotonic() - started < _DEADLINE + _LATE + _SECONDS, kind
+            time.sleep(0.1)
+    # The kernel drops an unread connection without a word to the client.
+    while files(system) > files_before + _OTHER_FILES:
+        assert time.monotonic() - started < UNREAD_SECONDS + _LATE + _SECONDS
+        time.sleep(0.1)
+    assert {connection.recv(100).split()[1] for connection in opened["body"]} == {b"408"}
+
+
+def new_employee() -> bytes:
+    phone = f"+7{random.randrange(9 * 10**9, 10**10)}"
+    return f'{{"phone": "{phone}", "first_name": "A", "last_name": "B", "university_name": "C"}}'.encode()
+
+
 def create(system: System, head: str, body: bytes = b"") -> bytes:
     with socket.create_connection(("127.0.0.1", system.port), timeout=5) as connection:
         connection.sendall(f"POST /employees HTTP/1.1\r\n{_HEADERS}{head}\r\n\r\n".encode() + body)
@@ -67,10 +161,8 @@ def test_it_refuses_a_large_body_by_header_and_by_count(system: System) -> None:
 
 
 def test_it_reads_chunked_and_plain_bodies(system: System) -> None:
-    claims = {"token_type": "access", "exp": time.time() + 60, "iat": time.time(), "jti": "0", "user_id": "1"}
-    token = f"Authorization: Bearer {jwt.encode(claims, system.environment['SECRET_KEY'])}\r\n"
-    phone = f"+7{random.randrange(9 * 10**9, 10**10)}"
-    body = f'{{"phone": "{phone}", "first_name": "A", "last_name": "B", "university_id": 1}}'.encode()
+    token = f"Authorization: Bearer {system.token()}\r\n"
+    body = new_employee()
     chunked = b"".join(b"1\r\n" + body[n : n + 1] + b"\r\n" for n in range(len(body))) + b"0\r\n\r\n"
     assert b" 201 " in create(system, f"{token}Transfer-Encoding: chunked", chunked)
     assert b" 409 " in create(system, f"{token}Content-Length: {len(body)}", body)

@@ -10,7 +10,7 @@ from rest_framework.test import APIClient
 
 from config.lib.logs import formatter
 from config.lib.throttling import LogInRate, TokenBuckets
-from config.wsgi import application
+from tests.webhooks.sending import send
 
 pytestmark = pytest.mark.django_db
 
@@ -93,9 +93,8 @@ def test_a_form_without_its_token(user: User, caplog: pytest.LogCaptureFixture) 
 def test_a_webhook_with_a_wrong_secret(settings: Any, caplog: pytest.LogCaptureFixture) -> None:
     settings.WEBHOOK_SECRETS = [b"s" * 16]
     settings.TRUSTED_PROXIES = 1
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": "/webhook/max", "REMOTE_ADDR": "10.0.0.1"}
-    application(environ | {"HTTP_X_FORWARDED_FOR": "203.0.113.7:99"}, lambda *_: None)  # type: ignore[arg-type]
-    expected = line("request_refused", "", "POST", "/webhook/max", status=401) | {"address": "203.0.113.7"}
+    assert send(path="/api/v1/webhook/max", client="10.0.0.1:4", x_forwarded_for="203.0.113.7:99").status == 401
+    expected = line("request_refused", "", "POST", "/api/v1/webhook/max", status=401) | {"address": "203.0.113.7"}
     assert lines(caplog) == [expected]
 
 

@@ -22,8 +22,8 @@ from hypothesis import HealthCheck, Phase, settings
 from schemathesis.specs.openapi import checks
 
 from config.lib.throttling import LogInRate, TokenBuckets
-from config.wsgi import application
 from tests.conftest import bearer
+from tests.webhooks.sending import wsgi_application
 
 IS_FULL = os.environ.get("FUZZ") == "full"
 HAS_BOUNDARIES = IS_FULL or os.environ.get("SCHEMA") == "full"
@@ -120,7 +120,7 @@ ROLLOUT = {f"POST /monitoring/rollout/{action}" for action in ("set", "advance",
 # Rules that no schema expresses: which universities, phones and phases there are.
 RULED = ROLLOUT | {"POST /employees", "PUT /employees/{id}", "PATCH /employees/{id}"}
 schema = schemathesis.openapi.from_dict(COMMITTED)
-schema.app = application
+schema.app = wsgi_application
 # Boundaries are computed at collection, which each worker of `pytest -n` repeats.
 schema.config.phases.coverage.enabled = HAS_BOUNDARIES
 
@@ -136,7 +136,7 @@ def _nothing_is_kept(db: None) -> Iterator[None]:
     LogInRate.buckets = TokenBuckets()
 
 
-# The receiver has an application, and tests, of its own; it writes in a thread that no test's transaction sees.
+# The receiver has an application, and tests, of its own; it writes in a loop that no test's transaction sees.
 @schema.exclude(path="/webhook/max").parametrize()
 @settings(
     max_examples=500 if IS_FULL else 20 if HAS_BOUNDARIES else 1,

@@ -1,9 +1,14 @@
+import socket
 import time
+from collections.abc import Iterator
 
+import psycopg
 import pytest
-from django.db import OperationalError, connection
+from django.db import OperationalError, connection, transaction
 
 from config.postgres.base import statement_deadline
+from employees.models import Employee, University
+from webhooks.inbox import parameters
 
 
 def query(seconds: float = 0) -> object:
@@ -28,3 +33,56 @@ def test_without_time_nothing_is_asked() -> None:
         query()
     with statement_deadline(5):
         assert query() is not None
+
+
+@pytest.fixture
+def locked(transactional_db: None) -> Iterator[None]:
+    """Hold a lock on employees in another session."""
+    with psycopg.connect(**parameters()) as other:
+        other.execute("LOCK employees IN ACCESS EXCLUSIVE MODE")
+        yield
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("locked")
+def test_the_statement_ends_on_the_server_too() -> None:
+    with statement_deadline(5), connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        before = cursor.fetchone()
+    with pytest.raises(OperationalError), statement_deadline(0.1):
+        Employee.objects.count()
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT pg_backend_pid()")
+        assert cursor.fetchone() == before
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        assert cursor.fetchone() == (0,)
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.usefixtures("locked")
+def test_a_transaction_is_rolled_back() -> None:
+    University.objects.create(name="before")
+
+    @transaction.atomic
+    def create_and_count() -> None:
+        University.objects.create(name="inside")
+        Employee.objects.count()
+
+    with pytest.raises(OperationalError), statement_deadline(0.3):
+        create_and_count()
+    assert not connection.in_atomic_block
+    assert [university.name for university in University.objects.all()] == ["before"]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_connecting_takes_no_longer(monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        host, port = silent.getsockname()
+        connection.close()
+        monkeypatch.setitem(connection.settings_dict, "HOST", host)
+        monkeypatch.setitem(connection.settings_dict, "PORT", port)
+        started = time.monotonic()
+        with pytest.raises(OperationalError), statement_deadline(0.2):
+            query()
+        assert time.monotonic() - started < 1
+    connection.close()

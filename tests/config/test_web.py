@@ -1,65 +1,290 @@
-"""What stands before Django in a web process: takes a body in, whole."""
+"""The event loop takes a body in whole, with limits and deadlines, and passes it to a free thread of Django."""
 
-import importlib
-import io
+import asyncio
+import errno
 import json
+import threading
+import time
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 import pytest
+from django.core.handlers.wsgi import WSGIRequest
+from django.http import HttpResponse
 
-from profiles.rollout.heartbeat import heartbeat_thread
+from config import bridge, web
+from config.lib.intake import intake
+from config.lib.wsgi_environ import wsgi_environ
+from tests import loops
+from tests.webhooks.sending import Protocol, Reply, Scope
 
-PASSED_ON: list[bytes] = []
+PASSED_ON: list[Any] = []
 
 
-@pytest.fixture
-def web(monkeypatch: pytest.MonkeyPatch) -> Any:
-    """The module, without the heart that beats from its import on and without Django behind it."""
-    monkeypatch.setattr(heartbeat_thread, "start", lambda kind: None)
-    module = importlib.import_module("config.web")
+def django(environ: Any, start_response: Any) -> Iterable[bytes]:
+    PASSED_ON.append(environ | {"body": environ["wsgi.input"].read()})
+    start_response("200 OK", [("X-Own", "1")])
+    return [b"from ", b"Django"]
 
-    def django(environ: Any, start_response: Any) -> list[bytes]:
-        PASSED_ON.append(environ["wsgi.input"].read())
-        start_response("200 OK", [])
-        return []
 
-    monkeypatch.setattr(module.wsgi, "application", django)
+@pytest.fixture(autouse=True)
+def _nothing_passed_on() -> Iterator[None]:
     PASSED_ON.clear()
-    return module
+    yield
+    assert intake.held == 0
 
 
-def post(web: Any, body: bytes, path: str = "/employees", **announced: str) -> tuple[str, bytes]:
-    statuses: list[str] = []
-    environ = {"REQUEST_METHOD": "POST", "PATH_INFO": path, "wsgi.input": io.BytesIO(body), **announced}
-    answer = b"".join(web.application(environ, lambda status, headers: statuses.append(status)))
-    return statuses[0], answer
+def ask(
+    protocol: Protocol, method: str = "POST", path: str = "/employees", application: Any = django, **headers: str
+) -> Reply:
+    async def respond() -> None:
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        await bridge.Bridge(application).respond(Scope(method, path, named), protocol)  # type: ignore[arg-type]
+
+    loops.run(respond())
+    (reply,) = protocol.replies
+    return reply
 
 
-def test_it_works(web: Any) -> None:
-    assert post(web, b"whole", CONTENT_LENGTH="5")[0] == "200 OK"
-    assert post(web, b"chunked", HTTP_TRANSFER_ENCODING="chunked")[0] == "200 OK"
-    assert post(web, b"", CONTENT_LENGTH="0")[0] == "200 OK"
-    assert PASSED_ON == [b"whole", b"chunked", b""]
+def bodies() -> list[bytes]:
+    return [environ["body"] for environ in PASSED_ON]
 
 
-def test_it_refuses_a_body_that_was_cut_off(web: Any) -> None:
-    status, answer = post(web, b"percent=5", CONTENT_LENGTH="10")
-    assert (status, json.loads(answer)["error"]["code"]) == ("400 Bad Request", "VALIDATION_ERROR")
+def test_it_works() -> None:
+    reply = ask(Protocol([b"wh", b"ole"]), content_length="5")
+    assert (reply.status, reply.body, reply.headers["X-Own"]) == (200, b"from Django", "1")
+    assert ask(Protocol([b"chunked"]), transfer_encoding="chunked").status == 200
+    assert ask(Protocol([]), content_length="0").status == 200
+    assert ask(Protocol([]), "GET").status == 200
+    assert bodies() == [b"whole", b"chunked", b"", b""]
+
+
+@pytest.mark.parametrize(
+    ("protocol", "headers"),
+    [
+        (Protocol([b"percent=5"], is_cut_off=True), {"content_length": "10"}),
+        (Protocol([b"percent=5"], is_cut_off=True), {"transfer_encoding": "chunked"}),
+    ],
+    ids=["with a length", "chunked"],
+)
+def test_it_refuses_a_body_that_was_cut_off(protocol: Protocol, headers: dict[str, str]) -> None:
+    reply = ask(protocol, **headers)
+    assert (reply.status, reply.code, reply.headers["connection"]) == (400, "VALIDATION_ERROR", "close")
     assert not PASSED_ON
 
 
-def test_it_refuses_a_body_over_the_limit(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "LARGEST_BODY", 4)
-    assert post(web, b"12345", CONTENT_LENGTH="5")[0].startswith("413")
-    assert post(web, b"12345", HTTP_TRANSFER_ENCODING="chunked")[0].startswith("413")
+def test_it_refuses_a_body_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "LARGEST_BODY", 4)
+    assert ask(Protocol([b"12345"]), content_length="5").status == 413
+    assert ask(Protocol([b"12345"]), transfer_encoding="chunked").status == 413
     assert not PASSED_ON
 
 
-def test_people_read_in_their_language_that_a_file_is_too_large(web: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(web, "LARGEST_BODY", 4)
+def test_only_imports_may_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "LARGEST_BODY", 4)
+    assert ask(Protocol([b"12345"]), path="/admin/employees/employee/1/change/", content_length="5").status == 413
+    assert ask(Protocol([b"12345"]), path="/admin/employees/employee/import/", content_length="5").status == 200
+
+
+def test_people_read_in_their_language_that_a_file_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(bridge, "LARGEST_IMPORT", 4)
     path = "/admin/employees/employee/import/"
-    english = post(web, b"12345", path, CONTENT_LENGTH="5", HTTP_ACCEPT_LANGUAGE="en")
-    russian = post(web, b"12345", path, CONTENT_LENGTH="5", HTTP_COOKIE="django_language=ru")
-    assert english[0] == russian[0] == "413 Content Too Large"
-    assert b"A file may have up to 16 MB" in english[1]
-    assert b'<html lang="ru">' in russian[1]
+    english = ask(Protocol([b"12345"]), path=path, content_length="5", accept_language="en")
+    russian = ask(Protocol([b"12345"]), path=path, content_length="5", cookie="django_language=ru")
+    assert english.status == russian.status == 413
+    assert b"A file may have up to 16 MB" in english.body
+    assert b'<html lang="ru">' in russian.body
+
+
+def test_a_slow_body_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(Protocol):
+        async def __aiter__(self) -> Any:
+            while True:
+                await asyncio.sleep(0.02)
+                yield b"x"
+
+    monkeypatch.setattr("config.lib.intake.BODY_SECONDS", 0.2)
+    started = time.monotonic()
+    reply = ask(Slow([]), content_length="100000")
+    assert (reply.status, reply.code, reply.headers["connection"]) == (408, "REQUEST_TIMEOUT", "close")
+    assert 0.15 < time.monotonic() - started < 2
+
+
+def test_a_body_that_pauses_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Pausing(Protocol):
+        async def __aiter__(self) -> Any:
+            yield b"x"
+            await asyncio.sleep(60)
+
+    monkeypatch.setattr("config.lib.intake.PAUSE_SECONDS", 0.1)
+    assert ask(Pausing([]), content_length="100000").status == 408
+
+
+def test_all_bodies_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("config.lib.intake.LARGEST_TOTAL", 6)
+    reply = ask(Protocol([b"1234", b"567"]), content_length="7")
+    assert (reply.status, reply.headers["retry-after"]) == (503, "5")
+    assert not PASSED_ON
+
+
+def test_a_header_with_underscores_is_no_header() -> None:
+    """WSGI has one name for X-Forwarded-For and X_Forwarded_For, and a proxy removes or sets only the first."""
+    scope: Any = Scope(
+        "GET", "/", {"x_forwarded_for": "6.6.6.6", "x-forwarded-for": "10.0.0.1", "x_real_ip": "6.6.6.6"}
+    )
+    environ = wsgi_environ(scope)
+    assert environ["HTTP_X_FORWARDED_FOR"] == "10.0.0.1"
+    assert not [name for name, value in environ.items() if value == "6.6.6.6"]
+
+
+def test_the_address_is_the_peer() -> None:
+    for client, address in (("10.0.0.1:40000", "10.0.0.1"), ("[::1]:40000", "::1"), ("::1:40000", "::1")):
+        scope: Any = Scope("GET", "/", {}, client=client)
+        assert wsgi_environ(scope)["REMOTE_ADDR"] == address
+
+
+def test_text_that_is_not_ascii_reaches_django_as_it_is() -> None:
+    scope: Any = Scope("GET", "/профили", {}, query_string="имя=Анна")
+    request = WSGIRequest(wsgi_environ(scope))
+    assert (request.path, request.GET["имя"]) == ("/профили", "Анна")
+
+
+def test_while_all_threads_are_busy_others_wait_and_too_many_are_503(monkeypatch: pytest.MonkeyPatch) -> None:
+    release = threading.Event()
+
+    def blocked(environ: Any, start_response: Any) -> Iterable[bytes]:
+        release.wait(5)
+        return django(environ, start_response)
+
+    async def all_at_once() -> list[int]:
+
+        class Staying(Protocol):
+            async def client_disconnect(self) -> None:
+                await asyncio.sleep(60)
+
+        lane = bridge.Lane("test", 2, 5.0)
+        server = bridge.Bridge(blocked)
+        server._lanes = bridge.Lanes(lane, lane, lane)
+        protocols = [Staying([]) for _ in range(20)]
+        tasks = [
+            asyncio.ensure_future(server.respond(Scope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
+            for protocol in protocols
+        ]
+        await asyncio.sleep(0.1)
+        release.set()
+        await asyncio.gather(*tasks)
+        return sorted(protocol.replies[0].status for protocol in protocols)
+
+    # Two run, eight wait (four for each thread), the others are refused at once.
+    assert loops.run(all_at_once()) == [200] * 10 + [503] * 10
+
+
+def test_a_request_whose_client_has_left_is_not_started() -> None:
+    release = threading.Event()
+
+    def blocked(environ: Any, start_response: Any) -> Iterable[bytes]:
+        release.wait(5)
+        return django(environ, start_response)
+
+    async def one_leaves() -> list[Any]:
+
+        class Leaving(Protocol):
+            async def client_disconnect(self) -> None:
+                return
+
+            def response_empty(self, status: int, headers: Any) -> None:
+                self.replies.append(Reply(status, {}, b""))
+
+        lane = bridge.Lane("test", 1, 5.0)
+        server = bridge.Bridge(blocked)
+        server._lanes = bridge.Lanes(lane, lane, lane)
+        protocols = [Leaving([]), Leaving([])]
+        tasks = [
+            asyncio.ensure_future(server.respond(Scope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
+            for protocol in protocols
+        ]
+        await asyncio.sleep(0.1)
+        release.set()
+        await asyncio.gather(*tasks)
+        return [protocol.replies[0].status for protocol in protocols]
+
+    assert loops.run(one_leaves()) == [200, 499]
+    assert len(PASSED_ON) == 1
+
+
+def test_an_error_is_in_the_api_format() -> None:
+    reply = ask(Protocol([b"1"], is_cut_off=True), content_length="2")
+    assert json.loads(reply.body)["error"]["code"] == "VALIDATION_ERROR"
+
+
+@pytest.mark.parametrize("method", ["GET", "HEAD"])
+def test_a_large_answer_is_sent_from_a_file(method: str) -> None:
+    large = bytes(range(256)) * 1024
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", str(len(large)))])
+        return [large]
+
+    class FromFile(Protocol):
+        files = 0
+
+        def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
+            super().response_file(status, headers, file)
+            self.files += 1
+
+    protocol = FromFile([])
+    assert ask(protocol, method, application=application).body == large
+    assert protocol.files == (method == "GET")
+
+
+def test_with_a_full_disk_a_large_answer_is_sent_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
+    def is_full(content: bytes) -> Any:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [bytes(100_000)]
+
+    monkeypatch.setattr(bridge, "_file_of", is_full)
+    assert ask(Protocol([]), "GET", application=application).body == bytes(100_000)
+
+
+class Readiness:
+    """Answers /ready while a check takes ``seconds``."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+        self.checks = 0
+
+        def ready(request: Any) -> HttpResponse:
+            self.checks += 1
+            time.sleep(seconds)
+            return HttpResponse(b"checked", status=418, headers={"Retry-After": "5"})
+
+        monkeypatch.setattr("monitoring.api.views.ready", ready)
+        self._readiness = web._Readiness()
+
+    def answers(self, number: int) -> list[tuple[int, bytes]]:
+        async def ask_all() -> list[tuple[int, bytes]]:
+            answers = await asyncio.gather(*(self._readiness.answer() for _ in range(number)))
+            return [(answer.status, answer.body) for answer in answers]
+
+        return loops.run(ask_all())
+
+
+def test_ready_is_what_the_view_answers(monkeypatch: pytest.MonkeyPatch) -> None:
+    readiness = Readiness(monkeypatch, 0.1)
+    assert readiness.answers(50) == [(418, b"checked")] * 50
+    assert readiness.checks == 1
+    assert readiness.answers(1) == [(418, b"checked")]
+    assert readiness.checks == 2
+
+
+def test_ready_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(web, "READY_SECONDS", 0.2)
+    readiness = Readiness(monkeypatch, 1.5)
+    started = time.monotonic()
+    for _ in range(2):
+        ((status, body),) = set(readiness.answers(3))
+        assert (status, json.loads(body)) == (503, {"status": "unavailable", "database": False, "cache": False})
+    assert time.monotonic() - started < 1
+    assert readiness.checks == 1

@@ -14,12 +14,12 @@ from pytest_django.fixtures import Settings
 from redis import Redis
 from waffle.models import Switch
 
-from config.wsgi import application
 from employees.models import Employee, University
 from profiles.models import PhoneLink, Profile, WaitingComparison
 from profiles.rollout.decision import forget_state
 from tests.conftest import Phases
 from tests.servers import FaultyServer
+from tests.webhooks.sending import wsgi_application
 from webhooks.models import DuplicateDelivery, InboxUpdate
 from webhooks.processing import process_inbox
 
@@ -100,13 +100,13 @@ def test_it_goes_by_http() -> None:
         def log_message(self, *args: object) -> None:
             pass
 
-    with make_server("127.0.0.1", 0, application, handler_class=Quiet) as server:
+    with make_server("127.0.0.1", 0, wsgi_application, handler_class=Quiet) as server:
         thread = threading.Thread(target=server.serve_forever, args=[0.01])
         thread.start()
         report = validate("--url", f"http://127.0.0.1:{server.server_port}")
         server.shutdown()
         thread.join()
-    assert report["ok"]
+    assert report["ok"], report
     assert traces() == 0
 
 

@@ -1,11 +1,17 @@
-"""Posts to the webhook as the web server does: through the WSGI application."""
+"""Sends to the web server's application, as granian does, without the network between."""
 
-import io
 import json
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Iterable, Mapping
+from dataclasses import dataclass, field
+from http import HTTPStatus
+from pathlib import Path
 from typing import Any
 
-from config.wsgi import application
+from config import wsgi
+from tests import loops
+from webhooks.receiver import PATHS, Receiver
+
+_receivers: list[Receiver] = []
 
 
 @dataclass
@@ -19,15 +25,41 @@ class Reply:
         return str(json.loads(self.body)["error"]["code"])
 
 
-class ChunkedInput(io.BytesIO):
-    """A body without a Content-Length; counts the bytes that were read."""
+@dataclass
+class Scope:
+    """A request as granian describes it (``granian.rsgi.Scope``)."""
 
-    consumed = 0
+    method: str
+    path: str
+    headers: Mapping[str, str]
+    query_string: str = ""
+    client: str = "127.0.0.1:40000"
+    server: str = "127.0.0.1:8095"
+    scheme: str = "http"
+    http_version: str = "1.1"
 
-    def read(self, size: int | None = -1) -> bytes:
-        part = super().read(size)
-        self.consumed += len(part)
-        return part
+
+@dataclass
+class Protocol:
+    """The body in chunks, ended as granian ends it: with an empty chunk, or with two if the client has left."""
+
+    chunks: list[bytes]
+    is_cut_off: bool = False
+    consumed: int = 0
+    replies: list[Reply] = field(default_factory=list)
+
+    async def __aiter__(self) -> AsyncIterator[bytes]:
+        for chunk in self.chunks:
+            self.consumed += len(chunk)
+            yield chunk
+        for _ in range(1 + self.is_cut_off):
+            yield b""
+
+    def response_bytes(self, status: int, headers: list[tuple[str, str]], body: bytes) -> None:
+        self.replies.append(Reply(status, dict(headers), body))
+
+    def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
+        self.response_bytes(status, headers, Path(file).read_bytes())
 
 
 def send(
@@ -36,29 +68,45 @@ def send(
     method: str = "POST",
     path: str = "/webhook/max",
     content_type: str = "application/json",
-    chunked: ChunkedInput | None = None,
+    chunked: Protocol | None = None,
+    client: str = "127.0.0.1:40000",
     **headers: str,
 ) -> Reply:
     """Send a body, JSON unless it is bytes; headers are named as Python names (``x_max_bot_api_secret``)."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    environ: dict[str, Any] = {
-        "REQUEST_METHOD": method,
-        "PATH_INFO": path,
-        "QUERY_STRING": "",
-        "SERVER_NAME": "testserver",
-        "SERVER_PORT": "80",
-        "CONTENT_TYPE": content_type,
-        "wsgi.input": chunked or io.BytesIO(content),
-        "wsgi.errors": io.StringIO(),
-        "wsgi.url_scheme": "http",
-    }
-    environ |= {"HTTP_TRANSFER_ENCODING": "chunked"} if chunked else {"CONTENT_LENGTH": str(len(content))}
-    environ |= {f"HTTP_{name.upper()}": value for name, value in headers.items()}
-    started: list[Any] = []
+    protocol = chunked or Protocol([content] if content else [])
+    announced = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(content))}
+    named = {name.replace("_", "-"): value for name, value in headers.items()}
+    scope: Any = Scope(method, path, {"content-type": content_type} | announced | named, client=client)
+    loops.run(_receiver().respond(scope, protocol))  # type: ignore[arg-type]
+    (reply,) = protocol.replies
+    return reply
 
-    def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
-        started[:] = [int(status[:3]), dict(headers)]
 
-    content = b"".join(application(environ, start_response))
-    status, sent_headers = started
-    return Reply(status, sent_headers, content)
+def wsgi_application(environ: Any, start_response: Any) -> Iterable[bytes]:
+    """Serve everything through WSGI, as a test's own server and schemathesis need it."""
+    if environ["PATH_INFO"] not in PATHS:
+        return wsgi.application(environ, start_response)
+    names = {name: name.removeprefix("HTTP_").lower() for name in environ if name.startswith("HTTP_")}
+    reply = send(
+        environ["wsgi.input"].read(int(environ.get("CONTENT_LENGTH") or 0)),
+        method=environ["REQUEST_METHOD"],
+        content_type=environ.get("CONTENT_TYPE", ""),
+        **{key: environ[name] for name, key in names.items() if key != "transfer_encoding"},
+    )
+    headers = [item for item in reply.headers.items() if item[0] != "connection"]  # of the server, not of WSGI
+    headers += [("Content-Length", str(len(reply.body)))]
+    start_response(f"{reply.status} {HTTPStatus(reply.status).phrase}", headers)
+    return [reply.body]
+
+
+def _receiver() -> Receiver:
+    if not _receivers:
+        _receivers.append(Receiver())
+    return _receivers[0]
+
+
+def close() -> None:
+    """Commit what was sent and close the connections; the next request opens new ones."""
+    while _receivers:
+        loops.run(_receivers.pop().drain())

@@ -1,8 +1,8 @@
+import asyncio
 import json
 import time
 from argparse import ArgumentParser
 from collections.abc import Iterator
-from contextlib import closing
 from datetime import timedelta
 from typing import Any
 
@@ -16,7 +16,7 @@ from profiles.max_api import client
 from profiles.max_api.client import MaxError
 from webhooks import subscription
 from webhooks.inbox import connect, store
-from webhooks.notify import notifier
+from webhooks.notify import NOTIFY
 from webhooks.payloads import LARGEST_ENVELOPE
 from webhooks.receiver import arrivals_in
 
@@ -36,10 +36,9 @@ class Command(BaseCommand):
         try:
             for item in subscription.subscriptions():
                 self.stderr.write(f"MAX sends updates to {item.url}: unsubscribe it to get them by long polling")
-            with Console(stderr=True).status("No updates yet. Ctrl-C to stop.") as status, closing(connect()) as inbox:
+            with Console(stderr=True).status("No updates yet. Ctrl-C to stop.") as status:
                 for updates, reached in self.batches(marker, once=once):
-                    store(inbox, arrivals_in(json.dumps({"updates": updates}).encode(), timezone.now()))
-                    notifier.notify()
+                    asyncio.run(_store(updates))
                     count, next_marker = count + len(updates), reached
                     status.update(f"Updates: {count}, the last at {timezone.localtime():%T}. Ctrl-C to stop.")
         except KeyboardInterrupt:
@@ -81,3 +80,9 @@ def _batch_in(answer: dict[str, Any]) -> tuple[list[Any], int | None]:
     if not isinstance(updates, list) or not isinstance(marker, int | None):
         raise TypeError
     return updates, marker
+
+
+async def _store(updates: list[Any]) -> None:
+    async with await connect() as inbox:
+        await store(inbox, arrivals_in(json.dumps({"updates": updates}).encode(), timezone.now()))
+        await inbox.execute(NOTIFY)

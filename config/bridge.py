@@ -1,0 +1,180 @@
+"""Run Django's WSGI application in threads, for requests whose body the event loop has taken in.
+
+Each thread keeps a connection to PostgreSQL. The threads are divided into lanes: while all creates wait for a lock, an
+operator can still stop the rollout, and monitoring still sees what is wrong.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from functools import partial
+from http import HTTPStatus
+from tempfile import TemporaryFile
+from typing import IO, TYPE_CHECKING, Any, NamedTuple
+
+from config.lib import error_pages, request_id
+from config.lib.answers import CLOSE, RETRY_AFTER, Answer, refusal
+from config.lib.intake import NotRead, intake
+from config.lib.wsgi_environ import wsgi_environ
+from config.postgres.base import statement_deadline
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from wsgiref.types import WSGIApplication, WSGIEnvironment
+
+    from granian.rsgi import HTTPProtocol, Scope
+
+LARGEST_BODY = 1024**2
+# The server would hold an answer in memory until the client has read it; larger ones are sent from a file.
+LARGEST_IN_MEMORY = 64 * 1024
+# When the server has certainly opened the file.
+_OPENED_SECONDS = 20.0
+# The largest request bodies are files that are imported in the admin.
+LARGEST_IMPORT = error_pages.LARGEST_BODY
+# In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock holds it.
+API_SECONDS = 8.5
+ADMIN_SECONDS = 120.0
+
+BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
+
+_Response = tuple[int, list[tuple[str, str]], bytes | IO[bytes]]
+
+
+class _Gone(Exception):
+    """The client has closed the connection while its request was waiting for a thread."""
+
+
+class Lane:
+    """Threads, and a queue of requests that wait for one of them."""
+
+    def __init__(self, name: str, threads: int, seconds: float) -> None:
+        self.seconds = seconds
+        self._threads = ThreadPoolExecutor(threads, name)
+        self._free = asyncio.Semaphore(threads)
+        self._waiting, self._longest_queue = 0, threads * 4
+
+    async def run(self, call: Callable[[float], _Response], protocol: HTTPProtocol) -> _Response:
+        """Run ``call`` with the seconds that are left to it; raise TimeoutError if no thread becomes free in time.
+
+        Raise _Gone instead if the client has disconnected meanwhile.
+        """
+        loop = asyncio.get_running_loop()
+        ends_at = loop.time() + self.seconds
+        if self._free.locked():
+            await self._wait(protocol, self.seconds)
+        else:
+            await self._free.acquire()
+        try:
+            return await loop.run_in_executor(self._threads, call, ends_at - loop.time())
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        self._threads.shutdown()
+
+    async def _wait(self, protocol: HTTPProtocol, seconds: float) -> None:
+        if self._waiting >= self._longest_queue:
+            raise TimeoutError
+        disconnected = asyncio.ensure_future(protocol.client_disconnect())
+        self._waiting += 1
+        try:
+            async with asyncio.timeout(seconds):
+                await self._free.acquire()
+        finally:
+            self._waiting -= 1
+            has_left = disconnected.done()
+            disconnected.cancel()
+        if has_left:
+            self._free.release()
+            raise _Gone
+
+
+class Lanes(NamedTuple):
+    """Together they have as many threads as config.dev.launch reserves connections for (_WEB_CONNECTIONS)."""
+
+    api: Lane
+    admin: Lane
+    monitoring: Lane
+
+    def of(self, path: str) -> Lane:
+        path = path.removeprefix("/api/v1")
+        if path.startswith(("/admin", "/static/")):
+            return self.admin
+        return self.monitoring if path.startswith(("/monitoring", "/metrics")) else self.api
+
+
+class Bridge:
+    def __init__(self, application: WSGIApplication) -> None:
+        self._application = application
+        self._lanes = Lanes(
+            Lane("api", 44, API_SECONDS), Lane("admin", 14, ADMIN_SECONDS), Lane("monitoring", 6, API_SECONDS)
+        )
+
+    async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
+        request_id.begin(scope.headers.get("x-request-id", ""))
+        path = scope.path
+        limit = LARGEST_IMPORT if path.startswith("/admin/") and "/import/" in path else LARGEST_BODY
+        try:
+            body = await intake.read(protocol, scope.headers, limit)
+        except NotRead as refused:
+            _too_large(scope, refused.answer).send(protocol)
+            return
+        try:
+            call = partial(self._call, wsgi_environ(scope, body))
+            status, headers, content = await self._lanes.of(path).run(call, protocol)
+        except TimeoutError:
+            BUSY.send(protocol)
+        except _Gone:
+            protocol.response_empty(499, [])
+        else:
+            headers.append(("x-request-id", request_id.current.get()))
+            if isinstance(content, bytes):
+                protocol.response_bytes(status, headers, content)
+            else:
+                protocol.response_file(status, headers, f"/dev/fd/{content.fileno()}")
+                asyncio.get_running_loop().call_later(_OPENED_SECONDS, content.close)
+        finally:
+            intake.release(len(body))
+
+    def close(self) -> None:
+        """Wait for the requests under way, and end the threads and with them their connections to PostgreSQL."""
+        for lane in self._lanes:
+            lane.close()
+
+    def _call(self, environ: WSGIEnvironment, seconds: float) -> _Response:
+        started: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], exc_info: Any = None) -> Any:
+            started[:] = [int(status[:3]), headers]
+
+        request_id.begin(environ["HTTP_X_REQUEST_ID"])
+        with statement_deadline(seconds):
+            response: Any = self._application(environ, start_response)
+            try:
+                content = b"".join(response)
+            finally:
+                # A list, which an application may return too, has no close().
+                getattr(response, "close", list)()
+        if len(content) > LARGEST_IN_MEMORY and environ["REQUEST_METHOD"] != "HEAD":
+            # With a full disk, the answer is sent from memory.
+            with suppress(OSError):
+                return started[0], started[1], _file_of(content)
+        return started[0], started[1], content
+
+
+def _file_of(content: bytes) -> IO[bytes]:
+    """Return a file without a name, so that nothing is left of it when the process is killed."""
+    file = TemporaryFile()  # noqa: SIM115 (closed when the server has opened it)
+    file.write(content)
+    file.flush()
+    return file
+
+
+def _too_large(scope: Scope, answer: Answer) -> Answer:
+    """Return the admin's page for a body that is too large, in the user's language; other answers unchanged."""
+    if answer.status != HTTPStatus.REQUEST_ENTITY_TOO_LARGE or not error_pages.is_for_people(scope.path):
+        return answer
+    page = error_pages.too_large(wsgi_environ(scope))
+    return Answer(answer.status, page, CLOSE, content_type="text/html; charset=utf-8")

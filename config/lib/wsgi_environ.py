@@ -1,0 +1,52 @@
+"""The WSGI environment of a request to the RSGI server."""
+
+from __future__ import annotations
+
+import io
+import sys
+from typing import TYPE_CHECKING
+
+from config.lib import request_id
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIEnvironment
+
+    from granian.rsgi import Scope
+
+
+def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
+    """Return the WSGI environment of a request, with the current request ID as its X-Request-ID.
+
+    Headers whose names have underscores are left out: WSGI cannot distinguish X_Forwarded_For from the proxy's
+    X-Forwarded-For. Repeated headers are joined, as RFC 9110 (5.3) and RFC 6265 (cookies) say.
+    """
+    host, _, port = scope.server.rpartition(":")
+    result: WSGIEnvironment = {
+        "REQUEST_METHOD": scope.method,
+        "SCRIPT_NAME": "",
+        # WSGI's strings are bytes decoded as Latin-1.
+        "PATH_INFO": scope.path.encode().decode("latin-1"),
+        "QUERY_STRING": scope.query_string.encode().decode("latin-1"),
+        "SERVER_NAME": host,
+        "SERVER_PORT": port,
+        "SERVER_PROTOCOL": f"HTTP/{scope.http_version}",
+        "REMOTE_ADDR": scope.client.rpartition(":")[0].strip("[]"),
+        "wsgi.version": (1, 0),
+        "wsgi.url_scheme": scope.scheme,
+        "wsgi.input": io.BytesIO(body),
+        "wsgi.errors": sys.stderr,
+        "wsgi.multithread": True,
+        "wsgi.multiprocess": True,
+        "wsgi.run_once": False,
+    }
+    for header, value in scope.headers.items():
+        if "_" not in header:
+            name = f"HTTP_{header.upper().replace('-', '_')}"
+            separator = "; " if header == "cookie" else ","
+            result[name] = f"{result[name]}{separator}{value}" if name in result else value
+    result["CONTENT_TYPE"] = result.pop("HTTP_CONTENT_TYPE", "")
+    result["CONTENT_LENGTH"] = str(len(body))
+    for name in ("HTTP_CONTENT_LENGTH", "HTTP_TRANSFER_ENCODING"):
+        result.pop(name, None)
+    result["HTTP_X_REQUEST_ID"] = request_id.current.get()
+    return result
