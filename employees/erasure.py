@@ -47,7 +47,7 @@ def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
 def _batches(person: Person) -> QuerySet[BackfillBatch]:
     with connection.cursor() as cursor:
         max_ids = list(person.user_ids) if person.universities is None else []
-        params = {"ids": list(person.employee_ids), "max_ids": max_ids}
+        params: dict[str, Any] = {"ids": list(person.employee_ids), "max_ids": max_ids}
         cursor.execute(f"SELECT id FROM backfill_batches WHERE {_HAS_THEIRS}", params)  # noqa: S608 (constants)
         return BackfillBatch.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
@@ -86,7 +86,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
     # In the second pass, what others now store under the MAX id is newer than the erasure.
     of_pass = replace(person, user_id="") if person.erased_at else person
     with connection.cursor() as cursor:
-        params = {"ids": list(person.employee_ids), "max_ids": list(of_pass.user_ids)}
+        params: dict[str, Any] = {"ids": list(person.employee_ids), "max_ids": list(of_pass.user_ids)}
         cursor.execute(_STRIP_PRIOR_VALUES, params)
         person.erased["backfill_batches"] += cursor.rowcount
     person.erased["idempotent_requests"] += rows_of(IdempotentRequest, of_pass).delete()[0]

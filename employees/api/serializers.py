@@ -184,7 +184,7 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
             max_id=max_id,
             first_name=validated_data.pop("first_name", ""),
             last_name=validated_data.pop("last_name", ""),
-            is_claimed=has_claimed_id and max_id_claims.is_of_others(max_id, **ids),
+            is_claimed=has_claimed_id and max_id_claims.is_of_others(str(max_id), **ids),
         )
         with _unique("employees_phone_unique", "phone", PHONE_TAKEN), transaction.atomic():
             employee = create_employee(name, has_claimed_id=has_claimed_id, **validated_data)

@@ -143,9 +143,10 @@ def _decode_cp1251(content: bytes) -> str:
     own = sample.decode("cp1251", errors="replace")
     others = {sample.decode(name, errors="replace") for name in _OTHER_ENCODINGS} - {own}
     is_unclear = not _is_cyrillic(own) or any(_is_cyrillic(other, _ENOUGH) for other in others)
-    suspect = _NOT_CYRILLIC.search(_without_quotes(text))
-    if suspect := suspect or (_NON_ASCII.search(text) if is_unclear else None):
+    if suspect := _NOT_CYRILLIC.search(_without_quotes(text)):
         raise _undecodable(text, suspect.start())
+    if is_unclear and (first := _NON_ASCII.search(text)):
+        raise _undecodable(text, first.start())
     return text
 
 

@@ -9,7 +9,7 @@ import pytest
 from config.dev.launch import Launch
 from config.dev.terminal import show_ready
 
-SERVED = {"percents": [100, 100, 100, 0], "stage": 3, "reason": "", "is_collecting": True}
+SERVED: dict[str, Any] = {"percents": [100, 100, 100, 0], "stage": 3, "reason": "", "is_collecting": True}
 
 
 def pasted(capsys: pytest.CaptureFixture[str], **environment: str) -> list[list[str]]:

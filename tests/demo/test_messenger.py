@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -11,7 +12,6 @@ import pytest
 import requests
 from pytest_django.fixtures import Settings
 
-from config.dev.demo import messenger as module
 from config.dev.demo.messenger import SCENES, SWITCHES, TOKEN, Messenger, Traffic
 from config.dev.demo.people import person
 from profiles.max_api import users
@@ -66,7 +66,7 @@ def test_it_fails_and_recovers(url: str) -> None:
 @pytest.mark.django_db
 def test_it_is_slow(url: str, monkeypatch: pytest.MonkeyPatch) -> None:
     waits: list[float] = []
-    monkeypatch.setattr(module.time, "sleep", waits.append)
+    monkeypatch.setattr(time, "sleep", waits.append)
     requests.post(f"{url}/switch/direct_api/slow", timeout=5)
     users.fetch_users([KNOWN.phone])
     assert 4.0 in waits
@@ -115,7 +115,7 @@ class System:
 
 
 def test_a_hired_person_writes_first(messenger: Messenger, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module.time, "sleep", lambda _: None)
+    monkeypatch.setattr(time, "sleep", lambda _: None)
     system = System()
     messenger.hired = KNOWN.number
     with serving(system.answer) as server:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.auth.models import User
 from django.test import override_settings
@@ -12,6 +13,7 @@ from config.dev.demo import history
 from config.dev.demo.people import person
 from employees.models import BackfillRun, Employee, RunStatus, University
 from employees.naming import update_employee
+from monitoring.indicators.models import IndicatorReading, Level
 from profiles.models import ProfileSource
 from profiles.rollout.models import UniversityRule
 from tests.profiles.people import add_profile
@@ -40,6 +42,12 @@ def fill(employees: int = 3000) -> None:
     Replay.objects.create(by="operator", selection=f"state__exact=dead {SCRIPT}", reason="Ошибка исправлена", count=10)
     _add_paused_backfill()
     history.measure()
+
+
+def add_reading(name: str, at: datetime, value: float | None, data: dict[str, Any] | None = None) -> None:
+    level = Level.ERROR if value is None else Level.OK
+    fields = {"measured_at": at, "value": value, "level": level, "data": data or {}, "message": {}}
+    IndicatorReading.objects.create(name=name, round_at=at, **fields)
 
 
 def paused_run() -> BackfillRun:

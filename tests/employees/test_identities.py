@@ -93,7 +93,7 @@ SEEDS = [{"phone": PHONE}, {"phone": OLD_PHONE}, {"user_id": ID}, {"user_id": OL
 
 @pytest.mark.parametrize("seed", SEEDS, ids=str)
 @pytest.mark.parametrize("is_deleted", [False, True])
-def test_it_works(employee: Employee, seed: dict[str, str], is_deleted: bool) -> None:
+def test_it_works(employee: Employee, seed: dict[str, Any], is_deleted: bool) -> None:
     """Every table of the list appears, from each thing that a person may be asked for."""
     fill_all_stores(employee)
     if is_deleted:

@@ -69,8 +69,8 @@ def _tables(report: operations_report.OperationsReport) -> Iterator[Table | str]
         yield ""
     for chart in report.charts:
         table = terminal.table(chart.title.upper(), "", "")
-        for day, value in chart.points:
-            table.add_row(day, thousands(value), "█" * round(_BAR_WIDTH * value / chart.highest))
+        for day, number in chart.points:
+            table.add_row(day, thousands(number), "█" * round(_BAR_WIDTH * number / chart.highest))
         if not chart.points:
             table.add_row(_("none"), "", "")
         yield table
