@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from config.lib import sql
+from config.lib import clock, sql
 from profiles import failures
 
 
@@ -112,8 +112,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         # While tries is 0, next_try_at is the time of receipt or, after a replay, the time of the replay.
         since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
         totals = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min(since))
-        age = timezone.now() - totals["oldest"] if totals["oldest"] else timedelta()
-        return Backlog(totals["size"], max(age, timedelta()))
+        return Backlog(totals["size"], clock.age(totals["oldest"]) if totals["oldest"] else timedelta())
 
 
 class InboxUpdate(models.Model):

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from config.lib import clock
 from config.lib.messages import Message, from_columns, join_messages, percent_of, thousands, title_message, to_columns
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
@@ -297,7 +298,7 @@ def _too_few(gate: str, n: int) -> GateResult:
 
 
 def dwell(step: TransitionStep) -> GateResult:
-    stayed, wanted = timezone.now() - step.since, settings.ROLLOUT_DWELL
+    stayed, wanted = clock.age(step.since), settings.ROLLOUT_DWELL
     verdict, message = Verdict.PASS, Message("dwell time over")
     if stayed < wanted:
         params = {"stayed": _hours(stayed), "wanted": _hours(wanted)}
@@ -308,7 +309,7 @@ def dwell(step: TransitionStep) -> GateResult:
 
 def phase3_complete(step: TransitionStep) -> GateResult:
     phase3 = transition_step(3, Decimal(100))
-    stayed = timezone.now() - phase3.since
+    stayed = clock.age(phase3.since)
     params = {"stayed": _hours(stayed), "wanted": _hours(settings.ROLLOUT_DWELL)}
     verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed)s h", params)
     if phase3.current < 100:
@@ -325,7 +326,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
     if last is None:
         message = Message("rollback not rehearsed: run “rollback emergency --rehearse --university N --reason …”")
         return GateResult("rehearsed", Verdict.INCONCLUSIVE, message)
-    days = (timezone.now() - last.at).days
+    days = clock.age(last.at).days
     message = (
         Message("rollback rehearsed %(days)d d ago", {"days": days}) if days else Message("rollback rehearsed today")
     )
@@ -334,7 +335,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 def no_alert(step: TransitionStep) -> GateResult:
     """Fail while an unmuted alert is open; without a recent check of the alerts the result is INCONCLUSIVE."""
-    if not engine.has_checked_lately():
+    if engine.last_check().is_late:
         message = Message("alerts were not checked recently: is the worker running? See manage.py check_alerts")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, message)
     holding = list(Alert.objects.holding().order_by("pk"))

@@ -13,7 +13,7 @@ from django.db import DatabaseError, connection
 
 from config.dev.launch import Launch
 from config.lib.commands import BaseCommand
-from monitoring.alerts.engine import has_checked_lately
+from monitoring.alerts.engine import last_check
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
@@ -98,7 +98,8 @@ def _processes(kind: str, readings: Readings) -> Status:
     status = convergence()
     count = sum(process.partition("-")[0] == kind for process in (*status.reached, *status.behind))
     if kind == "beat" and not count:
-        return has_checked_lately(), "alerts were checked lately" if has_checked_lately() else "no heartbeat"
+        is_late = last_check().is_late
+        return not is_late, "no heartbeat" if is_late else "alerts were checked lately"
     return count > 0, f"processes: {count}"
 
 
@@ -123,7 +124,9 @@ def _rollout(readings: Readings) -> Status:
 def _alerts(readings: Readings) -> Status:
     alerts = Alert.objects.open().order_by("kind")
     details = ", ".join(f"{alert.kind} ({alert.severity})" for alert in alerts)
-    return all(alert.severity != Severity.CRITICAL for alert in alerts), details or "none open"
+    check = last_check()
+    is_up = not check.is_late and all(alert.severity != Severity.CRITICAL for alert in alerts)
+    return is_up, f"{check.warning()}; open then: {details or 'none'}" if check.is_late else details or "none open"
 
 
 _CHECKS: dict[str, Callable[[Readings], Status]] = {
