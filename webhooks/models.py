@@ -29,9 +29,13 @@ _TAKEN = (
     "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "request_id",
     "tries",
 )  # fmt: skip
+# No clock may keep an update from its first attempt: that of the web server may have been ahead. A later attempt that
+# is farther away than the longest pause was scheduled before a clock was set back.
+LONGEST_PAUSE = timedelta(minutes=15)
 _TAKE = f"""
 SELECT {", ".join(_TAKEN)} FROM webhook_inbox
-WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
+WHERE state = 'pending' AND (tries = 0 OR next_try_at <= %b OR next_try_at > %b)
+ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
 """  # noqa: S608 (names of columns)
 _FINISH = """
 UPDATE webhook_inbox AS i SET
@@ -74,7 +78,8 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
         Updates that another worker has locked are skipped.
         """
-        rows = sql.run(_TAKE, [timezone.now(), limit])
+        now = timezone.now()
+        rows = sql.run(_TAKE, [now, now + LONGEST_PAUSE, limit])
         return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:

@@ -2,6 +2,7 @@
 
 from datetime import datetime, timedelta
 
+from django.db.models import Q
 from django.utils import timezone
 
 
@@ -16,3 +17,12 @@ def distance(at: datetime) -> timedelta:
     A moment in the future was recorded before a clock was set back. By its age, it would be new until then.
     """
     return abs(timezone.now() - at)
+
+
+def is_due(field: str, longest_pause: timedelta) -> Q:
+    """Return the condition that the moment in a column has come, or is farther away than the longest pause.
+
+    In the second case, a clock that was ahead stored it, or a clock was set back since.
+    """
+    now = timezone.now()
+    return Q((f"{field}__lte", now)) | Q((f"{field}__gt", now + longest_pause))
