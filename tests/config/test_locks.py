@@ -141,11 +141,13 @@ def test_alerts_are_checked_and_name_the_session(monkeypatch: pytest.MonkeyPatch
 def test_health_names_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(INDICATORS, "blocking_session", replace(INDICATORS["blocking_session"], limit=0.0))
     out = StringIO()
-    with held("LOCK TABLE webhook_inbox IN ACCESS EXCLUSIVE MODE") as session, pytest.raises(CommandError):
-        within(40, lambda: call_command("health", "--url", "http://127.0.0.1:1", stdout=out))
+    with held("LOCK TABLE webhook_inbox IN ACCESS EXCLUSIVE MODE") as session:
+        pid = session.info.backend_pid
+        with pytest.raises(CommandError):
+            within(40, lambda: call_command("health", "--url", "http://127.0.0.1:1", stdout=out))
     line = next(line for line in out.getvalue().splitlines() if line.startswith("postgresql"))
     assert line.startswith("postgresql  DOWN")
-    assert f"PostgreSQL process {session.info.backend_pid} (psql, idle in transaction) has held a lock for" in line
+    assert f"PostgreSQL process {pid} (psql, idle in transaction) has held a lock for" in line
 
 
 @pytest.mark.usefixtures("impatient")
