@@ -9,12 +9,14 @@ from typing import Any
 
 from celery import signals
 from celery.worker.consumer import Consumer as CeleryConsumer
-from kombu.transport import redis
+from kombu.transport import redis as kombu_redis
 from prometheus_client import Counter
 
 # Errors of parsing and of a message's shape; UnicodeDecodeError, JSONDecodeError and binascii.Error are ValueErrors.
 _UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
 
+# Its stubs lack the methods that are replaced here.
+redis: Any = kombu_redis
 rejected = Counter("celery_messages_rejected", "Messages of the task queue that were rejected, by reason", ["reason"])
 logger = logging.getLogger(__name__)
 
@@ -58,7 +60,7 @@ class Channel(redis.Channel):  # type: ignore[misc]
             return True
 
 
-class Consumer(CeleryConsumer):  # type: ignore[misc]
+class Consumer(CeleryConsumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Acknowledge a message whose content is not accepted or cannot be decoded; Celery would log its body."""
         reject("undecodable", type(exc).__name__)

@@ -15,7 +15,7 @@ os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 _TOO_SOON = 0.5
 
 
-class PeriodicTask(Task):  # type: ignore[misc]
+class PeriodicTask(Task[Any, Any]):
     """A task that a process starts once per interval, even if many of its messages have piled up in the queue."""
 
     _started_at: float | None = None

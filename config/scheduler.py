@@ -19,7 +19,7 @@ _LOCK = 0x62656174  # "beat"
 logger = logging.getLogger(__name__)
 
 
-class Scheduler(beat.Scheduler):  # type: ignore[misc]
+class Scheduler(beat.Scheduler):
     """Send the tasks that are due while this process holds the lock; keep no state, so all tasks are due at first."""
 
     _is_leader = False
@@ -44,7 +44,7 @@ class Scheduler(beat.Scheduler):  # type: ignore[misc]
     def _follow_clock(self) -> None:
         """After the clock was set back, count the intervals from now: otherwise nothing is due before the old time."""
         now = self.app.now()
-        ahead = [entry for entry in self.schedule.values() if entry.last_run_at > now]
+        ahead = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now]
         for entry in ahead:
             entry.last_run_at = now
         if ahead:

@@ -3,6 +3,7 @@
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from typing import Any
 
 import pytest
 from kombu import Connection
@@ -48,7 +49,8 @@ def redis(monkeypatch: pytest.MonkeyPatch) -> Iterator[Redis]:
     monkeypatch.setattr(transport.Transport, "Channel", transport.Transport.Channel)
     broker.install()
     with app.connection_for_read() as connection:
-        client: Redis = connection.default_channel.client
+        channel: Any = connection.default_channel
+        client: Redis = channel.client
         client.flushdb()
         yield client
         client.flushdb()
@@ -87,7 +89,8 @@ def test_a_damaged_message_that_was_not_acknowledged_is_removed(redis: Redis, en
     redis.zadd("unacked_index", {"tag": 1.0})
     count = rejected()
     with app.connection_for_read() as connection:
-        connection.default_channel.qos.restore_visible()
+        channel: Any = connection.default_channel
+        channel.qos.restore_visible()
     assert (rejected(), redis.hlen("unacked"), redis.zcard("unacked_index")) == (count + 1, 0, 0)
 
 
@@ -97,7 +100,7 @@ def test_a_key_of_another_type_is_removed(redis: Redis, key: str) -> None:
     redis.set(key, SECRET)
     count = rejected()
     with app.connection_for_read() as connection:
-        connection.default_channel.client.ping()
+        assert connection.default_channel
         app.send_task(GOOD)
         assert receive(connection) == GOOD
     assert rejected() == count + 1

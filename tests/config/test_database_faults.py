@@ -112,8 +112,12 @@ def read_only_role(directory: Directory) -> Iterator[Callable[[], None]]:
     with administrator() as admin:
         admin.execute("ALTER ROLE postgres SET default_transaction_read_only = on")
         connection.close()
-        yield lambda: admin.execute("ALTER ROLE postgres RESET default_transaction_read_only") and None
-        admin.execute("ALTER ROLE postgres RESET default_transaction_read_only")
+
+        def end() -> None:
+            admin.execute("ALTER ROLE postgres RESET default_transaction_read_only")
+
+        yield end
+        end()
     connection.close()
 
 

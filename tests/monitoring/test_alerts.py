@@ -87,7 +87,7 @@ def test_each_fires_and_resolves_and_is_delivered_once(
 @pytest.mark.parametrize("kind", list(Kind), ids=str)
 def test_each_has_a_russian_message(kind: Kind, world: dict[str, Any], clock: Clock, settings: Settings) -> None:
     """An operator's own reason stays as written, and what PostgreSQL reports."""
-    own = {Kind.ROLLOUT_HELD: {"no", "updates"}, Kind.LOCK_HELD: set(["SELECT", "psql", "idle", "in", "transaction"])}
+    own = {Kind.ROLLOUT_HELD: {"no", "updates"}, Kind.LOCK_HELD: {"SELECT", "psql", "idle", "in", "transaction"}}
     CAUSES[kind](clock=clock, **world)
     check(clock)
     with translation.override("ru"):

@@ -14,6 +14,7 @@ from config.lib import clock
 from monitoring.alerts import engine, outbox
 from monitoring.alerts.models import Alert, Delivery
 from monitoring.indicators import rounds
+from monitoring.indicators.models import Round
 from monitoring.stats import cached, reports
 from monitoring.stats.models import CachedStatistic, Sample
 from profiles.rollout.heartbeat import convergence
@@ -75,7 +76,7 @@ def test_statistics_and_rounds_of_the_future_are_old() -> None:
     rounds.take_round()
     CachedStatistic.objects.update(at=timezone.now() + HOUR)
     assert set(cached.take()) == set(cached.STATISTICS)
-    assert rounds.Round(timezone.now() + HOUR, {}).is_old
+    assert Round(timezone.now() + HOUR, {}).is_old
 
 
 def test_the_last_check_is_the_last_one_made() -> None:
