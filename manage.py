@@ -14,6 +14,7 @@ if __name__ == "__main__":
     if any("\udc80" <= letter <= "\udcff" for argument in sys.argv for letter in argument):
         sys.exit("manage.py: an argument is not UTF-8")
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    os.environ.setdefault("PGAPPNAME", f"directory-{' '.join(sys.argv[1:2])}")
     # Commands use the mode and address of a running `make run`; its web processes do not read running.env.
     here = Path(__file__).parent
     data_dir = Path(os.environ.get("DATA_DIR") or here / ".data")

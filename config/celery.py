@@ -1,16 +1,44 @@
 import os
+import time
+from datetime import timedelta
 from typing import Any
 
-from celery import Celery, signals
+from celery import Celery, Task, signals
 from celery.concurrency import prefork
+from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
 from config.lib import request_id
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
-app = Celery("directory")
+# A task is skipped if the process has started it within this share of its interval: the scheduler has some jitter.
+_TOO_SOON = 0.5
+
+
+class PeriodicTask(Task[Any, Any]):
+    """A task that a process starts once per interval, even if many of its messages have piled up in the queue."""
+
+    _started_at: float | None = None
+
+    def before_start(self, task_id: str, args: Any, kwargs: Any) -> None:
+        interval = app.conf.beat_schedule.get(self.name, {}).get("schedule")
+        if isinstance(interval, timedelta):
+            now = time.monotonic()
+            if self._started_at is not None and now - self._started_at < interval.total_seconds() * _TOO_SOON:
+                raise Ignore
+            self._started_at = now
+
+
+app = Celery("directory", task_cls=PeriodicTask)
 app.config_from_object("django.conf:settings", namespace="CELERY")
 app.autodiscover_tasks()
+
+
+@signals.celeryd_init.connect
+def tolerate_damaged_messages(**_: object) -> None:
+    from config import broker  # noqa: PLC0415 (only the worker needs it)
+
+    broker.install()
 
 
 @signals.task_prerun.connect
@@ -21,14 +49,30 @@ def begin_request_id(task_id: str = "", **_: object) -> None:
 @signals.worker_process_init.connect
 def start_child(**_: object) -> None:
     """Start the heartbeat in each child process of the worker: a thread of the parent would not survive the fork."""
-    _start_heartbeat("worker")
+    _start_worker()
 
 
 @signals.worker_ready.connect
 def start_worker(sender: Any, **_: object) -> None:
     """Start the heartbeat in the worker's main process if that process runs the tasks (thread and solo pools)."""
     if not isinstance(sender.pool, prefork.TaskPool):
-        _start_heartbeat("worker")
+        _start_worker()
+
+
+def _start_worker() -> None:
+    from config.postgres.locks import limit_lock_waits  # noqa: PLC0415 (the settings can be read only now)
+
+    limit_lock_waits()
+    _start_heartbeat("worker")
+
+
+@signals.task_failure.connect
+def close_interrupted_connection(exception: BaseException | None = None, **_: object) -> None:
+    """Close the connection whose statement was interrupted by the time limit: it cannot be used for another one."""
+    from django.db import connection  # noqa: PLC0415 (the settings can be read only now)
+
+    if isinstance(exception, SoftTimeLimitExceeded):
+        connection.close()
 
 
 @signals.worker_process_shutdown.connect

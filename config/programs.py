@@ -38,6 +38,8 @@ def main(name: str) -> None:
     workers = int(os.environ.get("WEB_WORKERS") or os.cpu_count() or 1)
     port = int(os.environ.get("PORT") or 8095)
     argv = commands("0.0.0.0", port, workers, settings.DATA_DIR)[name]  # noqa: S104 (in a container)
+    # PostgreSQL shows this name to administrators.
+    os.environ.setdefault("PGAPPNAME", f"directory-{name}")
     os.execv(sys.executable, [sys.executable, *argv])  # noqa: S606 (our own command)
 
 

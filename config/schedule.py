@@ -1,11 +1,16 @@
 """The schedule of the periodic tasks."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from celery.schedules import crontab
 
 _SECONDS, _MINUTES = timedelta(seconds=1), timedelta(minutes=1)
+# The clocks of the scheduler and of a worker may differ by hours. A worker skips what has piled up while it was down by
+# the time since the last run instead (config.celery).
+_EXPIRES = timedelta(days=1)
+# A scheduler that starts or takes over does not know when a task was last sent, so it sends all of them.
+_LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _ROUNDS = {
     "profiles.tasks.refill_cache": 15 * _SECONDS,
     "profiles.tasks.compare_lookups": 5 * _SECONDS,
@@ -28,11 +33,11 @@ _ROUNDS = {
 def schedule(alerts_every: timedelta) -> dict[str, dict[str, Any]]:
     """Return the beat schedule, in which alerts are checked at the given interval."""
     rounds = _ROUNDS | {"monitoring.tasks.check_alerts": alerts_every}
-    # A task that no worker has started within its interval expires; the next one does its work.
     entries: dict[str, dict[str, Any]] = {
-        task: {"task": task, "schedule": interval, "options": {"expires": interval.total_seconds()}}
+        task: {"task": task, "schedule": interval, "options": {"expires": _EXPIRES.total_seconds()}}
         for task, interval in rounds.items()
     }
     # 5:00 UTC is 8:00 in Moscow, before users start work and need names.
     daily = {"webhooks.tasks.check_subscription": "5", "employees.credentials.tasks.prune": "1"}
-    return entries | {task: {"task": task, "schedule": crontab(hour=hour, minute="0")} for task, hour in daily.items()}
+    entries |= {task: {"task": task, "schedule": crontab(hour=hour, minute="0")} for task, hour in daily.items()}
+    return {task: entry | {"last_run_at": _LONG_AGO} for task, entry in entries.items()}

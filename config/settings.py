@@ -152,6 +152,13 @@ CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout"
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_BEAT_SCHEDULER = "config.scheduler:Scheduler"
+CELERY_BEAT_MAX_LOOP_INTERVAL = 2
+CELERY_WORKER_CONSUMER = "config.broker:Consumer"
+# In seconds: the one worker runs all tasks, so none may hang. The first limit raises an error in the task, the second
+# replaces the process. Tasks that may take longer with millions of rows have their own limits.
+CELERY_TASK_SOFT_TIME_LIMIT = 120
+CELERY_TASK_TIME_LIMIT = 150
 MONITORING_CHECK_INTERVAL = env.duration("MONITORING_CHECK_INTERVAL", "5m")
 CELERY_BEAT_SCHEDULE = schedule(alerts_every=MONITORING_CHECK_INTERVAL)
 

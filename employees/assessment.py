@@ -11,6 +11,7 @@ from django.db.migrations.recorder import MigrationRecorder
 from django.db.models import Count, Q
 
 from config.env import format_duration
+from employees.checks import check_default_locale, check_open_files
 from employees.models import Employee, University
 from profiles import cache, names
 from profiles.models import Profile
@@ -71,6 +72,7 @@ def _blockers(health: dict[str, Any], projected: int) -> list[str]:
     with connection.cursor() as cursor:
         cursor.execute(_INVALID_INDEXES)
         blockers += [f"invalid index: {name}; run migrate to rebuild it" for (name,) in cursor.fetchall()]
+    blockers += [str(message.msg) for message in (*check_default_locale(None), *check_open_files(None))]
     if not health["redis_connected"]:
         blockers.append(f"Redis does not answer: {health['last_error']}")
     elif health["maxmemory_bytes"] and projected > health["maxmemory_bytes"]:

@@ -1,10 +1,13 @@
-"""A check of the database, which ``migrate`` makes before anything else."""
+"""Checks of the database's locale, which ``migrate`` makes before anything else, and of what a server needs."""
 
+import resource
 from collections.abc import Sequence
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Tags, register
-from django.db import connections
+from django.core.checks import CheckMessage, Error, Tags, Warning, register  # noqa: A004 (Django's name)
+from django.db import DatabaseError, connections
+
+OPEN_FILES_WANTED = 4096
 
 
 @register(Tags.database)
@@ -23,3 +26,23 @@ def check_locale(
             text = f"The locale of the database {name} is {locale}: searches for names would not ignore case."
             errors.append(Error(text, hint=hint, id="employees.E001"))
     return errors
+
+
+@register(deploy=True)
+def check_default_locale(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Make the check in ``check --deploy`` too; without a database there is nothing to check."""
+    try:
+        return check_locale(app_configs, databases=["default"])
+    except DatabaseError:
+        return []
+
+
+@register(deploy=True)
+def check_open_files(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Return a warning if a process may open too few files: each connection of a client and to a store is one."""
+    limit, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if limit >= OPEN_FILES_WANTED or limit == resource.RLIM_INFINITY:
+        return []
+    text = f"A process may open only {limit} files: with many clients, the web server would refuse connections."
+    hint = f"Raise the limit to {OPEN_FILES_WANTED} or more (ulimit -n, LimitNOFILE of systemd, ulimits of Compose)."
+    return [Warning(text, hint=hint, id="employees.W001")]

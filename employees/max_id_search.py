@@ -8,6 +8,7 @@ from django.conf import settings
 from django.db import transaction
 from django.utils import timezone
 
+from config.lib import clock
 from employees.history.models import record_versions
 from employees.models import Employee, JobStatus, MaxIdJob
 from profiles.max_api.client import MaxError
@@ -16,6 +17,8 @@ from profiles.max_api.users import DirectUser, fetch_users
 PHONES_PER_REQUEST = 100
 # About four hours of retries, a minute apart.
 MAX_OUTAGES = 240
+# Longer than any pause and any lease.
+LONGEST_PAUSE = timedelta(minutes=15)
 logger = logging.getLogger(__name__)
 
 
@@ -52,7 +55,7 @@ def _lease() -> MaxIdJob | None:
 
     If this worker crashes, another worker continues the job after the lease.
     """
-    due = MaxIdJob.objects.filter(finished_at=None, next_try_at__lte=timezone.now())
+    due = MaxIdJob.objects.filter(clock.is_due("next_try_at", LONGEST_PAUSE), finished_at=None)
     job = due.select_for_update(skip_locked=True).first()
     if job is not None:
         job.status, job.next_try_at = JobStatus.RUNNING, timezone.now() + 2 * settings.MAX_API_TIMEOUT

@@ -6,10 +6,11 @@ from typing import Any
 from django.db import transaction
 from django.utils import timezone
 
+from config.lib import clock
 from employees import max_id_claims
 from employees.backfill.candidates import DecisionContext, choices, middle_name
 from employees.history.models import record_original
-from employees.models import FIRST_RETRY, Employee, UnresolvedName
+from employees.models import FIRST_RETRY, LONGEST_RETRY, Employee, UnresolvedName
 from profiles import names
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
@@ -85,7 +86,7 @@ def refresh(employee_id: int) -> bool:
 def retry_unresolved(until: float) -> None:
     """Look up the unresolved names that are due, oldest first, until the monotonic time ``until`` or an outage."""
     while time.monotonic() < until:
-        due = UnresolvedName.objects.filter(next_try_at__lte=timezone.now()).select_related("employee")
+        due = UnresolvedName.objects.filter(clock.is_due("next_try_at", LONGEST_RETRY)).select_related("employee")
         unresolved = due.order_by("next_try_at").first()
         if unresolved is None:
             return

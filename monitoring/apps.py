@@ -7,7 +7,8 @@ class MonitoringConfig(AppConfig):
     verbose_name = _("monitoring")
 
     def ready(self) -> None:
-        from monitoring import checks  # noqa: F401, PLC0415 (importing the module registers its check)
+        from config.postgres import checks as database_checks  # noqa: F401, PLC0415 (importing registers the check)
+        from monitoring import checks  # noqa: F401, PLC0415 (as above)
         from monitoring.audit import admin_labels  # noqa: PLC0415 (models can be imported only from here on)
         from monitoring.rollout_control import controller, gates  # noqa: PLC0415 (as above)
         from profiles.rollout import changes  # noqa: PLC0415 (as above)

@@ -33,7 +33,7 @@ def fold_traffic() -> None:
     rollups.roll_up()
 
 
-@shared_task(ignore_result=True)
+@shared_task(ignore_result=True, soft_time_limit=600, time_limit=630)
 def take_census() -> None:
     with sql.try_lock(cached.LOCK) as has_lock:
         if has_lock:

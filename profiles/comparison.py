@@ -17,6 +17,7 @@ from django.utils import timezone
 from django.utils.crypto import salted_hmac
 from prometheus_client import Counter
 
+from config.lib import clock
 from profiles import cache, names
 from profiles.cache import CachedProfile
 from profiles.max_api import users
@@ -87,7 +88,7 @@ def compare(waiting: WaitingComparison) -> Comparison:
         pattern = conflict_pattern(_max_name(cached), api_name)
     elif cached and outcome == ComparisonOutcome.CACHE_STALE:
         pattern = classify_names(_max_name(cached), api_name)
-    age = timezone.now() - cached.last_updated if cached and cached.last_updated else None
+    age = clock.age(cached.last_updated) if cached and cached.last_updated else None
     return Comparison(
         at=waiting.asked_at,
         key_hash=hash_of(waiting.phone),

@@ -17,7 +17,8 @@ BATCH = 500
 COMPARING_SECONDS = 10.0
 
 
-@shared_task(ignore_result=True)
+# A full refill of millions of profiles takes minutes, and an interrupted one would begin again.
+@shared_task(ignore_result=True, soft_time_limit=1800, time_limit=1830)
 def refill_cache() -> int:
     """Write to Redis all fresh profiles if it has lost its content, else only those whose last write failed.
 

@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from config.lib import sql
+from config.lib import clock, sql
 from profiles import failures
 
 
@@ -29,9 +29,13 @@ _TAKEN = (
     "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "request_id",
     "tries",
 )  # fmt: skip
+# No clock may keep an update from its first attempt: that of the web server may have been ahead. A later attempt that
+# is farther away than the longest pause was scheduled before a clock was set back.
+LONGEST_PAUSE = timedelta(minutes=15)
 _TAKE = f"""
 SELECT {", ".join(_TAKEN)} FROM webhook_inbox
-WHERE state = 'pending' AND next_try_at <= %b ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
+WHERE state = 'pending' AND (tries = 0 OR next_try_at <= %b OR next_try_at > %b)
+ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
 """  # noqa: S608 (names of columns)
 _FINISH = """
 UPDATE webhook_inbox AS i SET
@@ -74,7 +78,8 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
 
         Updates that another worker has locked are skipped.
         """
-        rows = sql.run(_TAKE, [timezone.now(), limit])
+        now = timezone.now()
+        rows = sql.run(_TAKE, [now, now + LONGEST_PAUSE, limit])
         return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:
@@ -112,8 +117,7 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
         # While tries is 0, next_try_at is the time of receipt or, after a replay, the time of the replay.
         since = models.Case(models.When(tries=0, then="next_try_at"), default="received_at")
         totals = self.pending().aggregate(size=models.Count("pk"), oldest=models.Min(since))
-        age = timezone.now() - totals["oldest"] if totals["oldest"] else timedelta()
-        return Backlog(totals["size"], max(age, timedelta()))
+        return Backlog(totals["size"], clock.age(totals["oldest"]) if totals["oldest"] else timedelta())
 
 
 class InboxUpdate(models.Model):

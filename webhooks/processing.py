@@ -18,6 +18,7 @@ from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from config.lib import logs
+from config.postgres.locks import is_lock_timeout
 from profiles import cache
 from profiles.merge import ProfileUpdate
 from profiles.models import PhoneLink, Profile
@@ -29,6 +30,7 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 RETRY_SECONDS = (1, 5, 25, 120, 600)
+LOCKED_RETRY = timedelta(seconds=5)
 _TRACEBACK_LENGTH = 8 * 1024
 
 
@@ -45,11 +47,10 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
             with transaction.atomic():
                 updates = InboxUpdate.objects.take(1 if singly else BATCH)
                 extracted = _process(updates) if updates else []
-        except (OperationalError, InterfaceError):
-            raise  # The database is unavailable: the error was not caused by an update.
         except Exception as error:
-            if not updates:
-                raise  # No update was taken, so the error was not caused by one.
+            is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
+            if not updates or is_unavailable:
+                raise  # The error was not caused by an update.
             # Whatever the error, the update that causes it must become a dead letter and not block the others.
             if len(updates) == 1:
                 record_failure(updates[0], error)
@@ -116,8 +117,14 @@ def interpret(update: InboxUpdate) -> payloads.Reading:
 def record_failure(update: InboxUpdate, error: Exception) -> None:
     """Record a failed attempt and schedule the next one, with increasing delays and jitter.
 
-    When the last of the RETRY_SECONDS has been used, the update becomes a dead letter.
+    When the last of the RETRY_SECONDS has been used, the update becomes a dead letter. An update that waited too long
+    for a lock is retried until the lock is free, however often.
     """
+    if is_lock_timeout(error):
+        logger.warning("webhook update postponed", extra={"event": "update_locked", "update": update.pk})
+        next_try_at = timezone.now() + LOCKED_RETRY
+        InboxUpdate.objects.pending().filter(pk=update.pk).update(tries=max(update.tries, 1), next_try_at=next_try_at)
+        return
     tries, name = update.tries + 1, type(error).__name__
     extra = {"event": "update_failed", "update": update.pk, "error": name, "tries": tries}
     logger.error("webhook update failed", extra=extra | {"request_id": update.request_id})

@@ -123,7 +123,11 @@ class Launch:
     def application(self, env: Mapping[str, str]) -> list[Child]:
         """Return the project's own processes, in start order."""
         argvs = commands(self.host, self.port, self.web_workers, self.data_dir)
-        return [Child(name, [sys.executable, *argv], env, self.log(name)) for name, argv in argvs.items()]
+        return [
+            # PostgreSQL shows this name to administrators.
+            Child(name, [sys.executable, *argv], {**env, "PGAPPNAME": f"directory-{name}"}, self.log(name))
+            for name, argv in argvs.items()
+        ]
 
 
 def write_service_files(launch: Launch, urls: Mapping[str, str]) -> None:

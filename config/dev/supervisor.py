@@ -11,6 +11,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from pathlib import Path
 from types import FrameType
@@ -34,6 +35,7 @@ _SHORTEST_PAUSE = 0.2
 _LONGEST_PAUSE = 5.0
 # A process that dies after running for this long is restarted after the shortest pause.
 _STABLE_SECONDS = 30.0
+# In bytes; each log has two files of this size at most.
 _LOG_LIMIT = 10 * 1024 * 1024
 
 
@@ -164,6 +166,7 @@ class Supervisor:
             if self.is_reload_requested:
                 self.is_reload_requested = False
                 self.reload()
+            rotate_logs(self.launch.data_dir / "logs")
             self.sleep(0.1)
 
     def revive(self, child: Child) -> None:
@@ -244,10 +247,21 @@ def lay_out(launch: Launch) -> None:
     shutil.rmtree(prometheus, ignore_errors=True)
     for folder in (prometheus, launch.data_dir / "logs"):
         folder.mkdir(mode=0o700, exist_ok=True)
-    for log in (launch.data_dir / "logs").glob("*.log"):
-        if log.stat().st_size > _LOG_LIMIT:
-            log.rename(log.with_suffix(".log.1"))
+    rotate_logs(launch.data_dir / "logs")
     (launch.data_dir / "supervisor.pid").write_text(f"{os.getpid()}\n")
+
+
+def rotate_logs(folder: Path) -> None:
+    """Move the content of each log that has become too large to its second file, and replace that one.
+
+    The processes keep their logs open, in append mode, so the content is copied and the file is emptied, like by
+    logrotate's copytruncate; a line that is written in between is lost. On a full disk, the content is lost.
+    """
+    for log in folder.glob("*.log"):
+        if log.stat().st_size > _LOG_LIMIT:
+            with suppress(OSError):
+                shutil.copyfile(log, log.with_suffix(".log.1"))
+            os.truncate(log, 0)
 
 
 def main(supervisor: type[Supervisor] = Supervisor) -> int:

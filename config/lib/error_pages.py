@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from functools import partial
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
@@ -43,7 +44,16 @@ def _refuse(status: int, request: HttpRequest, exception: Exception | None = Non
 # Django passes ``reason`` only for CSRF failures.
 forbidden = partial(_refuse, 403)
 not_found = partial(_refuse, 404)
-server_error = partial(_refuse, 500)
+
+
+def server_error(request: HttpRequest) -> HttpResponse:
+    """Return the response to an unhandled error: 503 if the database failed in a middleware, such as that of sessions.
+
+    Django calls this while it handles the error. Errors in views are handled by DatabaseFailureMiddleware.
+    """
+    error = sys.exception()
+    reason = errors.database_failure(error) if isinstance(error, Exception) else None
+    return unavailable(request, reason) if reason else _refuse(500, request)
 
 
 def bad_request(request: HttpRequest, exception: Exception) -> HttpResponse:

@@ -5,7 +5,7 @@ from functools import wraps
 from typing import Any
 
 from django.core.exceptions import RequestDataTooBig
-from django.db import OperationalError
+from django.db import InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, HttpResponse, JsonResponse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -119,7 +119,8 @@ def database_failure(error: Exception) -> str | None:
     """Return a message if the error means that the database is unavailable or has another schema; otherwise None."""
     if isinstance(error.__cause__, ReadOnlySqlTransaction):
         return _("The database is read-only at the moment. Try again later.")
-    if isinstance(error, OperationalError) and not is_refused_by_database(error):
+    # An InterfaceError means that the connection was lost earlier in the same transaction.
+    if isinstance(error, OperationalError | InterfaceError) and not is_refused_by_database(error):
         return _("The database is unavailable. Try again later.")
     if isinstance(error.__cause__, UndefinedColumn | UndefinedTable):
         return _("The database schema does not match this release.")

@@ -55,13 +55,34 @@ class DeadlineConnection(psycopg.Connection):
             ready = yield state
 
 
+def _errors_of_class(sqlstate_class: str) -> tuple[type[psycopg.Error], ...]:
+    """Return the exceptions whose SQLSTATE begins with the two characters of a class."""
+    candidates = [value for value in vars(psycopg.errors).values() if isinstance(value, type)]
+    return tuple(error for error in candidates if str(getattr(error, "sqlstate", "")).startswith(sqlstate_class))
+
+
 class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
-    # A server that is read-only, after a failover or by default_transaction_read_only, counts as unavailable. For
-    # psycopg it is an InternalError, like errors of PostgreSQL itself.
-    _UNAVAILABLE = (psycopg.OperationalError, psycopg.errors.ReadOnlySqlTransaction)
+    # A server that is read-only, in recovery, or that ends idle transactions counts as unavailable. These errors have a
+    # SQLSTATE of class 25 (invalid transaction state); for psycopg they are InternalErrors, like faults of PostgreSQL.
+    _UNAVAILABLE = (psycopg.OperationalError, *_errors_of_class("25"))
     Database = SimpleNamespace(
         **vars(psycopg) | {"connect": DeadlineConnection.connect, "OperationalError": _UNAVAILABLE}
     )
+
+    def is_usable(self) -> bool:
+        """Return whether the connection works and may write.
+
+        A connection that was opened while default_transaction_read_only was set for the role or the database stays
+        read-only after that, so it must not be reused.
+        """
+        if self.connection is None:
+            return False
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute("SHOW transaction_read_only")
+                return bool(cursor.fetchone() == ("off",))
+        except psycopg.Error:
+            return False
 
     def get_new_connection(self, conn_params: dict[str, Any]) -> Any:
         if _is_over():

@@ -6,12 +6,16 @@ open.
 """
 
 import logging
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.conf import settings
 from django.db import connection, transaction
+from django.db.migrations.recorder import MigrationRecorder
+from django.db.models import Min
 from django.utils import timezone, translation
 
+from config.lib import clock
 from monitoring.alerts import outbox
 from monitoring.alerts.kinds import CHECKS, Kind, Severity
 from monitoring.alerts.models import Alert, Delivery
@@ -33,17 +37,35 @@ _DETECTED = ("severity", "words", "data", "message", "seen_at", "clear_since")
 logger = logging.getLogger(__name__)
 
 
-def checked_at() -> datetime | None:
-    """Return the time of the last check; None if the alerts were never checked."""
-    return Sample.objects.filter(name=LAST_CHECK).values_list("at", flat=True).first()
+@dataclass(frozen=True, slots=True)
+class LastCheck:
+    """The last check of the alerts: its time (None if there was none) and its age, which counts from the installation
+    before the first check.
+
+    While it is late, the absence of alerts proves nothing.
+    """
+
+    at: datetime | None
+    age: timedelta
+    is_late: bool
+
+    def warning(self) -> str:
+        """Return a sentence for administrators, in English, with the age in seconds."""
+        seconds = round(self.age.total_seconds())
+        return f"alerts were last checked {seconds} s ago" if self.at else f"alerts were never checked for {seconds} s"
 
 
-def has_checked_lately(*, since: datetime | None = None) -> bool:
-    """Return whether the alerts were checked recently, and after ``since``; else no alert proves nothing."""
-    at, interval = checked_at(), settings.MONITORING_CHECK_INTERVAL
-    if at is None or (since is not None and at <= since):
-        return False
-    return timezone.now() - at <= max(interval * _MISSED_CHECKS, _AT_LEAST)
+def last_check() -> LastCheck:
+    """Return the last check, by the order of the checks: after a step of the clock, it may not have the latest time."""
+    at = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True).first()
+    age = clock.distance(at or _installed_at())
+    limit = max(settings.MONITORING_CHECK_INTERVAL * _MISSED_CHECKS, _AT_LEAST)
+    return LastCheck(at, age, is_late=is_monitored() and age > limit)
+
+
+def _installed_at() -> datetime:
+    applied = MigrationRecorder.Migration.objects.filter(app="monitoring").aggregate(at=Min("applied"))["at"]
+    return applied or timezone.now()
 
 
 def check_alerts() -> list[str]:

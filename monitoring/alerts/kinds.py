@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import to_columns
+from config.postgres.locks import BLOCKING_SESSION
 from monitoring.indicators.models import IndicatorReading, Level
 from profiles import failures
 
@@ -16,6 +17,7 @@ Params = dict[str, Any]
 # The key of parameters that are messages: they are stored twice, as text for the previous release, and as JSON here.
 SENTENCES = "sentences"
 _LONGEST_PARAM = 500
+_LOCK = ("pid", "application", "state", "seconds")
 _RATE = ("current_rate", "threshold")
 
 
@@ -36,6 +38,7 @@ class Kind(models.TextChoices):
     SUBSCRIPTION_WRONG = "subscription_wrong", _("subscription differs")
     DIRECT_API_MISSING = "direct_api_missing", _("no direct API")
     SECRET_FAILURES = "secret_failures", _("wrong secrets")
+    LOCK_HELD = "lock_held", _("a lock blocks others")
     ROLLOUT_HELD = "rollout_held", _("rollout held")
     BACKFILL_FAILED = "backfill_failed", _("backfill failed")
 
@@ -150,6 +153,12 @@ CHECKS: dict[Kind, Check] = {
         ),
         _data(count="failed_requests", accepted="accepted_events"),
         ("failed_requests", "threshold", "accepted_events"),
+    ),
+    Kind.LOCK_HELD: Check(
+        "blocking_session",
+        BLOCKING_SESSION,
+        lambda reading: {name: str(reading.data[name]) for name in _LOCK},
+        _LOCK,
     ),
     Kind.ROLLOUT_HELD: Check("rollout_held", T("The rollout is held: %(why)s"), _held, ("reason",)),
     Kind.BACKFILL_FAILED: Check(

@@ -62,7 +62,7 @@ def _deliver_next(channel: str) -> bool:
     head = waiting.order_by("pk").values_list("pk", flat=True).first()
     # Lock by primary key: otherwise the next notification would overtake one that another sender has locked.
     delivery = waiting.select_for_update(skip_locked=True, of=("self",)).filter(pk=head).first() if head else None
-    if delivery is None or delivery.next_try_at > timezone.now():
+    if delivery is None or _is_paused(delivery):
         return False
     try:
         channels.SENDERS[channel](delivery)
@@ -71,6 +71,11 @@ def _deliver_next(channel: str) -> bool:
     delivery.state, delivery.sent_at, delivery.error = DeliveryState.SENT, timezone.now(), ""
     delivery.save(update_fields=["state", "sent_at", "error"])
     return True
+
+
+def _is_paused(delivery: Delivery) -> bool:
+    """Return whether the next attempt has to wait; the first one does not, whatever the clock shows."""
+    return delivery.tries > 0 and timedelta() < delivery.next_try_at - timezone.now() <= LONGEST_PAUSE
 
 
 def _failed(delivery: Delivery, error: Exception) -> bool:

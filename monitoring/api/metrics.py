@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry, Metric, generate_latest
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily
 from prometheus_client.registry import Collector
 
-from monitoring.alerts.engine import checked_at
+from monitoring.alerts.engine import last_check
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert, Channel, Delivery
 from monitoring.indicators import rounds
@@ -105,7 +105,7 @@ def _alerts() -> Iterator[Metric]:
     waiting = dict(Delivery.objects.waiting().values_list("channel").annotate(n=Count("*")).order_by())
     by_channel = {str(channel): waiting.get(channel, 0) for channel in Channel}
     yield gauges("alert_deliveries_waiting", "Messages that are not delivered yet", "channel", by_channel)
-    checked = checked_at()
+    checked = last_check().at
     at = checked.timestamp() if checked else 0
     yield gauge("alerts_checked_timestamp_seconds", "Time of the last check of alerts; 0: never", at)
 

@@ -14,6 +14,7 @@ from rest_framework.views import APIView
 
 from config.lib import errors
 from config.postgres.base import statement_deadline
+from monitoring.alerts import engine
 from monitoring.api import access
 from monitoring.api.metrics import exposition
 from monitoring.api.serializers import (
@@ -41,15 +42,29 @@ def health(request: HttpRequest) -> HttpResponse:
 
 @errors.read_only
 def ready(request: HttpRequest) -> HttpResponse:
-    """Respond with 200 if PostgreSQL is available, as ``degraded`` if Redis is not; otherwise respond with 503."""
+    """Respond with 503 if PostgreSQL is unavailable or read-only; otherwise respond with 200.
+
+    The status is ``degraded``, for the given ``reason``, if Redis is unavailable or alerts were not checked lately.
+    """
     has_cache = cache.health()["redis_connected"]
     try:
         with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
-            cursor.execute("SELECT 1")
+            cursor.execute("SHOW transaction_read_only")
+            is_read_only = cursor.fetchone() == ("on",)
+            last_check = engine.last_check()
     except DatabaseError:
-        body = {"status": "unavailable", "database": False, "cache": has_cache}
-        return JsonResponse(body, status=503, headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)})
-    return JsonResponse({"status": "ok" if has_cache else "degraded", "database": True, "cache": has_cache})
+        return _not_ready("PostgreSQL does not respond", has_cache, has_database=False)
+    if is_read_only:
+        return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
+    reasons = [] if has_cache else ["Redis does not respond"]
+    reasons += [last_check.warning()] if last_check.is_late else []
+    body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
+    return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))
+
+
+def _not_ready(reason: str, has_cache: bool, *, has_database: bool) -> HttpResponse:
+    body = {"status": "unavailable", "database": has_database, "cache": has_cache, "reason": reason}
+    return JsonResponse(body, status=503, headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)})
 
 
 @errors.read_only

@@ -11,6 +11,7 @@ from django.utils.formats import date_format
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
+from monitoring.alerts.engine import last_check
 from monitoring.alerts.models import Alert
 from monitoring.dashboard import charts, held
 from monitoring.dashboard.access import SEE, may, screen
@@ -83,6 +84,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "cache": cache(readings),
         "alerts": open_alerts[:ALERTS_SHOWN],
         "has_more_alerts": len(open_alerts) > ALERTS_SHOWN,
+        "last_check": last_check(),
         "inbox": {
             "size": readings["inbox_pending"].value,
             "age": timedelta(seconds=lag.data.get("oldest_seconds", 0)),

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, percent_of, thousands, title_message
+from config.postgres.locks import BLOCKING_SESSION
 from monitoring.indicators import measurements
 from monitoring.indicators.labels import TITLES
 from monitoring.indicators.measurements import SECRET_FAILURES, Measured, Sources
@@ -23,6 +24,8 @@ from profiles.rollout.decision import is_monitored
 LAG_LIMIT_SECONDS = 10.0
 SILENCE_LIMIT = timedelta(minutes=15)
 EVICTIONS_ALLOWED = 0.01
+LOCK_WARNING_SECONDS = 30.0
+LOCK_CRITICAL_SECONDS = 120.0
 QUALITY_CRITICAL_BELOW = 0.05
 
 Limit: TypeAlias = float | Callable[[], float | None] | None
@@ -176,6 +179,8 @@ _ALL = (
               bad=T("MAX does not serve the direct API: there is no path %(path)s"),
               unknown=T("the direct API has not been checked: no worker has called it yet, "
                         "or MAX_BOT_TOKEN is not set")),
+    Indicator("blocking_session", measurements.blocking_session, "s", "≤", LOCK_WARNING_SECONDS, LOCK_CRITICAL_SECONDS,
+              good=T("no session blocks others"), param_names=("seconds", "limit"), bad=BLOCKING_SESSION),
     Indicator("rollout_held", measurements.rollout_held, "bool", "≤", 0),
     Indicator("backfill_failed_batches", measurements.backfill_failed_batches, **_NONE),
 )

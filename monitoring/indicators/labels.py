@@ -35,6 +35,7 @@ TITLES: dict[str, Promise] = {
     "subscription_lost": _("Lost subscription"),
     "subscription_wrong": _("Subscription problems"),
     "direct_api_served": _("Direct API"),
+    "blocking_session": _("Locks"),
     "rollout_held": _("Rollout held"),
     "backfill_failed_batches": _("Failed backfill batches"),
 }

@@ -13,6 +13,7 @@ from django.utils import timezone, translation
 from django.utils.translation import gettext_noop
 
 from config.lib.messages import Message, join_messages
+from config.postgres import locks
 from employees.assessment import unapplied_migrations
 from employees.models import BackfillRun, BatchStatus
 from monitoring.indicators.models import IndicatorReading, RoundTrip
@@ -286,6 +287,15 @@ def direct_api_served(sources: Sources) -> Measured:
         return Measured(None)
     path = settings.MAX_API_USERS_PATH
     return Measured(float(users.is_served()), params={"path": path}, data={"path": path})
+
+
+def blocking_session(sources: Sources) -> Measured:
+    """Return the age in seconds of the transaction that others wait for; 0 if there is none."""
+    session = locks.blocking_session()
+    if session is None:
+        return Measured(0)
+    fields = {"pid": session.pid, "application": session.name, "state": session.state}
+    return Measured(session.seconds, params=fields, data=fields | {"seconds": round(session.seconds)})
 
 
 def rollout_held(sources: Sources) -> Measured:

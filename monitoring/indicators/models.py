@@ -8,6 +8,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from config.lib import clock
 from config.lib.messages import Message, parse_message
 
 # The worker measures every 30 seconds: four missing rounds are more than jitter.
@@ -80,8 +81,7 @@ class Round:
 
     @property
     def age(self) -> timedelta:
-        """Return the age of the round; it is never negative, even if the clock of another machine is ahead."""
-        return abs(timezone.now() - self.at)
+        return clock.distance(self.at)
 
     @property
     def is_old(self) -> bool:

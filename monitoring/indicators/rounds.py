@@ -8,7 +8,7 @@ from django.db import DatabaseError, connection, transaction
 from django.db.models import Subquery
 from django.utils import timezone
 
-from config.lib import sql
+from config.lib import clock, sql
 from config.lib.messages import Message, title_message
 from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.labels import TITLES
@@ -99,7 +99,7 @@ def _reading(
 ) -> IndicatorReading:
     indicator, measured = INDICATORS[name], Measured(None)
     if indicator.is_worker_only and earlier:
-        is_due = earlier.level == Level.UNKNOWN or abs(now - earlier.measured_at) >= indicator.every() * _NEARLY
+        is_due = earlier.level == Level.UNKNOWN or clock.distance(earlier.measured_at) >= indicator.every() * _NEARLY
         if not (is_worker and is_due):
             fields = {column: getattr(earlier, column) for column in _COLUMNS}
             return IndicatorReading(name=name, round_at=now, **fields)

@@ -11,6 +11,7 @@ from django.db import OperationalError, ProgrammingError, transaction
 from django.utils import timezone
 from django.utils.translation import ngettext
 
+from config.lib import clock
 from config.lib.messages import Message, Text, to_columns
 from employees.models import BackfillRun
 from monitoring.indicators import probe
@@ -41,8 +42,7 @@ def run() -> list[str]:
     count = fire_due()
     lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
     last = GateCheck.objects.filter(gate=TRIPWIRE).first()
-    # A check with a time in the future was stored before a wrong clock was corrected.
-    if is_monitored() and (last is None or abs(timezone.now() - last.at) >= settings.MONITORING_CHECK_INTERVAL):
+    if is_monitored() and (last is None or clock.distance(last.at) >= settings.MONITORING_CHECK_INTERVAL):
         lines += check()
     return lines
 

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import DatabaseError, transaction
 from django.utils import timezone
 
+from config.lib import clock
 from config.lib.messages import Message, from_columns, join_messages, percent_of, thousands, title_message, to_columns
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
@@ -310,7 +311,7 @@ def _too_few(gate: str, n: int) -> GateResult:
 
 
 def dwell(step: TransitionStep) -> GateResult:
-    stayed, wanted = timezone.now() - step.since, settings.ROLLOUT_DWELL
+    stayed, wanted = clock.age(step.since), settings.ROLLOUT_DWELL
     verdict, message = Verdict.PASS, Message("dwell time over")
     if stayed < wanted:
         params = _lengths(stayed, wanted)
@@ -321,7 +322,7 @@ def dwell(step: TransitionStep) -> GateResult:
 
 def phase3_complete(step: TransitionStep) -> GateResult:
     phase3 = transition_step(3, Decimal(100))
-    stayed = timezone.now() - phase3.since
+    stayed = clock.age(phase3.since)
     params = _lengths(stayed, settings.ROLLOUT_DWELL)
     verdict, message = Verdict.PASS, Message("phase 3 has been at 100%% for %(stayed_long)s", params)
     if phase3.current < 100:
@@ -339,7 +340,7 @@ def rehearsed(step: TransitionStep) -> GateResult:
         params = {"days": REHEARSAL_LASTS.days}
         message = Message("rollback not rehearsed in the last %(days)d days", params)
         return GateResult("rehearsed", Verdict.INCONCLUSIVE, message)
-    days = (timezone.now() - last.at).days
+    days = clock.age(last.at).days
     message = (
         Message("rollback rehearsed %(days)d d ago", {"days": days}) if days else Message("rollback rehearsed today")
     )
@@ -348,8 +349,9 @@ def rehearsed(step: TransitionStep) -> GateResult:
 
 def no_alert(step: TransitionStep) -> GateResult:
     """Fail while an unmuted alert is open; without a recent check of the alerts the result is INCONCLUSIVE."""
-    resumed_at = monitored_since()
-    if not engine.has_checked_lately(since=resumed_at):
+    resumed_at, check = monitored_since(), engine.last_check()
+    is_before = resumed_at is not None and (check.at is None or check.at <= resumed_at)
+    if check.is_late or is_before:
         message = Message("alerts were not checked recently: is the worker running?")
         return GateResult("no_alert", Verdict.INCONCLUSIVE, message)
     holding = list(Alert.objects.holding(detected_since=resumed_at).order_by("pk"))

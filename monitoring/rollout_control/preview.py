@@ -11,6 +11,7 @@ from django.conf import settings
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from config.lib import clock
 from employees.max_id_claims import nameless
 from employees.models import Employee
 from monitoring.stats.cached import LOOKED_UP_WITHIN, RUNGS, statistic
@@ -180,7 +181,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
         "employee": employee.profile_source if employee else None,
         "redis": str(failures.message_for(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
         "record": _displayed(CachedProfile.of(stored.record) if stored.record else None),
-        "age": timezone.now() - stored.record.last_updated if stored.record else None,
+        "age": clock.age(stored.record.last_updated) if stored.record else None,
         "api": by_api,
         "served": served(choice),
     }

@@ -6,12 +6,12 @@ import shutil
 from collections.abc import Iterable
 from typing import Any
 
-from django.utils import timezone
 from django.utils.translation import ngettext
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from config.lib import clock
 from config.lib.messages import percent_of, thousands
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
@@ -66,7 +66,7 @@ def status() -> Iterable[Any]:
     settings, readings = RolloutSettings.read(rollout), rounds.latest()
     rows = table("PHASE", ">PERCENT", "STATUS", ">SINCE", "NEXT STEP")
     for phase in phases(settings, readings):
-        since = presenters.duration(timezone.now() - phase.since) if phase.since else "—"
+        since = presenters.duration(clock.age(phase.since)) if phase.since else "—"
         step = "" if settings.is_latched else _next_step(phase, readings)
         rows.add_row(presenters.name_of(phase.name), percentage(phase.percent), phase.status, since, step)
     yield rows

@@ -11,6 +11,7 @@ from django.db import connection
 from django.db.models.expressions import RawSQL
 from django.utils import timezone
 
+from config.lib import clock
 from employees.backfill import batches
 from monitoring.stats.models import CachedStatistic
 from profiles import cache
@@ -116,7 +117,7 @@ def take() -> list[str]:
     due = []
     for name, (_compute, _tables, rest) in STATISTICS.items():
         row = rows.get(name)
-        if row is None or now - row.at >= max(FRESH, timedelta(milliseconds=rest * row.took_ms)):
+        if row is None or clock.distance(row.at) >= max(FRESH, timedelta(milliseconds=rest * row.took_ms)):
             store(name)
             due.append(name)
     health = cache.health()

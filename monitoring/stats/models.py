@@ -4,6 +4,8 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from config.lib import clock
+
 
 class CachedStatistic(models.Model):
     """A statistic that is expensive to compute: its last value, when it was computed, and how long that took."""
@@ -28,7 +30,7 @@ class CachedStatistic(models.Model):
 
     @property
     def age_seconds(self) -> float:
-        return max(0.0, round((timezone.now() - self.at).total_seconds(), 1))
+        return round(clock.age(self.at).total_seconds(), 1)
 
 
 class Span(models.TextChoices):

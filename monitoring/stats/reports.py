@@ -17,7 +17,7 @@ from profiles.rollout.models import Rollout
 from profiles.rollout.monitored_period import ALWAYS, monitored_since
 from profiles.rollout.phases import PHASES
 from profiles.rollout.rollout_settings import RolloutSettings
-from webhooks.models import State
+from webhooks.models import InboxUpdate, State
 
 PERIODS = {
     "hour": timedelta(hours=1),
@@ -140,13 +140,15 @@ def webhook_stats(period: str) -> dict[str, Any]:
     """Return the report on the updates received in the period that ends now; ``period`` is a key of PERIODS."""
     until = timezone.now()
     counts = rollups.counts(until - PERIODS[period], until)
+    # Received by a clock that was ahead, or before ours was set back.
+    ahead = InboxUpdate.objects.pending().filter(received_at__gt=until).count()
     return {
         "period": {"from": counts.since, "to": until},
-        "total_events": counts.states.total(),
+        "total_events": counts.states.total() + ahead,
         "successful_events": counts.successful,
         "failed_events": counts.failed,
         "duplicate_events": counts.repeats,
-        "pending_events": counts.states[State.PENDING],
+        "pending_events": counts.states[State.PENDING] + ahead,
         "events_by_type": dict(counts.types),
         "profiles_extracted": counts.extracted,
         "profiles_stored": counts.stored,

@@ -10,6 +10,7 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib import clock
 from monitoring.dashboard.charts import day_format
 from profiles import failures
 from profiles.rollout import presenters
@@ -64,7 +65,7 @@ def duration(length: timedelta | None) -> str:
 def ago(at: datetime | None) -> str:
     if at is None:
         return "—"
-    passed = timezone.now() - at
+    passed = clock.age(at)
     return _("%(length)s ago") % {"length": duration(passed)} if passed >= timedelta(seconds=1) else _("just now")
 
 

@@ -8,7 +8,7 @@ from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
 from django.db.models import F, Q
-from django.db.models.functions import Now
+from django.db.models.functions import Greatest, Now
 from django.dispatch import Signal
 from django.http import HttpRequest
 from django.utils import timezone
@@ -300,7 +300,9 @@ class Plan(models.Model):
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):
     def with_last_seen_age(self) -> HeartbeatQuerySet:
-        return self.annotate(last_seen_age=Now() - F("seen_at"))
+        """Add how far away the last heartbeat is: a process that ended before a clock was set back is not running."""
+        age = Now() - F("seen_at")
+        return self.annotate(last_seen_age=Greatest(age, -age, output_field=models.DurationField()))
 
 
 class Heartbeat(models.Model):

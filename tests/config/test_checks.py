@@ -1,14 +1,17 @@
 """Deployments that the system checks warn of, each by its id; a good one is clean."""
 
 import os
+import resource
 import secrets
 import shlex
 import subprocess
 import sys
+import time
 from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.core.checks import run_checks
 from django.core.management import call_command
@@ -16,6 +19,8 @@ from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 
 from config.dev.processes import BASE_DIR
+from config.postgres.checks import check_durability
+from employees.checks import OPEN_FILES_WANTED, check_open_files
 from profiles.rollout.models import Flag
 from profiles.rollout.phases import PHASES
 from tests.conftest import Phases
@@ -30,7 +35,7 @@ def ids() -> list[str]:
 
 
 @pytest.mark.parametrize("has_database", [True, pytest.param(False, marks=pytest.mark.integration)])
-def test_a_good_production_is_clean(settings: Settings, has_database: bool) -> None:
+def test_a_good_production_is_clean(settings: Settings, has_database: bool, durable_postgres: FaultyServer) -> None:
     """Each silenced id would have been reported; the exit code is 0 before the first migration too."""
     environment = {
         "PATH": os.environ["PATH"],
@@ -39,7 +44,7 @@ def test_a_good_production_is_clean(settings: Settings, has_database: bool) -> N
         "SECRET_KEY": secrets.token_urlsafe(64),
         "WEBHOOK_SECRET": secrets.token_urlsafe(24),
         "ALLOWED_HOSTS": "directory.example.ru",
-        "DATABASE_URL": servers.postgres.url if has_database else "postgresql://postgres@127.0.0.1:1/directory",
+        "DATABASE_URL": durable_postgres.url if has_database else "postgresql://postgres@127.0.0.1:1/directory",
         "REDIS_URL": servers.cache.url,
         "CELERY_BROKER_URL": servers.broker.url,
     }
@@ -123,3 +128,70 @@ def test_no_database_is_no_finding(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(OperationalError):
         connection.ensure_connection()
     assert ids() == []
+
+
+def durability() -> list[str]:
+    return [message.id or "" for message in check_durability(None)]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_commit_has_to_be_durable(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert durability() == ["postgres.E001", "postgres.E002", "postgres.E003"], "the server of the tests is fast"
+    connection.close()
+    options = {"HOST": durable_postgres.url.partition("host=")[2], "NAME": "directory"}
+    monkeypatch.setattr(connection, "settings_dict", connection.settings_dict | options)
+    try:
+        assert durability() == []
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE postgres SET synchronous_commit = off")
+        connection.close()
+        [error] = check_durability(None)
+        assert error.msg == (
+            "PostgreSQL runs with synchronous_commit = off: "
+            "what was acknowledged in the last second before a crash may be lost."
+        )
+        with connection.cursor() as cursor:
+            cursor.execute("ALTER ROLE postgres RESET synchronous_commit")
+    finally:
+        connection.close()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_warns_of_an_asynchronous_standby(durable_postgres: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection that receives the log as a standby does, and one that PostgreSQL waits for."""
+    connection.close()
+    options = {"HOST": durable_postgres.url.partition("host=")[2], "NAME": "directory"}
+    monkeypatch.setattr(connection, "settings_dict", connection.settings_dict | options)
+    with psycopg.connect(durable_postgres.url, autocommit=True) as admin:
+        lsn = admin.execute("SELECT pg_current_wal_lsn()").fetchone()
+        standby = psycopg.pq.PGconn.connect(f"{durable_postgres.url}&replication=true".encode())
+        try:
+            standby.send_query(f"START_REPLICATION PHYSICAL {lsn[0] if lsn else ''}".encode())
+            standby.flush()
+            deadline = time.monotonic() + 10
+            while admin.execute("SELECT count(*) FROM pg_stat_replication").fetchone() == (0,):
+                assert time.monotonic() < deadline
+                time.sleep(0.05)
+            assert durability() == ["postgres.W001"]
+            admin.execute("ALTER SYSTEM SET synchronous_standby_names = '*'")
+            admin.execute("SELECT pg_reload_conf()")
+            connection.close()
+            assert durability() == []
+        finally:
+            standby.finish()
+            connection.close()
+
+
+def test_it_warns_of_a_low_limit_of_open_files() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (OPEN_FILES_WANTED, hard))
+    try:
+        assert check_open_files(None) == []
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1024, hard))
+        [warning] = check_open_files(None)
+        assert (warning.id, warning.msg.partition(":")[0]) == (
+            "employees.W001",
+            "A process may open only 1024 files",
+        )
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))

@@ -12,6 +12,7 @@ from django.core.management import get_commands
 from django.test import Client
 from prometheus_client.parser import text_string_to_metric_families
 
+from config import broker
 from config.dev.processes import BASE_DIR
 from employees.models import Employee, University
 from monitoring.alerts.kinds import Kind
@@ -61,6 +62,7 @@ def exported() -> set[str]:
         (lookup.resolutions, ("webhook", "3")), (lookup.durations, ("3",)), (decision.decisions, ("SPLIT", "3")),
         (comparison.outcomes, ("agree",)), (users.calls, ("found",)), (cache.operations, ("get", "hit")),
         (metrics.events, ("other", "success")), (receiver.refusals, ("401",)), (breaker.opened, ("cache",)),
+        (broker.rejected, ("unreadable",)),
     ):  # fmt: skip
         metric.labels(*labels)
     families = text_string_to_metric_families(exposition().decode())

@@ -3,11 +3,13 @@
 from collections.abc import Iterator
 
 import pytest
+from django.core.checks import Error, run_checks
 from django.core.management import call_command
 from django.core.management.base import SystemCheckError
 from django.db import connection, connections
 
-from employees.checks import check_locale
+from employees.assessment import assess
+from employees.checks import check_default_locale, check_locale
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -33,6 +35,26 @@ def ascii_database() -> Iterator[None]:
 def test_it_works() -> None:
     assert check_locale(None, databases=["default"]) == []
     assert check_locale(None) == []
+
+
+def test_the_deployment_check_and_assess_report_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An administrator may restore a dump into a database of their own, which no migration has checked."""
+    name = f"{connection.settings_dict['NAME']}_c"
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE IF EXISTS {name}")
+        cursor.execute(f"CREATE DATABASE {name} TEMPLATE template0 LOCALE_PROVIDER libc LC_COLLATE 'C' LC_CTYPE 'C'")
+    assert check_default_locale(None) == []
+    connection.close()
+    with monkeypatch.context() as patched:
+        patched.setattr(connection, "settings_dict", connection.settings_dict | {"NAME": name})
+        found = [message.id for message in run_checks(include_deployment_checks=True)]
+        connection.close()
+    assert "employees.E001" in found
+    with monkeypatch.context() as patched:
+        patched.setattr("employees.assessment.check_default_locale", lambda _: [Error("The locale is C", id="x")])
+        assert "The locale is C" in assess()["blockers"]
+    with connection.cursor() as cursor:
+        cursor.execute(f"DROP DATABASE {name}")
 
 
 @pytest.mark.usefixtures("ascii_database")

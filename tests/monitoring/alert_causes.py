@@ -8,6 +8,7 @@ import pytest
 import time_machine
 from pytest_django.fixtures import Settings
 
+from config.postgres import locks
 from employees.models import BackfillBatch, BackfillRun
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
@@ -101,6 +102,12 @@ def held(**_: Any) -> Fix:
     return lambda: change("resume", reason="they are back")
 
 
+def lock(monkeypatch: pytest.MonkeyPatch, **_: Any) -> Fix:
+    held = [locks.Session(4711, "psql", "idle in transaction", 90.0)]
+    monkeypatch.setattr(locks, "blocking_session", lambda: held[0] if held else None)
+    return held.clear
+
+
 def backfill(**_: Any) -> Fix:
     run = BackfillRun.objects.create(until_id=10)
     batch = BackfillBatch.objects.create(run=run, status="failed", after_id=0, until_id=10)
@@ -119,6 +126,7 @@ CAUSES: dict[Kind, Callable[..., Fix]] = {
     Kind.SUBSCRIPTION_WRONG: subscription_wrong,
     Kind.DIRECT_API_MISSING: no_direct_api,
     Kind.SECRET_FAILURES: wrong_secrets,
+    Kind.LOCK_HELD: lock,
     Kind.ROLLOUT_HELD: held,
     Kind.BACKFILL_FAILED: backfill,
 }

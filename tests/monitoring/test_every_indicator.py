@@ -22,6 +22,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from pytest_django.fixtures import Settings
 from redis import Redis
 
+from config.postgres import locks
 from employees.models import BackfillRun, Employee, University
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import CHECKS
@@ -67,6 +68,7 @@ class World:
     health: dict[str, Any]
     refused: list[int] = field(default_factory=lambda: [0])
     missing: list[str] = field(default_factory=list)
+    blockers: list[locks.Session] = field(default_factory=list)
 
 
 @pytest.fixture
@@ -78,6 +80,7 @@ def world(settings: Settings, monkeypatch: pytest.MonkeyPatch, redis: Redis, uni
         made = World(settings, platform, clock, cache.health() | {"evicted_keys": 0, "cached_profiles": 1000})
         monkeypatch.setattr(cache, "health", lambda: made.health)
         monkeypatch.setattr(measurements, "unapplied_migrations", lambda: made.missing)
+        monkeypatch.setattr(locks, "blocking_session", lambda: next(iter(made.blockers), None))
         monkeypatch.setattr(measurements, "counted", lambda name: {("401",): made.refused[0]})
         Employee.objects.create(phone="+79160000001", max_id="1", university=university)
         for number in range(1, 11):
@@ -100,6 +103,7 @@ def bad(world: World) -> None:
     world.clock.shift(5 * MINUTE)
     world.health |= {"evicted_keys": 400}
     world.refused[0], world.missing = 50, ["employees.0100_guarded_way_back"]
+    world.blockers.append(locks.Session(4711, "psql", "idle in transaction", 90.0))
     world.settings.WEBHOOK_SECRETS = []
     world.settings.MAX_API_USERS_PATH = "/internal/none"
     world.platform.subscriptions.clear()
@@ -297,6 +301,9 @@ SHOWN: dict[str, dict[str, Any]] = {
         "metric": lambda all_: all_.metrics["cache_connection_status{}"],
         "health, ok": lambda all_: line(all_, "redis").startswith("ok"),
         "home": lambda all_: float(all_.home["cache"]["redis_connected"]),
+    },
+    "blocking_session": {
+        "health, ok": lambda all_: line(all_, "postgresql").startswith("ok"),
     },
     "inbox_lag": {
         "metric": lambda all_: all_.metrics["webhook_inbox_lag_seconds{}"],

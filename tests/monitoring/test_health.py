@@ -4,6 +4,8 @@ import pytest
 from django.db import OperationalError, connection
 from django.test import Client
 
+from monitoring.alerts import engine
+from monitoring.stats.models import Sample
 from tests.profiles.people import add_profile
 from tests.servers import FaultyServer
 
@@ -15,14 +17,17 @@ def refuse(*args: Any) -> None:
 
 
 def test_it_works(client: Client) -> None:
+    Sample.objects.create(name=engine.LAST_CHECK, value=1)
     assert client.get("/health").json() == {"status": "ok"}
     assert client.get("/ready").json() == {"status": "ok", "database": True, "cache": True}
 
 
 def test_without_redis_it_is_degraded_and_ready(client: Client, redis_server: FaultyServer) -> None:
+    Sample.objects.create(name=engine.LAST_CHECK, value=1)
     redis_server.kill()
     answer = client.get("/ready")
     assert (answer.status_code, answer.json()["status"]) == (200, "degraded")
+    assert answer.json()["reason"] == "Redis does not respond"
 
 
 def test_without_postgresql_it_is_up_and_not_ready(client: Client) -> None:

@@ -10,9 +10,11 @@ from django.core.management import CommandError, call_command
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
+from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
+from monitoring.stats.models import Sample
 from profiles.rollout.models import Heartbeat
 from tests.loopback import Answer
 from tests.servers import FaultyServer
@@ -23,6 +25,7 @@ pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("
 
 @pytest.fixture
 def all_living() -> None:
+    Sample.objects.create(name=engine.LAST_CHECK, value=1)
     for kind in ("web", "inbox", "worker", "beat"):
         Heartbeat.objects.create(process=f"{kind}-host-1", revision=99)
 

@@ -1,6 +1,7 @@
 """Alerts, gates and pages share one measurement: the cases in which they once differed."""
 
 import importlib
+import io
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from types import SimpleNamespace
@@ -8,8 +9,11 @@ from typing import Any
 
 import pytest
 import time_machine
+from django.contrib.auth.models import User
+from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from waffle.models import Switch
 
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
@@ -20,6 +24,7 @@ from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.models import Verdict
 from monitoring.stats.models import Sample
 from profiles import cache
+from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Rollout
 from tests.conftest import Phases
 from tests.monitoring.alert_causes import NOON, Clock
@@ -129,3 +134,40 @@ def test_one_error_rate(clock: Clock, phases: Phases) -> None:
     alert = Alert.objects.get(kind=Kind.WEBHOOK_ERROR_RATE_HIGH)
     found = gate(2, "webhook_errors")
     assert (alert.data["current_rate"], found.value, found.verdict) == (0.1, 0.1, Verdict.FAIL)
+
+
+@pytest.mark.parametrize("minutes", [1, 14, 16, 90, -90])
+def test_one_last_check(client: Client, settings: Any, superadmin: User, phases: Phases, minutes: int) -> None:
+    """A worker that stopped checking was once seen by none of these; a clock that was ahead must not hide it."""
+    settings.DEBUG = True
+    phases(100, 100, 100)
+    with time_machine.travel(NOON, tick=False) as clock:
+        engine.check_alerts()
+        clock.shift(timedelta(minutes=minutes))
+        is_late, seconds = abs(minutes) > 15, 60 * abs(minutes)
+        ready = client.get("/ready")
+        assert (ready.status_code, ready.json()["status"]) == (200, "degraded" if is_late else "ok")
+        reason = f"alerts were last checked {seconds} s ago" if is_late else ""
+        assert ready.json().get("reason", "") == reason
+        out = io.StringIO()
+        with pytest.raises(CommandError) as unhealthy:
+            call_command("health", "--url", "http://127.0.0.1:1", stdout=out)
+        assert ("alerts" in str(unhealthy.value)) == is_late
+        assert (reason in out.getvalue().splitlines()[-1]) == is_late or not reason
+        client.force_login(superadmin)
+        client.cookies["django_language"] = "en"
+        assert ("Alerts have not been checked for" in client.get("/admin/live/home/").content.decode()) == is_late
+        assert (gate(4, "no_alert").verdict == Verdict.INCONCLUSIVE) == is_late
+        assert (
+            f"alerts_checked_timestamp_seconds {NOON.timestamp():.9g}"[:40] in client.get("/metrics").content.decode()
+        )
+
+
+def test_alerts_that_were_never_checked_are_late(client: Client, phases: Phases) -> None:
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=400), tick=False):
+        reason = client.get("/ready").json()["reason"]
+    assert reason.startswith("alerts were never checked for 34")
+    Switch.objects.filter(name="monitoring").update(active=False)
+    forget_state()
+    with time_machine.travel(datetime.now(UTC) + timedelta(days=400), tick=False):
+        assert client.get("/ready").json()["status"] == "ok", "nothing is to be checked"

@@ -13,7 +13,8 @@ from django.db import DatabaseError, connection
 
 from config.dev.launch import Launch
 from config.lib.commands import BaseCommand
-from monitoring.alerts.engine import has_checked_lately
+from config.postgres.base import statement_deadline
+from monitoring.alerts.engine import last_check
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
@@ -23,6 +24,8 @@ from monitoring.management.commands.validate import refuse_no_address
 from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
 
+# In seconds: a lock or a silent PostgreSQL must not hide what else is down.
+_ROUND_SECONDS, _CHECK_SECONDS = 10.0, 3.0
 # Whether the component is up, and the details to print.
 Status = tuple[bool, str]
 
@@ -51,13 +54,17 @@ def _statuses(url: str | None) -> Iterator[tuple[str, Status]]:
     answers = [f"{path} {launch.request_status(path, url)}" for path in ("/health", "/ready")]
     yield "web", (answers[1].startswith("/ready 200"), f"{url or launch.url}: {', '.join(answers)}")
     try:
-        readings = rounds.fresh().readings
+        with statement_deadline(_ROUND_SECONDS):
+            readings = rounds.fresh().readings
     except DatabaseError:
-        # The schema may be that of another release: measure without the stored readings.
-        readings = rounds.measure(["migrations_missing", "redis_connected", "inbox_lag", "direct_api_served"])
+        # The schema may be that of another release, or a table is locked: measure without the stored readings.
+        with statement_deadline(_CHECK_SECONDS):
+            readings = rounds.measure(["migrations_missing", "redis_connected", "inbox_lag", "direct_api_served"])
     for name, check in _CHECKS.items():
         try:
-            yield name, check(readings)
+            with statement_deadline(_CHECK_SECONDS):
+                result = check(readings)
+            yield name, result
         except DatabaseError as error:
             yield name, (False, f"PostgreSQL does not answer: {type(error).__name__}")
 
@@ -67,7 +74,10 @@ def _postgresql(readings: Readings) -> Status:
     with connection.cursor() as cursor:
         cursor.execute("SHOW server_version")
         version = cursor.fetchone()[0]
-    return True, f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
+    details = f"{version}, {1000 * (time.perf_counter() - started):.1f} ms"
+    # Measured now: the round may be waiting for the same lock.
+    lock = rounds.measure(["blocking_session"])["blocking_session"]
+    return not lock.is_broken, f"{details}; {lock.sentence}" if lock.is_broken else details
 
 
 def _schema(readings: Readings) -> Status:
@@ -98,7 +108,8 @@ def _processes(kind: str, readings: Readings) -> Status:
     status = convergence()
     count = sum(process.partition("-")[0] == kind for process in (*status.reached, *status.behind))
     if kind == "beat" and not count:
-        return has_checked_lately(), "alerts were checked lately" if has_checked_lately() else "no heartbeat"
+        is_late = last_check().is_late
+        return not is_late, "no heartbeat" if is_late else "alerts were checked lately"
     return count > 0, f"processes: {count}"
 
 
@@ -123,7 +134,9 @@ def _rollout(readings: Readings) -> Status:
 def _alerts(readings: Readings) -> Status:
     alerts = Alert.objects.open().order_by("kind")
     details = ", ".join(f"{alert.kind} ({alert.severity})" for alert in alerts)
-    return all(alert.severity != Severity.CRITICAL for alert in alerts), details or "none open"
+    check = last_check()
+    is_up = not check.is_late and all(alert.severity != Severity.CRITICAL for alert in alerts)
+    return is_up, f"{check.warning()}; open then: {details or 'none'}" if check.is_late else details or "none open"
 
 
 _CHECKS: dict[str, Callable[[Readings], Status]] = {

@@ -8,6 +8,7 @@ from typing import Any
 from django.db import connection
 
 from config.lib.commands import BaseCommand
+from config.postgres.locks import limit_lock_waits
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks.notify import SWEEP_SECONDS, listen, wait
 from webhooks.processing import process_inbox
@@ -29,6 +30,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stopping.set())
+        limit_lock_waits()
         heartbeat_thread.start("inbox")
         while not stopping.is_set():
             try:

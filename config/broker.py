@@ -1,0 +1,82 @@
+"""Celery's transport over Redis, which rejects a message that it cannot read, instead of ending the worker.
+
+Without this, a damaged message in the queue would end the worker each time, and one that waits for its acknowledgement
+after each restart too. All messages are those of periodic tasks, so the next round does the work of a rejected one.
+"""
+
+import logging
+from typing import Any
+
+from celery import signals
+from celery.worker.consumer import Consumer as CeleryConsumer
+from kombu.transport import redis as kombu_redis
+from prometheus_client import Counter
+
+# Errors of parsing and of a message's shape; UnicodeDecodeError, JSONDecodeError and binascii.Error are ValueErrors.
+_UNREADABLE = (ValueError, TypeError, KeyError, AttributeError, RecursionError)
+
+# Its stubs lack the methods that are replaced here.
+redis: Any = kombu_redis
+rejected = Counter("celery_messages_rejected", "Messages of the task queue that were rejected, by reason", ["reason"])
+logger = logging.getLogger(__name__)
+
+
+def reject(reason: str, error: str) -> None:
+    """Count and log a message that was removed from the queue; the log contains nothing of it."""
+    rejected.labels(reason).inc()
+    logger.error("message rejected", extra={"event": "message_rejected", "reason": reason, "error": error})
+
+
+class QoS(redis.QoS):  # type: ignore[misc]
+    def restore_by_tag(self, tag: Any, client: Any = None, leftmost: bool = False) -> None:
+        """Put a message that was not acknowledged back into the queue, or remove it if it cannot be read."""
+        try:
+            super().restore_by_tag(tag, client, leftmost)
+        except _UNREADABLE as error:
+            with self.channel.conn_or_acquire(client) as connection, connection.pipeline() as pipe:
+                self._remove_from_indices(tag, pipe).execute()
+            reject("unreadable", type(error).__name__)
+
+
+class Channel(redis.Channel):  # type: ignore[misc]
+    QoS = QoS
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        """Open the channel, and remove keys of other types than those that Kombu stores under these names."""
+        super().__init__(*args, **kwargs)
+        types = {"celery": b"list", self.unacked_key: b"hash", self.unacked_index_key: b"zset"}
+        types |= {self.unacked_mutex_key: b"string", self.keyprefix_queue % "celery": b"set"}
+        with self.conn_or_acquire() as client:
+            for key, wanted in types.items():
+                if client.type(key) not in (wanted, b"none"):
+                    client.delete(key)
+                    reject("damaged_queue", key)
+
+    def _brpop_read(self, **options: Any) -> Any:
+        try:
+            return super()._brpop_read(**options)
+        except _UNREADABLE as error:
+            reject("unreadable", type(error).__name__)
+            return True
+
+
+class Consumer(CeleryConsumer):
+    def on_decode_error(self, message: Any, exc: Exception) -> None:
+        """Acknowledge a message whose content is not accepted or cannot be decoded; Celery would log its body."""
+        reject("undecodable", type(exc).__name__)
+        message.ack()
+
+
+@signals.task_unknown.connect
+def count_unknown_task(**_: object) -> None:
+    rejected.labels("unknown_task").inc()
+
+
+@signals.task_rejected.connect
+def count_invalid_message(**_: object) -> None:
+    rejected.labels("invalid").inc()
+
+
+def install() -> None:
+    """Make Kombu use this channel for every Redis broker."""
+    redis.Transport.Channel = Channel

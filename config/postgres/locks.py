@@ -1,0 +1,64 @@
+"""Limits on the wait for locks, and the session that others wait for."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from django.db import connection
+from django.utils.translation import gettext_noop
+from psycopg.errors import LockNotAvailable
+
+LOCK_TIMEOUT_MS = 2_000
+BLOCKING_SESSION = gettext_noop(
+    "PostgreSQL process %(pid)s (%(application)s, %(state)s) has held a lock for %(seconds)s s."
+    " “SELECT pg_terminate_backend(%(pid)s)” ends it."
+)
+
+# A session that others wait for and that waits for nothing itself, or one that is bound to be in the way, because the
+# others may have given up, after LOCK_TIMEOUT_MS. PostgreSQL hides when the transactions of other roles began, so the
+# age may have to be that of the longest wait.
+_HOLDER = """
+WITH locks AS (SELECT pid, mode, granted, waitstart, locktype FROM pg_locks WHERE pid <> pg_backend_pid()),
+waits AS (SELECT DISTINCT unnest(pg_blocking_pids(pid)) AS pid FROM locks WHERE NOT granted)
+SELECT pid, coalesce(nullif(application_name, ''), usename::text, '—'), coalesce(state, '—'),
+       extract(epoch FROM clock_timestamp() - coalesce(xact_start, (SELECT min(waitstart) FROM locks), now()))
+FROM pg_stat_activity a
+WHERE backend_type = 'client backend' AND datname = current_database() AND pid <> pg_backend_pid()
+    AND pid NOT IN (SELECT pid FROM locks WHERE NOT granted)
+    AND (pid IN (SELECT pid FROM waits) OR EXISTS (
+        SELECT FROM locks l WHERE l.pid = a.pid AND granted AND locktype = 'relation' AND (
+            mode IN ('ShareLock', 'ShareRowExclusiveLock', 'ExclusiveLock', 'AccessExclusiveLock')
+            OR state LIKE 'idle in transaction%%' AND mode <> 'AccessShareLock')))
+ORDER BY 4 DESC LIMIT 1
+"""
+
+
+class Session(NamedTuple):
+    """A session that holds locks; ``seconds`` is the age of its transaction. It contains no text of a query."""
+
+    pid: int
+    name: str
+    state: str
+    seconds: float
+
+
+def blocking_session() -> Session | None:
+    """Return the session that has held up others, or is going to, for the longest time; None if there is none."""
+    with connection.cursor() as cursor:
+        cursor.execute(_HOLDER)
+        row = cursor.fetchone()
+    return Session(row[0], row[1], row[2], max(float(row[3]), 0.0)) if row else None
+
+
+def limit_lock_waits() -> None:
+    """Have the connections that this process opens from now on wait at most LOCK_TIMEOUT_MS for a lock.
+
+    A statement that waits longer raises OperationalError, which is_lock_timeout() recognises.
+    """
+    options, limit = connection.settings_dict["OPTIONS"], f"-c lock_timeout={LOCK_TIMEOUT_MS}"
+    if limit not in options.get("options", ""):
+        options["options"] = f"{options.get('options', '')} {limit}".strip()
+
+
+def is_lock_timeout(error: BaseException) -> bool:
+    return isinstance(error.__cause__, LockNotAvailable)

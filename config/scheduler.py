@@ -1,0 +1,63 @@
+"""Celery beat's scheduler: of several beats one sends the tasks, and no step of the clock stops it."""
+
+import logging
+from pathlib import Path
+from typing import Any
+
+from celery import beat
+from django.db import DatabaseError, connection
+
+from config.postgres.base import statement_deadline
+
+STANDBY_SECONDS = 1.0
+_DEADLINE_SECONDS = 2.0
+# beat looks at its lock at least every two seconds. PostgreSQL ends the session of a beat that has stopped, and with it
+# the lock, so another beat takes over.
+_LEAD = "SELECT set_config('idle_session_timeout', '10s', false), pg_try_advisory_lock(%s)"
+_LOCK = 0x62656174  # "beat"
+
+logger = logging.getLogger(__name__)
+
+
+class Scheduler(beat.Scheduler):
+    """Send the tasks that are due while this process holds the lock; keep no state, so all tasks are due at first."""
+
+    _is_leader = False
+
+    def __init__(self, *args: Any, schedule_filename: str = "", **kwargs: Any) -> None:
+        # Empty, and touched by every tick, as a sign of life for config.alive.
+        self._file = Path(schedule_filename or "celerybeat-schedule")
+        super().__init__(*args, **kwargs)
+
+    def tick(self, *args: Any, **kwargs: Any) -> float:
+        """Send the next task that is due; return the seconds until the next call."""
+        self._file.touch()
+        is_leader = _leads()
+        if is_leader != self._is_leader:
+            self._is_leader = is_leader
+            logger.info("beat leads" if is_leader else "beat stands by", extra={"event": "beat_changed"})
+        if not is_leader:
+            return STANDBY_SECONDS
+        self._follow_clock()
+        return float(super().tick(*args, **kwargs))
+
+    def _follow_clock(self) -> None:
+        """After the clock was set back, count the intervals from now: otherwise nothing is due before the old time."""
+        now = self.app.now()
+        ahead = [entry for entry in self.schedule.values() if entry.last_run_at and entry.last_run_at > now]
+        for entry in ahead:
+            entry.last_run_at = now
+        if ahead:
+            # Sorted by the times of the old clock.
+            self._heap = None
+
+
+def _leads() -> bool:
+    """Return whether this process holds the lock; every call also keeps the session alive."""
+    try:
+        with statement_deadline(_DEADLINE_SECONDS), connection.cursor() as cursor:
+            cursor.execute(_LEAD, [_LOCK])
+            return bool(cursor.fetchone()[1])
+    except DatabaseError:
+        connection.close()
+        return False

@@ -1,0 +1,171 @@
+"""One lock blocks neither the worker's tasks nor the inbox nor `make health`, which names the session that holds it."""
+
+import json
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import replace
+from io import StringIO
+from typing import Any
+
+import psycopg
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import OperationalError, connection
+
+from config.postgres import locks
+from monitoring.alerts import engine
+from monitoring.alerts.kinds import Kind
+from monitoring.alerts.models import Alert
+from monitoring.indicators.definitions import INDICATORS
+from profiles.models import Profile
+from tests.conftest import Phases
+from tests.profiles.people import add_profile
+from tests.webhooks.inbox_rows import row
+from webhooks import processing
+from webhooks.models import InboxUpdate, State
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("redis", "phases")]
+
+
+def open_session(name: str = "psql") -> psycopg.Connection:
+    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
+    return psycopg.connect(**parameters, application_name=name)
+
+
+@contextmanager
+def held(statement: str, name: str = "psql") -> Iterator[psycopg.Connection]:
+    """Hold the locks of a statement in a transaction that was forgotten."""
+    with open_session(name) as session:
+        session.execute(statement)
+        yield session
+        session.rollback()
+
+
+@pytest.fixture
+def impatient() -> Iterator[None]:
+    """Open a connection as the worker does, with a shorter patience."""
+    options, patience = connection.settings_dict["OPTIONS"], locks.LOCK_TIMEOUT_MS
+    before = dict(options)
+    locks.LOCK_TIMEOUT_MS = 200
+    connection.close()
+    locks.limit_lock_waits()
+    locks.limit_lock_waits()
+    yield
+    locks.LOCK_TIMEOUT_MS = patience
+    options.clear()
+    options.update(before)
+    connection.close()
+
+
+def within(seconds: float, act: Callable[[], Any]) -> Any:
+    started = time.monotonic()
+    result = act()
+    assert time.monotonic() - started < seconds
+    return result
+
+
+@pytest.mark.parametrize(
+    "statement",
+    [
+        "LOCK TABLE profile_cache IN ACCESS EXCLUSIVE MODE",
+        "LOCK TABLE employees IN SHARE MODE",
+        "UPDATE profile_cache SET is_cache_behind = false",
+        "SELECT 1 FROM profile_cache FOR UPDATE",
+    ],
+)
+def test_a_forgotten_transaction_is_found(statement: str) -> None:
+    add_profile("1")
+    assert locks.blocking_session() is None
+    with held(statement) as session:
+        time.sleep(0.1)
+        found = locks.blocking_session()
+        assert found is not None
+        assert found[:3] == (session.info.backend_pid, "psql", "idle in transaction")
+        assert 0.1 <= found.seconds < 30
+    assert locks.blocking_session() is None
+
+
+@pytest.mark.parametrize("statement", ["SELECT count(*) FROM profile_cache", "SELECT pg_advisory_xact_lock(1)"])
+def test_a_transaction_that_blocks_nobody_is_not_named(statement: str) -> None:
+    with held(statement):
+        assert locks.blocking_session() is None
+
+
+def test_the_first_of_a_queue_is_named() -> None:
+    """The second session waits too, so ending it would not help those that wait for it."""
+
+    def wait_for_lock() -> None:
+        with open_session("waiting") as session, session.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock(1)")
+
+    with held("SELECT pg_advisory_xact_lock(1)") as first:
+        waiting = [threading.Thread(target=wait_for_lock) for _ in range(2)]
+        for thread in waiting:
+            thread.start()
+        deadline = time.monotonic() + 10
+        while (found := locks.blocking_session()) is None and time.monotonic() < deadline:
+            time.sleep(0.05)
+        assert found is not None
+        assert (found.pid, found.name) == (first.info.backend_pid, "psql")
+    for thread in waiting:
+        thread.join()
+
+
+@pytest.mark.usefixtures("impatient")
+def test_a_blocked_statement_is_given_up() -> None:
+    with held("LOCK TABLE profile_cache IN ACCESS EXCLUSIVE MODE"):
+        with pytest.raises(OperationalError) as raised:
+            within(2, Profile.objects.first)
+        assert locks.is_lock_timeout(raised.value)
+    assert Profile.objects.first() is None
+
+
+@pytest.mark.usefixtures("impatient")
+def test_alerts_are_checked_and_name_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(INDICATORS, "blocking_session", replace(INDICATORS["blocking_session"], limit=0.0))
+    with held("LOCK TABLE webhook_inbox, employees IN ACCESS EXCLUSIVE MODE") as session:
+        within(15, engine.check_alerts)
+        alert = Alert.objects.get(kind=Kind.LOCK_HELD)
+        pid = session.info.backend_pid
+        assert alert.data | {"seconds": 0} == {
+            "pid": pid, "application": "psql", "state": "idle in transaction", "seconds": 0
+        }  # fmt: skip
+        assert alert.message.startswith(f"PostgreSQL process {pid} (psql, idle in transaction) has held a lock for ")
+        assert f"“SELECT pg_terminate_backend({pid})” ends it" in alert.message
+        assert "ACCESS EXCLUSIVE" not in json.dumps([alert.data, alert.words, alert.message])
+    assert not engine.last_check().is_late
+
+
+def test_health_names_the_session(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(INDICATORS, "blocking_session", replace(INDICATORS["blocking_session"], limit=0.0))
+    out = StringIO()
+    with held("LOCK TABLE webhook_inbox IN ACCESS EXCLUSIVE MODE") as session:
+        pid = session.info.backend_pid
+        with pytest.raises(CommandError):
+            within(40, lambda: call_command("health", "--url", "http://127.0.0.1:1", stdout=out))
+    line = next(line for line in out.getvalue().splitlines() if line.startswith("postgresql"))
+    assert line.startswith("postgresql  DOWN")
+    assert f"PostgreSQL process {pid} (psql, idle in transaction) has held a lock for" in line
+
+
+@pytest.mark.usefixtures("impatient")
+def test_an_update_that_waits_for_a_lock_delays_no_other(phases: Phases) -> None:
+    phases(100, 100)
+    add_profile("1", "Старое")
+    body = '{"update_type":"bot_started","timestamp":%d,"user":{"user_id":%d,"first_name":"Анна"}}'
+    now = int(time.time() * 1000)
+    updates = [row(State.PENDING, body=(body % (now, number)).encode()) for number in (1, 2, 3)]
+    with held("SELECT 1 FROM profile_cache WHERE user_id = '1' FOR UPDATE"):
+        within(10, processing.process_inbox)
+        states = dict(InboxUpdate.objects.values_list("pk", "state"))
+        assert [states[update.pk] for update in updates] == [State.PENDING, State.DONE, State.DONE]
+        for _ in range(8):
+            InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
+            processing.process_inbox()
+        assert InboxUpdate.objects.get(pk=updates[0].pk).state == State.PENDING
+    InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
+    processing.process_inbox()
+    assert InboxUpdate.objects.get(pk=updates[0].pk).state == State.DONE
+    assert Profile.objects.get(user_id="1").first_name == "Анна"
