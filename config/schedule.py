@@ -7,7 +7,7 @@ from celery.schedules import crontab
 
 _SECONDS, _MINUTES = timedelta(seconds=1), timedelta(minutes=1)
 _ROUNDS = {
-    "profiles.tasks.refill_cache": 15 * _SECONDS,
+    "profiles.tasks.refill_cache": 3 * _SECONDS,
     "profiles.tasks.compare_lookups": 5 * _SECONDS,
     "profiles.tasks.forget_direct_answers": 5 * _MINUTES,
     "profiles.tasks.finish_erasures": _MINUTES,

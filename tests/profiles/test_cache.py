@@ -51,13 +51,6 @@ def test_foreign_content_is_a_miss(redis: Redis, text: str) -> None:
     assert cache.read("7") is None
 
 
-def test_a_refill_on_read_does_not_overwrite(redis: Redis) -> None:
-    old = add_profile("7", "Иван", is_cached=False)
-    add_profile("7", "Пётр")
-    cache.write([old], only_absent=True)
-    assert cached(redis, "7")["max_first_name"] == "Пётр"
-
-
 def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     now = timezone.now()
     named = TimestampedValue(True, now, "Иван")
