@@ -26,7 +26,7 @@ from monitoring.api.serializers import (
 )
 from monitoring.dashboard.access import SEE
 from monitoring.stats import reports
-from profiles import cache
+from profiles import cache, failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Rollout
 
@@ -41,14 +41,18 @@ def health(request: HttpRequest) -> HttpResponse:
 @errors.read_only
 def ready(request: HttpRequest) -> HttpResponse:
     """Respond with 200 if PostgreSQL is available, as ``degraded`` if Redis is not; otherwise respond with 503."""
-    has_cache = cache.health()["redis_connected"]
+    redis = cache.health()
+    has_cache = redis["redis_connected"]
     try:
         with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
             cursor.execute("SELECT 1")
     except DatabaseError:
         body = {"status": "unavailable", "database": False, "cache": has_cache}
         return JsonResponse(body, status=503, headers={"Retry-After": str(errors.RETRY_AFTER_SECONDS)})
-    return JsonResponse({"status": "ok" if has_cache else "degraded", "database": True, "cache": has_cache})
+    body = {"status": "ok", "database": True, "cache": has_cache}
+    if not has_cache:
+        body |= {"status": "degraded", "reason": f"Redis: {failures.message_for(redis['last_error'])}"}
+    return JsonResponse(body)
 
 
 @errors.read_only
