@@ -292,7 +292,13 @@ def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
 def wait_for_leases() -> None:
     """Have the request wait, after the commit, until no process serves the entry that Redis failed to change."""
     _lease.forget()
-    transaction.on_commit(partial(time.sleep, LEASE_SECONDS))
+    # Once, however many people the transaction erases.
+    if all(hook[1] is not _wait_out_leases for hook in connection.run_on_commit):
+        transaction.on_commit(_wait_out_leases)
+
+
+def _wait_out_leases() -> None:
+    time.sleep(LEASE_SECONDS)
 
 
 def forget(user_id: str) -> None:
@@ -346,15 +352,14 @@ def _refused(refusal: redis.ResponseError) -> str:
 
 
 def begin_generation() -> None:
-    """If the server was restarted since the entries were written, delete all profiles, and serve those written next."""
-    run_id, (generation,) = _execute("info", partial(_values, keys=(_GENERATION,)))
-    if run_id and generation == run_id:
-        return
-    if generation and not _RUN_ID.fullmatch(generation):
-        malformed.labels("marker").inc()
-    _execute("delete", _delete_profiles)
-    _execute("set", lambda client: client.set(_GENERATION, run_id))
-    logger.info("cache generation began", extra={"event": "cache_generation_began"})
+    """If the server was restarted since the entries were written, delete all profiles, and serve those written next.
+
+    needs_filling() returns the server's run ID then.
+    """
+    if run_id := _run_unlike(_GENERATION):
+        _execute("delete", _delete_profiles)
+        _execute("set", lambda client: client.set(_GENERATION, run_id))
+        logger.info("cache generation began", extra={"event": "cache_generation_began"})
 
 
 def _delete_profiles(client: redis.Redis) -> None:
@@ -363,25 +368,34 @@ def _delete_profiles(client: redis.Redis) -> None:
         cursor, keys = client.scan(cursor or 0, key_of("*"), 1000)
         if keys:
             client.unlink(*keys)
+    client.unlink(_FILLED_FOR)
 
 
-def needs_filling() -> bool:
-    """Return whether Redis lost its content: the marker of the last refill is missing or names another server run."""
-    run_id, (filled_for,) = _execute("info", partial(_values, keys=(_FILLED_FOR,)))
-    return bool(filled_for != run_id)
+def needs_filling() -> bytes:
+    """Return the server's run ID if Redis has lost its content since the last refill, else ``b""``."""
+    return _run_unlike(_FILLED_FOR)
 
 
-def mark_filled() -> None:
-    run_id, _ = _execute("info", partial(_values, keys=()))
+def mark_filled(run_id: bytes) -> None:
     _execute("set", lambda client: client.set(_FILLED_FOR, run_id))
+
+
+def _run_unlike(marker: str) -> bytes:
+    """Return the server's run ID if the marker is missing or names another run, else ``b""``."""
+    run_id, (value,) = _execute("info", partial(_values, keys=(marker,)))
+    if value and not _RUN_ID.fullmatch(value):
+        malformed.labels("marker").inc()
+    return b"" if value == run_id else run_id
 
 
 def progress() -> dict[str, int]:
     """Return the counters that remember() stored; empty if there are none, or not as this module writes them."""
     _, (text,) = _execute("get", partial(_values, keys=(_PROGRESS,)))
+    if not text:
+        return {}
     try:
-        found = json.loads(text or b"{}")
-        if all(type(count) is int and 0 <= count < 2**63 for count in found.values()):
+        found = json.loads(text)
+        if found and all(type(count) is int and 0 <= count < 2**63 for count in found.values()):
             return dict(found)
     except (ValueError, AttributeError, RecursionError):
         pass

@@ -27,14 +27,15 @@ def refill_cache() -> int:
     try:
         restores.remember_progress()
         cache.begin_generation()
-        is_empty = cache.needs_filling()
+        run_id = cache.needs_filling()
+        is_empty = bool(run_id)
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
         # Skip locked rows, since the holder of the lock writes them; a full refill waits for them, to miss none.
         while batch := _write_batch(profiles.filter(user_id__gt=last_id).select_for_update(skip_locked=not is_empty)):
             written += len(batch)
             last_id = batch[-1].user_id
         if is_empty:
-            cache.mark_filled()
+            cache.mark_filled(run_id)
             logger.info("cache refilled", extra={"event": "cache_refilled", "profiles": written})
     except cache.CacheError as error:
         logger.warning("cache refill postponed", extra={"event": "refill_postponed", "error": str(error)})

@@ -116,6 +116,7 @@ def _profiles(count: int, rng: random.Random) -> None:
         )
         for number, at in enumerate(moments)
     )
+    cache.begin_generation()
     cache.write(Profile.objects.all())
     for number in range(200):
         cache.read(str(10_000 + number if number % 12 else number))

@@ -45,12 +45,6 @@ def test_it_reads_what_it_wrote() -> None:
     assert cache.read("8") is None
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"user_id": "7"}', '"x"'])
-def test_foreign_content_is_a_miss(redis: Redis, text: str) -> None:
-    redis.set("profile:user:7", text)
-    assert cache.read("7") is None
-
-
 def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     now = timezone.now()
     named = TimestampedValue(True, now, "Иван")
