@@ -17,7 +17,7 @@ import random
 import re
 import time
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -29,7 +29,9 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
+from redis.connection import AbstractConnection
 
+from config.postgres.base import statement_deadline
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
 from profiles.lease import LEASE_SECONDS, Lease
@@ -178,18 +180,25 @@ def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes
 
     The cost is the same for a value of any size, and for one of another type.
     """
-    with client.pipeline(transaction=False) as pipeline:
-        pipeline.connection = connection = client.connection_pool.get_connection()
-        run_id: bytes = connection.run_id
-        for key in keys:
-            pipeline.getrange(key, 0, _LONGEST)
-        replies = pipeline.execute(raise_on_error=False)
-    for number, reply in enumerate(replies):
-        if isinstance(reply, redis.ResponseError):
-            if not str(reply).startswith("WRONGTYPE"):
-                raise reply
-            replies[number] = _OTHER_TYPE
-    return run_id, replies
+    pool = client.connection_pool
+    # The client's pipeline costs more, and hides the connection.
+    connection = pool.get_connection()
+    try:
+        commands = [("GETRANGE", key, 0, _LONGEST) for key in keys]
+        connection.send_packed_command(connection.pack_commands(commands))
+        return connection.run_id, [_reply(connection) for _ in commands]
+    finally:
+        # The pool closes a connection from which not every reply was read.
+        pool.release(connection)
+
+
+def _reply(connection: AbstractConnection) -> bytes:
+    try:
+        return bytes(connection.read_response())
+    except redis.ResponseError as refusal:
+        if str(refusal).startswith("WRONGTYPE"):
+            return _OTHER_TYPE
+        raise
 
 
 def _outdated() -> frozenset[str] | None:
@@ -213,11 +222,9 @@ forget_lease = _lease.forget
 
 @contextmanager
 def _within_budget() -> Iterator[None]:
-    """Open a transaction in which each statement may take a third of PROFILE_CACHE_TIMEOUT."""
-    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
-    with transaction.atomic():
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
+    """Limit the block's waits for PostgreSQL to a third of PROFILE_CACHE_TIMEOUT; an outer transaction stays usable."""
+    savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
+    with statement_deadline(settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3), savepoint:
         yield
 
 
@@ -259,7 +266,7 @@ def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis
 def _refill(user_id: str) -> None:
     """Write a person's current row to Redis, unless it is locked: whoever changes or erases it updates Redis too."""
     row = Profile.objects.filter(user_id=user_id).select_for_update(skip_locked=True, no_key=True)
-    with _within_budget():
+    with _within_budget(), transaction.atomic():
         write(row, operation="refill")
 
 

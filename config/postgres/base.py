@@ -45,7 +45,8 @@ def statement_deadline(seconds: float) -> Iterator[None]:
     Opening a connection may take up to two seconds more. A statement that missed the deadline leaves its connection in
     an unknown state, so the connection is closed at the end of the block.
     """
-    token = _deadline.set(time.monotonic() + seconds)
+    deadline, outer = time.monotonic() + seconds, _deadline.get()
+    token = _deadline.set(deadline if outer is None else min(deadline, outer))
     try:
         yield
     finally:

@@ -113,7 +113,8 @@ CHECKS: dict[Kind, Check] = {
         "database_restored",
         T(
             "PostgreSQL was set back: rollout revision %(revision)s, it was %(revision_before)s; last erasure"
-            " %(erasures)s, it was %(erasures_before)s. Check the switches, repeat the erasures, run accept_restore."
+            " %(erasures)s, it was %(erasures_before)s. Check the switches and repeat the erasures, as the runbook"
+            " describes."
         ),
         _data(**{name: name for name in _COUNTERS}),
         _COUNTERS,
