@@ -150,6 +150,7 @@ def full_memory(client: redis_py.Redis) -> Iterator[None]:
 def failing_snapshots(client: redis_py.Redis) -> Iterator[None]:
     # A folder in place of the snapshot: not even root can write the file.
     folder = Path(client.config_get("dir")["dir"], "dump.rdb")
+    folder.unlink(missing_ok=True)
     folder.mkdir()
     client.config_set("save", "3600 1")
     client.bgsave()
