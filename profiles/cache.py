@@ -29,7 +29,6 @@ from django.db import DatabaseError, connection, transaction
 from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
-from redis.connection import AbstractConnection
 
 from config.postgres.base import statement_deadline
 from profiles import names
@@ -182,7 +181,7 @@ def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes
     """
     pool = client.connection_pool
     # The client's pipeline costs more, and hides the connection.
-    connection = pool.get_connection()
+    connection: Any = pool.get_connection()
     try:
         commands = [("GETRANGE", key, 0, _LONGEST) for key in keys]
         connection.send_packed_command(connection.pack_commands(commands))
@@ -192,7 +191,7 @@ def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes
         pool.release(connection)
 
 
-def _reply(connection: AbstractConnection) -> bytes:
+def _reply(connection: Any) -> bytes:
     try:
         return bytes(connection.read_response())
     except redis.ResponseError as refusal:
@@ -339,19 +338,21 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
             return send(get_redis_connection("default"))
-    except redis.ResponseError as refusal:
-        # Reads do not raise one: a server that refuses writes may still serve entries, which become outdated.
-        error, cause = _refused(refusal), refusal
-    except BreakerOpen as open_breaker:
-        error, cause = breaker.last_error or BreakerOpen.__name__, open_breaker
-    except redis.RedisError as failure:
-        error, cause = type(failure).__name__, failure
-    operations.labels(operation, "error").inc()
-    raise CacheError(f"{operation}: {error}") from cause
+    except (redis.RedisError, BreakerOpen) as failure:
+        operations.labels(operation, "error").inc()
+        error = type(failure).__name__
+        if isinstance(failure, redis.ResponseError):
+            error = _refused(failure)
+        elif isinstance(failure, BreakerOpen):
+            error = breaker.last_error or error
+        raise CacheError(f"{operation}: {error}") from failure
 
 
 def _refused(refusal: redis.ResponseError) -> str:
-    """Open the breaker; return the error's class or, if the client has none for it, its code, such as MISCONF."""
+    """Open the breaker; return the error's class or, if the client has none for it, its code, such as MISCONF.
+
+    A server that refuses writes may still serve entries, which become outdated.
+    """
     code = str(refusal).partition(" ")[0]
     error = code if type(refusal) is redis.ResponseError and code.isupper() else type(refusal).__name__
     breaker.open(error)

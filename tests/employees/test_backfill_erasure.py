@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from django.db import connection, transaction
+from django.utils import timezone
 
 from employees.backfill import batches
 from employees.models import BackfillRun, Employee, RunStatus, University
@@ -52,7 +53,7 @@ def test_a_batch_that_starts_during_the_erasure(university: University, way: str
     add_profile(ID, NAME)
     employee = employ(university, 1, None if is_linked else ID)
     if is_linked:
-        PhoneLink.objects.create(phone=employee.phone, user_id=ID, observed_at=erasure.timezone.now())
+        PhoneLink.objects.create(phone=employee.phone, user_id=ID, observed_at=timezone.now())
     run = batches.start()
     with transaction.atomic():
         erase()
