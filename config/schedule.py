@@ -12,7 +12,7 @@ _EXPIRES = timedelta(days=1)
 # A scheduler that starts or takes over does not know when a task was last sent, so it sends all of them.
 _LONG_AGO = datetime(2000, 1, 1, tzinfo=UTC)
 _ROUNDS = {
-    "profiles.tasks.refill_cache": 15 * _SECONDS,
+    "profiles.tasks.refill_cache": 3 * _SECONDS,
     "profiles.tasks.compare_lookups": 5 * _SECONDS,
     "profiles.tasks.forget_direct_answers": 5 * _MINUTES,
     "profiles.tasks.finish_erasures": _MINUTES,

@@ -9,7 +9,7 @@ from redis.retry import Retry
 
 from config import secret_files
 from config.env import Env, broker_url, database, hours, redis_address, redis_url, refuse_unsafe_production
-from config.lib import metric_files
+from config.lib import metric_files, redis_connection
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
 from config.theme import CONTENT_SECURITY_POLICY, UNFOLD  # noqa: F401 (settings of the admin)
@@ -136,6 +136,7 @@ CACHES = {
                 # With redis-py's default retries, each request to a stopped server would wait for seconds.
                 "retry": Retry(NoBackoff(), 0),
                 "max_connections": 512,
+                "redis_connect_func": redis_connection.connect,
             },
         },
     },

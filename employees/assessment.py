@@ -74,7 +74,7 @@ def _blockers(health: dict[str, Any], projected: int) -> list[str]:
         blockers += [f"invalid index: {name}; run migrate to rebuild it" for (name,) in cursor.fetchall()]
     blockers += [str(message.msg) for message in (*check_default_locale(None), *check_open_files(None))]
     if not health["redis_connected"]:
-        blockers.append(f"Redis does not answer: {health['last_error']}")
+        blockers.append(f"Redis is unavailable: {health['last_error']}")
     elif health["maxmemory_bytes"] and projected > health["maxmemory_bytes"]:
         blockers.append(f"the cache may need {projected} bytes, Redis may use {health['maxmemory_bytes']}")
     if not settings.WEBHOOK_SECRET:

@@ -3,7 +3,7 @@
 import time
 from typing import Any
 
-from django.db import transaction
+from django.db import connection, transaction
 from django.utils import timezone
 
 from config.lib import clock
@@ -24,6 +24,7 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
     ``has_claimed_id`` means that the MAX id was entered by a user who does not see all universities.
     """
+    name = _unless_erased(name)
     employee = Employee(
         **fields | {"middle_name": fields.get("middle_name") or name.middle_name},
         first_name=name.first_name,
@@ -39,6 +40,18 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
     if name.is_unresolved:
         UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now() + FIRST_RETRY)
     return employee
+
+
+def _unless_erased(name: NameChoice) -> NameChoice:
+    """Return the name; if it is a cached one of a person who was erased since it was read, return no name.
+
+    Until the transaction ends, an erasure waits for it, and then finds the name that it has stored.
+    """
+    if not name.is_cached:
+        return name
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT 1 FROM profile_cache WHERE user_id = %s FOR KEY SHARE", [name.max_id])
+        return name if cursor.fetchone() else NameChoice(max_id=name.max_id)
 
 
 def update_employee(
@@ -106,6 +119,7 @@ def retry_unresolved(until: float) -> None:
 @transaction.atomic
 def apply_late_name(unresolved: UnresolvedName, name: NameChoice) -> None:
     """Set the name that a retry found, unless someone has entered one in the meantime, and end the retries."""
+    name = _unless_erased(name)
     employee = Employee.objects.select_for_update().filter(pk=unresolved.pk).first()
     if employee is not None and name.is_named:
         if employee.profile_source == ProfileSource.DEFAULT:

@@ -51,14 +51,21 @@ class Breaker:
         try:
             yield
         except failures as error:
-            self.last_error = type(error).__name__
-            with self._lock:
-                self._failures += 1
-                if self._failures >= self._limit:
-                    self._probe_at = time.monotonic() + self._reset
-                    self._opened.set(1)
+            self._count(type(error).__name__, 1)
             raise
         self.close()
+
+    def open(self, error: str) -> None:
+        """Open at once, after an error that further calls would get too."""
+        self._count(error, self._limit)
+
+    def _count(self, error: str, failures: int) -> None:
+        self.last_error = error
+        with self._lock:
+            self._failures += failures
+            if self._failures >= self._limit:
+                self._probe_at = time.monotonic() + self._reset
+                self._opened.set(1)
 
     def close(self) -> None:
         if self._failures:

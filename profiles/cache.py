@@ -1,7 +1,12 @@
 """The profile cache in Redis: one JSON string per person at ``profile:user:{user_id}``, rebuilt from PostgreSQL.
 
-Writers hold the lock on the profile's row while they write, so an older version never overwrites a newer one. A reader
-that refills a miss writes only if the key is absent.
+Writers, and readers that refill a miss, hold the lock on the profile's row while they write, so an older version never
+overwrites a newer one. An entry is served only if it cannot be older than PostgreSQL:
+
+- ``profiles:generation`` names the run of the server in which the entries were written. After a restart from a snapshot
+  or a failover it names another run, until the refill task has deleted all entries.
+- A lease of a second lists the people whose last write or deletion failed, and the erased ones. Renewing it also writes
+  a probe, because entries of a server that refuses writes become outdated.
 """
 
 from __future__ import annotations
@@ -9,11 +14,13 @@ from __future__ import annotations
 import json
 import logging
 import random
+import re
 import time
-from collections.abc import Callable, Iterable
-from contextlib import suppress
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 import redis
@@ -23,19 +30,33 @@ from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
 
+from config.postgres.base import statement_deadline
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
+from profiles.lease import LEASE_SECONDS, Lease
 from profiles.merge import ProfileUpdate, TimestampedValue
-from profiles.models import Profile, ProfileSource
+from profiles.models import Profile, ProfileSource, Tombstone
 from profiles.name_rule import is_fresh_at
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
-breaker = Breaker("cache")
+malformed = Counter("cache_malformed_values", "Values in Redis that are not in our format, deleted when read", ["kind"])
+# An outage must be over for everybody within five seconds of its end.
+breaker = Breaker("cache", reset=2.0)
 logger = logging.getLogger(__name__)
 
+_GENERATION = "profiles:generation"
 _FILLED_FOR = "profiles:filled_for"
-# A key that earlier releases wrote; it must not be counted as a profile.
-_REPORTS = "profiles:reports"
+_PROBE = "profiles:probe"
+_PROGRESS = "profiles:progress"
+# The keys that are not profiles; an earlier release wrote the last one.
+_MARKERS = (_GENERATION, _FILLED_FOR, _PROBE, _PROGRESS, "profiles:reports")
+# Longer than any value of ours: three names of 100 characters, each of six bytes if escaped, and an ID of 64.
+_LONGEST = 4096
+_RUN_ID = re.compile(rb"[0-9A-Za-z]{1,64}")
+# What stands for a value of another type. It is neither JSON nor a run ID.
+_OTHER_TYPE = b"\0"
+_FUTURE = timedelta(days=1)
+_MOST_BEHIND = 1000
 
 
 class CacheError(Exception):
@@ -69,13 +90,24 @@ class CachedProfile:
         return cls(user_id, "", "", "", None, ProfileSource.DEFAULT)
 
     @classmethod
-    def from_json(cls, text: bytes) -> CachedProfile | None:
-        """Return the profile in a Redis value, or None if the value does not have this module's format."""
+    def from_json(cls, text: bytes, user_id: str) -> CachedProfile | None:
+        """Return the profile in a Redis value; None if the value is not one of this person that PostgreSQL could hold.
+
+        Such a value comes from another program, an operator or a damaged snapshot.
+        """
         try:
-            fields = json.loads(text)
-            return cls(**fields | {"last_updated": datetime.fromisoformat(fields["last_updated"])})
-        except (ValueError, KeyError, TypeError):
+            fields = json.loads(text.decode())
+            profile = cls(**fields | {"last_updated": datetime.fromisoformat(fields["last_updated"])})
+            own_name, at = profile.user_provided_name, profile.last_updated
+            values = (profile.max_first_name, profile.max_last_name, own_name)
+            # Encoding fails for lone surrogates, and the conversion for dates that are out of range in UTC.
+            are_names = all(len(name.encode().decode()) <= names.NAME_LENGTH and "\0" not in name for name in values)
+            is_past = at is not None and at.tzinfo is not None and at.astimezone(UTC) <= timezone.now() + _FUTURE
+        except (ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError):
             return None
+        source = ProfileSource.USER_INPUT if own_name else ProfileSource.WEBHOOK
+        is_valid = are_names and is_past and (profile.user_id, profile.source) == (user_id, source)
+        return profile if is_valid else None
 
     def to_json(self) -> str:
         at = self.last_updated
@@ -123,17 +155,84 @@ def key_of(user_id: str) -> str:
 
 
 def read(user_id: str) -> CachedProfile | None:
-    text = _execute("get", lambda client: client.get(key_of(user_id)))
-    profile = CachedProfile.from_json(text) if text else None
+    """Return the profile in Redis; None if there is none, or none that is certainly as new as PostgreSQL's.
+
+    A malformed value is deleted. Raise CacheError if Redis fails, and DatabaseError if PostgreSQL does when it is asked
+    for the people whose entries are outdated.
+    """
+    profile = None
+    if _lease.permits(user_id):
+        run_id, (generation, text) = _execute("get", partial(_values, keys=(_GENERATION, key_of(user_id))))
+        if text and run_id and generation == run_id:
+            profile = CachedProfile.from_json(text, user_id)
+            if profile is None:
+                malformed.labels("profile").inc()
+                logger.warning("malformed value in Redis", extra={"event": "cache_value_malformed", "bytes": len(text)})
+                with suppress(CacheError):
+                    forget(user_id)
     operations.labels("get", "hit" if profile else "miss").inc()
     return profile
+
+
+def _values(client: redis.Redis, keys: Iterable[str]) -> tuple[bytes, list[bytes]]:
+    """Return the ID of the server's run and the keys' values: at most _LONGEST bytes of each, ``b""`` if absent.
+
+    The cost is the same for a value of any size, and for one of another type.
+    """
+    pool = client.connection_pool
+    # The client's pipeline costs more, and hides the connection.
+    connection: Any = pool.get_connection()
+    try:
+        commands = [("GETRANGE", key, 0, _LONGEST) for key in keys]
+        connection.send_packed_command(connection.pack_commands(commands))
+        return connection.run_id, [_reply(connection) for _ in commands]
+    finally:
+        # The pool closes a connection from which not every reply was read.
+        pool.release(connection)
+
+
+def _reply(connection: Any) -> bytes:
+    try:
+        return bytes(connection.read_response())
+    except redis.ResponseError as refusal:
+        if str(refusal).startswith("WRONGTYPE"):
+            return _OTHER_TYPE
+        raise
+
+
+def _outdated() -> frozenset[str] | None:
+    """Return the people whose entries may be older than PostgreSQL; None if there are too many to list."""
+    _execute("probe", _write_probe)
+    behind = Profile.objects.filter(is_cache_behind=True).values_list("user_id")
+    # Also after the entry has been deleted: a write that was delayed on its way to Redis may restore it.
+    erased = Tombstone.objects.exclude(unfinished_id="").values_list("unfinished_id")
+    with _within_budget():
+        ids = frozenset(user_id for (user_id,) in behind.union(erased, all=True)[: _MOST_BEHIND + 1])
+    return ids if len(ids) <= _MOST_BEHIND else None
+
+
+def _write_probe(client: redis.Redis) -> Any:
+    return client.set(_PROBE, 1, ex=60)
+
+
+_lease = Lease(_outdated)
+forget_lease = _lease.forget
+
+
+@contextmanager
+def _within_budget() -> Iterator[None]:
+    """Limit the block's waits for PostgreSQL to a third of PROFILE_CACHE_TIMEOUT; an outer transaction stays usable."""
+    savepoint = transaction.atomic() if connection.in_atomic_block else nullcontext()
+    with statement_deadline(settings.PROFILE_CACHE_TIMEOUT.total_seconds() / 3), savepoint:
+        yield
 
 
 def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> Stored:
     """Return what Redis and, if needed, PostgreSQL hold for a person; their errors are returned, not raised.
 
     A miss in Redis is refilled from PostgreSQL. ``accepts`` decides whether the profile in Redis is sufficient; by
-    default, any is. The three waits (two for Redis, one for PostgreSQL) share PROFILE_CACHE_TIMEOUT.
+    default, any is. The waits for Redis and for PostgreSQL share PROFILE_CACHE_TIMEOUT: after one that failed, neither
+    is asked again.
     """
     cached, redis_error = None, ""
     try:
@@ -141,32 +240,49 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
     except CacheError as error:
         redis_error = str(error)
         logger.warning("profile cache unreachable", extra={"event": "cache_read_failed", "error": redis_error})
+    except DatabaseError as error:
+        return _unreadable(error)
     if cached is not None and accepts(cached):
         return Stored(cached)
-    budget_ms = int((settings.PROFILE_CACHE_TIMEOUT / 3).total_seconds() * 1000)
     try:
-        with transaction.atomic():
-            with connection.cursor() as cursor:
-                cursor.execute("SELECT set_config('statement_timeout', %s, true)", [str(max(budget_ms, 1))])
+        with _within_budget():
             record = Profile.objects.filter(user_id=user_id).first()
     except DatabaseError as error:
-        extra = {"event": "record_read_failed", "error": type(error).__name__}
-        logger.warning("profile record unreadable", extra=extra)
-        return Stored(cached, None, redis_error, error)
-    if record is not None and cached is None and not redis_error:
+        return _unreadable(error, cached, redis_error)
+    if record is not None and cached is None and not redis_error and not CachedProfile.of(record).is_stale:
         # The result does not depend on this write, and the next read tries again.
-        with suppress(CacheError):
-            write([record], only_absent=True)
+        with suppress(CacheError, DatabaseError):
+            _refill(user_id)
     return Stored(cached, record, redis_error)
 
 
-def write_through(profiles: list[Profile]) -> None:
-    """Write profiles to Redis in the transaction that changed them; if Redis fails, leave them to the refill task."""
+def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis_error: str = "") -> Stored:
+    extra = {"event": "record_read_failed", "error": type(error).__name__}
+    logger.warning("profile record unreadable", extra=extra)
+    return Stored(cached, None, redis_error, error)
+
+
+def _refill(user_id: str) -> None:
+    """Write a person's current row to Redis, unless it is locked: whoever changes or erases it updates Redis too."""
+    row = Profile.objects.filter(user_id=user_id).select_for_update(skip_locked=True, no_key=True)
+    with _within_budget(), transaction.atomic():
+        write(row, operation="refill")
+
+
+def write_through(profiles: list[Profile]) -> bool:
+    """Write profiles to Redis in the transaction that changed them; if Redis fails, leave them to the refill task.
+
+    Return whether Redis has them. If not, other processes do not serve the old entries from LEASE_SECONDS after the
+    commit on.
+    """
     try:
         write(profiles)
     except CacheError as error:
         logger.warning("profiles not written to Redis", extra={"event": "cache_write_failed", "error": str(error)})
         Profile.objects.filter(pk__in=[profile.pk for profile in profiles]).update(is_cache_behind=True)
+        _lease.forget()
+        return False
+    return True
 
 
 def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
@@ -174,23 +290,33 @@ def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
     now = timezone.now()
     values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
     changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
-    write_through(changed)
+    if not write_through(changed):
+        wait_for_leases()
     return changed
 
 
+def wait_for_leases() -> None:
+    """Have the request wait, after the commit, until no process serves the entry that Redis failed to change."""
+    _lease.forget()
+    # Once, however many people the transaction erases.
+    if all(hook[1] is not _wait_out_leases for hook in connection.run_on_commit):
+        transaction.on_commit(_wait_out_leases)
+
+
+def _wait_out_leases() -> None:
+    time.sleep(LEASE_SECONDS)
+
+
 def forget(user_id: str) -> None:
-    _execute("delete", lambda client: client.delete(key_of(user_id)))
+    # Unlike DEL, UNLINK does not hold up other clients while a large value is freed.
+    _execute("delete", lambda client: client.unlink(key_of(user_id)))
 
 
-def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
-    """Write the profiles that are fresh to Redis; raise CacheError if it fails.
-
-    The caller must hold the locks on their rows, except with ``only_absent``, which writes only keys that Redis lacks.
-    """
-    operation = "refill" if only_absent else "set"
+def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:
+    """Write the profiles that are fresh to Redis; raise CacheError if it fails. The caller holds their rows' locks."""
     expires_before = timezone.now() - settings.PROFILE_TTL
     ttls = [(profile, profile.last_updated - expires_before) for profile in profiles]
-    fresh = [(profile, ttl) for profile, ttl in ttls if ttl > timedelta(0)]
+    fresh = [(profile, ttl) for profile, ttl in ttls if ttl > timedelta(seconds=1)]
     if not fresh:
         return
 
@@ -199,7 +325,7 @@ def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
         for profile, ttl in fresh:
             # Vary the TTL by ±10%, so that a refilled cache does not expire all at once.
             px = ttl * random.uniform(0.9, 1.1)  # noqa: S311 (not a secret)
-            pipeline.set(key_of(profile.user_id), CachedProfile.of(profile).to_json(), px=px, nx=only_absent)
+            pipeline.set(key_of(profile.user_id), CachedProfile.of(profile).to_json(), px=px)
         return pipeline.execute()
 
     _execute(operation, send)
@@ -208,50 +334,129 @@ def write(profiles: Iterable[Profile], *, only_absent: bool = False) -> None:
 
 
 def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
+    """Return what ``send`` does; raise CacheError, such as “set: TimeoutError”, if Redis fails or refuses a command."""
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
             return send(get_redis_connection("default"))
-    except (redis.RedisError, BreakerOpen) as error:
+    except (redis.RedisError, BreakerOpen) as failure:
         operations.labels(operation, "error").inc()
-        raise CacheError(f"{operation}: {type(error).__name__}") from error
+        error = type(failure).__name__
+        if isinstance(failure, redis.ResponseError):
+            error = _refused(failure)
+        elif isinstance(failure, BreakerOpen):
+            error = breaker.last_error or error
+        raise CacheError(f"{operation}: {error}") from failure
 
 
-def needs_filling() -> bool:
-    """Return whether Redis lost its content: the marker of the last refill is missing or names another server run."""
-    filled_for, run_id = _execute("info", lambda client: (client.get(_FILLED_FOR), client.info("server")["run_id"]))
-    return bool(filled_for != run_id.encode())
+def _refused(refusal: redis.ResponseError) -> str:
+    """Open the breaker; return the error's class or, if the client has none for it, its code, such as MISCONF.
+
+    A server that refuses writes may still serve entries, which become outdated.
+    """
+    code = str(refusal).partition(" ")[0]
+    error = code if type(refusal) is redis.ResponseError and code.isupper() else type(refusal).__name__
+    breaker.open(error)
+    return error
 
 
-def mark_filled() -> None:
-    _execute("set", lambda client: client.set(_FILLED_FOR, client.info("server")["run_id"]))
+def begin_generation() -> None:
+    """If the server was restarted since the entries were written, delete all profiles, and serve those written next.
+
+    needs_filling() returns the server's run ID then.
+    """
+    if run_id := _run_unlike(_GENERATION):
+        _execute("delete", _delete_profiles)
+        _execute("set", lambda client: client.set(_GENERATION, run_id))
+        logger.info("cache generation began", extra={"event": "cache_generation_began"})
+
+
+def _delete_profiles(client: redis.Redis) -> None:
+    cursor = None
+    while cursor != 0:
+        cursor, keys = client.scan(cursor or 0, key_of("*"), 1000)
+        if keys:
+            client.unlink(*keys)
+    client.unlink(_FILLED_FOR)
+
+
+def needs_filling() -> bytes:
+    """Return the server's run ID if Redis has lost its content since the last refill, else ``b""``."""
+    return _run_unlike(_FILLED_FOR)
+
+
+def mark_filled(run_id: bytes) -> None:
+    _execute("set", lambda client: client.set(_FILLED_FOR, run_id))
+
+
+def _run_unlike(marker: str) -> bytes:
+    """Return the server's run ID if the marker is missing or names another run, else ``b""``."""
+    run_id, (value,) = _execute("info", partial(_values, keys=(marker,)))
+    if value and not _RUN_ID.fullmatch(value):
+        malformed.labels("marker").inc()
+    return b"" if value == run_id else run_id
+
+
+def progress() -> dict[str, int]:
+    """Return the counters that remember() stored; empty if there are none, or not as this module writes them."""
+    _, (text,) = _execute("get", partial(_values, keys=(_PROGRESS,)))
+    if not text:
+        return {}
+    try:
+        found = json.loads(text)
+        if found and all(type(count) is int and 0 <= count < 2**63 for count in found.values()):
+            return dict(found)
+    except (ValueError, AttributeError, RecursionError):
+        pass
+    malformed.labels("marker").inc()
+    return {}
+
+
+def remember(counters: dict[str, int]) -> None:
+    """Store the highest value of each counter."""
+    known = progress()
+    highest = {name: max(count, known.get(name, 0)) for name, count in counters.items()}
+    if highest != known:
+        _execute("set", lambda client: client.set(_PROGRESS, json.dumps(highest)))
+
+
+def forget_all() -> None:
+    """Forget the counters and distrust all entries: the refill task deletes them and writes PostgreSQL's profiles."""
+    _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _FILLED_FOR))
 
 
 def health() -> dict[str, Any]:
-    """Return the state of Redis, with the error if it fails. Sizes are in bytes, latency in milliseconds."""
+    """Return the state of Redis, with the error if it fails or refuses writes. Sizes are in bytes, latency in ms.
+
+    A server that refuses writes counts as not connected, because no entry of it can be served.
+    """
 
     def send(client: redis.Redis) -> Any:
         pipeline = client.pipeline(transaction=False)
         pipeline.info("everything")
-        pipeline.exists(_FILLED_FOR, _REPORTS)
+        pipeline.exists(*_MARKERS)
         return pipeline.execute()
 
     started = time.perf_counter()
+    took, is_usable = None, False
     info: dict[str, Any] = {}
     cached_profiles, last_error = None, breaker.last_error
     try:
         info, other_keys = _execute("info", send)
+        took = time.perf_counter() - started
         database = get_redis_connection("default").connection_pool.connection_kwargs.get("db", 0)
         cached_profiles = info.get(f"db{database}", {}).get("keys", 0) - other_keys
+        _execute("probe", _write_probe)
+        is_usable = True
     except CacheError as error:
         last_error = str(error)
     return {
-        "redis_connected": bool(info),
+        "redis_connected": is_usable,
         "last_error": last_error,
         "used_memory_bytes": info.get("used_memory"),
         "maxmemory_bytes": info.get("maxmemory"),
         "maxmemory_policy": info.get("maxmemory_policy"),
         "evicted_keys": info.get("evicted_keys"),
         "cached_profiles": cached_profiles,
-        "latency_ms": round((time.perf_counter() - started) * 1000, 3),
+        "latency_ms": round((took or time.perf_counter() - started) * 1000, 3),
         "breaker": breaker.state,
     }

@@ -51,7 +51,8 @@ def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
     tombstone = Tombstone.objects.create_for(user_id, max([timezone.now(), *filter(None, times)]))
     with transaction.atomic():
         person = _erase(ErasedPerson(user_id, received_until=tombstone.erased_at))
-        _forget_cached(person)
+        if not _forget_cached(person):
+            cache.wait_for_leases()
         Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
     logger.info("person erased", extra={"event": "person_erased", "rows": sum(person.erased.values())})
     return person.erased
@@ -84,13 +85,15 @@ def _finish(tombstone: Tombstone) -> bool:
 
 
 def _erase(person: ErasedPerson) -> ErasedPerson:
+    # A profile or phone link that exists in the second pass is newer than the tombstone, so it is kept. The profile is
+    # deleted first: whoever copies its names into an employee holds its row's lock, and the employee is erased next.
+    if person.erased_at is None:
+        person.erased["profile_cache"] += rows_of(Profile, person).delete()[0]
     links = rows_of(PhoneLink, person)
     for rows in (links, rows_of(DirectAnswer, person)):
         person.phones |= set(rows.values_list("phone", flat=True))
     person_erased.send(sender=Person, person=person)
-    # A profile or phone link that exists in the second pass is newer than the tombstone, so it is kept.
     if person.erased_at is None:
-        person.erased["profile_cache"] += rows_of(Profile, person).delete()[0]
         person.erased["phone_links"] += links.delete()[0]
     person.erased["direct_answers"] += rows_of(DirectAnswer, person).delete()[0]
     hashed = person.key[:12]
@@ -102,10 +105,12 @@ def _erase(person: ErasedPerson) -> ErasedPerson:
     return person
 
 
-def _forget_cached(person: ErasedPerson) -> None:
-    """Delete the person's entry from Redis; if Redis fails, leave it to the next pass."""
+def _forget_cached(person: ErasedPerson) -> bool:
+    """Delete the person's entry from Redis and return True; if Redis fails, leave it to the next pass."""
     try:
         cache.forget(person.user_id)
     except cache.CacheError as error:
         person.is_incomplete = True
         logger.warning("erased person still in Redis", extra={"event": "erasure_postponed", "error": str(error)})
+        return False
+    return True

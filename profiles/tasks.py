@@ -6,7 +6,7 @@ from celery import shared_task
 from django.db import transaction
 from django.db.models import QuerySet
 
-from profiles import cache, erasure
+from profiles import cache, erasure, restores
 from profiles.comparison import compare_waiting
 from profiles.max_api import users
 from profiles.models import Profile
@@ -22,18 +22,21 @@ COMPARING_SECONDS = 10.0
 def refill_cache() -> int:
     """Write to Redis all fresh profiles if it has lost its content, else only those whose last write failed.
 
-    Return the number of profiles written, or 0 if Redis fails.
+    Entries from before a restart of Redis are deleted first. Return the number of profiles written; 0 if Redis fails.
     """
     written, last_id = 0, ""
     try:
-        is_empty = cache.needs_filling()
+        restores.remember_progress()
+        cache.begin_generation()
+        run_id = cache.needs_filling()
+        is_empty = bool(run_id)
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
         # Skip locked rows, since the holder of the lock writes them; a full refill waits for them, to miss none.
         while batch := _write_batch(profiles.filter(user_id__gt=last_id).select_for_update(skip_locked=not is_empty)):
             written += len(batch)
             last_id = batch[-1].user_id
         if is_empty:
-            cache.mark_filled()
+            cache.mark_filled(run_id)
             logger.info("cache refilled", extra={"event": "cache_refilled", "profiles": written})
     except cache.CacheError as error:
         logger.warning("cache refill postponed", extra={"event": "refill_postponed", "error": str(error)})

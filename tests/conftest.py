@@ -116,6 +116,7 @@ def _as_a_new_process() -> Iterator[None]:
     In one fixture, because each costs a millisecond in each of thousands of tests.
     """
     forget_state()
+    cache.forget_lease()
     cache.breaker.close()
     users.breaker.close()
     # A round stays fresh for longer than a test takes.
@@ -135,9 +136,10 @@ def shared_round(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def redis() -> Iterator[Redis]:
-    """Return the client of the cache's Redis, which is empty."""
+    """Return the client of the cache's Redis, which has no profiles and serves those that are written."""
     client = get_redis_connection("default")
     client.flushdb()
+    cache.begin_generation()
     yield client
     client.flushdb()
 

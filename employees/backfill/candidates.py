@@ -96,11 +96,13 @@ def choices(
 ) -> Iterator[tuple[Candidate, NameChoice]]:
     """Yield, in id order, each employee in the id range whose name would change, with the new name.
 
-    ``after_id`` is outside the range, ``until_id`` in it. ``is_locked`` locks the rows until the transaction ends.
+    ``after_id`` is outside the range, ``until_id`` in it. ``is_locked`` locks the rows until the transaction ends. It
+    also keeps their profiles from being deleted, so that an erasure at the same time finds the names that were copied;
+    it does not hold up updates of the profiles.
     """
     if context.obstacle is not None:
         return
-    select = _SELECT + (" FOR UPDATE OF e" if is_locked else "")
+    select = _SELECT + (" FOR KEY SHARE OF p FOR UPDATE OF e" if is_locked else "")
     while True:
         conditions = (university_id, university_id, names.UNKNOWN, names.UNKNOWN, context.replaces_names, PAGE)
         rows = sql.run(select, (after_id, until_id, *conditions))

@@ -19,6 +19,7 @@ SENTENCES = "sentences"
 _LONGEST_PARAM = 500
 _LOCK = ("pid", "application", "state", "seconds")
 _RATE = ("current_rate", "threshold")
+_COUNTERS = ("revision", "revision_before", "erasures", "erasures_before")
 
 
 class Severity(models.TextChoices):
@@ -29,8 +30,9 @@ class Severity(models.TextChoices):
 class Kind(models.TextChoices):
     PROFILE_QUALITY_LOW = "profile_quality_low", _("profile quality")
     WEBHOOK_ERROR_RATE_HIGH = "webhook_error_rate_high", _("webhook errors")
-    CACHE_CONNECTION_FAILED = "cache_connection_failed", _("Redis does not answer")
+    CACHE_CONNECTION_FAILED = "cache_connection_failed", _("Redis is unavailable")
     CACHE_EVICTIONS_HIGH = "cache_evictions_high", _("Redis evicts profiles")
+    DATABASE_RESTORED = "database_restored", _("database set back")
     INBOX_LAG_HIGH = "inbox_lag_high", _("updates are waiting")
     DEAD_LETTERS = "dead_letters", _("dead letters")
     WEBHOOK_SILENT = "webhook_silent", _("no updates")
@@ -109,6 +111,16 @@ CHECKS: dict[Kind, Check] = {
         T("Redis evicted %(rate)s of the cached profiles in a day (threshold: %(limit)s). Raise REDIS_MAXMEMORY."),
         _rates,
         (*_RATE, "evicted_keys"),
+    ),
+    Kind.DATABASE_RESTORED: Check(
+        "database_restored",
+        T(
+            "PostgreSQL was set back: rollout revision %(revision)s, it was %(revision_before)s; last erasure"
+            " %(erasures)s, it was %(erasures_before)s. Check the switches and repeat the erasures, as the runbook"
+            " describes."
+        ),
+        _data(**{name: name for name in _COUNTERS}),
+        _COUNTERS,
     ),
     Kind.INBOX_LAG_HIGH: Check(
         "inbox_lag",

@@ -27,7 +27,7 @@ from monitoring.api.serializers import (
 )
 from monitoring.dashboard.access import SEE
 from monitoring.stats import reports
-from profiles import cache
+from profiles import cache, failures
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.models import Rollout
 
@@ -46,7 +46,8 @@ def ready(request: HttpRequest) -> HttpResponse:
 
     The status is ``degraded``, for the given ``reason``, if Redis is unavailable or alerts were not checked lately.
     """
-    has_cache = cache.health()["redis_connected"]
+    redis = cache.health()
+    has_cache = redis["redis_connected"]
     try:
         with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
             cursor.execute("SHOW transaction_read_only")
@@ -56,7 +57,7 @@ def ready(request: HttpRequest) -> HttpResponse:
         return _not_ready("PostgreSQL does not respond", has_cache, has_database=False)
     if is_read_only:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
-    reasons = [] if has_cache else ["Redis does not respond"]
+    reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]
     reasons += [last_check.warning()] if last_check.is_late else []
     body: dict[str, Any] = {"status": "degraded" if reasons else "ok", "database": True, "cache": has_cache}
     return JsonResponse(body | ({"reason": "; ".join(reasons)} if reasons else {}))

@@ -141,7 +141,11 @@ _ALL = (
     Indicator("dead_letters", measurements.dead_letters, **_NONE),
     Indicator("secret_failures", measurements.secret_failures, "", "≤", SECRET_FAILURES - 1, is_worker_only=True),
     Indicator("redis_connected", measurements.redis_connected, **_YES, critical=1,
-              good=T("Redis answers"), bad=T("Redis does not answer: %(error)s")),
+              good=T("Redis answers"), bad=T("Redis is unavailable: %(error)s")),
+    Indicator("database_restored", measurements.database_restored, **_NONE, critical=0,
+              good=T("PostgreSQL was not set back"),
+              bad=T("PostgreSQL was set back: rollout revision %(revision)s, it was %(revision_before)s; "
+                    "last erasure %(erasures)s, it was %(erasures_before)s")),
     Indicator("evictions", measurements.evictions, "%", "<", EVICTIONS_ALLOWED,
               good=T("no significant evictions"), bad=T("Redis evicted %(share)s of the profiles in a day"),
               unknown=T("evictions: first measurement"), param_names=("share", "limit")),

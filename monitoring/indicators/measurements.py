@@ -20,7 +20,7 @@ from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.stats import comparison_stats, reports, rollups
 from monitoring.stats.comparison_stats import ComparisonStats
 from monitoring.stats.process_counters import counted
-from profiles import cache, failures
+from profiles import cache, failures, restores
 from profiles.max_api import users
 from profiles.rollout.decision import is_processing
 from profiles.rollout.models import Rollout
@@ -194,6 +194,13 @@ def redis_connected(sources: Sources) -> Measured:
     error = failures.message_for(health["last_error"] or "")
     data = health | {"error": health["last_error"]}
     return Measured(float(health["redis_connected"]), params={"error": error}, data=data)
+
+
+def database_restored(sources: Sources) -> Measured:
+    """Return 1 if counters that only grow are lower than before: PostgreSQL was restored from a backup."""
+    now, before = restores.lost_progress()
+    data = now | {f"{name}_before": before.get(name, count) for name, count in now.items()}
+    return Measured(float(bool(before)), params={name: str(count) for name, count in data.items()}, data=data)
 
 
 def evictions(sources: Sources) -> Measured:

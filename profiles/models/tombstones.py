@@ -67,6 +67,9 @@ class Tombstone(models.Model):
 
     class Meta:
         db_table = "tombstones"
+        indexes: ClassVar = [
+            models.Index(fields=["unfinished_id"], name="tombstones_unfinished", condition=~models.Q(unfinished_id="")),
+        ]
         verbose_name = _("tombstone")
         verbose_name_plural = _("tombstones")
 

@@ -46,6 +46,6 @@ def test_it_names_what_blocks_phase_1(settings: Settings, redis_server: FaultySe
     settings.MONITORING_ENABLED = False
     redis_server.kill()
     text = assess()
-    for blocker in ("Redis does not answer", "WEBHOOK_SECRET", "MONITORING_ENABLED", "MAX_BOT_TOKEN"):
+    for blocker in ("Redis is unavailable", "WEBHOOK_SECRET", "MONITORING_ENABLED", "MAX_BOT_TOKEN"):
         assert blocker in text
     assert "None" not in text

@@ -57,6 +57,11 @@ def evictions(monkeypatch: pytest.MonkeyPatch, clock: Clock, **_: Any) -> Fix:
     return lambda: clock.shift(timedelta(days=1))
 
 
+def set_back(**_: Any) -> Fix:
+    cache.remember({"revision": 1_000_000, "erasures": 0})
+    return cache.forget_all
+
+
 def lag(**_: Any) -> Fix:
     waiting = row(State.PENDING, timedelta(minutes=1))
     return waiting.delete
@@ -119,6 +124,7 @@ CAUSES: dict[Kind, Callable[..., Fix]] = {
     Kind.WEBHOOK_ERROR_RATE_HIGH: webhook_errors,
     Kind.CACHE_CONNECTION_FAILED: redis_gone,
     Kind.CACHE_EVICTIONS_HIGH: evictions,
+    Kind.DATABASE_RESTORED: set_back,
     Kind.INBOX_LAG_HIGH: lag,
     Kind.DEAD_LETTERS: dead_letter,
     Kind.WEBHOOK_SILENT: stop_updates,

@@ -77,7 +77,7 @@ def test_phase_1_asks_for_redis(installed: Settings, redis_server: FaultyServer)
     redis_server.kill()
     verdict, message = result_of(1, "redis_answers")
     assert verdict == Verdict.FAIL
-    assert message.startswith("Redis does not answer")
+    assert message.startswith("Redis is unavailable")
 
 
 def test_phase_2_asks_for_a_quick_inbox(installed: Settings, phases: Phases) -> None:

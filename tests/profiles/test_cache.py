@@ -45,19 +45,6 @@ def test_it_reads_what_it_wrote() -> None:
     assert cache.read("8") is None
 
 
-@pytest.mark.parametrize("text", ["", "not json", "[]", "{}", '{"user_id": "7"}', '"x"'])
-def test_foreign_content_is_a_miss(redis: Redis, text: str) -> None:
-    redis.set("profile:user:7", text)
-    assert cache.read("7") is None
-
-
-def test_a_refill_on_read_does_not_overwrite(redis: Redis) -> None:
-    old = add_profile("7", "Иван", is_cached=False)
-    add_profile("7", "Пётр")
-    cache.write([old], only_absent=True)
-    assert cached(redis, "7")["max_first_name"] == "Пётр"
-
-
 def test_the_task_fills_an_empty_redis(redis: Redis) -> None:
     now = timezone.now()
     named = TimestampedValue(True, now, "Иван")

@@ -78,6 +78,7 @@ def measure() -> None:
     """Store the first figures of the pages, once the rows are committed."""
     forget_state()
     rollups.roll_up()
+    cache.begin_generation()
     cache.write(Profile.objects.all())
     cache.mark_filled()
     for name in cached.STATISTICS:

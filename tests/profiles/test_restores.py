@@ -1,0 +1,111 @@
+"""A PostgreSQL that was restored from an older backup: an alert, and Redis keeps nothing that PostgreSQL lacks."""
+
+from collections.abc import Iterator
+from io import StringIO
+
+import pytest
+from django.core.management import CommandError, call_command
+from django.db import connection
+from redis import Redis
+
+from monitoring.alerts import engine
+from monitoring.alerts.models import Alert
+from monitoring.indicators import rounds
+from profiles import cache, erasure, restores
+from profiles.models import Profile
+from profiles.tasks import refill_cache
+from tests.conftest import Phases
+from tests.profiles.people import add_profile
+from tests.rollout.changing import change
+from tests.servers import FaultyServer
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]
+
+KIND = "database_restored"
+
+
+@pytest.fixture
+def backup() -> Iterator[None]:
+    """Return PostgreSQL to its state before the test's changes when the test calls restore()."""
+    with connection.cursor() as cursor:
+        cursor.execute("SAVEPOINT backup")
+    return None
+
+
+def restore() -> None:
+    with connection.cursor() as cursor:
+        cursor.execute("ROLLBACK TO SAVEPOINT backup")
+
+
+def accept(*args: str) -> str:
+    out = StringIO()
+    call_command("accept_restore", *args, stdout=out)
+    return out.getvalue()
+
+
+def check() -> Alert | None:
+    engine.check_alerts()
+    return Alert.objects.open().filter(kind=KIND).first()
+
+
+def test_it_works(backup: None, redis: Redis) -> None:
+    refill_cache()
+    change("pause", reason="a change after the backup")
+    erasure.erase("7", by="x", reason="y")
+    add_profile("8", "Новое")
+    now = restores.progress()
+    refill_cache()
+    assert check() is None
+    restore()
+    assert restores.progress()["revision"] == now["revision"] - 1
+    refill_cache()
+    alert = check()
+    assert alert is not None
+    assert alert.severity == "critical"
+    assert alert.data == {
+        "revision": now["revision"] - 1,
+        "revision_before": now["revision"],
+        "erasures": 0,
+        "erasures_before": now["erasures"],
+    }
+    assert f"rollout revision {now['revision'] - 1}, it was {now['revision']}" in alert.text
+    assert f"revision: {now['revision'] - 1}, before: {now['revision']}" in accept("--dry-run")
+    assert rounds.measure([KIND])[KIND].level == "critical"
+    assert "Accepted" in accept()
+    assert rounds.measure([KIND])[KIND].level == "ok"
+    assert cache.read("8") is None
+    refill_cache()
+    assert not redis.exists("profile:user:8"), "PostgreSQL does not have this profile"
+    assert rounds.measure([KIND])[KIND].level == "ok"
+
+
+@pytest.mark.parametrize("loss", ["revision", "erasures"])
+def test_each_counter_is_watched(loss: str, phases: Phases) -> None:
+    cache.remember(restores.progress() | {loss: restores.progress()[loss] + 1})
+    assert rounds.measure([KIND])[KIND].level == "critical"
+
+
+def test_the_memory_survives_a_restart_of_all_processes(backup: None) -> None:
+    change("pause", reason="a change after the backup")
+    refill_cache()
+    cache.forget_lease()
+    restore()
+    assert rounds.measure([KIND])[KIND].level == "critical"
+
+
+def test_without_redis_it_is_unknown(redis_server: FaultyServer) -> None:
+    redis_server.kill()
+    assert rounds.measure([KIND])[KIND].level == "error"
+    with pytest.raises(CommandError, match="Redis is unavailable: get: ConnectionError"):
+        accept()
+
+
+def test_new_changes_do_not_alert() -> None:
+    refill_cache()
+    for reason in ("a", "b"):
+        change("pause", reason=reason)
+        change("resume", reason=reason)
+    assert rounds.measure([KIND])[KIND].level == "ok"
+    refill_cache()
+    assert not Profile.objects.exists()
+    assert rounds.measure([KIND])[KIND].level == "ok"
