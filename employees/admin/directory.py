@@ -177,7 +177,7 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             is_limited = admin_scope(request) is not None
             update_employee(stored, form.changed_values, may_clear=True, is_limited=is_limited)
         else:
-            names = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
+            names: dict[str, Any] = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
             ids: dict[str, Any] = {"phone": values["phone"], "university_id": values["university"].pk}
             max_id = values.pop("max_id")
             has_claimed_id = max_id is not None and admin_scope(request) is not None

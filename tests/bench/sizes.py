@@ -18,6 +18,7 @@ from django_redis import get_redis_connection
 from rich.console import Console
 from rich.table import Table
 
+from tests import loops
 from tests.chaos.updates import generate
 from webhooks.inbox import connect, store
 from webhooks.processing import process_inbox
@@ -32,10 +33,14 @@ _BATCH = 500
 def collect(updates: int) -> None:
     """Store and process updates, ten for each person."""
     bodies = generate(random.Random(1), updates).bodies
-    with connect() as inbox:
-        for start in range(0, updates, _BATCH):
-            now = timezone.now()
-            store(inbox, [row for body in bodies[start : start + _BATCH] for row in arrivals_in(body, now)])
+
+    async def receive() -> None:
+        async with await connect() as inbox:
+            for start in range(0, updates, _BATCH):
+                now = timezone.now()
+                await store(inbox, [row for body in bodies[start : start + _BATCH] for row in arrivals_in(body, now)])
+
+    loops.run(receive())
     while process_inbox():
         pass
     run("VACUUM ANALYZE profile_cache")

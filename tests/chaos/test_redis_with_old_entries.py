@@ -146,6 +146,7 @@ def is_well(reader: Reader, client: redis.Redis) -> bool:
     """Return whether Redis has the new state and is used again."""
     with suppress(redis.RedisError):
         text = client.get(f"profile:user:{reader.renamed}") or b""
+        assert isinstance(text, bytes)
         info = client.info("server")
         is_current = client.get("profiles:generation") == info["run_id"].encode()
         return NEW in text.decode() and is_current and not client.exists(f"profile:user:{reader.erased}")

@@ -3,6 +3,7 @@
 import asyncio
 import re
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
 from django.db import connections
@@ -60,7 +61,7 @@ def test_it_works(server: WebServer, method: str) -> None:
 def test_it_is_in_refusals_before_django(server: WebServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "LARGEST_BODY", 4)
     for length, body in (("5", b"12345"), ("3", b"1")):
-        more = {"body": body, "content-length": length}
+        more: dict[str, Any] = {"body": body, "content-length": length}
         (new,) = ids_of(server, "/employees", "POST", **more)
         assert NEW.fullmatch(new)
         assert ids_of(server, "/employees", "POST", given="proxy-2", **more) == ["proxy-2"]

@@ -130,7 +130,8 @@ def test_what_somebody_else_has_now_is_not_followed(employee: Employee, universi
     take_over(university)
     add_profile(OLD_ID, "Чужая", "Тайна")
     DirectAnswer.objects.create(phone=OLD_PHONE, first_name="Чужая", asked_at=timezone.now(), outcome="found")
-    for seed in ({"phone": PHONE}, {"user_id": ID}):
+    seeds: list[dict[str, Any]] = [{"phone": PHONE}, {"user_id": ID}]
+    for seed in seeds:
         found = export(**seed)
         assert "Чужая" not in json.dumps(found, ensure_ascii=False)
         assert [row["phone"] for row in found["employees"]] == [PHONE]

@@ -44,7 +44,7 @@ def snapshots(redis_server: FaultyServer) -> Iterator[FaultyServer]:
 
 
 def snapshot_of(server: FaultyServer) -> Path:
-    return Path(redis_py.Redis.from_url(server.url).config_get("dir")["dir"], "dump.rdb")
+    return Path(str(redis_py.Redis.from_url(server.url).config_get("dir")["dir"]), "dump.rdb")
 
 
 def shown(api: APIClient, user_id: str) -> str:
@@ -149,7 +149,7 @@ def full_memory(client: redis_py.Redis) -> Iterator[None]:
 @contextmanager
 def failing_snapshots(client: redis_py.Redis) -> Iterator[None]:
     # A folder in place of the snapshot: not even root can write the file.
-    folder = Path(client.config_get("dir")["dir"], "dump.rdb")
+    folder = Path(str(client.config_get("dir")["dir"]), "dump.rdb")
     folder.unlink(missing_ok=True)
     folder.mkdir()
     client.config_set("save", "3600 1")
@@ -267,7 +267,12 @@ def test_too_many_outdated_entries_are_not_listed(redis: redis_py.Redis) -> None
 def test_a_refill_does_not_restore_a_person_who_is_being_erased(redis: redis_py.Redis) -> None:
     add_profile(ERASED, SECRET_NAME, is_cached=False)
     found: list[cache.Stored] = []
-    reader = threading.Thread(target=lambda: (found.append(cache.find(ERASED)), connection.close()))
+
+    def read() -> None:
+        found.append(cache.find(ERASED))
+        connection.close()
+
+    reader = threading.Thread(target=read)
     with transaction.atomic():
         erasure.erase(ERASED, by="x", reason="y")
         reader.start()

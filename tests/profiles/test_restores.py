@@ -1,6 +1,5 @@
 """A PostgreSQL that was restored from an older backup: an alert, and Redis keeps nothing that PostgreSQL lacks."""
 
-from collections.abc import Iterator
 from io import StringIO
 
 import pytest
@@ -25,11 +24,10 @@ KIND = "database_restored"
 
 
 @pytest.fixture
-def backup() -> Iterator[None]:
+def backup() -> None:
     """Return PostgreSQL to its state before the test's changes when the test calls restore()."""
     with connection.cursor() as cursor:
         cursor.execute("SAVEPOINT backup")
-    return None
 
 
 def restore() -> None:

@@ -80,7 +80,8 @@ def measure() -> None:
     rollups.roll_up()
     cache.begin_generation()
     cache.write(Profile.objects.all())
-    cache.mark_filled()
+    if run_id := cache.needs_filling():
+        cache.mark_filled(run_id)
     for name in cached.STATISTICS:
         cached.store(name)
     rounds.take_round(is_worker=False)
