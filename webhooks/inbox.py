@@ -184,11 +184,14 @@ async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[b
 def _statement(rows: int, is_sound: bool) -> bytes:
     """Return the statement for a number of rows; sound ones, which are not quarantined, need fewer parameters."""
     # The fourth parameter of a row, the time of receipt, is used twice: it is also the time of the first attempt.
-    row = "(${0}, ${1}, ${2}, 'pending', '', ${3}, ${3}, NULL, ${4})"
-    size = 5
+    row, size, state = "(${0}, ${1}, ${2}, STATE, '', ${3}, ${3}, NULL, ${4})", 5, "'pending'"
     if not is_sound:
-        row, size = "(${0}, ${1}, ${2}, ${5}, ${6}, ${3}, ${3}, ${7}, ${4})", 8
-    places = (row.format(*range(first, first + size)) for first in range(1, rows * size + 1, size))
+        row, size, state = "(${0}, ${1}, ${2}, STATE, ${6}, ${3}, ${3}, ${7}, ${4})", 8, "${5}"
+    # Evaluated once, it holds for this transaction: an acknowledged update must not be lost where an administrator has
+    # set synchronous_commit to off.
+    first = row.replace("STATE", f"CASE set_config('synchronous_commit', 'on', true) WHEN 'on' THEN {state} END")
+    templates = [first, *[row.replace("STATE", state)] * (rows - 1)]
+    places = (template.format(*range(1 + n * size, 1 + (n + 1) * size)) for n, template in enumerate(templates))
     return f"{_INSERT} VALUES {', '.join(places)} {_UNLESS_STORED}".encode()
 
 

@@ -8,7 +8,7 @@ import pytest
 from django.db import connection
 
 from tests import loops
-from webhooks.inbox import Arrival, connect, store
+from webhooks.inbox import Arrival, InboxConnection, connect, store
 from webhooks.models import InboxUpdate, State
 from webhooks.payloads import LARGEST_ENVELOPE
 from webhooks.processing import process_inbox
@@ -64,3 +64,25 @@ def test_the_largest_envelope_is_one_statement() -> None:
     (statement,) = loops.run(store_each(arrivals, arrivals))
     assert statement[0].startswith("INSERT INTO webhook_inbox")
     assert InboxUpdate.objects.count() == LARGEST_ENVELOPE
+
+
+@pytest.mark.parametrize("reason", ["", "тело не JSON"])
+def test_a_batch_is_durable_where_commits_are_not(reason: str) -> None:
+    """The test servers run with synchronous_commit off, as an administrator may have set it."""
+
+    async def is_flushed(conn: InboxConnection) -> bool:
+        cursor = await conn.execute("SELECT pg_current_wal_insert_lsn() <= pg_current_wal_flush_lsn()", prepare=False)
+        row = await cursor.fetchone()
+        return bool(row and row[0])
+
+    async def outcomes(key: bytes) -> tuple[bool, bool]:
+        async with await connect() as conn:
+            await conn.execute("SELECT pg_logical_emit_message(true, 'test', 'x')", prepare=False)
+            before = await is_flushed(conn)
+            await store(conn, [Arrival(key, None, b"{}", "other", reason, datetime.now(UTC))])
+            return before, await is_flushed(conn)
+
+    results = [loops.run(outcomes(bytes([number]) * 32)) for number in range(5)]
+    assert all(after for _before, after in results)
+    # Now and then the server's own writer is faster.
+    assert not all(before for before, _after in results)
