@@ -266,8 +266,7 @@ def universities_standing_out(sources: Sources) -> Measured:
 
     The message names none of them: it is also shown to users who are limited to another university.
     """
-    by_university = sources.by_university.items()
-    bad = [stats for university, stats in by_university if university is not None and stats.is_proven_bad]
+    bad = [stats for stats in sources.by_university.values() if stats.is_proven_bad]
     if not bad:
         return Measured(0)
     params = {"count": len(bad), "why": max(bad, key=attrgetter("n")).favourable_bounds()}

@@ -134,6 +134,7 @@ def test_phase_2_is_held_where_no_updates_arrive(
 def evict(redis: Redis) -> None:
     """Have Redis give up a key for want of memory."""
     before = redis.info("stats")["evicted_keys"]
+    redis.flushdb()
     redis.set("a key", "a value")
     enough = redis.config_get("maxmemory")["maxmemory"] or 0
     redis.config_set("maxmemory", 1)

@@ -281,7 +281,7 @@ def expected(surface: str, reading: IndicatorReading) -> Any:
         "metric of 100": None if value is None else pytest.approx(100 * value),
         "metric of ms": None if value is None else pytest.approx(value / 1000),
         "total": reading.data.get("total_dead_letters"),
-        "report": percent(value),
+        "report": value,
         "report, count": int(value or 0),
         "health is up": reading.level not in (Level.CRITICAL, Level.ERROR),
         "health, ok": reading.is_ok,
@@ -315,7 +315,7 @@ SHOWN: dict[str, dict[str, Any]] = {
     "inbox_pending": {
         "metric": lambda all_: all_.metrics["webhook_inbox_pending{}"],
         "home": lambda all_: all_.home["inbox"]["size"],
-        "report, count": lambda all_: all_.report["waiting updates"],
+        "report, count": lambda all_: all_.report["pending_updates"],
     },
     "webhook_error_rate": {
         "home": lambda all_: all_.home["errors"].value,

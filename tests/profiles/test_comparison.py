@@ -43,7 +43,7 @@ def _all_compared(phases: Phases) -> None:
 
 
 def outcome_of(max_id: str | None = "7") -> ComparisonOutcome:
-    resolve(phone=PHONE, max_id=max_id, university_id=None)
+    resolve(phone=PHONE, max_id=max_id, university_id=1)
     assert compare_waiting(5, pause=lambda _: None) == 1
     return ComparisonOutcome(Comparison.objects.latest("pk").outcome)
 
@@ -151,14 +151,14 @@ def test_it_stops_in_time_and_leaves_the_rest(direct: FakeMax, phases: Phases) -
     phases(100, 100, 100)
     add_profile("7")
     for number in range(4):
-        resolve(phone=f"+7916000000{number}", max_id="7", university_id=None)
+        resolve(phone=f"+7916000000{number}", max_id="7", university_id=1)
     assert compare_waiting(0.0) == 0
     assert compare_waiting(0.3) < 4
     assert WaitingComparison.objects.count() + Comparison.objects.count() == 4
 
 
 def test_it_drops_old_lookups(direct: FakeMax) -> None:
-    resolve(phone=PHONE, max_id="7", university_id=None)
+    resolve(phone=PHONE, max_id="7", university_id=1)
     WaitingComparison.objects.update(asked_at=timezone.now() - timedelta(hours=1))
     assert compare_waiting(1) == 0
     assert not WaitingComparison.objects.exists()
@@ -167,7 +167,7 @@ def test_it_drops_old_lookups(direct: FakeMax) -> None:
 @pytest.mark.parametrize("percents", [(), (100,), (100, 100), (100, 100, 100), (100, 100, 100, 100)])
 def test_phases_2_and_3_compare(phases: Phases, direct: FakeMax, percents: tuple[int, ...]) -> None:
     phases(*percents)
-    resolve(phone=PHONE, max_id="7", university_id=None)
+    resolve(phone=PHONE, max_id="7", university_id=1)
     assert WaitingComparison.objects.exists() == (len(percents) in COMPARED_STAGES)
 
 
