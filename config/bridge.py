@@ -15,7 +15,7 @@ from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from config.lib import error_pages, request_id
-from config.lib.answers import CLOSE, RETRY_AFTER, Answer, refusal
+from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.lib.intake import NotRead, intake
 from config.lib.wsgi_environ import wsgi_environ
 from config.postgres.base import statement_deadline

@@ -1,7 +1,7 @@
 """Celery's transport over Redis, which rejects a message that it cannot read, instead of ending the worker.
 
-Without this, a damaged message in the queue would end the worker each time, and one that waits for its acknowledgement
-after each restart too. All messages are those of periodic tasks, so the next round does the work of a rejected one.
+Without this, a damaged message in the queue would end the worker, and would do so again after each restart until it is
+acknowledged. All messages are those of periodic tasks, so the next round does the work of a rejected one.
 """
 
 import logging

@@ -22,7 +22,7 @@ from django.http import HttpRequest
 
 from config.bridge import Bridge
 from config.lib import request_id
-from config.lib.answers import RETRY_AFTER, Answer
+from config.lib.fixed_responses import RETRY_AFTER, Answer
 from monitoring.api import views
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks import receiver

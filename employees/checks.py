@@ -14,7 +14,7 @@ OPEN_FILES_WANTED = 4096
 def check_locale(
     app_configs: Sequence[Any] | None, databases: Sequence[str] | None = None, **kwargs: Any
 ) -> list[CheckMessage]:
-    """Return an error if PostgreSQL does not know the letters of other alphabets, so that no search ignores case."""
+    """Return an error if the database's locale knows only ASCII letters: searches for others would respect case."""
     hint = "Create the database with a UTF-8 locale, such as C.UTF-8 or ru_RU.UTF-8, and restore a dump into it."
     errors: list[CheckMessage] = []
     for alias in databases or ():

@@ -13,7 +13,7 @@ from profiles.models import DirectAnswer, PhoneLink
 def with_max_id(
     employees: EmployeeQuerySet, user_id: str | OuterRef, *, with_vouched: bool = False
 ) -> EmployeeQuerySet:
-    """Return the employees whose rows have the MAX ID, except those for whom it was only claimed."""
+    """Return the employees whose rows have the MAX ID, except those whose MAX ID was only claimed."""
     is_claimed = MaxIdClaim.objects.filter(employee=OuterRef("pk"), max_id=OuterRef("max_id"))
     if with_vouched:
         is_claimed = is_claimed.filter(is_vouched=False)

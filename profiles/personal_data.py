@@ -1,6 +1,7 @@
 """The list of all tables that may hold data of a person, which the erasure and the export share.
 
-Each app registers its own tables. A test fails for a table that is neither registered nor known to be about no person.
+Each app registers its own tables. A test fails for a table that is not registered and
+not listed as having no personal data.
 """
 
 from __future__ import annotations

@@ -29,7 +29,7 @@ from webhooks.models import OTHER
 LARGEST_ENVELOPE = 100
 # Python refuses to convert longer integers by default.
 _MOST_DIGITS = 4300
-_NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is an envelope of updates")
+_NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is a batch of updates instead of one update")
 _NOT_JSON, _TOO_DEEP = _("the body is not JSON"), _("the body is nested too deeply")
 _FUTURE_ALLOWED = timedelta(minutes=5)
 # The update types that MAX documents. A subscription lists all of them.

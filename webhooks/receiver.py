@@ -20,7 +20,7 @@ from prometheus_client import Counter
 
 from config.lib import access_log, request_id
 from config.lib.addresses import client_address
-from config.lib.answers import CLOSE, RETRY_AFTER, Answer, refusal
+from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.lib.intake import CUT_OFF, NotRead, intake
 from config.lib.wsgi_environ import wsgi_environ
 from webhooks import metrics, payloads

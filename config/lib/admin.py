@@ -116,7 +116,7 @@ class GlobalScopeAdmin(ModelAdmin):
         return scope_of(request).sees_all and bool(super().has_module_permission(request))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Any]:
-        """Return no rows to limited users, for pages that show rows of several tables, such as autocompletion."""
+        """Return no rows to users with a membership: the rows belong to no university; autocompletion shows them."""
         rows: QuerySet[Any] = super().get_queryset(request)
         return rows if scope_of(request).sees_all else rows.none()
 

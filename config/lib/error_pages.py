@@ -29,7 +29,7 @@ def is_for_people(path: str) -> bool:
 
 
 def page(name: str, **context: Any) -> str:
-    """Render a template without the database and the request, because either may be the cause of the error."""
+    """Render a template without the database or the request, because either may be the cause of the error."""
     return render_to_string(name, {"largest_mb": LARGEST_BODY // 1024**2, **context})
 
 

@@ -77,7 +77,7 @@ def _too_large() -> InvalidWorkbook:
 
 
 class Workbook:
-    """A workbook of which the rows of one sheet after another are read.
+    """A workbook that is read sheet by sheet and row by row.
 
     Raise InvalidWorkbook, while rows are read too, for content that is not a workbook or exceeds the limits.
     """
@@ -108,7 +108,7 @@ class Workbook:
         self._strings = self._shared_strings()
 
     def sheets(self) -> Iterator[tuple[str, Iterator[Row]]]:
-        """Return the name and the rows of each sheet, hidden ones included, and charts not."""
+        """Return the name and the rows of each sheet, including hidden sheets but not chart sheets."""
         for relation in self._relations_of_main:
             if relation.kind == "worksheet" and relation.id in self._names:
                 yield self._names[relation.id], self._rows(relation.path)

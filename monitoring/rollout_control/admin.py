@@ -99,9 +99,11 @@ class FlagForm(ChangeRequestForm):
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
-        return rules.format_percent(self.instance.percent or Decimal(0))
+        """Return the stored percentage; that of the instance is the new one as soon as the form is valid."""
+        stored = Flag.objects.filter(pk=self.instance.pk).first() or self.instance
+        return rules.format_percent(stored.percent or Decimal(0))
 
-    def clean_percent(self) -> str:
+    def clean_percent(self) -> str | None:
         """Return the percentage with a decimal point, because the model's own field would refuse a decimal comma."""
         return str(self.cleaned_data["percent"]).replace(",", ".")
 
@@ -129,8 +131,11 @@ class OtherFlagForm(FlagForm):
         """Leave the fields that a request lacks unchanged, unless it comes from the page: it lacks boxes not ticked."""
         super().__init__(*args, **kwargs)
         if self.is_bound and "expect_percent" not in self.data:
-            for name in self.fields.keys() & set(self.Meta.fields):
+            for name in self.fields.keys() & set(OtherFlagForm.Meta.fields):
                 self.fields[name].disabled = name not in self.data
+
+    def clean_percent(self) -> str | None:
+        return super().clean_percent() or None
 
     def change(self) -> dict[str, Any]:
         # Django sets the instance's fields only after clean(), but the dry run in clean() needs them.
@@ -224,7 +229,7 @@ class FlagAdmin(ChangeRequestAdmin):
     form = FlagForm
     list_display = ("display_name", "percent", "everyone", "moved_at")
     readonly_fields: ClassVar = ["display_name", "display_salt"]
-    raw_id_fields = ("users",)
+    autocomplete_fields = ("users",)
     display_salt = column(_("salt"), lambda flag: format_html("<code>{}</code>", flag.salt))
 
     def get_fields(self, request: HttpRequest, obj: Flag | None = None) -> Any:

@@ -89,7 +89,7 @@ class Preview:
 
 
 def preview(name: str, phase: int, target: Decimal, limit: int = 20, *, may_be_cached: bool = False) -> Preview:
-    """Count whose lookups change their path, and list ``limit`` of them; stored counts are fast for usual steps."""
+    """Count the people who would get their names from another source, and list ``limit`` of them."""
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     current, salt = flags[name].percent, flags[name].salt
     before = [int(flags[each].percent * BUCKETS / 100) for each in PHASES]

@@ -170,7 +170,11 @@ def ttl_advice(ages: dict[float, ComparisonStats]) -> Message:
     if wilson(youngest.n, youngest.n)[0] < AGREEMENT_WANTED:
         return Message("too few comparisons to recommend a PROFILE_TTL")
     params = {"agreement": percent_of(youngest.agreement or 0.0), "n": thousands(youngest.n)}
-    return Message("even the youngest names agree in only %(agreement)s (n = %(n)s): no PROFILE_TTL helps", params)
+    msgid = (
+        "even the most recent names agree in only %(agreement)s of comparisons (n = %(n)s): no value of PROFILE_TTL "
+        "would help"
+    )
+    return Message(msgid, params)
 
 
 def conflict_patterns(rows: QuerySet[Comparison]) -> dict[str, int]:

@@ -84,7 +84,7 @@ def quality() -> dict[str, Any]:
 
 
 def profile_stats() -> dict[str, Any]:
-    """Return the coverage report and the fields of the original service, whose rate is a share from 0 to 1."""
+    """Return the coverage report, and the original service's fields; their completeness rate is a share from 0 to 1."""
     report, counts = coverage(), _sums(cached.statistic("profiles").value, "count", "complete")
     return {
         **report,
@@ -161,7 +161,7 @@ def webhook_stats(period: str) -> dict[str, Any]:
 
 
 def original_webhook_stats(period: str) -> dict[str, Any]:
-    """Return the webhook report and the fields of the original service, whose rates are shares from 0 to 1.
+    """Return the webhook report, and the original service's fields; their success rates are shares from 0 to 1.
 
     The rates are of the processed updates: those that are waiting have neither succeeded nor failed.
     """

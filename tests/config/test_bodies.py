@@ -3,11 +3,13 @@
 import json
 
 import pytest
-from django.conf import settings
 from django.contrib.auth.models import User
 
+from config.bridge import LARGEST_BODY
+from config.web import WebServer
+from tests import loops
 from tests.conftest import bearer
-from tests.webhooks.sending import send
+from tests.webhooks.sending import Protocol, Reply, RequestScope
 
 pytestmark = pytest.mark.django_db(transaction=True)
 
@@ -22,22 +24,26 @@ def body_of(size: int) -> bytes:
     return body[:-1] + b" " * (size - len(body)) + b"}"
 
 
-@pytest.fixture
-def limit() -> int:
-    return int(settings.DATA_UPLOAD_MAX_MEMORY_SIZE or 0)
+def send(server: WebServer, body: bytes, path: str = "/employees", **headers: str) -> Reply:
+    protocol = Protocol([body])
+    named = {"host": "testserver", "content-type": "application/json", "content-length": str(len(body))}
+    named |= {name.replace("_", "-"): value for name, value in headers.items()}
+    loops.run(server.__rsgi__(RequestScope("POST", path, named), protocol))  # type: ignore[arg-type]
+    (reply,) = protocol.replies
+    return reply
 
 
-def test_it_refuses_a_body_over_the_limit(token: str, limit: int) -> None:
-    answer = send(body_of(limit + 1), path="/employees", authorization=token)
+def test_it_refuses_a_body_over_the_limit(token: str, server: WebServer) -> None:
+    answer = send(server, body_of(LARGEST_BODY + 1), authorization=token)
     assert (answer.status, answer.code) == (413, "PAYLOAD_TOO_LARGE")
 
 
-def test_up_to_the_limit_it_is_judged_by_its_content(token: str, limit: int, cache_first: None) -> None:
-    answer = send(body_of(limit), path="/employees", authorization=token)
+def test_up_to_the_limit_it_is_judged_by_its_content(token: str, server: WebServer, cache_first: None) -> None:
+    answer = send(server, body_of(LARGEST_BODY), authorization=token)
     assert (answer.status, answer.code) == (400, "VALIDATION_ERROR")
 
 
-def test_a_form_over_the_limit_is_refused_by_a_page(limit: int) -> None:
-    form, cookie = b"username=" + b"x" * limit, f"csrftoken={'a' * 32}"
-    answer = send(form, path="/admin/login/", content_type="application/x-www-form-urlencoded", cookie=cookie)
-    assert (answer.status, answer.headers["Content-Type"]) == (413, "text/html; charset=utf-8")
+def test_a_form_over_the_limit_is_refused_by_a_page(server: WebServer) -> None:
+    form, cookie = b"username=" + b"x" * LARGEST_BODY, f"csrftoken={'a' * 32}"
+    answer = send(server, form, "/admin/login/", content_type="application/x-www-form-urlencoded", cookie=cookie)
+    assert (answer.status, answer.headers["content-type"]) == (413, "text/html; charset=utf-8")

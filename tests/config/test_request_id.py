@@ -1,40 +1,21 @@
 """Every response has an X-Request-ID, whichever layer it comes from."""
 
-import asyncio
 import re
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from django.db import connections
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from config import bridge
 from config.lib import request_id
 from config.web import WebServer
-from profiles.rollout.heartbeat import heartbeat_thread
 from tests import loops
-from tests.webhooks.sending import Protocol, Scope
+from tests.webhooks.sending import Protocol, RequestScope
 
 # The receiver and Django's threads have connections of their own.
 pytestmark = pytest.mark.django_db(transaction=True)
 NEW = re.compile(r"[0-9a-f]{32}")
-
-
-@pytest.fixture
-def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[WebServer]:
-    monkeypatch.setattr(heartbeat_thread, "start", lambda kind: None)
-    # Each request closes its connection, because the threads end with the test.
-    monkeypatch.setitem(connections.settings["default"], "CONN_MAX_AGE", 0)
-    server = WebServer()
-
-    async def start() -> None:
-        server.__rsgi_init__(asyncio.get_running_loop())
-
-    loops.run(start())
-    yield server
-    loops.run(server.drain())
 
 
 def ids_of(
@@ -42,7 +23,7 @@ def ids_of(
 ) -> list[str]:
     protocol = Protocol([body] if body else [])
     headers = {"host": "testserver", **({"x-request-id": given} if given else {}), **more}
-    loops.run(server.__rsgi__(Scope(method, path, headers), protocol))  # type: ignore[arg-type]
+    loops.run(server.__rsgi__(RequestScope(method, path, headers), protocol))  # type: ignore[arg-type]
     (reply,) = protocol.replies
     return [value for name, value in reply.headers.items() if name.lower() == "x-request-id"]
 

@@ -16,7 +16,7 @@ from config import bridge, web
 from config.lib.intake import intake
 from config.lib.wsgi_environ import wsgi_environ
 from tests import loops
-from tests.webhooks.sending import Protocol, Reply, Scope
+from tests.webhooks.sending import Protocol, Reply, RequestScope
 
 PASSED_ON: list[Any] = []
 
@@ -34,12 +34,12 @@ def _nothing_passed_on() -> Iterator[None]:
     assert intake.held == 0
 
 
-def ask(
+def request(
     protocol: Protocol, method: str = "POST", path: str = "/employees", application: Any = django, **headers: str
 ) -> Reply:
     async def respond() -> None:
         named = {name.replace("_", "-"): value for name, value in headers.items()}
-        await bridge.Bridge(application).respond(Scope(method, path, named), protocol)  # type: ignore[arg-type]
+        await bridge.Bridge(application).respond(RequestScope(method, path, named), protocol)  # type: ignore[arg-type]
 
     loops.run(respond())
     (reply,) = protocol.replies
@@ -51,11 +51,11 @@ def bodies() -> list[bytes]:
 
 
 def test_it_works() -> None:
-    reply = ask(Protocol([b"wh", b"ole"]), content_length="5")
+    reply = request(Protocol([b"wh", b"ole"]), content_length="5")
     assert (reply.status, reply.body, reply.headers["X-Own"]) == (200, b"from Django", "1")
-    assert ask(Protocol([b"chunked"]), transfer_encoding="chunked").status == 200
-    assert ask(Protocol([]), content_length="0").status == 200
-    assert ask(Protocol([]), "GET").status == 200
+    assert request(Protocol([b"chunked"]), transfer_encoding="chunked").status == 200
+    assert request(Protocol([]), content_length="0").status == 200
+    assert request(Protocol([]), "GET").status == 200
     assert bodies() == [b"whole", b"chunked", b"", b""]
 
 
@@ -68,29 +68,29 @@ def test_it_works() -> None:
     ids=["with a length", "chunked"],
 )
 def test_it_refuses_a_body_that_was_cut_off(protocol: Protocol, headers: dict[str, str]) -> None:
-    reply = ask(protocol, **headers)
+    reply = request(protocol, **headers)
     assert (reply.status, reply.code, reply.headers["connection"]) == (400, "VALIDATION_ERROR", "close")
     assert not PASSED_ON
 
 
 def test_it_refuses_a_body_over_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "LARGEST_BODY", 4)
-    assert ask(Protocol([b"12345"]), content_length="5").status == 413
-    assert ask(Protocol([b"12345"]), transfer_encoding="chunked").status == 413
+    assert request(Protocol([b"12345"]), content_length="5").status == 413
+    assert request(Protocol([b"12345"]), transfer_encoding="chunked").status == 413
     assert not PASSED_ON
 
 
 def test_only_imports_may_be_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "LARGEST_BODY", 4)
-    assert ask(Protocol([b"12345"]), path="/admin/employees/employee/1/change/", content_length="5").status == 413
-    assert ask(Protocol([b"12345"]), path="/admin/employees/employee/import/", content_length="5").status == 200
+    assert request(Protocol([b"12345"]), path="/admin/employees/employee/1/change/", content_length="5").status == 413
+    assert request(Protocol([b"12345"]), path="/admin/employees/employee/import/", content_length="5").status == 200
 
 
 def test_people_read_in_their_language_that_a_file_is_too_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge, "LARGEST_IMPORT", 4)
     path = "/admin/employees/employee/import/"
-    english = ask(Protocol([b"12345"]), path=path, content_length="5", accept_language="en")
-    russian = ask(Protocol([b"12345"]), path=path, content_length="5", cookie="django_language=ru")
+    english = request(Protocol([b"12345"]), path=path, content_length="5", accept_language="en")
+    russian = request(Protocol([b"12345"]), path=path, content_length="5", cookie="django_language=ru")
     assert english.status == russian.status == 413
     assert b"A file may have up to 16 MB" in english.body
     assert b'<html lang="ru">' in russian.body
@@ -105,7 +105,7 @@ def test_a_slow_body_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
 
     monkeypatch.setattr("config.lib.intake.BODY_SECONDS", 0.2)
     started = time.monotonic()
-    reply = ask(Slow([]), content_length="100000")
+    reply = request(Slow([]), content_length="100000")
     assert (reply.status, reply.code, reply.headers["connection"]) == (408, "REQUEST_TIMEOUT", "close")
     assert 0.15 < time.monotonic() - started < 2
 
@@ -117,19 +117,19 @@ def test_a_body_that_pauses_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
             await asyncio.sleep(60)
 
     monkeypatch.setattr("config.lib.intake.PAUSE_SECONDS", 0.1)
-    assert ask(Pausing([]), content_length="100000").status == 408
+    assert request(Pausing([]), content_length="100000").status == 408
 
 
 def test_all_bodies_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("config.lib.intake.LARGEST_TOTAL", 6)
-    reply = ask(Protocol([b"1234", b"567"]), content_length="7")
+    reply = request(Protocol([b"1234", b"567"]), content_length="7")
     assert (reply.status, reply.headers["retry-after"]) == (503, "5")
     assert not PASSED_ON
 
 
 def test_a_header_with_underscores_is_no_header() -> None:
     """WSGI has one name for X-Forwarded-For and X_Forwarded_For, and a proxy removes or sets only the first."""
-    scope: Any = Scope(
+    scope: Any = RequestScope(
         "GET", "/", {"x_forwarded_for": "6.6.6.6", "x-forwarded-for": "10.0.0.1", "x_real_ip": "6.6.6.6"}
     )
     environ = wsgi_environ(scope)
@@ -139,12 +139,12 @@ def test_a_header_with_underscores_is_no_header() -> None:
 
 def test_the_address_is_the_peer() -> None:
     for client, address in (("10.0.0.1:40000", "10.0.0.1"), ("[::1]:40000", "::1"), ("::1:40000", "::1")):
-        scope: Any = Scope("GET", "/", {}, client=client)
+        scope: Any = RequestScope("GET", "/", {}, client=client)
         assert wsgi_environ(scope)["REMOTE_ADDR"] == address
 
 
 def test_text_that_is_not_ascii_reaches_django_as_it_is() -> None:
-    scope: Any = Scope("GET", "/профили", {}, query_string="имя=Анна")
+    scope: Any = RequestScope("GET", "/профили", {}, query_string="имя=Анна")
     request = WSGIRequest(wsgi_environ(scope))
     assert (request.path, request.GET["имя"]) == ("/профили", "Анна")
 
@@ -167,7 +167,7 @@ def test_while_all_threads_are_busy_others_wait_and_too_many_are_503(monkeypatch
         server._lanes = bridge.Lanes(lane, lane, lane)
         protocols = [Staying([]) for _ in range(20)]
         tasks = [
-            asyncio.ensure_future(server.respond(Scope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
+            asyncio.ensure_future(server.respond(RequestScope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
             for protocol in protocols
         ]
         await asyncio.sleep(0.1)
@@ -200,7 +200,7 @@ def test_a_request_whose_client_has_left_is_not_started() -> None:
         server._lanes = bridge.Lanes(lane, lane, lane)
         protocols = [Leaving([]), Leaving([])]
         tasks = [
-            asyncio.ensure_future(server.respond(Scope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
+            asyncio.ensure_future(server.respond(RequestScope("GET", "/employees", {}), protocol))  # type: ignore[arg-type]
             for protocol in protocols
         ]
         await asyncio.sleep(0.1)
@@ -213,7 +213,7 @@ def test_a_request_whose_client_has_left_is_not_started() -> None:
 
 
 def test_an_error_is_in_the_api_format() -> None:
-    reply = ask(Protocol([b"1"], is_cut_off=True), content_length="2")
+    reply = request(Protocol([b"1"], is_cut_off=True), content_length="2")
     assert json.loads(reply.body)["error"]["code"] == "VALIDATION_ERROR"
 
 
@@ -233,7 +233,7 @@ def test_a_large_answer_is_sent_from_a_file(method: str) -> None:
             self.files += 1
 
     protocol = FromFile([])
-    assert ask(protocol, method, application=application).body == large
+    assert request(protocol, method, application=application).body == large
     assert protocol.files == (method == "GET")
 
 
@@ -246,7 +246,7 @@ def test_with_a_full_disk_a_large_answer_is_sent_from_memory(monkeypatch: pytest
         return [bytes(100_000)]
 
     monkeypatch.setattr(bridge, "_file_of", is_full)
-    assert ask(Protocol([]), "GET", application=application).body == bytes(100_000)
+    assert request(Protocol([]), "GET", application=application).body == bytes(100_000)
 
 
 class Readiness:

@@ -55,7 +55,7 @@ def other(db: None) -> University:
 
 @pytest.fixture(params=["id", "phone link"])
 def victim(request: pytest.FixtureRequest, other: University) -> str:
-    """Return the MAX ID of another university's employee, to whom the row or only a shared phone ties it."""
+    """Return the MAX ID of another university's employee, tied by the row or only by a shared phone."""
     add_profile(VICTIM, "Чужая", "Тайна")
     phone = "+12025550108"
     Employee.objects.create(phone=phone, max_id=VICTIM if request.param == "id" else None, university=other)

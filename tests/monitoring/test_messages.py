@@ -39,7 +39,7 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 
 HELD = {
     "en": "Phase 3 is held at 25%: agreement at most",
-    "ru": "Фаза 3 удержана на 25 %: совпадение имён не больше",
+    "ru": "Фаза 3 остаётся на 25 %: совпадение имён не больше",
 }
 WAITING = {"en": "rollback not rehearsed", "ru": "откат не проверяли"}
 EVIDENCE = {
@@ -151,7 +151,7 @@ def test_the_outcome_of_a_plan_is_translated(phases: Phases, language: str) -> N
         change("resume", by="t", reason="r")
     begins = {
         "en": ["Phase 3 is held at 25%:", "The rollout is paused (r)", "Cancelled by an emergency"],
-        "ru": ["Фаза 3 удержана на 25 %:", "Переход приостановлен (r)", "Отменено аварийным"],
+        "ru": ["Фаза 3 остаётся на 25 %:", "Переход приостановлен (r)", "Отменено аварийным"],
     }
     for plan, russian, text in zip(outcomes, begins["ru"], begins[language], strict=True):
         assert plan.text.startswith(text)

@@ -141,6 +141,7 @@ def test_its_page_has_the_fields_of_waffle(flag: Flag, client: Client, superadmi
     given = {name: str(form[name].value()) for name in ("expect_revision", "expect_percent")}
     given |= {"percent": "", "everyone": "", "staff": "on", "languages": "ru, en", "users": str(superadmin.pk)}
     answer = client.post(page, given | {"groups": group.pk, "reason": "for the staff", "note": "the note"})
+    assert answer.status_code == 302, answer.context["adminform"].form.errors
     assert answer.status_code == 302
     flag = Flag.objects.get(name=NAME)
     assert (flag.percent, flag.everyone, flag.staff, flag.superusers) == (None, None, True, False)
@@ -154,7 +155,8 @@ def test_a_request_without_its_fields_leaves_them(flag: Flag, client: Client, su
     flag.users.add(superadmin)
     client.force_login(superadmin)
     page = f"/admin/rollout/flag/{flag.pk}/change/"
-    assert client.post(page, {"percent": "7", "reason": "r", "staff": "on", "note": ""}).status_code == 302
+    answer = client.post(page, {"percent": "7", "reason": "r", "staff": "on", "note": ""})
+    assert answer.status_code == 302
     flag = Flag.objects.get(name=NAME)
     assert (flag.percent, flag.staff, flag.superusers, flag.users.count()) == (Decimal(7), True, True, 1)
 

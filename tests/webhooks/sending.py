@@ -26,7 +26,7 @@ class Reply:
 
 
 @dataclass
-class Scope:
+class RequestScope:
     """A request as granian describes it (``granian.rsgi.Scope``)."""
 
     method: str
@@ -77,7 +77,7 @@ def send(
     protocol = chunked or Protocol([content] if content else [])
     announced = {"transfer-encoding": "chunked"} if chunked else {"content-length": str(len(content))}
     named = {name.replace("_", "-"): value for name, value in headers.items()}
-    scope: Any = Scope(method, path, {"content-type": content_type} | announced | named, client=client)
+    scope: Any = RequestScope(method, path, {"content-type": content_type} | announced | named, client=client)
     loops.run(_receiver().respond(scope, protocol))  # type: ignore[arg-type]
     (reply,) = protocol.replies
     return reply

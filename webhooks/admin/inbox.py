@@ -253,7 +253,7 @@ class InboxUpdateAdmin(LargeTableAdmin):
         return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
 
     def _filtered(self, request: HttpRequest) -> Any:
-        """Return the updates that match the request's filters and search; None if there are none or one is invalid."""
+        """Return the updates that match the request's filters and search; None without filters or if one is invalid."""
         try:
             changelist = self.get_changelist_instance(request)
         except IncorrectLookupParameters:

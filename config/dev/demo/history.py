@@ -1,4 +1,4 @@
-"""Write the demo's two weeks into the tables: through the models, so that triggers and constraints hold for them."""
+"""Write two weeks of demo history to the tables, through the models, so that triggers and constraints apply."""
 
 from collections.abc import Iterable, Sequence
 from datetime import datetime, timedelta

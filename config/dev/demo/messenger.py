@@ -80,7 +80,7 @@ class Messenger(ThreadingHTTPServer):
         return _PAGE.format(groups=groups)
 
     def find(self, phones: list[str]) -> dict[str, Any]:
-        """Return the direct API's answer; while it disagrees, every second person has another last name."""
+        """Return the direct API's answer; if it is set to disagree, every second last name is a different one."""
         users, failed = [], []
         for phone in phones:
             found = person_of(phone)

@@ -105,7 +105,7 @@ def person(number: int) -> Person:
 
 
 def person_of(phone: str) -> Person | None:
-    """Return the person with this phone, in any spelling with the country code; None if it is nobody's."""
+    """Return the person with this phone number, in any format with the country code; None if there is none."""
     digits = "+" + phone.lstrip("+")
     if not digits.startswith(_CODE) or not digits[len(_CODE) :].isdecimal():
         return None

@@ -3,6 +3,7 @@
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -262,6 +263,7 @@ def test_every_request_needs_a_permission_that_a_key_can_have() -> None:
         view.kwargs = {"pk": "1"} if "<" in path else {}
         actions = getattr(callback, "actions", None) or dict.fromkeys(["get", "post"])
         for method in actions:
+            view.request = SimpleNamespace(method=method.upper())
             if hasattr(view, method) or getattr(callback, "actions", None):
                 permission = key_permission(view, method.upper())
                 assert permission in known, f"{method} {path}: {permission}"

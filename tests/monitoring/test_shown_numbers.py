@@ -115,10 +115,10 @@ def test_a_short_dwell_time_is_not_zero_hours(
     [
         ({"agree": 20}, "too few comparisons to recommend a PROFILE_TTL"),
         ({"agree": 700}, "names agree up to an age of 1 days"),
-        ({"agree": 600, "conflict": 100}, "even the youngest names agree in only 85.7%"),
+        ({"agree": 600, "conflict": 100}, "even the most recent names agree in only 85.7%"),
     ],
 )
-def test_too_few_is_said_only_of_too_few(counts: dict[str, int], text: str) -> None:
+def test_too_few_is_reported_only_of_too_few(counts: dict[str, int], text: str) -> None:
     assert str(comparison_stats.ttl_advice({1.0: ComparisonStats(counts)})).startswith(text)
 
 
