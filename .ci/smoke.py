@@ -54,7 +54,7 @@ def expect(what: str, actual: object, wanted: object) -> None:
 
 @contextmanager
 def running(tree: Path, env: dict[str, str], output: Path, timeout: float) -> Iterator[None]:
-    """Run `make run` during the block, then send SIGTERM; check that it starts and stops in time, leaving no process."""
+    """Run `make run` during the block, then send SIGTERM; check that it starts and stops in time, without leftovers."""
     began = time.monotonic()
     with output.open("w") as log:
         make = subprocess.Popen(["make", "run"], cwd=tree, env=env, stdout=log, stderr=log)  # noqa: S607 (make of PATH)

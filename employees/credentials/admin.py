@@ -30,7 +30,7 @@ API_PERMISSIONS = {
     "employees": (
         *("view_employee", "add_employee", "change_employee", "delete_employee"),
         *("view_university", "add_university", "view_maxidjob", "add_maxidjob"),
-        *("view_backfillrun", "add_backfillrun", "change_backfillrun"),
+        *("view_backfillrun", "add_backfillrun", "change_backfillrun", "delete_backfillrun"),
     ),
     "profiles": ("view_profile", "change_profile", "delete_profile"),
     "monitoring": ("view_screens", "view_alert"),
