@@ -16,8 +16,8 @@ from typing import IO, TYPE_CHECKING, Any, NamedTuple
 
 from config.lib import error_pages, request_id
 from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
-from config.lib.intake import NotRead, intake
-from config.lib.wsgi_environ import wsgi_environ
+from config.lib.intake import Intake, NotRead
+from config.lib.wsgi_environ import lost_headers, wsgi_environ
 from config.postgres.base import statement_deadline
 
 if TYPE_CHECKING:
@@ -27,10 +27,15 @@ if TYPE_CHECKING:
     from granian.rsgi import HTTPProtocol, Scope
 
 LARGEST_BODY = 1024**2
+# The receiver has a limit of its own, so that large bodies for Django cannot make it refuse updates.
+intake = Intake(128 * 1024**2)
+# Each may be sent without logging in, and holds its memory until Django has answered.
+MOST_IMPORTS = 4
 # The server would hold an answer in memory until the client has read it; larger ones are sent from a file.
 LARGEST_IN_MEMORY = 64 * 1024
-# When the server has certainly opened the file.
-_OPENED_SECONDS = 20.0
+# When the server has certainly opened the file; with more files at a time, responses stay in memory.
+_OPENED_SECONDS = 5.0
+_MOST_FILES = 64
 # The largest request bodies are files that are imported in the admin.
 LARGEST_IMPORT = error_pages.LARGEST_BODY
 # In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock holds it.
@@ -111,11 +116,25 @@ class Bridge:
         self._lanes = Lanes(
             Lane("api", 44, API_SECONDS), Lane("admin", 14, ADMIN_SECONDS), Lane("monitoring", 6, API_SECONDS)
         )
+        self._imports = self._files = 0
 
     async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request_id.begin(scope.headers.get("x-request-id", ""))
-        path = scope.path
-        limit = LARGEST_IMPORT if path.startswith("/admin/") and "/import/" in path else LARGEST_BODY
+        is_import = scope.path.startswith("/admin/") and "/import/" in scope.path
+        if lost := lost_headers(scope):
+            refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE).send(protocol)
+        elif not is_import:
+            await self._respond(scope, protocol, LARGEST_BODY)
+        elif self._imports >= MOST_IMPORTS:
+            BUSY.send(protocol)
+        else:
+            self._imports += 1
+            try:
+                await self._respond(scope, protocol, LARGEST_IMPORT)
+            finally:
+                self._imports -= 1
+
+    async def _respond(self, scope: Scope, protocol: HTTPProtocol, limit: int) -> None:
         try:
             body = await intake.read(protocol, scope.headers, limit)
         except NotRead as refused:
@@ -123,7 +142,7 @@ class Bridge:
             return
         try:
             call = partial(self._call, wsgi_environ(scope, body))
-            status, headers, content = await self._lanes.of(path).run(call, protocol)
+            status, headers, content = await self._lanes.of(scope.path).run(call, protocol)
         except TimeoutError:
             BUSY.send(protocol)
         except _Gone:
@@ -134,7 +153,7 @@ class Bridge:
                 protocol.response_bytes(status, headers, content)
             else:
                 protocol.response_file(status, headers, f"/dev/fd/{content.fileno()}")
-                asyncio.get_running_loop().call_later(_OPENED_SECONDS, content.close)
+                asyncio.get_running_loop().call_later(_OPENED_SECONDS, self._close, content)
         finally:
             intake.release(len(body))
 
@@ -157,11 +176,18 @@ class Bridge:
             finally:
                 # A list, which an application may return too, has no close().
                 getattr(response, "close", list)()
-        if len(content) > LARGEST_IN_MEMORY and environ["REQUEST_METHOD"] != "HEAD":
+        is_large = len(content) > LARGEST_IN_MEMORY and environ["REQUEST_METHOD"] != "HEAD"
+        if is_large and self._files < _MOST_FILES:
             # With a full disk, the answer is sent from memory.
             with suppress(OSError):
-                return started[0], started[1], _file_of(content)
+                file = _file_of(content)
+                self._files += 1
+                return started[0], started[1], file
         return started[0], started[1], content
+
+    def _close(self, file: IO[bytes]) -> None:
+        file.close()
+        self._files -= 1
 
 
 def _file_of(content: bytes) -> IO[bytes]:

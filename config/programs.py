@@ -4,19 +4,34 @@
 """
 
 import os
+import resource
 import sys
 from pathlib import Path
 
 from django.core.exceptions import ImproperlyConfigured
 
+# For the stores, threads, files and libraries of a web process.
+_RESERVED_FILES = 512
+
+
+def open_files() -> int:
+    """Raise this process's limit of open files as far as it may, and return it; child processes inherit it."""
+    _soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    limit = 65_536 if hard == resource.RLIM_INFINITY else hard
+    resource.setrlimit(resource.RLIMIT_NOFILE, (limit, hard))
+    return limit
+
 
 def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str, list[str]]:
     """Return the arguments for the Python interpreter by process name, in start order."""
-    # The backpressure is the number of requests at a time, slow senders among them; beyond it, no more are accepted.
-    web = "config.web_server --interface rsgi --loop uvloop --http 1 --no-ws --backlog 4096 --backpressure 16384"
-    web += " --respawn-failed-workers --http1-header-read-timeout 10000"
-    # On a reload, the respawn interval gives a new worker two seconds to import before the old worker is ended.
-    web += " --respawn-interval 2 --workers-kill-timeout 8"
+    # The backpressure is the number of connections at a time, slow senders among them; no more are accepted.
+    backpressure = max(min(16_384, open_files() - _RESERVED_FILES), 256)
+    web = "config.web_server --interface rsgi --loop uvloop --http 1 --no-ws --backlog 4096"
+    web += f" --backpressure {backpressure} --respawn-failed-workers"
+    web += " --http1-header-read-timeout 10000 --http1-buffer-size 65536"
+    # On a reload, the respawn interval gives a new worker two seconds to import before the old worker is ended, which
+    # still answers the requests that wait for a lock: they have 8.5 seconds (config.bridge).
+    web += " --respawn-interval 2 --workers-kill-timeout 11"
     web += f" --host {host} --port {port} --workers {web_workers} config.web:application"
     celery = "celery --app config.celery --quiet"
     worker = f"{celery} worker --loglevel WARNING --concurrency 1 --without-mingle --without-gossip"

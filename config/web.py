@@ -86,7 +86,7 @@ class _Readiness:
         if check is None or check.done():
             check = self._check = asyncio.get_running_loop().run_in_executor(self._thread, _check_stores)
         done, _ = await asyncio.wait([check], timeout=READY_SECONDS)
-        return check.result() if done else _NOT_READY
+        return check.result() if done and not check.exception() else _NOT_READY
 
 
 def _check_stores() -> Answer:

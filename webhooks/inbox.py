@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import logging
 import struct
 import time
 from collections.abc import Collection, Sequence
@@ -20,6 +21,7 @@ from psycopg.waiting import Ready, Wait
 
 from webhooks import metrics
 
+logger = logging.getLogger(__name__)
 DUPLICATE_WINDOW = timedelta(minutes=10)
 _CANCEL_SECONDS = 0.15
 
@@ -65,6 +67,7 @@ class InboxConnection(psycopg.AsyncConnection):
     """An autocommit connection whose waits end at ``deadline``, in monotonic seconds; None means no limit."""
 
     deadline: float | None = None
+    was_cancelled = False
     _planned: frozenset[bytes] = frozenset()
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
@@ -73,7 +76,7 @@ class InboxConnection(psycopg.AsyncConnection):
         Replaces psycopg's own, which starts a task for each wait. At the deadline, cancel the statement, which may be
         waiting for a lock; raise psycopg.Error if the server does not react to that either.
         """
-        ends_at = self.deadline
+        ends_at, self.was_cancelled = self.deadline, False
         try:
             state = next(gen)
             while True:
@@ -83,6 +86,7 @@ class InboxConnection(psycopg.AsyncConnection):
                 elif ends_at != self.deadline:
                     raise psycopg.OperationalError("PostgreSQL does not cancel the statement")
                 else:
+                    self.was_cancelled = True
                     await self.cancel_safe(timeout=_CANCEL_SECONDS)
                     ends_at = time.monotonic() + _CANCEL_SECONDS
         except StopIteration as done:
@@ -123,6 +127,9 @@ class InboxConnection(psycopg.AsyncConnection):
         result: PGresult = (await self.wait(generators.execute(self.pgconn)))[-1]
         if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
             raise psycopg.errors.error_from_result(result)
+        if self.was_cancelled:
+            # A commit that waited for a synchronous standby succeeds when it is cancelled, but only on this server.
+            raise psycopg.OperationalError("the commit may not be on the standby")
         return result
 
 
@@ -143,7 +150,7 @@ async def connect() -> InboxConnection:
 async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
     """Commit the new arrivals with one statement, then record the others as duplicates.
 
-    Raise psycopg.Error if the database fails.
+    Raise psycopg.Error if the arrivals may not have been committed.
     """
     fresh = arrivals
     previous = {arrival.previous_key: arrival.received_at for arrival in arrivals if arrival.previous_key}
@@ -156,7 +163,11 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
     stored = await _insert(conn, unique.values()) if unique else set()
     if len(stored) < len(arrivals):
         firsts = {id(unique[key]) for key in stored}
-        await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
+        try:
+            await _record_duplicates(conn, [arrival for arrival in arrivals if id(arrival) not in firsts])
+        except psycopg.Error as error:
+            # All updates are committed: a row that only counts a duplicate must not make their senders repeat them.
+            logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})
 
 
 async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:

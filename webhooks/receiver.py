@@ -21,7 +21,7 @@ from prometheus_client import Counter
 from config.lib import access_log, request_id
 from config.lib.addresses import client_address
 from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
-from config.lib.intake import CUT_OFF, NotRead, intake
+from config.lib.intake import CUT_OFF, Intake, NotRead
 from config.lib.wsgi_environ import wsgi_environ
 from webhooks import metrics, payloads
 from webhooks.group_commit import GroupCommitter, NotStored
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 PATHS = frozenset(f"{prefix}/webhook/max{slash}" for prefix in ("", "/api/v1") for slash in ("", "/"))
 LARGEST_BODY = 256 * 1024
+intake = Intake(64 * 1024**2)
 
 _FORM_TYPES = ("application/x-www-form-urlencoded", "multipart/form-data")
 

@@ -17,7 +17,6 @@ if TYPE_CHECKING:
 
 BODY_SECONDS = 30.0
 PAUSE_SECONDS = 10.0
-LARGEST_TOTAL = 128 * 1024**2
 # What is read of a body that is refused: a client that is still sending would see a reset connection, not the answer.
 LARGEST_DISCARDED = 32 * 1024**2
 DISCARD_PAUSE_SECONDS = 0.3
@@ -36,10 +35,10 @@ class NotRead(Exception):
 
 
 class Intake:
-    """``held`` is the number of bytes that were taken in and not yet released."""
+    """Take in bodies of together at most ``largest_total`` bytes; ``held`` are those not yet released."""
 
-    def __init__(self) -> None:
-        self.held = 0
+    def __init__(self, largest_total: int) -> None:
+        self.held, self.largest_total = 0, largest_total
 
     async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int) -> bytes:
         """Return the body of at most ``limit`` bytes, which the caller has to release; otherwise raise NotRead."""
@@ -113,7 +112,7 @@ class _Body:
         self._intake.held += len(chunk)
         if received > self._limit:
             self.refusal = too_large(self._limit)
-        elif self._intake.held > LARGEST_TOTAL:
+        elif self._intake.held > self._intake.largest_total:
             self.refusal = NO_MEMORY
         if self.refusal:
             self.drop()
@@ -125,6 +124,3 @@ class _Body:
 
 def too_large(limit: int) -> Answer:
     return refusal(HTTPStatus.REQUEST_ENTITY_TOO_LARGE, f"The body is larger than {limit} bytes.", CLOSE)
-
-
-intake = Intake()

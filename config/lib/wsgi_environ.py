@@ -14,6 +14,18 @@ if TYPE_CHECKING:
     from granian.rsgi import Scope
 
 
+# Harmless where they are lost: any page of another site may have set a cookie that is not ASCII.
+_LOSSLESS = frozenset({"cookie", "user-agent", "referer", "from", "via", "origin"})
+
+
+def lost_headers(scope: Scope) -> set[str]:
+    """Return the names of headers that the server leaves out, because a value is not ASCII, and that matter.
+
+    Without its X-Forwarded-For, a request would seem to come from the proxy.
+    """
+    return set(scope.headers.keys()) - {name for name, _value in scope.headers.items()} - _LOSSLESS
+
+
 def wsgi_environ(scope: Scope, body: bytes = b"") -> WSGIEnvironment:
     """Return the WSGI environment of a request, with the current request ID as its X-Request-ID.
 

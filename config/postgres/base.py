@@ -17,6 +17,8 @@ from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
 _CANCEL_SECONDS = 0.1
+# How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
+_GRACE_SECONDS = 1.0
 _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
@@ -27,6 +29,9 @@ class DeadlineConnection(psycopg.Connection):
         deadline = _deadline.get()
         if deadline is None:
             return super().wait(gen, interval, timeout)
+        is_idle = self.pgconn.transaction_status == TransactionStatus.IDLE
+        if time.monotonic() >= deadline + (0 if is_idle else _GRACE_SECONDS):
+            raise psycopg.errors.QueryCanceled("no time is left for the statement")
         try:
             return super().wait(gen, interval, max(deadline - time.monotonic(), _CANCEL_SECONDS))
         except psycopg.OperationalError:
@@ -35,10 +40,13 @@ class DeadlineConnection(psycopg.Connection):
             # Without a cancellation, the server would continue to wait for a lock, or to compute, for nobody.
             try:
                 self.cancel_safe(timeout=_CANCEL_SECONDS)
-                return super().wait(gen, interval, _CANCEL_SECONDS)
+                super().wait(gen, interval, _CANCEL_SECONDS)
             finally:
                 if self.pgconn.transaction_status == TransactionStatus.ACTIVE:
                     self.close()
+            # Also if the statement succeeded: a commit that waits for a synchronous standby succeeds when it is
+            # cancelled, but only on this server.
+            raise psycopg.errors.QueryCanceled("canceling statement at the deadline") from None
 
     @classmethod
     def _connect_gen(cls, conninfo: str = "") -> Generator[Any, Any, Any]:
@@ -108,6 +116,12 @@ def statement_deadline(seconds: float) -> Iterator[None]:
         _deadline.reset(token)
 
 
-def _is_over() -> bool:
+def seconds_left() -> float | None:
+    """Return the seconds until the deadline of the current block, negative after it; None without a deadline."""
     deadline = _deadline.get()
-    return deadline is not None and time.monotonic() >= deadline
+    return None if deadline is None else deadline - time.monotonic()
+
+
+def _is_over() -> bool:
+    left = seconds_left()
+    return left is not None and left <= 0

@@ -46,15 +46,16 @@ def ready(request: HttpRequest) -> HttpResponse:
 
     The status is ``degraded``, for the given ``reason``, if Redis is unavailable or alerts were not checked lately.
     """
-    redis = cache.health()
-    has_cache = redis["redis_connected"]
     try:
         with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
             cursor.execute("SHOW transaction_read_only")
             is_read_only = cursor.fetchone() == ("on",)
             last_check = engine.last_check()
     except DatabaseError:
-        return _not_ready("PostgreSQL does not respond", has_cache, has_database=False)
+        return _not_ready("PostgreSQL does not respond", cache.health()["redis_connected"], has_database=False)
+    # After PostgreSQL, which decides: a slow Redis must not use up the time.
+    redis = cache.health()
+    has_cache = redis["redis_connected"]
     if is_read_only:
         return _not_ready("PostgreSQL is read-only", has_cache, has_database=True)
     reasons = [] if has_cache else [f"Redis: {failures.message_for(redis['last_error'])}"]

@@ -23,6 +23,7 @@ from urllib3.connection import HTTPConnection, HTTPSConnection
 
 from config.lib.messages import Message
 from config.lib.text import clean
+from config.postgres.base import seconds_left
 
 T = TypeVar("T")
 
@@ -70,8 +71,12 @@ class NoSuchPath(MaxError):
 
 
 def new_deadline(extra: timedelta = timedelta()) -> float:
-    """Return the deadline, in monotonic seconds, of a call that starts now: MAX_API_TIMEOUT plus ``extra`` from now."""
-    return time.monotonic() + (settings.MAX_API_TIMEOUT + extra).total_seconds()
+    """Return the deadline, in monotonic seconds, of a call that starts now: MAX_API_TIMEOUT plus ``extra`` from now.
+
+    It is no later than the deadline of the request that makes the call.
+    """
+    seconds, left = (settings.MAX_API_TIMEOUT + extra).total_seconds(), seconds_left()
+    return time.monotonic() + (seconds if left is None else min(seconds, left))
 
 
 def call(

@@ -13,7 +13,6 @@ from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 
 from config import bridge, web
-from config.lib.intake import intake
 from config.lib.wsgi_environ import wsgi_environ
 from tests import loops
 from tests.webhooks.sending import Protocol, Reply, RequestScope
@@ -31,7 +30,7 @@ def django(environ: Any, start_response: Any) -> Iterable[bytes]:
 def _nothing_passed_on() -> Iterator[None]:
     PASSED_ON.clear()
     yield
-    assert intake.held == 0
+    assert bridge.intake.held == 0
 
 
 def request(
@@ -121,7 +120,7 @@ def test_a_body_that_pauses_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_all_bodies_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("config.lib.intake.LARGEST_TOTAL", 6)
+    monkeypatch.setattr(bridge.intake, "largest_total", 6)
     reply = request(Protocol([b"1234", b"567"]), content_length="7")
     assert (reply.status, reply.headers["retry-after"]) == (503, "5")
     assert not PASSED_ON
@@ -288,3 +287,42 @@ def test_ready_does_not_wait_for_a_store_that_hangs(monkeypatch: pytest.MonkeyPa
         assert (status, json.loads(body)) == (503, {"status": "unavailable", "database": False, "cache": False})
     assert time.monotonic() - started < 1
     assert readiness.checks == 1
+
+
+class _Headers(dict[str, str]):
+    """Leave values that are not ASCII out of ``items()``, as granian does."""
+
+    def items(self) -> Any:
+        return [(name, value) for name, value in super().items() if value.isascii()]
+
+
+@pytest.mark.parametrize(
+    ("name", "status"),
+    [("x-forwarded-for", 400), ("idempotency-key", 400), ("cookie", 200), ("user-agent", 200), ("x-own", 400)],
+)
+def test_a_header_that_the_server_loses_is_refused_if_it_matters(name: str, status: int) -> None:
+    scope: Any = RequestScope("GET", "/employees", _Headers({"host": "testserver", name: "\xff, 10.0.0.1"}))
+    protocol = Protocol([])
+    loops.run(bridge.Bridge(django).respond(scope, protocol))  # type: ignore[arg-type]
+    assert protocol.replies[0].status == status
+    if status == 400:
+        assert name in protocol.replies[0].body.decode()
+
+
+def test_imports_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
+    path = "/admin/employees/employee/import/"
+    monkeypatch.setattr(bridge, "MOST_IMPORTS", 0)
+    assert request(Protocol([b"12345"]), path=path, content_length="5").status == 503
+    assert request(Protocol([b"12345"]), path="/employees", content_length="5").status == 200
+
+
+def test_large_responses_are_files_up_to_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
+    def large(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [])
+        return [b"x" * (bridge.LARGEST_IN_MEMORY + 1)]
+
+    opened = []
+    monkeypatch.setattr(bridge, "_file_of", lambda content: opened.append(content) or bridge.TemporaryFile())
+    monkeypatch.setattr(bridge, "_MOST_FILES", 0)
+    reply = request(Protocol([]), "GET", application=large)
+    assert (reply.status, len(reply.body), opened) == (200, bridge.LARGEST_IN_MEMORY + 1, [])

@@ -1,0 +1,51 @@
+"""A commit that waits for a synchronous standby is no success when it is cancelled, although PostgreSQL reports one."""
+
+import time
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from config.postgres.base import DeadlineConnection, statement_deadline
+from tests import loops
+from tests.servers import FaultyServer
+from webhooks.inbox import InboxConnection
+
+INSERT = "INSERT INTO received DEFAULT VALUES"
+
+
+@pytest.fixture
+def url(durable_postgres: FaultyServer) -> Iterator[str]:
+    """Return the URL of a server whose commits wait for a standby that does not exist."""
+    with psycopg.connect(durable_postgres.url, autocommit=True) as connection:
+        connection.execute("CREATE TABLE IF NOT EXISTS received (id serial)")
+        connection.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
+        connection.execute("SELECT pg_reload_conf()")
+        time.sleep(0.3)
+        yield durable_postgres.url
+        connection.execute("SET synchronous_commit = local")
+        connection.execute("ALTER SYSTEM RESET synchronous_standby_names")
+        connection.execute("SELECT pg_reload_conf()")
+
+
+def test_the_receiver_reports_a_failure(url: str) -> None:
+    async def receive() -> None:
+        async with await InboxConnection.connect(url, autocommit=True) as connection:
+            connection.deadline = time.monotonic() + 0.5
+            await connection.run_prepared(b"insert", INSERT.encode(), [], [])
+
+    with pytest.raises(psycopg.OperationalError, match="standby"):
+        loops.run(receive())
+
+
+@pytest.mark.parametrize("is_autocommit", [True, pytest.param(False, marks=pytest.mark.integration)])
+def test_so_does_django(url: str, is_autocommit: bool) -> None:
+    with DeadlineConnection.connect(url, autocommit=is_autocommit) as connection:
+
+        def commit() -> None:
+            connection.execute(INSERT)
+            connection.commit()
+
+        with pytest.raises(psycopg.errors.QueryCanceled), statement_deadline(0.5):
+            commit()
+        connection.close()
