@@ -56,7 +56,9 @@ class Stack:
 
     def run(self, command: str, *, is_checked: bool = True, **files: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell script in the clone; raise AssertionError with its output if it fails."""
-        env = {**os.environ, "COMPOSE_PROJECT_NAME": self.name, "IMAGE_TAG": self.name}
+        # The variables of the tests would override those of .env.
+        env = {name: value for name, value in os.environ.items() if name in ("PATH", "HOME") or name[:7] == "DOCKER_"}
+        env |= {"COMPOSE_PROJECT_NAME": self.name, "IMAGE_TAG": self.name}
         argv = ["bash", "-euo", "pipefail", "-c", command]
         done = subprocess.run(argv, cwd=self.folder, env=env, capture_output=True, text=True, check=False, **files)  # noqa: S603
         assert not is_checked or done.returncode == 0, f"{command}\n{done.stdout}\n{done.stderr}"
