@@ -19,7 +19,7 @@ pytestmark = [
 ]
 RUNNING = {"web", "web2", "inbox", "worker", "beat", "postgres", "redis", "broker", "prometheus", "grafana"}
 PASSWORD = "correct-horse-battery-1"
-UPGRADE = "docker compose run --rm migrate"
+UPGRADE = "docker compose wait migrate"
 
 
 @pytest.fixture(scope="module")
