@@ -115,7 +115,7 @@ class Stack:
 class Load:
     """Send updates to both web services as the proxy does, at a rate per second, until the block ends.
 
-    A request goes to the other service if the first refuses the connection, as nginx does; any other failure counts.
+    A request goes to the other service if the first refuses or resets the connection, as nginx does for updates.
     """
 
     def __init__(self, stack: Stack, rate: int = 50, threads: int = 10) -> None:
@@ -148,7 +148,7 @@ class Load:
             try:
                 return self.stack.update(number, port)
             except OSError as error:
-                if not isinstance(getattr(error, "reason", error), ConnectionRefusedError):
+                if not isinstance(getattr(error, "reason", error), ConnectionRefusedError | ConnectionResetError):
                     return 0
         return -1
 

@@ -104,7 +104,7 @@ def test_a_backup_restores_an_empty_system(stack: Stack) -> None:
     stack.run(script("docker compose exec -T postgres pg_dump"))
     before = stack.sql("SELECT count(*), max(id) FROM webhook_inbox")
     stack.run("docker compose down --volumes")
-    stack.run(script("docker compose up --detach postgres"))
+    stack.run(script("docker compose up --detach --wait postgres"))
     wait_for("healthy", lambda: is_healthy(stack), 180)
     assert stack.sql("SELECT count(*), max(id) FROM webhook_inbox") == before
 
@@ -112,7 +112,11 @@ def test_a_backup_restores_an_empty_system(stack: Stack) -> None:
 def test_secrets_come_from_files(stack: Stack) -> None:
     stack.run("docker compose down --volumes")
     stack.run(script("install --directory"))
-    stack.set(COMPOSE_FILE="docker-compose.yml:deploy/compose-secrets.yml")
+    # A stand-in of PostgreSQL's image may not know POSTGRES_PASSWORD_FILE.
+    password = (stack.folder / "secrets" / "postgres_password").read_text().strip()
+    text = f'services: {{postgres: {{environment: {{POSTGRES_PASSWORD: "{password}"}}}}}}'
+    (stack.folder / "stand-in.yml").write_text(text)
+    stack.set(COMPOSE_FILE="docker-compose.yml:deploy/compose-secrets.yml:stand-in.yml")
     stack.set(**dict.fromkeys(("SECRET_KEY", "WEBHOOK_SECRET", "MONITORING_TOKEN", "POSTGRES_PASSWORD"), "file"))
     stack.run("docker compose up --detach --wait")
     wait_for("healthy", lambda: is_healthy(stack), 180)
