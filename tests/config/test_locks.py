@@ -13,13 +13,16 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
+from redis import Redis
 
 from config.postgres import locks
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators.definitions import INDICATORS
+from profiles import cache
 from profiles.models import Profile
+from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import add_profile
 from tests.webhooks.inbox_rows import row
@@ -85,6 +88,28 @@ def test_a_forgotten_transaction_is_found(statement: str) -> None:
         assert found[:3] == (session.info.backend_pid, "psql", "idle in transaction")
         assert 0.1 <= found.seconds < 30
     assert locks.blocking_session() is None
+
+
+@pytest.mark.parametrize(
+    ("lock", "written"),
+    [
+        ("SELECT 1 FROM profile_cache WHERE user_id = '1' FOR UPDATE", 1),
+        ("SELECT 1 FROM profile_cache WHERE user_id = '1' FOR KEY SHARE", 2),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_a_locked_profile_does_not_hold_up_the_refill(redis: Redis, lock: str, written: int) -> None:
+    """FOR KEY SHARE is the lock of an insert that refers to the row."""
+    add_profile("1")
+    add_profile("2")
+    redis.flushdb()
+    with held(lock):
+        assert within(1.5, refill_cache) == written
+        assert redis.exists("profile:user:2")
+        assert not cache.needs_filling()
+    cache.forget_lease()
+    assert cache.find("1").profile
+    assert redis.exists("profile:user:1")
 
 
 @pytest.mark.parametrize("statement", ["SELECT count(*) FROM profile_cache", "SELECT pg_advisory_xact_lock(1)"])
