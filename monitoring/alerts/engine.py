@@ -136,7 +136,8 @@ def _announce(alert: Alert) -> list[str]:
 
 def _clear(alert: Alert) -> str | None:
     now = timezone.now()
-    alert.clear_since = alert.clear_since or now
+    # After the clock was set back, count from now: otherwise the alert would stay open until the old time.
+    alert.clear_since = min(alert.clear_since or now, now)
     if now - alert.clear_since < _hold(alert, now):
         alert.save(update_fields=["clear_since"])
         return None

@@ -157,6 +157,19 @@ def test_a_returning_alert_is_held_longer(clock: Clock) -> None:
         assert not Alert.objects.open().exists()
 
 
+def test_after_the_clock_was_set_back_an_alert_resolves(clock: Clock) -> None:
+    fix = low_quality(clock=clock)
+    check(clock)
+    fix()
+    check(clock)
+    assert Alert.objects.get().clear_since
+    clock.shift(-timedelta(days=1))
+    check(clock)
+    assert Alert.objects.get().resolved_at is None
+    check(clock)
+    assert Alert.objects.get().resolved_at
+
+
 def test_a_failed_measurement_changes_nothing(clock: Clock, platform: FakePlatform, receiver: AlertReceiver) -> None:
     row(State.DONE)
     check(clock)
