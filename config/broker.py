@@ -53,9 +53,14 @@ class Channel(redis.Channel):  # type: ignore[misc]
                     reject("damaged_queue", key)
 
     def _brpop_read(self, **options: Any) -> Any:
+        known = set(self.qos._delivered)  # noqa: SLF001 (Kombu has no public way to list them)
         try:
             return super()._brpop_read(**options)
         except _UNREADABLE as error:
+            # Celery may fail after Kombu has counted the message. It would keep its place in the prefetch window until
+            # the worker ends, and would return to the queue then.
+            for tag in set(self.qos._delivered) - known:  # noqa: SLF001
+                self.qos.ack(tag)
             reject("unreadable", type(error).__name__)
             return True
 

@@ -92,6 +92,9 @@ def hours(text: str) -> tuple[int, int]:
     return first, last
 
 
+_KEEPALIVES = {"keepalives_idle": 10, "keepalives_interval": 3, "keepalives_count": 3}
+
+
 def database(url: str) -> dict[str, Any]:
     """Return the DATABASES entry for a PostgreSQL URL, whose query may set a socket directory (host) and options."""
     if url.partition("://")[0] not in Env.DB_SCHEMES:
@@ -100,10 +103,11 @@ def database(url: str) -> dict[str, Any]:
     options = entry.pop("OPTIONS", {})
     return entry | {
         "HOST": options.pop("host", entry["HOST"]),
-        # tcp_user_timeout: by default the kernel takes a quarter of an hour to notice that a host has vanished.
+        # tcp_user_timeout: by default the kernel takes a quarter of an hour to notice that a host has vanished, and two
+        # hours (keepalives) if the host vanishes while we wait for its answer.
         # prepare_threshold: planning was half of the cost of the inbox's INSERT. By default Django disables prepared
         # statements even for cursors that request them; with this value, its own cursors still do not prepare.
-        "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, "prepare_threshold": 5, **options},
+        "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, **_KEEPALIVES, "prepare_threshold": 5, **options},
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }

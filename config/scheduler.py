@@ -1,6 +1,7 @@
 """Celery beat's scheduler: of several beats one sends the tasks, and no step of the clock stops it."""
 
 import logging
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,9 @@ class Scheduler(beat.Scheduler):
 
     def tick(self, *args: Any, **kwargs: Any) -> float:
         """Send the next task that is due; return the seconds until the next call."""
-        self._file.touch()
+        # If DATA_DIR is full or read-only, the tasks are still sent.
+        with suppress(OSError):
+            self._file.touch()
         is_leader = _leads()
         if is_leader != self._is_leader:
             self._is_leader = is_leader

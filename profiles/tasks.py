@@ -31,8 +31,10 @@ def refill_cache() -> int:
         run_id = cache.needs_filling()
         is_empty = bool(run_id)
         profiles = Profile.objects.fresh() if is_empty else Profile.objects.filter(is_cache_behind=True)
-        # Skip locked rows, since the holder of the lock writes them; a full refill waits for them, to miss none.
-        while batch := _write_batch(profiles.filter(user_id__gt=last_id).select_for_update(skip_locked=not is_empty)):
+        # Skip locked rows: whoever changes a person writes it, and what Redis lacks is refilled when it is read.
+        # Waiting for them would keep the cache off for everybody.
+        rows = profiles.select_for_update(skip_locked=True, no_key=True)
+        while batch := _write_batch(rows.filter(user_id__gt=last_id)):
             written += len(batch)
             last_id = batch[-1].user_id
         if is_empty:

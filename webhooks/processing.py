@@ -17,7 +17,7 @@ from typing import Any
 from django.db import InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from config.lib import logs
+from config.lib import clock, logs
 from config.postgres.locks import is_lock_timeout
 from profiles import cache
 from profiles.merge import ProfileUpdate
@@ -30,7 +30,8 @@ logger = logging.getLogger(__name__)
 
 BATCH = 500
 RETRY_SECONDS = (1, 5, 25, 120, 600)
-LOCKED_RETRY = timedelta(seconds=5)
+# An update that waited for a lock is postponed by a share of its age, within these limits.
+_LOCKED_SHARE, LOCKED_RETRY, LONGEST_LOCKED_RETRY = 0.5, timedelta(seconds=5), timedelta(minutes=1)
 _TRACEBACK_LENGTH = 8 * 1024
 
 
@@ -41,11 +42,13 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
     Raise OperationalError or InterfaceError when the database is unavailable.
     """
     finished = singly = 0
+    locked: dict[str, float] = {}
     while not is_stopping() and is_processing():
         updates: list[InboxUpdate] = []
         try:
             with transaction.atomic():
-                updates = InboxUpdate.objects.take(1 if singly else BATCH)
+                updates = taken = InboxUpdate.objects.take(1 if singly else BATCH)
+                updates = _postpone_locked(taken, locked)
                 extracted = _process(updates) if updates else []
         except Exception as error:
             is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
@@ -54,9 +57,11 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
             # Whatever the error, the update that causes it must become a dead letter and not block the others.
             if len(updates) == 1:
                 record_failure(updates[0], error)
+            if len(updates) == 1 and is_lock_timeout(error):
+                locked[updates[0].user_id] = time.monotonic() + LOCKED_RETRY.total_seconds()
             singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
             continue
-        if not updates:
+        if not taken:
             break
         metrics.count(updates, time.time())
         for update, profile_update in extracted:
@@ -64,6 +69,26 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
         finished += len(updates)
         singly = max(singly - 1, 0)
     return finished
+
+
+def _postpone_locked(updates: list[InboxUpdate], locked: dict[str, float]) -> list[InboxUpdate]:
+    """Postpone the updates of people whose profiles are locked, because each would wait; return the others.
+
+    ``locked`` contains, by MAX ID, the monotonic time from which the lock is tried again.
+    """
+    waiting = {user_id for user_id, until in locked.items() if user_id and time.monotonic() < until}
+    if not waiting:
+        return updates
+    postponed = [update for update in updates if interpret(update).user_id in waiting]
+    _postpone(postponed)
+    return [update for update in updates if update not in postponed]
+
+
+def _postpone(updates: list[InboxUpdate]) -> None:
+    for update in updates:
+        pause = max(LOCKED_RETRY, min(clock.age(update.received_at) * _LOCKED_SHARE, LONGEST_LOCKED_RETRY))
+        fields = {"tries": max(update.tries, 1), "next_try_at": timezone.now() + pause}
+        InboxUpdate.objects.pending().filter(pk=update.pk).update(**fields)
 
 
 def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
@@ -122,8 +147,7 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
     """
     if is_lock_timeout(error):
         logger.warning("webhook update postponed", extra={"event": "update_locked", "update": update.pk})
-        next_try_at = timezone.now() + LOCKED_RETRY
-        InboxUpdate.objects.pending().filter(pk=update.pk).update(tries=max(update.tries, 1), next_try_at=next_try_at)
+        _postpone([update])
         return
     tries, name = update.tries + 1, type(error).__name__
     extra = {"event": "update_failed", "update": update.pk, "error": name, "tries": tries}

@@ -180,13 +180,24 @@ class Supervisor:
             self.restart_at[child.name] = now + pause
             say(f"{child.name} died ({child.exit_status()}): restarting it in {pause:.1f} s, see {child.log}")
         elif now >= self.restart_at[child.name]:
-            del self.restart_at[child.name]
+            self.restart(child)
+
+    def restart(self, child: Child) -> None:
+        """Start a child; try again after a pause while the machine has no memory, disk space or process to spare."""
+        try:
             child.start()
+        except OSError as error:
+            pause = self.pause.get(child.name, _SHORTEST_PAUSE)
+            self.pause[child.name] = min(pause * 2, _LONGEST_PAUSE)
+            self.restart_at[child.name] = time.monotonic() + pause
+            say(f"{child.name} cannot be started ({error.strerror}): trying again in {pause:.1f} s")
+        else:
+            self.restart_at.pop(child.name, None)
 
     def reload(self) -> None:
         try:
             self.check_settings()
-        except StartError as error:
+        except (StartError, OSError) as error:
             say(f"Not reloaded: {error}")
             return
         web, *others = self.application
@@ -197,8 +208,7 @@ class Supervisor:
         wait_for(lambda: not any(child.is_alive() for child in others), 12.0, self.sleep)
         for child in others:
             child.kill()
-            self.restart_at.pop(child.name, None)
-            child.start()
+            self.restart(child)
         say("Reloaded inbox, worker and beat; the web workers follow one by one, two seconds each")
 
     def shut_down(self) -> None:
@@ -255,13 +265,15 @@ def rotate_logs(folder: Path) -> None:
     """Move the content of each log that has become too large to its second file, and replace that one.
 
     The processes keep their logs open, in append mode, so the content is copied and the file is emptied, like by
-    logrotate's copytruncate; a line that is written in between is lost. On a full disk, the content is lost.
+    logrotate's copytruncate; a line that is written in between is lost. On a full disk, the content is lost. A log that
+    was removed or cannot be emptied is left alone.
     """
     for log in folder.glob("*.log"):
-        if log.stat().st_size > _LOG_LIMIT:
-            with suppress(OSError):
-                shutil.copyfile(log, log.with_suffix(".log.1"))
-            os.truncate(log, 0)
+        with suppress(OSError):
+            if log.stat().st_size > _LOG_LIMIT:
+                with suppress(OSError):
+                    shutil.copyfile(log, log.with_suffix(".log.1"))
+                os.truncate(log, 0)
 
 
 def main(supervisor: type[Supervisor] = Supervisor) -> int:

@@ -34,6 +34,7 @@ from employees.models import Employee, JobStatus, MaxIdJob, Membership, Universi
 from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
+from profiles.name_rule import NameChoice
 
 EXPORT = "monitoring.export_employees"
 # Larger selections need a backfill, which can be paused and undone.
@@ -107,6 +108,16 @@ class EmployeePaginator(BoundedPaginator):
         return int(rows.count_or_estimate(is_search=rows.query.has_filters()))
 
 
+def _look_up_name(request: HttpRequest, form: Any) -> NameChoice:
+    values = form.cleaned_data
+    ids: dict[str, Any] = {"phone": values["phone"], "university_id": values["university"].pk}
+    max_id = values["max_id"]
+    has_claimed_id = max_id is not None and admin_scope(request) is not None
+    is_claimed = has_claimed_id and max_id_claims.is_of_others(max_id, **ids)
+    names: dict[str, Any] = {name: values[name] or "" for name in ("first_name", "last_name")}
+    return resolve(**ids, max_id=max_id, is_claimed=is_claimed, **names)
+
+
 @admin.register(Employee)
 class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     form = EmployeeForm
@@ -168,21 +179,27 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def shown_source(self, employee: Employee) -> tuple[str, str]:
         return employee.profile_source, employee.get_profile_source_display()
 
+    def changeform_view(
+        self, request: HttpRequest, object_id: str | None = None, form_url: str = "", extra_context: Any = None
+    ) -> Any:
+        """Look up a new employee's name before the transaction, which would hold the lock of MAX's rate limit."""
+        if request.method == "POST" and object_id is None and self.has_add_permission(request):
+            form = self.get_form(request)(request.POST)
+            if form.is_valid():
+                request.name_choice = _look_up_name(request, form)  # type: ignore[attr-defined]
+        return super().changeform_view(request, object_id, form_url, extra_context)
+
     @transaction.atomic
     def save_model(self, request: HttpRequest, obj: Employee, form: Any, change: bool) -> None:
         """Create or update an employee as the API does: look up a missing name, and mark a changed name as manual."""
-        values = {name: form.cleaned_data[name] for name in EmployeeForm.Meta.fields}
+        is_limited = admin_scope(request) is not None
         if change:
             stored = Employee.objects.select_for_update(of=("self",)).get(pk=obj.pk)
-            is_limited = admin_scope(request) is not None
             update_employee(stored, form.changed_values, may_clear=True, is_limited=is_limited)
         else:
-            names: dict[str, Any] = {name: values.pop(name) or "" for name in ("first_name", "last_name")}
-            ids: dict[str, Any] = {"phone": values["phone"], "university_id": values["university"].pk}
-            max_id = values.pop("max_id")
-            has_claimed_id = max_id is not None and admin_scope(request) is not None
-            is_claimed = has_claimed_id and max_id_claims.is_of_others(max_id, **ids)
-            name = resolve(**ids, max_id=max_id, is_claimed=is_claimed, **names)
+            name = getattr(request, "name_choice", None) or _look_up_name(request, form)
+            has_claimed_id = form.cleaned_data["max_id"] is not None and is_limited
+            values = {field: form.cleaned_data[field] for field in ("phone", "middle_name", "university", "role")}
             obj.pk = create_employee(name, has_claimed_id=has_claimed_id, **values).pk
         obj.refresh_from_db()
 

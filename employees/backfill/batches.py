@@ -312,13 +312,18 @@ def _record_failure(run: BackfillRun, error: DatabaseError) -> bool:
 
 
 def retry_failed(run: BackfillRun) -> int:
-    """Retry the failed batches until the rollout is paused or the cache off; return the number of batches done."""
+    """Retry the failed batches until the rollout is paused or the cache off; return the number of batches done.
+
+    Retry none of a run that is being undone, nor a batch that another process has retried meanwhile.
+    """
     done = 0
     for batch in run.batches.filter(status=BatchStatus.FAILED):
         with transaction.atomic():
             context = _lock(run)
-            if hindrance(context):
+            if hindrance(context) or run.status in {RunStatus.UNDOING, RunStatus.UNDONE}:
                 break
+            if not run.batches.filter(pk=batch.pk, status=BatchStatus.FAILED).exists():
+                continue
             run.rows_changed += _fill(run, context, batch.after_id, batch.until_id, batch.rows_seen)[1]
             run.save(update_fields=["rows_changed"])
         done += 1

@@ -39,8 +39,8 @@ logger = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class LastCheck:
-    """The last check of the alerts: its time (None if there was none) and its age, which counts from the installation
-    before the first check.
+    """The last check of all alerts: its time (None if there was none) and its age, which counts from the installation
+    before the first check. ``is_running`` means that a check was made lately, perhaps of only some alerts.
 
     While it is late, the absence of alerts proves nothing.
     """
@@ -48,6 +48,7 @@ class LastCheck:
     at: datetime | None
     age: timedelta
     is_late: bool
+    is_running: bool
 
     def warning(self) -> str:
         """Return a sentence for administrators, in English, with the age in seconds."""
@@ -57,10 +58,12 @@ class LastCheck:
 
 def last_check() -> LastCheck:
     """Return the last check, by the order of the checks: after a step of the clock, it may not have the latest time."""
-    at = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True).first()
+    checks = Sample.objects.filter(name=LAST_CHECK).order_by("-pk").values_list("at", flat=True)
+    last, at = checks.first(), checks.filter(value__gt=0).first()
     age = clock.distance(at or _installed_at())
     limit = max(settings.MONITORING_CHECK_INTERVAL * _MISSED_CHECKS, _AT_LEAST)
-    return LastCheck(at, age, is_late=is_monitored() and age > limit)
+    is_running = not is_monitored() or clock.distance(last or _installed_at()) <= limit
+    return LastCheck(at, age, is_late=is_monitored() and age > limit, is_running=is_running)
 
 
 def _installed_at() -> datetime:
@@ -76,10 +79,12 @@ def check_alerts() -> list[str]:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
         lines: list[str] = []
+        is_complete = True
         open_alerts = list(Alert.objects.open())
         for kind, check in CHECKS.items():
             reading = readings[check.indicator]
             if reading.level == Level.ERROR:
+                is_complete = is_complete and not reading.data.get(rounds.DATABASE_ERROR)
                 continue
             detected = _detect(kind, reading)
             same_kind = {alert.key: alert for alert in open_alerts if alert.kind == kind}
@@ -87,7 +92,8 @@ def check_alerts() -> list[str]:
             lines += [line for gone in same_kind.values() if (line := _clear(gone))]
             lines += _fire(detected, known) if detected else []
         Alert.objects.filter(resolved_at__lt=timezone.now() - RETENTION).delete()
-        Sample.objects.create(name=LAST_CHECK, value=len(CHECKS))
+        # 0: an alert was not checked, so that this is not the last check of all.
+        Sample.objects.create(name=LAST_CHECK, value=len(CHECKS) if is_complete else 0)
         Sample.objects.filter(at__lt=timezone.now() - FLAP_WINDOW).delete()
     return lines
 
@@ -136,7 +142,8 @@ def _announce(alert: Alert) -> list[str]:
 
 def _clear(alert: Alert) -> str | None:
     now = timezone.now()
-    alert.clear_since = alert.clear_since or now
+    # After the clock was set back, count from now: otherwise the alert would stay open until the old time.
+    alert.clear_since = min(alert.clear_since or now, now)
     if now - alert.clear_since < _hold(alert, now):
         alert.save(update_fields=["clear_since"])
         return None

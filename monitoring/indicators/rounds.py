@@ -19,6 +19,8 @@ from profiles.cache import CacheError
 from profiles.max_api.client import MaxError
 from profiles.rollout.monitored_period import monitored_since
 
+# The key in the data of a reading that PostgreSQL failed to measure; outages of MAX and of Redis have their own alerts.
+DATABASE_ERROR = "is_database_error"
 # Gates use readings of at most this age.
 FRESH = timedelta(seconds=10)
 # Every round is kept for this time; after that, only the first round of each slot of ten minutes.
@@ -130,7 +132,9 @@ def _failed(name: str, error: Exception, now: datetime) -> IndicatorReading:
     )
     params = {"title": title_message(TITLES[name]), "error": reason}
     message = Message("%(title)s could not be measured: %(error)s", params)
-    return IndicatorReading(name=name, round_at=now, measured_at=now, level=Level.ERROR, message=message.as_json())
+    data = {DATABASE_ERROR: True} if isinstance(error, DatabaseError) else {}
+    columns = {"level": Level.ERROR, "data": data, "message": message.as_json()}
+    return IndicatorReading(name=name, round_at=now, measured_at=now, **columns)
 
 
 def _current() -> Round | None:

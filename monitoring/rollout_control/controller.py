@@ -41,7 +41,8 @@ def run() -> list[str]:
     """Take the planned steps that are due, check the gates once per interval, and return the lines to print."""
     count = fire_due()
     lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
-    last = GateCheck.objects.filter(gate=TRIPWIRE).first()
+    # By the order of the checks: after a step of the clock, the latest check may not have the latest time.
+    last = GateCheck.objects.filter(gate=TRIPWIRE).order_by("-pk").first()
     if is_monitored() and (last is None or clock.distance(last.at) >= settings.MONITORING_CHECK_INTERVAL):
         lines += check()
     return lines
@@ -84,8 +85,9 @@ def _check_tripwires(phase: int) -> list[str]:
     verdict, reason = (Verdict.FAIL, breaches.hold_message()) if breaches.failing else (Verdict.PASS, "")
     message, sentence = to_columns(reason, MESSAGE_LENGTH)
     GateCheck.objects.create(phase=phase, verdict=verdict, message=message, sentence=sentence, **row)
-    checks = GateCheck.objects.filter(gate=TRIPWIRE, at__gt=monitored_since())
-    latest = checks.values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
+    # Checks in the future are from before a clock was set back, and may be from before the resume.
+    checks = GateCheck.objects.filter(gate=TRIPWIRE, at__gt=monitored_since(), at__lte=at)
+    latest = checks.order_by("-pk").values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
     if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW:
         action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
         facts = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}

@@ -231,7 +231,7 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
         unchecked = Message("not checked yet since the resume")
     results = {gate: GateResult(gate, Verdict.INCONCLUSIVE, unchecked) for gate in COHORT_UNITS}
     since = max(moved_at, resumed_at)
-    rows = GateCheck.objects.filter(gate__in=COHORT_UNITS, phase=phase, at__gt=since).order_by("-at")
+    rows = GateCheck.objects.filter(gate__in=COHORT_UNITS, phase=phase, at__gt=since).order_by("-pk")
     for row in reversed(rows[: len(COHORT_UNITS)]):
         stored = from_columns(row.message, row.sentence)
         message = stored if isinstance(stored, Message) else Message(stored.replace("%", "%%"))
@@ -247,7 +247,7 @@ def passes_in_a_row(phase: int, gate: str, wanted: int, measured_at: datetime) -
     """
     count, last = 0, measured_at
     rows = GateCheck.objects.filter(phase=phase, gate=gate, at__gt=monitored_since(CHECKS_WITHIN))
-    for at, verdict in rows.values_list("at", "verdict").iterator():
+    for at, verdict in rows.order_by("-pk").values_list("at", "verdict").iterator():
         if count >= wanted or verdict != Verdict.PASS:
             break
         if last - at >= CHECK_SPACING:

@@ -1,5 +1,6 @@
-from django.contrib.postgres.operations import AddIndexConcurrently
 from django.db import migrations, models
+
+from config.lib.migration_operations import BuildIndex
 
 
 class Migration(migrations.Migration):
@@ -8,7 +9,7 @@ class Migration(migrations.Migration):
     dependencies = [("profiles", "0010_rename_direct_api_labels")]
 
     operations = [
-        AddIndexConcurrently(
+        BuildIndex(
             model_name="tombstone",
             index=models.Index(
                 condition=models.Q(("unfinished_id", ""), _negated=True),

@@ -16,16 +16,22 @@ from profiles.rollout.models import Action, Change
 from profiles.rollout.phases import PHASES
 
 ALWAYS = datetime.min.replace(tzinfo=UTC)
+# By how much the clocks of two hosts may differ.
+_FUTURE = timedelta(minutes=5)
 
 
 def monitored_since(window: timedelta | None = None, *, resumed_at: datetime | None = None) -> datetime:
     """Return the time of the last resume, or the start of the ``window`` that ends now if that is later.
 
-    Without a resume and a window, return ALWAYS. Who asks repeatedly passes the time of the last resume.
+    Without a resume and a window, return ALWAYS. Who asks repeatedly passes the time of the last resume. A resume that
+    is far in the future does not count: a clock was set back since, and nothing would be counted until that time.
     """
+    now = timezone.now()
     if resumed_at is None:
         resumed_at = Change.objects.filter(action=Action.RESUME).values_list("at", flat=True).first() or ALWAYS
-    return resumed_at if window is None else max(resumed_at, timezone.now() - window)
+    if resumed_at > now + _FUTURE:
+        resumed_at = ALWAYS
+    return resumed_at if window is None else max(resumed_at, now - window)
 
 
 def last_raise() -> datetime | None:

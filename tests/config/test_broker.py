@@ -41,6 +41,12 @@ UNREADABLE = {
     "a wrong encoding": json.dumps(_ENVELOPE | {"properties": _PROPERTIES | {"body_encoding": "x"}}).encode(),
     "no tag": json.dumps(_ENVELOPE | {"properties": {"body_encoding": "base64"}}).encode(),
 }
+# Kombu accepts these, and Celery raises these errors for them.
+INCOMPLETE: dict[str, tuple[dict[str, Any], type[Exception]]] = {
+    "no id": ({"headers": {"task": GOOD}}, KeyError),
+    "no arguments": ({"headers": {}, "body": "W10="}, ValueError),
+    "a number as body": ({"headers": {}, "body": "NQ=="}, TypeError),
+}
 
 
 @pytest.fixture
@@ -80,6 +86,30 @@ def test_the_next_message_is_received(redis: Redis, name: str, caplog: pytest.Lo
     [record] = [record for record in caplog.records if record.name == "config.broker"]
     assert record.__dict__["event"] == "message_rejected"
     assert "Секретова" not in repr([vars(record) for record in caplog.records])
+
+
+@pytest.mark.parametrize("name", INCOMPLETE)
+def test_messages_that_celery_fails_with_do_not_fill_the_prefetch_window(redis: Redis, name: str) -> None:
+    count, received = rejected(), list[str]()
+    fields, error = INCOMPLETE[name]
+
+    def receive_or_fail(message: Any) -> None:
+        if "id" not in message.headers:
+            raise error
+        received.append(message.headers["task"])
+        message.ack()
+
+    for number in range(4):
+        tag = {"properties": _PROPERTIES | {"delivery_tag": f"t{number}"}}
+        redis.lpush("celery", json.dumps(_ENVELOPE | fields | tag))
+    app.send_task(GOOD)
+    with app.connection_for_read() as connection:
+        channel: Any = connection.default_channel
+        channel.basic_qos(0, 4, False)
+        with connection.Consumer([app.amqp.queues["celery"]], on_message=receive_or_fail):
+            while not received:
+                connection.drain_events(timeout=5)
+    assert (rejected(), redis.llen("celery"), redis.hlen("unacked")) == (count + 4, 0, 0)
 
 
 @pytest.mark.parametrize("entry", [SECRET.encode(), b"[1]", b"\xff", b"{}"])

@@ -61,6 +61,13 @@ def test_it_reads_a_database_url_over_the_network() -> None:
     assert entry["OPTIONS"]["sslmode"] == "verify-full"
 
 
+def test_a_database_host_that_vanished_is_noticed_soon() -> None:
+    """By the kernel's defaults, a process that waits for an answer would wait for two hours."""
+    options = database("postgres://db.example.org/directory")["OPTIONS"]
+    assert options["keepalives_idle"] + options["keepalives_interval"] * options["keepalives_count"] < 30
+    assert database("postgres://db.example.org/directory?keepalives_idle=60")["OPTIONS"]["keepalives_idle"] == 60
+
+
 def test_a_blank_value_is_the_default(monkeypatch: pytest.MonkeyPatch) -> None:
     for blank in (" ", "", None):
         monkeypatch.delenv("X", raising=False)

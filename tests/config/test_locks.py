@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
@@ -13,13 +14,17 @@ import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import OperationalError, connection
+from django.utils import timezone
+from redis import Redis
 
 from config.postgres import locks
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators.definitions import INDICATORS
+from profiles import cache
 from profiles.models import Profile
+from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import add_profile
 from tests.webhooks.inbox_rows import row
@@ -85,6 +90,28 @@ def test_a_forgotten_transaction_is_found(statement: str) -> None:
         assert found[:3] == (session.info.backend_pid, "psql", "idle in transaction")
         assert 0.1 <= found.seconds < 30
     assert locks.blocking_session() is None
+
+
+@pytest.mark.parametrize(
+    ("lock", "written"),
+    [
+        ("SELECT 1 FROM profile_cache WHERE user_id = '1' FOR UPDATE", 1),
+        ("SELECT 1 FROM profile_cache WHERE user_id = '1' FOR KEY SHARE", 2),
+    ],
+)
+@pytest.mark.usefixtures("impatient")
+def test_a_locked_profile_does_not_hold_up_the_refill(redis: Redis, lock: str, written: int) -> None:
+    """FOR KEY SHARE is the lock of an insert that refers to the row."""
+    add_profile("1")
+    add_profile("2")
+    redis.flushdb()
+    with held(lock):
+        assert within(1.5, refill_cache) == written
+        assert redis.exists("profile:user:2")
+        assert not cache.needs_filling()
+    cache.forget_lease()
+    assert cache.find("1").profile
+    assert redis.exists("profile:user:1")
 
 
 @pytest.mark.parametrize("statement", ["SELECT count(*) FROM profile_cache", "SELECT pg_advisory_xact_lock(1)"])
@@ -169,3 +196,23 @@ def test_an_update_that_waits_for_a_lock_delays_no_other(phases: Phases) -> None
     processing.process_inbox()
     assert InboxUpdate.objects.get(pk=updates[0].pk).state == State.DONE
     assert Profile.objects.get(user_id="1").first_name == "Анна"
+
+
+@pytest.mark.usefixtures("impatient")
+def test_many_updates_of_a_locked_profile_wait_once(phases: Phases) -> None:
+    phases(100, 100)
+    add_profile("1", "Старое")
+    body = b'{"update_type":"bot_started","timestamp":1,"user":{"user_id":%d,"first_name":"Anna"}}'
+    old, new = (timedelta(minutes=minutes) for minutes in (1, 0))
+    made = [row(State.PENDING, age, body=body % number) for age in (old, new) for number in [*[1] * 10, 2]]
+    with held("SELECT 1 FROM profile_cache WHERE user_id = '1' FOR UPDATE"):
+        within(2, processing.process_inbox)
+    states = dict(InboxUpdate.objects.values_list("pk", "state"))
+    assert [states[update.pk] for update in made] == [*[State.PENDING] * 10, State.DONE] * 2
+    pauses = {
+        pk: (at - timezone.now()).total_seconds() for pk, at in InboxUpdate.objects.values_list("pk", "next_try_at")
+    }
+    assert 20 < pauses[made[0].pk] < 35
+    assert 0 < pauses[made[-2].pk] <= 5
+    InboxUpdate.objects.update(next_try_at="2020-01-01T00:00Z")
+    assert processing.process_inbox() == 20

@@ -43,3 +43,12 @@ def test_a_log_is_emptied_when_it_cannot_be_copied(tmp_path: Path, monkeypatch: 
     (tmp_path / "web.log.1").mkdir()
     supervisor.rotate_logs(tmp_path)
     assert (tmp_path / "web.log").read_text() == ""
+
+
+def test_a_log_that_cannot_be_read_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(supervisor, "_LOG_LIMIT", 3)
+    for name in ("a.log", "z.log"):
+        (tmp_path / name).symlink_to("missing")
+    (tmp_path / "web.log").write_text("line\n")
+    supervisor.rotate_logs(tmp_path)
+    assert (tmp_path / "web.log.1").read_text() == "line\n"

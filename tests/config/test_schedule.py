@@ -69,6 +69,14 @@ def test_every_task_is_sent_at_first(beat: Scheduler, sent: list[str], tmp_path:
 
 
 @pytest.mark.django_db(transaction=True)
+def test_it_sends_although_its_file_cannot_be_written(sent: list[str], tmp_path: Path) -> None:
+    beat = Scheduler(app, schedule_filename=str(tmp_path / "missing" / "celerybeat-schedule"))
+    tick_all(beat)
+    connection.close()
+    assert sorted(sent) == sorted(settings.CELERY_BEAT_SCHEDULE)
+
+
+@pytest.mark.django_db(transaction=True)
 @pytest.mark.parametrize("step", [-HOUR, HOUR, -24 * HOUR])
 def test_a_clock_that_is_set_stops_no_task(beat: Scheduler, sent: list[str], step: timedelta) -> None:
     """Celery's own scheduler would be silent for as long as the clock was set back."""

@@ -5,12 +5,14 @@ from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, Permission, User
-from django.db import IntegrityError, transaction
+from django.db import IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from employees.admin import directory
 from employees.backfill import batches
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
+from profiles.name_rule import NameChoice
 from profiles.phones import normalize
 from profiles.user_ids import user_id_of
 from tests.profiles.people import add_profile
@@ -182,6 +184,23 @@ def test_a_name_edited_is_manual_and_the_source_cannot_be(admin: Client, univers
     employee.refresh_from_db()
     assert (employee.last_name, employee.max_id, employee.profile_source) == ("", None, "manual")
     assert employee.profile_last_updated is None
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_name_is_looked_up_before_the_transaction(
+    admin: Client, university: University, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Within it, the lock of the rate limit would block all other calls of the direct API until MAX answers."""
+    are_in_transaction = []
+
+    def resolve(**_: object) -> NameChoice:
+        are_in_transaction.append(connection.in_atomic_block)
+        return NameChoice("Иван", "Петров")
+
+    monkeypatch.setattr(directory, "resolve", resolve)
+    assert admin.post(ADD, {"phone": "8 916 555-01-42", "university": university.pk}).status_code == 302
+    assert are_in_transaction == [False]
+    assert Employee.objects.get().last_name == "Петров"
 
 
 UNIVERSITY = "/admin/employees/university/add/"

@@ -259,6 +259,45 @@ def test_a_failed_batch_is_skipped_and_retried(university: University, monkeypat
     assert Employee.objects.filter(profile_source="webhook").count() == 6
 
 
+@pytest.fixture
+def failed(university: University, monkeypatch: pytest.MonkeyPatch) -> BackfillRun:
+    """Return a run whose only batch has failed."""
+    add_profile("1", is_cached=False)
+    employ(university, 1, "1")
+
+    def failing(*args: Any) -> Any:
+        raise DatabaseError("deadlock")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(batches, "_fill", failing)
+        command("start", "--pause-ms", "0")
+    return BackfillRun.objects.get()
+
+
+def test_two_retries_at_the_same_time_keep_the_previous_names(
+    failed: BackfillRun, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    lock = batches._lock
+
+    def lock_second(run: BackfillRun) -> Any:
+        monkeypatch.setattr(batches, "_lock", lock)
+        assert batches.retry_failed(BackfillRun.objects.get()) == 1
+        return lock(run)
+
+    monkeypatch.setattr(batches, "_lock", lock_second)
+    assert batches.retry_failed(failed) == 0
+    command("undo")
+    work_on_jobs()
+    assert Employee.objects.get().profile_source == "manual"
+
+
+def test_a_run_that_is_being_undone_is_not_retried(failed: BackfillRun) -> None:
+    for status in ("undoing", "undone"):
+        BackfillRun.objects.update(status=status)
+        assert "retried: 0 of 1" in command("retry-failed")
+    assert Employee.objects.get().profile_source == "manual"
+
+
 def test_it_stops_when_most_batches_fail(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "FAILURE_WINDOW", 4)
     for number in range(20):

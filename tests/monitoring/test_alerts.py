@@ -1,17 +1,21 @@
 """Each alert fires and resolves once, and each change is delivered once, even if the receiver is down for a while."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
 import pytest
 from django.core import mail
+from django.db import OperationalError
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
 from monitoring.alerts import engine, outbox
 from monitoring.alerts.kinds import CHECKS, Kind
 from monitoring.alerts.models import Alert, Delivery, DeliveryState
+from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.measurements import Measured
 from profiles.models import Profile
 from tests.config.test_russian_pages import latin_in
 from tests.loopback import Answer
@@ -157,6 +161,19 @@ def test_a_returning_alert_is_held_longer(clock: Clock) -> None:
         assert not Alert.objects.open().exists()
 
 
+def test_after_the_clock_was_set_back_an_alert_resolves(clock: Clock) -> None:
+    fix = low_quality(clock=clock)
+    check(clock)
+    fix()
+    check(clock)
+    assert Alert.objects.get().clear_since
+    clock.shift(-timedelta(days=1))
+    check(clock)
+    assert Alert.objects.get().resolved_at is None
+    check(clock)
+    assert Alert.objects.get().resolved_at
+
+
 def test_a_failed_measurement_changes_nothing(clock: Clock, platform: FakePlatform, receiver: AlertReceiver) -> None:
     row(State.DONE)
     check(clock)
@@ -165,6 +182,22 @@ def test_a_failed_measurement_changes_nothing(clock: Clock, platform: FakePlatfo
     check(clock, 3)
     assert [alert.kind for alert in Alert.objects.open()] == [Kind.SUBSCRIPTION_LOST]
     assert [body["alert_type"] for body in receiver.received] == ["subscription_lost"]
+
+
+def test_an_alert_that_cannot_be_checked_makes_the_check_late(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(_: object) -> Measured:
+        raise OperationalError("canceling statement due to statement timeout")
+
+    check(clock)
+    monkeypatch.setitem(INDICATORS, "dead_letters", replace(INDICATORS["dead_letters"], measure=fail))
+    check(clock, 3)
+    assert not engine.last_check().is_late
+    check(clock)
+    last = engine.last_check()
+    assert (last.is_late, last.is_running, last.age) == (True, True, timedelta(minutes=20))
+    monkeypatch.undo()
+    check(clock)
+    assert not engine.last_check().is_late
 
 
 def test_a_dead_receiver_is_tried_once_a_pause(clock: Clock, receiver: AlertReceiver) -> None:

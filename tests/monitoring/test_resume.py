@@ -219,6 +219,44 @@ def test_a_resume_without_a_pause_restarts_nothing(clock: Clock) -> None:
     assert monitored_since() == since
 
 
+def test_after_the_clock_was_set_back_breaches_still_pause_the_rollout(clock: Clock) -> None:
+    clock.shift(60 * MINUTE)
+    change("pause")
+    change("resume")
+    for _ in range(3):
+        controller.check()
+    clock.move_to(NOON)
+    disagree()
+    controller.check()
+    controller.check()
+    assert not Rollout.current().is_paused
+    controller.check()
+    assert Rollout.current().is_paused
+
+
+def test_after_the_clock_was_set_back_old_breaches_do_not_pause_the_rollout_again(clock: Clock) -> None:
+    clock.shift(60 * MINUTE)
+    disagree()
+    for _ in range(3):
+        controller.check()
+    assert Rollout.current().is_paused
+    clock.move_to(NOON)
+    change("resume")
+    disagree()
+    controller.check()
+    assert not Rollout.current().is_paused
+
+
+def test_after_the_clock_was_set_back_the_controller_checks_once_an_interval(clock: Clock) -> None:
+    clock.shift(60 * MINUTE)
+    controller.run()
+    clock.move_to(NOON)
+    controller.run()
+    count = GateCheck.objects.count()
+    controller.run()
+    assert GateCheck.objects.count() == count
+
+
 def test_every_surface_says_so(clock: Clock, client: Client, superadmin: User, api: APIClient) -> None:
     client.force_login(superadmin)
     client.cookies["django_language"] = "en"

@@ -108,8 +108,8 @@ def _processes(kind: str, readings: Readings) -> Status:
     status = convergence()
     count = sum(process.partition("-")[0] == kind for process in (*status.reached, *status.behind))
     if kind == "beat" and not count:
-        is_late = last_check().is_late
-        return not is_late, "no heartbeat" if is_late else "alerts were checked lately"
+        is_running = last_check().is_running
+        return is_running, "alerts were checked lately" if is_running else "no heartbeat"
     return count > 0, f"processes: {count}"
 
 
