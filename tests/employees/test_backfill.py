@@ -19,6 +19,7 @@ from employees.models import BackfillBatch, BackfillRun, Employee, University
 from employees.tasks import forget_prior_values, work_on_jobs
 from profiles.models import PhoneLink, Profile
 from profiles.rollout.models import UniversityRule
+from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.forked import forked
 from tests.profiles.people import add_profile
@@ -259,6 +260,16 @@ def test_a_failed_batch_is_skipped_and_retried(university: University, monkeypat
     assert Employee.objects.filter(profile_source="webhook").count() == 6
 
 
+def test_the_failed_batches_of_an_undone_run_are_not_retried(university: University) -> None:
+    add_profile("1", is_cached=False)
+    employee = employ(university, 1, "1")
+    run = BackfillRun.objects.create(until_id=employee.pk, status="undone")
+    run.batches.create(status="failed", until_id=employee.pk, after_id=0, rows_seen=1)
+    with pytest.raises(CommandError, match="no such backfill"):
+        command("retry-failed")
+    assert named(employee)[2] == "manual"
+
+
 def test_it_stops_when_most_batches_fail(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "FAILURE_WINDOW", 4)
     for number in range(20):
@@ -341,6 +352,14 @@ def test_previous_values_are_deleted_after_30_days(university: University) -> No
     with pytest.raises(CommandError, match="cannot be undone: previous names are deleted after 30 days"):
         command("undo")
     run = BackfillRun.objects.get()
+    with pytest.raises(ChangeRefused, match="cannot be undone"):
+        batches.act("undo", run, "too late")
+    BackfillRun.objects.update(created_at=timezone.now(), status="undone")
+    run.refresh_from_db()
+    with pytest.raises(ChangeRefused, match="This is no longer possible"):
+        batches.act("undo", run, "again")
+    BackfillRun.objects.update(created_at=timezone.now() - timedelta(days=31), status="done")
+    run.refresh_from_db()
     run.undo()
     assert (run.status, named(employee)[0]) == ("done", "Иван")
     assert forget_prior_values() == 1

@@ -13,7 +13,7 @@ from config.lib import shell_user
 from config.lib.commands import BaseCommand
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
-from employees.models import OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
+from employees.models import OPEN, BackfillRun, BatchStatus, RunStatus, University
 from profiles.rollout.rules import ChangeRefused
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
@@ -118,7 +118,7 @@ class Command(BaseCommand):
         self._work(run, is_detached=options["detach"])
 
     def retry_failed(self, options: dict[str, Any], *, is_dry: bool) -> None:
-        run = self._latest()
+        run = self._latest(RunStatus.PAUSED, RunStatus.DONE)
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
         done = 0 if is_dry else batches.retry_failed(run)
         self.stdout.write(f"Backfill {run.pk}: failed batches retried: {done} of {failed}")
@@ -127,9 +127,7 @@ class Command(BaseCommand):
 
     def undo(self, options: dict[str, Any], *, is_dry: bool) -> None:
         run = self._latest(RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDOING)
-        if run.is_undo_expired:
-            days = UNDO_FOR.days
-            raise CommandError(f"Backfill {run.pk} cannot be undone: previous names are deleted after {days} days")
+        batches.refuse_late_undo(run)
         if is_dry:
             self.stdout.write(f"Backfill {run.pk}: names that would be restored: up to {run.rows_changed}")
             return
