@@ -33,7 +33,7 @@ def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
     if rows.model is EmployeeVersion:
         # An ID that was replaced was mistyped, unless ``identities`` has found the employee.
         later = EmployeeVersion.objects.filter(id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
-        has_id &= ~Exists(later.exclude(max_id=OuterRef("max_id")))
+        has_id &= Q(~Exists(later.exclude(max_id=OuterRef("max_id"))))
     rows = rows.filter(has_id | Q(phone__in=person.phones) | Q(**{f"{key}__in": person.employee_ids}))
     return rows if person.universities is None else rows.filter(university_id__in=person.universities)
 

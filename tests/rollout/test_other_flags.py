@@ -132,6 +132,11 @@ def test_a_form_of_an_earlier_percentage_is_refused(
     assert Flag.objects.get(name=NAME).percent == Decimal("12.5")
 
 
+def state(flag: Flag) -> tuple[object, ...]:
+    stored = Flag.objects.get(pk=flag.pk)
+    return stored.everyone, stored.note, list(stored.groups.all())
+
+
 @pytest.mark.parametrize("change", [{"everyone": "false"}, {"groups": ""}, {"note": "closed"}])
 def test_a_form_does_not_take_back_another(
     flag: Flag, phases: Phases, client: Client, superadmin: User, change: dict[str, str]
@@ -144,10 +149,10 @@ def test_a_form_does_not_take_back_another(
     assert (
         client.post(page, opened | {key: [value] if value else [] for key, value in change.items()}).status_code == 302
     )
-    after = Flag.objects.values("everyone", "note", "groups").get(pk=flag.pk)
+    after = state(flag)
     refused = client.post(page, opened | {"staff": ["on"]}).content.decode()
     assert "Somebody else changed the flag. Open the page again" in refused
-    assert Flag.objects.values("everyone", "note", "groups").get(pk=flag.pk) == after
+    assert state(flag) == after
     assert client.post(page, form_of(client.get(page).content.decode()) | {"reason": ["r"]}).status_code == 302
 
 
