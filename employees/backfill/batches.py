@@ -32,7 +32,7 @@ from employees.models import (
 from profiles.models import ProfileSource
 from profiles.name_rule import NameChoice
 from profiles.rollout import rules
-from profiles.rollout.models import Rollout
+from profiles.rollout.models import Action, Change, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -143,6 +143,13 @@ def act(name: str, run: BackfillRun, reason: str) -> None:
         if run.status != RunStatus.UNDOING:
             text = _("This is no longer possible. The backfill's status: %s.") % run.get_status_display()
             raise ChangeRefused(text)
+
+
+def record(action: Action, run: BackfillRun, *, by: str, reason: str) -> None:
+    """Write the audit row of an action by command, which has no user whose log could hold it."""
+    after = {"backfill": run.pk} | ({"university": run.university_id} if run.university_id else {})
+    reason = check_reason(reason or "by command")
+    Change.objects.create(by=by[:150], action=action, reason=reason, revision=Rollout.current().revision, after=after)
 
 
 def refuse_late_undo(run: BackfillRun) -> None:

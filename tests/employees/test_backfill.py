@@ -17,8 +17,9 @@ from waffle.models import Switch
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, University
 from employees.tasks import forget_prior_values, work_on_jobs
+from monitoring.audit.audit_log import entries
 from profiles.models import PhoneLink, Profile
-from profiles.rollout.models import UniversityRule
+from profiles.rollout.models import Change, UniversityRule
 from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.forked import forked
@@ -258,6 +259,30 @@ def test_a_failed_batch_is_skipped_and_retried(university: University, monkeypat
     assert BackfillBatch.objects.get(status="failed").error == "DatabaseError", "the text of one may quote a row"
     assert "retried: 1 of 1" in command("retry-failed")
     assert Employee.objects.filter(profile_source="webhook").count() == 6
+
+
+def test_each_action_by_command_is_in_the_audit_log(university: University) -> None:
+    run = batches.start(university=university)
+    command("pause", "--reason", "maintenance", "--by", "anna")
+    command("resume", "--dry-run")
+    command("resume", "--detach", "--by", "anna")
+    BackfillRun.objects.update(status="done")
+    command("retry-failed", "--reason", "again", "--by", "anna")
+    command("undo", "--detach", "--reason", "wrong names", "--by", "anna")
+    after = {"backfill": run.pk, "university": university.pk}
+    rows = (
+        Change.objects.filter(action__startswith="backfill")
+        .order_by("pk")
+        .values_list("action", "reason", "by", "after")
+    )
+    assert list(rows) == [
+        ("backfill-pause", "maintenance", "anna", after),
+        ("backfill-resume", "by command", "anna", after),
+        ("backfill-retry", "again", "anna", after),
+        ("backfill-undo", "wrong names", "anna", after),
+    ]
+    entry = entries(kind="rollout")[0]
+    assert (entry.by, entry.what, entry.reason) == ("anna", f"Backfill undone: {run.pk}", "wrong names")
 
 
 def test_the_failed_batches_of_an_undone_run_are_not_retried(university: University) -> None:
