@@ -239,7 +239,7 @@ class ScopedProfileViewSet(ProfileViewSet):
             return
         employees = self.scope.employees().order_by("pk")
         links = PhoneLink.objects.filter(user_id=user_id)
-        # Prefer an employee who has the ID to one for whom it was only claimed.
+        # Prefer an employee who has the ID to one who has only a claim to it.
         employee = (
             with_max_id(employees, user_id).first()
             or employees.filter(phone__in=links.values("phone")).first()
