@@ -5,12 +5,13 @@ from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.db import connection
-from django.db.models import Model, Q, QuerySet
+from django.db.models import Exists, Model, OuterRef, Q, QuerySet
 from django.dispatch import receiver
 from django.utils import timezone
 
 from employees import identities
 from employees.history.models import EmployeeVersion
+from employees.max_id_claims import nameless
 from employees.models import BackfillBatch, Employee, IdempotentRequest, MaxIdClaim, UnresolvedName
 from profiles import names
 from profiles.erasure import ErasedPerson, person_erased
@@ -28,8 +29,18 @@ WHERE {_HAS_THEIRS}
 
 def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
     """Return the rows with the person's MAX id, phones or employee ids, within the person's universities."""
-    rows = rows.filter(person.has_id("max_id") | Q(phone__in=person.phones) | Q(**{f"{key}__in": person.employee_ids}))
+    has_id = person.has_id("max_id") & ~Q(**{f"{key}__in": _claimants(person)})
+    if rows.model is EmployeeVersion:
+        # An ID that was replaced was mistyped, unless ``identities`` has found the employee.
+        later = EmployeeVersion.objects.filter(id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
+        has_id &= Q(~Exists(later.exclude(max_id=OuterRef("max_id"))))
+    rows = rows.filter(has_id | Q(phone__in=person.phones) | Q(**{f"{key}__in": person.employee_ids}))
     return rows if person.universities is None else rows.filter(university_id__in=person.universities)
+
+
+def _claimants(person: Person) -> set[int]:
+    """Return the employees for which a MAX ID of the person was only claimed."""
+    return nameless(Employee.objects.filter(person.has_id("max_id")).values_list("pk", flat=True))
 
 
 def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
@@ -55,7 +66,8 @@ def _batches(person: Person) -> QuerySet[BackfillBatch]:
 @store(IdempotentRequest)
 def _answers(person: Person) -> QuerySet[IdempotentRequest]:
     is_theirs = Q(answer__id__in=person.employee_ids) | Q(answer__phone__in=person.phones)
-    return IdempotentRequest.objects.filter(is_theirs | person.has_id_anywhere("answer__max_id"))
+    has_id = person.has_id_anywhere("answer__max_id") & ~Q(answer__id__in=_claimants(person))
+    return IdempotentRequest.objects.filter(is_theirs | has_id)
 
 
 STORES |= {

@@ -106,6 +106,10 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         scope = scope_of(request)
         return profiles if scope.sees_all else profiles.filter(pk__in=scope.profiles().values("pk"))
 
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return False for users who are limited to one university: a new profile is that of none."""
+        return scope_of(request).sees_all and bool(super().has_add_permission(request))
+
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Search only by the complete MAX ID, since nothing else is indexed."""
         return (queryset.filter(user_id=search_term.strip()) if search_term.strip() else queryset), False

@@ -131,7 +131,7 @@ def _item(body: bytes, update: object) -> Item:
     return Item(body, update, _AN_ENVELOPE if _is_envelope(update) else "")
 
 
-_LIST_BEGINS = re.compile(rb'\s*\{(?:[^{}[\]]*,)?\s*"updates"\s*:\s*\[')
+_LIST_BEGINS = re.compile(rb"\s*:\s*\[")
 # What separates items: brackets and commas outside of strings, and a quotation mark that begins an endless string.
 _SEPARATOR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([][{},"])', re.DOTALL)
 
@@ -142,16 +142,36 @@ def _broken_envelope(body: bytes) -> list[Item]:
     Items are separated by their brackets. Where these do not match, the rest of the body is one bad item: whatever
     looks like an update in it may be a text that somebody wrote.
     """
-    begin = _LIST_BEGINS.match(body)
-    if begin is None:
+    begin = _list_begin(body)
+    if not begin:
         return []
-    parts, rest = _split(body[begin.end() :])
-    frame, ending = _parsed(begin[0] + b"]}").update, _parsed(b'{"updates": [' + (rest or b"]}")).update
+    parts, rest = _split(body[begin:])
+    parts = [part for part in parts if part.strip()]
+    frame, ending = _parsed(body[:begin] + b"]}").update, _parsed(b'{"updates": [' + (rest or b"]}")).update
     is_envelope = all(part.get("updates") == [] and _is_envelope(part) for part in (frame, ending or frame))
     if not is_envelope or len(parts) > LARGEST_ENVELOPE:
         return []
-    items = [_parsed(part) for part in parts if part.strip()]
+    items = [_parsed(part) for part in parts]
     return items if ending else [*items, Item(rest, {}, _NOT_JSON)]
+
+
+def _list_begin(body: bytes) -> int:
+    """Return the position after the bracket that opens the list of an envelope; 0 if there is none."""
+    opened: list[bytes] = []
+    for found in _SEPARATOR.finditer(body):
+        is_key = opened == [b"{"] and found[0] == b'"updates"'
+        if is_key and (begin := _LIST_BEGINS.match(body, found.end())):
+            return begin.end()
+        if found[1] in (b"[", b"{"):
+            opened.append(found[1])
+        elif _ends(found[1], opened):
+            break
+    return 0
+
+
+def _ends(sign: bytes | None, opened: list[bytes]) -> bool:
+    """Close the last opened bracket with a closing one; return whether the brackets or a string do not match."""
+    return sign == b'"' or (sign in (b"]", b"}") and (not opened or opened.pop() + sign not in (b"[]", b"{}")))
 
 
 def _split(text: bytes) -> tuple[list[bytes], bytes]:
@@ -167,7 +187,7 @@ def _split(text: bytes) -> tuple[list[bytes], bytes]:
             start = found.end()
         elif sign == b"]" and not opened:
             return [*parts, text[start : found.start()]], text[found.start() :]
-        elif sign == b'"' or (sign in (b"]", b"}") and (not opened or opened.pop() + sign not in (b"[]", b"{}"))):
+        elif _ends(sign, opened):
             break
     return [*parts, text[start:]], b""
 

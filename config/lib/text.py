@@ -33,10 +33,8 @@ _VISIBLE = regex.compile(
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _DASH = regex.compile(r"\s*\p{Dash}+\s*")
 _QUOTE = regex.compile(r"[\p{Quotation_Mark}`´ʹʺʼ′″]+")
-_WORD = regex.compile(r"[\p{L}\p{M}]+")
-_NOT_CYRILLIC = regex.compile(r"[\p{Latin}\p{Greek}]")
 # The letters that look the same, large or small, in Unicode's list of confusable characters.
-_LOOK_ALIKES = str.maketrans("aceopxyisjhkmtbαβγεηικμοπρτυφχ", "асеорхуіѕјнкмтвавгенікмопртуфх")
+_LOOK_ALIKES = str.maketrans("aceopxyisjhkmtbqwgһӏαβγεηικμοπρτυφχ", "асеорхуіѕјнкмтвԛԝԍніавгенікмопртуфх")
 # What a terminal obeys instead of showing it, but for the line break, the tab and, where it shows colours, their codes.
 _COMMANDS = regex.compile(r"(?V1)[[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]--[\n\t]]")
 _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COMMANDS.pattern.removeprefix('(?V1)')}")
@@ -63,16 +61,10 @@ def is_visible(text: str) -> bool:
 def look_alike_key(text: str) -> str:
     """Return a key that is equal for texts that look the same in capitals, but for the kinds of dashes and quotes.
 
-    Invisible characters do not count. A word of which each Latin or Greek letter has a Cyrillic look-alike counts as
-    Cyrillic.
+    Invisible characters do not count. Latin and Greek letters with a Cyrillic look-alike count as Cyrillic.
     """
     folded = unicodedata.normalize("NFKC", clean(_IGNORABLE.sub("", text))).casefold()
-    return clean(_WORD.sub(_in_cyrillic, _QUOTE.sub(' " ', _DASH.sub("-", folded))))
-
-
-def _in_cyrillic(word: regex.Match[str]) -> str:
-    cyrillic = word[0].translate(_LOOK_ALIKES)
-    return word[0] if _NOT_CYRILLIC.search(cyrillic) else cyrillic
+    return clean(_QUOTE.sub(' " ', _DASH.sub("-", folded)).translate(_LOOK_ALIKES))
 
 
 def replace_surrogates(text: str) -> str:

@@ -25,6 +25,7 @@ from config.lib.pagination import BoundedPaginator
 from employees import max_id_claims
 from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
+from employees.backfill import batches
 from employees.history.models import backfilled_names
 from employees.import_export.formats import FORMATS, ConfirmForm, FileForm
 from employees.import_export.resources import EmployeeResource, row_errors, truncate_preview
@@ -35,6 +36,7 @@ from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
 from profiles.name_rule import NameChoice
+from profiles.rollout.rules import ChangeRefused
 
 EXPORT = "monitoring.export_employees"
 # Larger selections need a backfill, which can be paused and undone.
@@ -209,6 +211,11 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         if len(ids) > MAX_REFRESHED:
             text = _("Select at most %d employees, or start a backfill.") % MAX_REFRESHED
             self.message_user(request, text, messages.ERROR)
+            return
+        try:
+            batches.refuse_while_held()
+        except ChangeRefused as refused:
+            self.message_user(request, str(refused), messages.ERROR)
             return
         params = {"changed": sum(map(refresh, ids)), "count": len(ids)}
         message = Message("Names refreshed from the cache: %(changed)d of %(count)d", params)

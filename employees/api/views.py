@@ -43,10 +43,11 @@ from employees.api.serializers import (
     search_text,
 )
 from employees.credentials.models import ApiKey
+from employees.max_id_claims import with_max_id
 from employees.models import Employee, IdempotentRequest, MaxIdJob, University
 from profiles.api.serializers import USER_ID
 from profiles.api.views import ProfileViewSet, checked_id
-from profiles.models import ProfileQuerySet
+from profiles.models import PhoneLink, Profile, ProfileQuerySet
 from profiles.phones import masked
 
 _KEY = re.compile(r"[!-~]{1,255}")
@@ -232,6 +233,16 @@ class ScopedProfileViewSet(ProfileViewSet):
         return self.scope.covers(user_id)
 
     def record(self, user_id: str, message: Message) -> None:
-        # The employee's primary key does not identify the person after an erasure, unlike the MAX ID.
-        employee = self.scope.employees().filter(max_id=user_id).order_by("pk").first()
+        if self.request.method not in SAFE_METHODS:
+            # An erasure replaces the MAX ID of such rows by its hash.
+            audit_log.record(self.request, message, Profile(user_id=user_id))
+            return
+        employees = self.scope.employees().order_by("pk")
+        links = PhoneLink.objects.filter(user_id=user_id)
+        # Prefer an employee who has the ID to one who has only a claim to it.
+        employee = (
+            with_max_id(employees, user_id).first()
+            or employees.filter(phone__in=links.values("phone")).first()
+            or employees.filter(max_id=user_id).first()
+        )
         audit_log.record(self.request, message, employee)

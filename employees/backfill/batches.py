@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.db.models import Count, Max
 from django.utils import timezone, translation
+from django.utils.translation import gettext as _
 from django.utils.translation import gettext_noop
 
 from config.lib import logs, sql
@@ -20,6 +21,7 @@ from config.lib.messages import Message, Text
 from employees.backfill.candidates import Candidate, DecisionContext, choices
 from employees.models import (
     ONE_AT_A_TIME,
+    UNDO_FOR,
     BackfillBatch,
     BackfillRun,
     BatchStatus,
@@ -30,7 +32,7 @@ from employees.models import (
 from profiles.models import ProfileSource
 from profiles.name_rule import NameChoice
 from profiles.rollout import rules
-from profiles.rollout.models import Rollout
+from profiles.rollout.models import Action, Change, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
 
@@ -126,14 +128,37 @@ def request(*, reason: str, by: str, **options: Any) -> BackfillRun:
 
 
 def act(name: str, run: BackfillRun, reason: str) -> None:
-    """Pause, resume or undo a run; a resume is refused while the rollout is paused."""
+    """Pause, resume or undo a run.
+
+    Raises ChangeRefused for a resume while the rollout is paused, and for an undo that is no longer possible.
+    """
     if name == "pause":
         BackfillRun.objects.filter(pk=run.pk).pause(reason)
     elif name == "resume":
         refuse_while_held()
         run.resume()
     else:
+        refuse_late_undo(run)
         run.undo()
+        if run.status != RunStatus.UNDOING:
+            text = _("This is no longer possible. The backfill's status: %s.") % run.get_status_display()
+            raise ChangeRefused(text)
+
+
+def record(action: Action, run: BackfillRun, *, by: str, reason: str) -> None:
+    """Write the audit row of an action by command, which has no user whose log could hold it."""
+    after = {"backfill": run.pk} | ({"university": run.university_id} if run.university_id else {})
+    reason = check_reason(reason or "by command")
+    Change.objects.create(by=by[:150], action=action, reason=reason, revision=Rollout.current().revision, after=after)
+
+
+def refuse_late_undo(run: BackfillRun) -> None:
+    """Raise ChangeRefused if the previous names of the run have been deleted, or are about to be."""
+    if run.is_undo_expired:
+        params = {"run": run.pk, "days": UNDO_FOR.days}
+        raise ChangeRefused(
+            Message("Backfill %(run)d cannot be undone: previous names are deleted after %(days)d days", params)
+        )
 
 
 def check_reason(reason: Text) -> str:

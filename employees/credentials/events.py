@@ -5,10 +5,12 @@ from datetime import timedelta
 from typing import Any
 
 from django.conf import settings
-from django.contrib.auth.models import User
+from django.contrib.auth.models import AnonymousUser, User
 from django.contrib.auth.signals import user_logged_in, user_logged_out, user_login_failed
+from django.core.exceptions import PermissionDenied
 from django.dispatch import receiver
 from django.http import HttpRequest
+from rest_framework.exceptions import AuthenticationFailed
 
 from config.lib.access_log import log
 from employees.credentials.models import LogIn
@@ -20,7 +22,12 @@ def record_log_in(request: Any, user: User, **_: Any) -> None:
     if isinstance(request, HttpRequest):
         if not request.session.session_key:
             request.session.create()
-        LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(request.session.session_key))
+        try:
+            LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(request.session.session_key))
+        except AuthenticationFailed:
+            request.session.flush()
+            request.user = AnonymousUser()
+            raise PermissionDenied from None
     log("log_in", request.META, user.get_username(), outcome="success")
 
 

@@ -44,6 +44,8 @@ _IS_ABBREVIATION = re.compile(rf"[{LETTERS.upper()}]{{1,5}}|[{LETTERS.upper()}][
 _SHORT_NAMES = frozenset({"ли", "ян"})
 _CELL = re.compile(rb"[^;,\t\r\n]+")
 _NON_ASCII = re.compile(r"[^\x00-\x7f]")
+# In DOS 866, small letters such as “хан” may form Chinese characters in UTF-8.
+_SMALL_RUSSIAN = re.compile(r"[\x00-@\[-`{-\x7fа-яё]*")
 # More bytes of an 8-bit encoding hardly ever form valid UTF-8.
 _LONGEST_ACCIDENT = 20
 _LINE_END = re.compile(r"\r\n|\r|\n")
@@ -104,10 +106,18 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
     """Return whether the few characters of a text in UTF-8 form words only in another encoding."""
     if text.isascii() or len(content) - len(text) > _LONGEST_ACCIDENT or _is_cyrillic(text):
         return False
+    if _may_be_small_russian(content):
+        return True
     if any(_is_cyrillic(content.decode(name, "replace")) for name in ("cp1251", *_OTHER_ENCODINGS)):
         return True
     cells = [cell for cell in re.split(r"[;,\t\r\n\"]+", text) if not cell.isascii()]
     return all(_MIXED_WORD.search(cell) or _is_east_asian(cell) for cell in cells)
+
+
+def _may_be_small_russian(content: bytes) -> bool:
+    """Return whether all words in DOS 866 are of small Russian letters, in pairs as frequent as in Russian."""
+    cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
+    return all(map(_SMALL_RUSSIAN.fullmatch, cells)) and sum(map(gain, _WORD.findall(";".join(cells)))) >= 0
 
 
 def _is_east_asian(cell: str) -> bool:

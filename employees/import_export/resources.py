@@ -8,7 +8,6 @@ from typing import Any
 from django.contrib.admin.utils import label_for_field
 from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
-from django.db.models import F
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
@@ -16,11 +15,12 @@ from import_export.fields import Field
 from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 
+from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
 from employees.import_export.cells import read_id, read_phone, read_text, write
 from employees.import_export.tables import COLUMNS, ROW_NUMBER
 from employees.import_export.workbook import Cell
-from employees.models import Employee, MaxIdClaim, Role, University, UnresolvedName, validate_inn, validate_kpp
+from employees.models import Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
 from employees.naming import NAMES
 from profiles import names
 from profiles.models import ProfileSource
@@ -166,8 +166,7 @@ class EmployeeResource(ModelResource):
         self.rows_by_phone: dict[str, int] = {}
 
     def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
-        """Delete claims to replaced MAX IDs, for which who imports vouches, and warn of columns without a use."""
-        MaxIdClaim.objects.exclude(max_id=F("employee__max_id")).delete()
+        """Warn of columns without a use."""
         if ignored := getattr(dataset, "ignored", {}):
             columns = ", ".join(f"{letter} “{heading}”" if heading else letter for letter, heading in ignored.items())
             message = _("The file has columns that are not imported, because their headings are unknown: %s.")
@@ -196,7 +195,9 @@ class EmployeeResource(ModelResource):
             instance.profile_source, instance.profile_last_updated = ProfileSource.MANUAL, None
         elif instance._state.adding:  # noqa: SLF001 (documented by Django)
             instance.profile_source = ProfileSource.DEFAULT
-        if instance.max_id != before["max_id"]:
+        has_other_id = instance.max_id != before["max_id"]
+        self.has_new_id = has_other_id and not instance._state.adding  # noqa: SLF001 (documented by Django)
+        if has_other_id:
             instance.max_id_updated_at = timezone.now()
         if described["inn"] or described["university_name"]:
             instance.university = University.objects.described(**described)
@@ -223,9 +224,14 @@ class EmployeeResource(ModelResource):
         return values
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
-        """Schedule the lookup of a missing name by the retry task, which keeps within the direct API's rate limit."""
+        """Record a MAX ID that was entered later as a claim, and schedule the lookup of a missing name.
+
+        The retry task keeps within the direct API's rate limit.
+        """
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
+        if self.has_new_id:
+            max_id_claims.record(instance, is_limited=False)
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         self.on_row()

@@ -22,7 +22,7 @@ from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, rollba
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
 from profiles.api.serializers import checked_text
-from profiles.rollout import changes, presenters
+from profiles.rollout import changes, presenters, rules
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
 from profiles.rollout.models import REASON_LENGTH, Action
@@ -35,7 +35,7 @@ _PHASE = {"oneOf": [{"type": "integer", "minimum": 1, "maximum": 4}, {"type": "s
 _PERCENT = {
     "oneOf": [
         {"type": "number", "minimum": 0, "maximum": 100},
-        {"type": "string", "pattern": r"^(?:100(?:[.,]0{1,2})?|[0-9]{1,2}(?:[.,][0-9]{1,2})?)$"},
+        {"type": "string", "pattern": f"^{rules.PERCENTAGE.pattern}$"},
     ],
     "description": "at most two decimals",
 }

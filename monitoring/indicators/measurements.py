@@ -15,7 +15,7 @@ from django.utils.translation import gettext_noop
 from config.lib.messages import Message, join_messages
 from config.postgres import locks
 from employees.assessment import unapplied_migrations
-from employees.models import BackfillRun, BatchStatus
+from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.stats import comparison_stats, reports, rollups
 from monitoring.stats.comparison_stats import ComparisonStats
@@ -315,7 +315,10 @@ def rollout_held(sources: Sources) -> Measured:
 
 
 def backfill_failed_batches(sources: Sources) -> Measured:
+    """Count the failed batches of the latest run since the resume; those of an undone run cannot be retried."""
     run = BackfillRun.objects.first()
-    failed = run.batches.filter(status=BatchStatus.FAILED).count() if run else 0
+    counts = run is not None and run.status not in (RunStatus.UNDOING, RunStatus.UNDONE)
+    recent = BackfillBatch.objects.filter(status=BatchStatus.FAILED, created_at__gt=sources.resumed_at)
+    failed = recent.filter(run=run).count() if counts else 0
     data = {"run": run.pk, "failed_batches": failed, "run_status": run.status} if run else {}
     return Measured(failed, data=data)

@@ -88,6 +88,7 @@ class FlagForm(ChangeRequestForm):
         label=_("go ahead although gates do not pass"), required=False, widget=UnfoldBooleanWidget
     )
     expect_percent = forms.CharField(label=_("percent"), required=False, widget=forms.HiddenInput)
+    expect_modified = forms.DateTimeField(label=_("revision"), required=False, widget=forms.HiddenInput)
 
     class Meta:
         model = Flag
@@ -96,12 +97,27 @@ class FlagForm(ChangeRequestForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["percent"] = self.initial["expect_percent"] = self._percent()
+        self.initial["expect_modified"] = self.instance.modified.isoformat()
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
         """Return the stored percentage; that of the instance is the new one as soon as the form is valid."""
         stored = Flag.objects.filter(pk=self.instance.pk).first() or self.instance
         return rules.format_percent(stored.percent or Decimal(0))
+
+    def clean(self) -> dict[str, Any]:
+        cleaned = super().clean()
+        if not self.errors:
+            self.unchanged()
+        return cleaned
+
+    def unchanged(self) -> QuerySet[Flag]:
+        """Return the flag's row; raise ChangeRefused if it has been saved since the page was opened."""
+        rows = Flag.objects.filter(pk=self.instance.pk)
+        expected = self.cleaned_data.get("expect_modified")
+        if expected and not rows.filter(modified=expected).exists():
+            raise ChangeRefused(Message("Somebody else changed the flag. Open the page again and check it."))
+        return rows.filter(modified=expected) if expected else rows
 
     def clean_percent(self) -> str | None:
         """Return the percentage with a decimal point, because the model's own field would refuse a decimal comma."""
@@ -233,7 +249,7 @@ class FlagAdmin(ChangeRequestAdmin):
     display_salt = column(_("salt"), lambda flag: format_html("<code>{}</code>", flag.salt))
 
     def get_fields(self, request: HttpRequest, obj: Flag | None = None) -> Any:
-        hidden = ("expect_revision", "expect_percent")
+        hidden = ("expect_revision", "expect_percent", "expect_modified")
         if obj is None or obj.name in BUCKETED:
             return ("display_name", "percent", "reason", "force", "note", "display_salt", *hidden)
         # Who may only see flags need not see the accounts.
@@ -249,7 +265,8 @@ class FlagAdmin(ChangeRequestAdmin):
             super().save_related(request, form, *args)
 
     def save_model(self, request: HttpRequest, obj: Flag, form: Any, change: bool) -> None:
-        Flag.objects.filter(pk=obj.pk).update(note=obj.note)
+        # The time shows other open pages of the flag that its note, users or groups may have changed.
+        form.unchanged().update(note=obj.note, modified=timezone.now())
         form.apply()
 
 

@@ -124,7 +124,8 @@ def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
         await_convergence()
         out_s = time.perf_counter() - started
     finally:
-        changes.apply(replace(request, action=Action.SCOPE, rule=rule, is_on=False))
+        own = {"university": university_id}
+        changes.apply(replace(request, action=Action.SCOPE, rule=rule, is_on=False, facts=own))
     await_convergence()
     total_s = time.perf_counter() - started
     facts = {"university": university_id, "out_s": round(out_s, 2), "total_s": round(total_s, 2)}

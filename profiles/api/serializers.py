@@ -41,6 +41,11 @@ class NameField(serializers.CharField):
 
 @extend_schema_field({"type": "string", "maxLength": names.NAME_LENGTH, "pattern": names.USER_PROVIDED})
 class OwnNameField(serializers.CharField):
+    """A name that "" may clear; white space is refused, as other names without a letter are."""
+
+    def __init__(self, **kwargs: Any) -> None:
+        super().__init__(trim_whitespace=False, **kwargs)
+
     def to_internal_value(self, data: Any) -> str:
         try:
             return names.user_provided(checked_text(data))

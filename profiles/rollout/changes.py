@@ -132,7 +132,8 @@ def _check_gates(request: ChangeRequest) -> ChangeRequest:
         return request
     # Apply the rules first: they are cheap, and a change that they refuse needs no gate check.
     planned = _apply(replace(request, is_dry_run=True))
-    current, target = planned.before.percents[request.phase], request.percent
+    is_off = planned.before.everyone.get(request.phase) is False
+    current, target = Decimal(0) if is_off else planned.before.percents[request.phase], request.percent
     if target <= current:
         return replace(request, is_forced=False)
     [check] = _gate_checks
@@ -236,7 +237,8 @@ def _write_audit_row(action: Action, request: ChangeRequest, rollout: Rollout, e
 def _set_percent(settings: RolloutSettings, request: ChangeRequest) -> None:
     """Set the percentage of a phase and its ``everyone`` override, which is cleared if the request has none."""
     was_for_everyone = settings.everyone.pop(request.phase, None)
-    if request.everyone and not was_for_everyone:
+    ends_off = was_for_everyone is False and request.everyone is None and request.percent > 0
+    if ends_off or (request.everyone and not was_for_everyone):
         settings.refuse_raise()
     if request.everyone is not None:
         settings.everyone[request.phase] = request.everyone
@@ -302,8 +304,24 @@ _OF_SETTINGS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
 # Actions that change rules, plans or other flags, or that only write an audit row.
 
 
+def _admits(request: ChangeRequest) -> bool:
+    """Return whether a change of a rule admits employees: a new permission, or a denial that ends or ends earlier."""
+    rule = request.rule
+    was = UniversityRule.objects.filter(pk=rule.pk).first()
+    if request.is_on and rule.is_allowed:
+        return True
+    if was is None or was.is_allowed:
+        return False
+    is_same = request.is_on and (was.university_id, was.phase) == (rule.university_id, rule.phase)
+    ends_earlier = rule.expires_at is not None and (was.expires_at is None or rule.expires_at < was.expires_at)
+    return not is_same or ends_earlier
+
+
 def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
     rule = request.rule
+    # A rehearsal, which has facts, also removes its own denial if the rollout has been paused meanwhile.
+    if not request.facts and _admits(request):
+        settings.refuse_raise()
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
     json = {"university": rule.university_id, "phase": rule.phase, "allowed": rule.is_allowed, "expires_at": expires_at}
     if not request.is_on:

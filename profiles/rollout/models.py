@@ -172,6 +172,11 @@ class Action(models.TextChoices):
     CANCEL = "cancel", _("Planned step cancelled")
     REHEARSAL = "rehearsal", _("Rollback checked")
     SCHEMA = "schema", _("Schema rolled back")
+    # Of the commands only: the log of the admin records the actions of its users and those over the API.
+    BACKFILL_PAUSE = "backfill-pause", _("Backfill paused")
+    BACKFILL_RESUME = "backfill-resume", _("Backfill resumed")
+    BACKFILL_RETRY = "backfill-retry", _("Failed backfill batches retried")
+    BACKFILL_UNDO = "backfill-undo", _("Backfill undone")
 
 
 class ChangeQuerySet(models.QuerySet["Change"]):

@@ -197,10 +197,14 @@ _LINES: dict[str, Callable[[Change], str]] = {
     Action.CANCEL: _recorded_plan,
     Action.DELETE: lambda row: f"{row.get_action_display()}: {', '.join(map(name_of, row.before['percents']))}",
     Action.REHEARSAL: _recorded_rehearsal,
-}
+} | dict.fromkeys(
+    (Action.BACKFILL_PAUSE, Action.BACKFILL_RESUME, Action.BACKFILL_RETRY, Action.BACKFILL_UNDO),
+    lambda row: f"{row.get_action_display()}: {row.after['backfill']}",
+)
 
 # Keys in the audit rows of university rules, planned steps, rollback checks and emergency stops.
 _FIELDS: dict[str, Promise] = {
+    "backfill": T("backfill"),
     "university": T("university id"),
     "phase": T("phase"),
     "percent": T("percent"),

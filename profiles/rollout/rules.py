@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 
 from django.core.exceptions import ValidationError
 
@@ -15,6 +16,9 @@ from profiles.rollout.phases import BUCKETED, PHASES
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
 # The largest value of a bigint column has 19 digits.
 _REVISION_DIGITS = 19
+
+# As text, in the OpenAPI schema too; Decimal would also take 1e1, 1_0 and digits of other alphabets.
+PERCENTAGE = re.compile(r"(?:100(?:[.,]0{1,2})?|[0-9]{1,2}(?:[.,][0-9]{1,2})?)")
 
 Percents = dict[str, Decimal]
 
@@ -106,11 +110,10 @@ def phase_number(name: str) -> int:
 
 def percentage(value: object) -> Decimal:
     """Return the percentage as a Decimal; raise ChangeRefused unless it is from 0 to 100 with at most two decimals."""
-    try:
-        percent = Decimal(str(value).strip().replace(",", "."))
-    except InvalidOperation:
-        percent = Decimal("NaN")
-    if isinstance(value, bool) or not percent.is_finite() or not 0 <= percent <= 100 or percent != round(percent, 2):
+    text = str(value).strip()
+    is_number = PERCENTAGE.fullmatch(text) if isinstance(value, str) else not isinstance(value, bool)
+    percent = Decimal(text.replace(",", ".")) if is_number else Decimal("NaN")
+    if not percent.is_finite() or not 0 <= percent <= 100 or percent != round(percent, 2):
         raise ChangeRefused(Message("A percentage must be a number from 0 to 100 with at most two decimals."))
     return round(percent, 2)
 

@@ -17,8 +17,10 @@ from waffle.models import Switch
 from employees.backfill import batches
 from employees.models import BackfillBatch, BackfillRun, Employee, University
 from employees.tasks import forget_prior_values, work_on_jobs
+from monitoring.audit.audit_log import entries
 from profiles.models import PhoneLink, Profile
-from profiles.rollout.models import UniversityRule
+from profiles.rollout.models import Change, UniversityRule
+from profiles.rollout.rules import ChangeRefused
 from tests.conftest import Phases
 from tests.forked import forked
 from tests.profiles.people import add_profile
@@ -294,8 +296,42 @@ def test_two_retries_at_the_same_time_keep_the_previous_names(
 def test_a_run_that_is_being_undone_is_not_retried(failed: BackfillRun) -> None:
     for status in ("undoing", "undone"):
         BackfillRun.objects.update(status=status)
-        assert "retried: 0 of 1" in command("retry-failed")
+        assert batches.retry_failed(BackfillRun.objects.get()) == 0
     assert Employee.objects.get().profile_source == "manual"
+
+
+def test_each_action_by_command_is_in_the_audit_log(university: University) -> None:
+    run = batches.start(university=university)
+    command("pause", "--reason", "maintenance", "--by", "anna")
+    command("resume", "--dry-run")
+    command("resume", "--detach", "--by", "anna")
+    BackfillRun.objects.update(status="done")
+    command("retry-failed", "--reason", "again", "--by", "anna")
+    command("undo", "--detach", "--reason", "wrong names", "--by", "anna")
+    after = {"backfill": run.pk, "university": university.pk}
+    rows = (
+        Change.objects.filter(action__startswith="backfill")
+        .order_by("pk")
+        .values_list("action", "reason", "by", "after")
+    )
+    assert list(rows) == [
+        ("backfill-pause", "maintenance", "anna", after),
+        ("backfill-resume", "by command", "anna", after),
+        ("backfill-retry", "again", "anna", after),
+        ("backfill-undo", "wrong names", "anna", after),
+    ]
+    entry = entries(kind="rollout")[0]
+    assert (entry.by, entry.what, entry.reason) == ("anna", f"Backfill undone: {run.pk}", "wrong names")
+
+
+def test_the_failed_batches_of_an_undone_run_are_not_retried(university: University) -> None:
+    add_profile("1", is_cached=False)
+    employee = employ(university, 1, "1")
+    run = BackfillRun.objects.create(until_id=employee.pk, status="undone")
+    run.batches.create(status="failed", until_id=employee.pk, after_id=0, rows_seen=1)
+    with pytest.raises(CommandError, match="no such backfill"):
+        command("retry-failed")
+    assert named(employee)[2] == "manual"
 
 
 def test_it_stops_when_most_batches_fail(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -380,6 +416,14 @@ def test_previous_values_are_deleted_after_30_days(university: University) -> No
     with pytest.raises(CommandError, match="cannot be undone: previous names are deleted after 30 days"):
         command("undo")
     run = BackfillRun.objects.get()
+    with pytest.raises(ChangeRefused, match="cannot be undone"):
+        batches.act("undo", run, "too late")
+    BackfillRun.objects.update(created_at=timezone.now(), status="undone")
+    run.refresh_from_db()
+    with pytest.raises(ChangeRefused, match="This is no longer possible"):
+        batches.act("undo", run, "again")
+    BackfillRun.objects.update(created_at=timezone.now() - timedelta(days=31), status="done")
+    run.refresh_from_db()
     run.undo()
     assert (run.status, named(employee)[0]) == ("done", "Иван")
     assert forget_prior_values() == 1

@@ -16,6 +16,7 @@ from employees.backfill import batches
 from employees.history.models import EmployeeVersion, UniversityVersion, backfilled_names
 from employees.models import BackfillRun, Employee, RunStatus, University
 from tests.profiles.people import add_profile
+from tests.rollout.changing import change
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 LIST = "/admin/employees/employee/"
@@ -76,6 +77,17 @@ def test_the_refresh_spares_names_by_hand(admin: Client, university: University)
         employee.refresh_from_db()
     assert (by_hand.first_name, by_hand.profile_source) == ("Вася", "manual")
     assert (unknown.first_name, unknown.last_name, unknown.profile_source) == ("Иван", "Петров", "webhook")
+
+
+def test_the_refresh_waits_for_a_resume(admin: Client, university: University) -> None:
+    add_profile("7")
+    employee = create(university, max_id="7", profile_source="default")
+    change("pause", reason="wrong names")
+    chosen = {"action": "refresh_from_cache", "_selected_action": [employee.pk]}
+    page = admin.post(LIST, chosen, follow=True).content.decode()
+    assert "The rollout is paused (wrong names): resume it first." in page
+    employee.refresh_from_db()
+    assert employee.profile_source == "default"
 
 
 def test_a_partial_name_does_not_replace_a_full_one(admin: Client, university: University) -> None:

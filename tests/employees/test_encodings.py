@@ -4,7 +4,7 @@ import os
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from employees.import_export.encodings import UndecodableFile, decode, is_garbled
@@ -65,6 +65,21 @@ def read(content: bytes) -> str | None:
 def test_other_encodings_are_read_right_or_refused(text: str, encoding: str) -> None:
     content = text.encode(encoding, "replace")
     assert read(content) in (None, content.decode(encoding))
+
+
+# In small letters of DOS 866, each of these names forms one character in UTF-8.
+SHORT = st.sampled_from(["хан", "чен", "цой", "тен", "шин", "чан", "хон", "шим", "цай", "хам", "чай", "хей"])
+
+
+@EXAMPLES
+@given(st.lists(st.tuples(SHORT, SHORT), min_size=1, max_size=3))
+@example([("хан", "чен")])
+@example([("цой", "цой")])
+def test_short_names_in_small_letters_are_no_characters(names: list[tuple[str, str]]) -> None:
+    text = "\n".join([HEADINGS, *(f"+7916090001{n};{';'.join(name)};" for n, name in enumerate(names)), ""])
+    assert read(text.encode("cp866")) in (None, text)
+    characters = text.encode("cp866").decode()
+    assert decode(characters.encode("utf-8-sig")) == characters
 
 
 FOREIGN = {

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from io import StringIO
+from pathlib import Path
 from typing import Any
 
 import pytest
 from django.contrib.auth.models import Group, User
+from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
@@ -79,6 +82,16 @@ def test_a_claim_of_a_superadmin_is_one_too(
     curator: APIClient, member: User, victim: Employee, employee: Employee, superadmin: User
 ) -> None:
     patch(client_of(superadmin), employee, max_id=VICTIM)
+    assert MaxIdClaim.objects.get().is_vouched
+    assert not sees(curator, member)
+
+
+def test_an_imported_claim_is_one_too(
+    curator: APIClient, member: User, victim: Employee, employee: Employee, tmp_path: Path
+) -> None:
+    file = tmp_path / "people.csv"
+    file.write_text(f"phone,max_id\n{ME},{VICTIM}\n")
+    call_command("import_employees", str(file), stdout=StringIO())
     assert MaxIdClaim.objects.get().is_vouched
     assert not sees(curator, member)
 

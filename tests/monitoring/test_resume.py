@@ -16,6 +16,7 @@ from django.utils import timezone
 from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
+from employees.models import BackfillBatch, BackfillRun
 from monitoring.alerts import engine
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.models import IndicatorReading, Level, RoundTrip
@@ -102,6 +103,11 @@ def breach_twice() -> None:
     controller.check()
 
 
+def fail_a_batch() -> None:
+    run = BackfillRun.objects.create(until_id=10, status="done")
+    BackfillBatch.objects.create(run=run, status="failed", after_id=0, until_id=10)
+
+
 def is_held_at_next_breach() -> bool:
     disagree()
     controller.check()
@@ -134,6 +140,12 @@ READERS: dict[str, tuple[Callable[[], object], Callable[[], object], object, obj
     "agreement of the cohort": (disagree, gate("cohort_agreement"), "FAIL", "PASS"),
     "errors of the cohort": (have_errors, gate("cohort_errors"), "FAIL", "INCONCLUSIVE"),
     "speed of the cohort": (have_errors, gate("cohort_speed"), "FAIL", "INCONCLUSIVE"),
+    "failed batches": (
+        fail_a_batch,
+        lambda: rounds.measure(["backfill_failed_batches"])["backfill_failed_batches"].value,
+        1,
+        0,
+    ),
     "alerts": (fire_an_alert, gate("no_alert"), "FAIL", "INCONCLUSIVE"),
     "tripwire": (breach_twice, is_held_at_next_breach, True, False),
 }
@@ -281,3 +293,9 @@ def test_every_surface_says_so(clock: Clock, client: Client, superadmin: User, a
         call_command("rollout", command, stdout=out)
         assert expected in " ".join(out.getvalue().split()), command
     assert monitored_since() == NOON + 2 * MINUTE
+
+
+def test_failed_batches_of_an_undone_run_do_not_count(clock: Clock) -> None:
+    fail_a_batch()
+    BackfillRun.objects.update(status="undone")
+    assert rounds.measure(["backfill_failed_batches"])["backfill_failed_batches"].value == 0

@@ -1,9 +1,10 @@
 import pytest
-from django.contrib.auth.models import User
+from django.contrib.auth.models import Permission, User
 from django.test import Client
 from django.urls import reverse
 from redis import Redis
 
+from employees.models import Membership, University
 from profiles.models import Profile
 from profiles.models.tombstones import Erasure
 from tests.profiles.people import add_profile, cached
@@ -81,3 +82,16 @@ def test_an_erasure_counts_rows_by_model_name(operator: Client) -> None:
         page = operator.get(reverse(f"admin:profiles_erasure_{name}", args=args)).content.decode()
         assert "Employees: 1<br>Phone links: 2<br>of_an_older_release: 3" in page, name
         assert "phone_links" not in page
+
+
+def test_who_is_limited_to_a_university_adds_no_profile(client: Client, redis: Redis, university: University) -> None:
+    user = User.objects.create_user("operator", is_staff=True)
+    permissions = Permission.objects.filter(content_type__app_label="profiles", codename__endswith="_profile")
+    user.user_permissions.set(permissions)
+    client.force_login(user)
+    url, form = reverse("admin:profiles_profile_add"), {"user_id": "42", "first_name": "Анна"}
+    Membership.objects.create(user=user, university=university)
+    assert client.post(url, form).status_code == 403
+    assert not Profile.objects.exists()
+    Membership.objects.all().delete()
+    assert client.post(url, form).status_code == 302

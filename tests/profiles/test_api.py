@@ -1,11 +1,16 @@
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
+from django.utils import timezone
+from hypothesis import HealthCheck, example, given, settings
+from hypothesis import strategies as st
 from redis import Redis
 from rest_framework.test import APIClient
 
+from employees import max_id_claims
 from employees.models import Employee, University
-from profiles.models import Profile
+from profiles.erasure import erase
+from profiles.models import PhoneLink, Profile
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 
@@ -123,4 +128,34 @@ def test_looks_and_changes_are_in_the_audit_log(api: APIClient, university: Univ
     rows = LogEntry.objects.order_by("pk").values_list("object_id", "object_repr", "user__username")
     look, change = "A person was looked up over the API", "Names of a person were changed over the API"
     pk = str(employee.pk)
-    assert list(rows) == [(pk, look, "root"), (pk, change, "root"), (pk, change, "root"), (None, look, "root")]
+    assert list(rows) == [(pk, look, "root"), ("7", change, "root"), ("7", change, "root"), (None, look, "root")]
+    erase("7", by="root", reason="asked to")
+    assert not LogEntry.objects.filter(object_id="7", object_repr=change).exists()
+
+
+def test_a_look_names_the_employee_of_the_person(api: APIClient, university: University) -> None:
+    claimer = Employee.objects.create(phone="+79165550141", max_id="7", university=university)
+    max_id_claims.record(claimer, is_limited=True)
+    employee = Employee.objects.create(phone="+79165550142", university=university)
+    PhoneLink.objects.create(phone=employee.phone, user_id="7", observed_at=timezone.now())
+    api.get("/profiles/7")
+    assert LogEntry.objects.get().object_id == str(employee.pk)
+
+
+@given(st.text(st.characters(categories=["Z", "Cc"]) | st.sampled_from("\u3164\u200b"), min_size=1, max_size=3))
+@settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@example(" ")
+@example("\x1f")
+@example("\u3000")
+def test_only_an_empty_text_clears_the_own_name(api: APIClient, text: str) -> None:
+    if not Profile.objects.exists():
+        add_profile("7", "Иван", "Петров", "Ваня")
+    names = {"max_first_name": "Иван", "max_last_name": "Петров"}
+    assert api.put("/profiles/7", names | {"user_provided_name": text}, format="json").status_code == 400
+    assert api.get("/profiles/7").json()["user_provided_name"] == "Ваня"
+
+
+def test_an_empty_text_clears_the_own_name(api: APIClient) -> None:
+    add_profile("7", "Иван", "Петров", "Ваня")
+    names = {"max_first_name": "Иван", "max_last_name": "Петров", "user_provided_name": ""}
+    assert api.put("/profiles/7", names, format="json").json()["user_provided_name"] == ""

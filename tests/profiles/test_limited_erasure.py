@@ -11,6 +11,9 @@ from django.test import Client
 from django.utils import timezone
 from rest_framework.test import APIClient
 
+from employees import max_id_claims, person_export
+from employees.accounts import Group as EmployeeGroup
+from employees.accounts import UserScope
 from employees.models import Employee, Membership, University
 from profiles.models import DirectAnswer, Erasure, PhoneLink, Profile, Tombstone
 from tests.conftest import client_of
@@ -156,3 +159,29 @@ def test_an_erasure_follows_no_other_id(api: APIClient, employee: Employee, othe
     assert api.delete(f"/profiles/{ID}").status_code == 204
     colleague.refresh_from_db()
     assert colleague.first_name == "Ольга"
+
+
+def claim(employee: Employee) -> None:
+    employee.max_id, employee.max_id_updated_at = ID, timezone.now()
+    employee.save()
+    max_id_claims.record(employee, is_limited=True)
+
+
+def mistype(employee: Employee) -> None:
+    for employee.max_id in (ID, "9"):
+        employee.save()
+
+
+@pytest.mark.parametrize("enter", [claim, mistype])
+def test_an_id_that_was_only_entered_concerns_nobody_else(
+    officer: APIClient, employee: Employee, other: University, enter: Callable[[Employee], None]
+) -> None:
+    stranger = Employee.objects.create(phone=THERE, first_name="Ольга", last_name="Ким", university=other)
+    enter(stranger)
+    person = person_export.identify(UserScope(EmployeeGroup.SUPERADMIN), user_id=ID)
+    assert person is not None
+    assert THERE not in person_export.as_json(person, person_export.export(person, by="t"))
+    assert officer.delete(f"/profiles/{ID}").status_code == 204
+    stranger.refresh_from_db()
+    names = set(stranger.history.values_list("first_name", flat=True))  # type: ignore[attr-defined]
+    assert (stranger.first_name, names) == ("Ольга", {"Ольга"})

@@ -1,3 +1,5 @@
+from datetime import datetime
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -37,6 +39,48 @@ def test_other_numbers_are_taken_as_e164(phone: str) -> None:
 def test_it_refuses_what_is_no_phone(spelling: str) -> None:
     with pytest.raises(ValueError, match="Enter a Russian phone"):
         normalize(spelling)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    ["192.168.10.12", "10.192.168.101", "71.192.168.101", "10.30 01.02.24", "95-01-02 10-30", "1.31.24 10.30.05"],
+)
+def test_it_refuses_addresses_and_short_dates(spelling: str) -> None:
+    with pytest.raises(ValueError, match="Enter a Russian phone"):
+        normalize(spelling)
+
+
+@given(
+    st.datetimes(datetime(1900, 1, 1), datetime(2099, 12, 31)),  # noqa: DTZ001
+    st.sampled_from(["{0.day}{1}{0.month}{1}{0.year}", "{0:%d}{1}{0:%m}{1}{0:%y}", "{0.year}{1}{0.month}{1}{0.day}"]),
+    st.sampled_from([".", "-", "\u2013"]),
+    st.sampled_from(["%H.%M", "%H-%M", "%H", "%H.%M.%S"]),
+)
+def test_no_date_with_a_time_is_a_phone(time: datetime, spelling: str, separator: str, clock: str) -> None:
+    with pytest.raises(ValueError, match="Enter a Russian phone"):
+        normalize(f"{spelling.format(time, separator)} {time:{clock}}")
+
+
+@given(st.integers(3, 9), st.integers(10**8, 10**9 - 1), st.sampled_from("-. "))
+def test_a_phone_in_groups_is_not_taken_for_a_date(first: int, rest: int, separator: str) -> None:
+    digits = f"{first}{rest}"
+    groups = separator.join(["8", digits[:3], digits[3:6], digits[6:8], digits[8:]])
+    assert normalize(groups) == normalize(groups.removeprefix(f"8{separator}")) == f"+7{digits}"
+
+
+@pytest.mark.parametrize(
+    ("spelling", "phone"),
+    [
+        ("+49 (0) 170 1234567", "+491701234567"),
+        ("+44(0)20 7946 0958", "+442079460958"),
+        ("+7 (0) 916 123-45-67", "+79161234567"),
+        ("(+353) (0)1 234 5678", "+35312345678"),
+        ("+39 (0)6 1234 5678", "+390612345678"),
+        ("+49 170 (0) 1234567", "+4917001234567"),
+    ],
+)
+def test_a_zero_that_is_dialled_within_a_country_is_dropped(spelling: str, phone: str) -> None:
+    assert normalize(spelling) == phone
 
 
 @given(st.text())

@@ -1,16 +1,21 @@
 """What each change does, and what the audit records."""
 
+from datetime import timedelta
+from decimal import Decimal
+
 import pytest
 from django.contrib.auth.models import User
 from django.db import DatabaseError, IntegrityError, connection, transaction
 from django.test import Client
 from django.utils import timezone
+from hypothesis import example, given
+from hypothesis import strategies as st
 from rest_framework.test import APIClient
 from waffle.models import Switch
 from waffle.testutils import override_switch
 
 from employees.models import University
-from profiles.rollout import changes
+from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES
@@ -43,9 +48,46 @@ def test_a_pause_does_not_move_a_phase_that_is_overridden(phases: Phases) -> Non
     before = Flag.objects.get(name=PHASES[2]).moved_at
     change("pause")
     assert Flag.objects.get(name=PHASES[2]).moved_at == before
+    change("resume")
     change("set", phase=3, percent=5)
     flag = Flag.objects.get(name=PHASES[2])
     assert (flag.everyone, flag.moved_at > before) == (None, True)
+
+
+@pytest.mark.parametrize("percent", [5, 1])
+def test_a_phase_that_is_off_is_turned_on_only_as_a_raise(phases: Phases, percent: int) -> None:
+    phases(100, 100, 5)
+    Flag.objects.filter(name=PHASES[2]).update(everyone=False)
+    with pytest.raises(changes.GatesNotPassed):
+        changes.apply(request("set", phase=3, percent=percent))
+    change("pause")
+    with pytest.raises(ChangeRefused, match="The rollout is paused"):
+        change("set", phase=3, percent=percent)
+    flag = Flag.objects.get(name=PHASES[2])
+    flag.everyone = None
+    with pytest.raises(ChangeRefused, match="The rollout is paused"):
+        flag.save()
+    change("set", phase=3, percent=0)
+    assert Flag.objects.get(name=PHASES[2]).everyone is None
+
+
+def test_no_rule_admits_a_university_while_paused(phases: Phases, university: University) -> None:
+    denial = UniversityRule(university_id=university.pk, phase=3, expires_at=timezone.now() + timedelta(days=2))
+    change("scope", rule=denial)
+    change("pause")
+    permission = UniversityRule(university_id=university.pk, phase=4, is_allowed=True)
+    shorter = UniversityRule.objects.get()
+    shorter.expires_at = timezone.now() + timedelta(days=1)
+    for what in ({"rule": permission}, {"rule": denial, "is_on": False}, {"rule": shorter}):
+        with pytest.raises(ChangeRefused, match="The rollout is paused"):
+            change("scope", **what)
+    longer = UniversityRule.objects.get()
+    longer.expires_at = None
+    change("scope", rule=longer)
+    change("scope", rule=UniversityRule(university_id=university.pk, phase=4))
+    change("resume")
+    change("scope", rule=denial, is_on=False)
+    assert UniversityRule.objects.get().phase == 4
 
 
 def test_a_lowering_is_never_forced(phases: Phases) -> None:
@@ -201,3 +243,25 @@ def test_the_api_is_for_staff(phases: Phases, api: APIClient) -> None:
     assert api.post("/monitoring/rollout/pause", {"reason": ""}, format="json").json()["error"]["message"] == (
         "A reason is required."
     )
+
+
+@given(st.from_regex(rules.PERCENTAGE, fullmatch=True))
+def test_a_percentage_in_the_published_form_is_read(text: str) -> None:
+    assert rules.percentage(f" {text} ") == Decimal(text.replace(",", "."))
+
+
+@given(
+    st.from_regex(r"[-+0-9_e.,\u0660-\u0669]{1,5}", fullmatch=True).filter(lambda t: not rules.PERCENTAGE.fullmatch(t))
+)
+@example("1_0")
+@example("1e1")
+@example("\u0665")
+@example("-0")
+def test_no_other_form_of_a_number_is_a_percentage(text: str) -> None:
+    with pytest.raises(ChangeRefused, match="A percentage must be"):
+        rules.percentage(text)
+
+
+@pytest.mark.parametrize("percent", [Decimal("1E+1"), 10, 10.0, "10,00"])
+def test_ten_percent(percent: object) -> None:
+    assert rules.percentage(percent) == 10

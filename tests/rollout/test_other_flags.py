@@ -13,6 +13,7 @@ from profiles.rollout.decision import decide
 from profiles.rollout.models import Change, Flag, Rollout
 from profiles.rollout.phases import BUCKETED, PHASES, SHADOW
 from tests.conftest import Phases
+from tests.pages import form_of
 
 pytestmark = pytest.mark.django_db
 NAME = "new_page"
@@ -131,6 +132,39 @@ def test_a_form_of_an_earlier_percentage_is_refused(
     assert Flag.objects.get(name=NAME).percent == Decimal("12.5")
 
 
+def state(flag: Flag) -> tuple[object, ...]:
+    stored = Flag.objects.get(pk=flag.pk)
+    return stored.everyone, stored.note, list(stored.groups.all())
+
+
+@pytest.mark.parametrize("change", [{"everyone": "false"}, {"groups": ""}, {"note": "closed"}])
+def test_a_form_does_not_take_back_another(
+    flag: Flag, phases: Phases, client: Client, superadmin: User, change: dict[str, str]
+) -> None:
+    client.force_login(superadmin)
+    client.cookies["django_language"] = "en"
+    flag.groups.add(Group.objects.get(name="viewer"))
+    page = f"/admin/rollout/flag/{flag.pk}/change/"
+    opened = form_of(client.get(page).content.decode()) | {"reason": ["r"]}
+    assert (
+        client.post(page, opened | {key: [value] if value else [] for key, value in change.items()}).status_code == 302
+    )
+    after = state(flag)
+    refused = client.post(page, opened | {"staff": ["on"]}).content.decode()
+    assert "Somebody else changed the flag. Open the page again" in refused
+    assert state(flag) == after
+    assert client.post(page, form_of(client.get(page).content.decode()) | {"reason": ["r"]}).status_code == 302
+
+
+def test_the_note_of_a_phase_is_not_taken_back(phases: Phases, client: Client, superadmin: User) -> None:
+    client.force_login(superadmin)
+    page = f"/admin/rollout/flag/{Flag.objects.get(name=PHASES[2]).pk}/change/"
+    opened = form_of(client.get(page).content.decode()) | {"reason": ["r"]}
+    assert client.post(page, opened | {"note": ["stop at 5"]}).status_code == 302
+    assert client.post(page, opened).status_code == 200
+    assert Flag.objects.get(name=PHASES[2]).note == "stop at 5"
+
+
 def test_its_page_has_the_fields_of_waffle(flag: Flag, client: Client, superadmin: User) -> None:
     client.force_login(superadmin)
     page = f"/admin/rollout/flag/{flag.pk}/change/"
@@ -165,7 +199,15 @@ def test_a_request_without_its_fields_leaves_them(flag: Flag, client: Client, su
 def test_the_page_of_a_phase_has_its_own_fields(phases: Phases, client: Client, superadmin: User, name: str) -> None:
     client.force_login(superadmin)
     form = client.get(f"/admin/rollout/flag/{Flag.objects.get(name=name).pk}/change/").context["adminform"].form
-    assert set(form.fields) == {"percent", "reason", "force", "note", "expect_revision", "expect_percent"}
+    assert set(form.fields) == {
+        "percent",
+        "reason",
+        "force",
+        "note",
+        "expect_revision",
+        "expect_percent",
+        "expect_modified",
+    }
 
 
 def test_who_may_only_see_it_sees_no_accounts(flag: Flag, client: Client) -> None:

@@ -128,6 +128,19 @@ def test_an_item_that_is_not_json_does_not_affect_the_others(kind: str) -> None:
     assert items(good(1), item, good(2), item) == [("1", ""), ("", reason), ("2", ""), ("", reason)]
 
 
+@settings(max_examples=40, deadline=None)
+@given(VALUES, st.sampled_from(["marker", "other updates", '"updates":[']))
+def test_any_value_may_stand_before_the_list(value: Any, key: str) -> None:
+    frame = json.dumps({key: value, "x": {"updates": [{"a": 1}]}}).encode()[:-1]
+    body = frame + b', "updates" : [' + b",".join((good(1), b"{oops}", good(2))) + b"]}"
+    assert [arrival.reason for arrival in arrivals_in(body, timezone.now())] == ["", NOT_JSON, ""]
+
+
+def test_a_comma_after_the_last_item_is_no_item() -> None:
+    numbers = range(1, payloads.LARGEST_ENVELOPE + 1)
+    assert items(*map(good, numbers), b"") == [(str(number), "") for number in numbers]
+
+
 @pytest.mark.parametrize("depth", range(970, 1_000, 3))
 def test_every_depth_is_kept_or_quarantined(depth: int) -> None:
     rows = items(good(1), b'{"x": ' + b"[" * depth + b"]" * depth + b"}", good(2))

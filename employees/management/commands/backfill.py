@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import IO, Any, cast
 
 from django.core.management.base import CommandError
+from django.db import transaction
 from django.utils.translation import gettext
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
@@ -13,7 +14,8 @@ from config.lib import shell_user
 from config.lib.commands import BaseCommand
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
-from employees.models import OPEN, UNDO_FOR, BackfillRun, BatchStatus, RunStatus, University
+from employees.models import OPEN, BackfillRun, BatchStatus, RunStatus, University
+from profiles.rollout.models import Action
 from profiles.rollout.rules import ChangeRefused
 
 ACTIONS = ("start", "status", "pause", "resume", "retry-failed", "undo")
@@ -46,8 +48,8 @@ class Command(BaseCommand):
         )
         parser.add_argument("--batch-ms", type=_milliseconds(1), default=30, help="start: target time of a batch [30]")
         parser.add_argument("--pause-ms", type=_milliseconds(0), default=20, help="start: pause between batches [20]")
-        parser.add_argument("--reason", default="", help="start, pause: the reason, kept in the audit log")
-        parser.add_argument("--by", default=None, help="start: who starts it [the user of this shell]")
+        parser.add_argument("--reason", default="", help="the reason, kept in the audit log")
+        parser.add_argument("--by", default=None, help="who does it [the user of this shell]")
         parser.add_argument("--limit", type=int, default=10, help="start --dry-run: changed names to list [10]")
         parser.add_argument("--detach", action="store_true", help="start, resume, undo: leave the work to the worker")
 
@@ -106,7 +108,7 @@ class Command(BaseCommand):
     def pause(self, options: dict[str, Any], *, is_dry: bool) -> None:
         run = self._latest(RunStatus.RUNNING)
         if not is_dry:
-            batches.act("pause", run, options["reason"] or "by command")
+            self._act("pause", run, options)
         self.stdout.write(f"Backfill {run.pk} {'would be ' * is_dry}paused at {run.rows_seen} of {run.rows_total}")
 
     def resume(self, options: dict[str, Any], *, is_dry: bool) -> None:
@@ -114,12 +116,14 @@ class Command(BaseCommand):
         if is_dry:
             self.stdout.write(f"Backfill {run.pk} would continue after id {run.last_id}")
             return
-        batches.act("resume", run, options["reason"])
+        self._act("resume", run, options)
         self._work(run, is_detached=options["detach"])
 
     def retry_failed(self, options: dict[str, Any], *, is_dry: bool) -> None:
-        run = self._latest()
+        run = self._latest(RunStatus.PAUSED, RunStatus.DONE)
         failed = run.batches.filter(status=BatchStatus.FAILED).count()
+        if not is_dry:
+            self._record("retry", run, options)
         done = 0 if is_dry else batches.retry_failed(run)
         self.stdout.write(f"Backfill {run.pk}: failed batches retried: {done} of {failed}")
         if done < failed and not is_dry and (why := batches.hindrance(DecisionContext.read())):
@@ -127,14 +131,21 @@ class Command(BaseCommand):
 
     def undo(self, options: dict[str, Any], *, is_dry: bool) -> None:
         run = self._latest(RunStatus.DONE, RunStatus.PAUSED, RunStatus.UNDOING)
-        if run.is_undo_expired:
-            days = UNDO_FOR.days
-            raise CommandError(f"Backfill {run.pk} cannot be undone: previous names are deleted after {days} days")
+        batches.refuse_late_undo(run)
         if is_dry:
             self.stdout.write(f"Backfill {run.pk}: names that would be restored: up to {run.rows_changed}")
             return
-        batches.act("undo", run, options["reason"])
+        self._act("undo", run, options)
         self._work(run, is_detached=options["detach"])
+
+    @transaction.atomic
+    def _act(self, name: str, run: BackfillRun, options: dict[str, Any]) -> None:
+        batches.act(name, run, options["reason"] or "by command")
+        self._record(name, run, options)
+
+    def _record(self, name: str, run: BackfillRun, options: dict[str, Any]) -> None:
+        by = options["by"] or shell_user.login()
+        batches.record(Action(f"backfill-{name}"), run, by=by, reason=options["reason"])
 
     def _latest(self, *statuses: RunStatus) -> BackfillRun:
         run = BackfillRun.objects.filter(status__in=statuses or RunStatus.values).first()

@@ -5,8 +5,10 @@ from datetime import timedelta
 
 import pytest
 import time_machine
+from django.contrib.auth import login
 from django.contrib.auth.models import Group, User
 from django.contrib.sessions.models import Session
+from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
@@ -95,3 +97,19 @@ def test_a_prolonged_session_keeps_its_log_in(user: User, browser: Client) -> No
         assert is_open(browser)
         user.groups.clear()
         assert not is_open(browser)
+
+
+@pytest.mark.parametrize("change", [{"password": "!"}, {"is_active": False}])
+def test_a_log_in_during_a_change_is_refused(
+    user: User, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    def log_in(request: HttpRequest, user: User) -> None:
+        User.objects.update(**change)
+        login(request, user)
+
+    monkeypatch.setattr("django.contrib.auth.views.auth_login", log_in)
+    client = Client()
+    assert client.post("/admin/login/", {"username": "anna", "password": OLD}).status_code == 403
+    assert not is_open(client)
+    assert not LogIn.objects.exists()
+    assert not Session.objects.exists()
