@@ -13,7 +13,9 @@ from rest_framework.test import APIClient
 
 from employees.backfill import batches
 from employees.models import Employee, IdempotentRequest, University, UnresolvedName
+from employees.naming import create_employee
 from profiles import cache, erasure
+from profiles.lookup import resolve
 from profiles.models import Comparison, PhoneLink, Profile
 from profiles.models.tombstones import Tombstone
 from tests.conftest import client_of
@@ -150,6 +152,21 @@ def test_the_second_pass_erases_what_was_in_flight(api: APIClient, employee: Emp
     assert erasure.finish_erasures() == 1
     assert places(redis, FIRST) == set()
     assert places(redis, ID) == WITH_PHONE
+
+
+@pytest.mark.parametrize(
+    ("given", "names"), [({}, ["Неизвестно"] * 2), ({"first_name": "Олег"}, ["Олег", "Неизвестно"])]
+)
+def test_a_create_in_flight_stores_nothing_from_the_cache(
+    api: APIClient, university: University, given: dict[str, str], names: list[str]
+) -> None:
+    add_profile(ID, None, None, own_name=f"{FIRST} {LAST} {OWN}")
+    found = resolve(phone=PHONE, max_id=ID, university_id=university.pk, **given)
+    assert (found.last_name, found.middle_name) == (LAST, OWN)
+    api.delete(f"/profiles/{ID}")
+    employee = create_employee(found, phone=PHONE, university=university)
+    assert [employee.first_name, employee.last_name] == names
+    assert (employee.middle_name, employee.max_id) == ("", ID)
 
 
 def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -> None:
