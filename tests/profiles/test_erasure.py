@@ -5,19 +5,21 @@ from datetime import timedelta
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
 from rest_framework.test import APIClient
 
 from employees.backfill import batches
+from employees.history.models import EmployeeVersion
 from employees.models import Employee, IdempotentRequest, University, UnresolvedName
 from employees.naming import create_employee
 from profiles import cache, erasure
 from profiles.lookup import resolve
-from profiles.models import Comparison, PhoneLink, Profile
+from profiles.models import Comparison, Erasure, PhoneLink, Profile
 from profiles.models.tombstones import Tombstone
+from profiles.personal_data import Person
 from tests.conftest import client_of
 from tests.profiles.all_stores import (
     ALL_STORES,
@@ -177,6 +179,53 @@ def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -
     assert erasure.finish_erasures() == 1
     employee.refresh_from_db()
     assert (employee.first_name, Profile.objects.get().first_name) == ("Новое", "Новое")
+
+
+@pytest.fixture
+def interrupted(cache_first: None, employee: Employee, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt an erasure after the tombstone, and have the second pass be due."""
+    with monkeypatch.context() as patch:
+        patch.setattr(Person, "key", property(lambda _: fail()))
+        with pytest.raises(OperationalError):
+            erasure.erase(ID, by="x", reason="y")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(seconds=61))
+    earlier = timezone.now() - timedelta(minutes=2)
+    PhoneLink.objects.update(observed_at=earlier)
+    InboxUpdate.objects.update(received_at=earlier)
+    Profile.objects.update(**dict.fromkeys(SET_AT, earlier))
+    for model in (Employee, EmployeeVersion):
+        model.objects.update(profile_last_updated=earlier)
+
+
+SET_AT = ("first_name_set_at", "last_name_set_at", "user_provided_name_set_at")
+
+
+def fail() -> None:
+    raise OperationalError
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_the_second_pass_completes_an_interrupted_erasure(employee: Employee, redis: Redis) -> None:
+    Employee.objects.filter(pk=employee.pk).update(last_name=LAST, profile_source="manual", profile_last_updated=None)
+    assert erasure.finish_erasures() == 1
+    assert places(redis, FIRST, LAST, OWN) == set()
+    assert places(redis, ID, PHONE) == WITH_PHONE
+    assert (Profile.objects.count(), PhoneLink.objects.count()) == (0, 0)
+    record = Erasure.objects.get()
+    assert (record.reason, record.counts["profile_cache"]) == (erasure.INTERRUPTED, 1)
+    assert Tombstone.objects.get().unfinished_id == ""
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_it_keeps_what_came_after_the_interruption(redis: Redis) -> None:
+    newer = timezone.now()
+    Profile.objects.update(first_name="Новое", first_name_set_at=newer)
+    PhoneLink.objects.create(phone="+79165550143", user_id=ID, observed_at=newer)
+    assert erasure.finish_erasures() == 1
+    profile = Profile.objects.get()
+    assert (profile.first_name, profile.last_name, profile.user_provided_name) == ("Новое", None, None)
+    assert (PhoneLink.objects.get().phone, Erasure.objects.count()) == ("+79165550143", 1)
+    assert places(redis, LAST, OWN) == set()
 
 
 def test_it_erases_from_redis_later_after_an_outage(api: APIClient, redis: Redis, redis_server: FaultyServer) -> None:
