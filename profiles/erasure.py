@@ -13,10 +13,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.contrib.admin.models import LogEntry
-from django.db import transaction
+from django.db import OperationalError, transaction
 from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected
 
 from profiles import cache
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
@@ -24,6 +25,8 @@ from profiles.personal_data import Person, rows_of
 
 # Longer than any request takes: one that is in progress may have read the profile before the erasure.
 SECOND_PASS_AFTER = timedelta(minutes=1)
+# A batch of the inbox locks updates before profiles, an erasure profiles before updates. PostgreSQL ends one of them.
+_DEADLOCKS = 2
 # In English, as all reasons that the app itself gives.
 INTERRUPTED = "completes an erasure that was interrupted"
 logger = logging.getLogger(__name__)
@@ -50,11 +53,21 @@ class ErasedPerson(Person):
 def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
     """Erase the person, write an audit row and return the number of affected rows by table; safe to repeat."""
     tombstone = Tombstone.objects.create_for(user_id, _time_of_erasure(Person(user_id)))
-    with transaction.atomic():
-        person = _erase(ErasedPerson(user_id, received_until=tombstone.erased_at))
-        if not _forget_cached(person):
-            cache.wait_for_leases()
-        Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
+    for _ in range(_DEADLOCKS):
+        try:
+            return _erase_and_record(tombstone, by, reason)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+    return _erase_and_record(tombstone, by, reason)
+
+
+@transaction.atomic
+def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> Counter[str]:
+    person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=tombstone.erased_at))
+    if not _forget_cached(person):
+        cache.wait_for_leases()
+    Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
     logger.info("person erased", extra={"event": "person_erased", "rows": sum(person.erased.values())})
     return person.erased
 
@@ -82,7 +95,15 @@ def preview(user_id: str) -> Counter[str]:
 def finish_erasures() -> int:
     """Run the second pass of each erasure that is due; return the number of erasures completed."""
     due = Tombstone.objects.filter(erased_at__lte=timezone.now() - SECOND_PASS_AFTER).exclude(unfinished_id="")
-    return sum(_finish(tombstone) for tombstone in due)
+    finished = 0
+    for tombstone in due.order_by("erased_at"):
+        try:
+            finished += _finish(tombstone)
+        except OperationalError as error:
+            # Such as a lock that somebody holds: the other erasures do not wait for it.
+            extra = {"event": "erasure_postponed", "error": str(error).partition("\n")[0]}
+            logger.warning("second pass of an erasure failed", extra=extra)
+    return finished
 
 
 @transaction.atomic

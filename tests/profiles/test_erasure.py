@@ -255,6 +255,43 @@ def test_it_waits_for_writers_of_the_person(redis: Redis) -> None:
     assert places(redis, FIRST) == set()
 
 
+@pytest.mark.django_db(transaction=True)
+def test_it_is_repeated_after_a_deadlock_with_a_batch(redis: Redis) -> None:
+    add_profile(ID, FIRST, LAST)
+    add_update(message(9, "Олег", link={"sender": {"user_id": int(ID), "first_name": FIRST}}), State.DONE)
+    erasing = threading.Thread(target=erase_and_leave)
+    with transaction.atomic():
+        InboxUpdate.objects.select_for_update().get()
+        erasing.start()
+        erasing.join(0.7)
+        assert erasing.is_alive(), "the erasure did not wait for the batch"
+        # PostgreSQL ends the transaction that has waited for a second: the erasure.
+        add_profile(ID, FIRST, "Новая")
+    erasing.join()
+    assert places(redis, FIRST) == set()
+    assert Erasure.objects.get().counts["webhook_inbox"] == 1
+
+
+def test_one_that_fails_does_not_hold_up_the_others(api: APIClient) -> None:
+    add_profile("1")
+    for user_id in ("1", "2"):
+        api.delete(f"/profiles/{user_id}")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    Tombstone.objects.filter(unfinished_id="1").update(erased_at=timezone.now() - timedelta(minutes=3))
+
+    def fail_for_one(person: erasure.ErasedPerson, **_: object) -> None:
+        if person.user_id == "1":
+            raise OperationalError
+
+    erasure.person_erased.connect(fail_for_one)
+    try:
+        assert erasure.finish_erasures() == 1
+    finally:
+        erasure.person_erased.disconnect(fail_for_one)
+    assert Tombstone.objects.exclude(unfinished_id="").get().unfinished_id == "1"
+    assert erasure.finish_erasures() == 1
+
+
 def erase_and_leave() -> None:
     erasure.erase(ID, by="x", reason="y")
     connection.close()
