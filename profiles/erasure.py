@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from django.contrib.admin.models import LogEntry
-from django.db import OperationalError, transaction
+from django.db import OperationalError, connection, transaction
 from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
@@ -31,6 +31,8 @@ _DEADLOCKS = 2
 INTERRUPTED = "completes an erasure that was interrupted"
 logger = logging.getLogger(__name__)
 
+# A receiver returns the latest time of receipt that its app has stored, or None.
+latest_receipt = Signal()
 # Sent with ``person`` inside the transaction. A receiver erases its app's data, adds the phones it finds to
 # ``person.phones``, adds row counts to ``person.erased``, and sets ``person.is_incomplete`` to request another pass.
 person_erased = Signal()
@@ -73,10 +75,18 @@ def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> Counter[str
 
 
 def _time_of_erasure(person: Person) -> datetime:
-    """Return the current time or, as MAX's clock may be ahead of ours, that of the latest data to erase."""
-    links = rows_of(PhoneLink, person).values_list("observed_at", flat=True)
-    times = [time for profile in rows_of(Profile, person) for time in _times(profile)]
-    return max([timezone.now(), *times, *links])
+    """Return a time that no data to erase is later than, and no earlier erasure of the person.
+
+    The clocks of MAX and of other hosts may be ahead of ours, or all of them may have been set back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        times = [timezone.now(), cursor.fetchone()[0]]
+    times += [time for profile in rows_of(Profile, person) for time in _times(profile)]
+    times += rows_of(PhoneLink, person).values_list("observed_at", flat=True)
+    times += [at + timedelta(microseconds=1) for at in rows_of(Tombstone, person).values_list("erased_at", flat=True)]
+    times += [at for _, at in latest_receipt.send(sender=Person) if at is not None]
+    return max(times)
 
 
 def _times(profile: Profile) -> list[datetime]:

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Coalesce
 from django.dispatch import receiver
 from django.utils import timezone
 
-from profiles.erasure import ErasedPerson, person_erased
+from profiles.erasure import ErasedPerson, latest_receipt, person_erased
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 from webhooks import payloads
 from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
@@ -64,6 +65,19 @@ STORES |= {
         )
     ),
 }
+
+
+@receiver(latest_receipt)
+def newest(**_: Any) -> datetime | None:
+    """Return the latest time of receipt, whatever the clock of the host that stored it.
+
+    Of pending updates, whose times have no index, only the last thousand count.
+    """
+    last = InboxUpdate.objects.order_by("-pk").values("received_at")[:1000]
+    times = [
+        rows.aggregate(at=Max("received_at"))["at"] for rows in (InboxUpdate.objects.exclude(state=State.PENDING), last)
+    ]
+    return max(filter(None, times), default=None)
 
 
 @receiver(person_erased)

@@ -19,7 +19,6 @@ from profiles import cache, erasure
 from profiles.lookup import resolve
 from profiles.models import Comparison, Erasure, PhoneLink, Profile
 from profiles.models.tombstones import Tombstone
-from profiles.personal_data import Person
 from tests.conftest import client_of
 from tests.profiles.all_stores import (
     ALL_STORES,
@@ -96,6 +95,29 @@ def test_it_covers_updates_from_a_clock_ahead_of_ours(api: APIClient) -> None:
     add_update(message(at=ahead))
     process_inbox()
     assert not Profile.objects.exists()
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.DONE, State.DEAD])
+def test_it_covers_updates_received_before_a_clock_was_set_back(api: APIClient, redis: Redis, state: str) -> None:
+    ahead = timezone.now() + timedelta(minutes=50)
+    user_id = "" if state == State.PENDING else ID
+    received = add_update(message(at=ahead), state, user_id=user_id)
+    InboxUpdate.objects.update(received_at=ahead)
+    assert api.delete(f"/profiles/{ID}").status_code == 204
+    assert places(redis, FIRST) == set()
+    # Delivered once more.
+    add_update(message(at=ahead))
+    InboxUpdate.objects.exclude(pk=received.pk).update(received_at=ahead)
+    process_inbox()
+    assert not Profile.objects.exists()
+
+
+def test_a_repeated_erasure_is_not_older_than_the_first(api: APIClient) -> None:
+    api.delete(f"/profiles/{ID}")
+    ahead = timezone.now() + timedelta(hours=1)
+    Tombstone.objects.update(erased_at=ahead)
+    api.delete(f"/profiles/{ID}")
+    assert Tombstone.objects.get().erased_at > ahead
 
 
 def test_replays_and_the_backfill_find_nothing(api: APIClient, employee: Employee, redis: Redis) -> None:
@@ -185,7 +207,7 @@ def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -
 def interrupted(cache_first: None, employee: Employee, monkeypatch: pytest.MonkeyPatch) -> None:
     """Interrupt an erasure after the tombstone, and have the second pass be due."""
     with monkeypatch.context() as patch:
-        patch.setattr(Person, "key", property(lambda _: fail()))
+        patch.setattr(cache, "forget", fail)
         with pytest.raises(OperationalError):
             erasure.erase(ID, by="x", reason="y")
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(seconds=61))
@@ -200,7 +222,7 @@ def interrupted(cache_first: None, employee: Employee, monkeypatch: pytest.Monke
 SET_AT = ("first_name_set_at", "last_name_set_at", "user_provided_name_set_at")
 
 
-def fail() -> None:
+def fail(*_: object) -> None:
     raise OperationalError
 
 
