@@ -11,10 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import Error, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from config.lib import logs
@@ -48,6 +49,7 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
                 updates = InboxUpdate.objects.take(1 if singly else BATCH)
                 extracted = _process(updates) if updates else []
         except Exception as error:
+            _distrust(updates)
             is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
             if not updates or is_unavailable:
                 raise  # The error was not caused by an update.
@@ -64,6 +66,14 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
         finished += len(updates)
         singly = max(singly - 1, 0)
     return finished
+
+
+def _distrust(updates: list[InboxUpdate]) -> None:
+    """Delete from Redis the profiles that a batch may have written, because PostgreSQL has not committed them."""
+    if written := [update.user_id for update in updates if update.user_id]:
+        # If both fail, the batch is still pending, and the next attempt writes the same again.
+        with suppress(Error):
+            cache.distrust(written)
 
 
 def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:

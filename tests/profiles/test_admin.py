@@ -8,7 +8,8 @@ from profiles.models import Profile
 from profiles.models.tombstones import Erasure
 from tests.profiles.people import add_profile, cached
 
-pytestmark = pytest.mark.django_db
+# With commits, after which names entered by hand are written to Redis.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
