@@ -294,10 +294,15 @@ def _leave_to_refill(user_ids: list[str], error: CacheError) -> None:
 def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
     """Merge names entered by hand; return the changed profile, or an empty list.
 
-    The entry in Redis is deleted now and written after the commit, which may fail; nobody refills it in between.
+    The entry in Redis is deleted now and written after the commit, which may fail; nobody refills it in between. The
+    names count as later than all that is stored, even if a clock was ahead when that was set.
     """
     now = timezone.now()
-    values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
+    erased_at = Tombstone.objects.time_of(user_id)
+    stored = Profile.objects.select_for_update(no_key=True).filter(user_id=user_id).first()
+    earlier = [*filter(None, [erased_at]), *(stored.set_at if stored else [])]
+    at = max([now, *(time + timedelta(microseconds=1) for time in earlier)])
+    values = {name: TimestampedValue(True, at, value) for name, value in fields.items()}
     changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
     if changed and distrust([user_id]):
         transaction.on_commit(partial(_try_to_refill, user_id))

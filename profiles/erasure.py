@@ -82,16 +82,11 @@ def _time_of_erasure(person: Person) -> datetime:
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
         times = [timezone.now(), cursor.fetchone()[0]]
-    times += [time for profile in rows_of(Profile, person) for time in _times(profile)]
+    times += [time for profile in rows_of(Profile, person) for time in profile.set_at]
     times += rows_of(PhoneLink, person).values_list("observed_at", flat=True)
     times += [at + timedelta(microseconds=1) for at in rows_of(Tombstone, person).values_list("erased_at", flat=True)]
     times += [at for _, at in latest_receipt.send(sender=Person) if at is not None]
     return max(times)
-
-
-def _times(profile: Profile) -> list[datetime]:
-    times = (profile.first_name_set_at, profile.last_name_set_at, profile.user_provided_name_set_at)
-    return [time for time in times if time is not None]
 
 
 def preview(user_id: str) -> Counter[str]:
@@ -122,7 +117,7 @@ def _finish(tombstone: Tombstone) -> bool:
     person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until)
     # A first pass that came to its end leaves no profile from before the tombstone.
     profile = rows_of(Profile, person).select_for_update().first()
-    if profile is not None and max(_times(profile)) <= until:
+    if profile is not None and max(profile.set_at) <= until:
         person.erased_at = None
     _erase(person)
     _forget_cached(person)
