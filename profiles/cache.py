@@ -163,7 +163,8 @@ def read(user_id: str) -> CachedProfile | None:
     profile = None
     if _lease.permits(user_id):
         run_id, (generation, text) = _execute("get", partial(_values, keys=(_GENERATION, key_of(user_id))))
-        if text and run_id and generation == run_id:
+        # Again: the response may have come after the lease that permitted the request had ended.
+        if text and run_id and generation == run_id and _lease.permits(user_id):
             profile = CachedProfile.from_json(text, user_id)
             if profile is None:
                 malformed.labels("profile").inc()

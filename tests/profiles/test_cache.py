@@ -1,3 +1,5 @@
+import socket
+import struct
 import threading
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
@@ -112,3 +114,27 @@ def test_a_name_by_hand_is_served_only_when_committed(redis: Redis) -> None:
             assert cache.find("7").profile == found[0]
     assert [profile and profile.max_first_name for profile in found] == ["Иван", "Иван"]
     assert cached(redis, "7")["max_first_name"] == "Пётр"
+
+
+def test_an_entry_that_came_after_the_lease_is_not_served(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_profile("7")
+    values = cache._values
+
+    def slow(client: Redis, keys: list[str]) -> object:
+        found = values(client, keys)
+        # Meanwhile, another process could not write a change to Redis, and the lease ended.
+        Profile.objects.update(is_cache_behind=True)
+        cache.forget_lease()
+        return found
+
+    monkeypatch.setattr(cache, "_values", slow)
+    assert cache.read("7") is None
+
+
+def test_a_closed_connection_sends_nothing_later(redis: Redis) -> None:
+    connection = redis.connection_pool.get_connection()
+    try:
+        option = connection._sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+        assert struct.unpack("ii", option) == (1, 0)
+    finally:
+        redis.connection_pool.release(connection)
