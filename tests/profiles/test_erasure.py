@@ -1,7 +1,9 @@
 """A person is erased from every store and stays erased."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
@@ -19,6 +21,7 @@ from profiles import cache, erasure
 from profiles.lookup import resolve
 from profiles.models import Comparison, Erasure, PhoneLink, Profile
 from profiles.models.tombstones import Tombstone
+from profiles.personal_data import Person, rows_of
 from tests.conftest import client_of
 from tests.profiles.all_stores import (
     ALL_STORES,
@@ -72,6 +75,26 @@ def test_it_finds_deeply_nested_mentions(superadmin: User) -> None:
     InboxUpdate.objects.filter(pk=update.pk).update(body=b'{"update_type": "bot_started", "deep": %b}' % deep)
     assert client_of(superadmin).delete(f"/profiles/{ID}").status_code == 204
     assert InboxUpdate.objects.get().body is None
+
+
+def test_it_does_not_read_updates_without_a_body() -> None:
+    queries: list[str] = []
+
+    def explain(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if "UNION SELECT id FROM webhook_inbox" in sql:
+            with connection.connection.cursor() as cursor:
+                queries.append(str(cursor.execute(f"EXPLAIN {sql}", params).fetchall()))
+        return execute(sql, params, many, context)
+
+    with connection.cursor() as cursor:
+        # Of a small table, PostgreSQL reads all rows.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    with connection.execute_wrapper(explain):
+        rows_of(InboxUpdate, Person(ID, phones={PHONE}))
+    (plan,) = queries
+    assert "Seq Scan" not in plan
+    for index in ("person", "with_body"):
+        assert f"webhook_inbox_{index}" in plan
 
 
 def test_only_a_later_update_brings_the_person_back(api: APIClient, redis: Redis) -> None:
