@@ -151,7 +151,7 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
             return HttpResponseRedirect(request.get_full_path())
         context = {"form": ErasureForm()} | (extra_context or {})
         # Without the transaction of Django's view: an erasure commits its tombstone before it erases.
-        response: HttpResponse = self._delete_view(request, object_id, context)  # type: ignore[attr-defined]
+        response: HttpResponse = self._delete_view(request, object_id, context)
         return response
 
     @admin.action(description=_("Erase the selected people"), permissions=["delete"])

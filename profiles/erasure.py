@@ -81,7 +81,7 @@ def _time_of_erasure(person: Person) -> datetime:
     """
     with connection.cursor() as cursor:
         cursor.execute("SELECT clock_timestamp()")
-        times = [timezone.now(), cursor.fetchone()[0]]
+        times: list[datetime] = [timezone.now(), cursor.fetchone()[0]]
     times += [time for profile in rows_of(Profile, person) for time in profile.set_at]
     times += rows_of(PhoneLink, person).values_list("observed_at", flat=True)
     times += [at + timedelta(microseconds=1) for at in rows_of(Tombstone, person).values_list("erased_at", flat=True)]

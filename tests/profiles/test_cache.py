@@ -134,6 +134,7 @@ def test_an_entry_that_came_after_the_lease_is_not_served(redis: Redis, monkeypa
 def test_a_closed_connection_sends_nothing_later(redis: Redis) -> None:
     connection = redis.connection_pool.get_connection()
     try:
+        assert connection._sock
         option = connection._sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
         assert struct.unpack("ii", option) == (1, 0)
     finally:
