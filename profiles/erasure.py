@@ -11,6 +11,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
 from django.db import OperationalError, connection, transaction
@@ -85,8 +86,9 @@ def _time_of_erasure(person: Person) -> datetime:
     times += [time for profile in rows_of(Profile, person) for time in profile.set_at]
     times += rows_of(PhoneLink, person).values_list("observed_at", flat=True)
     times += [at + timedelta(microseconds=1) for at in rows_of(Tombstone, person).values_list("erased_at", flat=True)]
-    times += [at for _, at in latest_receipt.send(sender=Person) if at is not None]
-    return max(times)
+    received: list[Any] = [at for _, at in latest_receipt.send(sender=Person) if at is not None]
+    latest: datetime = max([*times, *received])
+    return latest
 
 
 def preview(user_id: str) -> Counter[str]:

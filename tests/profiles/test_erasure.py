@@ -205,7 +205,7 @@ def test_the_second_pass_erases_what_was_in_flight(api: APIClient, employee: Emp
     ("given", "names"), [({}, ["Неизвестно"] * 2), ({"first_name": "Олег"}, ["Олег", "Неизвестно"])]
 )
 def test_a_create_in_flight_stores_nothing_from_the_cache(
-    api: APIClient, university: University, given: dict[str, str], names: list[str]
+    api: APIClient, university: University, given: dict[str, Any], names: list[str]
 ) -> None:
     add_profile(ID, None, None, own_name=f"{FIRST} {LAST} {OWN}")
     found = resolve(phone=PHONE, max_id=ID, university_id=university.pk, **given)
