@@ -43,15 +43,15 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
 
 
 def _unless_erased(name: NameChoice) -> NameChoice:
-    """Return the name; if it is a cached one of a person who was erased since it was read, return no name.
+    """Return the name, without what the cache had of a person who has been erased since it was read.
 
     Until the transaction ends, an erasure waits for it, and then finds the name that it has stored.
     """
-    if not name.is_cached:
+    if not (name.is_cached or name.if_erased):
         return name
     with connection.cursor() as cursor:
         cursor.execute("SELECT 1 FROM profile_cache WHERE user_id = %s FOR KEY SHARE", [name.max_id])
-        return name if cursor.fetchone() else NameChoice(max_id=name.max_id)
+        return name if cursor.fetchone() else name.if_erased or NameChoice(max_id=name.max_id)
 
 
 def update_employee(

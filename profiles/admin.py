@@ -10,10 +10,12 @@ from django.contrib.admin.actions import delete_selected
 from django.contrib.admin.models import LogEntry
 from django.db.models import QuerySet
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.utils.decorators import method_decorator
 from django.utils.html import format_html_join
 from django.utils.safestring import mark_safe
 from django.utils.text import capfirst
 from django.utils.translation import gettext_lazy as _
+from django.views.decorators.csrf import csrf_protect
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
@@ -145,13 +147,15 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
         protected = [f"{_('MAX id')} {profile}: {NOT_COVERED}" for profile in objs if not scope.covers(profile.pk)]
         return [*people, consequences], {self.opts.verbose_name_plural: len(people)}, refused, protected
 
+    @method_decorator(csrf_protect)
     def delete_view(
         self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None
     ) -> HttpResponse:
         if request.method == "POST" and self.has_delete_permission(request) and not self._has_reason(request):
             return HttpResponseRedirect(request.get_full_path())
         context = {"form": ErasureForm()} | (extra_context or {})
-        response: HttpResponse = super().delete_view(request, object_id, context)
+        # Without the transaction of Django's view: an erasure commits its tombstone before it erases.
+        response: HttpResponse = self._delete_view(request, object_id, context)
         return response
 
     @admin.action(description=_("Erase the selected people"), permissions=["delete"])

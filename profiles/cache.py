@@ -163,7 +163,8 @@ def read(user_id: str) -> CachedProfile | None:
     profile = None
     if _lease.permits(user_id):
         run_id, (generation, text) = _execute("get", partial(_values, keys=(_GENERATION, key_of(user_id))))
-        if text and run_id and generation == run_id:
+        # Again: the response may have come after the lease that permitted the request had ended.
+        if text and run_id and generation == run_id and _lease.permits(user_id):
             profile = CachedProfile.from_json(text, user_id)
             if profile is None:
                 malformed.labels("profile").inc()
@@ -250,9 +251,7 @@ def find(user_id: str, *, accepts: Callable[[CachedProfile], bool] = bool) -> St
     except DatabaseError as error:
         return _unreadable(error, cached, redis_error)
     if record is not None and cached is None and not redis_error and not CachedProfile.of(record).is_stale:
-        # The result does not depend on this write, and the next read tries again.
-        with suppress(CacheError, DatabaseError):
-            _refill(user_id)
+        _try_to_refill(user_id)
     return Stored(cached, record, redis_error)
 
 
@@ -262,10 +261,13 @@ def _unreadable(error: DatabaseError, cached: CachedProfile | None = None, redis
     return Stored(cached, None, redis_error, error)
 
 
-def _refill(user_id: str) -> None:
-    """Write a person's current row to Redis, unless it is locked: whoever changes or erases it updates Redis too."""
+def _try_to_refill(user_id: str) -> None:
+    """Write a person's current row to Redis, unless it is locked: whoever changes or erases it updates Redis too.
+
+    Nothing depends on this write, and the next read tries again.
+    """
     row = Profile.objects.filter(user_id=user_id).select_for_update(skip_locked=True, no_key=True)
-    with _within_budget(), transaction.atomic():
+    with suppress(CacheError, DatabaseError), _within_budget(), transaction.atomic():
         write(row, operation="refill")
 
 
@@ -278,21 +280,46 @@ def write_through(profiles: list[Profile]) -> bool:
     try:
         write(profiles)
     except CacheError as error:
-        logger.warning("profiles not written to Redis", extra={"event": "cache_write_failed", "error": str(error)})
-        Profile.objects.filter(pk__in=[profile.pk for profile in profiles]).update(is_cache_behind=True)
-        _lease.forget()
+        _leave_to_refill([profile.pk for profile in profiles], error)
         return False
     return True
 
 
+def _leave_to_refill(user_ids: list[str], error: CacheError) -> None:
+    logger.warning("profiles not written to Redis", extra={"event": "cache_write_failed", "error": str(error)})
+    Profile.objects.filter(pk__in=user_ids).update(is_cache_behind=True)
+    _lease.forget()
+
+
+@transaction.atomic
 def store_names(user_id: str, fields: dict[str, str]) -> list[Profile]:
-    """Merge names entered by hand and write them to Redis; return the changed profile, or an empty list."""
+    """Merge names entered by hand; return the changed profile, or an empty list.
+
+    The entry in Redis is deleted now and written after the commit, which may fail; nobody refills it in between. The
+    names count as later than all that is stored, even if a clock was ahead when that was set.
+    """
     now = timezone.now()
-    values = {name: TimestampedValue(True, now, value) for name, value in fields.items()}
+    erased_at = Tombstone.objects.time_of(user_id)
+    stored = Profile.objects.select_for_update(no_key=True).filter(user_id=user_id).first()
+    earlier = [*filter(None, [erased_at]), *(stored.set_at if stored else [])]
+    at = max([now, *(time + timedelta(microseconds=1) for time in earlier)])
+    values = {name: TimestampedValue(True, at, value) for name, value in fields.items()}
     changed = Profile.objects.merge([ProfileUpdate(user_id, now, **values)])
-    if not write_through(changed):
+    if changed and distrust([user_id]):
+        transaction.on_commit(partial(_try_to_refill, user_id))
+    elif changed:
         wait_for_leases()
     return changed
+
+
+def distrust(user_ids: list[str]) -> bool:
+    """Delete people's entries from Redis; if Redis fails, return False and leave them to the refill task."""
+    try:
+        forget(*user_ids)
+    except CacheError as error:
+        _leave_to_refill(user_ids, error)
+        return False
+    return True
 
 
 def wait_for_leases() -> None:
@@ -307,9 +334,9 @@ def _wait_out_leases() -> None:
     time.sleep(LEASE_SECONDS)
 
 
-def forget(user_id: str) -> None:
+def forget(*user_ids: str) -> None:
     # Unlike DEL, UNLINK does not hold up other clients while a large value is freed.
-    _execute("delete", lambda client: client.unlink(key_of(user_id)))
+    _execute("delete", lambda client: client.unlink(*map(key_of, user_ids)))
 
 
 def write(profiles: Iterable[Profile], *, operation: str = "set") -> None:

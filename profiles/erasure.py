@@ -2,6 +2,7 @@
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
 task makes a second pass, which erases data that was in flight, that Redis failed to delete or that a crash left behind.
+A first pass that was interrupted, and after which nothing newer is known of the person, is repeated in full.
 """
 
 from __future__ import annotations
@@ -10,11 +11,14 @@ import logging
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Any
 
 from django.contrib.admin.models import LogEntry
-from django.db import transaction
+from django.db import OperationalError, connection, transaction
+from django.db.models import Q, QuerySet
 from django.dispatch import Signal
 from django.utils import timezone
+from psycopg.errors import DeadlockDetected
 
 from profiles import cache
 from profiles.models import Comparison, DirectAnswer, Erasure, PhoneLink, Profile, Tombstone, WaitingComparison
@@ -22,8 +26,14 @@ from profiles.personal_data import Person, rows_of
 
 # Longer than any request takes: one that is in progress may have read the profile before the erasure.
 SECOND_PASS_AFTER = timedelta(minutes=1)
+# A batch of the inbox locks updates before profiles, an erasure profiles before updates. PostgreSQL ends one of them.
+_DEADLOCKS = 2
+# In English, as all reasons that the app itself gives.
+INTERRUPTED = "completes an erasure that was interrupted"
 logger = logging.getLogger(__name__)
 
+# A receiver returns the latest time of receipt that its app has stored, or None.
+latest_receipt = Signal()
 # Sent with ``person`` inside the transaction. A receiver erases its app's data, adds the phones it finds to
 # ``person.phones``, adds row counts to ``person.erased``, and sets ``person.is_incomplete`` to request another pass.
 person_erased = Signal()
@@ -45,23 +55,46 @@ class ErasedPerson(Person):
 
 def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
     """Erase the person, write an audit row and return the number of affected rows by table; safe to repeat."""
-    profile = Profile.objects.filter(pk=user_id).first()
-    times = [profile.first_name_set_at, profile.last_name_set_at, profile.user_provided_name_set_at] if profile else []
-    # MAX's clock may be ahead of ours; the tombstone must not be older than the names that it erases.
-    tombstone = Tombstone.objects.create_for(user_id, max([timezone.now(), *filter(None, times)]))
-    with transaction.atomic():
-        person = _erase(ErasedPerson(user_id, received_until=tombstone.erased_at))
-        if not _forget_cached(person):
-            cache.wait_for_leases()
-        Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
+    tombstone = Tombstone.objects.create_for(user_id, _time_of_erasure(Person(user_id)))
+    for _ in range(_DEADLOCKS):
+        try:
+            return _erase_and_record(tombstone, by, reason)
+        except OperationalError as error:
+            if not isinstance(error.__cause__, DeadlockDetected):
+                raise
+    return _erase_and_record(tombstone, by, reason)
+
+
+@transaction.atomic
+def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> Counter[str]:
+    person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=tombstone.erased_at))
+    if not _forget_cached(person):
+        cache.wait_for_leases()
+    Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
     logger.info("person erased", extra={"event": "person_erased", "rows": sum(person.erased.values())})
     return person.erased
+
+
+def _time_of_erasure(person: Person) -> datetime:
+    """Return a time that no data to erase is later than, and no earlier erasure of the person.
+
+    The clocks of MAX and of other hosts may be ahead of ours, or all of them may have been set back.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT clock_timestamp()")
+        times: list[datetime] = [timezone.now(), cursor.fetchone()[0]]
+    times += [time for profile in rows_of(Profile, person) for time in profile.set_at]
+    times += rows_of(PhoneLink, person).values_list("observed_at", flat=True)
+    times += [at + timedelta(microseconds=1) for at in rows_of(Tombstone, person).values_list("erased_at", flat=True)]
+    received: list[Any] = [at for _, at in latest_receipt.send(sender=Person) if at is not None]
+    latest: datetime = max([*times, *received])
+    return latest
 
 
 def preview(user_id: str) -> Counter[str]:
     """Return the number of rows by table that an erasure would affect."""
     with transaction.atomic():
-        person = _erase(ErasedPerson(user_id, received_until=timezone.now()))
+        person = _erase(ErasedPerson(user_id, received_until=_time_of_erasure(Person(user_id))))
         transaction.set_rollback(True)
     return person.erased
 
@@ -69,14 +102,29 @@ def preview(user_id: str) -> Counter[str]:
 def finish_erasures() -> int:
     """Run the second pass of each erasure that is due; return the number of erasures completed."""
     due = Tombstone.objects.filter(erased_at__lte=timezone.now() - SECOND_PASS_AFTER).exclude(unfinished_id="")
-    return sum(_finish(tombstone) for tombstone in due)
+    finished = 0
+    for tombstone in due.order_by("erased_at"):
+        try:
+            finished += _finish(tombstone)
+        except OperationalError as error:
+            # Such as a lock that somebody holds: the other erasures do not wait for it.
+            extra = {"event": "erasure_postponed", "error": str(error).partition("\n")[0]}
+            logger.warning("second pass of an erasure failed", extra=extra)
+    return finished
 
 
 @transaction.atomic
 def _finish(tombstone: Tombstone) -> bool:
     until = tombstone.erased_at
-    person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until))
+    person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until)
+    # A first pass that came to its end leaves no profile from before the tombstone.
+    profile = rows_of(Profile, person).select_for_update().first()
+    if profile is not None and max(profile.set_at) <= until:
+        person.erased_at = None
+    _erase(person)
     _forget_cached(person)
+    if person.erased["profile_cache"]:
+        Erasure.objects.create(by="", reason=INTERRUPTED, person=tombstone.key, counts=dict(person.erased))
     if person.is_incomplete:
         return False
     # If the person has been erased again in the meantime, the later erasure gets its own second pass.
@@ -85,16 +133,17 @@ def _finish(tombstone: Tombstone) -> bool:
 
 
 def _erase(person: ErasedPerson) -> ErasedPerson:
-    # A profile or phone link that exists in the second pass is newer than the tombstone, so it is kept. The profile is
-    # deleted first: whoever copies its names into an employee holds its row's lock, and the employee is erased next.
+    # The profile is deleted first: whoever copies its names into an employee holds its row's lock, and the employee is
+    # erased next.
+    links = rows_of(PhoneLink, person).filter(observed_at__lte=person.received_until)
     if person.erased_at is None:
         person.erased["profile_cache"] += rows_of(Profile, person).delete()[0]
-    links = rows_of(PhoneLink, person)
+    else:
+        person.erased["profile_cache"] += _erase_older_names(rows_of(Profile, person), person.erased_at)
     for rows in (links, rows_of(DirectAnswer, person)):
         person.phones |= set(rows.values_list("phone", flat=True))
     person_erased.send(sender=Person, person=person)
-    if person.erased_at is None:
-        person.erased["phone_links"] += links.delete()[0]
+    person.erased["phone_links"] += links.delete()[0]
     person.erased["direct_answers"] += rows_of(DirectAnswer, person).delete()[0]
     hashed = person.key[:12]
     logged = rows_of(LogEntry, person).filter(content_type__app_label="profiles").exclude(object_repr=hashed)
@@ -103,6 +152,17 @@ def _erase(person: ErasedPerson) -> ErasedPerson:
     with_names = rows_of(Comparison, person).exclude(cache_name="", api_name="")
     person.erased["comparisons"] += with_names.update(cache_name="", api_name="")
     return person
+
+
+def _erase_older_names(profiles: QuerySet[Profile], erased_at: datetime) -> int:
+    """Erase the names from before the tombstone, and the profiles that then have none; return their number."""
+    changed = 0
+    for name in ("first_name", "last_name", "user_provided_name"):
+        older = profiles.filter(**{f"{name}_set_at__lte": erased_at})
+        changed = max(changed, older.update(**{name: None, f"{name}_set_at": None}, is_cache_behind=True))
+    nameless = Q(first_name__isnull=True, last_name__isnull=True, user_provided_name__isnull=True)
+    profiles.filter(nameless).delete()
+    return changed
 
 
 def _forget_cached(person: ErasedPerson) -> bool:

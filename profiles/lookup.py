@@ -61,14 +61,19 @@ def resolve(
     comparison.enqueue(lookup)
     if not first_name and not last_name:
         return choice
-    return replace(
-        choice,
-        first_name=first_name or choice.first_name,
-        last_name=last_name or choice.last_name,
-        source=ProfileSource.MANUAL,
-        reason=NameReason.GIVEN,
-        updated_at=None,
+    unknown = NameChoice(max_id=choice.max_id)
+    with_given, only_given = (
+        replace(
+            found,
+            first_name=first_name or found.first_name,
+            last_name=last_name or found.last_name,
+            source=ProfileSource.MANUAL,
+            reason=NameReason.GIVEN,
+            updated_at=None,
+        )
+        for found in (choice, unknown)
     )
+    return replace(with_given, if_erased=only_given) if choice.is_cached else with_given
 
 
 def policy_at(stage: int) -> Policy:

@@ -99,7 +99,8 @@ class NameChoice:
     """Hold a name with its source and the reason; ``updated_at`` is None for ``manual`` and ``default``.
 
     ``needs_direct_api`` means that a response of the direct API could still change the choice. ``is_unresolved`` means
-    that the direct API failed, so a later attempt may find a name.
+    that the direct API failed, so a later attempt may find a name. ``if_erased`` is the choice without the part that
+    came from the cache, where another part was given.
     """
 
     first_name: str = names.UNKNOWN
@@ -111,6 +112,7 @@ class NameChoice:
     updated_at: datetime | None = None
     needs_direct_api: bool = False
     is_unresolved: bool = False
+    if_erased: NameChoice | None = None
 
     @property
     def is_named(self) -> bool:

@@ -4,26 +4,32 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
-from django.db.models import QuerySet
+from django.db.models import Max, QuerySet
 from django.db.models.functions import Coalesce
 from django.dispatch import receiver
 from django.utils import timezone
 
-from profiles.erasure import ErasedPerson, person_erased
+from profiles.erasure import ErasedPerson, latest_receipt, person_erased
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 from webhooks import payloads
 from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
 from webhooks.payloads import MalformedUpdate
 
 # position() quickly excludes nearly all rows; the regular expression then keeps only matches of a whole ID or phone.
-_MENTIONING = """
-SELECT id FROM webhook_inbox WHERE user_id = ANY(%(user_ids)s) OR EXISTS (
+_MENTIONS = """body IS NOT NULL AND EXISTS (
     SELECT FROM unnest(%(words)s::text[]) word WHERE position(convert_to(word, 'UTF8') IN body) > 0
-        AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])'))
-"""
+        AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])'))"""
+# Each part is the condition of an index, so that the many rows without a body are not read.
+_MENTIONING = f"""
+SELECT id FROM webhook_inbox WHERE user_id = ANY(%(user_ids)s) AND user_id <> ''
+UNION SELECT id FROM webhook_inbox WHERE state IN ('done', 'skipped', 'quarantined') AND {_MENTIONS}
+UNION SELECT id FROM webhook_inbox WHERE state = 'pending' AND {_MENTIONS}
+UNION SELECT id FROM webhook_inbox WHERE state = 'dead' AND {_MENTIONS}
+"""  # noqa: S608 (constants)
 _WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 
 
@@ -64,6 +70,19 @@ STORES |= {
         )
     ),
 }
+
+
+@receiver(latest_receipt)
+def newest(**_: Any) -> datetime | None:
+    """Return the latest time of receipt, whatever the clock of the host that stored it.
+
+    Of pending updates, whose times have no index, only the last thousand count.
+    """
+    last = InboxUpdate.objects.order_by("-pk").values("received_at")[:1000]
+    times = [
+        rows.aggregate(at=Max("received_at"))["at"] for rows in (InboxUpdate.objects.exclude(state=State.PENDING), last)
+    ]
+    return max(filter(None, times), default=None)
 
 
 @receiver(person_erased)

@@ -11,10 +11,11 @@ import logging
 import random
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from datetime import timedelta
 from typing import Any
 
-from django.db import InterfaceError, OperationalError, transaction
+from django.db import Error, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
 from config.lib import clock, logs
@@ -51,6 +52,7 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
                 updates = _postpone_locked(taken, locked)
                 extracted = _process(updates) if updates else []
         except Exception as error:
+            _distrust(updates)
             is_unavailable = isinstance(error, OperationalError | InterfaceError) and not is_lock_timeout(error)
             if not updates or is_unavailable:
                 raise  # The error was not caused by an update.
@@ -89,6 +91,14 @@ def _postpone(updates: list[InboxUpdate]) -> None:
         pause = max(LOCKED_RETRY, min(clock.age(update.received_at) * _LOCKED_SHARE, LONGEST_LOCKED_RETRY))
         fields = {"tries": max(update.tries, 1), "next_try_at": timezone.now() + pause}
         InboxUpdate.objects.pending().filter(pk=update.pk).update(**fields)
+
+
+def _distrust(updates: list[InboxUpdate]) -> None:
+    """Delete from Redis the profiles that a batch may have written, because PostgreSQL has not committed them."""
+    if written := [update.user_id for update in updates if update.user_id]:
+        # If both fail, the batch is still pending, and the next attempt writes the same again.
+        with suppress(Error):
+            cache.distrust(written)
 
 
 def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime
 from typing import ClassVar
 
 from django.conf import settings
@@ -151,6 +152,11 @@ class Profile(models.Model):
 
     def __str__(self) -> str:
         return self.user_id
+
+    @property
+    def set_at(self) -> list[datetime]:
+        times = (self.first_name_set_at, self.last_name_set_at, self.user_provided_name_set_at)
+        return [time for time in times if time is not None]
 
 
 # For each phone, the latest link wins; at equal times the greater ID, so that the order of arrival does not matter.

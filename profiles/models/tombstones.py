@@ -38,13 +38,21 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         fields = {"erased_at": at, "unfinished_id": user_id}
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
+    def time_of(self, user_id: str) -> datetime | None:
+        """Return the time of the person's last erasure; until the transaction ends, no other erasure begins."""
+        self._keep_out_erasures()
+        return self.filter(key=hash_of(user_id)).values_list("erased_at", flat=True).first()
+
+    def _keep_out_erasures(self) -> None:
+        with connection.cursor() as cursor:
+            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+
     def exclude_erased(self, updates: Iterable[T]) -> list[T]:
         """Return the updates that are not from before an erasure; call this in the transaction that writes them."""
         updates = list(updates)
         if not updates:
             return updates
-        with connection.cursor() as cursor:
-            cursor.execute("SELECT pg_advisory_xact_lock_shared(%s)", [_LOCK])
+        self._keep_out_erasures()
         hashes = {user_id: hash_of(user_id) for user_id in {update.user_id for update in updates}}
         erased_at = dict(self.filter(key__in=hashes.values()).values_list("key", "erased_at"))
         if not erased_at:

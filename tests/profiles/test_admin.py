@@ -1,15 +1,17 @@
 import pytest
 from django.contrib.auth.models import Permission, User
+from django.db import OperationalError
 from django.test import Client
 from django.urls import reverse
 from redis import Redis
 
 from employees.models import Membership, University
-from profiles.models import Profile
-from profiles.models.tombstones import Erasure
+from profiles.erasure import person_erased
+from profiles.models import Erasure, Profile, Tombstone
 from tests.profiles.people import add_profile, cached
 
-pytestmark = pytest.mark.django_db
+# With commits, after which names entered by hand are written to Redis.
+pytestmark = pytest.mark.django_db(transaction=True)
 
 
 @pytest.fixture
@@ -72,6 +74,24 @@ def test_deleting_forgets_it_in_redis_too(operator: Client, redis: Redis) -> Non
     operator.post(reverse("admin:profiles_profile_delete", args=["7"]), {"post": "yes", "reason": "asked to"})
     assert not Profile.objects.exists()
     assert not redis.exists("profile:user:7")
+
+
+def test_an_erasure_that_fails_leaves_its_tombstone(operator: Client, redis: Redis) -> None:
+    def fail(**_: object) -> None:
+        raise OperationalError
+
+    add_profile("7")
+    page = reverse("admin:profiles_profile_delete", args=["7"])
+    person_erased.connect(fail)
+    try:
+        assert operator.post(page, {"post": "yes", "reason": "asked to"}).status_code == 503
+    finally:
+        person_erased.disconnect(fail)
+    assert Tombstone.objects.get().unfinished_id == "7"
+    strict = Client(enforce_csrf_checks=True)
+    strict.cookies = operator.cookies
+    assert strict.post(page, {"post": "yes", "reason": "asked to"}).status_code == 403
+    assert Profile.objects.exists()
 
 
 def test_an_erasure_counts_rows_by_model_name(operator: Client) -> None:

@@ -1,3 +1,5 @@
+from datetime import timedelta
+
 import pytest
 from django.contrib.admin.models import LogEntry
 from django.contrib.auth.models import Permission, User
@@ -10,7 +12,7 @@ from rest_framework.test import APIClient
 from employees import max_id_claims
 from employees.models import Employee, University
 from profiles.erasure import erase
-from profiles.models import PhoneLink, Profile
+from profiles.models import PhoneLink, Profile, Tombstone
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 
@@ -72,6 +74,16 @@ def test_it_sets_and_clears_names(api: APIClient) -> None:
     cleared = api.put("/profiles/7", {"user_provided_name": ""}, format="json").json()
     assert (cleared["user_provided_name"], cleared["source"]) == ("", "webhook")
     assert api.get("/profiles/7").json() == cleared
+
+
+def test_a_name_by_hand_is_the_latest_though_a_clock_was_ahead(api: APIClient) -> None:
+    ahead = timezone.now() + timedelta(hours=1)
+    add_profile("7", "Анна", "Ли", "Аня", at=ahead)
+    names = {"max_first_name": "Мария", "max_last_name": "Ким", "user_provided_name": "Маша"}
+    assert api.put("/profiles/7", names, format="json").json().items() >= names.items()
+    api.delete("/profiles/7")
+    Tombstone.objects.update(erased_at=ahead)
+    assert api.post("/profiles/7/name", {"name": "Анна"}, format="json").json()["display_name"] == "Анна"
 
 
 def test_it_sets_the_own_name(api: APIClient) -> None:

@@ -1,6 +1,11 @@
+import socket
+import struct
+import threading
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from django.db import connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
@@ -84,3 +89,53 @@ def test_health_reports_an_outage(redis_server: FaultyServer) -> None:
     redis_server.kill()
     health = cache.health()
     assert (health["redis_connected"], health["last_error"]) == (False, "info: ConnectionError")
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_name_by_hand_is_served_only_when_committed(redis: Redis) -> None:
+    add_profile("7", "Иван")
+
+    def read() -> None:
+        # Another process, which finds nothing in Redis and must not put the old name back.
+        found.append(cache.find("7").profile)
+        connection.close()
+
+    found: list[CachedProfile | None] = []
+    for error in (ZeroDivisionError, None):
+        with suppress(ZeroDivisionError), transaction.atomic():
+            cache.store_names("7", {"first_name": "Пётр"})
+            reader = threading.Thread(target=read)
+            reader.start()
+            reader.join()
+            assert not redis.exists("profile:user:7")
+            if error:
+                raise error
+        if error:
+            assert cache.find("7").profile == found[0]
+    assert [profile and profile.max_first_name for profile in found] == ["Иван", "Иван"]
+    assert cached(redis, "7")["max_first_name"] == "Пётр"
+
+
+def test_an_entry_that_came_after_the_lease_is_not_served(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    add_profile("7")
+    values = cache._values
+
+    def slow(client: Redis, keys: list[str]) -> object:
+        found = values(client, keys)
+        # Meanwhile, another process could not write a change to Redis, and the lease ended.
+        Profile.objects.update(is_cache_behind=True)
+        cache.forget_lease()
+        return found
+
+    monkeypatch.setattr(cache, "_values", slow)
+    assert cache.read("7") is None
+
+
+def test_a_closed_connection_sends_nothing_later(redis: Redis) -> None:
+    connection = redis.connection_pool.get_connection()
+    try:
+        assert connection._sock
+        option = connection._sock.getsockopt(socket.SOL_SOCKET, socket.SO_LINGER, 8)
+        assert struct.unpack("ii", option) == (1, 0)
+    finally:
+        redis.connection_pool.release(connection)

@@ -186,7 +186,7 @@ def test_refused_writes(
         change_both(api)
         if refusal != "OOM":  # which allows deletions
             assert cached(admin, ERASED)["max_first_name"] == SECRET_NAME
-        assert cached(admin, RENAMED)["max_first_name"] == OLD
+            assert cached(admin, RENAMED)["max_first_name"] == OLD
         check_both(api, university)
         assert ready(client) == {"status": "degraded", "database": True, "cache": False, "reason": f"Redis: {reason}"}
         assert cache.breaker.state == "open"

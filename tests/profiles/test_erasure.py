@@ -1,21 +1,27 @@
 """A person is erased from every store and stays erased."""
 
 import threading
+from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import User
-from django.db import connection, transaction
+from django.db import OperationalError, connection, transaction
 from django.utils import timezone
 from pytest_django.fixtures import Settings
 from redis import Redis
 from rest_framework.test import APIClient
 
 from employees.backfill import batches
+from employees.history.models import EmployeeVersion
 from employees.models import Employee, IdempotentRequest, University, UnresolvedName
+from employees.naming import create_employee
 from profiles import cache, erasure
-from profiles.models import Comparison, PhoneLink, Profile
+from profiles.lookup import resolve
+from profiles.models import Comparison, Erasure, PhoneLink, Profile
 from profiles.models.tombstones import Tombstone
+from profiles.personal_data import Person, rows_of
 from tests.conftest import client_of
 from tests.profiles.all_stores import (
     ALL_STORES,
@@ -71,6 +77,26 @@ def test_it_finds_deeply_nested_mentions(superadmin: User) -> None:
     assert InboxUpdate.objects.get().body is None
 
 
+def test_it_does_not_read_updates_without_a_body() -> None:
+    queries: list[str] = []
+
+    def explain(execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]) -> Any:
+        if "UNION SELECT id FROM webhook_inbox" in sql:
+            with connection.connection.cursor() as cursor:
+                queries.append(str(cursor.execute(f"EXPLAIN {sql}", params).fetchall()))
+        return execute(sql, params, many, context)
+
+    with connection.cursor() as cursor:
+        # Of a small table, PostgreSQL reads all rows.
+        cursor.execute("SET LOCAL enable_seqscan = off")
+    with connection.execute_wrapper(explain):
+        rows_of(InboxUpdate, Person(ID, phones={PHONE}))
+    (plan,) = queries
+    assert "Seq Scan" not in plan
+    for index in ("person", "with_body"):
+        assert f"webhook_inbox_{index}" in plan
+
+
 def test_only_a_later_update_brings_the_person_back(api: APIClient, redis: Redis) -> None:
     earlier = timezone.now()
     add_profile(ID, FIRST, LAST)
@@ -92,6 +118,29 @@ def test_it_covers_updates_from_a_clock_ahead_of_ours(api: APIClient) -> None:
     add_update(message(at=ahead))
     process_inbox()
     assert not Profile.objects.exists()
+
+
+@pytest.mark.parametrize("state", [State.PENDING, State.DONE, State.DEAD])
+def test_it_covers_updates_received_before_a_clock_was_set_back(api: APIClient, redis: Redis, state: str) -> None:
+    ahead = timezone.now() + timedelta(minutes=50)
+    user_id = "" if state == State.PENDING else ID
+    received = add_update(message(at=ahead), state, user_id=user_id)
+    InboxUpdate.objects.update(received_at=ahead)
+    assert api.delete(f"/profiles/{ID}").status_code == 204
+    assert places(redis, FIRST) == set()
+    # Delivered once more.
+    add_update(message(at=ahead))
+    InboxUpdate.objects.exclude(pk=received.pk).update(received_at=ahead)
+    process_inbox()
+    assert not Profile.objects.exists()
+
+
+def test_a_repeated_erasure_is_not_older_than_the_first(api: APIClient) -> None:
+    api.delete(f"/profiles/{ID}")
+    ahead = timezone.now() + timedelta(hours=1)
+    Tombstone.objects.update(erased_at=ahead)
+    api.delete(f"/profiles/{ID}")
+    assert Tombstone.objects.get().erased_at > ahead
 
 
 def test_replays_and_the_backfill_find_nothing(api: APIClient, employee: Employee, redis: Redis) -> None:
@@ -152,6 +201,21 @@ def test_the_second_pass_erases_what_was_in_flight(api: APIClient, employee: Emp
     assert places(redis, ID) == WITH_PHONE
 
 
+@pytest.mark.parametrize(
+    ("given", "names"), [({}, ["Неизвестно"] * 2), ({"first_name": "Олег"}, ["Олег", "Неизвестно"])]
+)
+def test_a_create_in_flight_stores_nothing_from_the_cache(
+    api: APIClient, university: University, given: dict[str, Any], names: list[str]
+) -> None:
+    add_profile(ID, None, None, own_name=f"{FIRST} {LAST} {OWN}")
+    found = resolve(phone=PHONE, max_id=ID, university_id=university.pk, **given)
+    assert (found.last_name, found.middle_name) == (LAST, OWN)
+    api.delete(f"/profiles/{ID}")
+    employee = create_employee(found, phone=PHONE, university=university)
+    assert [employee.first_name, employee.last_name] == names
+    assert (employee.middle_name, employee.max_id) == ("", ID)
+
+
 def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -> None:
     api.delete(f"/profiles/{ID}")
     Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
@@ -160,6 +224,53 @@ def test_the_second_pass_leaves_later_data(api: APIClient, employee: Employee) -
     assert erasure.finish_erasures() == 1
     employee.refresh_from_db()
     assert (employee.first_name, Profile.objects.get().first_name) == ("Новое", "Новое")
+
+
+@pytest.fixture
+def interrupted(cache_first: None, employee: Employee, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Interrupt an erasure after the tombstone, and have the second pass be due."""
+    with monkeypatch.context() as patch:
+        patch.setattr(cache, "forget", fail)
+        with pytest.raises(OperationalError):
+            erasure.erase(ID, by="x", reason="y")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(seconds=61))
+    earlier = timezone.now() - timedelta(minutes=2)
+    PhoneLink.objects.update(observed_at=earlier)
+    InboxUpdate.objects.update(received_at=earlier)
+    Profile.objects.update(**dict.fromkeys(SET_AT, earlier))
+    for model in (Employee, EmployeeVersion):
+        model.objects.update(profile_last_updated=earlier)
+
+
+SET_AT = ("first_name_set_at", "last_name_set_at", "user_provided_name_set_at")
+
+
+def fail(*_: object) -> None:
+    raise OperationalError
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_the_second_pass_completes_an_interrupted_erasure(employee: Employee, redis: Redis) -> None:
+    Employee.objects.filter(pk=employee.pk).update(last_name=LAST, profile_source="manual", profile_last_updated=None)
+    assert erasure.finish_erasures() == 1
+    assert places(redis, FIRST, LAST, OWN) == set()
+    assert places(redis, ID, PHONE) == WITH_PHONE
+    assert (Profile.objects.count(), PhoneLink.objects.count()) == (0, 0)
+    record = Erasure.objects.get()
+    assert (record.reason, record.counts["profile_cache"]) == (erasure.INTERRUPTED, 1)
+    assert Tombstone.objects.get().unfinished_id == ""
+
+
+@pytest.mark.usefixtures("interrupted")
+def test_it_keeps_what_came_after_the_interruption(redis: Redis) -> None:
+    newer = timezone.now()
+    Profile.objects.update(first_name="Новое", first_name_set_at=newer)
+    PhoneLink.objects.create(phone="+79165550143", user_id=ID, observed_at=newer)
+    assert erasure.finish_erasures() == 1
+    profile = Profile.objects.get()
+    assert (profile.first_name, profile.last_name, profile.user_provided_name) == ("Новое", None, None)
+    assert (PhoneLink.objects.get().phone, Erasure.objects.count()) == ("+79165550143", 1)
+    assert places(redis, LAST, OWN) == set()
 
 
 def test_it_erases_from_redis_later_after_an_outage(api: APIClient, redis: Redis, redis_server: FaultyServer) -> None:
@@ -187,6 +298,43 @@ def test_it_waits_for_writers_of_the_person(redis: Redis) -> None:
     erasing.join()
     assert not Profile.objects.exists()
     assert places(redis, FIRST) == set()
+
+
+@pytest.mark.django_db(transaction=True)
+def test_it_is_repeated_after_a_deadlock_with_a_batch(redis: Redis) -> None:
+    add_profile(ID, FIRST, LAST)
+    add_update(message(9, "Олег", link={"sender": {"user_id": int(ID), "first_name": FIRST}}), State.DONE)
+    erasing = threading.Thread(target=erase_and_leave)
+    with transaction.atomic():
+        InboxUpdate.objects.select_for_update().get()
+        erasing.start()
+        erasing.join(0.7)
+        assert erasing.is_alive(), "the erasure did not wait for the batch"
+        # PostgreSQL ends the transaction that has waited for a second: the erasure.
+        add_profile(ID, FIRST, "Новая")
+    erasing.join()
+    assert places(redis, FIRST) == set()
+    assert Erasure.objects.get().counts["webhook_inbox"] == 1
+
+
+def test_one_that_fails_does_not_hold_up_the_others(api: APIClient) -> None:
+    add_profile("1")
+    for user_id in ("1", "2"):
+        api.delete(f"/profiles/{user_id}")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    Tombstone.objects.filter(unfinished_id="1").update(erased_at=timezone.now() - timedelta(minutes=3))
+
+    def fail_for_one(person: erasure.ErasedPerson, **_: object) -> None:
+        if person.user_id == "1":
+            raise OperationalError
+
+    erasure.person_erased.connect(fail_for_one)
+    try:
+        assert erasure.finish_erasures() == 1
+    finally:
+        erasure.person_erased.disconnect(fail_for_one)
+    assert Tombstone.objects.exclude(unfinished_id="").get().unfinished_id == "1"
+    assert erasure.finish_erasures() == 1
 
 
 def erase_and_leave() -> None:

@@ -9,6 +9,7 @@ import pytest
 import time_machine
 from django.db import DataError, OperationalError, ProgrammingError, connection
 from django.utils import timezone
+from redis import Redis
 
 from config.lib import logs
 from profiles.models import Profile
@@ -104,6 +105,18 @@ def test_a_database_outage_is_not_a_failed_try(monkeypatch: pytest.MonkeyPatch) 
             process_inbox()
     assert InboxUpdate.objects.get().tries == 0
     assert process_inbox() == 1
+
+
+def test_redis_does_not_serve_what_was_rolled_back(redis: Redis, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        assert redis.exists("profile:user:7")
+        raise DataError
+
+    arrive(7)
+    monkeypatch.setattr("webhooks.models.InboxQuerySet.finish", fail)
+    process_inbox()
+    assert not Profile.objects.exists()
+    assert not redis.exists("profile:user:7")
 
 
 @pytest.mark.parametrize(
