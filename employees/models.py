@@ -427,7 +427,7 @@ class MaxIdJob(models.Model):
         settings.AUTH_USER_MODEL, models.SET_NULL, null=True, editable=False, verbose_name=_("requested by")
     )
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
-    next_try_at = models.DateTimeField(_("next attempt at"), default=timezone.now)
+    next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
     finished_at = models.DateTimeField(_("finished at"), null=True)
 
     class Meta:
@@ -451,7 +451,7 @@ class UnresolvedName(models.Model):
 
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
-    next_try_at = models.DateTimeField(_("next attempt at"), db_index=True)
+    next_try_at = models.DateTimeField(_("next try at"), db_index=True)
 
     class Meta:
         db_table = "unresolved_names"

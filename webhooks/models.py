@@ -136,7 +136,7 @@ class InboxUpdate(models.Model):
     finished_at = models.DateTimeField(_("finished at"), null=True)
     processing_ms = models.FloatField(_("processing time, ms"), null=True)
     tries = models.SmallIntegerField(_("failed attempts"), db_default=0)
-    next_try_at = models.DateTimeField(_("next attempt at"))
+    next_try_at = models.DateTimeField(_("next try at"))
     error = models.TextField(_("error"), blank=True, db_default="")
 
     objects: ClassVar[InboxQuerySet] = InboxQuerySet.as_manager()  # type: ignore[assignment]

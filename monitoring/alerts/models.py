@@ -196,7 +196,7 @@ class Delivery(models.Model):
     state = models.CharField(_("state"), max_length=10, choices=DeliveryState, default=DeliveryState.WAITING)
     tries = models.PositiveIntegerField(_("failed attempts"), default=0)
     created_at = models.DateTimeField(_("created at"), default=timezone.now)
-    next_try_at = models.DateTimeField(_("next attempt at"), default=timezone.now)
+    next_try_at = models.DateTimeField(_("next try at"), default=timezone.now)
     sent_at = models.DateTimeField(_("sent at"), null=True)
     error = models.CharField(_("error"), max_length=200, blank=True, default="")
 
