@@ -52,6 +52,8 @@ _LINE_END = re.compile(r"\r\n|\r|\n")
 # A letter of another alphabet, but for those that look like Latin ones, in a word of Latin letters.
 _OTHER = r"[^\p{Latin}\p{Common}\p{Inherited}АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο]"
 _MIXED_WORD = regex.compile(rf"(?V1)\p{{Latin}}{_OTHER}|{_OTHER}\p{{Latin}}")
+# A small letter, not of ASCII, between capitals.
+_MIXED_CASE = regex.compile(r"(?V1)\p{Lu}[\p{Ll}--\p{ASCII}]\p{Lu}")
 # The encodings that write other letters in ASCII: ISO 2022 by escape sequences, HZ in braces, UTF-7 in Base64, which is
 # more than the digits of a phone.
 _SHIFT = re.compile(r"\x1b[ -/]+[0-~]|~\{(?:[!-}][!-~])+~\}|\+(?=[0-9+/]*[A-Za-z])[A-Za-z0-9+/]{3,}-?")
@@ -111,7 +113,7 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
     if any(_is_cyrillic(content.decode(name, "replace")) for name in ("cp1251", *_OTHER_ENCODINGS)):
         return True
     cells = [cell for cell in re.split(r"[;,\t\r\n\"]+", text) if not cell.isascii()]
-    return all(_MIXED_WORD.search(cell) or _is_east_asian(cell) for cell in cells)
+    return all(_MIXED_WORD.search(cell) or _MIXED_CASE.search(cell) or _is_east_asian(cell) for cell in cells)
 
 
 def _may_be_small_russian(content: bytes) -> bool:

@@ -28,8 +28,9 @@ def check_phases(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
     warnings: list[CheckMessage] = [
         Warning(
             f"{flag.name} is overridden: {'on' if flag.everyone else 'off'} for everyone, whatever its percentage.",
-            hint=f"manage.py rollout set --phase {flag.name} --percent {format_percent(flag.percent)} --reason …"
-            " removes the override.",
+            # Without an “off” override, more people would be admitted than now: that is a step, with gates.
+            hint=f"manage.py rollout set --phase {flag.name}"
+            f" --percent {format_percent(flag.percent) if flag.everyone else 0} --reason … removes the override.",
             id="rollout.W001",
         )
         for flag in flags

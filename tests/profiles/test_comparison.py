@@ -5,6 +5,7 @@ from datetime import timedelta
 from decimal import Decimal
 
 import pytest
+from django.db import transaction
 from django.utils import timezone
 from hypothesis import given
 from hypothesis import strategies as st
@@ -128,11 +129,17 @@ def test_a_hanging_api_is_not_waited_for(
     phases(100, 100, 100)
     direct.delay = 5
     added: list[float] = []
+    bare: list[float] = []
 
     def timed(lookup: WaitingComparison) -> None:
         started = time.perf_counter()
         enqueue(lookup)
         added.append(time.perf_counter() - started)
+        started = time.perf_counter()
+        with transaction.atomic():
+            lookup.pk = None
+            lookup.save(force_insert=True)
+        bare.append(time.perf_counter() - started)
 
     monkeypatch.setattr("profiles.comparison.enqueue", timed)
     started = time.perf_counter()
@@ -141,9 +148,9 @@ def test_a_hanging_api_is_not_waited_for(
         body = {"phone": f"+7916000{number:04d}", "max_id": str(number + 1), "university_id": university.pk}
         assert api.post("/employees", body, format="json").json()["profile_source"] == "webhook"
     assert time.perf_counter() - started < direct.delay
-    # The least of twenty is what it costs; the rest is what else this machine does.
-    assert min(added) < 0.005
-    assert WaitingComparison.objects.count() == 20
+    # The least of twenty is what it costs; the rest is what else this machine does. It is one insert.
+    assert min(added) < 2 * min(bare)
+    assert WaitingComparison.objects.count() == 2 * 20
     assert not direct.requests
 
 
