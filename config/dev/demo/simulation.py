@@ -144,7 +144,9 @@ class Simulation:
         draw = self.random.random()
         if at < self.story.collecting_since:
             row.state = State.SKIPPED
-        elif draw < 0.004:
+        elif draw < 0.004 or (at > self.story.now - timedelta(minutes=30) and not self.has_quarantined):
+            # A small demo has one too, whatever the draws are.
+            self.has_quarantined = True
             row.state, row.reason, row.update_type = State.QUARANTINED, "the body is not JSON", OTHER
             row.body, row.processing_ms = row.body and row.body[:-9], None
         else:
@@ -159,6 +161,7 @@ class Simulation:
             repeat = DuplicateDelivery(dedup_key=row.dedup_key, update_type=row.update_type, is_conflict=False)
             repeat.received_at = at + timedelta(seconds=3)
             self.duplicates.append(repeat)
+        self.has_quarantined = False
 
     def _fail(self, at: datetime, who: Person) -> None:
         """Store an update that became a dead letter after all attempts."""
