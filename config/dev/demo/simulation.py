@@ -71,6 +71,7 @@ class Simulation:
     created_at: list[datetime] = field(default_factory=list)
     updates: list[InboxUpdate] = field(default_factory=list)
     duplicates: list[DuplicateDelivery] = field(default_factory=list)
+    has_quarantined: bool = False
     profiles: dict[str, ProfileUpdate] = field(default_factory=dict)
     comparisons: list[Comparison] = field(default_factory=list)
     backfilled: list[list[Any]] = field(default_factory=list)
@@ -141,12 +142,12 @@ class Simulation:
         """Store an update of the person, and merge its names into the profile if updates are collected."""
         update = self._update_of(who, at)
         row = self._store(update, at)
-        draw = self.random.random()
+        draw, age = self.random.random(), self.story.now - at
         if at < self.story.collecting_since:
             row.state = State.SKIPPED
-        elif draw < 0.004 or (at > self.story.now - timedelta(minutes=30) and not self.has_quarantined):
-            # A small demo has one too, whatever the draws are.
-            self.has_quarantined = True
+        elif (draw < 0.004 and age > timedelta(hours=1)) or (age < timedelta(minutes=30) and not self.has_quarantined):
+            # One in the last hour, whatever the draws are: so many cause no alert.
+            self.has_quarantined = self.has_quarantined or age < timedelta(hours=1)
             row.state, row.reason, row.update_type = State.QUARANTINED, "the body is not JSON", OTHER
             row.body, row.processing_ms = row.body and row.body[:-9], None
         else:
@@ -161,7 +162,6 @@ class Simulation:
             repeat = DuplicateDelivery(dedup_key=row.dedup_key, update_type=row.update_type, is_conflict=False)
             repeat.received_at = at + timedelta(seconds=3)
             self.duplicates.append(repeat)
-        self.has_quarantined = False
 
     def _fail(self, at: datetime, who: Person) -> None:
         """Store an update that became a dead letter after all attempts."""
