@@ -13,7 +13,9 @@ from config.dev.processes import Child
 def test_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(supervisor, "_LOG_LIMIT", 20_000)
     log = tmp_path / "web.log"
-    write = "import itertools, sys\nfor number in range(5000):\n    print('line', number, flush=True)"
+    # The pause before the last line: one that is written between the copy and the cut may be lost.
+    write = "import time\nfor number in range(5000):\n"
+    write += "    number < 4999 or time.sleep(0.2)\n    print('line', number, flush=True)"
     child = Child("web", [sys.executable, "-c", write], {}, log)
     child.start()
     largest, kept = 0, ""
