@@ -157,7 +157,6 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
     form = StartForm
     add_fields = StartForm.Meta.fields
     add_form_template = "employees/backfill_start.html"
-    autocomplete_fields = ("university",)
     change_form_template = "employees/backfill.html"
     fields = (*add_fields, "started_by", "created_at", "finished_at")
     readonly_fields = ("started_by", "created_at", "finished_at")

@@ -16,6 +16,7 @@ from employees.naming import update_employee
 from monitoring.indicators.models import IndicatorReading, Level
 from profiles.models import ProfileSource
 from profiles.rollout.models import UniversityRule
+from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
 from tests.rollout.changing import change
 from webhooks.models import InboxUpdate, Replay, State
@@ -40,6 +41,7 @@ def fill(employees: int = 3000) -> None:
     change("scope", rule=rule, by="operator", reason=f"Просил ректорат {SCRIPT}")
     InboxUpdate.objects.filter(state=State.DEAD).update(error=f"ValueError: {SCRIPT}")
     Replay.objects.create(by="operator", selection=f"state__exact=dead {SCRIPT}", reason="Ошибка исправлена", count=10)
+    compared(1, "conflict", pattern="last_name", cache_name="А*** П***", api_name="А*** С***", university_id=hostile.pk)
     _add_paused_backfill()
     history.measure()
 
