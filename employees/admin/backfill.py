@@ -182,10 +182,12 @@ class BackfillRunAdmin(AuditedAdmin, ScopedAdmin, ReadOnlyAdmin):
         return _may_start(request) and not BackfillRun.objects.filter(status__in=OPEN).exists()
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        """Require users who are limited to one university to choose it: an empty choice means all universities."""
+        """Offer users with a membership only their universities, and require one: an empty choice means all."""
         form = super().get_form(request, obj, change, **kwargs)
-        if admin_scope(request) is not None and (field := form.base_fields.get("university")):
+        scope = admin_scope(request)
+        if scope is not None and (field := form.base_fields.get("university")):
             field.required, field.help_text = True, ""
+            field.queryset = scope.universities()
         return form
 
     def save_model(self, request: HttpRequest, obj: BackfillRun, form: Any, change: bool) -> None:

@@ -245,3 +245,9 @@ def test_the_change_function_itself_refuses(foreign: University, university: Uni
     change("scope", rule=own, by="t", reason="r", universities={university.pk})
     change("emergency", by="t", reason="r", universities={university.pk})
     assert UniversityRule.objects.filter(university_id=foreign.pk).count() == 1
+
+
+def test_the_form_of_a_backfill_offers_only_the_own_university(limited: Client, university: University) -> None:
+    University.objects.create(name="Чужой вуз")
+    form = limited.get("/admin/employees/backfillrun/add/").context["adminform"].form
+    assert list(form.fields["university"].queryset) == [university]
