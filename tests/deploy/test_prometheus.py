@@ -62,7 +62,7 @@ def exported() -> set[str]:
         (lookup.resolutions, ("webhook", "3")), (lookup.durations, ("3",)), (decision.decisions, ("SPLIT", "3")),
         (comparison.outcomes, ("agree",)), (users.calls, ("found",)), (cache.operations, ("get", "hit")),
         (metrics.events, ("other", "success")), (receiver.refusals, ("401",)), (breaker.opened, ("cache",)),
-        (broker.rejected, ("unreadable",)),
+        (broker.rejected, ("unreadable",)), (cache.malformed, ("entry",)),
     ):  # fmt: skip
         metric.labels(*labels)
     families = text_string_to_metric_families(exposition().decode())
