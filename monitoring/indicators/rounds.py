@@ -107,11 +107,17 @@ def _reading(
             return IndicatorReading(name=name, round_at=now, **fields)
     if is_worker or not indicator.is_worker_only:
         measured = indicator.measure(sources)
+    return reading_of(name, now, measured)
+
+
+def reading_of(name: str, at: datetime, measured: Measured) -> IndicatorReading:
+    """Return the unsaved reading of an indicator's measurement, with its level, limits and message."""
+    indicator = INDICATORS[name]
     limit, critical = indicator.limits(measured)
     return IndicatorReading(
         name=name,
-        round_at=now,
-        measured_at=now,
+        round_at=at,
+        measured_at=at,
         value=measured.value,
         n=measured.n,
         level=indicator.level_of(measured),

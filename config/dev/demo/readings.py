@@ -1,7 +1,7 @@
 """The demo's history of indicators and gate checks, from the counts that the simulation took at each moment."""
 
 from collections.abc import Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from decimal import Decimal
 from random import Random
 from typing import Any
@@ -9,9 +9,9 @@ from typing import Any
 from config.dev.demo.simulation import Simulation, Snapshot
 from config.dev.demo.story import Story
 from config.lib.messages import Message, to_columns
-from monitoring.indicators.definitions import INDICATORS
 from monitoring.indicators.measurements import Measured
 from monitoring.indicators.models import IndicatorReading, Round
+from monitoring.indicators.rounds import reading_of
 from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates import CHECKS_IN_A_ROW, TRIPWIRE, TransitionStep
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
@@ -24,7 +24,7 @@ def readings(lived: Simulation) -> Iterator[IndicatorReading]:
     random = Random(f"readings {lived.seed}")  # noqa: S311 (no secret)
     for photo in lived.snapshots:
         for name, measured in _measured(photo, random):
-            yield _reading(name, photo.at, measured)
+            yield reading_of(name, photo.at, measured)
 
 
 def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
@@ -32,7 +32,7 @@ def gate_checks(lived: Simulation) -> Iterator[GateCheck]:
     for photo in lived.snapshots:
         if photo.at < lived.story.collecting_since:
             continue
-        measured = {name: _reading(name, photo.at, one) for name, one in _measured(photo, Random(0))}  # noqa: S311
+        measured = {name: reading_of(name, photo.at, one) for name, one in _measured(photo, Random(0))}  # noqa: S311
         step = TransitionStep(3, Decimal(0), Decimal(1), photo.at)
         for gate in _CHECKED:
             result = gates.run_gate(gate, step, Round(photo.at, measured))
@@ -51,23 +51,6 @@ def held_message(story: Story) -> Message:
     reason = Message("no updates for %(minutes)d min", {"minutes": minutes})
     params = {"phase": 2, "percent": "100", "reasons": [reason]}
     return Message("Phase %(phase)d is held at %(percent)s%%: %(reasons)s", params)
-
-
-def _reading(name: str, at: datetime, measured: Measured) -> IndicatorReading:
-    indicator = INDICATORS[name]
-    limit, critical = indicator.limits(measured)
-    return IndicatorReading(
-        name=name,
-        round_at=at,
-        measured_at=at,
-        value=measured.value,
-        n=measured.n,
-        level=indicator.level_of(measured),
-        warning_limit=limit,
-        critical_limit=critical,
-        data=measured.data,
-        message=indicator.message_of(measured).as_json(),
-    )
 
 
 def _measured(photo: Snapshot, random: Random) -> Iterator[tuple[str, Measured]]:
