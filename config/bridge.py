@@ -13,6 +13,9 @@ from functools import partial
 from http import HTTPStatus
 from tempfile import TemporaryFile
 from typing import IO, TYPE_CHECKING, Any, NamedTuple
+from wsgiref.util import FileWrapper
+
+from django.conf import settings
 
 from config.lib import error_pages, request_id
 from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
@@ -41,10 +44,12 @@ LARGEST_IMPORT = error_pages.LARGEST_BODY
 # In seconds from the last byte of the body: an API request is answered within ten, with 503 if a lock holds it.
 API_SECONDS = 8.5
 ADMIN_SECONDS = 120.0
+STATIC = settings.STATIC_URL
 
 BUSY = refusal(HTTPStatus.SERVICE_UNAVAILABLE, "The server is busy. Try again later.", RETRY_AFTER)
 
-_Response = tuple[int, list[tuple[str, str]], bytes | IO[bytes]]
+# Status, headers, and the content: bytes, the path of a static file, or an open file.
+_Response = tuple[int, list[tuple[str, str]], bytes | str | IO[bytes]]
 
 
 class _Gone(Exception):
@@ -82,18 +87,20 @@ class Lane:
     async def _wait(self, protocol: HTTPProtocol, seconds: float) -> None:
         if self._waiting >= self._longest_queue:
             raise TimeoutError
+        acquired = asyncio.ensure_future(self._free.acquire())
         disconnected = asyncio.ensure_future(protocol.client_disconnect())
         self._waiting += 1
         try:
-            async with asyncio.timeout(seconds):
-                await self._free.acquire()
+            await asyncio.wait({acquired, disconnected}, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._waiting -= 1
             has_left = disconnected.done()
             disconnected.cancel()
-        if has_left:
+        if acquired.done() and not has_left:
+            return
+        if not acquired.cancel():
             self._free.release()
-            raise _Gone
+        raise _Gone if has_left else TimeoutError
 
 
 class Lanes(NamedTuple):
@@ -105,9 +112,10 @@ class Lanes(NamedTuple):
 
     def of(self, path: str) -> Lane:
         path = path.removeprefix("/api/v1")
-        if path.startswith(("/admin", "/static/")):
+        if path.startswith("/admin"):
             return self.admin
-        return self.monitoring if path.startswith(("/monitoring", "/metrics")) else self.api
+        # A static file needs no store, so it must not wait for requests that hold locks.
+        return self.monitoring if path.startswith(("/monitoring", "/metrics", STATIC)) else self.api
 
 
 class Bridge:
@@ -120,25 +128,26 @@ class Bridge:
 
     async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
         request_id.begin(scope.headers.get("x-request-id", ""))
-        is_import = scope.path.startswith("/admin/") and "/import/" in scope.path
+        is_import = scope.method == "POST" and scope.path.startswith("/admin/") and "/import/" in scope.path
+        refused = None
         if lost := lost_headers(scope):
-            refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE).send(protocol)
-        elif not is_import:
-            await self._respond(scope, protocol, LARGEST_BODY)
-        elif self._imports >= MOST_IMPORTS:
-            BUSY.send(protocol)
-        else:
-            self._imports += 1
-            try:
-                await self._respond(scope, protocol, LARGEST_IMPORT)
-            finally:
-                self._imports -= 1
-
-    async def _respond(self, scope: Scope, protocol: HTTPProtocol, limit: int) -> None:
+            refused = refusal(HTTPStatus.BAD_REQUEST, f"Headers must be ASCII: {', '.join(sorted(lost))}.", CLOSE)
+        elif is_import and self._imports >= MOST_IMPORTS:
+            refused = BUSY
+        if not is_import or refused:
+            await self._respond(scope, protocol, LARGEST_BODY, refused)
+            return
+        self._imports += 1
         try:
-            body = await intake.read(protocol, scope.headers, limit)
-        except NotRead as refused:
-            _too_large(scope, refused.answer).send(protocol)
+            await self._respond(scope, protocol, LARGEST_IMPORT)
+        finally:
+            self._imports -= 1
+
+    async def _respond(self, scope: Scope, protocol: HTTPProtocol, limit: int, refused: Answer | None = None) -> None:
+        try:
+            body = await intake.read(protocol, scope.headers, limit, refused)
+        except NotRead as unread:
+            _too_large(scope, unread.answer).send(protocol)
             return
         try:
             call = partial(self._call, wsgi_environ(scope, body))
@@ -151,6 +160,8 @@ class Bridge:
             headers.append(("x-request-id", request_id.current.get()))
             if isinstance(content, bytes):
                 protocol.response_bytes(status, headers, content)
+            elif isinstance(content, str):
+                protocol.response_file(status, headers, content)
             else:
                 protocol.response_file(status, headers, f"/dev/fd/{content.fileno()}")
                 asyncio.get_running_loop().call_later(_OPENED_SECONDS, self._close, content)
@@ -169,9 +180,19 @@ class Bridge:
             started[:] = [int(status[:3]), headers]
 
         request_id.begin(environ["HTTP_X_REQUEST_ID"])
+        is_static = environ["PATH_INFO"].startswith(STATIC)
+        if is_static:
+            environ["wsgi.file_wrapper"] = FileWrapper
         with statement_deadline(seconds):
             response: Any = self._application(environ, start_response)
             try:
+                # The server reads a static file itself, as fast as the client takes it.
+                if (
+                    is_static
+                    and isinstance(response, FileWrapper)
+                    and isinstance(path := getattr(response.filelike, "name", None), str)
+                ):
+                    return started[0], started[1], path
                 content = b"".join(response)
             finally:
                 # A list, which an application may return too, has no close().

@@ -6,7 +6,9 @@ import json
 import threading
 import time
 from collections.abc import Iterable, Iterator
+from pathlib import Path
 from typing import Any
+from wsgiref.util import FileWrapper
 
 import pytest
 from django.core.handlers.wsgi import WSGIRequest
@@ -119,6 +121,16 @@ def test_a_body_that_pauses_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
     assert request(Pausing([]), content_length="100000").status == 408
 
 
+@pytest.mark.parametrize("length", [{"content_length": "100000"}, {"transfer_encoding": "chunked"}])
+def test_a_body_in_tiny_parts_ends_before_it_costs_much(length: dict[str, str]) -> None:
+    protocol = Protocol([b"x"] * 100_000)
+    reply = request(protocol, **length)
+    assert (reply.status, reply.headers["connection"]) == (400, "close")
+    assert protocol.consumed < 2000
+    # The parts of a network packet each are no problem.
+    assert request(Protocol([b"x" * 500] * 2000), content_length="1000000").status == 200
+
+
 def test_all_bodies_together_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bridge.intake, "largest_total", 6)
     reply = request(Protocol([b"1234", b"567"]), content_length="7")
@@ -211,6 +223,38 @@ def test_a_request_whose_client_has_left_is_not_started() -> None:
     assert len(PASSED_ON) == 1
 
 
+def test_a_client_that_has_left_frees_its_place_in_the_queue_at_once() -> None:
+    release = threading.Event()
+
+    def blocked(environ: Any, start_response: Any) -> Iterable[bytes]:
+        release.wait(5)
+        return django(environ, start_response)
+
+    class Leaving(Protocol):
+        async def client_disconnect(self) -> None:
+            await asyncio.sleep(0.05)
+
+        def response_empty(self, status: int, headers: Any) -> None:
+            self.replies.append(Reply(status, {}, b""))
+
+    async def leave() -> list[int]:
+        lane = bridge.Lane("test", 1, 5.0)
+        server = bridge.Bridge(blocked)
+        server._lanes = bridge.Lanes(lane, lane, lane)
+        protocols = [Leaving([]) for _ in range(9)]
+        get: Any = RequestScope("GET", "/employees", {})
+        tasks = [asyncio.ensure_future(server.respond(get, protocol)) for protocol in protocols[:5]]  # type: ignore[arg-type]
+        await asyncio.sleep(0.2)
+        assert [protocol.replies[0].status for protocol in protocols[1:5]] == [499] * 4
+        tasks += [asyncio.ensure_future(server.respond(get, protocol)) for protocol in protocols[5:]]  # type: ignore[arg-type]
+        await asyncio.sleep(0.01)
+        release.set()
+        await asyncio.gather(*tasks)
+        return [protocol.replies[0].status for protocol in protocols]
+
+    assert loops.run(leave()) == [200, *[499] * 4, *[200] * 4]
+
+
 def test_an_error_is_in_the_api_format() -> None:
     reply = request(Protocol([b"1"], is_cut_off=True), content_length="2")
     assert json.loads(reply.body)["error"]["code"] == "VALIDATION_ERROR"
@@ -234,6 +278,29 @@ def test_a_large_answer_is_sent_from_a_file(method: str) -> None:
     protocol = FromFile([])
     assert request(protocol, method, application=application).body == large
     assert protocol.files == (method == "GET")
+
+
+def test_the_server_reads_a_static_file_itself(tmp_path: Path) -> None:
+    (tmp_path / "style.css").write_bytes(b"x" * 1000)
+    closed = []
+
+    def application(environ: Any, start_response: Any) -> Iterable[bytes]:
+        start_response("200 OK", [("Content-Length", "1000")])
+        file = (tmp_path / "style.css").open("rb")
+        closed.append(file)
+        return environ.get("wsgi.file_wrapper", FileWrapper)(file, 100)  # type: ignore[no-any-return]
+
+    class FromFile(Protocol):
+        def response_file(self, status: int, headers: list[tuple[str, str]], file: str) -> None:
+            super().response_file(status, [*headers, ("X-File", file)], file)
+
+    reply = request(FromFile([]), "GET", "/static/style.css", application)
+    assert (reply.body, reply.headers["X-File"]) == (b"x" * 1000, f"{tmp_path}/style.css")
+    # A file that the application may delete after its answer is read at once.
+    other = request(FromFile([]), "GET", "/admin/export/", application)
+    assert other.body == b"x" * 1000
+    assert "X-File" not in other.headers
+    assert all(file.closed for file in closed)
 
 
 def test_with_a_full_disk_a_large_answer_is_sent_from_memory(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -312,6 +379,10 @@ def test_a_header_that_the_server_loses_is_refused_if_it_matters(name: str, stat
 def test_imports_are_limited(monkeypatch: pytest.MonkeyPatch) -> None:
     path = "/admin/employees/employee/import/"
     monkeypatch.setattr(bridge, "MOST_IMPORTS", 0)
+    assert request(Protocol([]), "GET", path=path).status == 200
+    refused = Protocol([b"x" * 1000] * 5)
+    assert request(refused, path=path, content_length="5000").status == 503
+    assert refused.consumed == 5000  # the client sees the answer only when it has sent its body
     assert request(Protocol([b"12345"]), path=path, content_length="5").status == 503
     assert request(Protocol([b"12345"]), path="/employees", content_length="5").status == 200
 
