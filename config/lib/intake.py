@@ -20,9 +20,14 @@ PAUSE_SECONDS = 10.0
 # What is read of a body that is refused: a client that is still sending would see a reset connection, not the answer.
 LARGEST_DISCARDED = 32 * 1024**2
 DISCARD_PAUSE_SECONDS = 0.3
+# How often the deadlines are checked. A timer for each read would cost a tenth of a webhook request.
+_CHECK_SECONDS = 0.1
+# Each read costs the event loop as much as a small request: a body of single bytes must not keep it busy.
+_FREE_READS, _BYTES_PER_READ = 1000, 64
 
 TOO_SLOW = refusal(HTTPStatus.REQUEST_TIMEOUT, "The request body did not arrive in time.", CLOSE)
 CUT_OFF = refusal(HTTPStatus.BAD_REQUEST, "The request body is incomplete.", CLOSE)
+TOO_MANY_READS = refusal(HTTPStatus.BAD_REQUEST, "The request body arrives in too many small parts.", CLOSE)
 NO_MEMORY = refusal(
     HTTPStatus.SERVICE_UNAVAILABLE, "The server is receiving too many large bodies.", CLOSE, RETRY_AFTER
 )
@@ -39,13 +44,21 @@ class Intake:
 
     def __init__(self, largest_total: int) -> None:
         self.held, self.largest_total = 0, largest_total
+        self._bodies: set[_Body] = set()
+        self._watching: asyncio.AbstractEventLoop | None = None
 
-    async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int) -> bytes:
-        """Return the body of at most ``limit`` bytes, which the caller has to release; otherwise raise NotRead."""
+    async def read(self, protocol: HTTPProtocol, headers: Headers, limit: int, refusal: Answer | None = None) -> bytes:
+        """Return the body of at most ``limit`` bytes, which the caller has to release; otherwise raise NotRead.
+
+        With a ``refusal``, discard the body and raise NotRead with it.
+        """
         announced = headers.get("content-length")
         if announced == "0" or (announced is None and "transfer-encoding" not in headers):
+            if refusal:
+                raise NotRead(refusal)
             return b""
-        body = _Body(self, protocol, None if announced is None else int(announced), limit)
+        body = _Body(self, protocol, None if announced is None else int(announced), limit, refusal)
+        self._watch(body)
         try:
             await body.receive()
         except asyncio.CancelledError:
@@ -58,7 +71,7 @@ class Intake:
             body.drop()
             raise
         finally:
-            body.timer.cancel()
+            self._bodies.remove(body)
         if body.refusal:
             body.drop()
             raise NotRead(body.refusal)
@@ -67,27 +80,43 @@ class Intake:
     def release(self, size: int) -> None:
         self.held -= size
 
+    def _watch(self, body: _Body) -> None:
+        self._bodies.add(body)
+        if self._watching is not body.loop:
+            self._watching = body.loop
+            body.loop.call_later(_CHECK_SECONDS, self._end_overdue, body.loop)
+
+    def _end_overdue(self, loop: asyncio.AbstractEventLoop) -> None:
+        """End the bodies whose deadline has passed, again and again while bodies are being received."""
+        for body in self._bodies:
+            if loop.time() >= body.ends_at and not body.is_overdue:
+                body.is_overdue = True
+                body.task.cancel()
+        self._watching = loop if self._bodies else None
+        if self._bodies:
+            loop.call_later(_CHECK_SECONDS, self._end_overdue, loop)
+
 
 class _Body:
-    """A body that is being received; ``length`` is its Content-Length, or None if it is chunked.
+    """A body that is being received; ``length`` is its Content-Length, or None if it is chunked."""
 
-    ``asyncio.timeout`` would cost a tenth of a webhook request.
-    """
-
-    def __init__(self, intake: Intake, protocol: HTTPProtocol, length: int | None, limit: int) -> None:
+    def __init__(
+        self, intake: Intake, protocol: HTTPProtocol, length: int | None, limit: int, refusal: Answer | None
+    ) -> None:
         self.chunks: list[bytes] = []
-        self.refusal = too_large(limit) if (length or 0) > limit else None
+        self.refusal = refusal or (too_large(limit) if (length or 0) > limit else None)
         self._intake, self._protocol, self._length, self._limit = intake, protocol, length, limit
-        self._loop = asyncio.get_running_loop()
+        self.loop = asyncio.get_running_loop()
         self.task: asyncio.Task[Any] = asyncio.current_task()  # type: ignore[assignment]
         self.is_overdue = False
-        self._ends_at = self._loop.time() + BODY_SECONDS
-        self.timer = self._loop.call_later(DISCARD_PAUSE_SECONDS if self.refusal else PAUSE_SECONDS, self._end)
+        self._began_at = self.loop.time()
+        self.ends_at = self._deadline(self._began_at)
 
     async def receive(self) -> None:
         """Receive the body, and discard it from the moment that it is refused, which ``refusal`` then explains."""
-        received, is_at_end = 0, False
+        reads, received, is_at_end = 0, 0, False
         async for chunk in self._protocol:
+            reads += 1
             received += len(chunk)
             if not chunk and is_at_end:
                 # granian ends a body that is cut off with one more empty chunk than a complete one.
@@ -97,15 +126,16 @@ class _Body:
                 self._keep(chunk, received)
             if received == self._length or received > LARGEST_DISCARDED:
                 return
-            self.timer.cancel()
-            wait = DISCARD_PAUSE_SECONDS if self.refusal else PAUSE_SECONDS
-            self.timer = self._loop.call_at(min(self._loop.time() + wait, self._ends_at), self._end)
+            if reads > _FREE_READS + received // _BYTES_PER_READ:
+                self.refusal = TOO_MANY_READS
+                return
+            self.ends_at = self._deadline(self.loop.time())
         if self._length is not None:
             self.refusal = self.refusal or CUT_OFF
 
-    def _end(self) -> None:
-        self.is_overdue = True
-        self.task.cancel()
+    def _deadline(self, read_at: float) -> float:
+        pause = DISCARD_PAUSE_SECONDS if self.refusal else PAUSE_SECONDS
+        return min(read_at + pause, self._began_at + BODY_SECONDS)
 
     def _keep(self, chunk: bytes, received: int) -> None:
         self.chunks.append(chunk)
