@@ -60,6 +60,7 @@ _BODIES = "SELECT dedup_key, body FROM webhook_inbox WHERE dedup_key = ANY(%b)"
 _INSERT_DUPLICATES = """
 INSERT INTO webhook_repeats (dedup_key, update_type, is_conflict, received_at)
 SELECT * FROM unnest(%b::bytea[], %b::text[], %b::boolean[], %b::timestamptz[])
+WHERE set_config('synchronous_commit', 'on', true) = 'on'
 """
 
 
@@ -168,6 +169,10 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
         except psycopg.Error as error:
             # All updates are committed: a row that only counts a duplicate must not make their senders repeat them.
             logger.warning("duplicates not counted", extra={"event": "duplicates_lost", "error": type(error).__name__})
+        else:
+            if conn.was_cancelled:
+                # This transaction is on this server only, and so may be that of the first delivery.
+                raise psycopg.OperationalError("the commit may not be on the standby")
 
 
 async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[bytes]:
@@ -188,6 +193,8 @@ async def _insert(conn: InboxConnection, arrivals: Collection[Arrival]) -> set[b
     types = _TYPES[:5] if is_sound else _TYPES
     name = b"store %d sound" % rows if is_sound else b"store %d" % rows
     result = await conn.run_prepared(name, _statement(rows, is_sound), types * rows, values)
+    if result.ntuples == rows:
+        return {arrival.dedup_key for arrival in arrivals}
     return {result.get_value(row, 0) or b"" for row in range(result.ntuples)}
 
 

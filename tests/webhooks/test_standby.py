@@ -2,6 +2,7 @@
 
 import time
 from collections.abc import Iterator
+from datetime import UTC, datetime
 
 import psycopg
 import pytest
@@ -9,8 +10,15 @@ import pytest
 from config.postgres.base import DeadlineConnection, statement_deadline
 from tests import loops
 from tests.servers import FaultyServer
-from webhooks.inbox import InboxConnection
+from webhooks.inbox import Arrival, InboxConnection, store
 
+# What the receiver writes to.
+_TABLES = """
+CREATE TABLE IF NOT EXISTS webhook_inbox (dedup_key bytea UNIQUE, body bytea, update_type text, state text,
+    reason text, received_at timestamptz, next_try_at timestamptz, finished_at timestamptz, request_id text);
+CREATE TABLE IF NOT EXISTS webhook_repeats (
+    dedup_key bytea, update_type text, is_conflict boolean, received_at timestamptz);
+"""
 INSERT = "INSERT INTO received DEFAULT VALUES"
 
 
@@ -49,3 +57,20 @@ def test_so_does_django(url: str, is_autocommit: bool) -> None:
         with pytest.raises(psycopg.errors.QueryCanceled), statement_deadline(0.5):
             commit()
         connection.close()
+
+
+def test_a_second_delivery_is_no_success_either(url: str) -> None:
+    """The first has committed the update on this server; the standby may lack it still."""
+    arrival = Arrival(b"k" * 32, None, b"{}", "other", "", datetime.now(UTC), "")
+    with psycopg.connect(url, autocommit=True) as connection:
+        connection.execute("SET synchronous_commit = local")
+        connection.execute(_TABLES)
+
+    async def deliver() -> None:
+        async with await InboxConnection.connect(url, autocommit=True) as connection:
+            connection.deadline = time.monotonic() + 0.5
+            await store(connection, [arrival])
+
+    for _ in range(3):
+        with pytest.raises(psycopg.OperationalError, match="standby"):
+            loops.run(deliver())
