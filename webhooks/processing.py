@@ -66,8 +66,8 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
         if not taken:
             break
         metrics.count(updates, time.time())
-        for update, profile_update in extracted:
-            logger.info("profile extracted", extra=_log_fields(update, profile_update))
+        if extracted:
+            logger.info("profile extracted", extra={"line_each": [_log_fields(*each) for each in extracted]})
         finished += len(updates)
         singly = max(singly - 1, 0)
     return finished

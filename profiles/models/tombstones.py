@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import hmac
 from collections.abc import Iterable
 from datetime import datetime
+from functools import cache
 from typing import ClassVar, Protocol, TypeVar
 
+from django.conf import settings
 from django.db import connection, models, transaction
-from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
 # An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
@@ -26,7 +29,13 @@ T = TypeVar("T", bound=PersonalData)
 
 
 def hash_of(user_id: str) -> str:
-    return salted_hmac("profiles.tombstone", user_id, algorithm="sha256").hexdigest()
+    return hmac.digest(_hash_key(settings.SECRET_KEY), user_id.encode(), "sha256").hex()
+
+
+@cache
+def _hash_key(secret: str) -> bytes:
+    """Return the key that Django's ``salted_hmac`` would derive again for each hash."""
+    return hashlib.sha256(b"profiles.tombstone" + secret.encode()).digest()
 
 
 class TombstoneQuerySet(models.QuerySet["Tombstone"]):

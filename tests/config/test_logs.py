@@ -83,6 +83,18 @@ def test_the_fields_of_a_line_are_cut_too_but_for_ids() -> None:
     assert (line["error"], line["user_id"], line["request_id"]) == ("no answer about …23", PHONE, "79165551023")
 
 
+def test_one_call_writes_many_lines_each_masked() -> None:
+    each = [{"user_id": "79165551023", "note": PHONE, "payload": {"name": NAME}}, {"event": "own", "n": 2}]
+    record = logging.makeLogRecord(
+        {"name": "webhooks.x", "msg": "read", "levelname": "INFO", "line_each": each, "a": 1}
+    )
+    first, second = map(json.loads, formatter().format(record).splitlines())
+    assert {name: first[name] for name in ("user_id", "note", "payload", "message", "a")} == {
+        "user_id": "79165551023", "note": "…23", "payload": "dict", "message": "read", "a": 1,
+    }  # fmt: skip
+    assert (second["event"], second["n"], second["message"], "note" in second) == ("own", 2, "read", False)
+
+
 def test_of_structures_and_objects_only_the_class_is_left() -> None:
     request = RequestFactory().get(f"/employees?search={NAME}")
     line = line_of("x", request=request, data={"name": NAME}, names=[NAME], at=datetime(2026, 11, 29, tzinfo=UTC))

@@ -19,7 +19,7 @@ UPDATE = {"update_type": "bot_started", "timestamp": 1000, "chat_id": 7, "user":
 
 
 def extracted(caplog: pytest.LogCaptureFixture) -> list[dict[str, Any]]:
-    lines = [json.loads(formatter().format(record)) for record in caplog.records]
+    lines = [json.loads(line) for record in caplog.records for line in formatter().format(record).splitlines()]
     return [line for line in lines if line.get("event") == "profile_extracted"]
 
 
