@@ -11,6 +11,7 @@ import logging
 import time
 from collections import deque
 from collections.abc import Iterable, Sequence
+from contextvars import Context
 
 import psycopg
 
@@ -54,7 +55,8 @@ class GroupCommitter:
         is_committed: asyncio.Future[bool] = loop.create_future()
         self._queue.append((arrivals, is_committed, now + DEADLINE_SECONDS))
         if self._task is None:
-            self._task = loop.create_task(self._commit_queue())
+            # Not in the context of this request, whose ID is not that of the others.
+            self._task = loop.create_task(self._commit_queue(), context=Context())
         if not await is_committed:
             raise NotStored("PostgreSQL did not store it")
 

@@ -14,7 +14,7 @@ import psycopg
 from webhooks.inbox import InboxConnection, connect, parameters
 
 CHANNEL = "webhook_inbox"
-NOTIFY = f"NOTIFY {CHANNEL}"
+NOTIFY = f"NOTIFY {CHANNEL}".encode()
 SWEEP_SECONDS = 2.0
 _PAUSE_SECONDS = 0.02
 _RECONNECT_SECONDS = 1.0
@@ -49,7 +49,7 @@ class Notifier:
         try:
             if self._connection is None:
                 self._connection = await connect()
-            await self._connection.execute(NOTIFY)
+            await self._connection.run_prepared(b"notify", NOTIFY, [], [])
         except psycopg.Error as error:
             extra = {"event": "wakeup_lost", "error": type(error).__name__}
             logger.warning("inbox notification not sent", extra=extra)

@@ -10,12 +10,11 @@ from __future__ import annotations
 import asyncio
 import hmac
 import logging
-from datetime import datetime
+from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
 from django.conf import settings
-from django.utils import timezone
 from prometheus_client import Counter
 
 from config.lib import access_log, request_id
@@ -86,7 +85,7 @@ class Receiver:
         is_form = headers.get("content-type", "").lower().startswith(_FORM_TYPES)
         if is_form and body.lstrip()[:1] not in (b"{", b"["):
             return FORM
-        arrivals = arrivals_in(body, timezone.now(), request_id.current.get())
+        arrivals = arrivals_in(body, datetime.now(UTC), request_id.current.get())
         if not arrivals:
             empty_envelopes.inc()
             return OK
