@@ -30,7 +30,7 @@ def commands(host: str, port: int, web_workers: int, data_dir: Path) -> dict[str
     web += f" --backpressure {backpressure} --respawn-failed-workers"
     web += " --http1-header-read-timeout 10000 --http1-buffer-size 65536"
     # On a reload, the respawn interval gives a new worker two seconds to import before the old worker is ended, which
-    # still answers the requests that wait for a lock: they have 8.5 seconds (config.bridge).
+    # still answers the requests that wait for a lock: they have 8.5 seconds (config.rsgi.bridge).
     web += " --respawn-interval 2 --workers-kill-timeout 11"
     web += f" --host {host} --port {port} --workers {web_workers} config.web:application"
     celery = "celery --app config.celery --quiet"

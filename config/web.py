@@ -1,7 +1,7 @@
 """The RSGI application of the web server.
 
 The event loop of each worker receives updates (webhooks.receiver), answers /health and /ready, and takes in the bodies
-of all other requests, which Django then serves in threads (config.bridge).
+of all other requests, which Django then serves in threads (config.rsgi.bridge).
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from config import wsgi
 from django.db import close_old_connections
 from django.http import HttpRequest
 
-from config.bridge import Bridge
 from config.lib import request_id
-from config.lib.fixed_responses import RETRY_AFTER, Answer
+from config.rsgi.bridge import Bridge
+from config.rsgi.fixed_responses import RETRY_AFTER, Answer
 from monitoring.api import views
 from profiles.rollout.heartbeat import heartbeat_thread
 from webhooks import receiver

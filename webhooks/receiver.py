@@ -19,9 +19,9 @@ from prometheus_client import Counter
 
 from config.lib import access_log, request_id
 from config.lib.addresses import client_address
-from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
-from config.lib.intake import CUT_OFF, Intake, NotRead
-from config.lib.wsgi_environ import wsgi_environ
+from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
+from config.rsgi.intake import CUT_OFF, Intake, NotRead
+from config.rsgi.wsgi_environ import wsgi_environ
 from webhooks import metrics, payloads
 from webhooks.group_commit import GroupCommitter, NotStored
 from webhooks.inbox import Arrival

@@ -19,7 +19,7 @@ from config.dev.processes import BASE_DIR, MARK, Child, StartError
 from config.programs import commands
 
 # The 64 threads of a web worker, its receiver, its notifier and its check of the stores each keep a connection open
-# (config.bridge, config.web); other processes and psql need connections too.
+# (config.rsgi.bridge, config.web); other processes and psql need connections too.
 _WEB_CONNECTIONS = 67
 _OTHER_CONNECTIONS = 40
 SERVICES = ("DATABASE_URL", "REDIS_URL", "CELERY_BROKER_URL")

@@ -28,7 +28,7 @@ _SENDERS = int(os.environ.get("SLOW_SENDERS", "200"))
 # For 99 of 100 updates at _RATE; other processes on the machine count too.
 _P99_SECONDS = float(os.environ.get("SLOW_P99_MS", "2000")) / 1000
 _RATE, _SECONDS = 300, 6
-# For headers, and for a pause in a body (config.programs, config.lib.intake), and how late the server may be.
+# For headers, and for a pause in a body (config.programs, config.rsgi.intake), and how late the server may be.
 _DEADLINE, _LATE = 10, 5
 # Until the server has accepted all connections, on a busy machine.
 _ACCEPTED_SECONDS = 10

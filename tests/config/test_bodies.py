@@ -5,7 +5,7 @@ import json
 import pytest
 from django.contrib.auth.models import User
 
-from config.bridge import LARGEST_BODY
+from config.rsgi.bridge import LARGEST_BODY
 from config.web import WebServer
 from tests import loops
 from tests.conftest import bearer

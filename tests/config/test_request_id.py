@@ -7,8 +7,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from config import bridge
 from config.lib import request_id
+from config.rsgi import bridge
 from config.web import WebServer
 from tests import loops
 from tests.webhooks.sending import Protocol, RequestScope

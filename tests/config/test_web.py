@@ -14,8 +14,9 @@ import pytest
 from django.core.handlers.wsgi import WSGIRequest
 from django.http import HttpResponse
 
-from config import bridge, web
-from config.lib.wsgi_environ import wsgi_environ
+from config import web
+from config.rsgi import bridge
+from config.rsgi.wsgi_environ import wsgi_environ
 from tests import loops
 from tests.webhooks.sending import Protocol, Reply, RequestScope
 
@@ -104,7 +105,7 @@ def test_a_slow_body_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
                 await asyncio.sleep(0.02)
                 yield b"x"
 
-    monkeypatch.setattr("config.lib.intake.BODY_SECONDS", 0.2)
+    monkeypatch.setattr("config.rsgi.intake.BODY_SECONDS", 0.2)
     started = time.monotonic()
     reply = request(Slow([]), content_length="100000")
     assert (reply.status, reply.code, reply.headers["connection"]) == (408, "REQUEST_TIMEOUT", "close")
@@ -117,7 +118,7 @@ def test_a_body_that_pauses_is_408(monkeypatch: pytest.MonkeyPatch) -> None:
             yield b"x"
             await asyncio.sleep(60)
 
-    monkeypatch.setattr("config.lib.intake.PAUSE_SECONDS", 0.1)
+    monkeypatch.setattr("config.rsgi.intake.PAUSE_SECONDS", 0.1)
     assert request(Pausing([]), content_length="100000").status == 408
 
 

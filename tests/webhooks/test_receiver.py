@@ -12,7 +12,7 @@ from django.db import connection, transaction
 from prometheus_client import Counter
 from pytest_django.fixtures import Settings
 
-from config.lib.intake import LARGEST_DISCARDED
+from config.rsgi.intake import LARGEST_DISCARDED
 from tests.webhooks.sending import Protocol, close, send
 from webhooks.inbox import store
 from webhooks.models import DuplicateDelivery, InboxUpdate, State

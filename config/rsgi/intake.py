@@ -10,7 +10,7 @@ import asyncio
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
-from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
+from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 
 if TYPE_CHECKING:
     from granian.rsgi import Headers, HTTPProtocol

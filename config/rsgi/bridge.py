@@ -18,10 +18,10 @@ from wsgiref.util import FileWrapper
 from django.conf import settings
 
 from config.lib import error_pages, request_id
-from config.lib.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
-from config.lib.intake import Intake, NotRead
-from config.lib.wsgi_environ import lost_headers, wsgi_environ
 from config.postgres.base import statement_deadline
+from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
+from config.rsgi.intake import Intake, NotRead
+from config.rsgi.wsgi_environ import lost_headers, wsgi_environ
 
 if TYPE_CHECKING:
     from collections.abc import Callable
