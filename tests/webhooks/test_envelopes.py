@@ -177,6 +177,23 @@ def test_what_is_no_envelope_is_one_row(body: bytes) -> None:
     assert (arrival.body, bool(arrival.reason)) == (body, True)
 
 
+LISTS = st.lists(st.integers(1, 9).map(good), max_size=3).map(lambda parts: b"[" + b",".join(parts) + b"]")
+KEYS = st.sampled_from([b'"updates"', rb'"upd\u0061tes"', b' "updates" '])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(KEYS, LISTS | st.just(b"null")), min_size=2, max_size=3), st.booleans())
+def test_an_envelope_with_two_lists_is_kept_whole(lists: list[tuple[bytes, bytes]], is_nested: bool) -> None:
+    """A decoder keeps only the last value of a repeated key."""
+    body = b'{"marker": 1, ' + b",".join(key + b":" + value for key, value in lists) + b"}"
+    if is_nested:
+        body = b'{"updates": [' + good(1) + b"," + body + b"]}"
+    (arrival,) = arrivals_in(body, timezone.now())
+    assert (arrival.body, arrival.reason) == (body, "“updates” is repeated in an object")
+    with pytest.raises(payloads.MalformedUpdate, match="repeated"):
+        payloads.parse_stored(body)
+
+
 @settings(max_examples=60, deadline=None)
 @given(st.lists(st.sampled_from([*BROKEN.values(), (good(1), ""), (good(2), "")]), min_size=1, max_size=20))
 def test_any_mix_of_broken_items_keeps_the_good_ones(chosen: list[tuple[bytes, str]]) -> None:
