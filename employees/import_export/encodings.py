@@ -39,6 +39,8 @@ _WORD = re.compile(rf"[{_L}]+")
 _LARGEST_SAMPLE = 3_000
 # In bits. Without capitals, a text may be Hebrew, and certainly may without these letters.
 _ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
+# By how many bits one of two readings must be better, if the other one is possible and written like Russian too.
+_CERTAIN, _POSSIBLE = 8, -1
 _NOT_IN_HEBREW = frozenset("ыьэюяё")
 # What a word can count against a text at most, because names come from all languages.
 _UNUSUAL_WORD, _ABBREVIATION, _MOST = -5, -2, 100
@@ -119,7 +121,9 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
         return False
     if _may_be_small_russian(content):
         return True
-    if any(_is_cyrillic(content.decode(name, "replace")) for name in ("cp1251", *_OTHER_ENCODINGS)):
+    # A character of East Asia is three bytes, which are hardly ever letters that form a word.
+    enough = _ENOUGH if min(filter(_NON_ASCII.match, text)) >= "\u0800" else None
+    if any(_is_cyrillic(content.decode(name, "replace"), enough) for name in ("cp1251", *_OTHER_ENCODINGS)):
         return True
     cells = [cell for cell in re.split(r"[;,\t\r\n\"]+", text) if not cell.isascii()]
     return all(_MIXED_WORD.search(cell) or _MIXED_CASE.search(cell) or _is_east_asian(cell) for cell in cells)
@@ -181,20 +185,25 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
         return False
     if encoding == "mac_cyrillic":
         return not _NOT_CYRILLIC.search(_without_quotes(text))
-    return _is_cyrillic(text, _ENOUGH)
+    return _is_cyrillic(text, min(_ENOUGH, max(_score(own) - _CERTAIN, _POSSIBLE)))
 
 
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:
     """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count."""
     if _NOT_CYRILLIC.search(_without_quotes(text)):
         return False
-    words = set(_WORD.findall(text))
-    if enough is None and all(map(str.islower, words)):
-        if not any(map(_NOT_IN_HEBREW.intersection, words)):
-            return False
-        enough = _ENOUGH_WITHOUT_CAPITALS
-    enough = enough or _ENOUGH
-    return sum(map(_evidence, words)) >= enough
+    if enough is None:
+        enough = _ENOUGH
+        words = _WORD.findall(text)
+        if all(map(str.islower, words)):
+            if not any(map(_NOT_IN_HEBREW.intersection, words)):
+                return False
+            enough = _ENOUGH_WITHOUT_CAPITALS
+    return _score(text) >= enough
+
+
+def _score(text: str) -> int:
+    return sum(map(_evidence, set(_WORD.findall(text))))
 
 
 def _without_quotes(text: str) -> str:
