@@ -27,17 +27,23 @@ def _date(*parts: str) -> str:
 _LONG_DATE = "|".join((_date(_DAY, _MONTH, _YEAR), _date(_MONTH, _DAY, _YEAR), _date(_YEAR, _MONTH, _DAY)))
 _SHORT_DATE = _LONG_DATE.replace(_YEAR, "[0-9]{2}")
 _PART_OF_DATE = "|".join((_date(_DAY, _MONTH), _date(_MONTH, _DAY), _date(_MONTH, _YEAR), _date(_YEAR, _MONTH), _YEAR))
-_WITHOUT_POINTS = rf"{_YEAR}(?:0[1-9]|1[0-2])[0-3][0-9]|[0-3][0-9](?:0[1-9]|1[0-2]){_YEAR}"
+_WITHOUT_POINTS = (
+    rf"{_YEAR}(?:0[1-9]|1[0-2])[0-3][0-9]|[0-3][0-9](?:0[1-9]|1[0-2]){_YEAR}|(?:[01][0-9]|2[0-3])[0-5][0-9]"
+)
+_DOTS, _NO_DOTS = r"\s*+\.[\s.]*+", r"(?!\s*+\.[\s.]*+[0-9])[^0-9]++"
+_GROUPS = rf"[0-9]++(?:{_NO_DOTS}[0-9]++)*+"
+_OCTET = "(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])"
 _MOMENT = rf"(?:{_LONG_DATE}|{_SHORT_DATE}|{_PART_OF_DATE}|{_WITHOUT_POINTS}|{_TIME})"
 _BETWEEN_MOMENTS = r"[\s./()\p{Dash}]+"
 # A number with decimals, an IP address, a date, or several of them: without punctuation, it would be another phone.
 _OTHER_NUMBER = regex.compile(
     # a negative number, or one that begins with its decimals
     r"[^0-9]*[.\p{Dash}][^0-9]*[0-9].*"
-    # dots, unless they separate three or more groups of digits in succession, of which only foreign ones are so short
-    r"|(?![^0-9.]*[0-9]+(?:[^0-9.]+[0-9]+)*(?:(?:[^0-9.]*\.[^0-9]*[0-9]+){2,}(?:[^0-9.]+[0-9]+)*)?[^0-9]*$).*"
+    # dots between digits, unless they separate three or more groups of them in succession, after a 7 or 8
+    rf"|(?![^0-9]*{_GROUPS}[^0-9]*$|[^0-9]*(?:[78]{_DOTS})?{_GROUPS}(?:{_DOTS}[0-9]++){{2,}}(?:{_NO_DOTS}[0-9]++)*+[^0-9]*$).*"
+    # a single digit after a dot, but for foreign numbers
     r"|[^+]*\.[^0-9]*[0-9](?![0-9]).*"
-    r"|(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])(?:\.(?:25[0-5]|2[0-4][0-9]|[01]?[0-9]?[0-9])){3}"
+    rf"|[^0-9+]*{_OCTET}(?:\.{_OCTET}){{3}}[^0-9]*"
     r"|(?:[0-9]{2}([./])[0-9]{2}\1[0-9]{4}|[0-9]{4}([./])[0-9]{2}\2[0-9]{2})(?![0-9]).*"
     rf"|(?:.*[^0-9])?(?:{_LONG_DATE})(?![0-9]).*"
     rf"|(?:{_SHORT_DATE})(?![0-9])[^0-9]*\s.*"
@@ -47,7 +53,7 @@ _OTHER_NUMBER = regex.compile(
 # A JSON Schema pattern for the usual spellings of what ``normalize`` accepts; none of them can be a date.
 PATTERN = (
     r"^(?:(?:\+7|7|8)?[0-9]{10}|\+[1-689](?: ?[0-9]){7,14}"
-    r"|(?:(?:\+7|7|8)[ -]?)?(?:\([0-9]{3}\)[ -]?|[0-9]{3}[ -])[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
+    r"|(?:(?:\+7|7|8)[ -]?)?(?:\([1-9][0-9]{2}\)[ -]?|[0-9]{3}[ -])[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
 )
 _USUAL = re.compile(PATTERN)
 
