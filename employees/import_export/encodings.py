@@ -107,8 +107,8 @@ def decode(content: bytes) -> str:
         return _decode_cp1251(content)
     if "\0" in text:
         raise _undecodable(text, text.index("\0"))
-    if not content.startswith(_MARKS) and (suspect := _NO_CHARACTER.search(text)):
-        raise _undecodable(text, suspect.start())
+    if not content.startswith(_MARKS) and (accident := _NO_CHARACTER.search(text)):
+        raise _undecodable(text, accident.start())
     suspect = _NON_ASCII.search(text) if _may_be_8_bit(content, text) else _shift_in(text)
     if suspect:
         raise _undecodable(text, suspect.start())
