@@ -17,7 +17,9 @@ from employees.accounts import UserScope
 from employees.backfill import batches
 from employees.history.models import EmployeeVersion
 from employees.models import BackfillBatch, Employee, Membership, University
+from employees.naming import create_employee
 from profiles.models import DirectAnswer, Erasure, PhoneLink, Profile, Tombstone
+from profiles.name_rule import NameChoice
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 
@@ -163,6 +165,17 @@ def test_an_erasure_follows_no_other_id(api: APIClient, employee: Employee, othe
     assert colleague.first_name == "Ольга"
 
 
+def create_with_claim(university: University) -> Employee:
+    name = NameChoice("Ольга", "Ким", max_id=ID)
+    return create_employee(name, has_claimed_id=True, phone=THERE, university=university)
+
+
+def claim_later(university: University) -> Employee:
+    employee = Employee.objects.create(phone=THERE, first_name="Ольга", last_name="Ким", university=university)
+    claim(employee)
+    return employee
+
+
 def claim(employee: Employee) -> None:
     employee.max_id, employee.max_id_updated_at = ID, timezone.now()
     employee.save()
@@ -194,20 +207,24 @@ def replace_and_delete(employee: Employee) -> None:
     employee.delete()
 
 
-@pytest.mark.parametrize("is_former", [False, True], ids=["present", "former"])
 @pytest.mark.parametrize("end", [keep, replace, clear, delete, replace_and_delete])
+@pytest.mark.parametrize(
+    # If the ID is nobody else's, it is that of the employee who was created with it.
+    ("enter", "is_former"),
+    [(claim_later, False), (claim_later, True), (create_with_claim, False)],
+)
 def test_a_claim_concerns_nobody_else(
     officer: APIClient,
     api: APIClient,
     employee: Employee,
     other: University,
+    enter: Callable[[University], Employee],
     end: Callable[[Employee], None],
     is_former: bool,
 ) -> None:
     """Not even after it has ended, or if the person is a former employee, so that nobody else has the ID now."""
-    stranger = Employee.objects.create(phone=THERE, first_name="Ольга", last_name="Ким", university=other)
+    stranger = enter(other)
     stranger_id = stranger.pk
-    claim(stranger)
     before, after = (["Ольга", "Ким", "", "manual", None, max_id] for max_id in (None, ID))
     changes = [[stranger_id, before, after], [employee.pk, before[:1] * 5 + [ID], after]]
     batches.start().batches.create(after_id=0, until_id=stranger_id, rows_changed=2, changes=changes)
