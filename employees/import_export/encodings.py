@@ -181,11 +181,9 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
     evidence: each word that is written like a Russian one counts.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
-    if text == own or {"«", "»"} & set(text):
+    if text == own or {"«", "»"} & set(text) or _NOT_CYRILLIC.search(_without_quotes(text)):
         return False
-    if encoding == "mac_cyrillic":
-        return not _NOT_CYRILLIC.search(_without_quotes(text))
-    return _is_cyrillic(text, min(_ENOUGH, max(_score(own) - _CERTAIN, _POSSIBLE)))
+    return encoding == "mac_cyrillic" or _score(text) >= min(_ENOUGH, max(_score(own) - _CERTAIN, _POSSIBLE))
 
 
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:
