@@ -6,6 +6,8 @@ The hook adds summaries, error responses and the views outside REST framework.
 from http import HTTPStatus
 from typing import Any
 
+from config.lib import text as texts
+
 SPECTACULAR_SETTINGS = {
     "TITLE": "Employee directory",
     "DESCRIPTION": "Employees of a university network, with names from MAX messenger profiles.",
@@ -74,8 +76,14 @@ _SECURITY = {
     "monitoringAuth": {"type": "http", "scheme": "bearer", "description": "MONITORING_TOKEN, or the JWT of a user"},
     "webhookSecret": {"type": "apiKey", "in": "header", "name": "X-Max-Bot-Api-Secret"},
 }
-# Text is cleaned, except passwords: nothing would remain of a name of spaces and control characters.
-_VISIBLE = r"[^\x00-\x20\x7f-\xa0\xad]"
+# Text is cleaned, except passwords: nothing would remain of a user name of spaces and invisible characters.
+_PATTERNS = {
+    "username": texts.REMAINING_PATTERN,
+    "refresh": texts.REMAINING_PATTERN,
+    "name": texts.VISIBLE_PATTERN,
+    "university_name": rf"^$|{texts.VISIBLE_PATTERN}",
+    "password": r"^[^\x00]*$",
+}
 _UPDATE = {
     "update_type": "bot_started",
     "timestamp": 1767225600000,
@@ -108,18 +116,20 @@ _OPERATIONS = {
         security=[{"monitoringAuth": []}],
     ),
 }
+_WITH_PATTERNS = (
+    *("TokenObtainPairRequest", "TokenRefreshRequest", "TokenRevokeRequest", "UniversityRequest"),
+    *("EmployeeRequest", "PatchedEmployeeRequest"),
+)
 
 
 def complete(result: dict[str, Any], generator: Any, request: Any, public: bool) -> dict[str, Any]:
     """Complete the schema; drf-spectacular calls this hook."""
     result["components"]["schemas"]["Error"] = _ERROR
     result["components"]["securitySchemes"] |= _SECURITY
-    for name in ("TokenObtainPairRequest", "TokenRefreshRequest", "TokenRevokeRequest", "UniversityRequest"):
+    for name in _WITH_PATTERNS:
         fields = result["components"]["schemas"][name]["properties"]
-        for field in fields.keys() & {"username", "refresh", "name"}:
-            fields[field]["pattern"] = _VISIBLE
-        if "password" in fields:
-            fields["password"]["pattern"] = r"^[^\x00]*$"
+        for field in fields.keys() & _PATTERNS.keys():
+            fields[field]["pattern"] = _PATTERNS[field]
     result["paths"] |= {path: {"get": operation} for path, operation in _OPERATIONS.items()}
     result["paths"]["/webhook/max"] = {"post": _WEBHOOK}
     for path, operations in result["paths"].items():

@@ -10,15 +10,16 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from employees import identities
-from employees.history.models import EmployeeVersion
-from employees.max_id_claims import nameless
+from employees.history.models import EmployeeVersion, FormerMaxIdClaim
+from employees.max_id_claims import claimants, only_claimed
 from employees.models import BackfillBatch, Employee, IdempotentRequest, MaxIdClaim, UnresolvedName
 from profiles import names
 from profiles.erasure import ErasedPerson, person_erased
 from profiles.models import ProfileSource
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 
-_IS_THEIRS = "((c->>0)::bigint = ANY(%(ids)s) OR c->1->>5 = ANY(%(max_ids)s) OR c->2->>5 = ANY(%(max_ids)s)) IS TRUE"
+_IS_THEIRS = """((c->>0)::bigint = ANY(%(ids)s) OR (c->>0)::bigint <> ALL(%(claimants)s)
+    AND (c->1->>5 = ANY(%(max_ids)s) OR c->2->>5 = ANY(%(max_ids)s))) IS TRUE"""
 _HAS_THEIRS = f"EXISTS (SELECT FROM jsonb_array_elements(changes) c WHERE {_IS_THEIRS})"
 _STRIP_PRIOR_VALUES = f"""
 UPDATE backfill_batches SET changes = (
@@ -29,7 +30,7 @@ WHERE {_HAS_THEIRS}
 
 def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
     """Return the rows with the person's MAX id, phones or employee ids, within the person's universities."""
-    has_id = person.has_id("max_id") & ~Q(**{f"{key}__in": _claimants(person)})
+    has_id = person.has_id("max_id") & ~only_claimed(rows.model)
     if rows.model is EmployeeVersion:
         # An ID that was replaced was mistyped, unless ``identities`` has found the employee.
         later = EmployeeVersion.objects.filter(id=OuterRef("id"), history_id__gt=OuterRef("history_id"))
@@ -38,27 +39,27 @@ def _people(rows: QuerySet[Any], key: str, person: Person) -> QuerySet[Any]:
     return rows if person.universities is None else rows.filter(university_id__in=person.universities)
 
 
-def _claimants(person: Person) -> set[int]:
-    """Return the employees for which a MAX ID of the person was only claimed."""
-    return nameless(Employee.objects.filter(person.has_id("max_id")).values_list("pk", flat=True))
-
-
 def _own_changes(batch: BackfillBatch, person: Person) -> dict[str, Any]:
     """Return a batch with the changes of this person only: the others are about other people."""
     ids = person.user_ids if person.universities is None else set()
+    of_others = claimants(ids)
     own = [
         change
         for change in batch.changes
-        if change[0] in person.employee_ids or not ids.isdisjoint((change[1][5], change[2][5]))
+        if change[0] in person.employee_ids
+        or (change[0] not in of_others and not ids.isdisjoint((change[1][5], change[2][5])))
     ]
     return columns(batch, person) | {"changes": own}
+
+
+def _parameters(person: Person, user_ids: set[str]) -> dict[str, Any]:
+    return {"ids": list(person.employee_ids), "max_ids": list(user_ids), "claimants": list(claimants(user_ids))}
 
 
 @store(BackfillBatch, _own_changes)
 def _batches(person: Person) -> QuerySet[BackfillBatch]:
     with connection.cursor() as cursor:
-        max_ids = list(person.user_ids) if person.universities is None else []
-        params: dict[str, Any] = {"ids": list(person.employee_ids), "max_ids": max_ids}
+        params = _parameters(person, person.user_ids if person.universities is None else set())
         cursor.execute(f"SELECT id FROM backfill_batches WHERE {_HAS_THEIRS}", params)  # noqa: S608 (constants)
         return BackfillBatch.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
 
@@ -66,7 +67,7 @@ def _batches(person: Person) -> QuerySet[BackfillBatch]:
 @store(IdempotentRequest)
 def _answers(person: Person) -> QuerySet[IdempotentRequest]:
     is_theirs = Q(answer__id__in=person.employee_ids) | Q(answer__phone__in=person.phones)
-    has_id = person.has_id_anywhere("answer__max_id") & ~Q(answer__id__in=_claimants(person))
+    has_id = person.has_id_anywhere("answer__max_id") & ~Q(answer__id__in=claimants(person.user_ids))
     return IdempotentRequest.objects.filter(is_theirs | has_id)
 
 
@@ -75,6 +76,7 @@ STORES |= {
     EmployeeVersion: Store(lambda person: _people(EmployeeVersion.objects.all(), "id", person)),
     UnresolvedName: Store(lambda person: UnresolvedName.objects.filter(pk__in=person.employee_ids)),
     MaxIdClaim: Store(lambda person: MaxIdClaim.objects.filter(pk__in=person.employee_ids)),
+    FormerMaxIdClaim: Store(lambda person: FormerMaxIdClaim.objects.filter(employee_id__in=person.employee_ids)),
 }
 
 
@@ -98,8 +100,7 @@ def erase(person: ErasedPerson, **_: Any) -> None:
     # In the second pass, what others now store under the MAX id is newer than the erasure.
     of_pass = replace(person, user_id="") if person.erased_at else person
     with connection.cursor() as cursor:
-        params: dict[str, Any] = {"ids": list(person.employee_ids), "max_ids": list(of_pass.user_ids)}
-        cursor.execute(_STRIP_PRIOR_VALUES, params)
+        cursor.execute(_STRIP_PRIOR_VALUES, _parameters(person, of_pass.user_ids))
         person.erased["backfill_batches"] += cursor.rowcount
     person.erased["idempotent_requests"] += rows_of(IdempotentRequest, of_pass).delete()[0]
     entries = rows_of(LogEntry, person).filter(content_type__app_label="employees").exclude(object_repr=names.UNKNOWN)

@@ -6,7 +6,7 @@ from typing import Any
 from django.db.models import QuerySet
 
 from employees.history.models import EmployeeVersion
-from employees.max_id_claims import nameless
+from employees.max_id_claims import only_claimed
 from employees.models import Employee
 from profiles.models import DirectAnswer, PhoneLink
 from profiles.personal_data import Person, rows_of
@@ -24,13 +24,13 @@ def complete(person: Person, *, with_other_ids: bool = True) -> None:
         person.phones = {phone for phone, holders in own if _in_scope(holders, person)}
     known: list[int] = []
     while known != (known := [len(person.employee_ids), len(person.phones), len(person.user_ids)]):
-        by_id = set[int]().union(*_holders("max_id", person.user_ids).values())
-        found = by_id - nameless(by_id) | set[int]().union(*_holders("phone", person.phones).values())
+        holders = (_holders("max_id", person.user_ids), _holders("phone", person.phones))
+        found = set[int]().union(*(ids for each in holders for ids in each.values()))
         person.employee_ids |= _in_scope(found, person)
         current = Employee.objects.filter(pk__in=person.employee_ids)
         person.phones |= _values(current, "phone")
         _add_ids(person, _values(PhoneLink.objects.filter(phone__in=person.phones), "user_id"))
-        _add_ids(person, _values(current.exclude(pk__in=nameless(person.employee_ids)), "max_id"))
+        _add_ids(person, _values(current.exclude(only_claimed(Employee)), "max_id"))
         _add_earlier(person)
         _add_ids(person, _values(DirectAnswer.objects.filter(phone__in=person.phones), "user_id"))
         if not with_other_ids:
@@ -50,11 +50,18 @@ def _add_ids(person: Person, ids: Iterable[str]) -> None:
 
 
 def _holders(column: str, values: set[str]) -> dict[str, set[int]]:
-    """Return the employees that have each value; if none has it now, the one that had it last, deleted or not."""
+    """Return the employees that have each value; if none has it now, the one that had it last, deleted or not.
+
+    A MAX ID that was only claimed for an employee does not count.
+    """
     holders: dict[str, set[int]] = {}
-    for value, pk in Employee.objects.filter(**{f"{column}__in": values}).values_list(column, "pk"):
+    employees = Employee.objects.filter(**{f"{column}__in": values})
+    versions = EmployeeVersion.objects.all()
+    if column == "max_id":
+        employees, versions = employees.exclude(only_claimed(Employee)), versions.exclude(only_claimed(EmployeeVersion))
+    for value, pk in employees.values_list(column, "pk"):
         holders.setdefault(value, set()).add(pk)
-    versions = EmployeeVersion.objects.filter(**{f"{column}__in": values - holders.keys()})
+    versions = versions.filter(**{f"{column}__in": values - holders.keys()})
     latest = versions.order_by(column, "-history_date", "-history_id").distinct(column)
     return holders | {value: {pk} for value, pk in latest.values_list(column, "id")}
 

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
-from django.db.models import Exists, F, OuterRef, Q
+from django.db.models import Exists, F, Model, OuterRef, Q
+from django.db.models.signals import pre_delete
+from django.dispatch import receiver
 
+from employees.history.models import EmployeeVersion, FormerMaxIdClaim
 from employees.models import Employee, EmployeeQuerySet, MaxIdClaim
 from profiles.models import DirectAnswer, PhoneLink
 
@@ -32,21 +36,39 @@ def is_of_others(user_id: str, *, phone: str, university_id: int) -> bool:
     )
 
 
-def nameless(employee_ids: Iterable[int]) -> set[int]:
-    """Return those of the employees whose claimed MAX ID gives them no name from the cache.
+def only_claimed(model: type[Model]) -> Q:
+    """Return the condition for rows of Employee or EmployeeVersion whose MAX ID gives them no name from the cache.
 
     An employee who was created with the ID gets the name, unless it is the ID of another university's employee. An ID
-    that was claimed later gives no name until the person shares the phone, or the direct API returns the ID.
+    that was claimed later gives no name until the person shares the phone, or the direct API returns the ID. For
+    versions, claims count that ended with the employee's deletion or with another ID.
     """
-    links = PhoneLink.objects.filter(phone=OuterRef("employee__phone"), user_id=OuterRef("max_id"))
-    claims = MaxIdClaim.objects.filter(employee__in=list(employee_ids), max_id=F("employee__max_id"), is_vouched=False)
-    others = Employee.objects.exclude(university=OuterRef("employee__university"))
+    is_version = model is EmployeeVersion
+    pair = {"employee_id": OuterRef("id"), "max_id": OuterRef("max_id")}
+    is_claim = Q(Exists(MaxIdClaim.objects.filter(**pair, is_vouched=False)))
+    is_former = Q(Exists(FormerMaxIdClaim.objects.filter(**pair)))
+    links = PhoneLink.objects.filter(phone=OuterRef("phone"), user_id=OuterRef("max_id"))
+    others = Employee.objects.exclude(university=OuterRef("university"))
     of_others = PhoneLink.objects.filter(user_id=OuterRef(OuterRef("max_id"))).values("phone")
-    is_later = Q(employee__max_id_updated_at__gt=F("employee__created_at"))
+    is_later = Q(max_id_updated_at__gt=F("created_at"))
     is_of_others = Exists(with_max_id(others, OuterRef("max_id"), with_vouched=True)) | Exists(
         others.filter(phone__in=of_others)
     )
-    return set(claims.filter(~Exists(links), is_later | Q(is_of_others)).values_list("pk", flat=True))
+    return (is_claim | is_former if is_version else is_claim) & ~Exists(links) & (is_later | is_of_others)
+
+
+def nameless(employee_ids: Iterable[int]) -> set[int]:
+    """Return those of the employees whose MAX ID was only claimed."""
+    rows = Employee.objects.filter(only_claimed(Employee), pk__in=list(employee_ids))
+    return set(rows.order_by().values_list("pk", flat=True))
+
+
+def claimants(user_ids: set[str]) -> set[int]:
+    """Return the employees, former ones included, for which one of the MAX IDs was only claimed."""
+    former = FormerMaxIdClaim.objects.filter(max_id__in=user_ids).values_list("employee_id", flat=True)
+    present = MaxIdClaim.objects.filter(max_id__in=user_ids).values_list("pk", flat=True)
+    versions = EmployeeVersion.objects.filter(id__in={*former, *present}, max_id__in=user_ids)
+    return set(versions.filter(only_claimed(EmployeeVersion)).values_list("id", flat=True)) | nameless(present)
 
 
 def record(employee: Employee, *, is_limited: bool) -> None:
@@ -55,18 +77,28 @@ def record(employee: Employee, *, is_limited: bool) -> None:
     A user who sees all universities vouches for it: the employee then gets the name, but the profile becomes visible to
     nobody.
     """
-    if employee.max_id and not _is_confirmed(employee):
+    claims = MaxIdClaim.objects.filter(employee=employee)
+    claims.exclude(max_id=employee.max_id or "").delete()
+    FormerMaxIdClaim.objects.filter(employee_id=employee.pk, max_id=employee.max_id).delete()
+    if employee.max_id and not _is_confirmed(employee.phone, employee.max_id):
         defaults = {"max_id": employee.max_id, "is_vouched": not is_limited}
         MaxIdClaim.objects.update_or_create(employee=employee, defaults=defaults)
     else:
-        MaxIdClaim.objects.filter(employee=employee).delete()
+        claims.delete()
 
 
 def forget_confirmed(employee: Employee) -> None:
     """Delete the claim if the direct API has given the ID for the phone: its response is only kept for minutes."""
-    if _is_confirmed(employee):
+    if employee.max_id and _is_confirmed(employee.phone, employee.max_id):
         MaxIdClaim.objects.filter(employee=employee, max_id=employee.max_id).delete()
 
 
-def _is_confirmed(employee: Employee) -> bool:
-    return DirectAnswer.objects.filter(phone=employee.phone, user_id=employee.max_id or None).exists()
+@receiver(pre_delete, sender=MaxIdClaim)
+def _keep(instance: MaxIdClaim, **_: Any) -> None:
+    """Keep a claim that ends unconfirmed: versions in the history have the ID for good."""
+    if not instance.is_vouched and not _is_confirmed(instance.employee.phone, instance.max_id):
+        FormerMaxIdClaim.objects.get_or_create(employee_id=instance.pk, max_id=instance.max_id)
+
+
+def _is_confirmed(phone: str, user_id: str) -> bool:
+    return DirectAnswer.objects.filter(phone=phone, user_id=user_id).exists()

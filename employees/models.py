@@ -8,6 +8,7 @@ from typing import Any, ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.indexes import GinIndex, OpClass
+from django.core.exceptions import ValidationError
 from django.core.validators import RegexValidator
 from django.db import models
 from django.db.models import F, Q, Value
@@ -28,6 +29,13 @@ from profiles.models import ProfileSource
 # These patterns accept ASCII digits only.
 validate_inn = RegexValidator(r"^([0-9]{10}|[0-9]{12})\Z", _("Invalid INN “%(value)s”: enter 10 or 12 digits."))
 validate_kpp = RegexValidator(r"^[0-9]{9}\Z", _("Invalid KPP “%(value)s”: enter 9 digits."))
+
+
+def validate_visible(name: str) -> None:
+    if not texts.is_visible(name):
+        raise ValidationError(_("Enter a name with a letter or a digit."))
+
+
 PHONE_TAKEN = _("An employee with this phone already exists.")
 _UNNAMED = "Неизвестный вуз"
 # The matches of a search are not counted if their estimate is above these limits: counting 10,001 rows would cost more

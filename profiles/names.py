@@ -9,7 +9,8 @@ NAME_LENGTH = 100
 UNKNOWN = "Неизвестно"
 
 # A JSON Schema pattern. Schemathesis takes the whole block U+20D0 to U+20FF for marks, but its end is unassigned.
-USER_PROVIDED = r"^(?!.*[\u20f1-\u20ff])[\p{L}\p{M} .'’ʼ‘`‐‑–-]*\p{L}[\p{L}\p{M} .'’ʼ‘`‐‑–-]*$"
+_EXCLUDED = rf".*[\u20f1-\u20ff{texts.BLANK_LETTERS}]"
+USER_PROVIDED = rf"^(?!{_EXCLUDED})[\p{{L}}\p{{M}} .'’ʼ‘`‐‑–-]*\p{{L}}[\p{{L}}\p{{M}} .'’ʼ‘`‐‑–-]*$"
 _USER_PROVIDED = regex.compile(USER_PROVIDED)
 
 

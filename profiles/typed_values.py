@@ -19,9 +19,12 @@ _PLACEHOLDERS = {
     *("nan", "null", "NaT", r"\N", "(null)", "<null>", "nil", "undefined", "(blank)", "(пусто)", "н/д", "Н/Д"),
 }
 _PLACEHOLDERS_IN_ANY_CASE = {text.casefold() for text in _PLACEHOLDERS}
+_ENGLISH_MONTH = (
+    "(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
+    "|nov(?:ember)?|dec(?:ember)?)"
+)
 _MONTH = (
-    r"(?:jan(?:uary)?|feb(?:ruary)?|mar(?:ch)?|apr(?:il)?|may|june?|july?|aug(?:ust)?|sept?(?:ember)?|oct(?:ober)?"
-    r"|nov(?:ember)?|dec(?:ember)?|янв(?:ар[ья])?|фев(?:р|рал[ья])?|март?а?|апр(?:ел[ья])?|ма[йя]|июн[ья]?|июл[ья]?"
+    rf"(?:{_ENGLISH_MONTH}|янв(?:ар[ья])?|фев(?:р|рал[ья])?|март?а?|апр(?:ел[ья])?|ма[йя]|июн[ья]?|июл[ья]?"
     r"|авг(?:уста?)?|сент?(?:ябр[ья])?|окт(?:ябр[ья])?|ноя(?:б|бр[ья])?|дек(?:абр[ья])?)\.?"
 )
 _TIME = r"[0-9]{1,2}:[0-9]{2}(?::[0-9]{2}(?:[.,][0-9]+)?)?(?: ?[ap]m)?(?:z|[+-][0-9]{2}:?[0-9]{2})?"
@@ -45,6 +48,20 @@ _NUMBER = regex.compile(
 )
 _BOOLEANS = frozenset(["true", "false", "истина", "ложь"])
 _ERROR = re.compile(r"#.*|(?:err|ошибка):[0-9]+", re.IGNORECASE)
+
+
+def _not_an_id() -> str:
+    """Return a pattern, without flags, for the texts of an ID's characters that are refused or a placeholder."""
+    words = sorted(word for word in {*_PLACEHOLDERS_IN_ANY_CASE, *_BOOLEANS} if re.fullmatch("[a-z0-9_.-]+", word))
+    date = rf"[0-9]{{1,2}}[.-]{_ENGLISH_MONTH}\.?(?:[.-][0-9]{{2,4}})?|{_ENGLISH_MONTH}\.?[.-][0-9]{{1,4}}"
+    in_lower_case = (
+        rf"{'|'.join(words)}|-?inf(?:inity)?|[0-9_.-]*(?:[0-9][0-9_.-]*(?:e-?[0-9]+)?)?"
+        rf"|(?:{date}|[0-9]{{1,4}}([.-])[0-9]{{1,2}}\1[0-9]{{1,4}})(?:t[0-9]{{1,2}})?"
+    )
+    return re.sub("[a-z]", lambda letter: f"[{letter[0].upper()}{letter[0]}]", in_lower_case)
+
+
+NOT_AN_ID = _not_an_id()
 
 
 def visible(text: str) -> str:

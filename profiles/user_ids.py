@@ -11,18 +11,21 @@ _DIGITS = re.compile(r"[0-9]+")
 _LARGEST = 2**63 - 1
 
 
-def _pattern() -> str:
-    """Return a JSON Schema pattern for the valid ids: 1 to 2^63-1 in digits, or a text with another character."""
+def _integer() -> str:
+    """Return a JSON Schema pattern for 1 to 2^63-1 in digits."""
     digits = str(_LARGEST)
     smaller = [
         rf"{digits[:place]}[{0 if place else 1}-{int(digit) - 1}][0-9]{{{len(digits) - place - 1}}}"
         for place, digit in enumerate(digits)
         if digit != "0"
     ]
-    return rf"^(?:[1-9][0-9]{{0,17}}|{'|'.join(smaller)}|{digits}|[0-9]*[A-Za-z_.-][A-Za-z0-9_.-]*)$"
+    return rf"[1-9][0-9]{{0,17}}|{'|'.join(smaller)}|{digits}"
 
 
-PATTERN = _pattern()
+# JSON Schema patterns for the valid IDs, an integer or a text with another character, and for those that ``typed``
+# accepts.
+PATTERN = rf"^(?:{_integer()}|[0-9]*[A-Za-z_.-][A-Za-z0-9_.-]*)$"
+TYPED = rf"^(?:{_integer()}|(?!(?:{typed_values.NOT_AN_ID})$)[A-Za-z0-9_.-]+)$"
 
 
 def user_id_of(value: object) -> str:

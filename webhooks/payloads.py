@@ -31,6 +31,7 @@ LARGEST_ENVELOPE = 100
 _MOST_DIGITS = 4300
 _NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is a batch of updates instead of one update")
 _NOT_JSON, _TOO_DEEP = _("the body is not JSON"), _("the body is nested too deeply")
+_REPEATED = _("“updates” is repeated")
 _FUTURE_ALLOWED = timedelta(minutes=5)
 # The update types that MAX documents. A subscription lists all of them.
 UPDATE_TYPES = (
@@ -118,7 +119,7 @@ def unwrap(body: bytes) -> list[Item]:
     except (MalformedUpdate, RecursionError) as error:
         # An item that is nested almost too deeply can be parsed, but not written.
         reason = error if isinstance(error, MalformedUpdate) else MalformedUpdate(_TOO_DEEP)
-    if items := _broken_envelope(body):
+    if str(reason) != _REPEATED and (items := _broken_envelope(body)):
         return items
     raise reason
 
@@ -128,6 +129,8 @@ def _unwrap(body: bytes, value: object) -> list[Item]:
         raise MalformedUpdate(_NOT_AN_OBJECT)
     if not _is_envelope(value):
         return [Item(body, value)]
+    if _keys.decode(body.decode()).count("updates") > 1:
+        raise MalformedUpdate(_REPEATED)
     updates = value["updates"]
     if not isinstance(updates, list):
         raise MalformedUpdate(_("“updates” is not a list of objects"))
@@ -142,6 +145,8 @@ def _item(body: bytes, update: object) -> Item:
     return Item(body, update, _AN_ENVELOPE if _is_envelope(update) else "")
 
 
+# Returns the keys of an object, also those of which a decoder keeps only the last value. The numbers have been checked.
+_keys = json.JSONDecoder(object_pairs_hook=lambda pairs: [key for key, _value in pairs], parse_float=str, parse_int=str)
 _LIST_BEGINS = re.compile(rb"\s*:\s*\[")
 # What separates items: brackets and commas outside of strings, and a quotation mark that begins an endless string.
 _SEPARATOR = re.compile(rb'"[^"\\]*(?:\\.[^"\\]*)*"|([][{},"])', re.DOTALL)

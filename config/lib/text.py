@@ -30,11 +30,30 @@ _VISIBLE = regex.compile(
     r"(?V1)[[\p{L}\p{N}\p{Extended_Pictographic}\p{Emoji_Presentation}]"
     r"--[\p{Default_Ignorable_Code_Point}\p{Block=Egyptian_Hieroglyph_Format_Controls}]]"
 )
+# JSON Schema patterns: a text of which clean() leaves something, and one that is_visible() accepts, but for emoji.
+REMAINING_PATTERN = (
+    r"[^\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb"
+    "\U00013430-\U0001343f\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]"
+)
+# The blank letters in a class of a JSON Schema pattern.
+BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\U00013430-\U0001345f"
+VISIBLE_PATTERN = rf"(?![{BLANK_LETTERS}])[\p{{L}}\p{{N}}]"
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
-_DASH = regex.compile(r"\s*\p{Dash}+\s*")
+_DASH = regex.compile(r"\s*\p{Dash}[\s\p{Dash}]*")
 _QUOTE = regex.compile(r"[\p{Quotation_Mark}`´ʹʺʼ′″]+")
-# The letters that look the same, large or small, in Unicode's list of confusable characters.
-_LOOK_ALIKES = str.maketrans("aceopxyisjhkmtbqwgһӏαβγεηικμοπρτυφχ", "асеорхуіѕјнкмтвԛԝԍніавгенікмопртуфх")
+# The Latin, Greek and Cyrillic letters that look the same in capitals, or if no capital looks like them, as small ones,
+# by Unicode's list of confusable characters (UTS 39); but no two letters of the English, Russian or Greek alphabet.
+_LOOK_ALIKES = str.maketrans(
+    "aɑαbʙβꞵcᴄdҽeεꬲϝẝꞙꬵgƍɡɢᶃһhƞʜηӏꙇiıɩɪιjʝϳkĸκᴋmʍμϻᴍνoοᴏᴑꬽpρqʀᴦꭇꭈsƽꜱtτᴛʋᴜꞟꭎꭒvᴠԝw"
+    "ɯᴡxχꭓꭕүyɣʏυᶌỿꭚζᴢæđɖƿϸҍƀƃƅƕƨᴤꝛǝəӡȝɜʒᴈꝫɏͻᴐↄɛөɵθꝋɸφσꭍᴫʌλᴧⱶͷᴎꜿγπᴨψωꞷᴙꞓⱪꝁⱨӌӊꝏꜻl",
+    "аааввввссԁееееffffԍԍԍԍԍннннніііііііјјјккккмммммnоооооррԛrrrrѕѕѕтттuuuuuѵѵѡѡ"
+    "ѡѡххххууууууууzzӕððþþѣѣбьԋꙅꙅꙅәәззззззұɔɔɔԑѳѳѳѳффʃʃллллͱииͽгппѱꙍꙍяєқҟңҷӈꚙꜹǀ",
+)
+# The lunate sigma looks like a C, but its compatible character is the usual sigma.
+_LUNATE_SIGMA = str.maketrans("Ϲϲ", "Cc")
+# A small L that stands for a capital I: next to a Cyrillic letter, or in a word of capitals.
+_SMALL_L = regex.compile(r"(?<=\p{Cyrillic})l|l(?=\p{Cyrillic})|(?<!\p{L})(?=l*\p{Lu}l*\p{Lu})[\p{Lu}l]++(?!\p{L})")
 # What a terminal obeys instead of showing it, but for the line break, the tab and, where it shows colours, their codes.
 _COMMANDS = regex.compile(r"(?V1)[[\p{Cc}\p{Zl}\p{Zp}\p{Bidi_Control}]--[\n\t]]")
 _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COMMANDS.pattern.removeprefix('(?V1)')}")
@@ -63,7 +82,9 @@ def look_alike_key(text: str) -> str:
 
     Invisible characters do not count. Latin and Greek letters with a Cyrillic look-alike count as Cyrillic.
     """
-    folded = unicodedata.normalize("NFKC", clean(_IGNORABLE.sub("", text))).casefold()
+    visible = clean(_IGNORABLE.sub("", text)).translate(_LUNATE_SIGMA)
+    decomposed = unicodedata.normalize("NFKD", visible)
+    folded = _SMALL_L.sub(lambda found: found[0].replace("l", "I"), decomposed).casefold()
     return clean(_QUOTE.sub(' " ', _DASH.sub("-", folded)).translate(_LOOK_ALIKES))
 
 

@@ -5,7 +5,7 @@ from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
-from employees.models import PHONE_TAKEN, Employee, University, validate_inn, validate_kpp
+from employees.models import PHONE_TAKEN, Employee, University, validate_inn, validate_kpp, validate_visible
 from employees.naming import NAMES
 from profiles import names, phones, user_ids
 
@@ -66,7 +66,7 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
-        for name, validator in (("inn", validate_inn), ("kpp", validate_kpp)):
+        for name, validator in (("name", validate_visible), ("inn", validate_inn), ("kpp", validate_kpp)):
             # For users with only the view permission, the form has no fields.
             if name in self.fields:
                 self.fields[name].validators.append(validator)

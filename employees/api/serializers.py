@@ -25,6 +25,7 @@ from employees.models import (
     University,
     validate_inn,
     validate_kpp,
+    validate_visible,
 )
 from employees.naming import create_employee, update_employee
 from profiles import phones
@@ -70,7 +71,7 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
         # Duplicates get 409 from the constraints, because two simultaneous creates would both pass a validator.
         validators: list[Any] = []
 
-    name = TextField(max_length=500)
+    name = TextField(max_length=500, validators=[validate_visible])
     inn = serializers.CharField(validators=[validate_inn], required=False, allow_blank=True)
     kpp = serializers.CharField(validators=[validate_kpp], required=False, allow_blank=True)
 
@@ -106,7 +107,9 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
     university = UniversitySerializer(read_only=True)
     inn = serializers.CharField(validators=[validate_inn], write_only=True, required=False, allow_blank=True)
     kpp = serializers.CharField(validators=[validate_kpp], write_only=True, required=False, allow_blank=True)
-    university_name = TextField(write_only=True, required=False, allow_blank=True, max_length=500)
+    university_name = TextField(
+        write_only=True, required=False, allow_blank=True, max_length=500, validators=[validate_visible]
+    )
 
     class Meta:
         model = Employee

@@ -1,10 +1,12 @@
 """The session store: Django's, which also keeps the log-in of a session when its key changes."""
 
+from contextlib import suppress
 from datetime import timedelta
 
 from django.conf import settings
 from django.contrib.auth import SESSION_KEY, get_user_model
 from django.contrib.sessions.backends.db import SessionStore as DatabaseSessionStore
+from rest_framework.exceptions import AuthenticationFailed
 
 from employees.credentials.models import LogIn
 
@@ -21,7 +23,9 @@ class SessionStore(DatabaseSessionStore):
         if user_id is None or LogIn.objects.usable().filter(session_key=former).update(session_key=self.session_key):
             return
         user = get_user_model().objects.filter(pk=user_id, is_active=True).first()
-        if user is None:
-            self.flush()
-        else:
-            LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(self.session_key))
+        # The account is closed, or another change of it is committed meanwhile.
+        with suppress(AuthenticationFailed):
+            if user is not None:
+                LogIn.objects.start(user, timedelta(seconds=settings.SESSION_COOKIE_AGE), str(self.session_key))
+                return
+        self.flush()

@@ -3,7 +3,7 @@ API.
 """
 
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django.db import connection, models
 from django.dispatch import receiver
@@ -33,6 +33,28 @@ register(
 
 EmployeeVersion = get_history_model_for_model(Employee)
 UniversityVersion = get_history_model_for_model(University)
+
+
+class FormerMaxIdClaim(models.Model):
+    """A MAX ID that was only claimed for an employee, until it was replaced or the employee was deleted.
+
+    Versions with the ID are those of the employee, not of the person with the ID.
+    """
+
+    employee_id = models.BigIntegerField(_("employee"))
+    max_id = models.CharField(_("MAX id"), max_length=64)
+
+    class Meta:
+        app_label = "employee_history"
+        db_table = "former_max_id_claims"
+        verbose_name = _("former claim of a MAX id")
+        verbose_name_plural = _("former claims of MAX ids")
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["max_id", "employee_id"], name="former_max_id_claims_unique")
+        ]
+
+    def __str__(self) -> str:
+        return str(self.pk)
 
 
 _BACKFILLED = """

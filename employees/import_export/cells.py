@@ -2,6 +2,7 @@
 
 import re
 
+import regex
 from django.utils.translation import gettext as _
 
 from config.lib import text as texts
@@ -14,6 +15,8 @@ LONGEST = 1_000
 # Spreadsheets run cells that begin with these characters as formulas; a leading apostrophe makes the cell text.
 _FORMULA = re.compile(r"[=+\-@\s]")
 _PHONE = re.compile(r"\+[0-9]{8,15}")
+# Before a capital or a letter that is not Latin; an apostrophe that closes a quotation follows none.
+_MARKED_NAME = regex.compile(r"(?V1)'+[\p{Lu}\p{Lt}[\p{L}--\p{Latin}]](?!.*'(?!\p{L}))")
 _NOT_XML = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\ud800-\udfff\ufffe\uffff]")
 
 
@@ -37,11 +40,11 @@ def read_id(cell: Cell) -> str:
 def read_text(cell: Cell) -> str:
     """Return the text of a name; ``""`` for a placeholder such as NULL. Raise ValueError for a value of another type.
 
-    A leading apostrophe makes such a value text: somebody's name may be 42 or Null.
+    A leading apostrophe makes such a value text: somebody's name may be 42 or Null. It is removed before other names
+    too, unless it belongs to them: ``'t Hooft``, ``'Север' (вуз)``.
     """
     text = texts.clean(_checked(cell))
-    is_marked = text.startswith("'") and _is_special(text.lstrip("'"))
-    return text[1:].strip() if is_marked else _read_unmarked(text)
+    return text[1:].strip() if _is_marked(text) else _read_unmarked(text)
 
 
 def _read_unmarked(text: str) -> str:
@@ -62,8 +65,15 @@ def _read_unmarked(text: str) -> str:
 def write(value: str, *, is_text: bool) -> str:
     """Return the content of a cell that no spreadsheet runs as a formula, and that an import reads as ``value``."""
     text = _NOT_XML.sub("", value)
-    is_special = _is_special(text.lstrip("'")) if is_text else _FORMULA.match(text) and not _PHONE.fullmatch(text)
+    is_special = (
+        _is_marked(text) or _is_special(text) if is_text else _FORMULA.match(text) and not _PHONE.fullmatch(text)
+    )
     return f"'{text}" if is_special else text
+
+
+def _is_marked(text: str) -> bool:
+    """Return whether a leading apostrophe only marks the cell as text."""
+    return text.startswith("'") and (_MARKED_NAME.match(text) is not None or _is_special(text.lstrip("'")))
 
 
 def _is_special(text: str) -> bool:

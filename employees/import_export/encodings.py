@@ -4,6 +4,7 @@ UTF-8 and UTF-16 can be recognized by their bytes. Windows-1251 cannot, so it is
 like Russian, Ukrainian or Belarusian: the characters, the capitals and, with enough evidence, the pairs of letters.
 """
 
+import codecs
 import re
 from itertools import islice
 
@@ -19,6 +20,7 @@ _OTHER_ENCODINGS = ("koi8_r", "cp866", "cp855", "mac_cyrillic", "iso8859_5")
 _L = LETTERS + LETTERS.upper()
 _VOWEL, _CONSONANT = "аеиіоуыэюяєї", "бвгджзйклмнпрстфхцчшщьў"
 _QUOTED = re.compile(rf"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[{_L}])’(?=[{_L}])")
+_PAIR = re.compile("«([^«»\r\n]*)»")
 _NOT_CYRILLIC = regex.compile(
     # a character that such tables do not contain
     rf"(?V1)[^\t-\r\x20-\x7f{_L}\xa0«»–—…№°§•]"
@@ -35,8 +37,11 @@ _NOT_CYRILLIC = regex.compile(
 )
 _WORD = re.compile(rf"[{_L}]+")
 _LARGEST_SAMPLE = 3_000
-# In bits. Without capitals, and even more without the letters that are no Hebrew ones, a text may be Hebrew.
-_ENOUGH, _ENOUGH_WITHOUT_CAPITALS, _ENOUGH_OF_HEBREW = 2, 12, 24
+# In bits. Without capitals, a text may be Hebrew, and certainly may without these letters.
+_ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
+# By how many bits one of two readings must be better, if the other one is possible and written like Russian too.
+_CERTAIN, _POSSIBLE = 8, -1
+_NOT_IN_HEBREW = frozenset("ыьэюяё")
 # What a word can count against a text at most, because names come from all languages.
 _UNUSUAL_WORD, _ABBREVIATION, _MOST = -5, -2, 100
 _IS_ABBREVIATION = re.compile(rf"[{LETTERS.upper()}]{{1,5}}|[{LETTERS.upper()}][{_L}]*[{LETTERS.upper()}]{{2}}")
@@ -48,6 +53,10 @@ _NON_ASCII = re.compile(r"[^\x00-\x7f]")
 _SMALL_RUSSIAN = re.compile(r"[\x00-@\[-`{-\x7fа-яё]*")
 # More bytes of an 8-bit encoding hardly ever form valid UTF-8.
 _LONGEST_ACCIDENT = 20
+# The byte order marks, which make an encoding certain.
+_MARKS = (codecs.BOM_UTF8, codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+# In UTF-8, an accident too.
+_NO_CHARACTER = regex.compile(r"[\p{Unassigned}\p{Private_Use}]")
 _LINE_END = re.compile(r"\r\n|\r|\n")
 # A letter of another alphabet, but for those that look like Latin ones, in a word of Latin letters.
 _OTHER = r"[^\p{Latin}\p{Common}\p{Inherited}АВЕКМНОРСТУХІЈЅаеорсухіјѕΑΒΕΖΗΙΚΜΝΟΡΤΥΧο]"
@@ -86,7 +95,7 @@ def is_garbled(text: str) -> bool:
 
 def decode(content: bytes) -> str:
     """Return the text of a file in UTF-8, UTF-16 or Windows-1251; raise UndecodableFile for any other."""
-    if content[:2] in (b"\xff\xfe", b"\xfe\xff"):
+    if content[:2] in _MARKS:
         encoding = "utf-16"
     elif len(content) > 1 and 0 in content[:2]:
         encoding = "utf-16-le" if content[1] == 0 else "utf-16-be"
@@ -98,6 +107,8 @@ def decode(content: bytes) -> str:
         return _decode_cp1251(content)
     if "\0" in text:
         raise _undecodable(text, text.index("\0"))
+    if not content.startswith(_MARKS) and (accident := _NO_CHARACTER.search(text)):
+        raise _undecodable(text, accident.start())
     suspect = _NON_ASCII.search(text) if _may_be_8_bit(content, text) else _shift_in(text)
     if suspect:
         raise _undecodable(text, suspect.start())
@@ -110,16 +121,18 @@ def _may_be_8_bit(content: bytes, text: str) -> bool:
         return False
     if _may_be_small_russian(content):
         return True
-    if any(_is_cyrillic(content.decode(name, "replace")) for name in ("cp1251", *_OTHER_ENCODINGS)):
+    # A character of East Asia is three bytes, which are hardly ever letters that form a word.
+    enough = _ENOUGH if min(filter(_NON_ASCII.match, text)) >= "\u0800" else None
+    if any(_is_cyrillic(content.decode(name, "replace"), enough) for name in ("cp1251", *_OTHER_ENCODINGS)):
         return True
     cells = [cell for cell in re.split(r"[;,\t\r\n\"]+", text) if not cell.isascii()]
     return all(_MIXED_WORD.search(cell) or _MIXED_CASE.search(cell) or _is_east_asian(cell) for cell in cells)
 
 
 def _may_be_small_russian(content: bytes) -> bool:
-    """Return whether all words in DOS 866 are of small Russian letters, in pairs as frequent as in Russian."""
+    """Return whether all words are of small Russian letters in DOS 866: in UTF-8, such characters are one in 16."""
     cells = [cell[0].decode("cp866") for cell in _CELL.finditer(content) if not cell[0].isascii()]
-    return all(map(_SMALL_RUSSIAN.fullmatch, cells)) and sum(map(gain, _WORD.findall(";".join(cells)))) >= 0
+    return all(map(_SMALL_RUSSIAN.fullmatch, cells))
 
 
 def _is_east_asian(cell: str) -> bool:
@@ -153,8 +166,7 @@ def _decode_cp1251(content: bytes) -> str:
     cells = (cell[0] for cell in _CELL.finditer(content) if not cell[0].isascii())
     sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))
     own = sample.decode("cp1251", errors="replace")
-    others = {sample.decode(name, errors="replace") for name in _OTHER_ENCODINGS} - {own}
-    is_unclear = not _is_cyrillic(own) or any(_is_cyrillic(other, _ENOUGH) for other in others)
+    is_unclear = not _is_cyrillic(own) or any(_may_be(name, sample, own) for name in _OTHER_ENCODINGS)
     if suspect := _NOT_CYRILLIC.search(_without_quotes(text)):
         raise _undecodable(text, suspect.start())
     if is_unclear and (first := _NON_ASCII.search(text)):
@@ -162,16 +174,34 @@ def _decode_cp1251(content: bytes) -> str:
     return text
 
 
+def _may_be(encoding: str, sample: bytes, own: str) -> bool:
+    """Return whether the words are Russian in the other encoding too, and other words.
+
+    The small letters of MacCyrillic are the same but for ё, which is Ю in Windows-1251, so that pairs of letters are no
+    evidence: each word that is written like a Russian one counts.
+    """
+    text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
+    if text == own or {"«", "»"} & set(text) or _NOT_CYRILLIC.search(_without_quotes(text)):
+        return False
+    return encoding == "mac_cyrillic" or _score(text) >= min(_ENOUGH, max(_score(own) - _CERTAIN, _POSSIBLE))
+
+
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:
     """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count."""
     if _NOT_CYRILLIC.search(_without_quotes(text)):
         return False
-    words = set(_WORD.findall(text))
     if enough is None:
-        is_hebrew = not any(map(set("ыьэюяё").intersection, words))
-        of_small = _ENOUGH_OF_HEBREW if is_hebrew else _ENOUGH_WITHOUT_CAPITALS
-        enough = of_small if all(map(str.islower, words)) else _ENOUGH
-    return sum(map(_evidence, words)) >= enough
+        enough = _ENOUGH
+        words = _WORD.findall(text)
+        if all(map(str.islower, words)):
+            if not any(map(_NOT_IN_HEBREW.intersection, words)):
+                return False
+            enough = _ENOUGH_WITHOUT_CAPITALS
+    return _score(text) >= enough
+
+
+def _score(text: str) -> int:
+    return sum(map(_evidence, set(_WORD.findall(text))))
 
 
 def _without_quotes(text: str) -> str:
@@ -187,7 +217,8 @@ def _evidence(word: str) -> int:
     # A few letters may be abbreviations or Chinese characters.
     most = _MOST if is_regular and len(word) >= (5 if word.isupper() else 3) else 0
     least = _ABBREVIATION if _IS_ABBREVIATION.fullmatch(word) else _UNUSUAL_WORD
-    return min(max(gain(word), least), most)
+    # Most texts write е for ё, so that pairs with ё are rarer than in names.
+    return min(max(gain(word), gain(word.lower().replace("ё", "е")), least), most)
 
 
 def _undecodable(text: str, position: int) -> UndecodableFile:

@@ -15,6 +15,7 @@ from import_export.fields import Field
 from import_export.resources import Diff, ModelResource
 from import_export.results import Result
 
+from config.lib import text as texts
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
 from employees.import_export.cells import read_id, read_phone, read_text, write
@@ -57,7 +58,7 @@ def _university_name(cell: Cell) -> str:
     text = read_text(cell)
     if len(text) > _LONGEST_UNIVERSITY_NAME:
         raise ValueError(_("The name has more than %d characters.") % _LONGEST_UNIVERSITY_NAME)
-    return text
+    return text if texts.is_visible(text) else ""
 
 
 # Return the value of a cell, "" for an empty one; raise ValueError or ValidationError for an invalid one.

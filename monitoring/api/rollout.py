@@ -13,6 +13,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from config.lib import text as texts
 from config.lib.errors import JobRunning
 from employees.accounts import permission_scope
 from monitoring.api import access
@@ -66,7 +67,7 @@ class _PercentField(serializers.CharField):
     pass
 
 
-@extend_schema_field({"type": "string", "pattern": r"\S", "maxLength": REASON_LENGTH})
+@extend_schema_field({"type": "string", "pattern": texts.REMAINING_PATTERN, "maxLength": REASON_LENGTH})
 class ReasonField(serializers.Field[str, str, str, Any]):
     def to_internal_value(self, data: Any) -> str:
         return checked_text(data).strip()

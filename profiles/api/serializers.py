@@ -61,9 +61,10 @@ class UserIdSchema(OpenApiSerializerFieldExtension):  # type: ignore[no-untyped-
     def map_serializer_field(self, auto_schema: Any, direction: str) -> dict[str, Any]:
         if direction == "response":
             return {"type": "string"}
+        text = USER_ID | {"pattern": user_ids.TYPED}
         number = {"type": "integer", "format": "int64", "minimum": 1, "maximum": 2**63 - 1}
         empty = [{"type": "string", "maxLength": 0}] if self.target.allow_blank else []
-        return {"anyOf": [USER_ID, number, *empty]}
+        return {"anyOf": [text, number, *empty]}
 
 
 class ProfileSerializer(serializers.Serializer[Any]):

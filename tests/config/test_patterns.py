@@ -8,6 +8,7 @@ import regex
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from config.lib import text as texts
 from profiles import names, phones, user_ids
 
 examples = settings(
@@ -59,6 +60,55 @@ def test_every_other_phone_is_refused(text: str) -> None:
 def test_ids(text: str) -> None:
     is_described = bool(regex.fullmatch(user_ids.PATTERN, text)) and len(text) <= 64
     assert is_described == is_valid_id(text)
+
+
+def typed(text: str) -> str | None:
+    try:
+        return user_ids.typed(text)
+    except ValueError:
+        return None
+
+
+NEAR_IDS = st.lists(
+    st.sampled_from([*"059eEtT_.-", "12", "2024", "Jan", "may", "DEC", "NaN", "null", "TRUE", "inf", "None", "1.5"]),
+    min_size=1,
+    max_size=6,
+).map("".join)
+
+
+@examples
+@given(st.from_regex(user_ids.TYPED, fullmatch=True) | NEAR_IDS | st.from_regex("[A-Za-z0-9_.-]{1,8}", fullmatch=True))
+@example("1.5")
+@example("12-05")
+@example("1e5")
+@example("Jan-24")
+@example("5-may-2024t10")
+@example("2024-01-05T10")
+@example("NULL")
+@example("-.-")
+@example("user-7")
+@example("null-7")
+def test_ids_that_are_entered(text: str) -> None:
+    is_described = bool(re.fullmatch(user_ids.TYPED, text)) and len(text) <= 64
+    assert is_described == (typed(text) == text)
+
+
+CHARACTERS = [chr(code) for code in (*range(0xD800), *range(0xE000, 0x20000), *range(0xE0000, 0xE1000))]
+
+
+def test_every_text_that_is_described_remains() -> None:
+    wrong = [char for char in CHARACTERS if bool(re.search(texts.REMAINING_PATTERN, char)) != bool(texts.clean(char))]
+    assert not list(map(hex, map(ord, wrong)))
+
+
+def test_every_name_that_is_described_is_visible() -> None:
+    described = [char for char in CHARACTERS if regex.search(texts.VISIBLE_PATTERN, char)]
+    assert len(described) > 50_000
+    assert all(texts.is_visible(texts.clean(char)) for char in described)
+
+
+def test_every_letter_that_is_described_is_a_name() -> None:
+    assert all(names.user_provided(char) for char in CHARACTERS if regex.search(names.USER_PROVIDED, char))
 
 
 @examples

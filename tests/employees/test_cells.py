@@ -160,6 +160,24 @@ def test_a_doubtful_name_needs_an_apostrophe(name: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("cell", "name"),
+    [
+        ("'Иванов", "Иванов"),
+        ("'иванов", "иванов"),
+        ("'O'Connor", "O'Connor"),
+        ("''Иванов", "'Иванов"),
+        ("\u200b'Мар'яна", "Мар'яна"),
+        ("'Élodie", "Élodie"),
+        ("'Север' (вуз)", "'Север' (вуз)"),
+        ("'s-Gravesande", "'s-Gravesande"),
+    ],
+)
+def test_an_apostrophe_before_a_name_is_removed(cell: str, name: str) -> None:
+    assert read_text(cell) == name
+    assert read_text(write(name, is_text=True)) == name
+
+
+@pytest.mark.parametrize(
     "name",
     [
         "'t Hooft",
@@ -194,6 +212,7 @@ def test_a_very_long_cell_is_refused() -> None:
 NAMES = st.one_of(
     st.text(st.characters(codec="utf-8"), max_size=40),
     st.text(string.digits + "'=+-@.,#eE/: NULnaи", max_size=8),
+    st.text("' ИиOoñ中", max_size=8),
     st.sampled_from(["NULL", "Null", "''Null", "42", "#N/A", "TRUE", "5-Jan", "'=1", "-1", "=1+1", "2024-01-05T00:00"]),
 )
 

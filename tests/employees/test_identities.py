@@ -15,7 +15,7 @@ from django.utils import timezone
 from employees import person_export
 from employees.accounts import Group, UserScope
 from employees.backfill import batches
-from employees.history.models import EmployeeVersion
+from employees.history.models import EmployeeVersion, FormerMaxIdClaim
 from employees.models import BackfillBatch, Employee, IdempotentRequest, MaxIdClaim, University, UnresolvedName
 from profiles.comparison import hash_of as hash_of_phone
 from profiles.models import (
@@ -82,6 +82,7 @@ def fill_all_stores(employee: Employee) -> None:
     )
     UnresolvedName.objects.create(employee=employee, next_try_at=now)
     MaxIdClaim.objects.create(employee=employee, max_id=ID)
+    FormerMaxIdClaim.objects.create(employee_id=employee.pk, max_id="77")
     update = add_update(message(int(OLD_ID)), "done", user_id=OLD_ID)
     PayloadAccess.objects.create(by="root", reason="r", inbox_update_id=update.pk, update_type="x")
     DuplicateDelivery.objects.create(dedup_key=bytes(update.dedup_key), update_type="x", received_at=now)

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 from django.contrib.auth.models import User
-from django.core.management import call_command
+from django.core.management import CommandError, call_command
 from django.test import Client
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -74,6 +74,33 @@ def test_a_name_of_nothing_is_refused(api: APIClient, name: str) -> None:
     assert answer.status_code == 400
 
 
+SIGNS = ["—", "-", "...", "…", "№", "«»", "(?)", "\u3164"]
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_a_name_of_signs_is_refused(client: Client, superadmin: User, api: APIClient, name: str) -> None:
+    assert api.post("/universities", {"name": name}, format="json").status_code == 400
+    body = {"phone": "+79160900031", "university_name": name}
+    assert api.post("/employees", body, format="json").status_code == 400
+    client.force_login(superadmin)
+    answer = client.post("/admin/employees/university/add/", {"name": name, "inn": "", "kpp": ""})
+    assert answer.context["adminform"].form.errors.keys() == {"name"}
+    assert not University.objects.exists()
+
+
+@pytest.mark.parametrize("name", SIGNS)
+def test_an_import_takes_signs_for_an_empty_cell(existing: University, tmp_path: Path, name: str) -> None:
+    file, out = tmp_path / "people.csv", StringIO()
+    file.write_text(f"phone,last_name,university_name\n+79160900031,Ким,{name}\n")
+    with pytest.raises(CommandError, match="Nothing was imported"):
+        call_command("import_employees", str(file), stdout=out, stderr=out)
+    assert "Row 2: university_name: A new employee needs a university" in out.getvalue()
+    Employee.objects.create(phone="+79160900031", university=existing)
+    call_command("import_employees", str(file), stdout=StringIO())
+    assert Employee.objects.get().university == existing
+    assert University.objects.get() == existing
+
+
 def test_an_earlier_look_alike_is_found_and_reported() -> None:
     old, twin = (University.objects.create(name=name) for name in ("Вуз  ошибок", "ВУЗ\u00a0ошибок"))
     other = University.objects.create(name="Другой")
@@ -117,8 +144,22 @@ SAME = [
     ("GГУ", "ԌГУ"),
     ("hГУ", "һГУ"),
     ("IГУ", "ӀГУ"),
+    ("ҮГУ", "YГУ"),
+    ("ѴГУ", "VГУ"),
+    ("СГУ", "ϹГУ"),
+    ("ЈГУ", "ͿГУ"),
+    ("ΝГУ", "NГУ"),
+    ("ΖГУ", "ZГУ"),
+    ("ІГУ", "lГУ"),
+    ("MIT", "MlT"),
+    ("Іркутськ", "lркутськ"),
+    ("ЁГУ", "ËГУ"),
+    ("ÏГУ", "ЇГУ"),
+    ("Global", "GLOBAL"),
+    ("Al-Farabi", "AL-FARABI"),
 ]
 DIFFERENT = [("МГУ", "MGU"), ("Вуз 1", "Вуз 2"), ("Вуз-1", "Вуз 1"), ("Орел", "Осел"), ("Rome", "Ромe"), ("Й", "И")]
+DIFFERENT += [("NГУ", "VГУ"), ("RГУ", "ГГУ"), ("YГУ", "UГУ"), ("LГУ", "IГУ"), ("Е", "Ё"), ("0ГУ", "ОГУ")]
 
 
 @pytest.mark.parametrize(("first", "second"), SAME)
@@ -137,8 +178,16 @@ def test_other_letters_make_another_name(first: str, second: str) -> None:
     assert University.objects.count() == 2
 
 
-LETTERS = st.sampled_from("АВЕКМНОРСТУХІЈЅавекмнорстухіјѕԚԛԜԝԌЖяЩйRuzN« -—")
-LATIN = str.maketrans("АВЕКМНОРСТУХІЈЅаеорсухіјѕԚԛԜԝԌ", "ABEKMHOPCTYXIJSaeopcyxijsQqWwG")
+LETTERS = st.sampled_from("АВЕКМНОРСТУХІЈЅавекмнорстухіјѕԚԛԜԝԌҮѴЁЇЖяЩйRuzN« -—")
+LATIN = str.maketrans("АВЕКМНОРСТУХІЈЅаеорсухіјѕԚԛԜԝԌҮѴЁЇ", "ABEKMHOPCTYXIJSaeopcyxijsQqWwGYVËÏ")
+GREEK = str.maketrans("ABEZHIKMNOPTYXCJ", "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ")
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.text("ABEZHIKMNOPTYXCJQRSLU -1", max_size=12))
+def test_greek_and_latin_capitals_look_the_same(name: str) -> None:
+    assert texts.look_alike_key(name.translate(GREEK)) == texts.look_alike_key(name)
+    assert texts.look_alike_key(name.translate(GREEK).lower()) == texts.look_alike_key(name)
 
 
 @settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])

@@ -14,8 +14,12 @@ from rest_framework.test import APIClient
 from employees import max_id_claims, person_export
 from employees.accounts import Group as EmployeeGroup
 from employees.accounts import UserScope
-from employees.models import Employee, Membership, University
+from employees.backfill import batches
+from employees.history.models import EmployeeVersion
+from employees.models import BackfillBatch, Employee, Membership, University
+from employees.naming import create_employee
 from profiles.models import DirectAnswer, Erasure, PhoneLink, Profile, Tombstone
+from profiles.name_rule import NameChoice
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 
@@ -161,23 +165,89 @@ def test_an_erasure_follows_no_other_id(api: APIClient, employee: Employee, othe
     assert colleague.first_name == "Ольга"
 
 
+def create_with_claim(university: University) -> Employee:
+    name = NameChoice("Ольга", "Ким", max_id=ID)
+    return create_employee(name, has_claimed_id=True, phone=THERE, university=university)
+
+
+def claim_later(university: University) -> Employee:
+    employee = Employee.objects.create(phone=THERE, first_name="Ольга", last_name="Ким", university=university)
+    claim(employee)
+    return employee
+
+
 def claim(employee: Employee) -> None:
     employee.max_id, employee.max_id_updated_at = ID, timezone.now()
     employee.save()
     max_id_claims.record(employee, is_limited=True)
 
 
-def mistype(employee: Employee) -> None:
-    for employee.max_id in (ID, "9"):
-        employee.save()
+def keep(employee: Employee) -> None:
+    """Leave the claim as it is."""
 
 
-@pytest.mark.parametrize("enter", [claim, mistype])
-def test_an_id_that_was_only_entered_concerns_nobody_else(
-    officer: APIClient, employee: Employee, other: University, enter: Callable[[Employee], None]
+def replace(employee: Employee) -> None:
+    employee.max_id, employee.max_id_updated_at = "10", timezone.now()
+    employee.save()
+    max_id_claims.record(employee, is_limited=False)
+
+
+def clear(employee: Employee) -> None:
+    employee.max_id, employee.max_id_updated_at = None, timezone.now()
+    employee.save()
+    max_id_claims.record(employee, is_limited=True)
+
+
+def delete(employee: Employee) -> None:
+    employee.delete()
+
+
+def replace_and_delete(employee: Employee) -> None:
+    replace(employee)
+    employee.delete()
+
+
+@pytest.mark.parametrize("end", [keep, replace, clear, delete, replace_and_delete])
+@pytest.mark.parametrize(
+    # If the ID is nobody else's, it is that of the employee who was created with it.
+    ("enter", "is_former"),
+    [(claim_later, False), (claim_later, True), (create_with_claim, False)],
+)
+def test_a_claim_concerns_nobody_else(
+    officer: APIClient,
+    api: APIClient,
+    employee: Employee,
+    other: University,
+    enter: Callable[[University], Employee],
+    end: Callable[[Employee], None],
+    is_former: bool,
 ) -> None:
+    """Not even after it has ended, or if the person is a former employee, so that nobody else has the ID now."""
+    stranger = enter(other)
+    stranger_id = stranger.pk
+    before, after = (["Ольга", "Ким", "", "manual", None, max_id] for max_id in (None, ID))
+    changes = [[stranger_id, before, after], [employee.pk, before[:1] * 5 + [ID], after]]
+    batches.start().batches.create(after_id=0, until_id=stranger_id, rows_changed=2, changes=changes)
+    end(stranger)
+    if is_former:
+        employee.delete()
+    person = person_export.identify(UserScope(EmployeeGroup.SUPERADMIN), user_id=ID)
+    assert person is not None
+    document = person_export.as_json(person, person_export.export(person, by="t"))
+    assert HERE in document
+    assert not [value for value in (THERE, "Ким Ольга", f"[{stranger_id}") if value in document]
+    client = api if is_former else officer
+    assert client.delete(f"/profiles/{ID}").status_code == 204
+    versions = EmployeeVersion.objects.filter(id=stranger_id)
+    assert set(versions.values_list("first_name", flat=True)) == {"Ольга"}
+    assert set(Employee.objects.filter(pk=stranger_id).values_list("first_name", flat=True)) <= {"Ольга"}
+    assert BackfillBatch.objects.get().changes == changes[:1]
+
+
+def test_a_mistyped_id_concerns_nobody_else(officer: APIClient, employee: Employee, other: University) -> None:
     stranger = Employee.objects.create(phone=THERE, first_name="Ольга", last_name="Ким", university=other)
-    enter(stranger)
+    for stranger.max_id in (ID, "9"):
+        stranger.save()
     person = person_export.identify(UserScope(EmployeeGroup.SUPERADMIN), user_id=ID)
     assert person is not None
     assert THERE not in person_export.as_json(person, person_export.export(person, by="t"))
@@ -185,3 +255,16 @@ def test_an_id_that_was_only_entered_concerns_nobody_else(
     stranger.refresh_from_db()
     names = set(stranger.history.values_list("first_name", flat=True))  # type: ignore[attr-defined]
     assert (stranger.first_name, names) == ("Ольга", {"Ольга"})
+
+
+def test_a_former_claim_that_the_direct_api_confirmed_is_the_persons(employee: Employee, other: University) -> None:
+    stranger = Employee.objects.create(phone=THERE, first_name="Ольга", last_name="Ким", university=other)
+    claim(stranger)
+    DirectAnswer.objects.create(phone=THERE, user_id=ID, asked_at=timezone.now(), outcome="found")
+    max_id_claims.forget_confirmed(stranger)
+    stranger.delete()
+    employee.delete()
+    DirectAnswer.objects.all().delete()
+    person = person_export.identify(UserScope(EmployeeGroup.SUPERADMIN), user_id=ID)
+    assert person is not None
+    assert THERE in person_export.as_json(person, person_export.export(person, by="t"))

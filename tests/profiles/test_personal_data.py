@@ -13,6 +13,7 @@ from rest_framework.test import APIClient
 
 from employees import person_export
 from employees.accounts import Group, UserScope
+from employees.history.models import FormerMaxIdClaim
 from employees.models import Employee, MaxIdClaim, University
 from profiles.models import Comparison, PersonExport
 from profiles.personal_data import STORES
@@ -58,6 +59,7 @@ def employee(university: University, api: APIClient, settings: Settings) -> Empl
     settings.MAX_BOT_TOKEN = TOKEN
     person = person_in_all_stores(university, api)
     MaxIdClaim.objects.create(employee=person, max_id=ID)
+    FormerMaxIdClaim.objects.create(employee_id=person.pk, max_id="77")
     update = InboxUpdate.objects.filter(user_id=ID).earliest("pk")
     access = {"by": "root", "reason": "r", "inbox_update_id": update.pk, "update_type": "x"}
     PayloadAccess.objects.create(**access)

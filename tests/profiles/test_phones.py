@@ -7,6 +7,9 @@ from hypothesis import strategies as st
 from profiles.phones import masked, normalize
 
 SPELLINGS = [
+    *("8. (916) 1234567", "8.(916) 123.45.67", "8.916 123.45.67"),
+    *("916.123.45.67", "8 (916) 123.45.67", "8.916.123-45-67", "8 916 123-45-67.", "8. 916. 123. 45. 67"),
+    *("91-61-23-45-67", "8 91 61 23 45 67", "9161-23-45-67", "8916-12-34-567", "8 916 123 4567"),
     "+79161234567",
     "79161234567",
     "89161234567",
@@ -22,6 +25,16 @@ SPELLINGS = [
 @pytest.mark.parametrize("spelling", SPELLINGS)
 def test_russian_spellings_are_one_phone(spelling: str) -> None:
     assert normalize(spelling) == "+79161234567"
+
+
+@pytest.mark.parametrize("spelling", ["8 (4852) 12-10-24", "(4852) 12-10-24", "8-4852-12-10-24"])
+def test_six_digits_in_pairs_are_no_date(spelling: str) -> None:
+    assert normalize(spelling) == "+74852121024"
+
+
+@pytest.mark.parametrize("spelling", ["+33.1.23.45.67.89", "+33 1.23.45.67.89", "+33 (0)1 23 45 67 89"])
+def test_dots_of_foreign_numbers(spelling: str) -> None:
+    assert normalize(spelling) == "+33123456789"
 
 
 @pytest.mark.parametrize("phone", ["+1234567890", "+12345678", "+123456789012345", "+375291234567"])
@@ -43,11 +56,65 @@ def test_it_refuses_what_is_no_phone(spelling: str) -> None:
 
 @pytest.mark.parametrize(
     "spelling",
-    ["192.168.10.12", "10.192.168.101", "71.192.168.101", "10.30 01.02.24", "95-01-02 10-30", "1.31.24 10.30.05"],
+    [
+        "192.168.10.12",
+        "192.168.10.12.",
+        "(192.168.10.12)",
+        "10.192.168.101",
+        "71.192.168.101",
+        "10.30 01.02.24",
+        "95-01-02 10-30",
+        "1.31.24 10.30.05",
+    ],
 )
 def test_it_refuses_addresses_and_short_dates(spelling: str) -> None:
     with pytest.raises(ValueError, match="Enter a Russian phone"):
         normalize(spelling)
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("01.02.24-10.30", "01-02-24-10-30", "01.02.24.10.30", "10-30-01-02-24", "5-7.02.24 10.30", "20240101-10"),
+        *("01.02-05.02.24", "7.12.23-31.1.24", "1-12-23-31-1-24", "01-02-05-02-24", "01.12.23 – 5.1.24"),
+        *("8.2023-12.2024", "8-2023-12-2024", "2023-09-2024", "2023.1-2024.12", "2023-2024-10"),
+        *("9.00.00-18.00.00", "09.00-18.00-10", "10.30.05-11.30", "04.11.08.1104"),
+        *("8121234567.0.", "8121234567. 0", "(8121234567.0)", "8121234567 .0", ".8121234567", "(. 8121234567"),
+        *("123.45-678.90", "812123456.0.0", "1.2.3.4.5.6.7.8.9.0", "10.0.0.1-10.0.0.5"),
+    ],
+)
+def test_it_refuses_ranges_and_decimals(spelling: str) -> None:
+    with pytest.raises(ValueError, match="Enter a Russian phone"):
+        normalize(spelling)
+
+
+MOMENTS = st.datetimes(datetime(1900, 1, 1), datetime(2099, 12, 31))  # noqa: DTZ001
+PARTS = ["{0.day}{1}{0.month}{1}{0:%y}", "{0.day}{1}{0.month}", "{0.month}{1}{0.year}", "{0:%H}{1}{0:%M}", "{0.year}"]
+DASHES = st.sampled_from(["-", "\u2013", " - ", "\u2212"])
+
+
+@given(
+    st.tuples(MOMENTS, st.sampled_from(PARTS)),
+    st.tuples(MOMENTS, st.sampled_from(PARTS)),
+    st.sampled_from(".-"),
+    DASHES,
+)
+def test_no_range_of_dates_or_times_is_a_phone(
+    first: tuple[datetime, str], last: tuple[datetime, str], separator: str, dash: str
+) -> None:
+    text = dash.join(part.format(moment, separator) for moment, part in (first, last))
+    for spelling in (text, f"{text}{dash}10"):
+        with pytest.raises(ValueError, match="Enter a Russian phone"):
+            normalize(spelling)
+
+
+@given(st.integers(10**9, 10**10 - 1), st.sampled_from("0123456789"), st.text(" .)-", max_size=3))
+def test_no_decimals_make_another_phone(number: int, decimal: str, rest: str) -> None:
+    for spelling in (f"{number}.{decimal}", f"{number // 10}. {decimal}", f".{number}"):
+        if spelling.endswith(".0") and not rest.strip():
+            continue
+        with pytest.raises(ValueError, match="Enter a Russian phone"):
+            normalize(spelling + rest)
 
 
 @given(
@@ -77,6 +144,12 @@ def test_a_phone_in_groups_is_not_taken_for_a_date(first: int, rest: int, separa
         ("(+353) (0)1 234 5678", "+35312345678"),
         ("+39 (0)6 1234 5678", "+390612345678"),
         ("+49 170 (0) 1234567", "+4917001234567"),
+        ("+44 (020) 7946 0958", "+442079460958"),
+        ("+44-(0 20)-7946-0958", "+442079460958"),
+        ("+49 (0170) 1234567", "+491701234567"),
+        ("+7 (0495) 123-45-67", "+74951234567"),
+        ("+39 (06) 1234 5678", "+390612345678"),
+        ("+225 (07) 12 34 56 78", "+2250712345678"),
     ],
 )
 def test_a_zero_that_is_dialled_within_a_country_is_dropped(spelling: str, phone: str) -> None:

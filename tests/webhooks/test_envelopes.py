@@ -108,6 +108,7 @@ def good(number: int) -> bytes:
     return json.dumps(started(number)).encode()
 
 
+AN_ENVELOPE = "the body is a batch of updates instead of one update"
 NOT_JSON = "the body is not JSON"
 BROKEN: dict[str, tuple[bytes, str]] = {
     "no value": (b'{"x": }', NOT_JSON),
@@ -175,6 +176,22 @@ def test_what_follows_the_items_is_kept() -> None:
 def test_what_is_no_envelope_is_one_row(body: bytes) -> None:
     (arrival,) = arrivals_in(body, timezone.now())
     assert (arrival.body, bool(arrival.reason)) == (body, True)
+
+
+LISTS = st.lists(st.integers(1, 9).map(good), max_size=3).map(lambda parts: b"[" + b",".join(parts) + b"]")
+KEYS = st.sampled_from([b'"updates"', rb'"upd\u0061tes"', b' "updates" '])
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.lists(st.tuples(KEYS, LISTS | st.just(b"null")), min_size=2, max_size=3))
+def test_an_envelope_with_two_lists_is_kept_whole(lists: list[tuple[bytes, bytes]]) -> None:
+    """A decoder keeps only the last value of a repeated key."""
+    body = b'{"marker": 1, ' + b",".join(key + b":" + value for key, value in lists) + b"}"
+    (arrival,) = arrivals_in(body, timezone.now())
+    assert (arrival.body, arrival.reason) == (body, "“updates” is repeated")
+    with pytest.raises(payloads.MalformedUpdate, match="repeated"):
+        payloads.parse_stored(body)
+    assert [reason for _, reason in items(good(1), body, good(2))] == ["", AN_ENVELOPE, ""]
 
 
 @settings(max_examples=60, deadline=None)

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from datetime import timedelta
+from typing import Any
 
 import pytest
 import time_machine
@@ -12,7 +13,7 @@ from django.http import HttpRequest
 from django.test import Client
 from django.utils import timezone
 
-from employees.credentials.models import LogIn
+from employees.credentials.models import LogIn, LogInQuerySet
 from employees.credentials.tasks import prune
 
 pytestmark = pytest.mark.django_db
@@ -113,3 +114,20 @@ def test_a_log_in_during_a_change_is_refused(
     assert not is_open(client)
     assert not LogIn.objects.exists()
     assert not Session.objects.exists()
+
+
+@pytest.mark.parametrize("change", [{"password": "!"}, {"is_active": False}])
+def test_a_change_of_the_password_during_another_change_ends_the_session(
+    user: User, browser: Client, monkeypatch: pytest.MonkeyPatch, change: dict[str, object]
+) -> None:
+    start = LogInQuerySet.start
+
+    def start_late(log_ins: LogInQuerySet, *args: Any) -> LogIn:
+        User.objects.update(**change)
+        return start(log_ins, *args)
+
+    monkeypatch.setattr(LogInQuerySet, "start", start_late)
+    form = {"old_password": OLD, "new_password1": NEW, "new_password2": NEW}
+    assert browser.post("/admin/password_change/", form).status_code == 302
+    assert not is_open(browser)
+    assert not LogIn.objects.usable().exists()
