@@ -25,10 +25,12 @@ from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control.models import GateCheck, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
+from profiles.rollout.approvals import approval_of
 from profiles.rollout.models import Heartbeat, Plan, UniversityRule
+from profiles.rollout.phases import PHASES
 from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
-from tests.rollout.changing import change, plan_step
+from tests.rollout.changing import change, plan_step, request
 from tests.webhooks.inbox_rows import row
 from webhooks.models import DuplicateDelivery, PayloadAccess, Replay, State
 
@@ -103,6 +105,8 @@ def _rollout_rows(by: User, university: University) -> dict[str, Any]:
     )
     planned = plan_step(4, 1, until, by="анна", reason="замер")
     change("cancel", plan=planned.pk, by="анна", reason="замер")
+    asked = request("set", phase=3, percent=1, by="анна", reason="замер")
+    approval_of(asked, {"percents": {PHASES[2]: "0"}}, {"percents": {PHASES[2]: "1"}}, 1).save()
     return {"alert": alert.pk}
 
 
