@@ -99,8 +99,8 @@ class SetSerializer(AdvanceSerializer):
     percent = _PercentField(allow_blank=True)
 
 
-class _StepSerializer(serializers.Serializer[Any]):
-    percent = _PercentField()
+class PlannedStepSerializer(serializers.Serializer[Any]):
+    percent = _PercentField(allow_blank=True)
     at = serializers.DateTimeField(help_text="with `when_gates_pass`, the earliest time")
 
     def validate_at(self, value: datetime) -> datetime:
@@ -108,8 +108,8 @@ class _StepSerializer(serializers.Serializer[Any]):
 
 
 class PlanSerializer(ChangeSerializer):
-    phase = _PhaseField()
-    steps = _StepSerializer(many=True, help_text="in rising order, each at its time")
+    phase = _PhaseField(allow_blank=True)
+    steps = PlannedStepSerializer(many=True, allow_empty=False, help_text="in rising order, each at its time")
     when_gates_pass = StrictBooleanField(
         source="waits_for_gates", required=False, help_text="take each step as soon as its gates pass"
     )

@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from django import forms
@@ -111,7 +111,8 @@ class PlanForm(forms.Form):
 
     def clean(self) -> dict[str, Any]:
         """Return the arguments of a change request."""
-        given, steps = super().clean() or {}, []
+        given: dict[str, Any] = super().clean() or {}
+        steps: list[tuple[str, datetime]] = []
         # A step that waits for its gates may be due at once, which must not be past when it is checked.
         last = timezone.now() + timedelta(seconds=1) if given.get("waits_for_gates") else None
         for name in _SUFFIXES:

@@ -38,7 +38,7 @@ def steps_of(request: ChangeRequest, revision: int) -> list[Plan]:
     if request.hours and request.hours[0] == request.hours[1]:
         raise ChangeRefused(Message("The hours must begin and end at different times."))
     from_hour, until_hour = request.hours or (None, None)
-    common = {
+    common: dict[str, Any] = {
         "phase": rules.phase_number(request.phase),
         "revision": revision,
         "by": request.by,
@@ -76,7 +76,12 @@ def as_json(steps: Iterable[Plan]) -> dict[str, Any]:
 
 def request_of(plan: Plan) -> ChangeRequest:
     """Return the change that a planned step makes now."""
-    step = {"phase": plan.phase, "percent": plan.percent, "expected_revision": plan.revision, "plan": plan.pk}
+    step: dict[str, Any] = {
+        "phase": plan.phase,
+        "percent": plan.percent,
+        "expected_revision": plan.revision,
+        "plan": plan.pk,
+    }
     return ChangeRequest.of(Action.SET, Source.SCHEDULE, by=plan.by, reason=plan.reason, account=plan.account, **step)
 
 

@@ -40,7 +40,7 @@ _MORE = (
     "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/raw-body/",
     "webhooks/inboxupdate/dead-letters/", "webhooks/inboxupdate/replay/?state__exact=dead",
     "monitoring/alert/{alert}/answer/mute/", "auth/user/{user}/password/", "steer/pause/", "steer/resume/",
-    "credentials/apikey/{key}/revoke/",
+    "credentials/apikey/{key}/revoke/", "approvals/{approval}/",
     "steer/3/?percent=50", "steer/3/preview/?percent=50", "steer/4/preview/?percent=1",
     "steer/1/preview/?percent=x", "employees/", "waffle/", "auth/", "profiles/",
     "webhooks/", "search/?s=а", "", "password_change/", "password_change/done/",
@@ -106,8 +106,9 @@ def _rollout_rows(by: User, university: University) -> dict[str, Any]:
     planned = plan_step(4, 1, until, by="анна", reason="замер")
     change("cancel", plan=planned.pk, by="анна", reason="замер")
     asked = request("set", phase=3, percent=1, by="анна", reason="замер")
-    approval_of(asked, {"percents": {PHASES[2]: "0"}}, {"percents": {PHASES[2]: "1"}}, 1).save()
-    return {"alert": alert.pk}
+    approval = approval_of(asked, {"percents": {PHASES[2]: "0"}}, {"percents": {PHASES[2]: "1"}}, 1)
+    approval.save()
+    return {"alert": alert.pk, "approval": approval.pk}
 
 
 def _people_rows(by: User) -> dict[str, Any]:
