@@ -189,7 +189,7 @@ class RolloutChangeView(APIView):
         try:
             limits = permission_scope(request.user).university_ids()
             by = request.user.get_username()
-            terms = {"universities": limits, "account": request.user.pk}
+            terms: dict[str, Any] = {"universities": limits, "account": request.user.pk}
             change = ChangeRequest.of(self.action, Source.API, by=by, **terms, **values)
             outcome = changes.apply(change)
         except ChangeRefused as refused:

@@ -56,8 +56,8 @@ def refuse_former(request: ChangeRequest) -> None:
     In the shell, people act without an account; a name that belongs to one is judged by it nevertheless.
     """
     users = get_user_model().objects
-    by_name = {get_user_model().USERNAME_FIELD: request.by}
-    user = users.filter(**by_name if request.account is None else {"pk": request.account}).first()
+    name = {get_user_model().USERNAME_FIELD: request.by}
+    user = (users.filter(**name) if request.account is None else users.filter(pk=request.account)).first()
     if user is None and request.account is None:
         return
     permissions = _permissions_of(request.action, is_forced=request.is_forced)
@@ -132,7 +132,7 @@ def expire() -> None:
 
 
 def _locked(pk: int) -> Approval:
-    approval = Approval.objects.waiting().select_for_update().filter(pk=pk).first()
+    approval: Approval | None = Approval.objects.waiting().select_for_update().filter(pk=pk).first()
     if approval is None:
         raise ChangeRefused(Message("This request does not wait for approval."))
     return approval

@@ -97,7 +97,7 @@ def _check_tripwires(phase: int) -> list[str]:
     latest = checks.order_by("-pk").values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
     if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW:
         action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
-        facts = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}
+        facts: dict[str, Any] = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}
         # After another change, the next check judges again.
         with suppress(ChangeRefused):
             changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONTROLLER, reason=reason, **facts))
