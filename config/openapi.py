@@ -40,7 +40,7 @@ _DESCRIPTIONS = {
     "401": "UNAUTHORIZED: the token is missing or not valid",
     "403": "FORBIDDEN: the user lacks the permission",
     "404": "NOT_FOUND: the object does not exist, or the user may not see it",
-    "409": "ALREADY_EXISTS, JOB_RUNNING or IDEMPOTENCY_IN_FLIGHT",
+    "409": "ALREADY_EXISTS, JOB_RUNNING, APPROVAL_REQUIRED or IDEMPOTENCY_IN_FLIGHT",
     "413": "PAYLOAD_TOO_LARGE: the request body is too large",
     "415": "UNSUPPORTED_MEDIA_TYPE: the body is not JSON",
     "422": "IDEMPOTENCY_MISMATCH: the key was already used with a different body",

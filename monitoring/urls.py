@@ -3,6 +3,7 @@ from django.urls import path
 from monitoring.api import rollout, views
 from monitoring.api.alerts import AlertsView
 from monitoring.api.backfill import BackfillActionView, BackfillView
+from monitoring.rollout_control.approvals import VERDICTS
 
 urlpatterns = [
     path("health", views.health),
@@ -18,6 +19,11 @@ urlpatterns = [
     path("monitoring/alerts", AlertsView.as_view()),
     path("monitoring/rollout", rollout.RolloutView.as_view()),
     *(path(f"monitoring/rollout/{action}", view.as_view()) for action, view in rollout.VIEWS.items()),
+    path("monitoring/rollout/approvals", rollout.ApprovalsView.as_view()),
+    *(
+        path(f"monitoring/rollout/approvals/<int:pk>/{verdict}", rollout.DecisionView.as_view(verdict=verdict))
+        for verdict in VERDICTS
+    ),
     path("monitoring/backfill", BackfillView.as_view()),
     *(
         path(f"monitoring/backfill/{name}", BackfillActionView.as_view(name=name))

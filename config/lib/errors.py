@@ -56,6 +56,10 @@ class JobRunning(_Conflict):
     default_detail = gettext_lazy("Another job is already running.")
 
 
+class WaitsForApproval(_Conflict):
+    default_code = "APPROVAL_REQUIRED"
+
+
 class IdempotencyInFlight(_Conflict):
     default_code = "IDEMPOTENCY_IN_FLIGHT"
     default_detail = gettext_lazy("The first request with this Idempotency-Key is still being processed.")

@@ -2,32 +2,37 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Any
 
 from django.utils.translation import gettext as _
 from drf_spectacular.utils import extend_schema, extend_schema_field, extend_schema_view
 from rest_framework import serializers
-from rest_framework.exceptions import PermissionDenied
+from rest_framework.exceptions import APIException, PermissionDenied
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from config.lib import text as texts
-from config.lib.errors import JobRunning
+from config.lib.errors import JobRunning, WaitsForApproval
 from employees.accounts import permission_scope
 from monitoring.api import access
-from monitoring.api.serializers import RolloutSerializer
+from monitoring.api.serializers import PlansSerializer, RolloutSerializer
 from monitoring.api.views import DeadlineView
-from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, rollback
+from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, approvals, rollback
+from monitoring.rollout_control.approvals import Decider, NotPermitted
+from monitoring.rollout_control.presenters import timelines
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
 from profiles.api.serializers import checked_text
-from profiles.rollout import changes, presenters, rules
+from profiles.rollout import changes, plans, presenters, rules
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.lock import Busy
-from profiles.rollout.models import REASON_LENGTH, Action
+from profiles.rollout.models import REASON_LENGTH, Action, Approval, Rollout
 from profiles.rollout.phases import PHASES
+from profiles.rollout.rollout_settings import ChangeResult
 from profiles.rollout.rules import ChangeRefused, OutsideUniversity
 
 _REVISION = {"type": "integer", "format": "int64", "minimum": 0}
@@ -95,6 +100,45 @@ class SetSerializer(AdvanceSerializer):
     percent = _PercentField(allow_blank=True)
 
 
+class PlannedStepSerializer(serializers.Serializer[Any]):
+    percent = _PercentField(allow_blank=True)
+    at = serializers.DateTimeField(help_text="with `when_gates_pass`, the earliest time")
+
+    def validate_at(self, value: datetime) -> datetime:
+        return plans.check_moment(value)
+
+
+class PlanSerializer(ChangeSerializer):
+    phase = _PhaseField(allow_blank=True)
+    steps = PlannedStepSerializer(many=True, allow_empty=False, help_text="in rising order, each at its time")
+    when_gates_pass = StrictBooleanField(
+        source="waits_for_gates", required=False, help_text="take each step as soon as its gates pass"
+    )
+    hours = serializers.CharField(required=False, allow_blank=True, help_text="hours of the site's day, such as 9-18")
+
+    def validate_hours(self, value: str) -> tuple[int, int] | None:
+        return rules.hours(value)
+
+    def validate(self, attrs: dict[str, Any]) -> dict[str, Any]:
+        return attrs | {"steps": [(step["percent"], step["at"]) for step in attrs["steps"]]}
+
+
+class CancelSerializer(ChangeSerializer):
+    plan = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
+
+
+class ApprovalSerializer(serializers.ModelSerializer[Approval]):
+    what = serializers.SerializerMethodField(help_text="the change in words")
+    reason = serializers.CharField(source="text")
+
+    class Meta:
+        model = Approval
+        fields = ("id", "at", "by", "action", "what", "reason", "is_forced", "revision", "expires_at")
+
+    def get_what(self, approval: Approval) -> str:
+        return presenters.change(approval)
+
+
 class ChangeResultSerializer(serializers.Serializer[Any]):
     revision = serializers.IntegerField()
     is_change = serializers.BooleanField()
@@ -109,8 +153,14 @@ class RolloutView(DeadlineView):
 
     @extend_schema(responses=RolloutSerializer)
     def get(self, request: Request) -> Response:
-        """Return the percentages, switches and revision, and which processes have applied them."""
-        return Response({"degraded": False, **reports.rollout()})
+        """Return percentages, switches, revision and plans, and which processes have applied the revision."""
+        shown = timelines(Rollout.current().revision)
+        plans = [{"plan": steps[0].number, "steps": [step.row for step in steps]} for steps in shown]
+        report = {
+            "plans": PlansSerializer(plans, many=True).data,
+            "approvals_waiting": Approval.objects.waiting().count(),
+        }
+        return Response({"degraded": False, **reports.rollout(), **report})
 
 
 class MayChange(BasePermission):
@@ -140,27 +190,71 @@ class RolloutChangeView(APIView):
         try:
             limits = permission_scope(request.user).university_ids()
             by = request.user.get_username()
-            change = ChangeRequest.of(self.action, Source.API, by=by, universities=limits, **values)
+            terms: dict[str, Any] = {"universities": limits, "account": request.user.pk}
+            change = ChangeRequest.of(self.action, Source.API, by=by, **terms, **values)
             outcome = changes.apply(change)
-        except OutsideUniversity as refused:
-            raise PermissionDenied(str(refused)) from None
-        except Busy as busy:
-            raise JobRunning(str(busy)) from None
         except ChangeRefused as refused:
-            raise serializers.ValidationError([str(refused)]) from None
-        body = {
-            "revision": outcome.revision,
-            "is_change": outcome.is_change,
-            "is_dry_run": outcome.is_dry_run,
-            "percents": {name: float(outcome.after.percents[name]) for name in PHASES},
-            "changes": presenters.outcome(outcome),
-        }
+            raise _api_error(refused) from None
+        body = _body(outcome)
+        if self.action in (Action.PLAN, Action.CANCEL):
+            body |= {"is_change": not outcome.is_dry_run, "changes": [str(self.action.label)]}
         if self.action == Action.EMERGENCY and not outcome.is_dry_run:
             try:
                 body["verification"] = list(rollback.verify("emergency"))
             except NotVerified as doubt:
                 body["verification"] = [f"not verified: {doubt}"]
         return Response(ChangeResultSerializer(body).data)
+
+
+def _body(outcome: ChangeResult) -> dict[str, Any]:
+    return {
+        "revision": outcome.revision,
+        "is_change": outcome.is_change,
+        "is_dry_run": outcome.is_dry_run,
+        "percents": {name: float(outcome.after.percents[name]) for name in PHASES},
+        "changes": presenters.outcome(outcome),
+    }
+
+
+def _api_error(refused: ChangeRefused) -> APIException:
+    if isinstance(refused, ApprovalNeeded):
+        return WaitsForApproval(str(refused))
+    if isinstance(refused, OutsideUniversity | NotPermitted):
+        return PermissionDenied(str(refused))
+    if isinstance(refused, Busy):
+        return JobRunning(str(refused))
+    return serializers.ValidationError([str(refused)])
+
+
+class ApprovalsView(DeadlineView):
+    permission = SEE_ROLLOUT
+
+    @extend_schema(responses=ApprovalSerializer(many=True))
+    def get(self, request: Request) -> Response:
+        """Return the changes that wait for approval by a second person."""
+        waiting = Approval.objects.waiting()
+        if (own := access.universities_of(request)) is not None:
+            waiting = waiting.of_universities(own)
+        return Response(ApprovalSerializer(waiting, many=True).data)
+
+
+class DecisionView(APIView):
+    authentication_classes = access.AUTHENTICATION
+    permission_classes = [MayChange]
+    permission = OPERATE
+    verdict = "approve"
+
+    @extend_schema(request=ChangeSerializer, responses=ChangeResultSerializer)
+    def post(self, request: Request, pk: int) -> Response:
+        """Decide on a change that waits: approve or refuse somebody else's, or withdraw one's own by refusing it."""
+        serializer = ChangeSerializer(data=request.data)
+        serializer.is_valid(raise_exception=True)
+        decide = approvals.VERDICTS[self.verdict]
+        try:
+            outcome = decide(pk, Decider.of(request.user), **serializer.validated_data)
+        except ChangeRefused as refused:
+            raise _api_error(refused) from None
+        return Response(ChangeResultSerializer(_body(outcome)).data)
 
 
 def _view(action: Action, description: str, serializer: type[ChangeSerializer] = ChangeSerializer) -> Any:
@@ -178,5 +272,7 @@ VIEWS = {
     ),
     Action.PAUSE: _view(Action.PAUSE, "Pause the rollout. Percentages stay; steps are refused."),
     Action.RESUME: _view(Action.RESUME, "Resume a paused or stopped rollout."),
+    Action.PLAN: _view(Action.PLAN, "Plan one step of a phase or several.", PlanSerializer),
+    Action.CANCEL: _view(Action.CANCEL, "Cancel what is left of a plan.", CancelSerializer),
     Action.EMERGENCY: _view(Action.EMERGENCY, "Stop the rollout at once. The direct API then serves all names."),
 }

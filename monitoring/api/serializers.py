@@ -4,6 +4,8 @@ from typing import Any
 
 from rest_framework import serializers
 
+from profiles.rollout.models import Plan
+
 
 class ReportSerializer(serializers.Serializer[Any]):
     age_seconds = serializers.FloatField(help_text="how old the numbers are; 0: counted for this answer")
@@ -125,6 +127,20 @@ class ProcessesSerializer(serializers.Serializer[Any]):
     seconds = serializers.FloatField(allow_null=True)
 
 
+class PlanStepSerializer(serializers.ModelSerializer[Plan]):
+    percent = serializers.FloatField()
+    outcome = serializers.CharField(source="text")
+
+    class Meta:
+        model = Plan
+        fields = ("phase", "percent", "due_at", "state", "outcome", "waits_for_gates", "from_hour", "until_hour")
+
+
+class PlansSerializer(serializers.Serializer[Any]):
+    plan = serializers.IntegerField(help_text="its number, to cancel it")
+    steps = PlanStepSerializer(many=True)
+
+
 class RolloutSerializer(ReportSerializer):
     revision = serializers.IntegerField()
     percents = serializers.DictField(child=serializers.FloatField())
@@ -136,4 +152,6 @@ class RolloutSerializer(ReportSerializer):
         allow_null=True, help_text="the last resume: comparisons and breaches from before it do not count"
     )
     processes = ProcessesSerializer()
+    plans = PlansSerializer(many=True)
+    approvals_waiting = serializers.IntegerField()
     generated_at = serializers.DateTimeField()

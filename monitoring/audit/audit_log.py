@@ -49,7 +49,7 @@ class Source:
 
 def _change(row: Change) -> Entry:
     url = reverse("admin:rollout_change_change", args=[row.pk])
-    return Entry(row.at, presenters.actor(row.by), "rollout", presenters.change(row), row.text, url)
+    return Entry(row.at, presenters.authors(row), "rollout", presenters.change(row), presenters.reasons(row), url)
 
 
 def _replay(row: Replay) -> Entry:

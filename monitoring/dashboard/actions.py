@@ -2,7 +2,7 @@
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -27,7 +27,8 @@ from monitoring.dashboard.access import may, page, screen
 from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, gates, preview, rollback
 from monitoring.rollout_control.presenters import conditions, effect
 from monitoring.rollout_control.rollback import NotVerified
-from profiles.rollout import changes, presenters, rules
+from profiles.rollout import changes, plans, presenters, rules
+from profiles.rollout.approvals import APPROVAL_NEEDED, ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import Action, OnBreach, Rollout
 from profiles.rollout.monitored_period import last_raise
@@ -36,8 +37,6 @@ from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
 from profiles.rollout.rules import ChangeRefused, RolloutHeld
 
 T = gettext_lazy
-# A step planned further ahead than this is probably a typing error, which nobody would notice for a year.
-FARTHEST = timedelta(days=366)
 PEOPLE_SHOWN = 10
 
 
@@ -50,6 +49,7 @@ def request_of(request: HttpRequest, action: Action, **params: Any) -> ChangeReq
         expected_revision=request.POST.get("revision"),
         is_forced="force" in request.POST and request.user.has_perm(FORCE),
         universities=scope_of(request).university_ids(),
+        account=request.user.pk,
         **{"reason": request.POST.get("reason", "")} | params,
     )
 
@@ -65,35 +65,69 @@ def apply(request: HttpRequest, action: Action, **params: Any) -> str:
     return "; ".join([*presenters.outcome(result), _("revision %d") % result.revision])
 
 
+def waits_for_approval(request: HttpRequest, needed: ApprovalNeeded) -> HttpResponse:
+    messages.warning(request, f"{needed} {needed.notice}")
+    return HttpResponseRedirect(reverse("screens:rollout"))
+
+
 WHOLE_ROLLOUT = T(
     "Your account is limited to one university, but this changes the rollout for all of them. You can change the rules "
     "of your university, rehearse its rollback and, in an emergency, stop the rollout."
 )
 
 
+# A phase has six steps.
+_SUFFIXES = ("", *(f"_{number}" for number in range(2, len(rules.STEPS) + 1)))
+
+
 class PlanForm(forms.Form):
-    # Phase and percentage are plain text: the rules refuse invalid values, with the same message as elsewhere.
+    """The steps of a plan: ``percent`` and ``due_at``, then ``percent_2`` and ``due_at_2``, and so on."""
+
+    # Phase and percentages are plain text: the rules refuse invalid values, with the same message as elsewhere.
     phase = forms.CharField(label=T("Phase"), required=False, widget=forms.Select)
-    percent = forms.CharField(
-        label=T("New percentage"), required=False, widget=forms.TextInput({"inputmode": "decimal"})
+    waits_for_gates = forms.BooleanField(
+        label=T("Take each step as soon as its gates pass, not before its time"), required=False
     )
-    due_at = forms.DateTimeField(widget=forms.DateTimeInput({"type": "datetime-local"}))
+    hours = forms.CharField(label=T("Only in these hours of the day, such as 9-18"), required=False)
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
         self.initial["phase"] = rules.phase_number(changes.next_phase())
         # The browser's date field does not show its time zone.
-        now = date_format(timezone.localtime(), "H:i T")
-        self.fields["due_at"].label = _("Date and time (now it is %(now)s)") % {"now": now}
+        due_at = _("Date and time (now it is %(now)s)") % {"now": date_format(timezone.localtime(), "H:i T")}
+        for name in _SUFFIXES:
+            widget = forms.DateTimeInput({"type": "datetime-local"})
+            self.fields[f"percent{name}"] = forms.CharField(
+                label=_("New percentage"), required=False, widget=forms.TextInput({"inputmode": "decimal"})
+            )
+            self.fields[f"due_at{name}"] = forms.DateTimeField(label=due_at, required=False, widget=widget)
 
-    def clean_due_at(self) -> datetime:
-        due_at, now = self.cleaned_data["due_at"], timezone.now()
-        if due_at <= now:
-            raise forms.ValidationError(_("Choose a moment in the future."))
-        if due_at > now + FARTHEST:
-            raise forms.ValidationError(_("A step can be planned at most one year ahead."))
-        return due_at  # type: ignore[no-any-return]
+    def rows(self) -> list[tuple[forms.BoundField, forms.BoundField]]:
+        return [(self[f"percent{name}"], self[f"due_at{name}"]) for name in _SUFFIXES]
+
+    def clean_hours(self) -> tuple[int, int] | None:
+        return rules.hours(self.cleaned_data["hours"])
+
+    def clean(self) -> dict[str, Any]:
+        """Return the arguments of a change request."""
+        given: dict[str, Any] = super().clean() or {}
+        steps: list[tuple[str, datetime]] = []
+        # A step that waits for its gates may be due at once, which must not be past when it is checked.
+        last = timezone.now() + timedelta(seconds=1) if given.get("waits_for_gates") else None
+        for name in _SUFFIXES:
+            percent, due_at = given.get(f"percent{name}", ""), given.get(f"due_at{name}") or last
+            if name and not percent and not given.get(f"due_at{name}"):
+                continue
+            if due_at is None and f"due_at{name}" not in self.errors:
+                self.add_error(f"due_at{name}", _("Choose a moment in the future."))
+            elif due_at is not None:
+                try:
+                    steps.append((percent, plans.check_moment(due_at)))
+                except ChangeRefused as refused:
+                    self.add_error(f"due_at{name}", str(refused))
+            last = due_at if given.get("waits_for_gates") else None
+        return {name: given.get(name) for name in ("phase", "waits_for_gates", "hours")} | {"steps": steps}
 
 
 class BreachForm(forms.Form):
@@ -115,9 +149,8 @@ class RehearsalForm(forms.Form):
 
 def _plan(request: HttpRequest, values: dict[str, Any]) -> str:
     change = request_of(request, Action.PLAN, **values)
-    changes.apply(change)
-    step = presenters.planned_step(rules.phase_number(change.phase), change.percent, values["due_at"])
-    return _("Planned: %(step)s") % {"step": step}
+    steps = plans.steps_of(change, changes.apply(change).revision)
+    return _("Planned: %(step)s") % {"step": presenters.plan(plans.as_json(steps))}
 
 
 def _rehearse(request: HttpRequest, values: dict[str, Any]) -> str:
@@ -134,6 +167,7 @@ class ActionPage:
     button: Promise
     run: Callable[[HttpRequest, dict[str, Any]], str]
     form: type[forms.Form] = forms.Form
+    template: str = "action.html"
 
 
 ACTIONS = {
@@ -156,11 +190,15 @@ ACTIONS = {
         lambda request, values: apply(request, Action.RESUME),
     ),
     "plan": ActionPage(
-        T("Plan a step"),
-        T("The gates are checked again when the step is due. Any other change of the rollout before that drops it."),
-        T("Plan the step"),
+        T("Plan steps"),
+        T(
+            "Each step is judged when it is due: by the gates, by your permissions and, where required, by a second "
+            "person. A pause, an emergency stop and any other change of the rollout end the plan."
+        ),
+        T("Plan the steps"),
         _plan,
         PlanForm,
+        "plan.html",
     ),
     "on-breach": ActionPage(
         T("On a breach"),
@@ -188,6 +226,8 @@ def step(request: HttpRequest, phase: int) -> HttpResponse:
         try:
             messages.success(request, apply(request, Action.SET, phase=name, percent=percent))
             return HttpResponseRedirect(reverse("screens:rollout"))
+        except ApprovalNeeded as needed:
+            return waits_for_approval(request, needed)
         except ChangeRefused as refused:
             refusal = str(refused)
     rollout = Rollout.current()
@@ -216,11 +256,11 @@ def _phase(phase: int) -> str:
 def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     """Show which employees would enter or leave the phase, and the gate results; the page loads this separately."""
     name = _phase(phase)
-    refusal, lines = "", []
+    refusal, lines, needs_approval = "", [], False
     try:
         target = rules.percentage(request.GET.get("percent", ""))
         result = preview_of(Action.SET, phase=name, percent=target)
-        lines = presenters.outcome(result)
+        lines, needs_approval = presenters.outcome(replace(result, needs_approval=False)), result.needs_approval
     except RolloutHeld as refused:
         # The step is refused, but the preview and the gates are what a resume is decided by.
         refusal = str(refused)
@@ -236,6 +276,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     context = {
         "preview": counts,
         "refusal": refusal,
+        "approval_needed": APPROVAL_NEEDED if needs_approval else "",
         "is_held_back": bool(refusal),
         "may": may(request),
         "meaning": meaning,
@@ -251,6 +292,12 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
     return TemplateResponse(request, "admin/screens/step_preview.html", context)
 
 
+def _style(form: forms.Form) -> None:
+    for field in form.fields.values():
+        if not isinstance(field.widget, forms.CheckboxInput):
+            field.widget.attrs["class"] = "s-input"
+
+
 @screen(OPERATE)
 def act(request: HttpRequest, name: str) -> HttpResponse:
     action = ACTIONS[name]
@@ -264,16 +311,17 @@ def act(request: HttpRequest, name: str) -> HttpResponse:
         try:
             messages.success(request, action.run(request, form.cleaned_data))
             return HttpResponseRedirect(reverse("screens:rollout"))
+        except ApprovalNeeded as needed:
+            return waits_for_approval(request, needed)
         except (ChangeRefused, NotVerified) as refused:
             form.add_error(None, str(refused))
-    for field in form.fields.values():
-        field.widget.attrs["class"] = "s-input"
+    _style(form)
     context = {"action": action, "form": form, "reason": request.POST.get("reason", ""), "rollout": Rollout.current()}
     if name in ("pause", "resume"):
         result = preview_of(Action(name))
         context["is_needless"] = not result.is_change
         context["lines"] = presenters.outcome(result) if name == "resume" and result.is_change else []
-    return page(request, "action.html", action.title, **context)
+    return page(request, action.template, action.title, **context)
 
 
 @screen(OPERATE)
@@ -285,7 +333,7 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
     reason = request.POST.get("reason", "").strip() or Message("Cancelled without a reason")
     try:
         changes.apply(request_of(request, Action.CANCEL, plan=pk, reason=reason))
-        messages.success(request, _("The planned step is cancelled."))
+        messages.success(request, _("The plan is cancelled."))
     except ChangeRefused as refused:
         messages.error(request, str(refused))
     return HttpResponseRedirect(reverse("screens:rollout"))

@@ -23,7 +23,7 @@ from monitoring.stats.cached import statistic
 from monitoring.stats.models import Span
 from profiles.models import ProfileSource
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Rollout
+from profiles.rollout.models import Approval, Rollout
 from profiles.rollout.rollout_settings import RolloutSettings
 
 ALERTS_SHOWN = 3
@@ -93,6 +93,7 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "is_inbox_alive": spread.has_living("inbox"),
         "measured": readings,
         "held": held.banner(request, controls, readings),
+        "waiting": Approval.objects.waiting().count(),
         "now": now(),
     }
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
+from django.conf import settings
 from django.db.models import F, Q
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
@@ -18,14 +19,14 @@ from monitoring.dashboard import charts, held
 from monitoring.dashboard.access import may, page, screen
 from monitoring.indicators import rounds
 from monitoring.rollout_control import SEE_ROLLOUT
-from monitoring.rollout_control.presenters import phases
+from monitoring.rollout_control.presenters import phases, timelines
 from monitoring.stats import comparison_stats
 from monitoring.stats.cached import statistic
 from monitoring.stats.comparison_stats import ComparisonStats
 from profiles.models import ProfileSource
 from profiles.rollout import presenters
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Change, Plan, PlanState, Rollout, UniversityRule
+from profiles.rollout.models import Approval, Change, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SWITCHES
 from profiles.rollout.rollout_settings import RolloutSettings
 
@@ -46,11 +47,18 @@ def overview(request: HttpRequest) -> HttpResponse:
         universities = list(limits.universities().values_list("pk", flat=True))
         rules, changes = rules.filter(university_id__in=universities), changes.of_universities(universities)
     names = dict(University.objects.filter(pk__in=[rule.university_id for rule in rules]).values_list("pk", "name"))
-    planned = Plan.objects.filter(state=PlanState.PLANNED)
+    requests = Approval.objects.waiting()
+    if limits:
+        requests = requests.of_universities(universities)
     context = _live_context(request) | {
+        "requests": [(approval, presenters.change(approval)) for approval in requests],
+        "has_approvals": settings.ROLLOUT_APPROVALS,
         "rules": [(rule, names.get(rule.university_id, f"#{rule.university_id}")) for rule in rules],
-        "changes": [(change, presenters.change(change)) for change in changes[:CHANGES_SHOWN]],
-        "plans": [(plan, presenters.planned_step(plan.phase, plan.percent, plan.due_at)) for plan in planned],
+        "changes": [
+            (change, presenters.change(change), presenters.authors(change), presenters.reasons(change))
+            for change in changes[:CHANGES_SHOWN]
+        ],
+        "plans": timelines(Rollout.current().revision),
         "timeline": timeline(),
     }
     return page(request, "rollout.html", _("Rollout"), **context)
@@ -63,17 +71,17 @@ def live(request: HttpRequest) -> HttpResponse:
 
 def _live_context(request: HttpRequest) -> dict[str, Any]:
     rollout, readings = Rollout.current(), rounds.latest()
-    settings, spread = RolloutSettings.read(rollout), convergence()
+    controls, spread = RolloutSettings.read(rollout), convergence()
     switches = {switch.name: switch for switch in Switch.objects.filter(name__in=SWITCHES)}
     return {
         "rollout": rollout,
-        "controls": settings,
+        "controls": controls,
         "spread": spread,
         "convergence": presenters.convergence(spread),
         "restart": presenters.last_restart(comparison_stats.WINDOW),
-        "phases": phases(settings, readings),
+        "phases": phases(controls, readings),
         "measured": readings,
-        "held": held.banner(request, settings, readings),
+        "held": held.banner(request, controls, readings),
         "switches": [(switches[name], presenters.SWITCHES[name]) for name in SWITCHES if name in switches],
         "may": may(request),
     }

@@ -1,6 +1,17 @@
 from django.urls import path
 
-from monitoring.dashboard import actions, audit, cache, checklist, comparisons, home, person, rollout, sources
+from monitoring.dashboard import (
+    actions,
+    approvals,
+    audit,
+    cache,
+    checklist,
+    comparisons,
+    home,
+    person,
+    rollout,
+    sources,
+)
 
 app_name = "screens"
 urlpatterns = [
@@ -12,6 +23,7 @@ urlpatterns = [
     path("steer/<int:phase>/preview/", actions.step_preview, name="step-preview"),
     *(path(f"steer/{name}/", actions.act, {"name": name}, name=name) for name in actions.ACTIONS),
     path("steer/plan/<int:pk>/cancel/", actions.cancel_plan, name="plan-cancel"),
+    path("approvals/<int:pk>/", approvals.review, name="approval"),
     path("emergency/", actions.emergency_stop, name="emergency"),
     path("comparisons/", comparisons.explorer, name="comparisons"),
     path("comparisons/<int:pk>/person/", comparisons.open_person, name="comparison-person"),

@@ -29,9 +29,11 @@ from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, presenters, rules
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.models import (
     Action,
+    Approval,
     Change,
     ChangeQuerySet,
     Flag,
@@ -72,6 +74,7 @@ class ChangeRequestForm(forms.ModelForm):  # type: ignore[type-arg]
                 is_dry_run=is_dry_run,
                 is_forced=bool(self.cleaned_data.get("force")),
                 universities=scope_of(self.request).university_ids(),
+                account=self.request.user.pk,
                 **self.change(),
             )
         )
@@ -218,6 +221,11 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
         """Show a refusal on the page if the form was valid but another change came first."""
         try:
             return view(request, *args, **kwargs)
+        except ApprovalNeeded as needed:
+            # The request for approval was rolled back together with the form.
+            needed.store()
+            self.message_user(request, f"{needed} {needed.notice}", messages.WARNING)
+            return HttpResponseRedirect(request.get_full_path())
         except ChangeRefused as refused:
             self.message_user(request, str(refused), messages.ERROR)
             return HttpResponseRedirect(request.get_full_path())
@@ -288,6 +296,7 @@ class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
         terms: dict[str, Any] = {"rule": obj, "is_on": False, "universities": scope_of(request).university_ids()}
+        terms["account"] = request.user.pk
         changes.apply(ChangeRequest.of(Action.SCOPE, Source.ADMIN, by=by, reason=reason, **terms))
 
     def delete_queryset(self, request: HttpRequest, queryset: Any) -> None:
@@ -297,15 +306,15 @@ class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
 
 @admin.register(Change)
 class ChangeAdmin(ReadOnlyAdmin):
-    list_display = ("revision", "at", "display_by", "action", "display_reason", "is_forced")
+    list_display = ("revision", "at", "display_by", "action", "display_reason", "is_forced", "approved_by")
     list_filter = ("action", "is_forced")
     search_fields = ("by", "reason")
     readonly_fields: ClassVar = [
         "display_by", "display_change", "display_reason", "display_evidence", "display_before", "display_after",
     ]  # fmt: skip
     fields = (
-        "revision", "at", "display_by", "display_change", "display_reason", "is_forced", "display_evidence",
-        "display_before", "display_after",
+        "revision", "at", "display_by", "display_change", "display_reason", "is_forced", "approved_by",
+        "approval_reason", "display_evidence", "display_before", "display_after",
     )  # fmt: skip
     display_by = column(_("by"), lambda change: presenters.actor(change.by), "by")
     display_change = column(_("action"), presenters.change)
@@ -314,9 +323,7 @@ class ChangeAdmin(ReadOnlyAdmin):
     display_after = column(_("to"), lambda change: _lines(presenters.recorded_state(change.after)))
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Change]:
-        rows: ChangeQuerySet = super().get_queryset(request)
-        limits = admin_scope(request)
-        return rows.of_universities(limits.universities().values_list("pk", flat=True)) if limits else rows
+        return _visible(super().get_queryset(request), request)
 
     @admin.display(description=_("evidence"))
     def display_evidence(self, change: Change) -> str:
@@ -331,11 +338,41 @@ def _lines(texts: Iterable[str]) -> str:
     return format_html_join(mark_safe("<br>"), "{}", ((text,) for text in texts)) or "—"
 
 
+@admin.register(Approval)
+class ApprovalAdmin(ReadOnlyAdmin):
+    list_display = ("at", "display_by", "display_change", "state", "decided_by", "decision_reason")
+    list_filter = ("state",)
+    readonly_fields: ClassVar = ["display_by", "display_change", "display_reason"]
+    fields = (
+        "at", "display_by", "display_change", "display_reason", "is_forced", "expires_at", "state", "decided_at",
+        "decided_by", "decision_reason",
+    )  # fmt: skip
+    display_by = column(_("by"), lambda approval: presenters.actor(approval.by), "by")
+    display_change = column(_("action"), presenters.change)
+    display_reason = column(_("reason"), attrgetter("text"), "reason")
+
+    def has_view_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
+        """Return whether the user may see changes: a request is one that has not been made yet."""
+        return request.user.has_perm("rollout.view_change")
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[Approval]:
+        return _visible(super().get_queryset(request), request)
+
+
+def _visible(rows: ChangeQuerySet, request: HttpRequest) -> ChangeQuerySet:
+    """Return the rows without those of universities that the user may not see."""
+    limits = admin_scope(request)
+    return rows.of_universities(limits.universities().values_list("pk", flat=True)) if limits else rows
+
+
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
     list_display = ("due_at", "phase", "percent", "state", "by", "reason", "display_outcome")
     list_filter = ("state",)
-    fields = ("due_at", "phase", "percent", "state", "by", "reason", "display_outcome", "revision")
+    fields = (
+        "due_at", "phase", "percent", "state", "by", "reason", "display_outcome", "revision", "first",
+        "waits_for_gates", "from_hour", "until_hour",
+    )  # fmt: skip
     readonly_fields: ClassVar = ["display_outcome"]
     display_outcome = column(_("outcome"), attrgetter("text"))
 

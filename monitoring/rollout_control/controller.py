@@ -8,23 +8,28 @@ from typing import Any
 
 from django.conf import settings
 from django.db import OperationalError, ProgrammingError, transaction
+from django.db.models import Q, Subquery
+from django.db.models.functions import Coalesce
 from django.utils import timezone
 from django.utils.translation import ngettext
 
 from config.lib import clock
-from config.lib.messages import Message, Text, to_columns
+from config.lib.messages import Message, to_columns
 from employees.models import BackfillRun
 from monitoring.indicators import probe
 from monitoring.indicators.models import RoundTrip
-from monitoring.rollout_control import gates
+from monitoring.rollout_control import approvals, gates
+from monitoring.rollout_control.approvals import refuse_former
 from monitoring.rollout_control.gates import CHECKS_IN_A_ROW, TRIPWIRE
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
 from profiles.models import Comparison
-from profiles.rollout import changes, rules
+from profiles.rollout import changes, plans, rules
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
+from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.decision import is_monitored
 from profiles.rollout.lock import Busy, transaction_with_lock_timeout
-from profiles.rollout.models import REASON_LENGTH, Action, OnBreach, Plan, PlanState, Rollout
+from profiles.rollout.models import Action, OnBreach, Plan, PlanState, Rollout
 from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.rollout_settings import RolloutSettings
 from profiles.rollout.rules import ChangeRefused
@@ -39,12 +44,14 @@ logger = logging.getLogger(__name__)
 
 def run() -> list[str]:
     """Take the planned steps that are due, check the gates once per interval, and return the lines to print."""
+    approvals.expire()
     count = fire_due()
     lines = [ngettext("%(n)d planned step", "%(n)d planned steps", count) % {"n": count}]
     # By the order of the checks: after a step of the clock, the latest check may not have the latest time.
     last = GateCheck.objects.filter(gate=TRIPWIRE).order_by("-pk").first()
     if is_monitored() and (last is None or clock.distance(last.at) >= settings.MONITORING_CHECK_INTERVAL):
         lines += check()
+        fire_due(waits_for_gates=True)
     return lines
 
 
@@ -90,7 +97,7 @@ def _check_tripwires(phase: int) -> list[str]:
     latest = checks.order_by("-pk").values_list("phase", "verdict")[:CHECKS_IN_A_ROW]
     if list(latest) == [(phase, Verdict.FAIL)] * CHECKS_IN_A_ROW:
         action = Action.ROLL_BACK if rollout.on_breach == OnBreach.ROLL_BACK and phase >= 3 else Action.PAUSE
-        facts = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}
+        facts: dict[str, Any] = {"phase": phase, "evidence": breaches.as_json(), "expected_revision": rollout.revision}
         # After another change, the next check judges again.
         with suppress(ChangeRefused):
             changes.apply(ChangeRequest.of(action, Source.CONTROLLER, by=CONTROLLER, reason=reason, **facts))
@@ -98,12 +105,22 @@ def _check_tripwires(phase: int) -> list[str]:
     return [str(reason)] if reason else []
 
 
-def fire_due() -> int:
-    """Take the planned steps that are due, each once even if two controllers are running; return their number."""
+def fire_due(*, waits_for_gates: bool = False) -> int:
+    """Take the planned steps that are due, each once even if two controllers are running; return their number.
+
+    Plans that another change of the rollout has voided are dropped as well. Steps that wait for their gates are tried
+    after a check of the gates, because nothing changes between two checks.
+    """
     count = 0
-    for pk in Plan.objects.filter(state=PlanState.PLANNED, due_at__lte=timezone.now()).values_list("pk", flat=True):
+    is_due = Q(state=PlanState.PLANNED, due_at__lte=timezone.now(), waits_for_gates=waits_for_gates)
+    revision = Rollout.objects.values("revision")[:1]
+    # The first step of a plan that is left expects the revision; those after it get theirs when it has been taken.
+    is_void = Q(state__in=(PlanState.PLANNED, PlanState.WAITING)) & ~Q(revision=Coalesce(Subquery(revision), 0))
+    steps = Plan.objects.filter(is_due | is_void)
+    for pk in steps.values_list("pk", flat=True):
         with transaction.atomic():
-            plan = Plan.objects.select_for_update(skip_locked=True).filter(pk=pk, state=PlanState.PLANNED).first()
+            # Judged once more under the lock: another controller may have taken the step before this one.
+            plan = steps.select_for_update(skip_locked=True, of=("self",)).filter(pk=pk).first()
             if plan:
                 fire(plan)
                 count += 1
@@ -111,23 +128,32 @@ def fire_due() -> int:
 
 
 def fire(plan: Plan) -> str:
-    """Take a planned step unless the rollout has changed since or a gate does not pass; return the outcome as text."""
+    """Take a planned step if the rollout has not changed since and the planner may still do so; return the outcome.
+
+    Outside its hours, the step stays as it is; without an approval or, if it waits for them, without its gates, it
+    stays too and says so. Whatever else is refused ends the plan.
+    """
     revision = Rollout.current().revision
-    step = {"phase": plan.phase, "percent": plan.percent, "expected_revision": plan.revision}
-    revisions = {"then": plan.revision, "now": revision}
-    outcome: Text = Message("Dropped: planned at revision %(then)d, the rollout is at %(now)d", revisions)
-    plan.state = PlanState.DROPPED
+    if plan.revision != revision:
+        revisions = {"then": plan.revision, "now": revision}
+        plan.stop(Message("Dropped: planned at revision %(then)d, the rollout is at %(now)d", revisions))
+        return plan.text
     try:
-        if plan.revision == revision:
-            changes.apply(ChangeRequest.of(Action.SET, Source.SCHEDULE, by=plan.by, reason=plan.reason, **step))
-            plan.state, outcome = PlanState.DONE, Message("Done")
+        if not plan.is_within_hours(timezone.now()) or plan.state == PlanState.WAITING:
+            return plan.text
+        request = plans.request_of(plan)
+        refuse_former(request)
+        plans.finish(plan, changes.apply(request).revision)
+    except ApprovalNeeded as needed:
+        plan.conclude(PlanState.WAITING, needed.text)
     except Busy as busy:
         # The step is still valid: it stays planned, and the next run takes it.
-        plan.state, outcome = PlanState.PLANNED, busy.text
+        plan.conclude(PlanState.PLANNED, busy.text)
     except ChangeRefused as refused:
-        outcome = refused.text
-    plan.outcome, plan.sentence = to_columns(outcome, REASON_LENGTH)
-    plan.save()
+        if isinstance(refused, GatesNotPassed) and plan.waits_for_gates:
+            plan.conclude(PlanState.PLANNED, refused.text)
+        else:
+            plan.stop(refused.text)
     return plan.text
 
 

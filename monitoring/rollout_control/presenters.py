@@ -5,6 +5,7 @@ from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
+from django.db.models import Q
 from django.utils.formats import localize
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -16,9 +17,9 @@ from monitoring.rollout_control.gates import Evaluation, GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
-from profiles.rollout.models import Flag
+from profiles.rollout.models import Flag, Plan, PlanState
 from profiles.rollout.phases import PHASES, TITLES
-from profiles.rollout.presenters import percentage
+from profiles.rollout.presenters import hours, percentage, planned_step
 from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
@@ -168,6 +169,54 @@ def phases(settings: RolloutSettings, readings: Round) -> list[Phase]:
             )
         )
     return presented
+
+
+@dataclass(frozen=True, slots=True)
+class TimelineStep:
+    """A step of a plan as it is shown to people; ``number`` is that of the plan, to cancel it."""
+
+    number: int
+    row: Plan
+    step: str
+    state: str
+    tone: str
+    outcome: str
+    is_open: bool
+
+    @property
+    def line(self) -> str:
+        return f"{self.step}: {self.state}" + (f" ({self.outcome})" if self.outcome else "")
+
+
+_STATE_TONES = {PlanState.DONE: "good", PlanState.DROPPED: "bad", PlanState.QUEUED: "calm"}
+
+
+def timelines(revision: int) -> list[list[TimelineStep]]:
+    """Return the steps of each plan that is under way, and of the last one if it was stopped."""
+    heads = {step.first_id or step.pk for step in Plan.objects.open()}
+    last = Plan.objects.order_by("-pk").first()
+    if last is not None and last.state == PlanState.DROPPED and not heads:
+        heads = {last.first_id or last.pk}
+    rows = Plan.objects.filter(Q(pk__in=heads) | Q(first__in=heads)).order_by("pk")
+    plans: dict[int, list[TimelineStep]] = {}
+    for row in rows:
+        head = row.first_id or row.pk
+        plans.setdefault(head, []).append(_timeline_step(row, head, revision))
+    return list(plans.values())
+
+
+def _timeline_step(row: Plan, head: int, revision: int) -> TimelineStep:
+    state = PlanState(row.state)
+    is_open = state not in (PlanState.DONE, PlanState.DROPPED)
+    step = planned_step(row.phase, row.percent, row.due_at, waits_for_gates=row.waits_for_gates)
+    if row.hours:
+        step += f", {hours(*row.hours)}"
+    outcome, tone = row.text, _STATE_TONES.get(state, "wait")
+    if state in (PlanState.PLANNED, PlanState.WAITING) and row.revision != revision:
+        outcome, tone = _("Void: the rollout has changed since. The step will be dropped."), "bad"
+    elif state == PlanState.DONE:
+        outcome = ""
+    return TimelineStep(head, row, step, str(state.label), tone, outcome, is_open)
 
 
 def _status(name: str, percent: Decimal, settings: RolloutSettings) -> tuple[str, str]:

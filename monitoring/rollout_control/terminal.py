@@ -19,7 +19,7 @@ from monitoring.rollout_control import gates
 from monitoring.rollout_control.checklist import checklist_status
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
-from monitoring.rollout_control.presenters import Phase, conditions, effect, phases
+from monitoring.rollout_control.presenters import Phase, conditions, effect, phases, timelines
 from monitoring.rollout_control.preview import Preview
 from monitoring.stats import comparison_stats
 from monitoring.stats.comparison_stats import ComparisonStats
@@ -27,7 +27,7 @@ from profiles.name_rule import CACHE_FIRST
 from profiles.phones import masked
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Change, Plan, PlanState, Rollout
+from profiles.rollout.models import Approval, Change, Rollout
 from profiles.rollout.phases import EMERGENCY_STOP
 from profiles.rollout.presenters import percentage
 from profiles.rollout.rollout_settings import ChangeResult, RolloutSettings
@@ -79,9 +79,16 @@ def status() -> Iterable[Any]:
     if restart := presenters.last_restart(comparison_stats.WINDOW):
         yield restart
     yield presenters.convergence(convergence())
-    for plan in Plan.objects.filter(state=PlanState.PLANNED):
-        void = "" if plan.revision == rollout.revision else "; void, because the rollout has changed since"
-        yield f"planned by {plan.by}: {presenters.planned_step(plan.phase, plan.percent, plan.due_at)}{void}"
+    for steps in timelines(rollout.revision):
+        yield f"plan {steps[0].number}, by {steps[0].row.by}: {steps[0].row.reason}"
+        yield from (f"  {step.line}" for step in steps)
+    waiting = Approval.objects.waiting().count()
+    if waiting:
+        yield ngettext(
+            "%(n)d change waits for approval by a second person",
+            "%(n)d changes wait for approval by a second person",
+            waiting,
+        ) % {"n": waiting}
 
 
 def _next_step(phase: Phase, readings: Round) -> str:
@@ -138,8 +145,16 @@ def history(limit: int) -> Table:
         if change.is_forced:
             failed = [str(GATES[item["gate"]]) for item in change.evidence if item["verdict"] != Verdict.PASS]
             what.append(f" (forced past: {', '.join(failed)})", "red")
-        by = presenters.actor(change.by)
-        rows.add_row(str(change.revision), f"{change.at:%F %H:%M:%S}", by, what, change.text)
+        by, why = presenters.authors(change), presenters.reasons(change)
+        rows.add_row(str(change.revision), f"{change.at:%F %H:%M:%S}", by, what, why)
+    return rows
+
+
+def requests() -> Table:
+    rows = table(">ID", "UNTIL", "WHO", "WHAT", "REASON")
+    for approval in Approval.objects.waiting():
+        until, what = presenters.moment(approval.expires_at), presenters.change(approval)
+        rows.add_row(str(approval.pk), until, presenters.actor(approval.by), Text(what), approval.text)
     return rows
 
 

@@ -1,6 +1,8 @@
 """A request to change the rollout, in the same form for the admin, the commands, the API and code."""
 
-from collections.abc import Collection
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from decimal import Decimal
@@ -14,7 +16,7 @@ from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, SWITCHES
 from profiles.rollout.rules import ChangeRefused
 
 _WITH_PHASE = (Action.SET, Action.ADVANCE, Action.ROLL_BACK, Action.PLAN)
-_WITH_PERCENT = (Action.SET, Action.PLAN, Action.FLAG)
+_WITH_PERCENT = (Action.SET, Action.FLAG)
 
 
 class Source(Enum):
@@ -27,13 +29,26 @@ class Source(Enum):
     CONTROLLER = auto()
 
 
+@dataclass(frozen=True, slots=True)
+class Approver:
+    """The second person: the name for the audit row, the account and its login, and the reason of the approval."""
+
+    name: str
+    account: int
+    login: str
+    reason: str = ""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChangeRequest:
     """Describe a change, with its author, reason and conditions; ``of`` creates a request from raw input.
 
     ``is_on`` is the new state of a switch; for a university rule, false means that the rule is removed. ``facts`` are
     stored in the audit row of an action that changes no settings. ``evidence`` contains the gate results.
-    ``universities`` are the ids that the author is limited to; None means all universities.
+    ``universities`` are the ids that the author is limited to; None means all universities. ``steps`` are the
+    percentages and times of a plan, ``hours`` the part of the day that it is limited to, and ``plan`` is the number of
+    the planned step that is taken or cancelled. ``account`` is the author's account, which an API key shares; None in
+    the shell and for code. ``approval`` is by the second person who approved the request.
     """
 
     action: Action
@@ -46,7 +61,9 @@ class ChangeRequest:
     switch: str = ""
     is_on: bool = True
     on_breach: str = ""
-    due_at: datetime | None = None
+    steps: Sequence[tuple[Decimal, datetime]] = ()
+    waits_for_gates: bool = False
+    hours: tuple[int, int] | None = None
     plan: int = 0
     rule: UniversityRule = field(default_factory=UniversityRule)
     flag: Flag = field(default_factory=Flag)
@@ -56,6 +73,8 @@ class ChangeRequest:
     is_dry_run: bool = False
     is_forced: bool = False
     universities: Collection[int] | None = None
+    account: int | None = None
+    approval: Approver | None = None
 
     @classmethod
     def of(
@@ -68,6 +87,7 @@ class ChangeRequest:
         phase: object = None,
         percent: object = None,
         expected_revision: object = None,
+        steps: Sequence[tuple[object, datetime]] = (),
         **rest: Any,
     ) -> Self:
         """Return a request created from raw input; raise ChangeRefused if the input is invalid.
@@ -88,10 +108,15 @@ class ChangeRequest:
             by=by.encode(errors="replace").decode()[:150],
             phase=rules.phase_name(phase) if has_phase else "",
             percent=rules.percentage(percent) if action in _WITH_PERCENT else Decimal(0),
+            steps=[(rules.percentage(share), due_at) for share, due_at in steps],
             reason=rules.reason(reason),
             expected_revision=rules.revision(expected_revision),
             **rest,
         )
+
+    def is_by(self, person: Approver) -> bool:
+        """Return whether the person is the author, under whatever name; in the shell, the name is all there is."""
+        return self.account == person.account or self.by in (person.name, person.login)
 
     @property
     def is_of_rollout(self) -> bool:

@@ -23,12 +23,15 @@ from django.utils import timezone
 from waffle.models import Switch
 
 from config.lib.messages import Message, Text
-from profiles.rollout import rules
+from profiles.rollout import approvals, plans, rules
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.decision import forget_changed_state
 from profiles.rollout.lock import Busy, locked_rollout, transaction_with_lock_timeout
 from profiles.rollout.models import (
     Action,
+    Approval,
+    ApprovalState,
     Change,
     Flag,
     Plan,
@@ -75,11 +78,15 @@ def register_gates(check: GateCheck) -> None:
 def apply(request: ChangeRequest) -> ChangeResult:
     """Apply the request and return what changed; a dry run writes nothing and returns what would change.
 
-    Raises ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, Busy if another transaction
-    holds the rollout's lock, and Latched if that lock allowed an emergency stop to set only the latch.
+    Raises ChangeRefused if the rules forbid the change, GatesNotPassed if the gates do, ApprovalNeeded if it waits for
+    a second person, Busy if another transaction holds the rollout's lock, and Latched if that lock allowed an emergency
+    stop to set only the latch.
     """
     try:
         return _apply(_check_gates(_resolve_advance(request)))
+    except ApprovalNeeded as needed:
+        needed.store()
+        raise
     except Busy as busy:
         if request.action != Action.EMERGENCY or request.is_dry_run:
             raise
@@ -97,7 +104,9 @@ def apply(request: ChangeRequest) -> ChangeResult:
 
 def preview(request: ChangeRequest) -> ChangeResult:
     """Return what the request would change, without checking the gates; raise ChangeRefused as ``apply`` does."""
-    return _edit(Rollout.current(), replace(_resolve_advance(request), is_dry_run=True))[0]
+    request = replace(_resolve_advance(request), is_dry_run=True)
+    result = _edit(Rollout.current(), request)[0]
+    return replace(result, needs_approval=approvals.needs_approval(request, result))
 
 
 def next_phase() -> str:
@@ -111,7 +120,8 @@ def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
     The advance is valid only for the revision that was read before the percentage: after another change, the same
     percentage might be a decrease, for which no gates are checked.
     """
-    if request.action != Action.ADVANCE:
+    # An advance that waited for approval goes to the percentage that was requested.
+    if request.action != Action.ADVANCE or request.percent:
         return request
     revision = Rollout.current().revision
     name = request.phase or next_phase()
@@ -126,7 +136,7 @@ def _resolve_advance(request: ChangeRequest) -> ChangeRequest:
 def _check_gates(request: ChangeRequest) -> ChangeRequest:
     """Return the request with its gate results; raise GatesNotPassed if they do not pass and it is not forced.
 
-    Decreases and changes by code need no gates. Any further approval of an increase belongs here.
+    Decreases and changes by code need no gates.
     """
     if request.action not in (Action.SET, Action.ADVANCE) or request.source == Source.CODE:
         return request
@@ -144,15 +154,19 @@ def _check_gates(request: ChangeRequest) -> ChangeRequest:
 
 
 def _apply(request: ChangeRequest) -> ChangeResult:
-    _refuse_outside_university(request)
+    refuse_outside_university(request)
     needs_lock = request.is_of_rollout or request.action == Action.PLAN
     opened: AbstractContextManager[Rollout] = locked_rollout() if needs_lock else nullcontext(Rollout.current())
     with opened as rollout, transaction.atomic():
         result, edit = _edit(rollout, request)
+        waits = edit is not None and approvals.needs_approval(request, result)
         if request.is_dry_run:
-            return result
+            return replace(result, needs_approval=waits)
+        if edit and waits:
+            raise ApprovalNeeded(approvals.approval_of(request, edit.before, edit.after, rollout.revision))
         if edit:
-            edit.write()
+            with approvals.judged():
+                edit.write()
             if request.is_of_rollout:
                 rollout.revision += 1
                 rollout.revised_at = Now()
@@ -161,10 +175,12 @@ def _apply(request: ChangeRequest) -> ChangeResult:
         # Later decisions in this transaction must already follow the change.
         forget_changed_state()
         if request.action == Action.EMERGENCY:
-            # A locked plan is being carried out; its change will be refused, because it expects the old revision.
-            for plan in Plan.objects.filter(state=PlanState.PLANNED).select_for_update(skip_locked=True):
-                plan.drop(Message("Cancelled by an emergency rollback"))
-                plan.save()
+            # What is locked is being carried out, and will be refused, because it expects the old revision.
+            why = Message("Cancelled by an emergency rollback")
+            for plan in Plan.objects.open().select_for_update(skip_locked=True):
+                plan.conclude(PlanState.DROPPED, why)
+            for approval in Approval.objects.waiting().select_for_update(skip_locked=True):
+                approval.conclude(ApprovalState.WITHDRAWN, request.by, str(request.reason))
             emergency_stopped.send(ChangeRequest, request=request)
         return replace(result, revision=rollout.revision)
 
@@ -193,7 +209,7 @@ def _edit(rollout: Rollout, request: ChangeRequest) -> tuple[ChangeResult, _Edit
     return ChangeResult(before, after, rollout.revision, request.is_dry_run), edit
 
 
-def _refuse_outside_university(request: ChangeRequest) -> None:
+def refuse_outside_university(request: ChangeRequest) -> None:
     """Refuse what concerns other universities too, except an emergency stop, to users who are limited to one."""
     if request.universities is None or request.action == Action.EMERGENCY:
         return
@@ -228,6 +244,8 @@ def _write_audit_row(action: Action, request: ChangeRequest, rollout: Rollout, e
     row = Change(by=request.by, action=action, revision=rollout.revision, before=edit.before, after=edit.after)
     row.evidence, row.is_forced = request.evidence, request.is_forced
     row.text = request.reason
+    if request.approval:
+        row.approved_by, row.approval_reason = request.approval.name, request.approval.reason
     row.save()
 
 
@@ -304,23 +322,10 @@ _OF_SETTINGS: dict[Action, Callable[[RolloutSettings, ChangeRequest], None]] = {
 # Actions that change rules, plans or other flags, or that only write an audit row.
 
 
-def _admits(request: ChangeRequest) -> bool:
-    """Return whether a change of a rule admits employees: a new permission, or a denial that ends or ends earlier."""
-    rule = request.rule
-    was = UniversityRule.objects.filter(pk=rule.pk).first()
-    if request.is_on and rule.is_allowed:
-        return True
-    if was is None or was.is_allowed:
-        return False
-    is_same = request.is_on and (was.university_id, was.phase) == (rule.university_id, rule.phase)
-    ends_earlier = rule.expires_at is not None and (was.expires_at is None or rule.expires_at < was.expires_at)
-    return not is_same or ends_earlier
-
-
 def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
     rule = request.rule
     # A rehearsal, which has facts, also removes its own denial if the rollout has been paused meanwhile.
-    if not request.facts and _admits(request):
+    if not request.facts and approvals.lets_more_in(rule, is_kept=request.is_on):
         settings.refuse_raise()
     expires_at = rule.expires_at.isoformat() if rule.expires_at else None
     json = {"university": rule.university_id, "phase": rule.phase, "allowed": rule.is_allowed, "expires_at": expires_at}
@@ -332,26 +337,23 @@ def _change_rule(rollout: Rollout, settings: RolloutSettings, request: ChangeReq
     return _Edit(after=json, write=rule.save)
 
 
-def _plan_as_json(plan: Plan) -> dict[str, Any]:
-    percent = rules.format_percent(plan.percent)
-    return {"phase": plan.phase, "percent": percent, "due_at": plan.due_at.isoformat()}
-
-
 def _plan(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
-    settings.percents_after(request.phase, request.percent)
-    step = {"phase": rules.phase_number(request.phase), "percent": request.percent, "due_at": request.due_at}
-    if Plan.objects.filter(state=PlanState.PLANNED, **step).exists():
+    for percent, _due_at in request.steps:
+        settings.percents_after(request.phase, percent)
+    steps = plans.steps_of(request, rollout.revision)
+    first = {name: getattr(steps[0], name) for name in ("phase", "percent", "due_at")}
+    if Plan.objects.filter(state=PlanState.PLANNED, **first).exists():
         raise ChangeRefused(Message("This step is already planned."))
-    plan = Plan(revision=rollout.revision, by=request.by, reason=str(request.reason), **step)
-    return _Edit(after=_plan_as_json(plan), write=plan.save)
+    return _Edit(after=plans.as_json(steps), write=lambda: plans.store(steps))
 
 
 def _cancel(rollout: Rollout, settings: RolloutSettings, request: ChangeRequest) -> _Edit:
-    plan = Plan.objects.select_for_update().filter(pk=request.plan, state=PlanState.PLANNED).first()
+    step = Plan.objects.filter(pk=request.plan).first()
+    plan = Plan.objects.of(step).open().select_for_update().first() if step else None
     if plan is None:
         raise ChangeRefused(Message("This step is no longer planned."))
-    plan.drop(Message("Cancelled by %(by)s", {"by": request.by}))
-    return _Edit(before=_plan_as_json(plan), write=plan.save)
+    why = Message("Cancelled by %(by)s", {"by": request.by})
+    return _Edit(before=plans.as_json(Plan.objects.of(plan).open()), write=lambda: plan.stop(why))
 
 
 def _flag_as_json(flag: Flag, percent: Decimal | None, other: Flag | None = None) -> dict[str, Any]:

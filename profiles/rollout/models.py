@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
@@ -16,7 +17,7 @@ from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from waffle.models import AbstractUserFlag
 
-from config.lib.messages import Message, Text, from_columns, localize, to_columns
+from config.lib.messages import Text, from_columns, localize, to_columns
 from profiles.rollout.decision import current_state, decide
 from profiles.rollout.phases import BUCKETED, PHASES, SHADOW
 
@@ -179,19 +180,16 @@ class Action(models.TextChoices):
     BACKFILL_UNDO = "backfill-undo", _("Backfill undone")
 
 
-class ChangeQuerySet(models.QuerySet["Change"]):
-    def of_universities(self, ids: Iterable[int]) -> ChangeQuerySet:
+class ChangeQuerySet(models.QuerySet[Any]):
+    def of_universities(self, ids: Iterable[int]) -> Self:
         """Exclude changes that concern only other universities, that is, their rules and rollback checks."""
         ids = list(ids)
         is_theirs = Q(before__university__in=ids) | Q(after__university__in=ids)
         return self.filter(is_theirs | ~(Q(before__has_key="university") | Q(after__has_key="university")))
 
 
-class Change(models.Model):
-    """Record a change for audit; a trigger rejects edits and deletions.
-
-    A ``reason`` that the system gives, rather than a person, is stored in the site's language.
-    """
+class ChangeRecord(models.Model):
+    """Hold who changes what, and why. A reason that the system gives is stored in the site's language."""
 
     at = models.DateTimeField(_("at"), default=timezone.now)
     by = models.CharField(_("by"), max_length=150)
@@ -207,21 +205,35 @@ class Change(models.Model):
     objects: ClassVar[ChangeQuerySet] = ChangeQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
+        abstract = True
         ordering: ClassVar = ["-pk"]
-        verbose_name = _("change")
-        verbose_name_plural = _("changes")
-        constraints: ClassVar = [models.CheckConstraint(condition=~Q(reason=""), name="rollout_change_has_reason")]
 
     def __str__(self) -> str:
         return f"r{self.revision} {self.get_action_display()}"
 
     @property
     def text(self) -> str:
-        return str(from_columns(self.reason, self.sentence))
+        return str(self.stored_reason)
 
     @text.setter
     def text(self, reason: Text) -> None:
         self.reason, self.sentence = to_columns(reason, REASON_LENGTH)
+
+    @property
+    def stored_reason(self) -> Text:
+        return from_columns(self.reason, self.sentence)
+
+
+class Change(ChangeRecord):
+    """Record a change for audit; a trigger rejects edits and deletions."""
+
+    approved_by = models.CharField(_("approved by"), max_length=150, default="", db_default="")
+    approval_reason = models.CharField(_("reason of the approval"), max_length=REASON_LENGTH, default="", db_default="")
+
+    class Meta(ChangeRecord.Meta):
+        verbose_name = _("change")
+        verbose_name_plural = _("changes")
+        constraints: ClassVar = [models.CheckConstraint(condition=~Q(reason=""), name="rollout_change_has_reason")]
 
 
 class UniversityRuleQuerySet(models.QuerySet["UniversityRule"]):
@@ -268,13 +280,30 @@ class UniversityRule(models.Model):
 
 
 class PlanState(models.TextChoices):
+    QUEUED = "queued", _("waits for the step before it")
     PLANNED = "planned", _("planned")
+    WAITING = "waiting", _("waits for approval")
     DONE = "done", _("done")
     DROPPED = "dropped", _("dropped")
 
 
+class PlanQuerySet(models.QuerySet["Plan"]):
+    def open(self) -> PlanQuerySet:
+        return self.filter(state__in=(PlanState.QUEUED, PlanState.PLANNED, PlanState.WAITING))
+
+    def of(self, step: Plan) -> PlanQuerySet:
+        """Return the steps of the plan that the given step belongs to, in their order."""
+        head = step.first_id or step.pk
+        return self.filter(Q(pk=head) | Q(first=head)).order_by("pk")
+
+
 class Plan(models.Model):
-    """Store a planned step; its gates are checked when it is due, and it is dropped if the rollout has changed."""
+    """Store a step of a plan. When it is due, it is judged as any change, and the step after it takes its place.
+
+    ``first`` is the first step of the plan; that step itself has None. With ``waits_for_gates``, the step is tried
+    after ``due_at`` until its gates pass; otherwise gates that do not pass end the plan. ``account`` is the number of
+    the account that made the plan, also by an API key; None for a plan from the shell or of an earlier release.
+    """
 
     phase = models.PositiveSmallIntegerField(_("phase"))
     percent = models.DecimalField(_("percent"), max_digits=5, decimal_places=2)
@@ -285,9 +314,16 @@ class Plan(models.Model):
     state = models.CharField(_("state"), max_length=10, choices=PlanState, default=PlanState.PLANNED)
     outcome = models.CharField(_("outcome"), max_length=REASON_LENGTH, blank=True, default="")
     sentence = models.JSONField(null=True, editable=False)
+    first = models.ForeignKey("self", models.CASCADE, null=True, related_name="later", verbose_name=_("first step"))
+    waits_for_gates = models.BooleanField(_("waits for the gates"), default=False, db_default=False)
+    from_hour = models.PositiveSmallIntegerField(_("from hour"), null=True)
+    until_hour = models.PositiveSmallIntegerField(_("until hour"), null=True)
+    account = models.BigIntegerField(null=True, editable=False)
+
+    objects: ClassVar[PlanQuerySet] = PlanQuerySet.as_manager()  # type: ignore[assignment]
 
     class Meta:
-        ordering: ClassVar = ["due_at"]
+        ordering: ClassVar = ["due_at", "pk"]
         verbose_name = _("planned step")
         verbose_name_plural = _("planned steps")
 
@@ -298,9 +334,81 @@ class Plan(models.Model):
     def text(self) -> str:
         return str(from_columns(self.outcome, self.sentence))
 
-    def drop(self, why: Message) -> None:
-        self.state = PlanState.DROPPED
-        self.outcome, self.sentence = to_columns(why, REASON_LENGTH)
+    @property
+    def hours(self) -> tuple[int, int] | None:
+        """Return the hours of the site's day in which the step may be taken; from 22 to 6 is over midnight."""
+        return None if self.from_hour is None or self.until_hour is None else (self.from_hour, self.until_hour)
+
+    def is_within_hours(self, at: datetime) -> bool:
+        if self.hours is None:
+            return True
+        (start, end), hour = self.hours, at.astimezone(timezone.get_default_timezone()).hour
+        return start <= hour < end if start < end else hour >= start or hour < end
+
+    def conclude(self, state: PlanState, outcome: Text) -> None:
+        self.state = state
+        self.outcome, self.sentence = to_columns(outcome, REASON_LENGTH)
+        self.save()
+
+    def stop(self, why: Text) -> None:
+        """Drop this step and those after it."""
+        for step in Plan.objects.of(self).open():
+            step.conclude(PlanState.DROPPED, why)
+        self.refresh_from_db()
+
+
+APPROVAL_LASTS = timedelta(hours=24)
+
+
+def approval_end() -> datetime:
+    return timezone.now() + APPROVAL_LASTS
+
+
+class ApprovalState(models.TextChoices):
+    WAITING = "waiting", _("waiting")
+    APPROVED = "approved", _("approved")
+    REFUSED = "refused", _("refused")
+    WITHDRAWN = "withdrawn", _("withdrawn")
+    EXPIRED = "expired", _("expired")
+
+
+class ApprovalQuerySet(ChangeQuerySet):
+    def waiting(self) -> Self:
+        return self.filter(state=ApprovalState.WAITING, expires_at__gt=timezone.now())
+
+
+class Approval(ChangeRecord):
+    """Store a change that waits until a second person approves it (docs/reference/rollout.md).
+
+    ``before``, ``after`` and ``evidence`` are those of the time of the request; an approval judges ``request`` again.
+    ``account`` is the number of the requester's account, also by an API key; None in the shell.
+    """
+
+    account = models.BigIntegerField(null=True, editable=False)
+    request = models.JSONField(editable=False)
+    plan = models.ForeignKey(Plan, models.SET_NULL, null=True, related_name="approvals")
+    expires_at = models.DateTimeField(_("expires at"), default=approval_end)
+    state = models.CharField(_("state"), max_length=10, choices=ApprovalState, default=ApprovalState.WAITING)
+    decided_by = models.CharField(_("decided by"), max_length=150, blank=True, default="")
+    decided_at = models.DateTimeField(_("decided at"), null=True)
+    decision_reason = models.CharField(_("reason of the decision"), max_length=REASON_LENGTH, blank=True, default="")
+
+    objects: ClassVar[ApprovalQuerySet] = ApprovalQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta(ChangeRecord.Meta):
+        default_permissions = ()
+        verbose_name = _("request for approval")
+        verbose_name_plural = _("requests for approval")
+        constraints: ClassVar = [
+            models.CheckConstraint(condition=~Q(reason=""), name="rollout_approval_has_reason"),
+            models.CheckConstraint(
+                condition=~Q(state=ApprovalState.APPROVED, decided_by=F("by")), name="rollout_approval_by_another"
+            ),
+        ]
+
+    def conclude(self, state: ApprovalState, by: str, reason: str) -> None:
+        self.state, self.decided_by, self.decided_at, self.decision_reason = state, by, timezone.now(), reason
+        self.save()
 
 
 class HeartbeatQuerySet(models.QuerySet["Heartbeat"]):

@@ -38,6 +38,7 @@ def last_raise() -> datetime | None:
     """Return when phase 3 or 4 was last raised: since then, more people have been named from the cache."""
     phases = PHASES[2:]
     moves = Change.objects.filter(after__percents__has_any_keys=phases).exclude(after__percents=F("before__percents"))
+    move: Change
     for move in moves.iterator(chunk_size=50):
         before, after = move.before.get("percents", {}), move.after["percents"]
         if any(Decimal(after.get(name, 0)) > Decimal(before.get(name, 0)) for name in phases):

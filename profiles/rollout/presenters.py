@@ -16,8 +16,9 @@ from django.utils.translation import gettext_lazy, pgettext
 
 from config.lib.messages import localize
 from profiles.rollout import rules
+from profiles.rollout.approvals import APPROVAL_NEEDED
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import Action, Change, OnBreach, UniversityRule
+from profiles.rollout.models import Action, Change, ChangeRecord, OnBreach, UniversityRule
 from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
@@ -62,6 +63,17 @@ def actor(by: str) -> str:
     return str(ACTORS.get(by, by))
 
 
+def authors(row: Change) -> str:
+    """Return who made a change and, where a second person was needed, who approved it."""
+    if not row.approved_by:
+        return actor(row.by)
+    return _("%(by)s, approved by %(approver)s") % {"by": actor(row.by), "approver": row.approved_by}
+
+
+def reasons(row: Change) -> str:
+    return " / ".join(filter(None, (row.text, row.approval_reason)))
+
+
 def percentage(percent: Decimal | str) -> str:
     return _("%(number)s%%") % {
         "number": localize(percent if isinstance(percent, str) else rules.format_percent(percent))
@@ -97,8 +109,10 @@ def convergence(spread: Convergence) -> str:
 def outcome(result: ChangeResult) -> list[str]:
     """Return a line for each setting that the change has modified or, for a dry run, would modify."""
     if not result.is_change:
-        return [_("No changes")]
+        return [str(APPROVAL_NEEDED) if result.needs_approval else _("No changes")]
     lines = [_move(name, before, after) for name, before, after in result.differences()]
+    if result.needs_approval:
+        lines.append(str(APPROVAL_NEEDED))
     if result.is_resume:
         lines.append(restart(timezone.now() if result.is_dry_run else monitored_since()))
     return lines
@@ -135,8 +149,8 @@ def _value(name: str, value: Any) -> str:
     return percentage(str(value))
 
 
-def change(row: Change) -> str:
-    """Return a one-line summary of an audit row."""
+def change(row: ChangeRecord) -> str:
+    """Return a one-line summary of an audit row, or of a change that waits for approval."""
     if row.action in _LINES:
         return _LINES[row.action](row)
     moves = [row.get_action_display()] if row.action in (Action.SEED, Action.EMERGENCY) else []
@@ -148,14 +162,14 @@ def change(row: Change) -> str:
                 moves.append(_move(name, earlier, after[name]))
     if row.before.get("held_for") != row.after.get("held_for"):
         moves.append(_("Paused") if row.after.get("held_for") else _("Resumed"))
-    if row.action == Action.RESUME:
+    if row.action == Action.RESUME and isinstance(row, Change):
         moves.append(restart(row.at))
     if row.before.get("on_breach") != row.after.get("on_breach"):
         moves.append(_move("on_breach", row.before.get("on_breach"), row.after.get("on_breach")))
     return "; ".join(moves) or row.get_action_display()
 
 
-def _recorded_rule(row: Change) -> str:
+def _recorded_rule(row: ChangeRecord) -> str:
     rule = row.after or row.before
     scope = UniversityRule(university_id=rule["university"], phase=rule["phase"], is_allowed=rule["allowed"])
     return rule_change(scope, is_removed=not row.after)
@@ -168,18 +182,38 @@ def rule_change(rule: UniversityRule, *, is_removed: bool = False) -> str:
     return _("University %(university)d follows the percentage of phase %(phase)d again") % params
 
 
-def _recorded_plan(row: Change) -> str:
-    plan = row.after or row.before
-    step = planned_step(plan["phase"], plan["percent"], datetime.fromisoformat(plan["due_at"]))
-    return f"{row.get_action_display()}: {step}"
+def _recorded_plan(row: ChangeRecord) -> str:
+    return f"{row.get_action_display()}: {plan(row.after or row.before)}"
 
 
-def planned_step(phase: int, percent: Decimal | str, due_at: datetime) -> str:
+def plan(stored: Mapping[str, Any]) -> str:
+    """Return the steps of a plan in words, from the JSON of its audit row."""
+    lines = [_stored_step(stored, step) for step in (stored, *stored.get("later", ()))]
+    if "hours" in stored:
+        lines.append(hours(*stored["hours"]))
+    return "; ".join(lines)
+
+
+def _stored_step(plan: Mapping[str, Any], step: Mapping[str, Any]) -> str:
+    due_at, waits_for_gates = datetime.fromisoformat(step["due_at"]), bool(plan.get("waits_for_gates"))
+    return planned_step(plan["phase"], step["percent"], due_at, waits_for_gates=waits_for_gates)
+
+
+def planned_step(phase: int, percent: Decimal | str, due_at: datetime, *, waits_for_gates: bool = False) -> str:
     params = {"phase": phase, "percent": percentage(percent), "at": moment(due_at)}
+    if waits_for_gates:
+        return _("phase %(phase)d to %(percent)s when its gates pass, from %(at)s") % params
     return _("phase %(phase)d to %(percent)s on %(at)s") % params
 
 
-def _recorded_rehearsal(row: Change) -> str:
+def hours(start: int, end: int) -> str:
+    """Return the hours of a plan; they are in the site's time zone, not in the reader's."""
+    zone = f"{timezone.localtime(timezone=timezone.get_default_timezone()):%Z}"
+    params = {"start": f"{start}:00", "end": f"{end}:00", "zone": zone}
+    return _("only from %(start)s to %(end)s %(zone)s") % params
+
+
+def _recorded_rehearsal(row: ChangeRecord) -> str:
     university = _("University %(id)s") % {"id": row.after["university"]}
     is_timed = "total_s" in row.after
     return rehearsal(university, row.after) if is_timed else f"{row.get_action_display()}: {university}"
@@ -191,7 +225,7 @@ def rehearsal(university: object, facts: Mapping[str, Any]) -> str:
     return _("%(university)s left the cache after %(out)s s and was back after %(total)s s") % params
 
 
-_LINES: dict[str, Callable[[Change], str]] = {
+_LINES: dict[str, Callable[[ChangeRecord], str]] = {
     Action.SCOPE: _recorded_rule,
     Action.PLAN: _recorded_plan,
     Action.CANCEL: _recorded_plan,
@@ -211,6 +245,8 @@ _FIELDS: dict[str, Promise] = {
     "due_at": T("due at"),
     "allowed": T("allowed"),
     "expires_at": T("expires at"),
+    "waits_for_gates": T("waits for the gates"),
+    "hours": T("hours"),
     "out_s": T("out of the cache after, s"),
     "total_s": T("back after, s"),
     "out": T("out of the cache"),
@@ -222,12 +258,17 @@ _FIELDS: dict[str, Promise] = {
 def recorded_state(state: Mapping[str, Any]) -> Iterator[str]:
     """Yield a line for each value in ``state``, which is the ``before`` or ``after`` of an audit row."""
     for name, value in state.items():
+        if name == "later":
+            yield from (_stored_step(state, step) for step in value)
+            continue
         if isinstance(value, dict):
             prefix = f"{_FIELDS[name]}: " if name == "remembered" else ""
             yield from (f"{prefix}{name_of(key)}: {_value(key, one)}" for key, one in sorted(value.items()))
             continue
         if name in _SETTINGS or (name == "percent" and value is not None):
             text = _value(name, value)
+        elif name == "hours":
+            text = hours(*value)
         elif name in ("due_at", "expires_at") and value:
             text = moment(datetime.fromisoformat(value))
         elif isinstance(value, bool):

@@ -62,12 +62,16 @@ class RolloutSettings:
 
 @dataclass(frozen=True, slots=True)
 class ChangeResult:
-    """Hold the settings before and after a change; for a dry run, ``after`` is what they would be."""
+    """Hold the settings before and after a change; for a dry run, ``after`` is what they would be.
+
+    ``needs_approval``, of a dry run, means that the change would wait for a second person.
+    """
 
     before: RolloutSettings
     after: RolloutSettings
     revision: int
     is_dry_run: bool
+    needs_approval: bool = False
 
     @property
     def is_change(self) -> bool:

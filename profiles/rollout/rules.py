@@ -96,6 +96,16 @@ def refuse_criterion(flag: str, criterion: str) -> None:
         )
 
 
+def hours(text: str | None) -> tuple[int, int] | None:
+    """Return the hours of a text such as 9-18, None for an empty one; raise ChangeRefused if there are none in it."""
+    if not (text or "").strip():
+        return None
+    found = re.fullmatch(r"\s*([01]?[0-9]|2[0-3])\s*[-–]\s*([01]?[0-9]|2[0-4])\s*", text or "")
+    if not found:
+        raise ChangeRefused(Message("Hours are two numbers from 0 to 24, such as 9-18."))
+    return int(found[1]), int(found[2])
+
+
 def phase_name(phase: object) -> str:
     text = str(phase).strip()
     for number, name in enumerate(PHASES, start=1):

@@ -133,6 +133,7 @@ TABLES = {
     "rollout.change": Table(ALL, "!", "!", "!", "own"),
     "rollout.flag": Table(ALL, "!", "M", "!", members_may="view"),
     "waffle.switch": Table(ALL, "!", "M", "!", members_may="view"),
+    "rollout.approval": Table(ALL, "!", "!", "!", "own"),
     "rollout.plan": Table(ALL, "!", "!", "!"),
     "rollout.heartbeat": Table(ALL, "!", "!", "!"),
     "monitoring.gatecheck": Table(ALL, "!", "!", "!"),
@@ -182,6 +183,7 @@ PAGES = [
     *admin("steer/on-breach/", "M", "get post"),
     *admin("steer/rehearsal/", "Mm", "get post"),
     *admin("steer/plan/{plan}/cancel/", "M", "post", ok=302, writes=True),
+    *admin("approvals/{approval}/", "M", "get post", own="m", unknown=404),
     *admin("emergency/", "OMom", "get post"),
     *admin("comparisons/", ALL),
     *admin("checklist/", _SEE),
@@ -253,7 +255,13 @@ API = [
             "webhook-stats", "rollout", "alerts",
         )
     ),
-    *(Row(f"monitoring/rollout/{name}", "post", "MRm", ok=400) for name in ("set", "advance", "pause", "resume")),
+    *(
+        Row(f"monitoring/rollout/{name}", "post", "MRm", ok=400)
+        for name in ("set", "advance", "pause", "resume", "plan", "cancel")
+    ),
+    Row("monitoring/rollout/approvals", "get", f"{_SEE}R"),
+    Row("monitoring/rollout/approvals/{approval}/approve", "post", "MRm", ok=400),
+    Row("monitoring/rollout/approvals/{approval}/refuse", "post", "MRm", ok=400),
     Row("monitoring/rollout/pause", "post", "MR", body=_REASON, writes=True),
     Row("monitoring/backfill", "get", f"{ALL}R", own="vomd"),
     Row("monitoring/backfill", "post", "OMRom", ok=400),

@@ -32,7 +32,7 @@ SHARED = {
     "monitoring.roundtrip", "monitoring.alert", "monitoring.signature",
 }  # fmt: skip
 # Their own querysets follow the scope in another way than by a path to the university.
-OTHERWISE = {"profiles.profile", "rollout.change"}
+OTHERWISE = {"profiles.profile", "rollout.change", "rollout.approval"}
 NAME, SURNAME, INN, REASON = "Тайный институт", "Секретова", "7736050003", "тайная причина"
 
 

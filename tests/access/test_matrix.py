@@ -20,12 +20,14 @@ from rest_framework.test import APIClient
 
 from employees.credentials.models import ApiKey
 from employees.models import BackfillRun, Employee, MaxIdJob, Membership, University, UnresolvedName
+from profiles.rollout.approvals import approval_of
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import Change, UniversityRule
 from tests.access.matrix import GROUPS, LIMITED, LOGGED_OUT, ROLES, TABLES, Row, all_rows
 from tests.config.admin_pages import make_rows
 from tests.conftest import Phases, client_of
 from tests.profiles.people import add_profile
+from tests.rollout.changing import request
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 ROWS = all_rows()
@@ -98,19 +100,18 @@ class World:
         phone, max_id = f"+1202555010{number}", f"70{number}"
         employee = Employee.objects.create(phone=phone, max_id=max_id, university=university)
         add_profile(max_id)
+        after = {"university": university.pk, "phase": 3, "allowed": True, "expires_at": None}
+        rule = UniversityRule(university_id=university.pk, phase=3, is_allowed=True)
+        wanted = approval_of(request("scope", rule=rule), {}, after, 0)
+        wanted.save()
         rows: dict[str, Any] = {
             "employee": employee,
             "university": university,
             "unresolvedname": UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now()),
             "backfillrun": BackfillRun.objects.create(university=university, status="done", until_id=0),
             "universityrule": UniversityRule.objects.create(university_id=university.pk, phase=4, reason="r"),
-            "change": Change.objects.create(
-                by="t",
-                action="scope",
-                reason="r",
-                revision=0,
-                after={"university": university.pk, "phase": 3, "allowed": True, "expires_at": None},
-            ),
+            "change": Change.objects.create(by="t", action="scope", reason="r", revision=0, after=after),
+            "approval": wanted,
         }
         ids = {"phone": phone, "profile": max_id, "content_type": str(ContentType.objects.get_for_model(Employee).pk)}
         ids["group"] = str(Group.objects.get(name="auditors").pk)

@@ -25,10 +25,12 @@ from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control.models import GateCheck, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
+from profiles.rollout.approvals import approval_of
 from profiles.rollout.models import Heartbeat, Plan, UniversityRule
+from profiles.rollout.phases import PHASES
 from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
-from tests.rollout.changing import change, plan_step
+from tests.rollout.changing import change, plan_step, request
 from tests.webhooks.inbox_rows import row
 from webhooks.models import DuplicateDelivery, PayloadAccess, Replay, State
 
@@ -38,7 +40,7 @@ _MORE = (
     "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/raw-body/",
     "webhooks/inboxupdate/dead-letters/", "webhooks/inboxupdate/replay/?state__exact=dead",
     "monitoring/alert/{alert}/answer/mute/", "auth/user/{user}/password/", "steer/pause/", "steer/resume/",
-    "credentials/apikey/{key}/revoke/",
+    "credentials/apikey/{key}/revoke/", "approvals/{approval}/",
     "steer/3/?percent=50", "steer/3/preview/?percent=50", "steer/4/preview/?percent=1",
     "steer/1/preview/?percent=x", "employees/", "waffle/", "auth/", "profiles/",
     "webhooks/", "search/?s=а", "", "password_change/", "password_change/done/",
@@ -103,7 +105,10 @@ def _rollout_rows(by: User, university: University) -> dict[str, Any]:
     )
     planned = plan_step(4, 1, until, by="анна", reason="замер")
     change("cancel", plan=planned.pk, by="анна", reason="замер")
-    return {"alert": alert.pk}
+    asked = request("set", phase=3, percent=1, by="анна", reason="замер")
+    approval = approval_of(asked, {"percents": {PHASES[2]: "0"}}, {"percents": {PHASES[2]: "1"}}, 1)
+    approval.save()
+    return {"alert": alert.pk, "approval": approval.pk}
 
 
 def _people_rows(by: User) -> dict[str, Any]:

@@ -78,14 +78,16 @@ def test_ids_are_integers() -> None:
 def test_bodies_of_the_rollout_require_what_the_rules_do() -> None:
     required = {}
     for path in COMMITTED["paths"]:
-        if path.startswith("/monitoring/rollout/"):
+        if path.startswith("/monitoring/rollout/") and "post" in COMMITTED["paths"][path]:
             body = COMMITTED["paths"][path]["post"]["requestBody"]
             name = body["content"]["application/json"]["schema"]["$ref"].rpartition("/")[2]
             required[path.rpartition("/")[2]] = (body["required"], COMMITTED["components"]["schemas"][name]["required"])
     reason = (True, ["reason"])
     assert required == {
         "set": (True, ["percent", "phase", "reason"]),
-        **dict.fromkeys(("advance", "pause", "resume", "emergency"), reason),
+        "plan": (True, ["phase", "reason", "steps"]),
+        "cancel": (True, ["plan", "reason"]),
+        **dict.fromkeys(("advance", "pause", "resume", "emergency", "approve", "refuse"), reason),
     }
 
 
@@ -116,8 +118,12 @@ def test_what_is_no_view_is_described() -> None:
     }
 
 
-ROLLOUT = {f"POST /monitoring/rollout/{action}" for action in ("set", "advance", "pause", "resume", "emergency")}
-# Rules that no schema expresses: which universities, phones and phases there are.
+_DECISIONS = ("approvals/{id}/approve", "approvals/{id}/refuse")
+ROLLOUT = {
+    f"POST /monitoring/rollout/{action}"
+    for action in ("set", "advance", "pause", "resume", "emergency", "plan", "cancel", *_DECISIONS)
+}
+# Rules that no schema expresses: which universities, phones, phases, plans and requests there are.
 RULED = ROLLOUT | {"POST /employees", "PUT /employees/{id}", "PATCH /employees/{id}"}
 schema = schemathesis.openapi.from_dict(COMMITTED)
 schema.app = wsgi_application

@@ -19,5 +19,5 @@ def change(action: str, **what: Any) -> ChangeResult:
 
 
 def plan_step(phase: int, percent: object, due_at: datetime, **terms: Any) -> Plan:
-    change("plan", phase=phase, percent=percent, due_at=due_at, **terms)
+    change("plan", phase=phase, steps=[(percent, due_at)], **terms)
     return Plan.objects.latest("pk")

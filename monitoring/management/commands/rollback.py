@@ -16,6 +16,7 @@ from monitoring.management.commands.rollout import add_terms, request_of
 from monitoring.rollout_control import rollback, terminal
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, presenters
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Action
 from profiles.rollout.rules import ChangeRefused
@@ -53,6 +54,9 @@ class Command(BaseCommand):
             raise CommandError(f"Written, but not verified: {doubt}", returncode=3) from None
         except Latched as latched:
             raise CommandError(str(latched), returncode=3) from None
+        except ApprovalNeeded as needed:
+            self.stdout.write(needed.notice)
+            raise CommandError(str(needed), returncode=4) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
 

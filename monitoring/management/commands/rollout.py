@@ -1,11 +1,17 @@
-"""``manage.py rollout``: exits with 0 if done, 1 if refused, 2 if gates do not pass or an argument is invalid."""
+"""``manage.py rollout``: exits with 0 if done, 1 if refused, 4 if it waits for approval.
 
+It exits with 2 if gates do not pass or an argument is invalid.
+"""
+
+import getpass
+import sys
 from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from django.contrib.auth import get_user_model
 from django.core.management.base import CommandError
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
@@ -16,10 +22,11 @@ from config.lib import shell_user
 from config.lib.commands import BaseCommand
 from employees.models import BackfillRun, RunStatus, University
 from monitoring.indicators import probe, rounds
-from monitoring.rollout_control import controller, preview, terminal
+from monitoring.rollout_control import approvals, controller, preview, terminal
 from monitoring.stats import comparison_stats
 from profiles import phones
-from profiles.rollout import changes, presenters, rules
+from profiles.rollout import changes, plans, presenters, rules
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
 from profiles.rollout.changes import GatesNotPassed
 from profiles.rollout.models import Action, OnBreach, UniversityRule
@@ -45,6 +52,9 @@ class Command(BaseCommand):
             text = terminal.rendered(parts, has_colour=has_colour)
         except GatesNotPassed as held:
             raise CommandError(str(held), returncode=2) from None
+        except ApprovalNeeded as needed:
+            self.stdout.write(needed.notice)
+            raise CommandError(str(needed), returncode=4) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
         self.stdout.write(text)
@@ -104,12 +114,35 @@ class Command(BaseCommand):
     def on_on_breach(self, action: str, **options: Any) -> Iterable[Any]:
         return terminal.outcome(changes.apply(request_of(Action.ON_BREACH, options, on_breach=action)))
 
-    def on_schedule(self, phase: str, percent: str, at: str, **options: Any) -> Iterable[Any]:
-        due_at = moment(at)
-        request = request_of(Action.PLAN, options, phase=phase, percent=percent, due_at=due_at)
+    def on_schedule(self, phase: str, percent: list[str], at: list[str], **options: Any) -> Iterable[Any]:
+        waits_for_gates = options["when_gates_pass"]
+        if waits_for_gates and len(at) <= 1:
+            # A step may be due at once, but “now” is past by the time of the check.
+            at = (at or ["1s"]) * len(percent)
+        if len(at) != len(percent):
+            raise CommandError("Give --at once for each --percent, or --when-gates-pass")
+        steps = list(zip(percent, map(moment, at), strict=True))
+        terms = {"waits_for_gates": waits_for_gates, "hours": rules.hours(options["hours"])}
+        request = request_of(Action.PLAN, options, phase=phase, steps=steps, **terms)
         revision = changes.apply(request).revision
         planned = "Dry run" if request.is_dry_run else f"Planned at revision {revision}"
-        yield f"{planned}: {presenters.planned_step(rules.phase_number(request.phase), request.percent, due_at)}"
+        yield f"{planned}: {presenters.plan(plans.as_json(plans.steps_of(request, revision)))}"
+
+    def on_unschedule(self, number: int, **options: Any) -> Iterable[Any]:
+        request = request_of(Action.CANCEL, options, plan=number)
+        changes.apply(request)
+        yield "Dry run: nothing was written" if request.is_dry_run else "The plan is cancelled"
+
+    def on_approvals(self, **_: Any) -> Iterable[Any]:
+        return [terminal.requests()]
+
+    def on_approve(self, number: int, subcommand: str = "approve", **options: Any) -> Iterable[Any]:
+        decider, reason = decider_of(options["by"]), options["reason"]
+        terms = {"expected_revision": options["expect_revision"], "is_dry_run": options["dry_run"]}
+        yield from terminal.outcome(approvals.VERDICTS[subcommand](number, decider, reason, **terms))
+
+    def on_refuse(self, number: int, **options: Any) -> Iterable[Any]:
+        return self.on_approve(number, "refuse", **options)
 
     def on_replay(self, percent: str, days: int, **_: Any) -> Iterable[Any]:
         share = rules.percentage(percent)
@@ -157,6 +190,7 @@ def _add_queries(add: Callable[..., ArgumentParser]) -> None:
     replay = add("replay", help="show what the last days would have been like at a percentage of phase 3")
     replay.add_argument("--percent", required=True)
     replay.add_argument("--days", type=int, default=7, help="days of comparisons [7]")
+    add("approvals", help="show the changes that wait for approval by a second person")
     add("history", help="show the latest changes").add_argument("--limit", type=_lines, default=20, help="rows [20]")
     add("checklist", help="show the guide's migration checklist with measurements and signatures")
     gates = add("gates", help="check the gates of the next step")
@@ -176,8 +210,11 @@ def _add_changes(add: Callable[..., ArgumentParser]) -> None:
     switch = add("switch", help="turn a part of the system on or off")
     switch.add_argument("name", choices=SWITCHES)
     switch.add_argument("state", choices=["on", "off"])
-    schedule = add("schedule", help="plan a step; the gates are checked when it is due, and any other change drops it")
-    schedule.add_argument("--at", required=True, help="2026-12-01T09:00+03:00, or a duration from now: 12h")
+    unschedule = add("unschedule", help="cancel a plan, or what is left of it")
+    approve = add("approve", help="approve somebody else's request, which is then judged again and applied")
+    refuse = add("refuse", help="refuse somebody else's request, or withdraw your own")
+    for deciding in (unschedule, approve, refuse):
+        deciding.add_argument("number", type=int, help="its number, from “status” or “approvals”")
     rule = add("university", help="let a university into a phase whatever the percentage, or keep it out")
     rule.add_argument("rule", choices=["allow", "deny", "clear"])
     rule.add_argument("--id", type=int, required=True, help="ID of the university")
@@ -185,11 +222,20 @@ def _add_changes(add: Callable[..., ArgumentParser]) -> None:
     rule.add_argument("--until", help="end of the rule: a moment, or a duration from now")
     breach = add("on-breach", help="choose what the controller does after three breaches in a row")
     breach.add_argument("action", choices=OnBreach.values)
-    for setting in (change, schedule):
-        _add_phase_and_percent(setting)
-    for writing in (change, advance, pause, resume, switch, rule, breach, schedule):
+    _add_phase_and_percent(change)
+    schedule = add("schedule", help="plan steps; each is judged when it is due, and any other change ends the plan")
+    _add_steps(schedule)
+    for writing in (change, advance, pause, resume, switch, rule, breach, schedule, unschedule, approve, refuse):
         add_terms(writing)
         writing.add_argument("--expect-revision", metavar="N", help="refuse if the rollout is at another revision")
+
+
+def _add_steps(parser: ArgumentParser) -> None:
+    parser.add_argument("--phase", required=True, help="1 to 4, or the name of its flag")
+    parser.add_argument("--percent", required=True, nargs="+", help="one percentage, or several in rising order")
+    parser.add_argument("--at", nargs="+", default=[], help="a time for each: 2026-12-01T09:00+03:00, or from now: 12h")
+    parser.add_argument("--when-gates-pass", action="store_true", help="take each as soon as its gates pass after --at")
+    parser.add_argument("--hours", help="only in these hours of the day: 9-18")
 
 
 def _add_phase_and_percent(parser: ArgumentParser) -> None:
@@ -215,6 +261,18 @@ def request_of(action: Action, options: Mapping[str, Any], **params: Any) -> Cha
         is_forced=options.get("force", False),
         **params,
     )
+
+
+def decider_of(login: str | None) -> approvals.Decider:
+    """Return the account that decides on a request; ask for its password, since anybody could enter its name."""
+    name = login or shell_user.login()
+    users = get_user_model().objects
+    user = users.filter(**{get_user_model().USERNAME_FIELD: name}, is_active=True).first()
+    prompt = f"Password of {name}: "
+    password = getpass.getpass(prompt) if sys.stdin.isatty() else sys.stdin.readline().rstrip("\n")
+    if user is None or not user.check_password(password):
+        raise CommandError(f"Wrong password of {name}, or no such account: give yours with --by")
+    return approvals.Decider.of(user)
 
 
 def moment(text: str) -> datetime:

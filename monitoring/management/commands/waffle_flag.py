@@ -11,6 +11,7 @@ from config.lib.messages import Message
 from monitoring.management.commands.rollout import add_terms, request_of
 from monitoring.rollout_control import terminal
 from profiles.rollout import changes, rules
+from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.models import Action
 from profiles.rollout.phases import BUCKETED, PHASES
 from profiles.rollout.rules import ChangeRefused
@@ -44,6 +45,9 @@ class Command(waffle_flag.Command):
                 self._set_phase(name, options)
             else:
                 self._set_flag(options)
+        except ApprovalNeeded as needed:
+            self.stdout.write(needed.notice)
+            raise CommandError(str(needed), returncode=4) from None
         except ChangeRefused as refused:
             raise CommandError(str(refused)) from None
 

@@ -1,15 +1,44 @@
-"""``manage.py waffle_switch``: waffle's command, except for the rollout's switches, whose changes need a reason."""
+"""``manage.py waffle_switch``: waffle's command, except for the rollout's switches, which follow its rules."""
 
 from typing import Any
 
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, CommandParser
 from waffle.management.commands import waffle_switch
 
+from config.lib.messages import Message
+from monitoring.management.commands.rollout import add_terms, request_of
+from monitoring.rollout_control import terminal
+from profiles.rollout import changes
+from profiles.rollout.approvals import APPROVAL_NEEDED, ApprovalNeeded
+from profiles.rollout.models import Action
 from profiles.rollout.phases import EMERGENCY_STOP, SWITCHES
+from profiles.rollout.rules import ChangeRefused
 
 
 class Command(waffle_switch.Command):
+    def add_arguments(self, parser: CommandParser) -> None:
+        super().add_arguments(parser)
+        add_terms(parser)
+
     def handle(self, *args: Any, **options: Any) -> None:
-        if (name := options["name"]) in (*SWITCHES, EMERGENCY_STOP):
-            raise CommandError(f"“{name}” controls the rollout. Use “rollout switch {name} on|off --reason …”.")
-        super().handle(*args, **options)
+        name, is_on = options["name"], options["state"]
+        if name == EMERGENCY_STOP or (name in SWITCHES and is_on is None):
+            raise CommandError(_USE % {"name": name})
+        if name not in SWITCHES:
+            super().handle(*args, **options)
+            return
+        reason = options["reason"].strip() or Message("Saved by a command without a reason")
+        request = request_of(Action.SWITCH, options | {"reason": reason}, switch=name, is_on=is_on)
+        if not options["reason"].strip():
+            needs_approval = changes.preview(request).needs_approval
+            raise CommandError(str(APPROVAL_NEEDED) if needs_approval else _USE % {"name": name})
+        try:
+            self.stdout.write("\n".join(terminal.outcome(changes.apply(request))))
+        except ApprovalNeeded as needed:
+            self.stdout.write(needed.notice)
+            raise CommandError(str(needed), returncode=4) from None
+        except ChangeRefused as refused:
+            raise CommandError(str(refused)) from None
+
+
+_USE = "“%(name)s” controls the rollout. Use “rollout switch %(name)s on|off --reason …”."

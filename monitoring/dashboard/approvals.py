@@ -1,0 +1,59 @@
+"""The page of a change that waits for approval: what it changes now, and the forms to approve and refuse it."""
+
+from dataclasses import replace
+
+from django.contrib import messages
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.shortcuts import get_object_or_404
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from employees.admin import admin_scope
+from monitoring.dashboard.access import page, screen
+from monitoring.rollout_control import OPERATE
+from monitoring.rollout_control.approvals import VERDICTS, Decider
+from profiles.rollout import changes, presenters, rules
+from profiles.rollout.approvals import request_of
+from profiles.rollout.models import Approval, ApprovalState, Rollout
+from profiles.rollout.rules import ChangeRefused
+
+
+@screen(OPERATE)
+def review(request: HttpRequest, pk: int) -> HttpResponse:
+    """Show a request for approval; by POST, approve it, refuse it or withdraw one's own."""
+    rows, limits = Approval.objects.all(), admin_scope(request)
+    if limits:
+        rows = rows.of_universities(limits.universities().values_list("pk", flat=True))
+    approval = get_object_or_404(rows, pk=pk)
+    decider, reason, refusal = Decider.of(request.user), request.POST.get("reason", ""), ""
+    if request.method == "POST":
+        decide = VERDICTS.get(request.POST.get("verdict", ""), VERDICTS["refuse"])
+        try:
+            result = decide(pk, decider, reason, expected_revision=request.POST.get("revision"))
+            done = presenters.outcome(result) if decide is VERDICTS["approve"] else [_("The request is closed.")]
+            messages.success(request, "; ".join(done))
+            return HttpResponseRedirect(reverse("screens:rollout"))
+        except ChangeRefused as refused:
+            refusal = str(refused)
+    change = request_of(approval)
+    try:
+        result = changes.preview(change)
+        lines, outdated = presenters.outcome(replace(result, needs_approval=False)) if result.is_change else [], ""
+    except ChangeRefused as refused:
+        lines, outdated = [], str(refused)
+    context = {
+        "approval": approval,
+        "what": presenters.change(approval),
+        "lines": lines,
+        "outdated": outdated,
+        "phase": rules.phase_number(change.phase) if change.phase else 0,
+        "percent": rules.format_percent(change.percent),
+        "is_waiting": Approval.objects.waiting().filter(pk=pk).exists(),
+        "is_own": change.is_by(decider.person),
+        "may_decide": decider.may_decide(approval),
+        "rollout": Rollout.current(),
+        "reason": reason,
+        "refusal": refusal,
+        "state": ApprovalState(approval.state).label,
+    }
+    return page(request, "approval.html", _("Request for approval"), **context)

@@ -1,0 +1,94 @@
+"""Plans: steps of a phase that the rollout controller takes later, each at a time or when its gates pass."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.utils import timezone
+
+from config.lib.messages import Message
+from profiles.rollout import rules
+from profiles.rollout.change_request import ChangeRequest, Source
+from profiles.rollout.models import Action, Plan, PlanState
+from profiles.rollout.rules import ChangeRefused
+
+# A step planned further ahead than this is probably a typing error, which nobody would notice for a year.
+FARTHEST = timedelta(days=366)
+
+
+def check_moment(due_at: datetime) -> datetime:
+    """Return the time of a step; raise ChangeRefused if it is past or more than a year ahead."""
+    now = timezone.now()
+    if due_at <= now:
+        raise ChangeRefused(Message("Choose a moment in the future."))
+    if due_at > now + FARTHEST:
+        raise ChangeRefused(Message("A step can be planned at most one year ahead."))
+    return due_at
+
+
+def steps_of(request: ChangeRequest, revision: int) -> list[Plan]:
+    """Return the steps that the request plans, not stored yet; raise ChangeRefused if they are not in order."""
+    if not request.steps:
+        raise ChangeRefused(Message("A plan needs at least one step."))
+    for (percent, due_at), (later, later_due_at) in zip(request.steps, request.steps[1:], strict=False):
+        if later <= percent or later_due_at < due_at or (later_due_at == due_at and not request.waits_for_gates):
+            raise ChangeRefused(Message("Each step of a plan must be higher and later than the one before it."))
+    if request.hours and request.hours[0] == request.hours[1]:
+        raise ChangeRefused(Message("The hours must begin and end at different times."))
+    from_hour, until_hour = request.hours or (None, None)
+    common: dict[str, Any] = {
+        "phase": rules.phase_number(request.phase),
+        "revision": revision,
+        "by": request.by,
+        "reason": str(request.reason),
+        "account": request.account,
+        "waits_for_gates": request.waits_for_gates,
+        "from_hour": from_hour,
+        "until_hour": until_hour,
+    }
+    return [
+        Plan(percent=percent, due_at=due_at, state=PlanState.QUEUED if number else PlanState.PLANNED, **common)
+        for number, (percent, due_at) in enumerate(request.steps)
+    ]
+
+
+def store(steps: list[Plan]) -> None:
+    first, *later = steps
+    first.save()
+    for step in later:
+        step.first = first
+        step.save()
+
+
+def as_json(steps: Iterable[Plan]) -> dict[str, Any]:
+    """Return the plan for its audit row, with the first step as earlier releases stored a plan."""
+    listed = list(steps)
+    moves = [{"percent": rules.format_percent(one.percent), "due_at": one.due_at.isoformat()} for one in listed]
+    json: dict[str, Any] = {"phase": listed[0].phase} | moves[0]
+    if len(moves) > 1:
+        json["later"] = moves[1:]
+    if listed[0].waits_for_gates:
+        json["waits_for_gates"] = True
+    return json | ({"hours": list(listed[0].hours)} if listed[0].hours else {})
+
+
+def request_of(plan: Plan) -> ChangeRequest:
+    """Return the change that a planned step makes now."""
+    step: dict[str, Any] = {
+        "phase": plan.phase,
+        "percent": plan.percent,
+        "expected_revision": plan.revision,
+        "plan": plan.pk,
+    }
+    return ChangeRequest.of(Action.SET, Source.SCHEDULE, by=plan.by, reason=plan.reason, account=plan.account, **step)
+
+
+def finish(plan: Plan, revision: int) -> None:
+    """Mark the step as taken, which led to the revision, and put the next step of the plan in its place."""
+    plan.conclude(PlanState.DONE, Message("Done"))
+    following = Plan.objects.of(plan).filter(state=PlanState.QUEUED).first()
+    if following:
+        following.state, following.revision = PlanState.PLANNED, revision
+        following.save()

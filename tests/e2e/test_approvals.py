@@ -1,0 +1,74 @@
+"""A second person approves a step in the browser, and a plan of several steps is made and cancelled."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+from django.utils import timezone
+from pytest_django.fixtures import Settings
+
+from profiles.rollout import changes
+from profiles.rollout.approvals import ApprovalNeeded
+from profiles.rollout.models import Approval, Flag, Plan
+from profiles.rollout.phases import PHASES
+from tests.e2e.conftest import WatchedPage
+from tests.rollout.changing import request
+
+pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.timeout(180)]
+
+
+@pytest.fixture
+def waiting(watched: WatchedPage, settings: Settings, monkeypatch: pytest.MonkeyPatch) -> WatchedPage:
+    settings.ROLLOUT_APPROVALS = True
+    monkeypatch.setattr(changes, "_gate_checks", [lambda *_: ([], None)])
+    with pytest.raises(ApprovalNeeded):
+        changes.apply(request("set", phase=3, percent=50, by="m.orlova", reason="После зачисления"))
+    return watched
+
+
+def fits(watched: WatchedPage, name: str) -> None:
+    """Assert that the page fits a phone and a desk, light and dark, without faults that axe finds."""
+    page = watched.page
+    for width in (1400, 390):
+        page.set_viewport_size({"width": width, "height": 900})
+        # Charts take the new width a moment later.
+        page.wait_for_function(f"document.documentElement.scrollWidth <= {width}", timeout=9000)
+        for scheme in ("light", "dark"):
+            page.evaluate(f"document.documentElement.classList.toggle('dark', {str(scheme == 'dark').lower()})")
+            assert watched.faults() == [], (name, width, scheme)
+    page.set_viewport_size({"width": 1400, "height": 900})
+
+
+def test_a_second_person_approves(waiting: WatchedPage) -> None:
+    page = waiting.open("/admin/")
+    assert page.locator("#home-approvals").count() == 1
+    fits(waiting, "home")
+    waiting.open("/admin/rollout/")
+    fits(waiting, "rollout")
+    approval = Approval.objects.get()
+    page.locator(f"#approval-{approval.pk}").click()
+    page.wait_for_selector("#preview table, #preview .s-note")
+    fits(waiting, "approval")
+    page.locator("textarea[name=reason]").fill("проверено")
+    page.locator("#approve").click()
+    page.wait_for_url("**/admin/rollout/")
+    assert Flag.objects.get(name=PHASES[2]).percent == 50
+
+
+def test_a_plan_is_made_and_cancelled(waiting: WatchedPage) -> None:
+    page = waiting.open("/admin/steer/plan/")
+    fits(waiting, "plan")
+    for number, suffix in enumerate(("", "_2"), 1):
+        page.locator(f"[name=percent{suffix}]").fill(str(25 + 25 * number))
+        due_at = timezone.localtime() + timedelta(hours=number)
+        page.locator(f"[name=due_at{suffix}]").fill(f"{due_at:%Y-%m-%dT%H:%M}")
+    page.locator("[name=waits_for_gates]").check()
+    page.locator("[name=hours]").fill("9-18")
+    page.locator("textarea[name=reason]").fill("после зачисления")
+    page.locator("#confirm").click()
+    page.wait_for_url("**/admin/rollout/")
+    fits(waiting, "timeline")
+    page.locator("form[action$='/cancel/'] button").click()
+    page.wait_for_load_state("networkidle")
+    assert set(Plan.objects.values_list("state", flat=True)) == {"dropped"}
