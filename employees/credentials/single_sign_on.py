@@ -160,7 +160,7 @@ def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
 def _groups(claims: dict[str, Any]) -> set[str]:
     """Return the groups of the claim that exist here by the same name; none makes a superadmin."""
     given = claims.get(settings.OIDC_GROUPS_CLAIM) if settings.OIDC_GROUPS_CLAIM else None
-    # Keycloak writes the path of a group, “/operator”, unless told otherwise.
+    # Keycloak writes the path of a group, “/operator”, unless its mapper is set otherwise.
     names = {str(name).rpartition("/")[2] for name in (given if isinstance(given, list) else [given])}
     return set(_managed().filter(name__in=names).values_list("name", flat=True))
 

@@ -319,7 +319,7 @@ def test_a_former_key_decrypts_until_the_next_use(user: User, settings: Settings
 
 
 def test_lost_recovery_codes_can_be_replaced(user: User, client: Client, settings: Settings) -> None:
-    """They are not encrypted anew by being used."""
+    """They are not encrypted again by being used."""
     enrol(user)
     settings.SECRET_KEY, settings.SECRET_KEY_FALLBACKS = "n" * 60, [settings.SECRET_KEY]
     give_password(client)

@@ -1,4 +1,4 @@
-"""Single sign-on: whom the provider's signed answer logs in, and which groups its claim gives and takes."""
+"""Single sign-on: who logs in by the provider's signed answer, and which groups its claim gives and takes."""
 
 from __future__ import annotations
 
