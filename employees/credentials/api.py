@@ -1,9 +1,8 @@
 import logging
-from typing import Any, cast
+from typing import Any
 
 from django.conf import settings
 from django.contrib.auth import authenticate
-from django.contrib.auth.models import User
 from django.contrib.auth.signals import user_logged_in
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -64,9 +63,9 @@ class TokenObtainPairSerializer(serializers.Serializer[Any]):
             raise self._incomplete(user, SecondFactorNotSetUp())
         if has_factor and not code:
             raise self._incomplete(user, SecondFactorRequired())
-        if has_factor and second_factor.use_code(request, cast("User", user), code) is None:
+        if has_factor and second_factor.use_code(request, user, code) is None:
             raise self._failed(SecondFactorInvalid())
-        log_in = LogIn.objects.start(cast("User", user), has_second_factor=has_factor)
+        log_in = LogIn.objects.start(user, has_second_factor=has_factor)
         # This signal resets axes' count of wrong passwords and sets last_login.
         user_logged_in.send(sender=type(user), request=request, user=user)
         return tokens.issue(log_in)
@@ -77,8 +76,8 @@ class TokenObtainPairSerializer(serializers.Serializer[Any]):
         return error
 
     def _incomplete(self, user: Any, error: AuthenticationFailed) -> AuthenticationFailed:
-        fields = {"level": logging.WARNING, "outcome": error.default_code.lower()}
-        access_log.log("log_in", self.context["request"].META, user.get_username(), **fields)
+        environ, outcome = self.context["request"].META, error.default_code.lower()
+        access_log.log("log_in", environ, user.get_username(), level=logging.WARNING, outcome=outcome)
         return error
 
 

@@ -49,8 +49,8 @@ class LogInForm(AuthenticationForm):
     def confirm_login_allowed(self, user: User) -> None:
         """Admit who may use the admin, and who needs a second factor for the API and sets it up here."""
         if not user.is_staff and not second_factor.is_needed(user):
-            outcome = {"level": logging.WARNING, "outcome": "not_staff"}
-            access_log.log("log_in", self.request.META, user.get_username(), **outcome)
+            environ, name = self.request.META, user.get_username()
+            access_log.log("log_in", environ, name, level=logging.WARNING, outcome="not_staff")
             super().confirm_login_allowed(user)
 
     def login(self, request: HttpRequest, redirect_url: str | None = None) -> HttpResponse:
@@ -121,7 +121,7 @@ class _Page:
     """A page of its own, with or without a form, in the theme of the log-in page."""
 
     request: HttpRequest
-    template_name = "admin/second_factor.html"
+    template_name: str | None = "admin/second_factor.html"
     title: Any = ""
     text: Any = ""
 
@@ -154,7 +154,8 @@ class LogInView(LoginView):
     def get_context_data(self, **kwargs: Any) -> dict[str, Any]:
         more = {"title": _("Log in"), "app_path": self.request.get_full_path(), "has_sso": bool(settings.OIDC_ISSUER)}
         more |= {"sso_name": settings.OIDC_NAME, "next": self.get_next_url() or ""}
-        return admin.site.each_context(self.request) | super().get_context_data(**kwargs) | more
+        context: dict[str, Any] = admin.site.each_context(self.request) | super().get_context_data(**kwargs) | more
+        return context
 
 
 @method_decorator(login_stage_required(stage=CodeStage.key, redirect_urlname="account_login"), name="dispatch")

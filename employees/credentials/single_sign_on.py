@@ -175,8 +175,8 @@ def _set_groups(request: HttpRequest, user: User, claims: dict[str, Any]) -> Non
         user.groups.remove(*_managed().filter(name__in=had - wanted))
         user.groups.add(*_managed().filter(name__in=wanted - had))
     if wanted != had:
-        changes = {"added": ", ".join(sorted(wanted - had)), "removed": ", ".join(sorted(had - wanted))}
-        access_log.log("groups_changed", request.META, user.get_username(), **changes)
+        added, removed = (", ".join(sorted(names)) for names in (wanted - had, had - wanted))
+        access_log.log("groups_changed", request.META, user.get_username(), added=added, removed=removed)
 
 
 def refuse(request: HttpRequest, reason: str, name: str = "") -> ImmediateHttpResponse:

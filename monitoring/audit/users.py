@@ -57,8 +57,8 @@ class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdm
         users = [user for user in queryset if second_factor.reset(user)]
         for user in users:
             audit_log.record(request, audit_log.action_message(_RESET), user)
-            fields = {"level": logging.WARNING, "by": request.user.get_username()}
-            access_log.log("second_factor_reset", request.META, user.username, **fields)
+            by = request.user.get_username()
+            access_log.log("second_factor_reset", request.META, user.username, level=logging.WARNING, by=by)
         text = ngettext("%d second factor was removed.", "%d second factors were removed.", len(users)) % len(users)
         self.message_user(request, text, messages.SUCCESS)
 

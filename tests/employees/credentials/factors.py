@@ -16,13 +16,13 @@ SET_UP, AGAIN, CODE = "/admin/second-factor/set-up/", "/admin/second-factor/code
 
 def code(secret: str = SECRET, steps: int = 0) -> str:
     """Return the code of the app, or the one that it shows so many half minutes later."""
-    return format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps))
+    return str(format_hotp_value(hotp_value(secret, int(time.time()) // 30 + steps)))
 
 
 def enrol(user: User) -> list[str]:
     """Give the account a second factor; return its recovery codes."""
     TOTP.activate(user, SECRET)
-    return RecoveryCodes.activate(user).generate_codes()
+    return list(RecoveryCodes.activate(user).generate_codes())
 
 
 def factors(user: User) -> list[str]:

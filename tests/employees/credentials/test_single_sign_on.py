@@ -21,8 +21,8 @@ from tests.employees.credentials.factors import CODE, SET_UP, code, enrol
 from tests.employees.credentials.fake_provider import ID, FakeProvider, fake_provider
 
 pytestmark = pytest.mark.django_db
-EMAIL = {"email": "Anna@Example.ru", "email_verified": True}
-NEW = EMAIL | {"preferred_username": "anna", "given_name": "Анна", "family_name": "Иванова"}
+EMAIL: dict[str, Any] = {"email": "Anna@Example.ru", "email_verified": True}
+NEW: dict[str, Any] = EMAIL | {"preferred_username": "anna", "given_name": "Анна", "family_name": "Иванова"}
 
 
 @pytest.fixture(autouse=True)
