@@ -130,6 +130,14 @@ def broker_url(url: str) -> str:
     return url if is_other else redis_url(url)
 
 
+def issuer(url: str) -> str:
+    """Return the URL of an OpenID Connect provider as it is, or an empty string; raise ValueError for other text."""
+    parts = urlsplit(url)
+    if url and (parts.scheme not in ("http", "https") or not parts.hostname or parts.query or parts.fragment):
+        raise ValueError(f"not {_DESCRIPTIONS[issuer]}")
+    return url
+
+
 _DESCRIPTIONS: dict[Any, str] = {
     bool: "true or false",
     int: "a whole number",
@@ -139,13 +147,27 @@ _DESCRIPTIONS: dict[Any, str] = {
     database: "a PostgreSQL URL (postgresql://user@host/name)",
     redis_url: "a Redis URL (redis://host:6379/1)",
     redis_address: "the address of a Redis (host:6379)",
+    issuer: "the URL of an OpenID Connect provider (https://sso.example.ru/realms/staff)",
     broker_url: "a Redis URL (redis://host:6379/1)",
     Env.email_url_config: "a URL such as smtp+tls://user:password@host:587",
 }
 
 
+def single_sign_on(oidc_issuer: str, client_id: str, client_secret: str, scopes: list[str]) -> dict[str, Any]:
+    """Return django-allauth's setting for the provider; raise ImproperlyConfigured if a part of it is missing."""
+    if not oidc_issuer:
+        return {}
+    for name, value in (("OIDC_CLIENT_ID", client_id), ("OIDC_CLIENT_SECRET", client_secret)):
+        if not value:
+            raise ImproperlyConfigured(f"{name} must be set if OIDC_ISSUER is set")
+    configuration = f"{oidc_issuer.rstrip('/')}/.well-known/openid-configuration"
+    options = {"server_url": configuration, "scope": scopes, "oauth_pkce_enabled": True}
+    app = {"provider_id": "sso", "name": "sso", "client_id": client_id, "secret": client_secret, "settings": options}
+    return {"openid_connect": {"APPS": [app]}}
+
+
 def refuse_unsafe_production(
-    secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str], max_api_url: str
+    secret_key: str, webhook_secrets: list[str], allowed_hosts: list[str], max_api_url: str, oidc_issuer: str = ""
 ) -> None:
     """Raise ImproperlyConfigured, without quoting values, if a setting is unsafe for production."""
     secret_key = secret_key.strip()
@@ -158,6 +180,13 @@ def refuse_unsafe_production(
         raise ImproperlyConfigured("WEBHOOK_SECRET is the public example of the migration guide: choose another one")
     if not allowed_hosts or "*" in allowed_hosts:
         raise ImproperlyConfigured("ALLOWED_HOSTS must list the host names of this server in production")
-    parts = urlsplit(max_api_url)
-    if parts.scheme != "https" and parts.hostname not in ("localhost", "127.0.0.1", "::1"):
+    if not _is_private(max_api_url):
         raise ImproperlyConfigured("MAX_API_URL must begin with https:// in production: it receives phones and a token")
+    if oidc_issuer and not _is_private(oidc_issuer):
+        raise ImproperlyConfigured("OIDC_ISSUER must begin with https:// in production: it decides who logs in")
+
+
+def _is_private(url: str) -> bool:
+    """Return whether nobody between here and the server can read or change what is sent."""
+    parts = urlsplit(url)
+    return parts.scheme == "https" or parts.hostname in ("localhost", "127.0.0.1", "::1")

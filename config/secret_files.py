@@ -8,6 +8,7 @@ from django.core.exceptions import ImproperlyConfigured
 # PGPASSWORD is libpq's own variable, for a DATABASE_URL without a password.
 NAMES = (
     "SECRET_KEY",
+    "SECRET_KEY_FALLBACKS",
     "WEBHOOK_SECRET",
     "DATABASE_URL",
     "PGPASSWORD",
@@ -19,6 +20,7 @@ NAMES = (
     "ALERT_WEBHOOK_URL",
     "ALERT_SLACK_WEBHOOK",
     "EMAIL_URL",
+    "OIDC_CLIENT_SECRET",
     "DJANGO_SUPERUSER_PASSWORD",
 )
 

@@ -8,7 +8,17 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import secret_files
-from config.env import Env, broker_url, database, hours, redis_address, redis_url, refuse_unsafe_production
+from config.env import (
+    Env,
+    broker_url,
+    database,
+    hours,
+    issuer,
+    redis_address,
+    redis_url,
+    refuse_unsafe_production,
+    single_sign_on,
+)
 from config.lib import metric_files, redis_connection
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
@@ -33,12 +43,15 @@ WEBHOOK_SECRET = env.str("WEBHOOK_SECRET", "")
 _secrets = env.list("WEBHOOK_SECRET")
 WEBHOOK_SECRETS = [secret.encode() for secret in _secrets]
 ALLOWED_HOSTS = env.list("ALLOWED_HOSTS")
+# Earlier values of SECRET_KEY, which still read what they have encrypted or signed.
+SECRET_KEY_FALLBACKS = env.list("SECRET_KEY_FALLBACKS")
 MAX_API_URL: str = env.str("MAX_API_URL", "https://platform-api2.max.ru")
+OIDC_ISSUER = env.read("OIDC_ISSUER", issuer, "")
 if DEBUG:
     SECRET_KEY = SECRET_KEY or "django-insecure-development-only-key-that-production-refuses"
     ALLOWED_HOSTS = ALLOWED_HOSTS or ["*"]
 else:
-    refuse_unsafe_production(SECRET_KEY, _secrets, ALLOWED_HOSTS, MAX_API_URL)
+    refuse_unsafe_production(SECRET_KEY, _secrets, ALLOWED_HOSTS, MAX_API_URL, OIDC_ISSUER)
 
 # Applications
 INSTALLED_APPS = [
@@ -60,6 +73,10 @@ INSTALLED_APPS = [
     "drf_spectacular_sidecar",
     "django_prometheus",
     "axes",
+    "allauth.account",
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
     "import_export",
     "simple_history",
     # Before waffle, to replace its command waffle_flag, which bypasses the gates and the audit log.
@@ -91,7 +108,9 @@ MIDDLEWARE = [
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "simple_history.middleware.HistoryRequestMiddleware",
     "axes.middleware.AxesMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
     "employees.middleware.ScopeMiddleware",
+    "employees.credentials.middleware.SecondFactorMiddleware",
     "waffle.middleware.WaffleMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -253,6 +272,7 @@ AXES_FAILURE_LIMIT = 5
 AXES_COOLOFF_TIME = timedelta(minutes=15)
 AXES_LOCKOUT_PARAMETERS = [["username", "ip_address"]]
 AXES_USERNAME_CALLABLE = "config.lib.throttling.lockout_name"
+AXES_SENSITIVE_PARAMETERS = ["username", "ip_address", "code"]
 AXES_RESET_ON_SUCCESS = True
 AXES_RESET_COOL_OFF_ON_FAILURE_DURING_LOCKOUT = False
 AXES_DISABLE_ACCESS_LOG = True
@@ -260,6 +280,36 @@ AXES_DISABLE_ACCESS_LOG = True
 AXES_ENABLE_ADMIN = False
 AXES_VERBOSE = False
 AXES_LOCKOUT_CALLABLE = "config.lib.error_pages.locked_out"
+# Whoever moves the rollout or sees people needs a second factor (employees.credentials.second_factor).
+ADMIN_MFA_REQUIRED = env.bool("ADMIN_MFA_REQUIRED", default=not DEBUG)
+LOGIN_URL, LOGIN_REDIRECT_URL = "/admin/login/", "/admin/"
+ACCOUNT_ADAPTER = "employees.credentials.adapters.AccountAdapter"
+MFA_ADAPTER = "employees.credentials.adapters.SecondFactorAdapter"
+SOCIALACCOUNT_ADAPTER = "employees.credentials.single_sign_on.SingleSignOnAdapter"
+# Redis would count these. LogInRate and axes limit the attempts instead.
+ACCOUNT_RATE_LIMITS = MFA_RATE_LIMITS = False
+ACCOUNT_AUTHENTICATED_LOGIN_REDIRECTS = False
+# Accounts are managed in the admin. By default, a migration of allauth would write e-mail addresses in lower case.
+ACCOUNT_SIGNUP_ENABLED = False
+ACCOUNT_USER_MODEL_EMAIL_FIELD = None
+ACCOUNT_EMAIL_VERIFICATION = "none"
+# The codes of the minute around now: telephones' clocks differ.
+MFA_TOTP_TOLERANCE = 1
+MFA_RECOVERY_CODES_SHOW_ONCE = True
+MFA_ALLOW_UNVERIFIED_EMAIL = True
+# Single sign-on by OpenID Connect, off without OIDC_ISSUER
+OIDC_CLIENT_ID = env.str("OIDC_CLIENT_ID", "")
+OIDC_CLIENT_SECRET = env.str("OIDC_CLIENT_SECRET", "")
+OIDC_NAME = env.str("OIDC_NAME", "")
+OIDC_SCOPES = env.list("OIDC_SCOPES", default=["openid", "profile", "email"])
+OIDC_GROUPS_CLAIM = env.str("OIDC_GROUPS_CLAIM", "")
+OIDC_CREATE_USERS = env.bool("OIDC_CREATE_USERS", default=False)
+SOCIALACCOUNT_PROVIDERS = single_sign_on(OIDC_ISSUER, OIDC_CLIENT_ID, OIDC_CLIENT_SECRET, OIDC_SCOPES)
+# In seconds, for each of the two or three requests to the provider.
+SOCIALACCOUNT_REQUESTS_TIMEOUT = 3
+if OIDC_ISSUER:
+    # The log-in page's form is answered by a redirect to the provider.
+    CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"].append("/".join(OIDC_ISSUER.split("/")[:3]))
 # Requests per second from one user to one process; 0 means no limit.
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=0 if DEBUG else 100)
 # Reverting to an old version would silently overwrite later changes.

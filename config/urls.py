@@ -6,7 +6,6 @@ from drf_spectacular.views import SpectacularSwaggerSplitView
 from rest_framework.routers import SimpleRouter
 
 from config.lib import errors
-from config.lib.throttling import as_log_in
 from config.schema import schema
 from employees.api.views import EmployeeViewSet, MaxIdJobViewSet, ScopedProfileViewSet, UniversityViewSet
 from employees.credentials.api import LogInView, RefreshView, RevokeView
@@ -21,7 +20,7 @@ router.register("profiles", ScopedProfileViewSet, basename="profile")
 
 # Outside the admin, paths have no trailing slash and no /api/v1: CanonicalPathMiddleware removes both from requests.
 urlpatterns = [
-    path("admin/login/", as_log_in(admin.site.login)),
+    path("admin/", include("employees.credentials.urls")),
     path("admin/language/", set_language, name="set_language"),
     path("admin/", include("monitoring.dashboard.urls")),
     path("admin/", admin.site.urls),

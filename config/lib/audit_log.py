@@ -33,9 +33,14 @@ def record(request: HttpRequest, message: Message, about: Model | type[Model] | 
     """
     if key := getattr(request.user, "api_key", None):
         message = Message("%(message)s (API key %(key)s)", {"message": message, "key": str(key)})
+    record_of(int(request.user.pk or 0), message, about)
+
+
+def record_of(user_id: int, message: Message, about: Model | type[Model] | None = None) -> None:
+    """Write the message to the admin log without a request, as that of a user."""
     text, stored = to_columns(message, _LENGTH)
     LogEntry.objects.create(
-        user_id=int(request.user.pk or 0),
+        user_id=user_id,
         content_type=ContentType.objects.get_for_model(about) if about else None,
         object_id=about.pk if isinstance(about, Model) else None,
         object_repr=text,

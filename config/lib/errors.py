@@ -135,7 +135,7 @@ def _message_and_details(data: Any) -> tuple[str, dict[str, Any]]:
     """Return the first message in REST framework's error data, and the messages by field."""
     if isinstance(data, list):
         return str(data[0]), {"non_field_errors": data}
-    if set(data) <= {"detail", "code", "messages"}:
+    if "detail" in data and set(data) <= {"detail", "code", "messages"}:
         return str(data["detail"]), {}
     field, errors = next(iter(data.items()))
     first = errors[0] if isinstance(errors, list) and errors else errors

@@ -39,7 +39,9 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
         """Revoke the log-ins, whose tokens are refused from now on; return how many were not revoked before."""
         return self.filter(revoked_at=None).update(revoked_at=timezone.now())
 
-    def start(self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "") -> LogIn:
+    def start(
+        self, user: User, length: timedelta = LONGEST_LOG_IN, session_key: str = "", *, has_second_factor: bool = False
+    ) -> LogIn:
         """Create the log-in of an authenticated user; raise AuthenticationFailed if the user has changed meanwhile.
 
         The lock waits for a concurrent change of the password: the trigger that revokes log-ins would miss this one.
@@ -48,14 +50,18 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
         with transaction.atomic():
             if not unchanged.select_for_update(no_key=True).exists():
                 raise AuthenticationFailed
-            return self.create(user=user, expires_at=timezone.now() + length, session_key=session_key)
+            ends_at = timezone.now() + length
+            return self.create(
+                user=user, expires_at=ends_at, session_key=session_key, has_second_factor=has_second_factor
+            )
 
 
 class LogIn(models.Model):
     """A log-in over the API or in the admin. All that it handed out ends when it is revoked or expires.
 
-    Triggers (migration 0002) revoke the log-ins of a user whose password changes, who is deactivated, or who loses a
-    status, group or permission, whichever program makes the change. They also delete the sessions of these log-ins.
+    Triggers (migrations 0002 and 0004) revoke the log-ins of a user whose password changes, who is deactivated, or who
+    loses a status, group, permission or second factor, whichever program makes the change. They also delete the
+    sessions of these log-ins. ``has_second_factor`` is for tokens: a session itself knows of later proofs.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)
@@ -64,6 +70,7 @@ class LogIn(models.Model):
     started_at = models.DateTimeField(default=timezone.now)
     expires_at = models.DateTimeField(db_index=True)
     revoked_at = models.DateTimeField(null=True, blank=True)
+    has_second_factor = models.BooleanField(default=False, db_default=False)
 
     objects: ClassVar[LogInQuerySet] = LogInQuerySet.as_manager()  # type: ignore[assignment]
 

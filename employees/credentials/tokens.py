@@ -9,6 +9,7 @@ from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken
 from rest_framework_simplejwt.tokens import AccessToken
 from rest_framework_simplejwt.tokens import RefreshToken as BlacklistedOnUse
 
+from employees.credentials import second_factor
 from employees.credentials.models import LogIn
 
 # RFC 7519 has no claim for it; OpenID Connect names it like this.
@@ -29,9 +30,12 @@ class TokenReused(InvalidToken):
 
 
 def log_in_of(token: Any) -> LogIn:
-    """Return the log-in that handed out this token; raise InvalidToken if it is revoked or expired."""
+    """Return the log-in that handed out this token; raise InvalidToken if it is revoked or expired.
+
+    Tokens from before a second factor was needed, or was asked for, are refused too.
+    """
     log_in = LogIn.objects.usable().filter(pk=token.get(_LOG_IN_CLAIM)).first()
-    if log_in is None:
+    if log_in is None or (not log_in.has_second_factor and second_factor.is_needed(log_in.user)):
         raise InvalidToken
     return log_in
 

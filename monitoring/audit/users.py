@@ -1,24 +1,34 @@
 """The admin pages of users and groups, with the admin theme and with permissions in the reader's language."""
 
+import logging
 from typing import Any
 
-from django.contrib import admin
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from django.contrib import admin, messages
 from django.contrib.auth import admin as auth_admin
 from django.contrib.auth.models import Group, Permission, User
+from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
+from django.utils.translation import ngettext
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
 from unfold.forms import AdminPasswordChangeForm, UserChangeForm, UserCreationForm
 
+from config.lib import access_log, audit_log
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, permission_label
 from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
+from employees.credentials import second_factor
 from profiles.rollout import presenters
 
-# Tokens need no page: deactivating a user invalidates all of the user's tokens.
-admin.site.unregister([User, Group, OutstandingToken, BlacklistedToken])
+# Tokens need no page: deactivating a user invalidates all of the user's tokens. Users manage their second factor.
+admin.site.unregister([User, Group, OutstandingToken, BlacklistedToken, Authenticator, EmailAddress])
+admin.site.unregister([SocialAccount, SocialApp, SocialToken])
 
 # These apps have no pages in the admin, so their permissions would have no effect.
-_APPS_WITHOUT_PAGES = ("axes", "contenttypes", "sessions", "token_blacklist")
+_APPS_WITHOUT_PAGES = ("account", "axes", "mfa", "socialaccount", "contenttypes", "sessions", "token_blacklist")
+_RESET = _("Reset the second factor")
 
 
 class _PermissionChoices(GlobalScopeAdmin, MergingAdmin):
@@ -39,6 +49,18 @@ class UserAdmin(_PermissionChoices, AuditedAdmin, auth_admin.UserAdmin, ModelAdm
     add_form = UserCreationForm
     change_password_form = AdminPasswordChangeForm
     list_display = ("username", "email", "is_staff", "is_superuser", "last_login")
+    actions = ("reset_second_factors",)
+
+    @admin.action(description=_RESET, permissions=["change"])
+    def reset_second_factors(self, request: HttpRequest, queryset: QuerySet[User]) -> None:
+        """Remove the factors of users who have lost their phone, as manage.py reset_second_factor does."""
+        users = [user for user in queryset if second_factor.reset(user)]
+        for user in users:
+            audit_log.record(request, audit_log.action_message(_RESET), user)
+            by = request.user.get_username()
+            access_log.log("second_factor_reset", request.META, user.username, level=logging.WARNING, by=by)
+        text = ngettext("%d second factor was removed.", "%d second factors were removed.", len(users)) % len(users)
+        self.message_user(request, text, messages.SUCCESS)
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return False: the audit log refers to users, so they are deactivated (``is_active``), never deleted."""

@@ -56,7 +56,8 @@ class Row:
         return f"/{self.path.format_map(ids)}", body
 
     def expected(self, role: str, *, is_foreign: bool) -> int:
-        if role in LOGGED_OUT or (self.is_admin and role == "P" and self.logged_out == 302):
+        is_refused = self.is_admin and role == "P" and role not in self.may and self.logged_out == 302
+        if role in LOGGED_OUT or is_refused:
             return self.logged_out
         if role in self.may:
             return self.ok
@@ -158,8 +159,18 @@ _REASON = {"reason": "r"}
 PAGES = [
     *admin("", _STAFF),
     *admin("login/", ROLES.replace("P", ""), ok=302, refused=200, logged_out=200),
+    *admin("login/code/", ROLES, "get post", ok=302, logged_out=302),
+    *admin("login/sso/", ROLES, "post", ok=404, logged_out=404),
+    *admin("login/sso/callback/", ROLES, ok=404, logged_out=404),
+    *admin("second-factor/", "P" + _STAFF),
+    *admin("second-factor/set-up/", "P" + _STAFF, ok=302),
+    *admin("second-factor/password/", "P" + _STAFF, "get post"),
+    *admin("second-factor/code/", "P" + _STAFF, "get post", ok=302),
+    *admin("second-factor/remove/", "P" + _STAFF, ok=404),
+    *admin("second-factor/recovery-codes/", "P" + _STAFF, ok=404),
+    *admin("second-factor/new-codes/", "P" + _STAFF, ok=302),
     *admin("language/", ROLES, "post", ok=302, logged_out=302),
-    *admin("logout/", ROLES, "post", logged_out=302),
+    *admin("logout/", _STAFF, "post", logged_out=302),
     *admin("password_change/", _STAFF, "get post"),
     *admin("password_change/done/", _STAFF),
     *admin("jsi18n/", _STAFF),

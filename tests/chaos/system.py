@@ -49,6 +49,7 @@ def production_environment(data_dir: Path) -> dict[str, str]:
         "PROFILE_INTEGRATION_ROLLOUT_PERCENTAGE": "100",
         "DJANGO_SUPERUSER_PASSWORD": secrets.token_urlsafe(24),
         "API_RATE_LIMIT": "0",
+        "ADMIN_MFA_REQUIRED": "false",
     }
 
 

@@ -86,7 +86,7 @@ def test_five_wrong_passwords_lock_out(user: User) -> None:
     answer = log_in()
     assert (answer.status_code, answer.json()["error"]["code"]) == (429, "RATE_LIMITED")
     assert int(answer.headers["Retry-After"]) == 900
-    assert answer.json()["error"]["message"].startswith("Too many wrong passwords. ")
+    assert answer.json()["error"]["message"].startswith("Too many wrong passwords or codes. ")
     assert log_in(REMOTE_ADDR="10.0.0.9").status_code == 200
 
 

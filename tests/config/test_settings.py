@@ -42,8 +42,12 @@ UNSAFE = [
     ("ALLOWED_HOSTS", None),
     ("ALLOWED_HOSTS", "*"),
     ("MAX_API_URL", "http://platform-api2.max.ru"),
+    ("OIDC_ISSUER", "http://sso.example.ru"),
 ]
+PROVIDER: Environment = {"OIDC_ISSUER": "https://sso.example.ru"}
 INVALID = [
+    ("OIDC_ISSUER", "sso.example.ru", "the URL of an OpenID Connect provider"),
+    ("ADMIN_MFA_REQUIRED", "perhaps", "true or false"),
     ("PROFILE_TTL", "abc", "a duration"),
     ("REDIS_URL", "foo", "a Redis URL"),
     ("REDIS_ADDR", "host:port", "the address of a Redis"),
@@ -93,6 +97,8 @@ def outcomes(tmp_path_factory: pytest.TempPathFactory) -> dict[object, Any]:
     cases: dict[object, Environment] = {
         "good": GOOD,
         "copy": {"ENV_FILE": str(folder / "env"), "DATA_DIR": str(folder)},
+        "a provider alone": GOOD | PROVIDER,
+        "a provider": GOOD | PROVIDER | {"OIDC_CLIENT_ID": "directory", "OIDC_CLIENT_SECRET": "s"},
         **{case: GOOD | {case[0]: case[1]} for case in UNSAFE},
         **{case: {"DEBUG": "true", case[0]: case[1]} for case in INVALID},
     }
@@ -111,6 +117,15 @@ def test_an_empty_url_in_the_env_file_leaves_it_to_services_env(outcomes: dict[o
     """As in a copy of .env.example, beside a running `make run`."""
     settings = outcomes["copy"]
     assert (settings["database"], settings["REDIS_URL"]) == ("here", "redis://there/1")
+
+
+def test_production_requires_a_second_factor(outcomes: dict[object, Any]) -> None:
+    assert (outcomes["good"]["ADMIN_MFA_REQUIRED"], outcomes["copy"]["ADMIN_MFA_REQUIRED"]) == (True, False)
+
+
+def test_a_provider_needs_a_client(outcomes: dict[object, Any]) -> None:
+    assert outcomes["a provider alone"] == "OIDC_CLIENT_ID must be set if OIDC_ISSUER is set"
+    assert outcomes["a provider"]["OIDC_ISSUER"] == "https://sso.example.ru"
 
 
 def check_refusal(text: str, variable: str, value: str | None) -> None:

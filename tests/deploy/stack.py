@@ -53,6 +53,8 @@ class Stack:
         self.run(script("cp .env.example"))
         with (self.folder / ".env").open("a") as file:
             file.writelines(f"{name}={port}\n" for name, port in self.ports.items())
+        # The tests log in with a password.
+        self.set(ADMIN_MFA_REQUIRED="false")
 
     def run(self, command: str, *, is_checked: bool = True, **files: Any) -> subprocess.CompletedProcess[str]:
         """Run a shell script in the clone; raise AssertionError with its output if it fails."""

@@ -19,9 +19,9 @@ ARGUMENTS = [
 ]
 
 
-def log_in(page: Page, url: str) -> None:
+def log_in(page: Page, url: str, to: str = "/admin/") -> None:
     page.goto(f"{url}/admin/login/?next=/admin/")
     page.locator("input[name=username]").fill("operator")
     page.locator("input[name=password]").fill(PASSWORD)
     page.locator("input[name=password]").press("Enter")
-    page.wait_for_url(f"{url}/admin/")
+    page.wait_for_url(f"{url}{to}")

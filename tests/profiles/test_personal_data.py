@@ -24,10 +24,13 @@ pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
 EVERYBODY = UserScope(Group.SUPERADMIN)
 # Apps and tables without data of the directory's people. Accounts, log-ins and sessions are those of operators.
 OF_OPERATORS = {
+    "account",
     "auth",
     "axes",
     "credentials",
+    "mfa",
     "sessions",
+    "socialaccount",
     "token_blacklist",
     "contenttypes",
     "waffle",

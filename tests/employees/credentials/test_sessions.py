@@ -108,7 +108,7 @@ def test_a_log_in_during_a_change_is_refused(
         User.objects.update(**change)
         login(request, user)
 
-    monkeypatch.setattr("django.contrib.auth.views.auth_login", log_in)
+    monkeypatch.setattr("allauth.account.adapter.django_login", log_in)
     client = Client()
     assert client.post("/admin/login/", {"username": "anna", "password": OLD}).status_code == 403
     assert not is_open(client)

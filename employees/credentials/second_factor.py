@@ -1,0 +1,131 @@
+"""The second factor: who needs one, and whether a code is right. django-allauth stores it (``Authenticator``)."""
+
+from __future__ import annotations
+
+import base64
+import logging
+from typing import TYPE_CHECKING, Any
+
+from allauth.account.internal.flows.login import get_authentication_records, record_authentication
+from allauth.core.internal.cryptokit import compare_user_code
+from allauth.mfa.models import Authenticator
+from allauth.mfa.totp.internal.auth import format_hotp_value, hotp_value, yield_hotp_counters_from_time
+from axes.handlers.proxy import AxesProxyHandler
+from cryptography.fernet import Fernet, InvalidToken, MultiFernet
+from django.conf import settings
+from django.contrib.auth.signals import user_login_failed
+from django.db import transaction
+from django.utils.crypto import salted_hmac
+
+from employees.accounts import user_scope
+
+if TYPE_CHECKING:
+    from django.contrib.auth.models import User
+
+logger = logging.getLogger(__name__)
+# No code is longer, with the spaces and dashes that people add.
+LONGEST_CODE = 30
+_APPS_WITH_FIGURES = ("monitoring", "rollout", "waffle")
+
+
+def is_needed(user: Any) -> bool:
+    """Return whether the user may move the rollout, see people or grant such rights, and has to prove a second factor.
+
+    Only looking at the rollout and at figures needs none; any other permission does, those of later releases too.
+    """
+    if not settings.ADMIN_MFA_REQUIRED:
+        return False
+    return user_scope(user).group is not None or not all(map(_shows_figures_only, user.get_all_permissions()))
+
+
+def _shows_figures_only(permission: str) -> bool:
+    app, _dot, codename = permission.partition(".")
+    return app in _APPS_WITH_FIGURES and codename.startswith("view_") and codename != "view_audit"
+
+
+def is_set_up(user: Any) -> bool:
+    return bool(Authenticator.objects.filter(user_id=user.pk, type=Authenticator.Type.TOTP).exists())
+
+
+def is_proven(request: Any, user: Any) -> bool:
+    """Return whether a code was given in this session, which one of an older release never asked for."""
+    return any(record["method"] == "mfa" for record in get_authentication_records(request, user))
+
+
+def record_proof(request: Any, user: User, factor: Authenticator, **more: bool) -> None:
+    record_authentication(request, user, "mfa", id=factor.pk, type=factor.type, **more)
+
+
+def use_code(request: Any, user: User, code: str) -> Authenticator | None:
+    """Use up a code of the authenticator app, or a recovery code, and return its factor.
+
+    Return None if the code is wrong or was used, or if the name is locked out from this address. That counts as a
+    failed log-in, as a wrong password does. Attempts wait for each other's lock: no two requests use the same code, and
+    none is tried after the last one that the lockout allows.
+    """
+    credentials = {"username": user.get_username()}
+    with transaction.atomic():
+        factors = list(Authenticator.objects.select_for_update().filter(user_id=user.pk).order_by("pk"))
+        if AxesProxyHandler.is_allowed(request, credentials):
+            if factor := next((factor for factor in factors if _accepts(factor, code)), None):
+                factor.record_usage()
+                return factor
+        else:
+            request.axes_locked_out = True
+        user_login_failed.send(sender=__name__, credentials=credentials, request=request, outcome="wrong_code")
+    return None
+
+
+def _accepts(factor: Authenticator, code: str) -> bool:
+    try:
+        if factor.type != Authenticator.Type.TOTP:
+            return bool(factor.wrap().validate_code(code))
+        secret = decrypt(factor.data["secret"])
+    except InvalidToken:
+        logger.error("second factor unreadable", extra={"event": "second_factor_unreadable", "user_pk": factor.user_id})
+        return False
+    step = step_of(secret, code, after=factor.data.get("step", 0))
+    if step is not None:
+        # Encrypted once more, by the present key. RFC 6238, section 5.2: a code is accepted once.
+        factor.data = {"secret": encrypt(secret), "step": step}
+        factor.save(update_fields=["data"])
+    return step is not None
+
+
+def step_of(secret: str, code: str, after: int = 0) -> int | None:
+    """Return the time step that this is the code of, among those around now and later than ``after``."""
+    for step in yield_hotp_counters_from_time():
+        if step > after and compare_user_code(actual=code, expected=format_hotp_value(hotp_value(secret, step))):
+            return int(step)
+    return None
+
+
+def codes_left(user: Any) -> int:
+    """Return the number of recovery codes that can be used; none can if their key is lost."""
+    factor = Authenticator.objects.filter(user_id=user.pk, type=Authenticator.Type.RECOVERY_CODES).first()
+    try:
+        return len(factor.wrap().get_unused_codes()) if factor else 0
+    except InvalidToken:
+        return 0
+
+
+def encrypt(text: str) -> str:
+    return _keys().encrypt(text.encode()).decode()
+
+
+def decrypt(text: str) -> str:
+    """Decrypt with the key of SECRET_KEY or of SECRET_KEY_FALLBACKS; raise InvalidToken if it is none of these."""
+    return _keys().decrypt(text.encode()).decode()
+
+
+def _keys() -> MultiFernet:
+    digests = [
+        salted_hmac("second factor", "", secret=secret, algorithm="sha256").digest()
+        for secret in (settings.SECRET_KEY, *settings.SECRET_KEY_FALLBACKS)
+    ]
+    return MultiFernet([Fernet(base64.urlsafe_b64encode(digest)) for digest in digests])
+
+
+def reset(user: Any) -> bool:
+    """Remove the factors of an account, whose sessions and tokens a trigger ends; return whether there was one."""
+    return bool(Authenticator.objects.filter(user_id=user.pk).delete()[0])
