@@ -124,7 +124,7 @@ def main() -> None:
     university = University.objects.create(name="Университет")
     for number in range(PEOPLE):
         add_profile(str(number + 1))
-    token = str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"))))
+    token = str(access_token(LogIn.objects.start(User.objects.create_superuser("bench"), has_second_factor=True)))
 
     def bare(number: int) -> dict[str, object]:
         names = {"first_name": "Иван", "last_name": "Петров", "profile_source": "webhook"}
