@@ -8,7 +8,16 @@ from redis.backoff import NoBackoff
 from redis.retry import Retry
 
 from config import secret_files
-from config.env import Env, broker_url, database, hours, redis_address, redis_url, refuse_unsafe_production
+from config.env import (
+    Env,
+    broker_url,
+    database,
+    hours,
+    redis_address,
+    redis_url,
+    refuse_unsafe_production,
+    time_zone,
+)
 from config.lib import metric_files, redis_connection
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
 from config.schedule import schedule
@@ -92,6 +101,7 @@ MIDDLEWARE = [
     "simple_history.middleware.HistoryRequestMiddleware",
     "axes.middleware.AxesMiddleware",
     "employees.middleware.ScopeMiddleware",
+    "config.lib.middleware.TimeZoneMiddleware",
     "waffle.middleware.WaffleMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -280,7 +290,9 @@ LANGUAGES = [("ru", "Русский"), ("en", "English")]
 # locale_thirdparty translates the texts of other packages.
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale_thirdparty"]
 USE_TZ = True
-TIME_ZONE = "UTC"
+# Of pages and commands; the database, the API and the days of reports are in UTC.
+TIME_ZONE = env.read("TIME_ZONE", time_zone, "Europe/Moscow")
+FORMAT_MODULE_PATH = ["config.formats"]
 
 # Logs
 LOGGING = {

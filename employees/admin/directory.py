@@ -10,8 +10,6 @@ from django.db.models import Exists, OuterRef, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
 from django.urls import path
-from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.http import content_disposition_header
 from django.utils.translation import gettext_lazy as _
 from import_export.admin import ImportExportModelAdmin
@@ -20,7 +18,7 @@ from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
-from config.lib import audit_log
+from config.lib import audit_log, times
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, ScopedAdmin, VisibleRowsFilter
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
@@ -74,7 +72,7 @@ class DisplayContextHelper(HistoricalRecordContextHelper):
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
         choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
         if isinstance(value, datetime):
-            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
+            return times.text(value)
         return choices.get(value, "—" if value is None else value)
 
 
