@@ -100,14 +100,16 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
     _number, cells = next(rows, (1, {}))
     headings = {column: visible(str(cell)) for column, cell in cells.items()}
     columns = _columns(headings)
-    read = {0, *columns.values(), *(column for column, text in headings.items() if text.casefold() == _EXPORTED)}
+    read = {*columns.values(), *(column for column, text in headings.items() if text.casefold() == _EXPORTED)}
     table, ignored = Table([ROW_NUMBER, ROW_ERROR, *columns]), set[int]()
     for number, cells in rows:
         if max_rows is not None and len(table) >= max_rows:
             raise UnreadableFile(_("The file has more than %d rows. Split it into several files.") % max_rows)
         values = {name: cells.get(column, "") for name, column in columns.items()}
-        if not is_example(values):
-            table.append([number, cells.get(0, ""), *values.values()])
+        if is_example(values):
+            continue
+        table.append([number, cells.get(0, ""), *values.values()])
+        if 0 not in cells:
             ignored.update(column for column in cells.keys() - read if not _is_blank(cells[column]))
     table.headings = {name: headings[column] for name, column in columns.items()}
     table.ignored = {get_column_letter(column): headings.get(column, "")[:50] for column in sorted(ignored)}

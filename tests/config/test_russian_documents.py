@@ -19,6 +19,8 @@ PAGES = {
 SHORTER = {"deployment.md": "deployment.md", "runbook.md": "operator.md", "connect-a-service.md": "operator.md"}
 FOR_ADMINISTRATORS = {"several-machines.md", "webhook-configuration.md"}
 _BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
+_ROWS = re.compile(r"<<'(\w+)'.*?^\1$", re.MULTILINE | re.DOTALL)
+_QUOTED = re.compile(r'"[^"\n$]*"')
 _COMMAND = re.compile(r"manage\.py[ \n][a-z_]+(?: [a-z-]+)?")
 
 
