@@ -10,6 +10,8 @@ from django.db import connection, models, transaction
 from django.utils.crypto import salted_hmac
 from django.utils.translation import gettext_lazy as _
 
+from config.lib import times
+
 # An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
 _LOCK = 0x70E57
 
@@ -102,7 +104,7 @@ class Erasure(models.Model):
         constraints: ClassVar = [models.CheckConstraint(condition=~models.Q(reason=""), name="erasures_has_reason")]
 
     def __str__(self) -> str:
-        return f"{self.at:%F %T}"
+        return times.text(self.at)
 
 
 class PersonExport(models.Model):
@@ -120,4 +122,4 @@ class PersonExport(models.Model):
         verbose_name_plural = _("exports of people's data")
 
     def __str__(self) -> str:
-        return f"{self.at:%F %T}"
+        return times.text(self.at)

@@ -17,7 +17,7 @@ from employees.import_export.tables import UnreadableFile, read
 from employees.models import Employee, MaxIdClaim, Membership, Role, University
 from tests.employees.workbooks import sheet, text, workbook
 
-FILES = Path(__file__).parent / "clerks"
+FILES = Path(__file__).parent / "clerks" / "cases"
 IMPORT = "/admin/employees/employee/import/"
 PROCESS = "/admin/employees/employee/process_import/"
 
