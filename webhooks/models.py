@@ -231,7 +231,7 @@ class Replay(models.Model):
         verbose_name_plural = _("replays")
 
     def __str__(self) -> str:
-        return f"{self.selection}: {self.count}"
+        return f"{self.by}, {times.text(self.at)}: {self.count}"
 
 
 class PayloadAccess(models.Model):

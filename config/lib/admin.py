@@ -52,6 +52,13 @@ class ModelAdmin(unfold.ModelAdmin):
             lookups = ()
         return _LOOKUPS.issuperset(lookups) and bool(super().lookup_allowed(lookup, value, request))
 
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Name the time zone beside a field in which a moment is entered."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and isinstance(db_field, DateTimeField):
+            field.help_text = f"{field.help_text} {_('Time zone: %s') % times.zone()}".strip()
+        return field
+
 
 class MergingAdmin(ModelAdmin):
     """Save only what the user of a form changed, and refuse what someone else has changed since the form was opened."""

@@ -19,6 +19,11 @@ def clock(at: datetime) -> str:
     return _format(timezone.localtime(at), "H:i T")
 
 
+def zone() -> str:
+    """Return the name of the site's time zone, for fields in which a moment is entered."""
+    return _format(timezone.localtime(), "T")
+
+
 def element(at: datetime) -> SafeString:
     """Return HTML with a moment; pointed at, it shows UTC, and screens.js shows it in the reader's own zone."""
     iso, utc = timezone.localtime(at).isoformat(timespec="seconds"), _format(at.astimezone(UTC), "DATETIME_FORMAT")

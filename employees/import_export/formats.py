@@ -31,20 +31,8 @@ class CSV(base_formats.CSV):
 EXPORTED = [CSV, base_formats.XLSX]
 
 
-class AnyFormat(base_formats.Format):  # type: ignore[misc]
-    """Read whatever the content of a file is."""
-
-    def get_title(self) -> str:
-        return "csv, xlsx"
-
-    def is_binary(self) -> bool:
-        return True
-
-    def can_import(self) -> bool:
-        return True
-
-    def get_read_mode(self) -> str:
-        return "rb"
+class AnyFormat(base_formats.XLSX):
+    """Read a workbook or a CSV file, whichever the content is."""
 
     def create_dataset(self, in_stream: Any) -> Dataset:
         return read(in_stream, max_rows=MAX_ROWS)

@@ -22,7 +22,7 @@ from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
 from employees.import_export.cells import read_id, read_phone, read_text, write
 from employees.import_export.headings import COLUMNS, heading_of
-from employees.import_export.tables import ROW_ERROR, ROW_NUMBER
+from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
 from employees.models import PHONE_TAKEN, Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
 from employees.naming import NAMES
@@ -217,6 +217,7 @@ class EmployeeResource(ModelResource):
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         self.rows_by_phone: dict[str, int] = {}
+        self.table_errors: dict[int, str] = getattr(dataset, "errors", {})
 
     def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
         """Take over the headings, and warn of columns without a use."""
@@ -237,8 +238,8 @@ class EmployeeResource(ModelResource):
     def before_import_row(self, row: Any, **kwargs: Any) -> None:
         """Normalize the phone, by which the employee is found; its errors are raised with those of the other cells."""
         self.row_errors: dict[str, list[str]] = {}
-        if row.get(ROW_ERROR):
-            self.row_errors[NON_FIELD_ERRORS] = [str(row[ROW_ERROR])]
+        if row[ROW_NUMBER] in self.table_errors:
+            self.row_errors[NON_FIELD_ERRORS] = [self.table_errors[row[ROW_NUMBER]]]
         try:
             row["phone"] = read_phone(row["phone"])
         except ValueError as error:

@@ -17,9 +17,8 @@ from employees.import_export.headings import COLUMNS, column_of, heading_of, is_
 from employees.import_export.workbook import Cell, InvalidWorkbook, Row, Workbook
 from profiles.typed_values import visible
 
-# Hold the number of the row in the file, and the error of a row that does not fit the headings; no heading is in
-# capitals.
-ROW_NUMBER, ROW_ERROR = "ROW", "ERROR"
+# Holds the number of the row in the file; the names of columns are in lower case.
+ROW_NUMBER = "ROW"
 _LINE = re.compile(r"[^\r\n]+")
 # An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
 _WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
@@ -31,13 +30,14 @@ class Table(Dataset):
     """The rows of a file, with the names of columns as headers.
 
     ``headings`` are the columns' headings in the file, ``ignored`` those of columns that are filled but not read, by
-    their letters.
+    their letters, and ``errors`` those of rows that do not fit the headings, by row number.
     """
 
     def __init__(self, headers: list[str]) -> None:
         super().__init__(headers=headers)
         self.headings: dict[str, str] = {}
         self.ignored: dict[str, str] = {}
+        self.errors: dict[int, str] = {}
 
 
 class UnreadableFile(ValueError):
@@ -101,15 +101,17 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
     headings = {column: visible(str(cell)) for column, cell in cells.items()}
     columns = _columns(headings)
     read = {*columns.values(), *(column for column, text in headings.items() if text.casefold() == _EXPORTED)}
-    table, ignored = Table([ROW_NUMBER, ROW_ERROR, *columns]), set[int]()
+    table, ignored = Table([ROW_NUMBER, *columns]), set[int]()
     for number, cells in rows:
         if max_rows is not None and len(table) >= max_rows:
             raise UnreadableFile(_("The file has more than %d rows. Split it into several files.") % max_rows)
         values = {name: cells.get(column, "") for name, column in columns.items()}
         if is_example(values):
             continue
-        table.append([number, cells.get(0, ""), *values.values()])
-        if 0 not in cells:
+        table.append([number, *values.values()])
+        if 0 in cells:
+            table.errors[number] = str(cells[0])
+        else:
             ignored.update(column for column in cells.keys() - read if not _is_blank(cells[column]))
     table.headings = {name: headings[column] for name, column in columns.items()}
     table.ignored = {get_column_letter(column): headings.get(column, "")[:50] for column in sorted(ignored)}

@@ -88,7 +88,7 @@ def admin(client: Client, superadmin: User) -> Client:
 
 
 def upload(client: Client, content: bytes) -> HttpResponse:
-    return client.post(IMPORT, {"import_file": SimpleUploadedFile("файл.bin", content)})
+    return client.post(IMPORT, {"import_file": SimpleUploadedFile("файл.bin", content), "resource": "0"})
 
 
 def page_of(client: Client, name: str) -> str:
@@ -214,7 +214,7 @@ def test_rows_go_into_the_own_university(limited: Client, own: University, conte
 )
 def test_rows_of_another_university_are_refused(limited: Client, row: str, named: str) -> None:
     University.objects.create(name="Второй вуз")
-    page = upload(limited, f"Телефон;Фамилия;Вуз;ИНН;КПП\n89160912020{row}\n".encode()).content.decode()
+    page = upload(limited, f"Телефон;Фамилия;Вуз;ИНН;КПП\n89160912020;Ли{row}\n".encode()).content.decode()
     assert named in page
     assert "Вы можете загружать только сотрудников вуза «Первый вуз»" in page
     assert (Employee.objects.count(), University.objects.count()) == (0, 2)

@@ -34,7 +34,7 @@ from webhooks.models import InboxUpdate, State
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 MINUTE = timedelta(minutes=1)
-RESTART = "Comparisons before 09:02 UTC no longer count"
+RESTART = "Comparisons before 12:02 MSK no longer count"
 
 
 @pytest.fixture(autouse=True)
