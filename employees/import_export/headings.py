@@ -2,7 +2,9 @@
 
 import re
 from collections.abc import Mapping
+from functools import cache
 from io import BytesIO
+from typing import Any
 
 from django.utils.translation import get_language, override, pgettext
 from django.utils.translation import gettext as _
@@ -119,6 +121,7 @@ def is_example(row: Mapping[str, object]) -> bool:
     return any(all(texts.clean(str(row[name])) == shown[name] for name in row) for shown in _examples())
 
 
+@cache
 def _examples() -> list[dict[str, str]]:
     examples = []
     for language in ("ru", "en"):
@@ -140,7 +143,7 @@ def template(kind: str, *, is_limited: bool) -> bytes:
         separator = ";" if get_language() == "ru" else ","
         return f"\ufeff{Dataset(values, headers=headings).export('csv', delimiter=separator)}".encode()
     book = Workbook()
-    sheet = book.active
+    sheet: Any = book.active
     for row in (headings, values):
         sheet.append(row)
     for number in range(1, len(columns) + 1):

@@ -113,8 +113,11 @@ class NumberedResult(Result):
         self.phones[found] = str(row.get("phone", ""))[:50]
         return found
 
-    def lines(self) -> list[str]:
-        """Return the error messages, each with the row's number in the file, the column's heading and the phone."""
+    def lines(self, *, mask: Callable[[str], str] = str) -> list[str]:
+        """Return the error messages, each with the row's number in the file, the column's heading and the phone.
+
+        ``mask`` shortens phones for terminals, whose output is kept.
+        """
         errors = [
             (row.number, f"{self._heading(column)}{' '.join(messages)}")
             for row in self.invalid_rows
@@ -122,11 +125,12 @@ class NumberedResult(Result):
         ]
         errors += [(row.number, str(error.error)) for row in self.error_rows for error in row.errors]
         # The sort is stable: the errors of a row stay in the order of columns.
-        lines = [self._line(number, error) for number, error in sorted(errors, key=itemgetter(0))]
+        lines = [self._line(number, error, mask) for number, error in sorted(errors, key=itemgetter(0))]
         return lines + [str(error.error) for error in self.base_errors]
 
-    def _line(self, number: int, error: str) -> str:
-        params = {"row": number, "error": error, "phone": self.phones.get(number, "")}
+    def _line(self, number: int, error: str, mask: Callable[[str], str]) -> str:
+        phone = self.phones.get(number, "")
+        params = {"row": number, "error": error, "phone": phone and mask(phone)}
         text = _("Row %(row)s: %(error)s Phone: %(phone)s") if params["phone"] else _("Row %(row)s: %(error)s")
         return text % params
 
@@ -299,10 +303,10 @@ class EmployeeResource(ModelResource):
         role = values.get("role")
         if role and role != instance.role and self.scope and not self.scope.may_grant(role):
             errors["role"] = [str(CURATORS_BY_SUPERADMIN)]
-        if not {"inn", "kpp", "university_name"} & errors.keys() and (
-            error := self._university_error(instance, values)
-        ):
-            errors["inn" if values["inn"] else "university_name"] = [error]
+        if not {"inn", "kpp", "university_name"} & errors.keys():
+            problem = self._university_error(instance, values)
+            if problem:
+                errors["inn" if values["inn"] else "university_name"] = [problem]
         if errors:
             raise ValidationError(errors)
         return values
@@ -314,7 +318,8 @@ class EmployeeResource(ModelResource):
             # With another phone, the row may be that of somebody who is in the directory.
             is_known = instance.university_id or self.university or "phone" in self.row_errors
             return "" if is_known else _("A new employee needs a university: fill in its name or its INN.")
-        if not self.is_limited or University.objects.filter(pk=self._default_id).as_described(**described).exists():
+        own = University.objects.filter(pk__in=[self._default_id])
+        if not self.is_limited or own.as_described(**described).exists():
             return ""
         named = ", ".join(filter(None, (described["university_name"], described["inn"], described["kpp"])))
         text = _("“%(other)s” is another university. You can import only employees of “%(own)s”.")

@@ -60,8 +60,8 @@ def test_lists_and_pages_of_the_admin_show_it(client: Client, superadmin: User, 
     for path in ("unresolvedname/", f"unresolvedname/{employee.pk}/change/"):
         page = client.get(f"/admin/employees/{path}", headers={"accept-language": "en"}).content.decode()
         assert str(times.element(AT)) in page, path
-    page = client.get(f"/admin/employees/employee/{employee.pk}/change/", headers={"accept-language": "ru"})
-    assert str(timezone.localtime(employee.created_at).isoformat(timespec="seconds")) in page.content.decode()
+    page = client.get(f"/admin/employees/employee/{employee.pk}/change/").content.decode()
+    assert timezone.localtime(employee.created_at).isoformat(timespec="seconds") in page
 
 
 @pytest.mark.django_db

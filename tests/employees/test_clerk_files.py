@@ -1,14 +1,15 @@
 """Files of clerks, with Russian headings and roles: read as they were meant, or refused with every row and phone."""
 
+import re
 from io import BytesIO, StringIO
 from pathlib import Path
+from typing import Any
 
 import openpyxl
 import pytest
 from django.contrib.auth.models import Group, User
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.core.management import CommandError, call_command
-from django.http import HttpResponse
 from django.test import Client
 from django.utils import translation
 
@@ -68,7 +69,7 @@ def test_a_template_is_read_without_its_example(language: str, kind: str) -> Non
 
 
 def test_cells_of_a_template_are_text() -> None:
-    cells = openpyxl.load_workbook(BytesIO(template("xlsx", is_limited=True))).active
+    cells: Any = openpyxl.load_workbook(BytesIO(template("xlsx", is_limited=True))).active
     assert {cell.number_format for row in cells for cell in row} == {"@"}
     assert len(cells[1]) == 6
 
@@ -87,7 +88,7 @@ def admin(client: Client, superadmin: User) -> Client:
     return client
 
 
-def upload(client: Client, content: bytes) -> HttpResponse:
+def upload(client: Client, content: bytes) -> Any:
     return client.post(IMPORT, {"import_file": SimpleUploadedFile("файл.bin", content), "resource": "0"})
 
 
@@ -148,7 +149,8 @@ def test_it_names_every_row_and_phone_at_once(admin: Client, name: str) -> None:
     page, printed = page_of(admin, name), failure(name)
     for line in REFUSED[name]:
         assert line in page, line
-        assert line in printed, line
+        # Terminals keep their output: only the last two digits of a phone are printed.
+        assert re.sub(r"Телефон: [+0-9]+([0-9]{2})$", r"Телефон: …\1", line) in printed, line
     assert not Employee.objects.exists()
     if name == "many-errors.csv":
         assert "Новых: 1 · изменится: 0 · без изменений: 0 · не приняты: 4" in " ".join(page.split())
@@ -181,7 +183,7 @@ def limited(client: Client, own: University) -> Client:
     return client
 
 
-def imported(client: Client, content: str) -> HttpResponse:
+def imported(client: Client, content: str) -> Any:
     answer = upload(client, content.encode())
     confirmed = client.post(PROCESS, answer.context["confirm_form"].initial)
     assert confirmed.status_code == 302

@@ -10,6 +10,7 @@ from config.lib.commands import BaseCommand
 from employees.import_export.resources import EmployeeResource
 from employees.import_export.tables import UnreadableFile, read
 from employees.models import University
+from profiles import phones
 
 
 class Command(BaseCommand):
@@ -39,7 +40,7 @@ class Command(BaseCommand):
             result = resource.import_data(rows, dry_run=dry_run, rollback_on_validation_errors=True)
         if result.warning:
             self.stderr.write(result.warning)
-        lines = result.lines()
+        lines = result.lines(mask=phones.masked)
         for line in lines:
             self.stderr.write(line)
         if lines:

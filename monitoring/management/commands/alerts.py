@@ -91,9 +91,9 @@ class Command(BaseCommand):
 
 
 def _state(alert: Alert) -> str:
-    parts = ["open" if alert.is_open else f"resolved {times.stamp(alert.resolved_at)}"]
+    parts = [f"resolved {times.stamp(alert.resolved_at)}" if alert.resolved_at else "open"]
     if alert.acknowledged_at:
         parts.append(f"acknowledged by {alert.acknowledged_by or 'a deleted user'}")
-    if alert.is_muted:
+    if alert.is_muted and alert.muted_until:
         parts.append(f"muted until {times.stamp(alert.muted_until)}: {alert.mute_reason}")
     return ", ".join(parts)
