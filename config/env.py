@@ -5,6 +5,7 @@ from collections.abc import Callable
 from datetime import timedelta
 from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
+from zoneinfo import ZoneInfo
 
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env as DjangoEnv
@@ -83,6 +84,14 @@ def format_duration(duration: timedelta) -> str:
     return " ".join(f"{number:g} {unit}{'' if number == 1 else 's'}" for number, unit in parts)
 
 
+def time_zone(name: str) -> str:
+    """Return the name of a time zone of the IANA database; raise ValueError for another."""
+    try:
+        return ZoneInfo(name).key
+    except (OSError, LookupError):
+        raise ValueError(f"{name!r} is not {_DESCRIPTIONS[time_zone]}") from None
+
+
 def hours(text: str) -> tuple[int, int]:
     """Return the hours at which a range such as ``8-20`` begins and ends; raise ValueError for other text."""
     match = re.fullmatch(r"(\d{1,2})-(\d{1,2})", text, re.ASCII)
@@ -143,6 +152,7 @@ _DESCRIPTIONS: dict[Any, str] = {
     int: "a whole number",
     float: "a number",
     parse_duration: "a duration such as 720h, 1h30m, 3s or 500ms",
+    time_zone: "a time zone such as Europe/Moscow",
     hours: "hours of a day such as 8-20",
     database: "a PostgreSQL URL (postgresql://user@host/name)",
     redis_url: "a Redis URL (redis://host:6379/1)",

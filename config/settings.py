@@ -18,6 +18,7 @@ from config.env import (
     redis_url,
     refuse_unsafe_production,
     single_sign_on,
+    time_zone,
 )
 from config.lib import metric_files, redis_connection
 from config.openapi import SPECTACULAR_SETTINGS  # noqa: F401 (a setting)
@@ -111,6 +112,7 @@ MIDDLEWARE = [
     "allauth.account.middleware.AccountMiddleware",
     "employees.middleware.ScopeMiddleware",
     "employees.credentials.middleware.SecondFactorMiddleware",
+    "config.lib.middleware.TimeZoneMiddleware",
     "waffle.middleware.WaffleMiddleware",
 ]
 ROOT_URLCONF = "config.urls"
@@ -331,7 +333,9 @@ LANGUAGES = [("ru", "Русский"), ("en", "English")]
 # locale_thirdparty translates the texts of other packages.
 LOCALE_PATHS = [BASE_DIR / "locale", BASE_DIR / "locale_thirdparty"]
 USE_TZ = True
-TIME_ZONE = "UTC"
+# Of pages and commands; the database, the API and the days of reports are in UTC.
+TIME_ZONE = env.read("TIME_ZONE", time_zone, "Europe/Moscow")
+FORMAT_MODULE_PATH = ["config.formats"]
 
 # Logs
 LOGGING = {

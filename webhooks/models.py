@@ -11,7 +11,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from config.lib import clock, sql
+from config.lib import clock, sql, times
 from profiles import failures
 
 
@@ -209,7 +209,7 @@ class DuplicateDelivery(models.Model):
         verbose_name_plural = _("duplicate deliveries")
 
     def __str__(self) -> str:
-        return f"{display_type(self.update_type)} {self.received_at:%F %T}"
+        return f"{display_type(self.update_type)}, {times.text(self.received_at)}"
 
 
 class Replay(models.Model):
@@ -231,7 +231,7 @@ class Replay(models.Model):
         verbose_name_plural = _("replays")
 
     def __str__(self) -> str:
-        return f"{self.selection}: {self.count}"
+        return f"{self.by}, {times.text(self.at)}: {self.count}"
 
 
 class PayloadAccess(models.Model):

@@ -1,18 +1,22 @@
 """Base classes of the admin's pages: who may see and change which rows."""
 
 from collections.abc import Callable
+from datetime import datetime
 from typing import Any, ClassVar
 
 from django.contrib import admin
 from django.contrib.auth.models import Permission
 from django.core.exceptions import FieldError
-from django.db.models import Model, QuerySet
+from django.db.models import DateTimeField, Model, QuerySet
 from django.db.models.sql import Query
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 from unfold import admin as unfold
+from unfold import fields, utils
 from unfold.contrib.filters.admin import AutocompleteSelectFilter
+from unfold.templatetags import unfold_list
 
+from config.lib import times
 from config.lib.scope import requires_global_scope, scope_of
 from config.lib.stale_forms import MergingForm
 
@@ -24,6 +28,20 @@ _LOOKUPS = frozenset({
 })  # fmt: skip
 
 
+def _shown_field(value: Any, field: Any, empty: str) -> Any:
+    is_moment = isinstance(field, DateTimeField) and isinstance(value, datetime)
+    return times.element(value) if is_moment else utils.display_for_field(value, field, empty)
+
+
+def _shown_value(value: Any, empty: str, boolean: bool = False) -> Any:
+    return times.element(value) if isinstance(value, datetime) else utils.display_for_value(value, empty, boolean)
+
+
+# Lists and read-only fields show moments as other pages do; the theme has no setting for that.
+vars(unfold_list)["display_for_field"] = vars(fields)["display_for_field"] = _shown_field
+vars(unfold_list)["display_for_value"] = _shown_value
+
+
 class ModelAdmin(unfold.ModelAdmin):
     """The base of all model pages; a list can be filtered only by lookups that are safe for any value."""
 
@@ -33,6 +51,13 @@ class ModelAdmin(unfold.ModelAdmin):
         except FieldError:
             lookups = ()
         return _LOOKUPS.issuperset(lookups) and bool(super().lookup_allowed(lookup, value, request))
+
+    def formfield_for_dbfield(self, db_field: Any, request: HttpRequest, **kwargs: Any) -> Any:
+        """Name the time zone beside a field in which a moment is entered."""
+        field = super().formfield_for_dbfield(db_field, request, **kwargs)
+        if field is not None and isinstance(db_field, DateTimeField):
+            field.help_text = f"{field.help_text} {_('Time zone: %s') % times.zone()}".strip()
+        return field
 
 
 class MergingAdmin(ModelAdmin):

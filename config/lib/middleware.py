@@ -1,8 +1,11 @@
 import logging
+from collections.abc import Callable
+from datetime import UTC
 
 from csp.middleware import CSPMiddleware, PolicyParts
 from django.contrib.admin.views.main import ERROR_FLAG, ORDER_VAR, PAGE_VAR, SEARCH_VAR
 from django.http import HttpRequest, HttpResponse, HttpResponseBadRequest, HttpResponseBase, QueryDict
+from django.utils import timezone
 from django.utils.deprecation import MiddlewareMixin
 
 from config.lib import error_pages, errors
@@ -55,6 +58,19 @@ class PrivacyMiddleware(MiddlewareMixin):
         response.headers.setdefault("Cache-Control", "no-store")
         response.headers.setdefault("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
         return response
+
+
+class TimeZoneMiddleware:
+    """Keep the API in UTC: only the pages of the admin are in the site's time zone."""
+
+    def __init__(self, get_response: Callable[[HttpRequest], HttpResponse]) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if request.path_info.startswith("/admin"):
+            return self.get_response(request)
+        with timezone.override(UTC):
+            return self.get_response(request)
 
 
 class DatabaseFailureMiddleware(MiddlewareMixin):

@@ -4,12 +4,13 @@ from functools import cached_property
 from typing import Any
 
 from django.contrib import admin, messages
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Exists, OuterRef, QuerySet
-from django.http import Http404, HttpRequest
+from django.http import Http404, HttpRequest, HttpResponse
 from django.shortcuts import redirect
-from django.utils import timezone
-from django.utils.formats import date_format
+from django.urls import path
+from django.utils.http import content_disposition_header
 from django.utils.translation import gettext_lazy as _
 from import_export.admin import ImportExportModelAdmin
 from simple_history.admin import SimpleHistoryAdmin
@@ -17,7 +18,7 @@ from simple_history.template_utils import HistoricalRecordContextHelper
 from unfold.contrib.import_export.forms import ExportForm
 from unfold.decorators import display
 
-from config.lib import audit_log
+from config.lib import audit_log, times
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, ScopedAdmin, VisibleRowsFilter
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
@@ -27,10 +28,11 @@ from employees.accounts import admin_scope, user_scope
 from employees.admin.forms import EmployeeForm, UniversityForm
 from employees.backfill import batches
 from employees.history.models import backfilled_names
-from employees.import_export.formats import FORMATS, ConfirmForm, FileForm
-from employees.import_export.resources import EmployeeResource, row_errors, truncate_preview
+from employees.import_export.formats import EXPORTED, AnyFormat, ConfirmForm, FileForm
+from employees.import_export.headings import COLUMNS, heading_of, template
+from employees.import_export.resources import EmployeeResource, truncate_preview
 from employees.import_export.stored_files import PreviewStorage
-from employees.import_export.tables import COLUMNS, UnreadableFile
+from employees.import_export.tables import UnreadableFile
 from employees.models import Employee, JobStatus, MaxIdJob, Membership, University, UnresolvedName
 from employees.naming import create_employee, refresh, update_employee
 from profiles.lookup import resolve
@@ -44,6 +46,10 @@ MAX_REFRESHED = 1000
 MAX_ERRORS_SHOWN = 10
 MAX_PREVIEWED = 100
 MAX_DELETED = 500
+_TEMPLATES = {
+    "csv": "text/csv; charset=utf-8",
+    "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
+}
 _ID = re.compile(r"[0-9]{1,18}")
 SOURCE_COLOURS = {
     ProfileSource.WEBHOOK: "success",
@@ -66,7 +72,7 @@ class DisplayContextHelper(HistoricalRecordContextHelper):
     def prepare_delta_change_value(self, change: Any, value: Any) -> Any:
         choices = dict(self.model._meta.get_field(change.field).flatchoices)  # noqa: SLF001 (documented by Django)
         if isinstance(value, datetime):
-            return date_format(timezone.localtime(value), "SHORT_DATETIME_FORMAT")
+            return times.text(value)
         return choices.get(value, "—" if value is None else value)
 
 
@@ -124,7 +130,8 @@ def _look_up_name(request: HttpRequest, form: Any) -> NameChoice:
 class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     form = EmployeeForm
     resource_classes = [EmployeeResource]
-    formats = FORMATS
+    export_formats = EXPORTED
+    import_formats = [AnyFormat]
     import_form_class = FileForm
     tmp_storage_class = PreviewStorage
     confirm_form_class = ConfirmForm
@@ -228,9 +235,24 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
 
     # Import and export
 
+    def get_urls(self) -> list[Any]:
+        page = self.admin_site.admin_view(self.template_view)
+        return [path("import/template.<str:kind>", page, name="employees_employee_template"), *super().get_urls()]
+
+    def template_view(self, request: HttpRequest, kind: str) -> HttpResponse:
+        """Return an empty file for an import, of the kind csv or xlsx."""
+        if not self.has_import_permission(request):
+            raise PermissionDenied
+        if kind not in _TEMPLATES:
+            raise Http404
+        content = template(kind, is_limited=admin_scope(request) is not None)
+        disposition = content_disposition_header(as_attachment=True, filename=f"{_('employees')}.{kind}")
+        return HttpResponse(content, content_type=_TEMPLATES[kind], headers={"Content-Disposition": str(disposition)})
+
     def has_import_permission(self, request: HttpRequest) -> bool:
+        scope = admin_scope(request)
         may = self.has_add_permission(request) and self.has_change_permission(request)
-        return admin_scope(request) is None and may
+        return may and (scope is None or scope.university_id is not None)
 
     def has_export_permission(self, request: HttpRequest) -> bool:
         return bool(request.user.has_perm(EXPORT) and self.has_view_permission(request))
@@ -238,12 +260,16 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
     def import_action(self, request: HttpRequest, **kwargs: Any) -> Any:
         page = super().import_action(request, **kwargs)
         context = page.context_data
-        # List the columns that an import reads: the library lists the exported ones, and none after a refused file.
-        context["fields_list"] = [("", COLUMNS)]
+        scope = admin_scope(request)
+        context["headings"] = [heading_of(name) for name in COLUMNS]
+        context["own_university"] = scope and scope.universities().get()
         if (result := context.get("result")) is None:
             return page
+        context["lines"], context["totals"] = result.lines(), result.totals
         if result.warning:
             self.message_user(request, result.warning, messages.WARNING)
+        if context["lines"]:
+            return page
         if hidden := truncate_preview(result, MAX_PREVIEWED):
             text = _("Showing the first %(shown)d rows; %(hidden)d more are not shown.")
             self.message_user(request, text % {"shown": MAX_PREVIEWED, "hidden": hidden}, messages.INFO)
@@ -252,12 +278,12 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             context["confirm_form"] = context["result"] = None
             text = _("Nothing to import: the directory already has all data from this file.")
             self.message_user(request, text, messages.INFO)
-        context["row_errors"] = row_errors(result)
         return page
 
     def add_data_read_fail_error_to_form(self, form: Any, e: Exception) -> None:
-        mismatch = _("The file does not match the selected format. Choose another format or file.")
-        form.add_error("import_file", str(e) if isinstance(e, UnreadableFile) else mismatch)
+        if not isinstance(e, UnreadableFile):
+            raise e
+        form.add_error("import_file", str(e))
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
         try:
@@ -272,18 +298,21 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             return redirect("admin:employees_employee_changelist")
 
     def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
-        return {**super().get_import_resource_kwargs(request, **kwargs), "scope": user_scope(request.user)}
+        scope = admin_scope(request)
+        limits = {"university": scope.universities().get(), "is_limited": True} if scope else {}
+        own = {"scope": user_scope(request.user), **limits}
+        return {**super().get_import_resource_kwargs(request, **kwargs), **own}
 
     def get_import_data_kwargs(self, **kwargs: Any) -> dict[str, Any]:
         return {**super().get_import_data_kwargs(**kwargs), "rollback_on_validation_errors": True}
 
     def process_result(self, result: Any, request: HttpRequest) -> Any:
         """Report the rows that fail because the directory has changed since the preview; then nothing is imported."""
-        errors = row_errors(result)
+        errors = result.lines()
         if not errors:
             return super().process_result(result, request)
         text = _("Nothing was imported: the directory has changed since the preview. Rows with errors: %d.")
-        for line in (text % len(errors), *errors[:MAX_ERRORS_SHOWN]):
+        for line in (text % result.refused, *errors[:MAX_ERRORS_SHOWN]):
             self.message_user(request, line, messages.ERROR)
         return redirect("admin:employees_employee_import")
 

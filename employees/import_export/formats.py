@@ -1,4 +1,4 @@
-"""The formats that the admin offers, and the forms of its import."""
+"""The formats of the admin's exports, the one that its import recognizes, and the forms of its import."""
 
 from typing import Any
 
@@ -11,7 +11,7 @@ from tablib import Dataset
 from unfold.contrib.import_export.forms import ImportForm
 
 from config.lib.error_pages import LARGEST_BODY
-from employees.import_export.tables import read_csv, read_xlsx
+from employees.import_export.tables import read
 
 # Excel reads a CSV file as UTF-8 only if it begins with this mark.
 BYTE_ORDER_MARK = "\ufeff"
@@ -20,43 +20,39 @@ MAX_ROWS = 10_000
 
 
 class CSV(base_formats.CSV):
-    """Handle CSV as bytes: read_csv() decodes them, and exports begin with a byte order mark."""
+    """Export CSV with a byte order mark."""
 
     CONTENT_TYPE = "text/csv; charset=utf-8"
-
-    def is_binary(self) -> bool:
-        return True
-
-    def get_read_mode(self) -> str:
-        return "rb"
-
-    def create_dataset(self, in_stream: Any, **kwargs: Any) -> Dataset:
-        return read_csv(in_stream, max_rows=MAX_ROWS)
 
     def export_data(self, dataset: Any, **kwargs: Any) -> bytes:
         return f"{BYTE_ORDER_MARK}{super().export_data(dataset, **kwargs)}".encode()
 
 
-class XLSX(base_formats.XLSX):
+EXPORTED = [CSV, base_formats.XLSX]
+
+
+class AnyFormat(base_formats.XLSX):
+    """Read a workbook or a CSV file, whichever the content is."""
+
     def create_dataset(self, in_stream: Any) -> Dataset:
-        return read_xlsx(in_stream, max_rows=MAX_ROWS)
+        return read(in_stream, max_rows=MAX_ROWS)
 
 
-FORMATS = [CSV, XLSX]
+def _only_choice() -> forms.CharField:
+    """Return a hidden field whose value is 0, the index of the only choice, whatever is submitted."""
+    return forms.CharField(required=False, disabled=True, initial="0", widget=forms.HiddenInput)
 
 
 class FileForm(ImportForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         limits = {"rows": number_format(MAX_ROWS, force_grouping=True), "mb": LARGEST_BODY // 1024**2}
-        self.fields["import_file"].help_text = _("Up to %(rows)s rows and %(mb)d MB") % limits
+        self.fields["import_file"].help_text = _("CSV or XLSX, up to %(rows)s rows and %(mb)d MB") % limits
+        self.fields["import_file"].widget.attrs["accept"] = ".csv,.xlsx"
+        self.fields["format"] = _only_choice()
 
 
 class ConfirmForm(ConfirmImportForm):
     """Validate the hidden fields of the preview page, which a user may have altered."""
 
-    format = forms.ChoiceField(choices=[(str(number), "") for number in range(len(FORMATS))], widget=forms.HiddenInput)
-
-    def clean_resource(self) -> str:
-        """Return the index of the only resource, whatever was submitted."""
-        return "0"
+    format, resource = _only_choice(), _only_choice()

@@ -1,16 +1,18 @@
 """Import and export employees. The phone identifies a row's employee, and an empty cell leaves its field unchanged."""
 
 from collections.abc import Callable
-from functools import partial
+from functools import cache, partial
 from operator import itemgetter
 from typing import Any
 
+from django.conf import settings
 from django.contrib.admin.utils import label_for_field
-from django.core.exceptions import ValidationError
+from django.core.exceptions import NON_FIELD_ERRORS, ValidationError
 from django.core.validators import RegexValidator
 from django.utils import timezone
 from django.utils.text import capfirst
 from django.utils.translation import gettext as _
+from django.utils.translation import override
 from import_export.fields import Field
 from import_export.resources import Diff, ModelResource
 from import_export.results import Result
@@ -19,9 +21,10 @@ from config.lib import text as texts
 from employees import max_id_claims
 from employees.accounts import CURATORS_BY_SUPERADMIN, UserScope
 from employees.import_export.cells import read_id, read_phone, read_text, write
-from employees.import_export.tables import COLUMNS, ROW_NUMBER
+from employees.import_export.headings import COLUMNS, heading_of
+from employees.import_export.tables import ROW_NUMBER
 from employees.import_export.workbook import Cell
-from employees.models import Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
+from employees.models import PHONE_TAKEN, Employee, Role, University, UnresolvedName, validate_inn, validate_kpp
 from employees.naming import NAMES
 from profiles import names
 from profiles.models import ProfileSource
@@ -40,11 +43,23 @@ def _max_id(cell: Cell) -> str:
 
 
 def _role(cell: Cell) -> str:
-    text = read_id(cell).lower()
-    if text and text not in Role.values:
-        message = _("Invalid role “%s”: enter curator or operator, or leave the cell empty.")
-        raise ValueError(message % text[:50])
-    return text
+    text = read_id(cell)
+    role = _roles().get(texts.look_alike_key(text), "") if text else ""
+    if text and not role:
+        message = _("Invalid role “%(role)s”: enter %(roles)s, or leave the cell empty.")
+        roles = _(" or ").join(map(str, Role.labels))
+        raise ValueError(message % {"role": text[:50], "roles": roles})
+    return role
+
+
+@cache
+def _roles() -> dict[str, str]:
+    """Return the roles by their codes and by their names in each language."""
+    roles = {texts.look_alike_key(role): str(role.value) for role in Role}
+    for language, _name in settings.LANGUAGES:
+        with override(language):
+            roles |= {texts.look_alike_key(str(role.label)): str(role.value) for role in Role}
+    return roles
 
 
 def _code(validate: RegexValidator, cell: Cell) -> str:
@@ -76,16 +91,55 @@ _TEXTS = {*NAMES, "university_name"}
 class NumberedResult(Result):
     """Number errors by the rows of the file, which differ from the rows of the table if there are blank ones.
 
-    ``warning`` names the columns of the file that are filled but not read, or is empty.
+    ``headings`` are those of the file, by column; ``warning`` names the columns of the file that are filled but not
+    read, or is empty.
     """
 
     warning = ""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self.headings: dict[str, str] = {}
+        self.phones: dict[int, str] = {}
+
     def append_error_row(self, number: int, row: Any, errors: Any) -> None:
-        super().append_error_row(row.get(ROW_NUMBER, number), row, errors)
+        super().append_error_row(self._number(row, number), row, errors)
 
     def append_invalid_row(self, number: int, row: Any, validation_error: ValidationError) -> None:
-        super().append_invalid_row(row.get(ROW_NUMBER, number), row, validation_error)
+        super().append_invalid_row(self._number(row, number), row, validation_error)
+
+    def _number(self, row: Any, number: int) -> int:
+        found: int = row.get(ROW_NUMBER, number)
+        self.phones[found] = str(row.get("phone", ""))[:50]
+        return found
+
+    def lines(self, *, mask: Callable[[str], str] = str) -> list[str]:
+        """Return the error messages, each with the row's number in the file, the column's heading and the phone.
+
+        ``mask`` shortens phones for terminals, whose output is kept.
+        """
+        errors = [
+            (row.number, f"{self._heading(column)}{' '.join(messages)}")
+            for row in self.invalid_rows
+            for column, messages in row.error_dict.items()
+        ]
+        errors += [(row.number, str(error.error)) for row in self.error_rows for error in row.errors]
+        # The sort is stable: the errors of a row stay in the order of columns.
+        lines = [self._line(number, error, mask) for number, error in sorted(errors, key=itemgetter(0))]
+        return lines + [str(error.error) for error in self.base_errors]
+
+    def _line(self, number: int, error: str, mask: Callable[[str], str]) -> str:
+        phone = self.phones.get(number, "")
+        params = {"row": number, "error": error, "phone": phone and mask(phone)}
+        text = _("Row %(row)s: %(error)s Phone: %(phone)s") if params["phone"] else _("Row %(row)s: %(error)s")
+        return text % params
+
+    def _heading(self, column: str) -> str:
+        return "" if column == NON_FIELD_ERRORS else f"{self.headings.get(column) or heading_of(column)}: "
+
+    @property
+    def refused(self) -> int:
+        return len(self.invalid_rows) + len(self.error_rows)
 
 
 class DisplayDiff(Diff):
@@ -131,15 +185,17 @@ class EmployeeResource(ModelResource):
         university: University | None = None,
         on_row: Callable[[], object] = lambda: None,
         scope: UserScope | None = None,
+        is_limited: bool = False,
         **kwargs: Any,
     ) -> None:
         """Create a resource for one import or export.
 
-        ``university`` is the default for new employees, ``on_row`` is called after each row, and ``scope`` limits the
-        roles that may be granted; without a scope, as in the command, all roles may be granted.
+        ``university`` is the default for new employees, and with ``is_limited`` the only one. ``on_row`` is called
+        after each row, and ``scope`` limits the roles that may be granted; without a scope, as in the command, all
+        roles may be granted.
         """
         super().__init__(**kwargs)
-        self.university, self.on_row, self.scope = university, on_row, scope
+        self.university, self.on_row, self.scope, self.is_limited = university, on_row, scope, is_limited
 
     def get_diff_class(self) -> type[Diff]:
         return DisplayDiff
@@ -165,27 +221,53 @@ class EmployeeResource(ModelResource):
 
     def before_import(self, dataset: Any, **kwargs: Any) -> None:
         self.rows_by_phone: dict[str, int] = {}
+        self.table_errors: dict[int, str] = getattr(dataset, "errors", {})
 
     def after_import(self, dataset: Any, result: Result, **kwargs: Any) -> None:
-        """Warn of columns without a use."""
+        """Take over the headings, and warn of columns without a use."""
+        result.headings = getattr(dataset, "headings", {})
         if ignored := getattr(dataset, "ignored", {}):
-            columns = ", ".join(f"{letter} “{heading}”" if heading else letter for letter, heading in ignored.items())
-            message = _("The file has columns that are not imported, because their headings are unknown: %s.")
-            result.warning = message % columns[:500]
+            named = _("%(letter)s “%(heading)s”")
+            columns = ", ".join(
+                named % {"letter": letter, "heading": heading} if heading else letter
+                for letter, heading in ignored.items()
+            )
+            message = _(
+                "The file has columns that are not imported, because their headings are unknown: %(columns)s. To import"
+                " one of them, give it one of these headings: %(headings)s."
+            )
+            headings = ", ".join(map(heading_of, COLUMNS))
+            result.warning = message % {"columns": columns[:500], "headings": headings}
 
     def before_import_row(self, row: Any, **kwargs: Any) -> None:
-        """Normalize the phone, by which the employee is found; raise ValidationError if another row has it too."""
+        """Normalize the phone, by which the employee is found; its errors are raised with those of the other cells."""
+        self.row_errors: dict[str, list[str]] = {}
+        if row[ROW_NUMBER] in self.table_errors:
+            self.row_errors[NON_FIELD_ERRORS] = [self.table_errors[row[ROW_NUMBER]]]
         try:
             row["phone"] = read_phone(row["phone"])
         except ValueError as error:
-            raise ValidationError({"phone": str(error)}) from None
+            self.row_errors["phone"] = [str(error)]
+            row["phone"] = row["phone"] if isinstance(row["phone"], str) else ""
+            return
         first = self.rows_by_phone.setdefault(row["phone"], row[ROW_NUMBER])
         if first != row[ROW_NUMBER]:
             text = _("Row %d has the same phone. Delete one of the two rows, or correct its phone.")
-            raise ValidationError({"phone": text % first})
+            self.row_errors["phone"] = [text % first]
+
+    def get_instance(self, instance_loader: Any, row: Any) -> Employee | None:
+        """Return the employee with the row's phone, unless it is one of a university that the user does not see."""
+        if "phone" in self.row_errors:
+            return None
+        found: Employee | None = super().get_instance(instance_loader, row)
+        if found and self.is_limited and found.university_id != self._default_id:
+            self.row_errors["phone"] = [str(PHONE_TAKEN)]
+            return None
+        return found
 
     def import_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
         """Set the fields whose cells are filled; raise ValidationError with the errors of all cells."""
+        is_new = instance._state.adding  # noqa: SLF001 (documented by Django)
         values = self._read(instance, row)
         described = {name: values.pop(name) for name in ("inn", "kpp", "university_name")}
         before = {name: getattr(instance, name) for name in values}
@@ -194,19 +276,23 @@ class EmployeeResource(ModelResource):
         instance.phone = row["phone"]
         if any(getattr(instance, name) != before[name] for name in NAMES):
             instance.profile_source, instance.profile_last_updated = ProfileSource.MANUAL, None
-        elif instance._state.adding:  # noqa: SLF001 (documented by Django)
+        elif is_new:
             instance.profile_source = ProfileSource.DEFAULT
         has_other_id = instance.max_id != before["max_id"]
-        self.has_new_id = has_other_id and not instance._state.adding  # noqa: SLF001 (documented by Django)
+        self.has_claimed_id = has_other_id and (self.is_limited or not is_new)
         if has_other_id:
             instance.max_id_updated_at = timezone.now()
-        if described["inn"] or described["university_name"]:
+        if not self.is_limited and (described["inn"] or described["university_name"]):
             instance.university = University.objects.described(**described)
         elif instance.university_id is None:
             instance.university = self.university
 
+    @property
+    def _default_id(self) -> int | None:
+        return self.university.pk if self.university else None
+
     def _read(self, instance: Employee, row: Any) -> dict[str, str]:
-        values, errors = {}, {}
+        values, errors = dict[str, str](), self.row_errors
         for column, read in _READERS.items():
             try:
                 values[column] = read(row.get(column, ""))
@@ -217,12 +303,27 @@ class EmployeeResource(ModelResource):
         role = values.get("role")
         if role and role != instance.role and self.scope and not self.scope.may_grant(role):
             errors["role"] = [str(CURATORS_BY_SUPERADMIN)]
-        has_university = instance.university_id or self.university or values.get("inn") or values.get("university_name")
-        if not has_university and not {"inn", "university_name"} & errors.keys():
-            errors["university_name"] = [_("A new employee needs a university: fill in inn or university_name.")]
+        if not {"inn", "kpp", "university_name"} & errors.keys():
+            problem = self._university_error(instance, values)
+            if problem:
+                errors["inn" if values["inn"] else "university_name"] = [problem]
         if errors:
             raise ValidationError(errors)
         return values
+
+    def _university_error(self, instance: Employee, values: dict[str, str]) -> str:
+        described = {name: values[name] for name in ("inn", "kpp", "university_name")}
+        is_described = described["inn"] or described["university_name"]
+        if not is_described:
+            # With another phone, the row may be that of somebody who is in the directory.
+            is_known = instance.university_id or self.university or "phone" in self.row_errors
+            return "" if is_known else _("A new employee needs a university: fill in its name or its INN.")
+        own = University.objects.filter(pk__in=[self._default_id])
+        if not self.is_limited or own.as_described(**described).exists():
+            return ""
+        named = ", ".join(filter(None, (described["university_name"], described["inn"], described["kpp"])))
+        text = _("“%(other)s” is another university. You can import only employees of “%(own)s”.")
+        return text % {"other": named[:200], "own": self.university}
 
     def after_save_instance(self, instance: Employee, row: Any, **kwargs: Any) -> None:
         """Record a MAX ID that was entered later as a claim, and schedule the lookup of a missing name.
@@ -231,40 +332,15 @@ class EmployeeResource(ModelResource):
         """
         if instance.profile_source == ProfileSource.DEFAULT:
             UnresolvedName.objects.get_or_create(employee=instance, defaults={"next_try_at": timezone.now()})
-        if self.has_new_id:
-            max_id_claims.record(instance, is_limited=False)
+        if self.has_claimed_id:
+            max_id_claims.record(instance, is_limited=self.is_limited)
 
     def after_import_row(self, row: Any, row_result: Any, **kwargs: Any) -> None:
         self.on_row()
 
 
-def row_errors(result: Result) -> list[str]:
-    """Return the error messages, each with the row's number in the file and the column."""
-    errors = [
-        (row.number, _("Row %(row)s: %(error)s") % {"row": row.number, "error": f"{column}: {' '.join(texts)}"})
-        for row in result.invalid_rows
-        for column, texts in row.error_dict.items()
-    ]
-    errors += [
-        (row.number, _("Row %(row)s: %(error)s") % {"row": row.number, "error": error.error})
-        for row in result.error_rows
-        for error in row.errors
-    ]
-    # The sort is stable: the errors of a row stay in the order of columns.
-    lines = [line for _number, line in sorted(errors, key=itemgetter(0))]
-    return lines + [str(error.error) for error in result.base_errors]
-
-
 def truncate_preview(result: Result, limit: int) -> int:
-    """Limit the preview to ``limit`` rows, or to ``limit`` rows with errors if there are any.
-
-    Return the number of rows that are hidden.
-    """
-    if result.has_errors():
-        rows, result.error_rows = result.error_rows, result.error_rows[:limit]
-    elif result.has_validation_errors():
-        rows, result.invalid_rows = result.invalid_rows, result.invalid_rows[:limit]
-    else:
-        rows = result.valid_rows()
-        result.rows = rows[:limit]
+    """Limit the preview to ``limit`` rows; return the number of rows that are hidden."""
+    rows = result.valid_rows()
+    result.rows = rows[:limit]
     return max(0, len(rows) - limit)

@@ -13,38 +13,44 @@ from tablib import Dataset
 from config.lib import text as texts
 from employees.import_export.cells import LONGEST
 from employees.import_export.encodings import UndecodableFile, decode
+from employees.import_export.headings import COLUMNS, column_of, heading_of, is_example, is_whole_name
 from employees.import_export.workbook import Cell, InvalidWorkbook, Row, Workbook
-from employees.naming import NAMES
 from profiles.typed_values import visible
 
-# The columns that an import reads.
-COLUMNS = ("phone", *NAMES, "max_id", "role", "inn", "kpp", "university_name")
-# Holds the number of the row in the file; it is no heading, because headings are lower case.
+# Holds the number of the row in the file; the names of columns are in lower case.
 ROW_NUMBER = "ROW"
 _LINE = re.compile(r"[^\r\n]+")
-_WORKBOOK = b"PK\x03\x04"
-
-
+# An archive, as XLSX and ODS are, and the older format of workbooks, which also holds those with a password.
+_WORKBOOKS = (b"PK\x03\x04", b"PK\x05\x06", b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1")
 # The column that only exports have.
 _EXPORTED = "profile_source"
 
 
 class Table(Dataset):
-    """The rows of a file; ``ignored`` has the headings of columns that are filled but not read, by their letters."""
+    """The rows of a file, with the names of columns as headers.
+
+    ``headings`` are the columns' headings in the file, ``ignored`` those of columns that are filled but not read, by
+    their letters, and ``errors`` those of rows that do not fit the headings, by row number.
+    """
 
     def __init__(self, headers: list[str]) -> None:
         super().__init__(headers=headers)
+        self.headings: dict[str, str] = {}
         self.ignored: dict[str, str] = {}
+        self.errors: dict[int, str] = {}
 
 
 class UnreadableFile(ValueError):
     """Raised for a file that is not a table of employees; the message gives the reason."""
 
 
+def read(content: bytes, *, max_rows: int | None = None) -> Table:
+    """Read a workbook or a CSV file, whichever the content is; raise UnreadableFile for others."""
+    return (read_xlsx if content.startswith(_WORKBOOKS) else read_csv)(content, max_rows=max_rows)
+
+
 def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
     """Read CSV with commas, semicolons or tabs, in UTF-8, UTF-16 or Windows-1251; raise UnreadableFile for others."""
-    if content.startswith(_WORKBOOK):
-        raise UnreadableFile(_("The file is a workbook and not CSV. Choose the format xlsx, or name it .xlsx."))
     try:
         return _table(_csv_rows(decode(content)), max_rows)
     except UndecodableFile as error:
@@ -52,7 +58,10 @@ def read_csv(content: bytes, *, max_rows: int | None = None) -> Table:
 
 
 def _csv_rows(text: str) -> Iterator[Row]:
-    """Return the rows; raise UnreadableFile for broken quotes, and for a filled cell right of the first row's cells."""
+    """Return the rows; raise UnreadableFile for broken quotes.
+
+    A row with a filled cell right of the first row's cells has a ValueError at the column 0.
+    """
     lines = (line[0] for line in _LINE.finditer(text))
     header = next((line for line in lines if not _is_blank(line.strip(";,\t"))), "")
     reader = csv.reader(StringIO(text, newline=""), delimiter=max(",;\t", key=header.count), strict=True)
@@ -64,8 +73,8 @@ def _csv_rows(text: str) -> Iterator[Row]:
                 continue
             width = width or len(row)
             if max(cells) > width:
-                numbers = {"row": number, "cells": max(cells), "columns": width}
-                raise UnreadableFile(_("Row %(row)d has %(cells)d cells, but the header has %(columns)d.") % numbers)
+                numbers = {"cells": max(cells), "columns": width}
+                cells[0] = ValueError(_("It has %(cells)d cells, but the header has %(columns)d.") % numbers)
             yield number, cells
     except csv.Error as error:
         message = _("Row %(row)d: the file is not valid CSV: %(error)s")
@@ -91,31 +100,56 @@ def _table(rows: Iterable[Row], max_rows: int | None) -> Table:
     _number, cells = next(rows, (1, {}))
     headings = {column: visible(str(cell)) for column, cell in cells.items()}
     columns = _columns(headings)
-    read = {*columns.values(), *(column for column, heading in headings.items() if heading.casefold() == _EXPORTED)}
+    read = {*columns.values(), *(column for column, text in headings.items() if text.casefold() == _EXPORTED)}
     table, ignored = Table([ROW_NUMBER, *columns]), set[int]()
     for number, cells in rows:
         if max_rows is not None and len(table) >= max_rows:
-            text = _("The file has more than %d rows. Split it, or use the import_employees command.")
-            raise UnreadableFile(text % max_rows)
-        table.append([number, *(cells.get(column, "") for column in columns.values())])
-        ignored.update(column for column in cells.keys() - read if not _is_blank(cells[column]))
+            raise UnreadableFile(_("The file has more than %d rows. Split it into several files.") % max_rows)
+        values = {name: cells.get(column, "") for name, column in columns.items()}
+        if is_example(values):
+            continue
+        table.append([number, *values.values()])
+        if 0 in cells:
+            table.errors[number] = str(cells[0])
+        else:
+            ignored.update(column for column in cells.keys() - read if not _is_blank(cells[column]))
+    table.headings = {name: headings[column] for name, column in columns.items()}
     table.ignored = {get_column_letter(column): headings.get(column, "")[:50] for column in sorted(ignored)}
     return table
 
 
 def _columns(headings: dict[int, str]) -> dict[str, int]:
-    """Return the positions of the known columns; raise UnreadableFile if one is repeated or “phone” is missing."""
+    """Return the positions of the known columns; raise UnreadableFile with all that is wrong with the headings."""
     positions: dict[str, int] = {}
+    problems = []
     for column, heading in headings.items():
-        first = positions.setdefault(heading.casefold(), column)
+        name = column_of(heading) or heading.casefold()
+        first = positions.setdefault(name, column)
         if heading and first != column:
-            message = _("The heading “%(heading)s” is repeated in columns %(first)s and %(second)s. Keep one of them.")
             letters = {"first": get_column_letter(first), "second": get_column_letter(column)}
-            raise UnreadableFile(message % {"heading": heading[:50], **letters})
+            same = {"heading": heading[:50], "other": headings[first][:50], **letters}
+            if headings[first].casefold() == heading.casefold():
+                text = _("The heading “%(heading)s” is repeated in columns %(first)s and %(second)s. Keep one of them.")
+            else:
+                text = _(
+                    "The headings “%(other)s” and “%(heading)s” in columns %(first)s and %(second)s mean the same."
+                    " Keep one of them."
+                )
+            problems.append(text % same)
+    if not {"last_name", "first_name"} & positions.keys():
+        text = _("The column %(letter)s “%(heading)s” has whole names. Split it into the columns %(columns)s.")
+        names = ", ".join(map(heading_of, ("last_name", "first_name", "middle_name")))
+        problems += [
+            text % {"letter": get_column_letter(column), "heading": heading[:50], "columns": names}
+            for column, heading in headings.items()
+            if is_whole_name(heading)
+        ]
     if "phone" not in positions:
-        names = ", ".join(filter(None, headings.values())) or "—"
-        message = _("The file has no “phone” column. Its columns: %s")
-        raise UnreadableFile(message % names[:200])
+        listed = ", ".join(filter(None, headings.values())) or "—"
+        text = _("The file has no “%(phone)s” column. Its columns: %(columns)s")
+        problems.append(text % {"phone": heading_of("phone"), "columns": listed[:200]})
+    if problems:
+        raise UnreadableFile(" ".join(problems))
     return {name: positions[name] for name in COLUMNS if name in positions}
 
 

@@ -203,6 +203,9 @@ class Workbook:
         for _step in self._stream(path, reader.start, reader.end):
             yield from reader.finished
             reader.finished.clear()
+        if reader.merged:
+            message = _("The cells %s are merged. Unmerge them, and fill in each cell that has a value.")
+            raise InvalidWorkbook(message % ", ".join(reader.merged[:100]))
 
 
 class _Runs:
@@ -234,6 +237,7 @@ class _SheetReader:
 
     def __init__(self, strings: list[str], dates: frozenset[int], decorated: frozenset[int]) -> None:
         self.finished: list[Row] = []
+        self.merged: list[str] = []
         self._strings, self._dates, self._decorated = strings, dates, decorated
         self._row = self._column = self._first = self._last = 0
         self._cells: dict[int, Cell] = {}
@@ -256,7 +260,7 @@ class _SheetReader:
         elif tag == "f":
             self._has_formula = True
         elif tag == "mergeCell":
-            self._refuse_merged(attributes.get("ref", ""))
+            self._note_merged(attributes.get("ref", ""))
 
     def end(self, tag: str, text: str) -> None:
         self._runs.end(tag, text)
@@ -272,12 +276,11 @@ class _SheetReader:
             if isinstance(cell, ValueError) or (cell and not cell.isspace()):
                 self._cells[self._column] = cell
 
-    def _refuse_merged(self, reference: str) -> None:
-        """Raise InvalidWorkbook for merged cells below the first row: one value would stand for several cells."""
+    def _note_merged(self, reference: str) -> None:
+        """Collect the merged cells below the first row, where one value would stand for several cells."""
         rows = _MERGED.fullmatch(reference)
         if rows and int(rows[2]) > self._first > 0 and int(rows[1]) <= self._last:
-            message = _("The cells %s are merged. Unmerge them, and fill in each cell that has a value.")
-            raise InvalidWorkbook(message % reference)
+            self.merged.append(reference)
 
     def _read(self) -> Cell:
         text, value = self._runs.take(), self._value.strip()

@@ -12,11 +12,11 @@ from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from config.lib import times
 from config.lib.messages import Message
 from config.lib.scope import refusal, requires_global_scope, scope_of
 from employees.accounts import UserScope
@@ -95,7 +95,7 @@ class PlanForm(forms.Form):
         self.fields["phase"].widget.choices = [(n, f"{n} · {title}") for n, title in enumerate(TITLES, 1)]
         self.initial["phase"] = rules.phase_number(changes.next_phase())
         # The browser's date field does not show its time zone.
-        due_at = _("Date and time (now it is %(now)s)") % {"now": date_format(timezone.localtime(), "H:i T")}
+        due_at = _("Date and time (now it is %(now)s)") % {"now": times.clock(timezone.now())}
         for name in _SUFFIXES:
             widget = forms.DateTimeInput({"type": "datetime-local"})
             self.fields[f"percent{name}"] = forms.CharField(

@@ -110,9 +110,11 @@ def _history(
     if len(readings) < 2:
         return None
     moments = [first + number * step for number in range((now - first) // step + 1)]
-    label_format = day_format() if span == Span.DAY else f"{day_format()} H:i"
+    label_format = day_format() if span == Span.DAY else f"{day_format()} H:i T"
     drawn = [
         series(label, [value(readings[at]) if at in readings else None for at in moments], colour)
         for label, value, colour in lines
     ]
-    return chart(kind, [date_format(at, label_format) for at in moments], *drawn, **options)
+    # Days are those of UTC.
+    shown = moments if span == Span.DAY else map(timezone.localtime, moments)
+    return chart(kind, [date_format(at, label_format) for at in shown], *drawn, **options)

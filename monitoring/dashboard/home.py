@@ -7,10 +7,10 @@ from typing import Any
 from django.conf import settings
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
-from django.utils.formats import date_format
 from django.utils.timezone import now
 from django.utils.translation import gettext as _
 
+from config.lib import times
 from monitoring.alerts.engine import last_check
 from monitoring.alerts.models import Alert
 from monitoring.dashboard import charts, held
@@ -107,7 +107,7 @@ def last_24_hours() -> dict[str, Any]:
     succeeded = [all_updates - errors for all_updates, errors in zip(received, failed, strict=True)]
     bars = charts.chart(
         "bar",
-        [date_format(hour, "H:i") for hour in hours],
+        [times.clock(hour) for hour in hours],
         charts.series(_("Errors"), failed, "bad"),
         charts.series(_("Updates"), succeeded, "webhook"),
         is_stacked=True,

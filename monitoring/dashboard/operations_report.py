@@ -187,7 +187,7 @@ def _charts(count: int) -> list[Chart]:
 
     def rows_per_day(model: type[Model], moment: str) -> dict[date, int]:
         rows = model._default_manager.filter(**{f"{moment}__gt": now - timedelta(days=count)})  # noqa: SLF001 (public)
-        return dict(rows.values_list(TruncDate(moment)).annotate(n=Count("*")).order_by())
+        return dict(rows.values_list(TruncDate(moment, tzinfo=UTC)).annotate(n=Count("*")).order_by())
 
     return [
         chart(_("Updates per day"), received),

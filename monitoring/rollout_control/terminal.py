@@ -11,7 +11,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from config.lib import clock
+from config.lib import clock, times
 from config.lib.messages import percent_of, thousands
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
@@ -146,7 +146,7 @@ def history(limit: int) -> Table:
             failed = [str(GATES[item["gate"]]) for item in change.evidence if item["verdict"] != Verdict.PASS]
             what.append(f" (forced past: {', '.join(failed)})", "red")
         by, why = presenters.authors(change), presenters.reasons(change)
-        rows.add_row(str(change.revision), f"{change.at:%F %H:%M:%S}", by, what, why)
+        rows.add_row(str(change.revision), times.stamp(change.at), by, what, why)
     return rows
 
 

@@ -4,7 +4,7 @@ from django.db import models
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
-from config.lib import clock
+from config.lib import clock, times
 
 
 class CachedStatistic(models.Model):
@@ -94,7 +94,7 @@ class Rollup(_Counts):
         ]
 
     def __str__(self) -> str:
-        return f"{self.span} {self.at:%F %T} {self.kind}"
+        return f"{self.span} {times.stamp(self.at)} {self.kind}"
 
 
 class Sample(models.Model):

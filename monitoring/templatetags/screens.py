@@ -1,5 +1,6 @@
 """Template filters that format numbers and times for the dashboard in the active language."""
 
+import re
 from datetime import datetime, timedelta
 from decimal import Decimal
 
@@ -10,12 +11,13 @@ from django.utils.formats import date_format, number_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from config.lib import clock
+from config.lib import clock, times
 from monitoring.dashboard.charts import day_format
 from profiles import failures
 from profiles.rollout import presenters
 
 register = template.Library()
+_COMMAND = re.compile(r" \((?:manage\.py|POST) [^()]*\)")
 T = gettext_lazy
 _BREAKER = {"closed": T("closed"), "open": T("open"), "half-open": T("half-open")}
 
@@ -29,6 +31,12 @@ def grouped(number: float | None) -> str:
 @register.filter
 def day(moment: datetime) -> str:
     return date_format(timezone.localtime(moment), day_format())
+
+
+@register.filter
+def moment(at: datetime | None) -> str:
+    """Show a moment as HTML (``config.lib.times``); None is a dash."""
+    return times.element(at) if at else "—"
 
 
 @register.filter
@@ -84,6 +92,12 @@ def breaker(state: str) -> object:
 def failure(error: str) -> str:
     """Return the message for a stored error code."""
     return str(failures.message_for(error))
+
+
+@register.filter
+def without_commands(text: str) -> str:
+    """Remove the commands in parentheses, which are for a terminal."""
+    return _COMMAND.sub("", text)
 
 
 @register.filter

@@ -13,6 +13,8 @@ from django.conf import settings
 from django.db import connection, models, transaction
 from django.utils.translation import gettext_lazy as _
 
+from config.lib import times
+
 # An arbitrary lock ID. Profile writers share the lock; creating a tombstone takes it exclusively, so it waits for them.
 _LOCK = 0x70E57
 
@@ -111,7 +113,7 @@ class Erasure(models.Model):
         constraints: ClassVar = [models.CheckConstraint(condition=~models.Q(reason=""), name="erasures_has_reason")]
 
     def __str__(self) -> str:
-        return f"{self.at:%F %T}"
+        return times.text(self.at)
 
 
 class PersonExport(models.Model):
@@ -129,4 +131,4 @@ class PersonExport(models.Model):
         verbose_name_plural = _("exports of people's data")
 
     def __str__(self) -> str:
-        return f"{self.at:%F %T}"
+        return times.text(self.at)

@@ -8,12 +8,13 @@ from decimal import Decimal
 from typing import Any
 
 from django.utils import timezone
-from django.utils.formats import date_format, number_format
+from django.utils.formats import number_format
 from django.utils.functional import Promise
 from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
+from config.lib import times
 from config.lib.messages import localize
 from profiles.rollout import rules
 from profiles.rollout.approvals import APPROVAL_NEEDED
@@ -90,7 +91,7 @@ def duration(length: timedelta) -> str:
 
 
 def moment(at: datetime) -> str:
-    return date_format(timezone.localtime(at), "j E Y, H:i T")
+    return times.text(at, has_seconds=False)
 
 
 def convergence(spread: Convergence) -> str:
@@ -121,7 +122,7 @@ def outcome(result: ChangeResult) -> list[str]:
 def restart(resumed_at: datetime) -> str:
     """Return the text that the history before a resume no longer counts; the date is left out if it is today's."""
     local = timezone.localtime(resumed_at)
-    time = date_format(local, "H:i T") if local.date() == timezone.localdate() else moment(resumed_at)
+    time = times.clock(resumed_at) if local.date() == timezone.localdate() else moment(resumed_at)
     return _("Comparisons before %(time)s no longer count") % {"time": time}
 
 

@@ -52,7 +52,9 @@ class Reader(HTMLParser):
         is_hidden = tag in ("script", "style", "template") or "material-symbols" in given.get("class", "")
         if not is_hidden:
             self.texts += [value for name, value in given.items() if name in _SHOWN_ATTRIBUTES and tag != "time"]
-            if tag == "input" and given.get("type") not in ("hidden", "password"):
+            # The zone of a moment that is entered stands beside its field.
+            is_shown = given.get("type") not in ("hidden", "password") and "vTimeField" not in given.get("class", "")
+            if tag == "input" and is_shown:
                 self.texts.append(given.get("value", ""))
         if tag not in _INLINE:
             self.texts.append("")

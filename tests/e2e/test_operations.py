@@ -179,3 +179,18 @@ def test_a_held_rollout_leads_to_its_next_actions(watched: WatchedPage) -> None:
     page.wait_for_url("**/rollout/")
     assert page.locator("#held-resume").count() == 0
     assert "больше не учитываются" in page.locator("body").inner_text()
+
+
+@pytest.mark.parametrize(("zone", "shown"), [("Europe/Moscow", "МСК"), ("Asia/Vladivostok", "GMT+10")])
+def test_times_are_those_of_the_reader(watched: WatchedPage, zone: str, shown: str) -> None:
+    context = watched.page.context
+    browser = context.browser
+    assert browser
+    own = browser.new_context(locale="ru-RU", timezone_id=zone, storage_state=context.storage_state())
+    page = own.new_page()
+    page.goto(f"{watched.url}/admin/webhooks/inboxupdate/", wait_until="networkidle")
+    moment = page.locator("td time").first
+    assert moment.inner_text().endswith(shown)
+    assert str(moment.get_attribute("title")).endswith("UTC")
+    assert ("МСК" in str(moment.get_attribute("title"))) == (zone != "Europe/Moscow")
+    own.close()

@@ -259,7 +259,7 @@ def test_a_curator_of_the_staff_sees_their_own(client: Client, university: Unive
     assert "Свой" in page
     assert "Чужак" not in page
     assert client.get(f"/admin/employees/employee/{foreign.pk}/change/").status_code == 302
-    assert client.get("/admin/employees/employee/import/").status_code == 403
+    assert client.get("/admin/employees/employee/import/").status_code == 200
     for employee in Employee.objects.all():
         UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now())
     page = client.get("/admin/employees/unresolvedname/").content.decode()

@@ -86,7 +86,7 @@ def test_the_list_shows_the_start_and_the_types(platform: FakePlatform) -> None:
     platform.subscriptions = [{"url": "https://a.example/[red]x", "time": 0, "update_types": ["bot_started"]}]
     output = run("list")
     assert "[red]x" in output
-    assert "1970-01-01 00:00" in output
+    assert "1970-01-01 03:00:00+03:00" in output
     assert "bot_started" in output
 
 

@@ -69,9 +69,9 @@ def test_several_ids() -> None:
     assert Replay.objects.get().selection == f"--id {rows[0].pk} {rows[2].pk}"
 
 
-def test_a_date_without_an_offset_is_utc() -> None:
-    update = row(received_at="2026-11-25T00:30:00Z")
-    row(received_at="2026-11-24T23:30:00Z")
+def test_a_date_without_an_offset_is_in_the_zone_of_the_site() -> None:
+    update = row(received_at="2026-11-24T21:30:00Z")
+    row(received_at="2026-11-24T20:30:00Z")
     replay("--since", "2026-11-25")
     assert pending() == {update.pk}
 

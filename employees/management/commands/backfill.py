@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn, TimeRemainingColumn
 from rich.table import Table
 
-from config.lib import shell_user
+from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
 from employees.backfill import batches
 from employees.backfill.candidates import DecisionContext
@@ -102,7 +102,7 @@ class Command(BaseCommand):
         self.stdout.write(
             f"Backfill {run.pk}: {run.status}{reason}{scope}, {run.rows_seen} of {run.rows_total} checked, "
             f"{run.rows_changed} changed, failed batches: {failed}, {run.rows_left} left, {run.rows_restored} given "
-            f"back, last batch at {run.seen_at:%Y-%m-%d %H:%M:%S}"
+            f"back, last batch at {times.stamp(run.seen_at)}"
         )
 
     def pause(self, options: dict[str, Any], *, is_dry: bool) -> None:

@@ -7,18 +7,17 @@ from rich.console import Console
 from rich.progress import Progress
 
 from config.lib.commands import BaseCommand
-from employees.import_export.resources import EmployeeResource, row_errors
-from employees.import_export.tables import UnreadableFile, read_csv, read_xlsx
+from employees.import_export.resources import EmployeeResource
+from employees.import_export.tables import UnreadableFile, read
 from employees.models import University
-
-MAX_ERRORS_SHOWN = 20
-_READERS = {".csv": read_csv, ".xlsx": read_xlsx}
+from profiles import phones
 
 
 class Command(BaseCommand):
     help = (
         "Import employees from a CSV or XLSX file with the columns phone, last_name, first_name, middle_name, max_id, "
-        "role and inn, kpp, university_name. All rows are imported, or none if a row has an error."
+        "role and inn, kpp, university_name, in English or Russian. All rows are imported, or none if a row has an "
+        "error."
     )
 
     def add_arguments(self, parser: ArgumentParser) -> None:
@@ -30,9 +29,6 @@ class Command(BaseCommand):
         university = None if university_id is None else University.objects.filter(pk=university_id).first()
         if university_id is not None and university is None:
             raise CommandError(f"There is no university {university_id}")
-        read = _READERS.get(file.suffix.lower())
-        if read is None:
-            raise CommandError("The file must be .csv or .xlsx")
         try:
             rows = read(file.read_bytes())
         except (OSError, UnreadableFile) as error:
@@ -42,13 +38,13 @@ class Command(BaseCommand):
             task = progress.add_task(file.name, total=len(rows))
             resource = EmployeeResource(university=university, on_row=lambda: progress.advance(task))
             result = resource.import_data(rows, dry_run=dry_run, rollback_on_validation_errors=True)
-        errors = row_errors(result)
         if result.warning:
             self.stderr.write(result.warning)
-        for line in errors[:MAX_ERRORS_SHOWN]:
+        lines = result.lines(mask=phones.masked)
+        for line in lines:
             self.stderr.write(line)
-        if errors:
-            raise CommandError(f"Nothing was imported. Rows with errors: {len(errors)}")
+        if lines:
+            raise CommandError(f"Nothing was imported. Rows with errors: {result.refused}")
         totals, would_be = result.totals, "would be " if dry_run else ""
         self.stdout.write(
             f"{would_be}created: {totals['new']}, {would_be}updated: {totals['update']}, unchanged: {totals['skip']}"

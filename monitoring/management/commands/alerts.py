@@ -9,7 +9,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 
 from config.env import parse_duration
-from config.lib import shell_user
+from config.lib import shell_user, times
 from config.lib.commands import BaseCommand
 from monitoring.alerts.models import RECENT, AcknowledgementRefused, Alert
 from monitoring.api.alerts import AlertSerializer
@@ -84,16 +84,16 @@ class Command(BaseCommand):
         rows = terminal.table(">ID", "SEVERITY", "SINCE", "ALERT", "MESSAGE", "STATE")
         for alert in alerts:
             state = _state(alert)
-            rows.add_row(str(alert.pk), alert.severity, f"{alert.fired_at:%F %H:%M}", alert.kind, alert.text, state)
+            rows.add_row(str(alert.pk), alert.severity, times.stamp(alert.fired_at), alert.kind, alert.text, state)
         nothing = f"No alerts in the last {RECENT.days} days." if options["all"] else "No open alerts."
         parts: list[Any] = [rows] if rows.row_count else [nothing]
         self.stdout.write(terminal.rendered(parts, has_colour=self.stdout.isatty()))
 
 
 def _state(alert: Alert) -> str:
-    parts = ["open" if alert.is_open else f"resolved {alert.resolved_at:%F %H:%M}"]
+    parts = [f"resolved {times.stamp(alert.resolved_at)}" if alert.resolved_at else "open"]
     if alert.acknowledged_at:
         parts.append(f"acknowledged by {alert.acknowledged_by or 'a deleted user'}")
-    if alert.is_muted:
-        parts.append(f"muted until {alert.muted_until:%F %H:%M}: {alert.mute_reason}")
+    if alert.is_muted and alert.muted_until:
+        parts.append(f"muted until {times.stamp(alert.muted_until)}: {alert.mute_reason}")
     return ", ".join(parts)

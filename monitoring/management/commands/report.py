@@ -67,6 +67,9 @@ def _tables(report: operations_report.OperationsReport) -> Iterator[Table | str]
             table.add_row(name, value)
         yield table
         yield ""
+    if report.charts:
+        yield _("Days are those of UTC.")
+        yield ""
     for chart in report.charts:
         table = terminal.table(chart.title.upper(), "", "")
         for day, number in chart.points:

@@ -148,13 +148,28 @@
         }, 1000);
     }
 
+    // Moments are in the site's zone, with its offset; whoever is in another zone sees their own.
+    function showOwnTimes() {
+        const format = { day: "numeric", month: "short", year: "numeric", hour: "2-digit", minute: "2-digit", second: "2-digit", hourCycle: "h23", timeZoneName: "short" };
+        for (const shown of document.querySelectorAll("time[datetime][title]:not([data-is-own])")) {
+            shown.dataset.isOwn = "";
+            const at = new Date(shown.dateTime);
+            const [, sign, hours, minutes] = shown.dateTime.match(/([+-])(\d\d):(\d\d)$/) || [];
+            const offset = Number(`${sign}1`) * (60 * Number(hours) + Number(minutes));
+            if (Number.isNaN(offset) || offset === -at.getTimezoneOffset()) continue;
+            shown.title = `${shown.textContent} · ${shown.title}`;
+            shown.textContent = at.toLocaleString(document.documentElement.lang, format);
+        }
+    }
+
     document.addEventListener("DOMContentLoaded", () => {
         drawAll();
+        showOwnTimes();
         release();
         watchWords();
         watchAge();
         new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
-        document.body.addEventListener("htmx:afterSettle", () => { drawAll(); release(); });
-        document.body.addEventListener("htmx:oobAfterSwap", drawAll);
+        document.body.addEventListener("htmx:afterSettle", () => { drawAll(); release(); showOwnTimes(); });
+        document.body.addEventListener("htmx:oobAfterSwap", () => { drawAll(); showOwnTimes(); });
     });
 })();

@@ -11,8 +11,8 @@ from django.contrib.auth.models import Permission, User
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone, translation
-from django.utils.formats import date_format
 
+from config.lib import times
 from employees.models import University
 from monitoring.audit.audit_log import entries
 from monitoring.dashboard.actions import ACTIONS
@@ -81,7 +81,7 @@ def test_a_step_that_is_planned_or_cancelled_is_in_the_audit_log(operator: Clien
     operator.post(f"/admin/steer/plan/{other.pk}/cancel/")
     with translation.override("en"):
         recorded = [(entry.by, entry.what, entry.reason) for entry in entries(kind="rollout", limit=4)]
-        at = date_format(timezone.localtime(due_at), "j E Y, H:i T")
+        at = times.text(due_at, has_seconds=False)
     assert recorded[0][::2] == ("root", "Cancelled without a reason")
     assert recorded[1] == ("root", f"Planned step cancelled: phase 3 to 50% on {at}", "too early")
     assert recorded[3] == ("anna", f"Step planned: phase 3 to 50% on {at}", "tonight")
@@ -127,11 +127,11 @@ def test_each_moment_of_a_plan_names_its_zone(operator: Client, phases: Phases) 
     phases(100, 100, 25)
     operator.cookies["django_language"] = "en"
     form = operator.get("/admin/steer/plan/").content.decode()
-    assert re.search(r"Date and time \(now it is \d\d:\d\d UTC\)", form)
+    assert re.search(r"Date and time \(now it is \d\d:\d\d MSK\)", form)
     due_at = in_hours(12)
     page = operator.post("/admin/steer/plan/", given(phase="3", percent="50", due_at=due_at), follow=True)
     # In the message, in the list of steps and among the latest changes.
-    assert page.content.decode().count(f"{due_at[-5:]} UTC") == 3
+    assert page.content.decode().count(f"{due_at[-5:]} MSK") == 3
 
 
 @pytest.mark.parametrize("wrong", [{"due_at": in_hours(-1)}, {"percent": "101"}, {"reason": " "}, {"phase": "7"}])

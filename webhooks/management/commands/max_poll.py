@@ -11,6 +11,7 @@ from django.core.management.base import CommandError
 from django.utils import timezone
 from rich.console import Console
 
+from config.lib import times
 from config.lib.commands import BaseCommand
 from profiles.max_api import client
 from profiles.max_api.client import MaxError
@@ -40,7 +41,7 @@ class Command(BaseCommand):
                 for updates, reached in self.batches(marker, once=once):
                     asyncio.run(_store(updates))
                     count, next_marker = count + len(updates), reached
-                    status.update(f"Updates: {count}, the last at {timezone.localtime():%T}. Ctrl-C to stop.")
+                    status.update(f"Updates: {count}, the last at {times.stamp(timezone.now())}. Ctrl-C to stop.")
         except KeyboardInterrupt:
             pass  # The usual way to stop: the fetched updates are committed, and MAX will send the others again.
         except MaxError as error:

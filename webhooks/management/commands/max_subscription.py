@@ -1,10 +1,10 @@
 from argparse import ArgumentParser
-from datetime import UTC
 from typing import Any
 
 from django.conf import settings
 from django.core.management.base import CommandError
 
+from config.lib import times
 from config.lib.commands import BaseCommand
 from profiles.max_api.client import MaxError
 from webhooks import subscription
@@ -55,7 +55,7 @@ class Command(BaseCommand):
             self.stdout.write("This bot has no subscriptions.")
             return
         for item in existing:
-            since = f"{item.since.astimezone(UTC):%F %R} UTC" if item.since else "an unknown time"
+            since = times.stamp(item.since) if item.since else "an unknown time"
             types = ", ".join(sorted(item.update_types)) if item.update_types < set(UPDATE_TYPES) else ""
             self.stdout.write(f"{item.url} since {since}: {types or 'all update types'}")
 

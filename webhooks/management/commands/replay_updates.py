@@ -1,9 +1,10 @@
 from argparse import ArgumentParser, ArgumentTypeError
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from django.core.management.base import CommandError
 from django.db import transaction
+from django.utils import timezone
 
 from config.lib import shell_user
 from config.lib.commands import BaseCommand
@@ -30,7 +31,7 @@ class Command(BaseCommand):
         parser.add_argument("--type", nargs="+", choices=TYPES, metavar="UPDATE_TYPE", help="a type of MAX, or other")
         parser.add_argument("--user", nargs="+", metavar="MAX_ID")
         parser.add_argument("--since", type=_moment, help="received from then on: 2026-11-25 or 2026-11-25T10:30+03:00")
-        parser.add_argument("--until", type=_moment, help="received before; a time without an offset is UTC")
+        parser.add_argument("--until", type=_moment, help="received before; a time without an offset is in TIME_ZONE")
         parser.add_argument("--reason", required=True, help="reason for the audit log")
         parser.add_argument("--dry-run", action="store_true", help="show the counts without replaying")
 
@@ -61,4 +62,4 @@ def _moment(text: str) -> datetime:
         moment = datetime.fromisoformat(text)
     except ValueError:
         raise ArgumentTypeError(f"{text!r} is not a date or time such as 2026-11-25T10:30+03:00") from None
-    return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
+    return moment if moment.tzinfo else timezone.make_aware(moment)

@@ -1,0 +1,157 @@
+"""The headings of columns in Russian and English, however they are spelled, and the template of a file."""
+
+import re
+from collections.abc import Mapping
+from functools import cache
+from io import BytesIO
+from typing import Any
+
+from django.utils.translation import get_language, override, pgettext
+from django.utils.translation import gettext as _
+from openpyxl import Workbook
+from openpyxl.utils import get_column_letter
+from tablib import Dataset
+
+from config.lib import text as texts
+
+# A column's first heading of each language is that of the template.
+_RUSSIAN = {
+    "phone": "Телефон, мобильный, мобильный телефон, сотовый, сотовый телефон",
+    "last_name": "Фамилия",
+    "first_name": "Имя",
+    "middle_name": "Отчество",
+    "max_id": "MAX ID, ID MAX, ID в MAX, ИД MAX, MAX ИД, айди MAX, МАКС ID, ID МАКС, ID в МАКС",
+    "role": "Роль, роль в системе",
+    "inn": "ИНН, ИНН вуза, ИНН университета, ИНН организации",
+    "kpp": "КПП, КПП вуза, КПП университета, КПП организации",
+    "university_name": "Вуз, университет, организация, название вуза, наименование вуза, название университета,"
+    " наименование университета, название организации, наименование организации, учебное заведение",
+}
+_ENGLISH = {
+    "phone": "Phone, tel, telephone, mobile, mobile phone, cell phone, cell, phonenumber, mobilenumber",
+    "last_name": "Last name, surname, family name",
+    "first_name": "First name, given name",
+    "middle_name": "Middle name, patronymic",
+    "max_id": "MAX ID, MAX user ID",
+    "role": "Role",
+    "inn": "INN, university INN",
+    "kpp": "KPP, university KPP",
+    "university_name": "University, university name, name of university, name of the university, organization",
+}
+# The columns that an import reads.
+COLUMNS = tuple(_RUSSIAN)
+# Headings of one column with all names, which an import could only split by guessing.
+_WHOLE_NAMES = (
+    "ФИО, фамилия имя отчество, фамилия и имя, фамилия имя, имя и фамилия, имя фамилия, полное имя, full name"
+)
+# Words that do not change what a heading means.
+_FILLERS = (
+    "номер номера сотрудника работника контактный контактного личный личного для связи обязательно необязательно при"
+    " наличии number employee employees required optional"
+)
+_FORMS = {
+    "тел": "телефон",
+    "телефона": "телефон",
+    "моб": "мобильный",
+    "мобильного": "мобильный",
+    "сот": "сотовый",
+    "сотового": "сотовый",
+}
+_WORD = re.compile(r"[^\W_]+")
+
+
+def _words(text: str) -> list[str]:
+    text = text.replace("№", " номер ").replace("ё", "е").replace("Ё", "Е")
+    return _WORD.findall(texts.look_alike_key(text))
+
+
+_IGNORED = set(_words(_FILLERS))
+_FOLDED_FORMS = {_words(form)[0]: _words(word)[0] for form, word in _FORMS.items()}
+
+
+def _key(heading: str) -> str:
+    """Return a key that is equal for spellings of one heading.
+
+    Case, ё, look-alike letters, spaces, punctuation and words such as “номер” do not count.
+    """
+    words = (_FOLDED_FORMS.get(word, word) for word in _words(heading))
+    return "".join(word for word in words if word not in _IGNORED)
+
+
+_COLUMN_OF = {_key(column): column for column in COLUMNS} | {
+    _key(heading): column
+    for table in (_RUSSIAN, _ENGLISH)
+    for column, headings in table.items()
+    for heading in headings.split(", ")
+}
+_WHOLE_NAME_KEYS = set(map(_key, _WHOLE_NAMES.split(", ")))
+
+
+def column_of(heading: str) -> str | None:
+    """Return the column that a heading names; None for an unknown heading."""
+    return _COLUMN_OF.get(_key(heading))
+
+
+def is_whole_name(heading: str) -> bool:
+    return _key(heading) in _WHOLE_NAME_KEYS
+
+
+def heading_of(column: str) -> str:
+    """Return the heading of a column in the reader's language."""
+    return (_RUSSIAN if get_language() == "ru" else _ENGLISH)[column].partition(",")[0]
+
+
+def example() -> dict[str, str]:
+    """Return the row that shows in a template how to fill it in, in the reader's language."""
+    return {
+        "phone": _("Example: %s") % "8 (916) 123-45-67",
+        "last_name": pgettext("example", "Petrov"),
+        "first_name": pgettext("example", "Ivan"),
+        "middle_name": pgettext("example", "Sergeevich"),
+        "max_id": "",
+        "role": "",
+        "inn": "7707083893",
+        "kpp": "773601001",
+        "university_name": pgettext("example", "First University"),
+    }
+
+
+def is_example(row: Mapping[str, object]) -> bool:
+    """Return whether the row is a template's example, unchanged; nobody's phone begins with a word."""
+    return any(all(texts.clean(str(row[name])) == shown[name] for name in row) for shown in _examples())
+
+
+@cache
+def _examples() -> list[dict[str, str]]:
+    examples = []
+    for language in ("ru", "en"):
+        with override(language):
+            examples.append(example())
+    return examples
+
+
+def template(kind: str, *, is_limited: bool) -> bytes:
+    """Return an empty file of the kind ``csv`` or ``xlsx``, with headings and an example in the reader's language.
+
+    Without the columns of the university for users who are limited to theirs.
+    """
+    columns = [name for name in COLUMNS if not (is_limited and name in ("inn", "kpp", "university_name"))]
+    headings, shown = list(map(heading_of, columns)), example()
+    values = [shown[name] for name in columns]
+    if kind == "csv":
+        # Excel reads UTF-8 only after this mark, and splits cells at its language's separator.
+        separator = ";" if get_language() == "ru" else ","
+        return f"\ufeff{Dataset(values, headers=headings).export('csv', delimiter=separator)}".encode()
+    book = Workbook()
+    sheet: Any = book.active
+    for row in (headings, values):
+        sheet.append(row)
+    for number in range(1, len(columns) + 1):
+        # As text, so that a spreadsheet keeps long numbers and leading zeros.
+        column = sheet.column_dimensions[get_column_letter(number)]
+        column.number_format, column.width = "@", 24
+        for row_number in (1, 2):
+            sheet.cell(row_number, number).number_format = "@"
+    file = BytesIO()
+    book.save(file)
+    return file.getvalue()
