@@ -18,11 +18,10 @@ from typing import Any
 from django.conf import settings
 from django.db.models.signals import pre_delete, pre_save
 from django.dispatch import receiver
-from django.utils.formats import date_format
-from django.utils.timezone import localtime
 from django.utils.translation import gettext as _
 from waffle.models import Switch
 
+from config.lib import times
 from config.lib.messages import Message
 from profiles.rollout.change_request import Approver, ChangeRequest, Source
 from profiles.rollout.decision import RolloutState
@@ -48,7 +47,7 @@ class ApprovalNeeded(ChangeRefused):
         """Return a line about the stored request, empty if there is none."""
         if self.approval is None:
             return ""
-        params = {"id": self.approval.pk, "until": date_format(localtime(self.approval.expires_at), "j E Y, H:i T")}
+        params = {"id": self.approval.pk, "until": times.text(self.approval.expires_at, has_seconds=False)}
         return _("Request %(id)s waits until %(until)s.") % params
 
     def store(self) -> None:
