@@ -12,6 +12,7 @@ urlpatterns = [
     path("steer/<int:phase>/preview/", actions.step_preview, name="step-preview"),
     *(path(f"steer/{name}/", actions.act, {"name": name}, name=name) for name in actions.ACTIONS),
     path("steer/plan/<int:pk>/cancel/", actions.cancel_plan, name="plan-cancel"),
+    path("rollout/check/", actions.check_gates, name="check-gates"),
     path("emergency/", actions.emergency_stop, name="emergency"),
     path("comparisons/", comparisons.explorer, name="comparisons"),
     path("comparisons/<int:pk>/person/", comparisons.open_person, name="comparison-person"),

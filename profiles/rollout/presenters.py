@@ -17,7 +17,7 @@ from django.utils.translation import gettext_lazy, pgettext
 from config.lib.messages import localize
 from profiles.rollout import rules
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import Action, Change, OnBreach, UniversityRule
+from profiles.rollout.models import Action, Change, OnBreach, UniversityRule, university_name
 from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
@@ -164,8 +164,8 @@ def _recorded_rule(row: Change) -> str:
 def rule_change(rule: UniversityRule, *, is_removed: bool = False) -> str:
     if not is_removed:
         return str(rule)
-    params = {"university": rule.university_id, "phase": rule.phase}
-    return _("University %(university)d follows the percentage of phase %(phase)d again") % params
+    params = {"university": university_name(rule.university_id), "phase": rule.phase}
+    return _("%(university)s follows the percentage of phase %(phase)d again") % params
 
 
 def _recorded_plan(row: Change) -> str:
@@ -180,7 +180,7 @@ def planned_step(phase: int, percent: Decimal | str, due_at: datetime) -> str:
 
 
 def _recorded_rehearsal(row: Change) -> str:
-    university = _("University %(id)s") % {"id": row.after["university"]}
+    university = university_name(row.after["university"])
     is_timed = "total_s" in row.after
     return rehearsal(university, row.after) if is_timed else f"{row.get_action_display()}: {university}"
 
@@ -205,7 +205,7 @@ _LINES: dict[str, Callable[[Change], str]] = {
 # Keys in the audit rows of university rules, planned steps, rollback checks and emergency stops.
 _FIELDS: dict[str, Promise] = {
     "backfill": T("backfill"),
-    "university": T("university id"),
+    "university": T("university"),
     "phase": T("phase"),
     "percent": T("percent"),
     "due_at": T("due at"),
@@ -230,6 +230,8 @@ def recorded_state(state: Mapping[str, Any]) -> Iterator[str]:
             text = _value(name, value)
         elif name in ("due_at", "expires_at") and value:
             text = moment(datetime.fromisoformat(value))
+        elif name == "university":
+            text = university_name(value)
         elif isinstance(value, bool):
             text = _("yes") if value else _("no")
         else:

@@ -182,6 +182,8 @@ PAGES = [
     *admin("steer/on-breach/", "M", "get post"),
     *admin("steer/rehearsal/", "Mm", "get post"),
     *admin("steer/plan/{plan}/cancel/", "M", "post", ok=302, writes=True),
+    *admin("rollout/check/", "M", ok=302),
+    *admin("rollout/check/", "M", "post", ok=302, writes=True),
     *admin("emergency/", "OMom", "get post"),
     *admin("comparisons/", ALL),
     *admin("checklist/", _SEE),
