@@ -1,10 +1,12 @@
 """Template filters that format numbers and times for the dashboard in the active language."""
 
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
 from django import template
+from django.core.exceptions import ValidationError
 from django.template import Context
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
@@ -14,10 +16,12 @@ from django.utils.translation import gettext_lazy
 
 from config.lib import clock
 from monitoring.alerts.models import Alert
+from monitoring.dashboard import charts
 from monitoring.dashboard.alert_details import details
 from monitoring.dashboard.charts import day_format
 from profiles import failures
 from profiles.rollout import presenters
+from webhooks.selections import received_between
 
 register = template.Library()
 T = gettext_lazy
@@ -104,6 +108,14 @@ def open_alerts(context: Context) -> int:
     if not hasattr(request, "open_alerts"):
         request.open_alerts = Alert.objects.open().count()
     return int(request.open_alerts)
+
+
+@register.simple_tag(takes_context=True)
+def inbox_histogram(context: Context) -> dict[str, Any]:
+    """Return the chart of the inbox's list; an invalid time, with which the list is empty, counts as none."""
+    with suppress(ValidationError):
+        return charts.inbox_histogram(*received_between(context["request"].GET))
+    return charts.inbox_histogram(None, None)
 
 
 @register.inclusion_tag("admin/screens/alert_details.html", takes_context=True)

@@ -210,6 +210,8 @@ PAGES = [
     *admin("webhooks/inboxupdate/{inboxupdate}/replay-one/", "OM", ok=302),
     *admin("webhooks/inboxupdate/{inboxupdate}/raw-body/", "D", "get"),
     *admin("webhooks/inboxupdate/{inboxupdate}/raw-body/", "D", "post", body=_REASON, writes=True),
+    *admin("webhooks/replay/{replay}/progress/", "OMD"),
+    *admin("webhooks/replay/{replay}/cancel/", "OM", "get post"),
     *admin("monitoring/alert/{alert}/answer/acknowledge/", "OM"),
     *admin("monitoring/alert/{alert}/answer/acknowledge/", "OM", "post", ok=302, writes=True),
     *admin("auth/user/{user}/password/", "", "get post"),
