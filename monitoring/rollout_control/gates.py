@@ -234,12 +234,12 @@ def run_gate(gate: str, step: TransitionStep, readings: Round) -> GateResult:
 
 def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     indicator, verdict = INDICATORS[reading.name], _VERDICTS.get(Level(reading.level), Verdict.FAIL)
-    needed = reading.data.get(SAMPLE_NEEDED, 0)
-    sample = {"n": reading.n, "needed": math.inf if needed is None else needed or None}
+    stored = reading.data.get(SAMPLE_NEEDED, 0)
+    needed: float | None = math.inf if stored is None else stored or None
+    result = GateResult(gate, verdict, reading.sentence, reading.value, n=reading.n, needed=needed)
     if reading.level == Level.UNKNOWN and indicator.least > 1:
-        return GateResult(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥", **sample)
-    result = GateResult(gate, verdict, reading.sentence, reading.value, unit=indicator.unit, **sample)
-    return replace(result, limit=reading.warning_limit, comparison=indicator.comparison)
+        return replace(result, value=reading.n, limit=indicator.least, comparison="≥")
+    return replace(result, unit=indicator.unit, limit=reading.warning_limit, comparison=indicator.comparison)
 
 
 def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[str, GateResult]:

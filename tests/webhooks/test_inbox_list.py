@@ -108,8 +108,7 @@ def test_the_search_needs_the_permission_to_see_bodies() -> None:
     row()
     reader = client_with("view_inboxupdate")
     assert 'name="body_text"' not in reader.get(LIST).content.decode()
-    assert reader.get(LIST, {"body_text": "bot"}).status_code == HTTPStatus.FOUND, "an unknown filter"
-    for lookup in ("body", "body__contains", "dedup_key__startswith", "before_replay__icontains"):
+    for lookup in ("body_text", "body", "body__contains", "dedup_key__startswith", "before_replay__icontains"):
         assert reader.get(LIST, {lookup: "bot"}).status_code == HTTPStatus.BAD_REQUEST, lookup
     assert not LogEntry.objects.exists()
     User.objects.get(username="reader").user_permissions.add(Permission.objects.get(codename="view_raw_body"))
