@@ -55,7 +55,7 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
     ],
     _("Monitoring"): [
         _entry(_("Cache health"), "memory", "screens:cache", "monitoring.view_screens"),
-        _table_entry(_("Alerts"), "notifications", "monitoring_alert"),
+        _table_entry(_("Alerts"), "notifications", "monitoring_alert") | {"counts_alerts": True},
         _table_entry(_("Gate checks"), "rule", "monitoring_gatecheck"),
     ],
     _("System"): [

@@ -223,6 +223,10 @@ ALERT_WEBHOOK_URL = env.str("ALERT_WEBHOOK_URL", "")
 ALERT_SLACK_WEBHOOK = env.str("ALERT_SLACK_WEBHOOK", "")
 ALERT_EMAIL_TO = env.list("ALERT_EMAIL_TO")
 ALERT_EMAIL_FROM = env.str("ALERT_EMAIL_FROM", "alerts@localhost")
+_port = env.str("PORT", "8095")
+_site = f"http://localhost:{_port}" if DEBUG else f"https://{ALLOWED_HOSTS[0].lstrip('.')}"
+SITE_URL: str = (env.str("SITE_URL", "") or _site).rstrip("/")
+RUNBOOK_URL: str = env.str("RUNBOOK_URL", "")
 DEFAULT_FROM_EMAIL = ALERT_EMAIL_FROM
 vars().update(env.read("EMAIL_URL", Env.email_url_config, "smtp://localhost:25"))
 EMAIL_TIMEOUT = 5

@@ -2,11 +2,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from datetime import timedelta
-from typing import ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django.contrib.postgres.indexes import BrinIndex
-from django.db import models
+from django.db import models, transaction
 from django.db.models import Q
+from django.db.models.fields.json import KT
+from django.db.models.functions import Cast, JSONObject
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -45,6 +47,16 @@ FROM unnest(%b::bigint[], %b::text[], %b::text[], %b::text[], %b::boolean[], %b:
     AS w (id, state, reason, user_id, has_names, has_changed_profile, processing_ms)
 WHERE i.id = w.id
 """
+# The fields that a replay changes, and their types.
+_REPLAYED: dict[str, models.Field[Any, Any]] = {
+    "state": models.CharField(),
+    "reason": models.CharField(),
+    "tries": models.SmallIntegerField(),
+    "next_try_at": models.DateTimeField(),
+    "finished_at": models.DateTimeField(),
+}
+# How many of the latest updates an estimate of the processing time is taken from.
+_TIMED = 1000
 # Stored in place of any update type that is not known.
 OTHER = "other"
 _SETTLED = Q(state__in=["done", "skipped", "quarantined"])
@@ -62,11 +74,19 @@ class Backlog(NamedTuple):
 
 
 class ReplayPreview(NamedTuple):
-    """The number of selected updates that can be replayed, that have no body, and that are still pending."""
+    """The number of selected updates that can be replayed, that have no body, and that are still pending.
+
+    ``takes`` is the estimated time in which one worker processes those that can be replayed; None without experience.
+    """
 
     replayable: int
     without_body: int
     pending: int
+    takes: timedelta | None = None
+
+
+class ReplayRefused(Exception):
+    """Raised for a replay that cannot be cancelled; its text is a message for the user."""
 
 
 class InboxQuerySet(models.QuerySet["InboxUpdate"]):
@@ -94,20 +114,22 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
             without_body=models.Count("pk", filter=~is_pending & Q(body__isnull=True)),
             pending=models.Count("pk", filter=is_pending),
         )
-        return ReplayPreview(**counts)
+        last = InboxUpdate.objects.filter(processing_ms__isnull=False).order_by("-pk").values("processing_ms")
+        each = last[:_TIMED].aggregate(each=models.Avg("processing_ms"))["each"]
+        takes = None if each is None else timedelta(milliseconds=each * counts["replayable"])
+        return ReplayPreview(**counts, takes=takes)
 
-    def replay(self, *, by: str, reason: str, selection: str) -> int:
-        """Put finished updates that still have a body back into the queue; return their number.
+    def replay(self, *, by: str, reason: str, selection: str) -> Replay:
+        """Put finished updates that still have a body back into the queue; return the record of the replay.
 
         Replaying an update twice is harmless, because merging the same names again changes nothing.
         """
-        count = (
-            self.exclude(state=State.PENDING)
-            .filter(body__isnull=False)
-            .update(state=State.PENDING, tries=0, next_try_at=timezone.now(), finished_at=None, reason="", error="")
-        )
-        Replay.objects.create(by=by, reason=reason, selection=selection, count=count)
-        return count
+        queued_at = timezone.now()
+        values = [State.PENDING, "", 0, queued_at, None]
+        earlier = JSONObject(**{name: name for name in _REPLAYED})
+        finished = self.exclude(state=State.PENDING).filter(body__isnull=False)
+        count = finished.update(**dict(zip(_REPLAYED, values, strict=True)), before_replay=earlier)
+        return Replay.objects.create(by=by, reason=reason, selection=selection, count=count, queued_at=queued_at)
 
     def backlog(self) -> Backlog:
         """Return the number of pending updates, including those waiting for a retry, and the age of the oldest.
@@ -138,6 +160,8 @@ class InboxUpdate(models.Model):
     tries = models.SmallIntegerField(_("failed attempts"), db_default=0)
     next_try_at = models.DateTimeField(_("next try at"))
     error = models.TextField(_("error"), blank=True, db_default="")
+    # What a cancelled replay gives back: the fields that the replay has changed.
+    before_replay = models.JSONField(null=True, editable=False)
 
     objects: ClassVar[InboxQuerySet] = InboxQuerySet.as_manager()  # type: ignore[assignment]
 
@@ -215,7 +239,8 @@ class DuplicateDelivery(models.Model):
 class Replay(models.Model):
     """An audit record of a replay: who put which updates back into the queue, when and why.
 
-    A trigger prevents editing and deleting these rows.
+    ``queued_at`` is the time of the next attempt of all its updates until their first one; None for a replay of an
+    earlier release, and for the record of a cancellation. A trigger prevents editing and deleting these rows.
     """
 
     at = models.DateTimeField(_("at"), auto_now_add=True)
@@ -223,6 +248,8 @@ class Replay(models.Model):
     selection = models.CharField(_("selection"), max_length=500)
     reason = models.CharField(_("reason"), max_length=500)
     count = models.PositiveIntegerField(_("updates"))
+    queued_at = models.DateTimeField(null=True, editable=False)
+    cancels = models.ForeignKey("self", models.PROTECT, null=True, editable=False, related_name="cancellations")
 
     class Meta:
         db_table = "webhook_replays"
@@ -232,6 +259,26 @@ class Replay(models.Model):
 
     def __str__(self) -> str:
         return f"{self.by}, {times.text(self.at)}: {self.count}"
+
+    def _waiting(self) -> InboxQuerySet:
+        return InboxUpdate.objects.pending().filter(next_try_at=self.queued_at, tries=0)
+
+    @property
+    def waiting(self) -> int:
+        """Return how many of the updates wait for their first attempt; those that failed are retried like others."""
+        return self._waiting().count() if self.queued_at else 0
+
+    def cancel(self, *, by: str, reason: str) -> Replay:
+        """Give the waiting updates their earlier state back; return the record of that, with their number.
+
+        An update that a worker is processing at this moment stays processed. Raise ReplayRefused if none is waiting.
+        """
+        with transaction.atomic():
+            restored = {name: Cast(KT(f"before_replay__{name}"), field) for name, field in _REPLAYED.items()}
+            count = self._waiting().filter(before_replay__isnull=False).update(**restored, before_replay=None)
+            if not count:
+                raise ReplayRefused(gettext("All updates of this replay have been processed or cancelled."))
+            return Replay.objects.create(by=by, reason=reason, selection=self.selection, count=count, cancels=self)
 
 
 class PayloadAccess(models.Model):

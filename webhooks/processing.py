@@ -166,7 +166,8 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
     trace = logs.error_text(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
     if update.tries < len(RETRY_SECONDS):
         wait = timedelta(seconds=RETRY_SECONDS[update.tries] * random.uniform(0.9, 1.1))  # noqa: S311 (jitter)
-        same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace)
+        same_try.update(tries=tries, next_try_at=timezone.now() + wait, error=trace, user_id=update.user_id)
     else:
         metrics.count_arrivals([update.update_type], "failed")
-        same_try.update(state=State.DEAD, reason=name, error=trace, tries=tries, finished_at=timezone.now())
+        fields = {"state": State.DEAD, "reason": name, "finished_at": timezone.now()}
+        same_try.update(**fields, error=trace, tries=tries, user_id=update.user_id)

@@ -48,7 +48,9 @@ def _headline(delivery: Delivery) -> str:
 def _to_slack(delivery: Delivery) -> None:
     # Slack interprets <…> as markup: <!channel> would notify everybody in the channel.
     text = delivery.alert.text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
-    body = {"text": f"*{_headline(delivery)}*\n{text}\n{delivery.payload['timestamp']}"}
+    # A message that the previous release queued has no links.
+    links = [delivery.payload[name] for name in ("dashboard_url", "runbook_url") if name in delivery.payload]
+    body = {"text": "\n".join([f"*{_headline(delivery)}*", text, delivery.payload["timestamp"], *links])}
     _post(settings.ALERT_SLACK_WEBHOOK, body, delivery)
 
 

@@ -121,6 +121,16 @@ class Alert(models.Model):
             return Message(self.message.replace("%", "%%"))
         return message
 
+    @property
+    def dashboard_url(self) -> str:
+        """Return the address of the alert's page; not by reverse(), which would import the admin into the worker."""
+        return f"{settings.SITE_URL}/admin/monitoring/alert/{self.pk}/change/"
+
+    @property
+    def runbook_url(self) -> str:
+        """Return the address of the alert's section in the runbook: the steps on its page if there is no copy."""
+        return f"{settings.RUNBOOK_URL}#{self.kind}" if settings.RUNBOOK_URL else f"{self.dashboard_url}#steps"
+
     def acknowledge(self, user: AbstractBaseUser) -> None:
         """Record who takes care of the alert; raise AcknowledgementRefused unless it is open and unacknowledged."""
         if not self.is_open:
@@ -149,6 +159,7 @@ class Alert(models.Model):
     def as_json(self) -> dict[str, Any]:
         """Return the JSON described in docs/reference/alerts.md; a resolved alert adds its status and both times."""
         payload = {"alert_type": self.kind, "severity": self.severity, "message": self.message, **self.data}
+        payload |= {"runbook_url": self.runbook_url, "dashboard_url": self.dashboard_url}
         if self.resolved_at is None:
             return payload | {"timestamp": _moment(self.fired_at)}
         return payload | {

@@ -22,6 +22,8 @@ class AlertSerializer(serializers.Serializer[Any]):
     severity = serializers.CharField()
     message = serializers.CharField()
     timestamp = serializers.DateTimeField()
+    runbook_url = serializers.URLField()
+    dashboard_url = serializers.URLField()
     status = serializers.ChoiceField(["firing", "resolved"])
     fired_at = serializers.DateTimeField()
     resolved_at = serializers.DateTimeField(allow_null=True)

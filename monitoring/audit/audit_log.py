@@ -20,6 +20,7 @@ from profiles.models import Erasure, PersonExport
 from profiles.rollout import presenters
 from profiles.rollout.models import Change
 from webhooks.models import PayloadAccess, Replay
+from webhooks.selections import in_words
 
 _NAMED_BY_CODE = {("rollout", "flag"), ("waffle", "switch"), ("auth", "group")}
 # Django's log names these objects in the language of the user who changed them, so the audit log shows their IDs.
@@ -53,10 +54,12 @@ def _change(row: Change) -> Entry:
 
 
 def _replay(row: Replay) -> Entry:
-    params = {"count": row.count, "selection": row.selection}
-    return Entry(
-        row.at, row.by, "replay", _("Replayed updates: %(count)d, selection: %(selection)s") % params, row.reason
-    )
+    params = {"count": row.count, "selection": in_words(row.selection)}
+    what = _("Replayed updates: %(count)d, selection: %(selection)s") % params
+    if row.cancels_id:
+        what = _("Cancelled replay of updates: %(count)d, selection: %(selection)s") % params
+    url = reverse("admin:webhooks_replay_change", args=[row.pk])
+    return Entry(row.at, row.by, "replay", what, row.reason, url)
 
 
 def _payload_access(row: PayloadAccess) -> Entry:

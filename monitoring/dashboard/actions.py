@@ -24,7 +24,7 @@ from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import held
 from monitoring.dashboard.access import may, page, screen
-from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, gates, preview, rollback
+from monitoring.rollout_control import FORCE, OPERATE, SEE_ROLLOUT, STOP, controller, gates, preview, rollback
 from monitoring.rollout_control.presenters import conditions, effect
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, plans, presenters, rules
@@ -285,7 +285,7 @@ def step_preview(request: HttpRequest, phase: int) -> HttpResponse:
         "is_raise": evaluation is not None,
         "is_change": target != counts.current,
         "lines": lines,
-        "conditions": conditions(evaluation) if evaluation else [],
+        "conditions": conditions(evaluation, with_history=True) if evaluation else [],
         "is_failing": bool(evaluation and evaluation.failing),
         "calls": round(counts.api_calls_per_day),
     }
@@ -336,6 +336,18 @@ def cancel_plan(request: HttpRequest, pk: int) -> HttpResponse:
         messages.success(request, _("The plan is cancelled."))
     except ChangeRefused as refused:
         messages.error(request, str(refused))
+    return HttpResponseRedirect(reverse("screens:rollout"))
+
+
+@screen(OPERATE)
+@requires_global_scope
+def check_gates(request: HttpRequest) -> HttpResponse:
+    """Check the gates of the next step now, by POST, as the controller does once an interval.
+
+    Only the tripwires are left out: three breaches in a row, which pause the rollout, have to be an interval apart.
+    """
+    if request.method == "POST":
+        messages.info(request, "; ".join(controller.check_next_step()) or _("There is no next step."))
     return HttpResponseRedirect(reverse("screens:rollout"))
 
 

@@ -1,7 +1,7 @@
 """Charts as plain data, which screens.js draws with the theme's chart.js."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from typing import Any
 
@@ -11,11 +11,14 @@ from django.utils.formats import date_format
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
 
+from config.lib import times
 from monitoring.indicators.models import IndicatorReading
+from monitoring.stats import rollups
 from monitoring.stats.cached import DAYS
 from monitoring.stats.models import Span
 from monitoring.stats.rollups import LENGTHS, start_of
 from profiles.models import ProfileSource
+from webhooks.models import State
 
 # Names of colours by meaning: screens.js looks them up in the current theme.
 SOURCE_COLOURS = {
@@ -26,6 +29,15 @@ SOURCE_COLOURS = {
     ProfileSource.DEFAULT: "unknown",
 }
 
+_STATE_COLOURS = {
+    State.PENDING: "webhook",
+    State.DONE: "good",
+    State.SKIPPED: "manual",
+    State.QUARANTINED: "wait",
+    State.DEAD: "bad",
+}
+# The span of a bar for up to this length.
+_SPANS = ((Span.MINUTE, timedelta(hours=3)), (Span.HOUR, timedelta(days=2)))
 _MEGABYTE = 1024 * 1024
 # A line of an indicator's history: the label, the value of a reading, and the colour.
 Line = tuple[object, Callable[[IndicatorReading], float], str]
@@ -63,6 +75,27 @@ def new_employees(rows: Iterable[Sequence[Any]]) -> dict[str, Any]:
     ]
     title = _("New employees by name source, by day")
     return chart("bar", [day_label(day) for day in days], *lines, is_stacked=True, unit="", title=title)
+
+
+def inbox_histogram(since: datetime | None, until: datetime | None) -> dict[str, Any]:
+    """Return the updates received between two times by their state now; the last 24 hours without a start.
+
+    The bars cover minutes in up to three hours, then hours, and days in more than two days; at most the last 30 days.
+    """
+    until = min(until or timezone.now(), timezone.now())
+    since = max(since or until - timedelta(days=1), until - timedelta(days=DAYS))
+    length = max(until - since, timedelta())
+    span = next((span for span, most in _SPANS if length <= most), Span.DAY)
+    slots = rollups.counts_by(span, min(since, until), until)
+    label_format = {Span.MINUTE: "H:i", Span.HOUR: f"{day_format()} H:i"}.get(span, day_format())
+    bars = [
+        series(state.label, [counts.states[state] for counts in slots.values()], _STATE_COLOURS[state])
+        for state in State
+    ]
+    labels = [date_format(timezone.localtime(start), label_format) for start in slots]
+    params = {"since": times.text(since, has_seconds=False), "until": times.text(until, has_seconds=False)}
+    title = _("Updates by state, %(since)s to %(until)s") % params
+    return chart("bar", labels, *bars, is_stacked=True, title=title)
 
 
 def source_history() -> dict[str, Any] | None:

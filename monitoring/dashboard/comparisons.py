@@ -3,6 +3,7 @@
 import math
 from datetime import timedelta
 from typing import Any
+from urllib.parse import urlencode
 
 from django import forms
 from django.contrib import messages
@@ -25,7 +26,7 @@ from profiles.rollout.decision import current_state
 from profiles.rollout.phases import PHASES
 
 ROWS_SHOWN = 25
-UNIVERSITIES_SHOWN = 15
+UNIVERSITIES_SHOWN = 50
 # The comparisons that the gates count are those since the last resume, for a week at most.
 COUNTED = "counted"
 WINDOWS = [
@@ -56,7 +57,12 @@ class FilterForm(forms.Form):
         choices=[("", gettext_lazy("every stage")), *((str(n), str(n)) for n in range(2, 5))],
         required=False,
     )
-    university = forms.IntegerField(label=gettext_lazy("University id"), required=False, min_value=1)
+    university = forms.ModelChoiceField(
+        University.objects.order_by("name"),
+        label=gettext_lazy("University"),
+        required=False,
+        empty_label=gettext_lazy("every university"),
+    )
 
 
 _SAME_BUCKET = "SELECT id, phone FROM employees WHERE rollout_bucket(%s, phone) = %s"
@@ -87,11 +93,14 @@ def explorer(request: HttpRequest) -> HttpResponse:
     filters = form.cleaned_data if form.is_valid() else {}
     days = filters.get("days") or COUNTED
     rows = comparison_stats.counted() if days == COUNTED else comparison_stats.recent(timedelta(days=int(days)))
-    conditions = {"stage": filters.get("stage"), "university_id": filters.get("university")}
+    university = filters.get("university")
+    conditions = {"stage": filters.get("stage"), "university_id": university and university.pk}
     rows = rows.filter(**{name: value for name, value in conditions.items() if value})
     stats, ages = comparison_stats.stats_of(rows), comparison_stats.by_age(rows)
     by_university = comparison_stats.by_university(rows)
-    largest = sorted(by_university.items(), key=lambda item: -item[1].total)[:UNIVERSITIES_SHOWN]
+    largest = sorted(by_university.items(), key=lambda item: -item[1].total)
+    if "all" not in request.GET:
+        largest = largest[:UNIVERSITIES_SHOWN]
     names = dict(University.objects.filter(pk__in=[pk for pk, _own in largest]).values_list("pk", "name"))
     outcome = filters.get("outcome")
     context: dict[str, Any] = {
@@ -109,7 +118,9 @@ def explorer(request: HttpRequest) -> HttpResponse:
             for outcome in ComparisonOutcome
             if stats.counts.get(outcome)
         ],
-        "universities": [(pk, names.get(pk, f"#{pk}"), own) for pk, own in largest],
+        "universities": [(pk, names.get(pk, _("deleted university")), own) for pk, own in largest],
+        "universities_left": len(by_university) - len(largest),
+        "all_universities": f"?{urlencode({**request.GET.dict(), 'all': 1})}",
         "ages": [(None if math.isinf(edge) else edge, of_age) for edge, of_age in ages.items()],
         "ttl": comparison_stats.ttl_advice(ages),
         "restart": presenters.last_restart(comparison_stats.WINDOW),

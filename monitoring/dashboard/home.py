@@ -79,7 +79,8 @@ def overview(request: HttpRequest) -> dict[str, Any]:
         "phases": phases(controls, readings),
         "sources": employee_shares(),
         "sources_chart": charts.source_history() or charts.new_employees(statistic("sources_by_day").value),
-        "traffic": last_24_hours(),
+        "traffic": traffic(Span.HOUR, "day", _("Webhook updates by hour")),
+        "last_hour": traffic(Span.MINUTE, "hour", _("Webhook updates in the last hour, by minute")),
         "errors": readings["webhook_error_rate"],
         "cache": cache(readings),
         "alerts": open_alerts[:ALERTS_SHOWN],
@@ -98,20 +99,20 @@ def overview(request: HttpRequest) -> dict[str, Any]:
     }
 
 
-def last_24_hours() -> dict[str, Any]:
-    """Return the updates of the last 24 hours and their chart, whose first and last bar cover a part of an hour."""
+def traffic(span: Span, period: str, title: str) -> dict[str, Any]:
+    """Return the updates of the last period and their chart, whose first and last bar cover a part of a span."""
     until = now()
-    hours = rollups.counts_by(Span.HOUR, until - reports.PERIODS["day"], until)
-    received = [counts.states.total() for counts in hours.values()]
-    failed = [counts.failed for counts in hours.values()]
+    slots = rollups.counts_by(span, until - reports.PERIODS[period], until)
+    received = [counts.states.total() for counts in slots.values()]
+    failed = [counts.failed for counts in slots.values()]
     succeeded = [all_updates - errors for all_updates, errors in zip(received, failed, strict=True)]
     bars = charts.chart(
         "bar",
-        [times.clock(hour) for hour in hours],
+        [times.clock(start) for start in slots],
         charts.series(_("Errors"), failed, "bad"),
         charts.series(_("Updates"), succeeded, "webhook"),
         is_stacked=True,
-        title=_("Webhook updates by hour"),
+        title=title,
     )
     return {"received": sum(received), "failed": sum(failed), "chart": bars}
 

@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.conf import settings
@@ -10,7 +10,10 @@ from django.db.models import F, Q
 from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
+from django.utils import timezone
+from django.utils.formats import date_format
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 from waffle.models import Switch
 
 from employees.admin import admin_scope
@@ -18,6 +21,7 @@ from employees.models import University
 from monitoring.dashboard import charts, held
 from monitoring.dashboard.access import may, page, screen
 from monitoring.indicators import rounds
+from monitoring.indicators.trends import moments_of
 from monitoring.rollout_control import SEE_ROLLOUT
 from monitoring.rollout_control.presenters import phases, timelines
 from monitoring.stats import comparison_stats
@@ -30,7 +34,15 @@ from profiles.rollout.models import Approval, Change, Rollout, UniversityRule
 from profiles.rollout.phases import PHASES, SWITCHES
 from profiles.rollout.rollout_settings import RolloutSettings
 
+T = gettext_lazy
 CHANGES_SHOWN = 8
+_ZOOM = timedelta(hours=1)
+# The indicators of the last hour's chart: name, label and colour.
+_ZOOMED = (
+    ("agreement", T("Agreement, lower bound"), "good"),
+    ("conflicts", T("Conflicts, upper bound"), "bad"),
+    ("webhook_error_rate", T("Webhook errors"), "api"),
+)
 _DAY = TruncDate("at", tzinfo=UTC)
 # The changes that moved a phase, as opposed to pauses, switches and the flags of other apps.
 _MOVES = Q(after__percents__has_key=PHASES[2]) & (
@@ -53,13 +65,14 @@ def overview(request: HttpRequest) -> HttpResponse:
     context = _live_context(request) | {
         "requests": [(approval, presenters.change(approval)) for approval in requests],
         "has_approvals": settings.ROLLOUT_APPROVALS,
-        "rules": [(rule, names.get(rule.university_id, f"#{rule.university_id}")) for rule in rules],
+        "rules": [(rule, names.get(rule.university_id, _("deleted university"))) for rule in rules],
         "changes": [
             (change, presenters.change(change), presenters.authors(change), presenters.reasons(change))
             for change in changes[:CHANGES_SHOWN]
         ],
         "plans": timelines(Rollout.current().revision),
         "timeline": timeline(),
+        "last_hour": last_hour(),
     }
     return page(request, "rollout.html", _("Rollout"), **context)
 
@@ -79,7 +92,7 @@ def _live_context(request: HttpRequest) -> dict[str, Any]:
         "spread": spread,
         "convergence": presenters.convergence(spread),
         "restart": presenters.last_restart(comparison_stats.WINDOW),
-        "phases": phases(controls, readings),
+        "phases": phases(controls, readings, with_history=True),
         "measured": readings,
         "held": held.banner(request, controls, readings),
         "switches": [(switches[name], presenters.SWITCHES[name]) for name in SWITCHES if name in switches],
@@ -107,6 +120,35 @@ def timeline() -> dict[str, Any]:
         title=_("The last 30 days, in percent"),
         most=100,
     )
+
+
+def last_hour() -> dict[str, Any] | None:
+    """Return the chart of the last hour: percentages, and what the gates measured; None with less than two rounds."""
+    until = timezone.now()
+    since = until - _ZOOM
+    readings = moments_of([name for name, _label, _colour in _ZOOMED], since, until)
+    times = sorted({moment.at for moments in readings.values() for moment in moments})
+    if len(times) < 2:
+        return None
+    lines = []
+    for name, label, colour in _ZOOMED:
+        values = {moment.at: moment.value for moment in readings.get(name, [])}
+        shares = [None if (value := values.get(at)) is None else round(100 * value, 2) for at in times]
+        lines.append(charts.series(label, shares, colour))
+    for label, phase, colour in ((_("Phase 3"), PHASES[2], "webhook"), (_("Phase 4"), PHASES[3], "own")):
+        lines.append(charts.series(label, _percents_at(times, phase), colour, is_stepped=True))
+    labels = [date_format(timezone.localtime(at), "H:i") for at in times]
+    return charts.chart("line", labels, *lines, title=_("The last hour, in percent"), most=100)
+
+
+def _percents_at(times: Sequence[datetime], phase: str) -> list[float]:
+    """Return the phase's percentage at each of the times, which are in order, by the moves since the first."""
+    percents = [float(RolloutSettings.read(Rollout.current()).percents[phase])] * len(times)
+    for move in Change.objects.filter(_MOVES, at__gte=times[0]).order_by("-pk"):
+        before = move.before.get("percents", {}).get(phase)
+        if before is not None:
+            percents = [float(before) if at < move.at else p for at, p in zip(times, percents, strict=True)]
+    return percents
 
 
 def moves_of(days: Sequence[str]) -> list[Change]:

@@ -37,8 +37,8 @@ def distribution(request: HttpRequest) -> HttpResponse:
         "at": sources.at,
         "sources": employee_shares(),
         "total": sum(row["total"] for row in rows),
-        "universities": rows[:UNIVERSITIES_SHOWN],
-        "left_out": max(len(rows) - UNIVERSITIES_SHOWN, 0),
+        "universities": rows if "all" in request.GET else rows[:UNIVERSITIES_SHOWN],
+        "left_out": 0 if "all" in request.GET else max(len(rows) - UNIVERSITIES_SHOWN, 0),
         "stages": [
             {"stage": stage, "total": sum(counts.values()), "shares": shares(counts)}
             for stage, counts in sorted(by_stage.items())

@@ -24,6 +24,7 @@ urlpatterns = [
     *(path(f"steer/{name}/", actions.act, {"name": name}, name=name) for name in actions.ACTIONS),
     path("steer/plan/<int:pk>/cancel/", actions.cancel_plan, name="plan-cancel"),
     path("approvals/<int:pk>/", approvals.review, name="approval"),
+    path("rollout/check/", actions.check_gates, name="check-gates"),
     path("emergency/", actions.emergency_stop, name="emergency"),
     path("comparisons/", comparisons.explorer, name="comparisons"),
     path("comparisons/<int:pk>/person/", comparisons.open_person, name="comparison-person"),

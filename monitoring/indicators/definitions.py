@@ -161,7 +161,7 @@ _ALL = (
     Indicator("profile_freshness", lambda sources: measurements.score(sources, "freshness"), "%"),
     Indicator("coverage", measurements.coverage, "%"),
     Indicator("full_names", measurements.full_names, "%"),
-    Indicator("agreement", lambda sources: Measured(sources.compared.agreement_bounds[0], sources.compared.n),
+    Indicator("agreement", measurements.agreement,
               "%", "≥", AGREEMENT_WANTED, **_TOO_FEW,
               good=T("agreement %(bound)s ≥ %(wanted)s (lower bound, n = %(n)s)"),
               bad=T("agreement %(bound)s < %(wanted)s (lower bound, n = %(n)s)"), param_names=("bound", "wanted")),

@@ -18,7 +18,7 @@ from employees.assessment import unapplied_migrations
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from monitoring.indicators.models import IndicatorReading, RoundTrip
 from monitoring.stats import comparison_stats, reports, rollups
-from monitoring.stats.comparison_stats import ComparisonStats
+from monitoring.stats.comparison_stats import AGREEMENT_WANTED, CONFLICT_ALLOWED, ComparisonStats
 from monitoring.stats.process_counters import counted
 from profiles import cache, failures, restores
 from profiles.max_api import users
@@ -37,6 +37,8 @@ DEAD_LETTER_WINDOW = timedelta(days=1)
 EVICTION_WINDOW = timedelta(days=1)
 SECRET_WINDOW = timedelta(hours=1)
 SECRET_FAILURES = 10
+# The key of the number of comparisons at which a bound would hold its limit; None: never at the present share.
+SAMPLE_NEEDED = "sample_needed"
 REDIS_FIELDS = (
     "redis_connected", "last_error", "used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evicted_keys",
     "cached_profiles", "latency_ms", "breaker",
@@ -256,9 +258,17 @@ def full_names(sources: Sources) -> Measured:
     return Measured(sources.coverage["full_name_percentage"] / 100, sources.coverage["total_users"])
 
 
+def agreement(sources: Sources) -> Measured:
+    stats = sources.compared
+    needed = comparison_stats.sample_needed(stats.agreement, lambda bounds: bounds[0] >= AGREEMENT_WANTED)
+    return Measured(stats.agreement_bounds[0], stats.n, data={SAMPLE_NEEDED: needed})
+
+
 def conflicts(sources: Sources) -> Measured:
     stats = sources.compared
-    return Measured(stats.conflict_bounds[1], stats.n, data={"conflicts": stats.conflicts})
+    share = stats.conflicts / stats.n if stats.n else None
+    needed = comparison_stats.sample_needed(share, lambda bounds: bounds[1] <= CONFLICT_ALLOWED)
+    return Measured(stats.conflict_bounds[1], stats.n, data={"conflicts": stats.conflicts, SAMPLE_NEEDED: needed})
 
 
 def universities_standing_out(sources: Sources) -> Measured:

@@ -7,11 +7,12 @@ from typing import Any, ClassVar
 
 from django import forms
 from django.contrib import admin, messages
-from django.db.models import Model, QuerySet
+from django.db.models import Model, OuterRef, QuerySet, Subquery
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.utils import timezone
 from django.utils.html import format_html, format_html_join
 from django.utils.safestring import mark_safe
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
 from waffle.models import Switch
@@ -191,7 +192,7 @@ class UniversityRuleForm(ChangeRequestForm):
         known = limits.universities() if limits else University.objects.all()
         names = dict(known.order_by("name").values_list("pk", "name"))
         if self.instance.pk:
-            names.setdefault(self.instance.university_id, f"#{self.instance.university_id}")
+            names.setdefault(self.instance.university_id, gettext("deleted university"))
         self.fields["university_id"].choices = [("", _("Choose a university")), *names.items()]  # type: ignore[attr-defined]
 
     def change(self) -> dict[str, Any]:
@@ -286,12 +287,35 @@ class SwitchAdmin(ChangeRequestAdmin):
     readonly_fields: ClassVar = ["display_name"]
 
 
+def with_university(rows: QuerySet[Any]) -> QuerySet[Any]:
+    """Add ``university_name`` to rows that have the id of a university; None if it was deleted."""
+    names = University.objects.filter(pk=OuterRef("university_id")).values("name")
+    return rows.annotate(university_name=Subquery(names[:1]))
+
+
+def _shown_university(row: Any) -> str:
+    return row.university_name or ("—" if row.university_id is None else gettext("deleted university"))
+
+
 @admin.register(UniversityRule)
 class UniversityRuleAdmin(RenamedModelAdmin, ScopedAdmin, ChangeRequestAdmin):
     form = UniversityRuleForm
-    list_display = ("university_id", "phase", "is_allowed", "reason", "expires_at")
+    list_display = ("display_university", "phase", "is_allowed", "reason", "expires_at")
     fields = ("university_id", "phase", "is_allowed", "expires_at", "reason", "expect_revision")
     university_path = "university_id"
+    display_university = column(_("university"), _shown_university, "university_name")
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return with_university(super().get_queryset(request))
+
+    def get_fields(self, request: HttpRequest, obj: UniversityRule | None = None) -> Any:
+        """Return the fields; who may only see a rule sees the university's name in place of the choices."""
+        if obj is None or self.has_change_permission(request, obj):
+            return self.fields
+        return ["display_university", *self.fields[1:-1]]
+
+    def get_readonly_fields(self, request: HttpRequest, obj: UniversityRule | None = None) -> Any:
+        return ["display_university"]
 
     def delete_model(self, request: HttpRequest, obj: UniversityRule) -> None:
         by, reason = request.user.get_username(), Message("Removed in the admin")
@@ -401,8 +425,23 @@ class RoundTripAdmin(ReadOnlyAdmin):
 
 @admin.register(Comparison)
 class ComparisonAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
-    list_display = ("at", "outcome", "pattern", "cache_name", "api_name", "cache_age_days", "university_id", "stage")
+    list_display = (
+        "at",
+        "outcome",
+        "pattern",
+        "cache_name",
+        "api_name",
+        "cache_age_days",
+        "display_university",
+        "stage",
+    )
     list_filter = ("outcome", "pattern", "stage")
+    exclude = ("university_id",)
+    readonly_fields = ("display_university",)
+    display_university = column(_("university"), _shown_university)
+
+    def get_queryset(self, request: HttpRequest) -> Any:
+        return with_university(super().get_queryset(request))
 
 
 class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]

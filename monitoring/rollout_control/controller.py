@@ -1,9 +1,11 @@
 """The rollout controller: takes planned steps, checks the gates, and pauses or rolls back after three breaches."""
 
 import logging
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import timedelta
+from decimal import Decimal
 from typing import Any
 
 from django.conf import settings
@@ -57,21 +59,30 @@ def run() -> list[str]:
 
 def check() -> list[str]:
     """Check the gates of the next step and the tripwires once and store the results; return the lines to print."""
-    percents = RolloutSettings.read(Rollout.current()).percents
-    deepest = max((rules.phase_number(name) for name, percent in percents.items() if percent), default=0)
-    if deepest < 3:
-        probe.round_trip()
-    name = changes.next_phase()
-    phase, lines = rules.phase_number(name), []
-    step = rules.step_after(name, percents[name])
-    if step is not None:
-        evaluation = gates.check(phase, step)
-        passed = Message("Every gate passes: phase %(phase)d may go on", {"phase": phase})
-        lines.append(str(evaluation.hold_message() if evaluation.failing else passed))
-    lines += _check_tripwires(deepest)
+    lines = check_next_step()
+    lines += _check_tripwires(_deepest(RolloutSettings.read(Rollout.current()).percents))
     for model in (GateCheck, RoundTrip, Comparison):
         model.objects.filter(at__lt=timezone.now() - RETENTION).delete()
     return lines
+
+
+def check_next_step() -> list[str]:
+    """Check the gates of the next step once and store the results; return the line to print, if there is a step."""
+    percents = RolloutSettings.read(Rollout.current()).percents
+    if _deepest(percents) < 3:
+        probe.round_trip()
+    name = changes.next_phase()
+    phase, step = rules.phase_number(name), rules.step_after(name, percents[name])
+    if step is None:
+        return []
+    evaluation = gates.check(phase, step)
+    passed = Message("Every gate passes: phase %(phase)d may go on", {"phase": phase})
+    return [str(evaluation.hold_message() if evaluation.failing else passed)]
+
+
+def _deepest(percents: Mapping[str, Decimal]) -> int:
+    """Return the number of the deepest phase that is on, 0 if none is."""
+    return max((rules.phase_number(name) for name, percent in percents.items() if percent), default=0)
 
 
 def _check_tripwires(phase: int) -> list[str]:

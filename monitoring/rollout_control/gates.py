@@ -3,6 +3,7 @@
 Most gates pass while an indicator is within its limit. The gates about the step itself have their own functions.
 """
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -19,6 +20,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
 from monitoring.indicators.definitions import INDICATORS
+from monitoring.indicators.measurements import SAMPLE_NEEDED
 from monitoring.indicators.models import IndicatorReading, Level, Round
 from monitoring.rollout_control.labels import GATES, INDICATOR_OF
 from monitoring.rollout_control.models import MESSAGE_LENGTH, GateCheck, Verdict
@@ -80,7 +82,8 @@ class GateResult:
     """The result of one gate. ``raw`` is the verdict of this check alone if ``verdict`` depends on earlier checks too.
 
     ``value`` and ``limit`` are in the base unit of ``unit``; shares are 0 to 1. ``comparison`` is the operator, such as
-    ≤, between a good value and the limit.
+    ≤, between a good value and the limit. ``n`` is the size of the sample, and ``needed`` the size at which the gate
+    may pass if the share stays as it is: infinity if never, None if the sample does not decide.
     """
 
     gate: str
@@ -91,6 +94,13 @@ class GateResult:
     limit: float | None = None
     comparison: str = ""
     unit: str = ""
+    n: int | None = None
+    needed: float | None = None
+
+    @property
+    def shown_unit(self) -> str:
+        """Return the unit to show the value in; for a length of time, that of the limit."""
+        return unit_of_length(self.limit) if self.unit == "h" and self.limit else self.unit
 
     def as_json(self) -> dict[str, Any]:
         message, sentence = to_columns(self.message, MESSAGE_LENGTH)
@@ -160,7 +170,13 @@ def check(phase: int, target: Decimal) -> Evaluation:
     at = timezone.now()
     evaluation = evaluate(phase, target)
     GateCheck.objects.bulk_create(
-        GateCheck(at=at, phase=phase, **result.as_json() | {"verdict": result.raw or result.verdict})
+        GateCheck(
+            at=at,
+            phase=phase,
+            n=result.n,
+            limit=result.limit,
+            **result.as_json() | {"verdict": result.raw or result.verdict},
+        )
         for result in evaluation.results
     )
     return evaluation
@@ -218,10 +234,12 @@ def run_gate(gate: str, step: TransitionStep, readings: Round) -> GateResult:
 
 def _of_reading(gate: str, reading: IndicatorReading) -> GateResult:
     indicator, verdict = INDICATORS[reading.name], _VERDICTS.get(Level(reading.level), Verdict.FAIL)
+    stored = reading.data.get(SAMPLE_NEEDED, 0)
+    needed: float | None = math.inf if stored is None else stored or None
+    result = GateResult(gate, verdict, reading.sentence, reading.value, n=reading.n, needed=needed)
     if reading.level == Level.UNKNOWN and indicator.least > 1:
-        return GateResult(gate, verdict, reading.sentence, reading.n, limit=indicator.least, comparison="≥")
-    result = GateResult(gate, verdict, reading.sentence, reading.value, unit=indicator.unit)
-    return replace(result, limit=reading.warning_limit, comparison=indicator.comparison)
+        return replace(result, value=reading.n, limit=indicator.least, comparison="≥")
+    return replace(result, unit=indicator.unit, limit=reading.warning_limit, comparison=indicator.comparison)
 
 
 def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[str, GateResult]:
@@ -235,7 +253,17 @@ def _last_cohorts(phase: int, moved_at: datetime, resumed_at: datetime) -> dict[
     for row in reversed(rows[: len(COHORT_UNITS)]):
         stored = from_columns(row.message, row.sentence)
         message = stored if isinstance(stored, Message) else Message(stored.replace("%", "%%"))
-        results[row.gate] = GateResult(row.gate, Verdict(row.verdict), message, row.value, unit=COHORT_UNITS[row.gate])
+        results[row.gate] = GateResult(
+            row.gate,
+            Verdict(row.verdict),
+            message,
+            row.value,
+            limit=row.limit,
+            comparison="" if row.limit is None else "≤",
+            unit=COHORT_UNITS[row.gate],
+            n=row.n,
+            needed=SERVED_WANTED if row.verdict == Verdict.INCONCLUSIVE else None,
+        )
     return results
 
 
@@ -265,7 +293,7 @@ def cohort_agreement(step: TransitionStep) -> GateResult:
     )
     if stats.n >= UNIVERSITY_SAMPLE and stats.is_proven_bad:
         verdict, message = Verdict.FAIL, Message("the new cohort: %(why)s", {"why": stats.favourable_bounds()})
-    return GateResult("cohort_agreement", verdict, message, stats.n)
+    return GateResult("cohort_agreement", verdict, message, stats.n, n=stats.n)
 
 
 def cohort_errors(step: TransitionStep) -> GateResult:
@@ -284,7 +312,17 @@ def cohort_errors(step: TransitionStep) -> GateResult:
                 {"mine": percent_of(lowest), "theirs": percent_of(highest)},
             ),
         )
-    return GateResult("cohort_errors", verdict, message, lowest, unit=COHORT_UNITS["cohort_errors"])
+    limit = highest if direct["n"] else None
+    return GateResult(
+        "cohort_errors",
+        verdict,
+        message,
+        lowest,
+        limit=limit,
+        comparison="≤" if direct["n"] else "",
+        unit=COHORT_UNITS["cohort_errors"],
+        n=cached["n"],
+    )
 
 
 def cohort_speed(step: TransitionStep) -> GateResult:
@@ -294,9 +332,19 @@ def cohort_speed(step: TransitionStep) -> GateResult:
     mine, theirs = cached["p95_ms"], direct["p95_ms"]
     times = {"mine": f"{mine:.0f}", "theirs": "—" if theirs is None else f"{theirs:.0f}"}
     verdict, message = Verdict.PASS, Message("p95 %(mine)s ms by the cache, %(theirs)s ms by the direct API", times)
-    if theirs is not None and cached["n"] >= UNIVERSITY_SAMPLE and mine > theirs * _SLOWER + _SLOWER_MS:
+    limit = None if theirs is None else theirs * _SLOWER + _SLOWER_MS
+    if limit is not None and cached["n"] >= UNIVERSITY_SAMPLE and mine > limit:
         verdict, message = Verdict.FAIL, Message("slower: %(times)s", {"times": message})
-    return GateResult("cohort_speed", verdict, message, mine, unit=COHORT_UNITS["cohort_speed"])
+    return GateResult(
+        "cohort_speed",
+        verdict,
+        message,
+        mine,
+        limit=limit,
+        comparison="" if limit is None else "≤",
+        unit=COHORT_UNITS["cohort_speed"],
+        n=cached["n"],
+    )
 
 
 def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -307,7 +355,7 @@ def _speeds(step: TransitionStep) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _too_few(gate: str, n: int) -> GateResult:
     message = Message("%(n)d of %(wanted)d lookups by the cache since the step", {"n": n, "wanted": SERVED_WANTED})
-    return GateResult(gate, Verdict.INCONCLUSIVE, message)
+    return GateResult(gate, Verdict.INCONCLUSIVE, message, n=n, needed=SERVED_WANTED)
 
 
 def dwell(step: TransitionStep) -> GateResult:
@@ -329,8 +377,11 @@ def phase3_complete(step: TransitionStep) -> GateResult:
         percent = rules.format_percent(phase3.current)
         verdict, message = Verdict.FAIL, Message("phase 3 is at %(percent)s%%, not at 100%%", {"percent": percent})
     elif stayed < settings.ROLLOUT_DWELL:
-        verdict = Verdict.INCONCLUSIVE
         message = Message("phase 3 has been at 100%% for %(stayed)s of %(wanted)s", params)
+        seconds, limit = stayed.total_seconds(), settings.ROLLOUT_DWELL.total_seconds()
+        return GateResult(
+            "phase3_complete", Verdict.INCONCLUSIVE, message, seconds, limit=limit, comparison="≥", unit="h"
+        )
     return GateResult("phase3_complete", verdict, message)
 
 

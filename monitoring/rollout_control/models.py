@@ -31,6 +31,8 @@ class GateCheck(models.Model):
     message = models.CharField(_("message"), max_length=MESSAGE_LENGTH)
     sentence = models.JSONField(null=True, editable=False)
     value = models.FloatField(_("value"), null=True)
+    limit = models.FloatField(_("limit"), null=True)
+    n = models.BigIntegerField(_("sample"), null=True)
 
     class Meta:
         ordering: ClassVar = ["-at", "-pk"]

@@ -1,25 +1,26 @@
 """Texts about phases and gate results for pages and commands; profiles/rollout/presenters.py has the other texts."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from decimal import Decimal
 from typing import Self
 
 from django.db.models import Q
-from django.utils.formats import localize
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from monitoring.indicators.models import Round
+from monitoring.indicators.units import with_unit
 from monitoring.rollout_control import gates
+from monitoring.rollout_control.gate_history import GateHistory, history
 from monitoring.rollout_control.gates import Evaluation, GateResult
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.models import Flag, Plan, PlanState
 from profiles.rollout.phases import PHASES, TITLES
-from profiles.rollout.presenters import hours, percentage, planned_step
+from profiles.rollout.presenters import hours, planned_step
 from profiles.rollout.rollout_settings import RolloutSettings
 
 T = gettext_lazy
@@ -30,16 +31,6 @@ MEANINGS: tuple[Promise, ...] = (
     T("The cache answers. The direct API is asked only about people without a stored profile."),
 )
 TONES = {Verdict.PASS: "good", Verdict.FAIL: "bad", Verdict.INCONCLUSIVE: "wait", Verdict.ERROR: "bad"}
-# For each unit of a gate: the factor for a value in the base unit, and the unit's name for people.
-_UNITS: dict[str, tuple[float, str | Promise]] = {
-    "%": (100, "%"),
-    "points": (100, ""),
-    "ms": (1, T("ms")),
-    "s": (1, T("s")),
-    "min": (1 / 60, T("min")),
-    "h": (1 / 3600, T("h")),
-    "d": (1, T("d")),
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,33 +45,26 @@ class Condition:
     number: str = ""
     operator: str = ""
     limit: str = ""
+    n: int | None = None
+    history: GateHistory | None = None
 
     @classmethod
     def of(cls, result: GateResult) -> Self:
         value = limit = ""
         if result.value is not None and result.unit != "bool":
-            unit = gates.unit_of_length(result.limit) if result.unit == "h" and result.limit else result.unit
-            value = _with_unit(result.value, unit)
+            value = with_unit(result.value, result.shown_unit)
             if result.comparison and result.limit is not None:
-                limit = _with_unit(result.limit, unit)
+                limit = with_unit(result.limit, result.shown_unit)
         title, verdict = str(GATES[result.gate]), str(result.verdict.label)
         labels = (title, verdict, TONES[result.verdict], str(result.message))
-        return cls(result.gate, *labels, value, result.comparison if value else "", limit)
+        return cls(result.gate, *labels, value, result.comparison if value else "", limit, result.n)
 
 
-def conditions(evaluation: Evaluation) -> list[Condition]:
+def conditions(evaluation: Evaluation, *, with_history: bool = False) -> list[Condition]:
     """Return the results of a step's gates as they are shown: first those that failed, last those that passed."""
-    return sorted(map(Condition.of, evaluation.results), key=lambda one: ("bad", "wait", "good").index(one.tone))
-
-
-def _with_unit(value: float, unit: str) -> str:
-    factor, name = _UNITS.get(unit, (1, ""))
-    value *= factor
-    rounded = round(value, 1 if value >= 10 else 2)
-    text = str(localize(int(rounded) if rounded == int(rounded) else rounded))
-    if name == "%":
-        return percentage(text)
-    return f"{text}\u00a0{name}" if name else text
+    histories = history(evaluation) if with_history else {}
+    shown = [replace(Condition.of(result), history=histories.get(result.gate)) for result in evaluation.results]
+    return sorted(shown, key=lambda one: ("bad", "wait", "good").index(one.tone))
 
 
 # What a step of phases 1 to 4 does, up and down; the number of people is shown beside it.
@@ -138,7 +122,7 @@ class Phase:
         return [condition for condition in self.conditions if condition.tone != "good"]
 
 
-def phases(settings: RolloutSettings, readings: Round) -> list[Phase]:
+def phases(settings: RolloutSettings, readings: Round, *, with_history: bool = False) -> list[Phase]:
     """Return the four phases; the gates of the next step are evaluated with the indicators in ``readings``."""
     flags = {flag.name: flag for flag in Flag.objects.filter(name__in=PHASES)}
     turn, presented = changes.next_phase(), []
@@ -165,7 +149,7 @@ def phases(settings: RolloutSettings, readings: Round) -> list[Phase]:
                 is_turn=is_turn,
                 next_percent=step,
                 ladder=ladder,
-                conditions=conditions(evaluation) if evaluation else [],
+                conditions=conditions(evaluation, with_history=with_history) if evaluation else [],
             )
         )
     return presented

@@ -22,7 +22,7 @@ from profiles.rollout import changes, presenters
 from profiles.rollout.change_request import ChangeRequest
 from profiles.rollout.decision import Reason, decide, forget_state, is_collecting, is_monitored, is_processing
 from profiles.rollout.heartbeat import convergence
-from profiles.rollout.models import Action, UniversityRule
+from profiles.rollout.models import Action, UniversityRule, university_name
 from profiles.rollout.rules import ChangeRefused
 
 VERIFIED_WITHIN = 4.5
@@ -111,7 +111,10 @@ def await_convergence(seconds: float = VERIFIED_WITHIN) -> str:
 def rehearse(university_id: int, request: ChangeRequest) -> dict[str, Any]:
     """Stop serving one university from the cache, then resume; return the facts for the audit, times in seconds."""
     if UniversityRule.objects.filter(university_id=university_id, phase=3, is_allowed=False).exists():
-        message = Message("A rule already keeps university %(id)d out: choose another one", {"id": university_id})
+        message = Message(
+            "A rule already keeps %(university)s out: choose another one",
+            {"university": university_name(university_id)},
+        )
         raise ChangeRefused(message)
     started = time.perf_counter()
     rule = UniversityRule(university_id=university_id, phase=3, expires_at=timezone.now() + REHEARSAL_LIMIT)

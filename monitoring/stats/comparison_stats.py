@@ -2,7 +2,7 @@
 
 import math
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from datetime import timedelta
 from decimal import Decimal
@@ -23,6 +23,7 @@ CONFLICT_ALLOWED = 0.01
 # The smallest sample that can prove both: with no conflicts among 659 comparisons, the upper bound falls below 1%.
 SAMPLE_WANTED = 659
 UNIVERSITY_SAMPLE = 30
+_LARGEST_SAMPLE = 1e9
 WINDOW = timedelta(days=7)
 AGES = (1, 3, 7, 14, 30, 60, 90)
 
@@ -31,7 +32,7 @@ _COMPARED = (*_AGREEING, ComparisonOutcome.API_RICHER, ComparisonOutcome.CONFLIC
 _FAILED = (ComparisonOutcome.API_ERROR, ComparisonOutcome.CACHE_ERROR, ComparisonOutcome.TIMEOUT)
 
 
-def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
+def wilson(successes: float, n: float, z: float = Z) -> tuple[float, float]:
     """Return the lower and upper bound of a proportion by the Wilson score interval; 0 and 1 for an empty sample."""
     if not n:
         return 0.0, 1.0
@@ -39,6 +40,19 @@ def wilson(successes: int, n: int, z: float = Z) -> tuple[float, float]:
     middle = (share + square / (2 * n)) / (1 + square / n)
     half = z / (1 + square / n) * math.sqrt(share * (1 - share) / n + square / (4 * n * n))
     return max(0.0, middle - half), min(1.0, middle + half)
+
+
+def sample_needed(share: float | None, holds: Callable[[tuple[float, float]], bool]) -> int | None:
+    """Return, within 1%, the smallest sample of at least SAMPLE_WANTED whose bounds hold at this share of successes.
+
+    Return None if no sample of up to a billion does; without a share (None), return SAMPLE_WANTED.
+    """
+    n = float(SAMPLE_WANTED)
+    while share is not None and not holds(wilson(share * n, n)):
+        n *= 1.01
+        if n > _LARGEST_SAMPLE:
+            return None
+    return math.ceil(n)
 
 
 @dataclass(frozen=True, slots=True)

@@ -231,8 +231,11 @@ def spans_between(first: datetime, last: datetime, spans: Sequence[Span]) -> Ite
 
 
 def start_of(at: datetime, span: Span) -> datetime:
-    """Return the start of the hour, six hours, day or week (UTC) that contains ``at``."""
-    at = at.astimezone(UTC).replace(minute=0, second=0, microsecond=0)
+    """Return the start of the minute, hour, six hours, day or week (UTC) that contains ``at``."""
+    at = at.astimezone(UTC).replace(second=0, microsecond=0)
+    if span == Span.MINUTE:
+        return at
+    at = at.replace(minute=0)
     if span == Span.HOUR:
         return at
     if span == Span.SIX_HOURS:

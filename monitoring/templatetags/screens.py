@@ -1,10 +1,14 @@
 """Template filters that format numbers and times for the dashboard in the active language."""
 
 import re
+from contextlib import suppress
 from datetime import datetime, timedelta
 from decimal import Decimal
+from typing import Any
 
 from django import template
+from django.core.exceptions import ValidationError
+from django.template import Context
 from django.template.defaultfilters import filesizeformat
 from django.utils import timezone
 from django.utils.formats import date_format, number_format
@@ -12,9 +16,13 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from config.lib import clock, times
+from monitoring.alerts.models import Alert
+from monitoring.dashboard import charts
+from monitoring.dashboard.alert_details import details
 from monitoring.dashboard.charts import day_format
 from profiles import failures
 from profiles.rollout import presenters
+from webhooks.selections import received_between
 
 register = template.Library()
 _COMMAND = re.compile(r" \((?:manage\.py|POST) [^()]*\)")
@@ -103,6 +111,30 @@ def without_commands(text: str) -> str:
 @register.filter
 def actor(by: str) -> str:
     return presenters.actor(by)
+
+
+@register.simple_tag(takes_context=True)
+def open_alerts(context: Context) -> int:
+    """Return the number of open alerts, counted once for a page; 0 for a user who may not see alerts."""
+    request = context.get("request")
+    if request is None or not request.user.has_perm("monitoring.view_alert"):
+        return 0
+    if not hasattr(request, "open_alerts"):
+        request.open_alerts = Alert.objects.open().count()
+    return int(request.open_alerts)
+
+
+@register.simple_tag(takes_context=True)
+def inbox_histogram(context: Context) -> dict[str, Any]:
+    """Return the chart of the inbox's list; an invalid time, with which the list is empty, counts as none."""
+    with suppress(ValidationError):
+        return charts.inbox_histogram(*received_between(context["request"].GET))
+    return charts.inbox_histogram(None, None)
+
+
+@register.inclusion_tag("admin/screens/alert_details.html", takes_context=True)
+def alert_details(context: Context, alert: Alert) -> dict[str, Any]:
+    return details(alert, context["request"])
 
 
 register.filter(presenters.percentage)

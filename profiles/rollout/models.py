@@ -5,6 +5,7 @@ from datetime import datetime, timedelta
 from decimal import Decimal
 from typing import Any, ClassVar, Self
 
+from django.apps import apps
 from django.contrib.auth.base_user import AbstractBaseUser
 from django.core.validators import MaxValueValidator, MinValueValidator
 from django.db import models, transaction
@@ -273,10 +274,16 @@ class UniversityRule(models.Model):
         ]
 
     def __str__(self) -> str:
-        params = {"university": self.university_id, "phase": self.phase}
+        params = {"university": university_name(self.university_id), "phase": self.phase}
         if self.is_allowed:
-            return gettext("University %(university)d is let into phase %(phase)d") % params
-        return gettext("University %(university)d is kept out of phase %(phase)d") % params
+            return gettext("%(university)s is let into phase %(phase)d") % params
+        return gettext("%(university)s is kept out of phase %(phase)d") % params
+
+
+def university_name(pk: int) -> str:
+    """Return the name of a university; by the name of its model, because the rollout imports no other app."""
+    names = apps.get_model("employees", "University").objects.filter(pk=pk).values_list("name", flat=True)
+    return names.first() or gettext("deleted university")
 
 
 class PlanState(models.TextChoices):

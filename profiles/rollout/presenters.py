@@ -19,7 +19,7 @@ from config.lib.messages import localize
 from profiles.rollout import rules
 from profiles.rollout.approvals import APPROVAL_NEEDED
 from profiles.rollout.heartbeat import Convergence
-from profiles.rollout.models import Action, Change, ChangeRecord, OnBreach, UniversityRule
+from profiles.rollout.models import Action, Change, ChangeRecord, OnBreach, UniversityRule, university_name
 from profiles.rollout.monitored_period import monitored_since
 from profiles.rollout.phases import EMERGENCY_STOP, PHASES, SHADOW, TITLES
 from profiles.rollout.rollout_settings import ChangeResult
@@ -179,8 +179,8 @@ def _recorded_rule(row: ChangeRecord) -> str:
 def rule_change(rule: UniversityRule, *, is_removed: bool = False) -> str:
     if not is_removed:
         return str(rule)
-    params = {"university": rule.university_id, "phase": rule.phase}
-    return _("University %(university)d follows the percentage of phase %(phase)d again") % params
+    params = {"university": university_name(rule.university_id), "phase": rule.phase}
+    return _("%(university)s follows the percentage of phase %(phase)d again") % params
 
 
 def _recorded_plan(row: ChangeRecord) -> str:
@@ -215,7 +215,7 @@ def hours(start: int, end: int) -> str:
 
 
 def _recorded_rehearsal(row: ChangeRecord) -> str:
-    university = _("University %(id)s") % {"id": row.after["university"]}
+    university = university_name(row.after["university"])
     is_timed = "total_s" in row.after
     return rehearsal(university, row.after) if is_timed else f"{row.get_action_display()}: {university}"
 
@@ -240,7 +240,7 @@ _LINES: dict[str, Callable[[ChangeRecord], str]] = {
 # Keys in the audit rows of university rules, planned steps, rollback checks and emergency stops.
 _FIELDS: dict[str, Promise] = {
     "backfill": T("backfill"),
-    "university": T("university id"),
+    "university": T("university"),
     "phase": T("phase"),
     "percent": T("percent"),
     "due_at": T("due at"),
@@ -266,14 +266,20 @@ def recorded_state(state: Mapping[str, Any]) -> Iterator[str]:
             prefix = f"{_FIELDS[name]}: " if name == "remembered" else ""
             yield from (f"{prefix}{name_of(key)}: {_value(key, one)}" for key, one in sorted(value.items()))
             continue
-        if name in _SETTINGS or (name == "percent" and value is not None):
-            text = _value(name, value)
-        elif name == "hours":
-            text = hours(*value)
-        elif name in ("due_at", "expires_at") and value:
-            text = moment(datetime.fromisoformat(value))
-        elif isinstance(value, bool):
-            text = _("yes") if value else _("no")
-        else:
-            text = "—" if value is None else str(value)
-        yield f"{_FIELDS.get(name) or name_of(name)}: {text}"
+        yield f"{_FIELDS.get(name) or name_of(name)}: {_recorded_value(name, value)}"
+
+
+def _recorded_value(name: str, value: Any) -> str:
+    if name in _SETTINGS or (name == "percent" and value is not None):
+        return _value(name, value)
+    if value is None:
+        return "—"
+    if name == "hours":
+        return hours(*value)
+    if name in ("due_at", "expires_at"):
+        return moment(datetime.fromisoformat(value))
+    if name == "university":
+        return university_name(value)
+    if isinstance(value, bool):
+        return _("yes") if value else _("no")
+    return str(value)

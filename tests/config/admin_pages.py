@@ -39,6 +39,7 @@ _MORE = (
     "employees/employee/import/", "employees/employee/export/", "employees/employee/?q=нет",
     "employees/backfillrun/{run}/do/pause/", "webhooks/inboxupdate/{update}/raw-body/",
     "webhooks/inboxupdate/dead-letters/", "webhooks/inboxupdate/replay/?state__exact=dead",
+    "webhooks/replay/{replay}/progress/", "webhooks/replay/{replay}/cancel/",
     "monitoring/alert/{alert}/answer/mute/", "auth/user/{user}/password/", "steer/pause/", "steer/resume/",
     "credentials/apikey/{key}/revoke/", "approvals/{approval}/",
     "steer/3/?percent=50", "steer/3/preview/?percent=50", "steer/4/preview/?percent=1",
@@ -79,9 +80,9 @@ def _webhook_rows() -> dict[str, Any]:
         row(state, processing_ms=1.5, update_type="other")
     now = timezone.now()
     DuplicateDelivery.objects.create(dedup_key=b"1", update_type="other", received_at=now)
-    Replay.objects.create(by="анна", selection="всё", reason="сбой", count=1)
+    replay = Replay.objects.create(by="анна", selection="всё", reason="сбой", count=1, queued_at=now)
     PayloadAccess.objects.create(by="анна", inbox_update_id=update.pk, update_type="bot_started", reason="жалоба")
-    return {"update": update.pk}
+    return {"update": update.pk, "replay": replay.pk}
 
 
 def _rollout_rows(by: User, university: University) -> dict[str, Any]:

@@ -91,7 +91,7 @@ def test_a_change_is_shown_without_codes(operator: Client, phases: Phases) -> No
     assert not any(code in shown for code in (*PHASES, "webhook_processing", "held_for", "on_breach", "{}"))
     change("scope", rule=UniversityRule(university_id=7, reason="r"), by="root", reason="r")
     shown = operator.get(f"/admin/rollout/change/{Change.objects.latest('pk').pk}/change/").content.decode()
-    for text in ("university id: 7", "phase: 3", "allowed: no", "expires at: —"):
+    for text in ("university: deleted university", "phase: 3", "allowed: no", "expires at: —"):
         assert text in shown, text
 
 

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 from django.core import mail
 from django.db import OperationalError
+from django.urls import reverse
 from django.utils import translation
 from pytest_django.fixtures import Settings
 
@@ -100,12 +101,13 @@ def test_each_has_a_russian_message(kind: Kind, world: dict[str, Any], clock: Cl
         assert latin_in(text) <= own.get(kind, set())
 
 
-def test_the_documented_form(clock: Clock, receiver: AlertReceiver) -> None:
+def test_the_documented_form(clock: Clock, receiver: AlertReceiver, settings: Settings) -> None:
     for number in range(75):
         add_profile(f"c{number}", "Иван", "Петров", age=timedelta(days=31))
     for number in range(25):
         add_profile(f"e{number}", None, "")
     check(clock)
+    page = f"{settings.SITE_URL}{reverse('admin:monitoring_alert_change', args=[Alert.objects.get().pk])}"
     assert receiver.received == [
         {
             "alert_type": "profile_quality_low",
@@ -116,6 +118,8 @@ def test_the_documented_form(clock: Clock, receiver: AlertReceiver) -> None:
             "total_profiles": 100,
             "complete_profiles": 75,
             "timestamp": "2026-11-25T09:05:00Z",
+            "runbook_url": f"{page}#steps",
+            "dashboard_url": page,
         }
     ]
 

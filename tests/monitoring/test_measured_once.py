@@ -13,6 +13,7 @@ from django.contrib.auth.models import User
 from django.core.management import CommandError, call_command
 from django.db import connection
 from django.test import Client
+from django.urls import reverse
 from waffle.models import Switch
 
 from monitoring.alerts import engine
@@ -22,6 +23,7 @@ from monitoring.indicators import probe, rounds
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.models import Verdict
+from monitoring.rollout_control.presenters import Condition
 from monitoring.stats.models import Sample
 from profiles import cache
 from profiles.rollout.decision import forget_state
@@ -124,8 +126,8 @@ def test_one_lag_has_two_limits(
     assert f"webhook_inbox_lag_seconds {age.total_seconds()}\n" in client.get("/metrics").content.decode()
 
 
-def test_one_error_rate(clock: Clock, phases: Phases) -> None:
-    """The gate once judged the day and the alert the hour."""
+def test_one_error_rate(client: Client, superadmin: User, clock: Clock, phases: Phases) -> None:
+    """The gate once judged the day and the alert the hour; the alert's page shows the same value and limit."""
     phases(100)
     rows(1000, age=timedelta(hours=3))
     for state in [State.DONE] * 18 + [State.DEAD] * 2:
@@ -134,6 +136,11 @@ def test_one_error_rate(clock: Clock, phases: Phases) -> None:
     alert = Alert.objects.get(kind=Kind.WEBHOOK_ERROR_RATE_HIGH)
     found = gate(2, "webhook_errors")
     assert (alert.data["current_rate"], found.value, found.verdict) == (0.1, 0.1, Verdict.FAIL)
+    client.force_login(superadmin)
+    page = client.get(reverse("admin:monitoring_alert_change", args=[alert.pk]), headers={"accept-language": "en"})
+    condition = Condition.of(found)
+    for shown in (condition.number, f"{condition.operator} {condition.limit}"):
+        assert f'<b class="s-number">{shown}</b>' in page.content.decode()
 
 
 @pytest.mark.parametrize("minutes", [1, 14, 16, 90, -90])

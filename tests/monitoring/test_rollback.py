@@ -119,7 +119,7 @@ def test_a_rehearsal_restores_and_is_recorded(phases: Phases) -> None:
     with pytest.raises(CommandError, match="There is no university 7"):
         run(*words)
     University.objects.create(pk=7, name="Вуз")
-    assert "University 7 left the cache after" in run(*words)
+    assert "Вуз left the cache after" in run(*words)
     assert not UniversityRule.objects.exists()
     assert Flag.objects.get(name=PHASES[2]).percent == 50
     change = Change.objects.latest("revision")

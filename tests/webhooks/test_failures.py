@@ -159,7 +159,7 @@ def test_it_stops_when_no_update_can_be_taken(monkeypatch: pytest.MonkeyPatch) -
 def test_a_replay_resets_its_tries(monkeypatch: pytest.MonkeyPatch) -> None:
     arrive(666)
     InboxUpdate.objects.update(state=State.DEAD, tries=6, finished_at=timezone.now(), reason="x")
-    assert InboxUpdate.objects.all().replay(by="root", reason="fixed", selection="all") == 1
+    assert InboxUpdate.objects.all().replay(by="root", reason="fixed", selection="all").count == 1
     monkeypatch.undo()
     assert process_inbox() == 1
     assert InboxUpdate.objects.get().state == State.DONE

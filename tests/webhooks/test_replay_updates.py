@@ -29,10 +29,12 @@ def test_it_works(monkeypatch: pytest.MonkeyPatch) -> None:
     dead, other = row(State.DEAD, tries=6, error="Traceback", reason="KeyError"), row()
     row(State.DEAD, body=None)
     output = replay("--state", "dead")
-    assert output == "Can be replayed: 1, without a body: 1, already in the queue: 0\nPut back into the queue: 1\n"
+    replays = f"Put back into the queue: 1, as replay {Replay.objects.get().pk}\n"
+    assert output == f"Can be replayed: 1, without a body: 1, already in the queue: 0\n{replays}"
     assert pending() == {dead.pk}
     dead.refresh_from_db()
-    assert (dead.tries, dead.error, dead.reason, dead.finished_at) == (0, "", "", None)
+    # The traceback stays until the next attempt: a cancelled replay would need it again.
+    assert (dead.tries, dead.error, dead.reason, dead.finished_at) == (0, "Traceback", "", None)
     audit = Replay.objects.get()
     assert (audit.by, audit.selection, audit.reason, audit.count) == ("anna (manage.py)", "--state dead", "fixed", 1)
     other.refresh_from_db()

@@ -7,22 +7,37 @@ from urllib.parse import unquote_plus, urlencode
 from django import forms
 from django.contrib import admin, messages
 from django.contrib.admin.options import IncorrectLookupParameters
+from django.core.exceptions import PermissionDenied
 from django.db import transaction
 from django.db.models import Count, Func, Max, Min, Q, QuerySet, TextField, Value
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.template.response import TemplateResponse
-from django.urls import reverse
+from django.urls import path, reverse
 from django.utils.formats import number_format
 from django.utils.translation import gettext, ngettext
 from django.utils.translation import gettext_lazy as _
-from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter
+from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, TextFilter
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin
+from config.lib import audit_log, times
+from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, column
+from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
+from config.lib.scope import requires_global_scope
 from profiles import failures
-from webhooks.models import DuplicateDelivery, InboxQuerySet, InboxUpdate, PayloadAccess, Replay, State, display_type
+from profiles.rollout.presenters import duration
+from webhooks import body_search, selections
+from webhooks.models import (
+    DuplicateDelivery,
+    InboxQuerySet,
+    InboxUpdate,
+    PayloadAccess,
+    Replay,
+    ReplayRefused,
+    State,
+    display_type,
+)
 from webhooks.payloads import TYPES, MalformedUpdate, parse
 
 _STATE_COLOURS = {
@@ -36,6 +51,7 @@ _STATE_COLOURS = {
 _REPLAY_RECORDED_WITHIN = timedelta(minutes=1)
 _TONES = {State.DONE: "good", State.DEAD: "bad", State.QUARANTINED: "bad"}
 _MOST_GROUPS = 100
+_REPLAY = "webhooks_replay"
 _LAST_LINE = Func("error", Value("[^\n]*\n*$"), function="substring", output_field=TextField())
 
 
@@ -113,16 +129,29 @@ class ReceivedFilter(RangeDateTimeFilter):
     """
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
-        for end, lookup, default in (("from", "gte", "00:00:00"), ("to", "lte", "23:59:59")):
-            date, time = (self.used_parameters.get(f"{self.parameter_name}_{end}_{part}") for part in (0, 1))
-            if not date and not time:
-                continue
-            try:
-                moment = forms.DateTimeField().clean(f"{date} {time or default}")
-            except forms.ValidationError:
-                return queryset.none()
-            queryset = queryset.filter(**{f"{self.parameter_name}__{lookup}": moment})
-        return queryset
+        try:
+            since, until = selections.received_between(self.used_parameters)
+        except forms.ValidationError:
+            return queryset.none()
+        queryset = queryset.filter(received_at__gte=since) if since else queryset
+        return queryset.filter(received_at__lte=until) if until else queryset
+
+
+class BodyFilter(TextFilter):
+    """Filter by a text in the body, for users who may see bodies; each search is recorded, without the text."""
+
+    title = _("text of the body")
+    parameter_name = selections.BODY
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[InboxUpdate]) -> QuerySet[InboxUpdate]:
+        text = (self.value() or "").strip()
+        if not text:
+            return queryset
+        audit_log.record(request, Message("Searched the bodies of updates for a text"), InboxUpdate)
+        found = body_search.search(queryset, text)
+        if found.left_out:
+            messages.warning(request, found.left_out)
+        return queryset.filter(pk__in=found.ids)
 
 
 class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
@@ -140,16 +169,20 @@ class LargeTableAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 @admin.register(InboxUpdate)
 class InboxUpdateAdmin(LargeTableAdmin):
     list_display = (
-        "id", "display_type", "display_state", "user_id", "received_at", "finished_at", "tries", "display_reason",
+        "id", "display_type", "display_state", "user_id", "display_received_at", "display_duration", "tries",
+        "display_reason", "request_id",
     )  # fmt: skip
+    list_before_template = "admin/inbox_histogram.html"
     # The other columns have no index for sorting, and IDs increase with the time of receipt anyway.
     sortable_by = ("id",)
     list_filter = ("state", TypeFilter, ("received_at", ReceivedFilter))
     list_filter_submit = True
+    display_received_at = column(_("received at"), lambda update: times.element(update.received_at))
+    display_duration = column(_("duration"), lambda update: _length(update.received_at, update.finished_at))
     search_fields = ("user_id",)
     search_help_text = _("MAX ID of a person, or update number")
     # The body is personal data: it is shown only by raw_body(), which records the access.
-    exclude = ("body", "dedup_key")
+    exclude = ("body", "dedup_key", "before_replay")
     actions = ("replay_selected",)
     actions_list = ("dead_letters", "replay_result")
     actions_detail = ("replay_one", "raw_body")
@@ -161,9 +194,17 @@ class InboxUpdateAdmin(LargeTableAdmin):
     def has_raw_body_permission(self, request: HttpRequest, object_id: str | None = None) -> bool:
         return bool(request.user.has_perm("webhooks.view_raw_body") and self.has_view_permission(request))
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        # A filter by a part of the body would reveal it to users who may not see it.
+        return lookup.partition("__")[0] not in self.exclude and super().lookup_allowed(lookup, value, request)
+
     def get_queryset(self, request: HttpRequest) -> InboxQuerySet:
         updates: Any = super().get_queryset(request)
-        return updates.defer("body", "dedup_key")  # type: ignore[no-any-return]
+        return updates.defer("body", "dedup_key", "before_replay")  # type: ignore[no-any-return]
+
+    def get_list_filter(self, request: HttpRequest) -> Any:
+        # The last, so that it searches only what the other filters have left.
+        return (*self.list_filter, BodyFilter) if self.has_raw_body_permission(request) else self.list_filter
 
     def get_search_results(self, request: HttpRequest, queryset: Any, search_term: str) -> tuple[Any, bool]:
         """Search for the exact MAX ID of a person; if it has no updates, for an update with this number."""
@@ -240,16 +281,21 @@ class InboxUpdateAdmin(LargeTableAdmin):
         if updates is None:
             messages.error(request, _("Filter the list first. Without a filter, all updates would be replayed."))
             return HttpResponseRedirect(_list_url())
+        query = request.GET.copy()
+        if selections.BODY in query:
+            query[selections.BODY] = "…"
+        selection = unquote_plus(query.urlencode())[:500]
         form = ReasonForm(request.POST or None)
         if form.is_valid():
             with transaction.atomic():
-                selection = unquote_plus(request.GET.urlencode())[:500]
                 reason, by = form.cleaned_data["reason"], request.user.get_username()
-                count = updates.replay(by=by, reason=reason, selection=selection)
+                replay = updates.replay(by=by, reason=reason, selection=selection)
+            count = replay.count
             queued = ngettext("%d update is back in the queue.", "%d updates are back in the queue.", count) % count
             messages.success(request, queued)
-            return HttpResponseRedirect(_list_url())
-        context = {"form": form, "preview": updates.replay_preview()}
+            may_follow = request.user.has_perm("webhooks.view_replay")
+            return HttpResponseRedirect(_replay_page(replay) if may_follow else _list_url())
+        context = {"form": form, "preview": updates.replay_preview(), "selection": selections.in_words(selection)}
         return self._page(request, "webhooks/replay.html", _("Replay updates"), context)
 
     def _filtered(self, request: HttpRequest) -> Any:
@@ -286,6 +332,19 @@ def _list_url() -> str:
     return reverse("admin:webhooks_inboxupdate_changelist")
 
 
+def _length(start: datetime, end: datetime | None) -> str:
+    """Return the time between two moments, short ones with two decimals; a dash while there is no end."""
+    if end is None:
+        return "—"
+    length = max(end - start, timedelta())
+    is_short = length < timedelta(seconds=10)
+    return f"{number_format(length.total_seconds(), 2)}\u00a0{gettext('s')}" if is_short else duration(length)
+
+
+def _replay_page(replay: Replay) -> str:
+    return reverse("admin:webhooks_replay_change", args=[replay.pk])
+
+
 def _replay_url(query: str) -> str:
     return f"{reverse('admin:webhooks_inboxupdate_replay_result')}?{query}"
 
@@ -309,8 +368,73 @@ class DuplicateDeliveryAdmin(LargeTableAdmin, RenamedModelAdmin):
 
 @admin.register(Replay)
 class ReplayAdmin(LargeTableAdmin):
-    list_display = ("at", "by", "count", "selection", "reason")
+    list_display = ("at", "by", "display_action", "count", "display_selection", "reason")
     search_fields = ("by", "reason", "selection")
+    fields = ("at", "by", "display_action", "count", "display_selection", "reason")
+    readonly_fields = ("display_action", "display_selection")
+    change_form_template = "webhooks/replay_page.html"
+    display_action = column(
+        _("action"), lambda replay: gettext("Replay cancelled") if replay.cancels_id else gettext("Replayed")
+    )
+    display_selection = column(_("selection"), lambda replay: selections.in_words(replay.selection), "selection")
+
+    def get_urls(self) -> list[Any]:
+        pages = [
+            path(f"<int:pk>/{name}/", requires_global_scope(self.admin_site.admin_view(view)), name=f"{_REPLAY}_{name}")
+            for name, view in (("progress", self.progress_view), ("cancel", self.cancel_view))
+        ]
+        return [*pages, *super().get_urls()]
+
+    def change_view(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        response: HttpResponse = super().change_view(request, *args, **kwargs)
+        if isinstance(response, TemplateResponse) and response.context_data:
+            response.context_data |= self._progress(request, response.context_data["original"])
+        return response
+
+    def progress_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Return only the progress, which reloads itself while updates are waiting."""
+        context = self._progress(request, self._replay(request, pk))
+        return TemplateResponse(request, "webhooks/replay_progress.html", context)
+
+    def cancel_view(self, request: HttpRequest, pk: int) -> HttpResponse:
+        """Take the waiting updates out of the queue, after the user has entered a reason."""
+        replay = self._replay(request, pk)
+        if not request.user.has_perm("webhooks.add_replay"):
+            raise PermissionDenied
+        form = ReasonForm(request.POST or None)
+        if form.is_valid():
+            try:
+                cancelled = replay.cancel(by=request.user.get_username(), reason=form.cleaned_data["reason"])
+                count = cancelled.count
+                text = ngettext("%d update is as it was before.", "%d updates are as they were before.", count) % count
+                messages.success(request, text)
+            except ReplayRefused as refused:
+                messages.error(request, str(refused))
+            return HttpResponseRedirect(_replay_page(replay))
+        frame = {**self.admin_site.each_context(request), "title": gettext("Cancel the replay"), "opts": self.opts}
+        context = {"form": form, "replay": replay, "page": _replay_page(replay), "waiting": replay.waiting}
+        return TemplateResponse(request, "webhooks/replay_cancel.html", frame | context)
+
+    def _replay(self, request: HttpRequest, pk: int) -> Replay:
+        replay = self.get_object(request, str(pk))
+        if replay is None:
+            raise Http404
+        if not self.has_view_permission(request, replay):
+            raise PermissionDenied
+        return replay
+
+    def _progress(self, request: HttpRequest, replay: Replay) -> dict[str, Any]:
+        cancelled = sum(replay.cancellations.values_list("count", flat=True))
+        waiting = replay.waiting
+        processed = max(replay.count - waiting - cancelled, 0)
+        return {
+            "replay": replay,
+            "waiting": waiting,
+            "cancelled": cancelled,
+            "processed": processed,
+            "percent": 100 * (processed + cancelled) // replay.count if replay.count else 100,
+            "may_cancel": waiting and request.user.has_perm("webhooks.add_replay"),
+        }
 
 
 @admin.register(PayloadAccess)

@@ -7,7 +7,6 @@ from dataclasses import replace
 from typing import Any
 
 from django.core.management.base import CommandError
-from django.utils.translation import gettext as _
 
 from config.lib.commands import BaseCommand
 from employees import name_source_archive
@@ -18,7 +17,7 @@ from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, presenters
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.changes import Latched
-from profiles.rollout.models import Action
+from profiles.rollout.models import Action, university_name
 from profiles.rollout.rules import ChangeRefused
 
 PARTS = {
@@ -88,7 +87,7 @@ class Command(BaseCommand):
             yield f"Dry run: university {university} would leave the cache and come back"
         else:
             facts = rollback.rehearse(university, request)
-            yield presenters.rehearsal(_("University %(id)s") % {"id": university}, facts)
+            yield presenters.rehearsal(university_name(university), facts)
 
     def _schema(self, **options: Any) -> Iterator[str]:
         request = request_of(Action.SCHEMA, options)

@@ -96,6 +96,8 @@
             const shown = document.getElementById(form.dataset.after);
             const isBusy = shown && shown.querySelector(".s-busy");
             form.querySelectorAll("button").forEach((button) => { button.disabled = Boolean(isBusy); });
+            const isHeld = !shown || isBusy || shown.querySelector("[data-held]");
+            form.querySelectorAll("[data-primary]").forEach((button) => { button.classList.toggle("s-button-primary", !isHeld); });
             form.hidden = Boolean(shown && shown.querySelector("[data-refused]"));
             form.querySelectorAll("[data-force]").forEach((choice) => {
                 choice.hidden = Boolean(shown && !shown.querySelector("[data-held]"));
@@ -162,6 +164,16 @@
         }
     }
 
+    // A page that asks for itself brings the number of open alerts along, for the menu and the title of the tab.
+    function countAlerts() {
+        const source = document.querySelector("[data-open-alerts]");
+        const badge = document.getElementById("alerts-count");
+        if (!source || !badge) return;
+        const count = Number(source.dataset.openAlerts);
+        badge.textContent = count || "";
+        document.title = (count ? `(${count}) ` : "") + document.title.replace(/^\(\d+\) /, "");
+    }
+
     document.addEventListener("DOMContentLoaded", () => {
         drawAll();
         showOwnTimes();
@@ -170,6 +182,6 @@
         watchAge();
         new MutationObserver(drawAll).observe(document.documentElement, { attributeFilter: ["class"] });
         document.body.addEventListener("htmx:afterSettle", () => { drawAll(); release(); showOwnTimes(); });
-        document.body.addEventListener("htmx:oobAfterSwap", () => { drawAll(); showOwnTimes(); });
+        document.body.addEventListener("htmx:oobAfterSwap", () => { drawAll(); countAlerts(); showOwnTimes(); });
     });
 })();

@@ -1,0 +1,124 @@
+"""What to do about each kind of alert, for its page; docs/how-to/runbook.md and docs/ru/operator.md repeat the steps.
+
+No step names a shell command: those are only in the documents.
+"""
+
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from monitoring.alerts.kinds import Kind
+
+STEPS: dict[Kind, tuple[Promise, ...]] = {
+    Kind.PROFILE_QUALITY_LOW: (
+        _("Open Name sources, and see which sources and universities have few names."),
+        _("If many profiles are stale, people are not messaging the bot: ask them to, or raise PROFILE_TTL."),
+        _(
+            "If many profiles have suddenly become empty, MAX may have changed the format of its updates: look at the"
+            " latest ones in the inbox."
+        ),
+    ),
+    Kind.WEBHOOK_ERROR_RATE_HIGH: (
+        _("Look at the reasons: in the inbox, state quarantined, and on the page Dead letters."),
+        _(
+            "If most have the same reason, MAX has changed the format of its updates, or a proxy alters the bodies:"
+            " correct that, then replay these updates. None is lost."
+        ),
+        _("If the bodies are random but came with a valid secret, somebody else knows the secret: replace it."),
+    ),
+    Kind.CACHE_CONNECTION_FAILED: (
+        _(
+            "No profile is lost: names are read from PostgreSQL, which is slower, and Redis is refilled when it is"
+            " back."
+        ),
+        _("If Redis is not responding, start it, and check the address and the password in REDIS_URL."),
+        _(
+            "If Redis refuses writes, the alert has the reason: a replica, too little memory, or a full disk. Point"
+            " REDIS_URL to the primary, raise REDIS_MAXMEMORY, or free the disk."
+        ),
+        _("If Redis will stay down for long, switch the profile cache off on the page Rollout."),
+    ),
+    Kind.CACHE_EVICTIONS_HIGH: (
+        _("See on Cache health how much memory Redis uses, and check that no other application fills it."),
+        _("Raise REDIS_MAXMEMORY and restart Redis."),
+    ),
+    Kind.DATABASE_RESTORED: (
+        _("What was written after the backup is lost, even an emergency stop that was made since."),
+        _(
+            "Compare the percentages and switches on the page Rollout with what should hold. If you do not know, stop"
+            " everything first."
+        ),
+        _("Erase each person again who asked for it after the time of the backup."),
+        _("Revoke again the log-ins and API keys that were revoked after it."),
+        _("Accept the new state, as the runbook describes: Redis then forgets the old numbers."),
+    ),
+    Kind.INBOX_LAG_HIGH: (
+        _(
+            "Updates are stored safely, but names are late. See on the overview whether an inbox worker is running and"
+            " processing is on."
+        ),
+        _("If no inbox worker is running, start one; its log shows why it ended."),
+        _("If processing is off and should be on, resume after an emergency stop, or turn its switch on."),
+        _(
+            "If the number of waiting updates is falling, wait. If it is growing, PostgreSQL is slow, or a session is"
+            " holding a lock."
+        ),
+    ),
+    Kind.DEAD_LETTERS: (
+        _("Open Dead letters: they are grouped by error, each group with an example."),
+        _("Fix the cause, then replay the group."),
+        _("The alert resolves when they have been replayed, or 24 hours after the most recent one."),
+    ),
+    Kind.WEBHOOK_SILENT: (
+        _("Check that MAX has a subscription for the public address."),
+        _("Open the address of the webhook from outside your network: the status 405 is correct."),
+        _("If both are right, MAX is sending another secret, or a firewall blocks it."),
+        _(
+            "Eight hours after the last successful delivery MAX unsubscribes the bot: then subscribe it again. MAX"
+            " repeats failed deliveries for days."
+        ),
+    ),
+    Kind.SUBSCRIPTION_LOST: (
+        _("MAX sends no updates to this system: subscribe the bot again, as the runbook describes."),
+        _("Then find the cause: MAX unsubscribes a bot whose receiver has not answered 200 for 8 hours."),
+    ),
+    Kind.SUBSCRIPTION_WRONG: (
+        _("The alert lists what is wrong. A new subscription corrects it, as the runbook describes."),
+        _("Until then, duplicate deliveries do no harm, but updates of a missing type do not arrive."),
+    ),
+    Kind.DIRECT_API_MISSING: (
+        _("Check MAX_API_URL and MAX_API_USERS_PATH."),
+        _(
+            "If MAX has no direct API for you, names come only from the cache: move the rollout towards phase 4, and"
+            " mute the alert. Unresolved names lists the employees that the cache does not know."
+        ),
+    ),
+    Kind.SECRET_FAILURES: (
+        _(
+            "Critical: MAX itself is probably sending another secret. Put the old one back behind the new one in"
+            " WEBHOOK_SECRET, restart, and subscribe the bot again."
+        ),
+        _(
+            "Warning: somebody is guessing secrets, which changes nothing. Block the addresses in the proxy's log, or"
+            " mute the alert."
+        ),
+    ),
+    Kind.LOCK_HELD: (
+        _("The alert names the process and the application. If a person runs it, ask them to commit or to roll back."),
+        _(
+            "If its name begins with directory-, it is a process of this system, such as a migration. Wait if it is"
+            " working."
+        ),
+        _("Otherwise end the session with the statement in the alert. What its transaction has changed is undone."),
+    ),
+    Kind.ROLLOUT_HELD: (
+        _("Read the reason on the page Rollout. No phase goes up, and the percentages stay."),
+        _("If wrong names are being given, or you do not know, lower the percentage or stop everything."),
+        _("Look at the conflicts and at the people named since the step, and fix the cause."),
+        _("Resume with a reason. A new monitored period starts: earlier breaches and comparisons no longer count."),
+    ),
+    Kind.BACKFILL_FAILED: (
+        _("Open the backfill: it lists the failed batches with their errors."),
+        _("Fix the cause, then retry the failed batches. Until then, their employees keep their old names."),
+        _("To give up the whole run, undo it: the earlier names come back."),
+    ),
+}

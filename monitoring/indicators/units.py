@@ -1,0 +1,33 @@
+"""Values of indicators as people read them, with their units."""
+
+from django.utils.formats import localize
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from profiles.rollout.presenters import percentage
+
+T = gettext_lazy
+# For each unit: the factor for a value in the base unit, and the unit's name for people.
+_UNITS: dict[str, tuple[float, str | Promise]] = {
+    "%": (100, "%"),
+    "points": (100, ""),
+    "ms": (1, T("ms")),
+    "s": (1, T("s")),
+    "min": (1 / 60, T("min")),
+    "h": (1 / 3600, T("h")),
+    "d": (1, T("d")),
+}
+
+
+def with_unit(value: float, unit: str) -> str:
+    """Return a value in the base unit of ``unit``; shares are 0 to 1."""
+    if unit == "bool":
+        return _("yes") if value else _("no")
+    factor, name = _UNITS.get(unit, (1, ""))
+    value *= factor
+    rounded = round(value, 1 if value >= 10 else 2)
+    text = str(localize(int(rounded) if rounded == int(rounded) else rounded))
+    if name == "%":
+        return percentage(text)
+    return f"{text}\u00a0{name}" if name else text

@@ -1,0 +1,95 @@
+"""How the gates of a step have changed over the last hours, and when those that do not pass will probably pass."""
+
+import math
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from functools import partial
+
+from django.conf import settings
+from django.utils import timezone
+
+from config.lib.messages import Message, thousands
+from monitoring.indicators.trends import HOURS, Moment, Trend, moments_of
+from monitoring.indicators.units import with_unit
+from monitoring.rollout_control import gates
+from monitoring.rollout_control.gates import CHECKS_IN_A_ROW, Evaluation, GateResult
+from monitoring.rollout_control.labels import INDICATOR_OF
+from monitoring.rollout_control.models import GateCheck, Verdict
+from profiles.rollout.monitored_period import monitored_since
+from profiles.rollout.presenters import duration
+
+_RATE_WINDOW = timedelta(hours=1)
+_LEAST_RATED = timedelta(minutes=1)
+_NO_TIME_YET = Message("no forecast of the time yet: too few measurements")
+_NO_TIME = Message("no forecast of the time: none arrived in the last hour")
+_NEVER = Message("no forecast: at the present share, more comparisons do not reach the limit")
+
+
+@dataclass(frozen=True, slots=True)
+class GateHistory:
+    """The chart of a gate, if it has a number, and the forecast for one that does not pass."""
+
+    trend: Trend | None
+    forecast: Message | None
+
+
+def history(evaluation: Evaluation) -> dict[str, GateHistory]:
+    """Return the history of each gate since the last resume: of its indicator, or of its own stored checks."""
+    now = timezone.now()
+    since = max(now - HOURS, monitored_since(HOURS))
+    results = {result.gate: result for result in evaluation.results}
+    readings = moments_of([INDICATOR_OF[gate] for gate in results if gate in INDICATOR_OF], since)
+    moments = {gate: readings.get(INDICATOR_OF[gate], []) for gate in results if gate in INDICATOR_OF}
+    step = evaluation.step
+    checks = GateCheck.objects.filter(phase=step.phase, gate__in=gates.OWN, at__gt=max(since, step.since))
+    for gate, at, value, n in checks.order_by("at").values_list("gate", "at", "value", "n"):
+        moments.setdefault(gate, []).append(Moment(at, value, n))
+    return {
+        gate: GateHistory(_trend(result, moments.get(gate, []), since, now), forecast(result, moments.get(gate, [])))
+        for gate, result in results.items()
+    }
+
+
+def _trend(result: GateResult, moments: list[Moment], since: datetime, until: datetime) -> Trend | None:
+    if result.value is None or result.unit == "bool":
+        return None
+    # With too small a sample, the gate's number is the size of the sample.
+    if result.value == result.n:
+        moments = [Moment(moment.at, moment.n) for moment in moments]
+    return Trend.of(moments, [result.limit], partial(with_unit, unit=result.shown_unit), since=since, until=until)
+
+
+def forecast(result: GateResult, moments: list[Moment]) -> Message | None:
+    """Return what is missing until the gate may pass, and how long that takes at the rate of the last hour.
+
+    Return None for a gate that passes or that no amount of waiting changes.
+    """
+    if result.verdict == Verdict.PASS:
+        return None
+    if result.raw == Verdict.PASS:
+        passed = int(result.message.params["passed"])
+        left = CHECKS_IN_A_ROW - passed
+        return Message(
+            "checks left: %(n)d, ≈ %(time)s", {"n": left, "time": duration(left * settings.MONITORING_CHECK_INTERVAL)}
+        )
+    if result.unit == "h" and result.value is not None and result.limit is not None:
+        return Message("≈ %(time)s", {"time": duration(timedelta(seconds=result.limit - result.value))})
+    if result.needed is None or result.n is None or result.n >= result.needed:
+        return None
+    if math.isinf(result.needed):
+        return _NEVER
+    missing = math.ceil(result.needed - result.n)
+    rate = _rate(moments)
+    when = _NO_TIME_YET if rate is None else _NO_TIME
+    if rate and rate > 0:
+        when = Message("≈ %(time)s", {"time": duration(timedelta(seconds=missing / rate))})
+    return Message("≈ %(n)s more comparisons, %(when)s", {"n": thousands(missing), "when": when})
+
+
+def _rate(moments: list[Moment]) -> float | None:
+    """Return how many observations a second the sample has grown in the last hour; None with too few measurements."""
+    counted = [(moment.at, moment.n) for moment in moments if moment.n is not None]
+    recent = [one for one in counted if one[0] >= counted[-1][0] - _RATE_WINDOW]
+    if len(recent) < 2 or recent[-1][0] - recent[0][0] < _LEAST_RATED:
+        return None
+    return (recent[-1][1] - recent[0][1]) / (recent[-1][0] - recent[0][0]).total_seconds()

@@ -1,0 +1,84 @@
+"""Show which updates a replay has selected in words, as the filters of the admin and of the command name them."""
+
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from typing import Any
+from urllib.parse import parse_qsl
+
+from django import forms
+from django.utils.functional import Promise
+from django.utils.translation import gettext_lazy as _
+
+from profiles import failures
+from webhooks.models import State, display_type
+
+# The filter by the text of a body, which is not recorded: it may be a name.
+BODY = "body_text"
+_MOST_SHOWN = 5
+_STATES = dict(State.choices)
+
+
+def _state(value: str) -> str:
+    return str(_STATES.get(value, value))
+
+
+def _reason(value: str) -> str:
+    return str(failures.message_for(value))
+
+
+# The label of each filter, and how it shows its values. Parameters of sorting and paging are no filters.
+_FILTERS: dict[str, tuple[Promise, Callable[[str], str]]] = {
+    "state": (_("state"), _state),
+    "update_type": (_("type"), display_type),
+    "type": (_("type"), display_type),
+    "reason": (_("reason"), _reason),
+    "user_id": (_("MAX id"), str),
+    "user": (_("MAX id"), str),
+    "id": (_("update number"), str),
+    "q": (_("MAX id or update number"), str),
+    "received_at_from": (_("received from"), str),
+    "since": (_("received from"), str),
+    "received_at_to": (_("received until"), str),
+    "until": (_("received before"), str),
+    BODY: (_("text of the body"), lambda _text: "…"),
+}
+
+
+def in_words(selection: str) -> str:
+    """Return a stored selection in the reader's language; a selection of another form is returned unchanged."""
+    values: dict[str, list[str]] = {}
+    for name, value in _pairs(selection):
+        values.setdefault(name, []).append(value)
+    parts = []
+    for name, given in values.items():
+        if name in _FILTERS:
+            label, shown = _FILTERS[name]
+            # The two fields of a time are one value.
+            separator = " " if name.startswith("received_at") else ", "
+            more = f" … ({len(given)})" if len(given) > _MOST_SHOWN else ""
+            parts.append(f"{label}: {separator.join(map(shown, given[:_MOST_SHOWN]))}{more}")
+    return "; ".join(parts) or selection
+
+
+def _pairs(selection: str) -> Iterator[tuple[str, str]]:
+    """Yield the names and values of a query string, or of the options of a command."""
+    if not selection.startswith("--"):
+        for name, value in parse_qsl(selection):
+            field = name.removesuffix("_0").removesuffix("_1").removesuffix("__exact").removesuffix("__in")
+            yield from ((field, part) for part in (value.split(",") if name.endswith("__in") else [value]))
+        return
+    name = ""
+    for word in selection.split():
+        if word.startswith("--"):
+            name = word.removeprefix("--")
+        else:
+            yield name, word
+
+
+def received_between(parameters: Mapping[str, Any]) -> list[datetime | None]:
+    """Return both ends of the filter by time of receipt, None for one that is not set; raise ValidationError."""
+    ends = []
+    for end, default in (("from", "00:00:00"), ("to", "23:59:59")):
+        date, time = (parameters.get(f"received_at_{end}_{part}") for part in (0, 1))
+        ends.append(forms.DateTimeField().clean(f"{date} {time or default}") if date or time else None)
+    return ends
