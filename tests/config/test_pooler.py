@@ -52,8 +52,8 @@ def test_it_prepares_nothing() -> None:
         async with await inbox.connect() as conn:
             for number in range(8):
                 reason = "тело не JSON" if number % 2 else ""
-                arrival = Arrival(bytes([number]) * 32, None, b"{}", "other", reason, datetime.now(UTC))
-                await inbox.store(conn, [arrival, arrival])
+                key, at = bytes([number]) * 32, datetime.now(UTC)
+                await inbox.store(conn, [Arrival(key, None, b"{}", "other", reason, at) for _ in range(2)])
             return list(await (await conn.execute("SELECT name FROM pg_prepared_statements")).fetchall())
 
     assert loops.run(store()) == []
@@ -76,9 +76,10 @@ def test_it_listens_for_nothing_and_sweeps() -> None:
 
 @pytest.mark.usefixtures("pooled")
 def test_a_cursor_is_kept_on_the_server_only_in_a_transaction() -> None:
-    assert not isinstance(connection.chunked_cursor().cursor, psycopg.ServerCursor)
-    with transaction.atomic():
-        assert isinstance(connection.chunked_cursor().cursor, psycopg.ServerCursor)
+    with connection.chunked_cursor() as cursor:
+        assert not isinstance(cursor.cursor, psycopg.ServerCursor)
+    with transaction.atomic(), connection.chunked_cursor() as cursor:
+        assert isinstance(cursor.cursor, psycopg.ServerCursor)
 
 
 def test_a_lock_is_that_of_a_transaction() -> None:

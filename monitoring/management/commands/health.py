@@ -96,10 +96,10 @@ def _redis(readings: Readings) -> Status:
 
 
 def _broker(readings: Readings) -> Status:
-    if not settings.BROKER_URL.startswith(("redis", "unix")):
+    if not settings.CELERY_BROKER_URL.startswith(("redis", "unix")):
         return True, "not checked: the broker is not Redis"
     try:
-        with redis_connection.client(settings.BROKER_URL, seconds=2) as client:
+        with redis_connection.client(settings.CELERY_BROKER_URL, seconds=2) as client:
             return True, f"queued tasks: {client.llen('celery')}"
     except redis.RedisError as error:
         name = redis_connection.error_name(error)
