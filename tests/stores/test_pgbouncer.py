@@ -163,12 +163,16 @@ def test_the_direct_url_carries_notifications(pooler: tuple[str, Path]) -> None:
     try:
         system.start()
         with psycopg.connect(url_of(sockets, 5432), autocommit=True) as direct:
+            # The inbox process of the other system sweeps too.
+            (pid,) = system.pids("inbox")
+            listens = "SELECT EXISTS (SELECT FROM rollout_heartbeat WHERE process LIKE 'inbox-%%-' || %s)"
+            seconds_until(lambda: direct.execute(listens, [str(pid)]).fetchone() == (True,), 60)
+            time.sleep(1)
             taken = []
             for body in list(random_bodies(5)):
                 assert send(system, [body]) == [200]
                 taken.append(seconds_until(lambda: direct.execute(_PENDING).fetchone() == (True,), 10))
                 time.sleep(0.3)
-        logs = "".join((system.data_dir / "logs" / f"{name}.log").read_text()[-3000:] for name in ("inbox", "web"))
-        assert max(taken) < 1, (taken, logs)
+        assert max(taken) < 1
     finally:
         assert system.stop() == []
