@@ -16,7 +16,7 @@ WHOLE = -m ''
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
-	test-performance test-guide test-walkthrough test-chaos test-sigterm test-slow-senders test-deploy test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
+	test-performance test-guide test-walkthrough test-chaos test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development faketime browser
 
@@ -60,6 +60,15 @@ test-guide: development ## run every command of docs/migration-guide.md, on its 
 
 test-deploy: development ## deploy by the documents on a Docker engine: upgrade under load, way back, backup, secrets in files
 	@exec $(PY) -m pytest $(WHOLE) -q -s -p no:randomly tests/deploy/test_docker.py --timeout 1800 -rs $(ARGS)
+
+test-stores: development ## run the whole system over PgBouncer, TLS, Sentinel and a promoted standby (skips what cannot be had)
+	@command -v pgbouncer /usr/sbin/pgbouncer >/dev/null || apt-get install --yes --quiet=2 pgbouncer >/dev/null 2>&1 || true
+	@command -v redis-server >/dev/null || apt-get install --yes --quiet=2 redis-server >/dev/null 2>&1 || true
+	@test -x .data/newer-pgbouncer/pgbouncer || tests/stores/newer-pgbouncer >/dev/null 2>&1 || true
+	@exec $(PY) -m pytest $(WHOLE) -q -s -p no:randomly tests/stores --timeout 900 -rs $(ARGS)
+
+test-hosts: development ## run nine hosts in network namespaces: a stop, rate limits, hosts that are cut off or slow
+	@exec $(PY) -m tests.hosts $(ARGS)
 
 test-sigterm: development ## send SIGTERM to the web server under load, sixty times
 	@SIGTERM_TIMES=60 exec $(PY) -m pytest $(WHOLE) -q -s tests/chaos/test_sigterm.py --timeout 900 $(ARGS)

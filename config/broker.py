@@ -38,7 +38,7 @@ class QoS(redis.QoS):  # type: ignore[misc]
             reject("unreadable", type(error).__name__)
 
 
-class Channel(redis.Channel):  # type: ignore[misc]
+class _Tolerant(redis.Channel):  # type: ignore[misc]
     QoS = QoS
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
@@ -65,6 +65,14 @@ class Channel(redis.Channel):  # type: ignore[misc]
             return True
 
 
+class Channel(_Tolerant):
+    pass
+
+
+class SentinelChannel(_Tolerant, redis.SentinelChannel):  # type: ignore[misc]
+    pass
+
+
 class Consumer(CeleryConsumer):
     def on_decode_error(self, message: Any, exc: Exception) -> None:
         """Acknowledge a message whose content is not accepted or cannot be decoded; Celery would log its body."""
@@ -83,5 +91,6 @@ def count_invalid_message(**_: object) -> None:
 
 
 def install() -> None:
-    """Make Kombu use this channel for every Redis broker."""
+    """Make Kombu use these channels for every Redis broker."""
     redis.Transport.Channel = Channel
+    redis.SentinelTransport.Channel = SentinelChannel

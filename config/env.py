@@ -7,10 +7,13 @@ from typing import Any, ClassVar, TypeVar
 from urllib.parse import urlsplit
 from zoneinfo import ZoneInfo
 
+import psycopg
 from django.core.exceptions import ImproperlyConfigured
 from environ import Env as DjangoEnv
 from kombu.transport import TRANSPORT_ALIASES
-from redis.connection import parse_url
+from psycopg.conninfo import conninfo_to_dict
+
+from config.lib import redis_connection
 
 T = TypeVar("T")
 _UNIT_SECONDS = {"h": 3600, "m": 60, "s": 1, "ms": 1e-3, "us": 1e-6}
@@ -110,20 +113,41 @@ def database(url: str) -> dict[str, Any]:
         raise ValueError(f"not {_DESCRIPTIONS[database]}")
     entry: dict[str, Any] = Env.db_url_config(url)
     options = entry.pop("OPTIONS", {})
+    if "," in urlsplit(url).netloc.rpartition("@")[2]:
+        entry |= _hosts(url)
+    host = str(options.pop("host", entry["HOST"]))
+    # Of several hosts, one is the primary: the others accept connections too, but are read-only.
+    attributes = {"target_session_attrs": "read-write"} if "," in host else {}
     return entry | {
-        "HOST": options.pop("host", entry["HOST"]),
+        "HOST": host,
         # tcp_user_timeout: by default the kernel takes a quarter of an hour to notice that a host has vanished, and two
         # hours (keepalives) if the host vanishes while we wait for its answer.
         # prepare_threshold: planning was half of the cost of the inbox's INSERT. By default Django disables prepared
         # statements even for cursors that request them; with this value, its own cursors still do not prepare.
-        "OPTIONS": {"connect_timeout": 2, "tcp_user_timeout": 3000, **_KEEPALIVES, "prepare_threshold": 5, **options},
+        "OPTIONS": {
+            "connect_timeout": 2,
+            "tcp_user_timeout": 3000,
+            **_KEEPALIVES,
+            **attributes,
+            "prepare_threshold": 5,
+            **options,
+        },
         "CONN_MAX_AGE": 600,
         "CONN_HEALTH_CHECKS": True,
     }
 
 
+def _hosts(url: str) -> dict[str, str]:
+    """Return the hosts and their ports as libpq reads them; django-environ shifts the ports if one is left out."""
+    try:
+        parts = conninfo_to_dict(url)
+    except psycopg.ProgrammingError:
+        raise ValueError(f"not {_DESCRIPTIONS[database]}") from None
+    return {"HOST": str(parts["host"]), "PORT": str(parts.get("port") or "")}
+
+
 def redis_url(url: str) -> str:
-    parse_url(url.replace("redis+socket://", "unix://"))  # type: ignore[no-untyped-call]
+    redis_connection.address(url)
     return url
 
 
@@ -135,7 +159,7 @@ def redis_address(address: str) -> str:
 def broker_url(url: str) -> str:
     """Return the URL of a Redis server or another broker supported by Celery; raise ValueError for any other URL."""
     scheme, is_url, _ = url.partition("://")
-    is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith("redis")
+    is_other = is_url and scheme in TRANSPORT_ALIASES and not scheme.startswith(("redis", "sentinel"))
     return url if is_other else redis_url(url)
 
 

@@ -12,9 +12,9 @@ from config.postgres.base import statement_deadline
 
 STANDBY_SECONDS = 1.0
 _DEADLINE_SECONDS = 2.0
-# beat looks at its lock at least every two seconds. PostgreSQL ends the session of a beat that has stopped, and with it
-# the lock, so another beat takes over.
-_LEAD = "SELECT set_config('idle_session_timeout', '10s', false), pg_try_advisory_lock(%s)"
+# A transaction that stays open holds the lock, because a session may be a pooler's. beat looks at it at least every two
+# seconds. PostgreSQL ends the transaction of a beat that has stopped, so another beat takes over.
+_LEAD = "SELECT set_config('idle_in_transaction_session_timeout', '10s', true), pg_try_advisory_xact_lock(%s)"
 _LOCK = 0x62656174  # "beat"
 
 logger = logging.getLogger(__name__)
@@ -56,11 +56,17 @@ class Scheduler(beat.Scheduler):
 
 
 def _leads() -> bool:
-    """Return whether this process holds the lock; every call also keeps the session alive."""
+    """Return whether this process holds the lock; every call also keeps its transaction alive."""
     try:
-        with statement_deadline(_DEADLINE_SECONDS), connection.cursor() as cursor:
-            cursor.execute(_LEAD, [_LOCK])
-            return bool(cursor.fetchone()[1])
+        with statement_deadline(_DEADLINE_SECONDS):
+            if connection.get_autocommit():
+                connection.set_autocommit(False)
+            with connection.cursor() as cursor:
+                cursor.execute(_LEAD, [_LOCK])
+                is_leader = bool(cursor.fetchone()[1])
+            if not is_leader:
+                connection.rollback()
+            return is_leader
     except DatabaseError:
         connection.close()
         return False

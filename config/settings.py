@@ -134,6 +134,8 @@ TEMPLATES = [
 
 # Stores
 DATABASES = {"default": env.read("DATABASE_URL", database, "postgresql://postgres@localhost/directory")}
+# For what needs a session of its own, where DATABASE_URL leads to a pooler; an entry like that of DATABASES, or None.
+DATABASE_DIRECT = env.get_value("DATABASE_DIRECT_URL", database)
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 
 PROFILE_TTL = env.duration("PROFILE_TTL", "720h")
@@ -149,8 +151,10 @@ REDIS_TIMEOUT = min(timedelta(milliseconds=500), PROFILE_CACHE_TIMEOUT / 3)
 CACHES = {
     "default": {
         "BACKEND": "django_redis.cache.RedisCache",
-        "LOCATION": REDIS_URL,
+        # A list, because django-redis would split a string at its commas, which separate the hosts of Sentinel.
+        "LOCATION": [REDIS_URL],
         "OPTIONS": {
+            "CONNECTION_FACTORY": "config.lib.redis_connection.ConnectionFactory",
             "CONNECTION_POOL_KWARGS": {
                 "socket_timeout": REDIS_TIMEOUT.total_seconds(),
                 "socket_connect_timeout": REDIS_TIMEOUT.total_seconds(),
@@ -170,7 +174,7 @@ WAFFLE_FLAG_MODEL = "rollout.Flag"
 WAFFLE_ENABLE_ADMIN_PAGES = False
 
 CELERY_BROKER_URL = env.read("CELERY_BROKER_URL", broker_url, REDIS_URL)
-CELERY_BROKER_TRANSPORT_OPTIONS = {"socket_timeout": 2, "socket_connect_timeout": 2}
+vars().update(redis_connection.celery_settings(CELERY_BROKER_URL, seconds=2))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
@@ -316,7 +320,7 @@ SOCIALACCOUNT_REQUESTS_TIMEOUT = 3
 if OIDC_ISSUER:
     # The log-in page's form is answered by a redirect to the provider.
     CONTENT_SECURITY_POLICY["DIRECTIVES"]["form-action"].append("/".join(OIDC_ISSUER.split("/")[:3]))
-# Requests per second from one user to one process; 0 means no limit.
+# Requests per second from one user; 0 means no limit.
 API_RATE_LIMIT = env.int("API_RATE_LIMIT", default=0 if DEBUG else 100)
 # Reverting to an old version would silently overwrite later changes.
 SIMPLE_HISTORY_REVERT_DISABLED = True

@@ -11,6 +11,8 @@ from contextlib import contextmanager
 
 from prometheus_client import Gauge
 
+from config.lib import redis_connection
+
 opened = Gauge("breaker_open", "Processes whose circuit breaker is open", ["breaker"], multiprocess_mode="livesum")
 
 
@@ -51,7 +53,7 @@ class Breaker:
         try:
             yield
         except failures as error:
-            self._count(type(error).__name__, 1)
+            self._count(redis_connection.error_name(error), 1)
             raise
         self.close()
 

@@ -30,6 +30,7 @@ from django.utils import timezone
 from django_redis import get_redis_connection
 from prometheus_client import Counter
 
+from config.lib import redis_connection
 from config.postgres.base import statement_deadline
 from profiles import names
 from profiles.breaker import Breaker, BreakerOpen
@@ -37,9 +38,11 @@ from profiles.lease import LEASE_SECONDS, Lease
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import Profile, ProfileSource, Tombstone
 from profiles.name_rule import is_fresh_at
+from profiles.operation_totals import OPERATIONS, OperationTotals
 
 operations = Counter("cache_operations", "Operations on the profile cache", ["operation", "status"])
 malformed = Counter("cache_malformed_values", "Values in Redis that are not in our format, deleted when read", ["kind"])
+totals = OperationTotals(operations)
 # An outage must be over for everybody within five seconds of its end.
 breaker = Breaker("cache", reset=2.0)
 logger = logging.getLogger(__name__)
@@ -49,7 +52,7 @@ _FILLED_FOR = "profiles:filled_for"
 _PROBE = "profiles:probe"
 _PROGRESS = "profiles:progress"
 # The keys that are not profiles; an earlier release wrote the last one.
-_MARKERS = (_GENERATION, _FILLED_FOR, _PROBE, _PROGRESS, "profiles:reports")
+_MARKERS = (_GENERATION, _FILLED_FOR, _PROBE, _PROGRESS, redis_connection.LIMITS, OPERATIONS, "profiles:reports")
 # Longer than any value of ours: three names of 100 characters, each of six bytes if escaped, and an ID of 64.
 _LONGEST = 4096
 _RUN_ID = re.compile(rb"[0-9A-Za-z]{1,64}")
@@ -364,10 +367,13 @@ def _execute(operation: str, send: Callable[[redis.Redis], Any]) -> Any:
     """Return what ``send`` does; raise CacheError, such as “set: TimeoutError”, if Redis fails or refuses a command."""
     try:
         with breaker.guard(redis.ConnectionError, redis.TimeoutError):
-            return send(get_redis_connection("default"))
+            client = get_redis_connection("default")
+            answer = send(client)
+            totals.publish(client)
+            return answer
     except (redis.RedisError, BreakerOpen) as failure:
         operations.labels(operation, "error").inc()
-        error = type(failure).__name__
+        error = redis_connection.error_name(failure)
         if isinstance(failure, redis.ResponseError):
             error = _refused(failure)
         elif isinstance(failure, BreakerOpen):
@@ -449,6 +455,11 @@ def remember(counters: dict[str, int]) -> None:
 def forget_all() -> None:
     """Forget the counters and distrust all entries: the refill task deletes them and writes PostgreSQL's profiles."""
     _execute("delete", lambda client: client.unlink(_PROGRESS, _GENERATION, _FILLED_FOR))
+
+
+def operation_totals() -> dict[tuple[str, ...], int]:
+    """Return the operations of all hosts by name and status; raise CacheError if Redis fails."""
+    return dict(_execute("get", totals.read))
 
 
 def health() -> dict[str, Any]:

@@ -8,7 +8,8 @@ from typing import Any
 import redis
 from django.conf import settings
 from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
-from redis.connection import parse_url
+
+from config.lib import redis_connection
 
 _POSITIVE = ("PROFILE_TTL", "PROFILE_CACHE_TIMEOUT", "MAX_API_TIMEOUT")
 
@@ -35,27 +36,17 @@ def check_broker(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[Check
 
     Only the cache may evict keys, so one server cannot suit both.
     """
-    url = _plain(settings.CELERY_BROKER_URL)
+    url = settings.CELERY_BROKER_URL
     if not url.startswith(("redis", "unix")):
         return []
     try:
-        with redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2) as client:
+        with redis_connection.client(url, seconds=2) as client:
             policy = str(client.info("memory").get("maxmemory_policy", ""))
     except redis.RedisError:
         policy = ""
     hint = "Give CELERY_BROKER_URL a server of its own with maxmemory-policy noeviction."
     if policy.startswith("allkeys"):
         return [Error(f"The broker may evict tasks: its maxmemory-policy is {policy}.", hint=hint, id="profiles.E002")]
-    if _address(url) == _address(_plain(settings.REDIS_URL)):
+    if redis_connection.address(url) == redis_connection.address(settings.REDIS_URL):
         return [Warning("The broker and the profile cache share one server.", hint=hint, id="profiles.W001")]
     return []
-
-
-def _plain(url: str) -> str:
-    """Return the URL in redis-py's form, without its query; Celery has a different scheme for sockets."""
-    return url.replace("redis+socket://", "unix://").partition("?")[0]
-
-
-def _address(url: str) -> tuple[object, object]:
-    parts = parse_url(url)  # type: ignore[no-untyped-call]
-    return parts.get("path") or parts.get("host"), parts.get("port", 6379)

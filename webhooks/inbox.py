@@ -13,12 +13,13 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import psycopg
-from django.db import connection
 from psycopg import generators
 from psycopg.pq import ExecStatus, Format
 from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
+from config.postgres.base import parameters
+from config.postgres.pooler import Route, route_of
 from webhooks import metrics
 
 logger = logging.getLogger(__name__)
@@ -69,6 +70,7 @@ class InboxConnection(psycopg.AsyncConnection):
 
     deadline: float | None = None
     was_cancelled = False
+    route = Route(is_pooled=False, prepares=True)
     _planned: frozenset[bytes] = frozenset()
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
@@ -117,11 +119,15 @@ class InboxConnection(psycopg.AsyncConnection):
 
         The values and the result are in PostgreSQL's binary format. Raise psycopg.Error if the database fails.
         """
+        formats = [Format.BINARY] * len(values)
+        if not self.route.prepares:
+            self.pgconn.send_query_params(sql, values, types, formats, Format.BINARY)
+            return await self._result()
         if name not in self._planned:
             self.pgconn.send_prepare(name, sql, types)
             await self._result()
             self._planned |= {name}
-        self.pgconn.send_query_prepared(name, values, [Format.BINARY] * len(values), Format.BINARY)
+        self.pgconn.send_query_prepared(name, values, formats, Format.BINARY)
         return await self._result()
 
     async def _result(self) -> PGresult:
@@ -139,13 +145,16 @@ def _resolve(future: asyncio.Future[Ready], event: Ready) -> None:
         future.set_result(event)
 
 
-def parameters() -> dict[str, Any]:
-    """Return Django's connection settings without its cursor class, which would bind parameters as text."""
-    return {name: value for name, value in connection.get_connection_params().items() if name != "cursor_factory"}
-
-
 async def connect() -> InboxConnection:
-    return await InboxConnection.connect(**parameters(), autocommit=True)
+    opened = await InboxConnection.connect(**parameters(), autocommit=True)
+    try:
+        opened.route = await opened.wait(route_of(opened.pgconn))
+    except BaseException:
+        await opened.close()
+        raise
+    if not opened.route.prepares:
+        opened.prepare_threshold = None
+    return opened
 
 
 async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:

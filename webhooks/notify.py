@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 
 import psycopg
+from django.conf import settings
 
-from webhooks.inbox import InboxConnection, connect, parameters
+from config.postgres.base import DeadlineConnection, parameters
+from webhooks.inbox import InboxConnection, connect
 
 CHANNEL = "webhook_inbox"
 NOTIFY = f"NOTIFY {CHANNEL}".encode()
@@ -69,14 +72,21 @@ class Notifier:
             self._connection = None
 
 
-def listen() -> psycopg.Connection:
-    """Open a connection that receives the notifications sent from now on; raise psycopg.Error if that fails."""
-    listener = psycopg.connect(**parameters(), autocommit=True)
-    listener.execute(f"LISTEN {CHANNEL}")
+def listen() -> DeadlineConnection:
+    """Open a connection that receives the notifications sent from now on; raise psycopg.Error if that fails.
+
+    Over a pooler it receives none: LISTEN belongs to a session, for which there is DATABASE_DIRECT_URL.
+    """
+    listener = DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT), autocommit=True)
+    if not listener.route.is_pooled:
+        listener.execute(f"LISTEN {CHANNEL}")
     return listener
 
 
-def wait(listener: psycopg.Connection, timeout: float = SWEEP_SECONDS) -> None:
+def wait(listener: DeadlineConnection, timeout: float = SWEEP_SECONDS) -> None:
     """Wait for a notification, for at most ``timeout`` seconds; raise psycopg.Error if the connection is lost."""
+    if listener.route.is_pooled:
+        time.sleep(timeout)
+        return
     for _ in listener.notifies(timeout=timeout, stop_after=1):
         pass

@@ -19,6 +19,7 @@ from config.dev.launch import Launch
 from config.dev.processes import StartError
 
 # Tables whose rows are people or what the messenger has sent. A system with rows in one of them is not new.
+_URLS = ("DATABASE_DIRECT_URL", "DATABASE_URL")
 _FILLED = "SELECT EXISTS (SELECT FROM employees) OR EXISTS (SELECT FROM webhook_inbox)"
 
 
@@ -85,7 +86,8 @@ def _file() -> Path | None:
 
 def _url(launch: Launch) -> str:
     Env.read_env(launch.data_dir / "services.env")
-    url = launch.environment.get("DATABASE_URL") or os.environ.get("DATABASE_URL")
+    # pg_dump changes settings of its session, which may be a pooler's.
+    url = next((url for name in _URLS if (url := launch.environment.get(name) or os.environ.get(name))), None)
     if not url:
         raise StartError(f"Nothing runs with {launch.data_dir}: start `make run`, or set DATABASE_URL or DATA_DIR")
     return url

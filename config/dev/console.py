@@ -11,6 +11,7 @@ from environ import Env
 from config.dev.launch import Launch
 from config.dev.processes import StartError
 from config.dev.supervisor import lock_data_dir
+from config.lib import redis_connection
 
 
 def redis_command(launch: Launch) -> str:
@@ -23,8 +24,8 @@ def redis_command(launch: Launch) -> str:
     if not url:
         raise StartError(f"Nothing runs with {launch.data_dir}: start `make run`, or set REDIS_URL or DATA_DIR")
     try:
-        client = redis.Redis.from_url(url, decode_responses=True)
-        return _format(client.execute_command(*arguments))  # type: ignore[no-untyped-call]
+        with redis_connection.client(url, seconds=60, decode_responses=True) as client:
+            return _format(client.execute_command(*arguments))
     except ValueError:
         raise StartError("REDIS_URL is not a Redis URL (redis://host:6379/1)") from None
     except redis.RedisError as error:

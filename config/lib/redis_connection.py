@@ -1,10 +1,25 @@
-"""Connections to Redis that know which run of the server they lead to."""
+"""Connections to Redis, also over TLS or Sentinel, that know which run of the server they lead to."""
 
 import re
 import socket
+import ssl
 import struct
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import quote, urlsplit
 
+from django_redis.pool import ConnectionFactory as DjangoRedisFactory
+from redis import ConnectionPool, Redis, Sentinel, SentinelConnectionPool
+from redis.backoff import NoBackoff
+from redis.connection import parse_url
+from redis.retry import Retry
+
+# The key of the rate limits (config.lib.throttling), a sorted set, in the same database as the cached profiles.
+LIMITS = "limits"
+_SENTINEL_URL = re.compile(r"(rediss?)\+sentinel://([^@/?]*@)?([^@/?]+)/([^/?]+)((?:/\d*)?(?:\?.*)?)")
+_SENTINEL_PORT = 26379
+_LIMITS = ("socket_timeout", "socket_connect_timeout", "retry")
+# Errors in the set-up of TLS, which redis-py reports as a failed connection.
+_CAUSES = (ssl.SSLCertVerificationError, FileNotFoundError)
 _RUN_ID = re.compile(rb"run_id:([0-9A-Za-z]+)")
 
 
@@ -21,3 +36,105 @@ def connect(connection: Any) -> None:
     info = connection.read_response()
     found = _RUN_ID.search(info if isinstance(info, bytes) else str(info).encode())
     connection.run_id = found[1] if found else b""
+
+
+class Sentinels(NamedTuple):
+    """A service that Sentinel watches; ``server`` and ``own`` are options for connections to it and to Sentinel."""
+
+    hosts: list[tuple[str, int]]
+    service: str
+    server: dict[str, Any]
+    own: dict[str, Any]
+
+
+def sentinels(url: str) -> Sentinels | None:
+    """Parse ``redis+sentinel://user:password@host:port,host:port/service/database`` or, with TLS, ``rediss+sentinel``.
+
+    Return None for another URL; raise ValueError for an invalid number. ``sentinel_username`` and ``sentinel_password``
+    in the query are those of Sentinel.
+    """
+    match = _SENTINEL_URL.fullmatch(url)
+    if not match:
+        return None
+    scheme, login, hosts, service, rest = match.groups()
+    # The host is not the service, because a host's capital letters would be lost.
+    server: dict[str, Any] = parse_url(f"{scheme}://{login or ''}service{rest}")  # type: ignore[no-untyped-call]
+    for name in ("host", "connection_class"):
+        server.pop(name, None)
+    own = {name: server.pop(f"sentinel_{name}", None) for name in ("username", "password")}
+    if scheme == "rediss":
+        server["ssl"] = True
+    own |= {name: value for name, value in server.items() if name.startswith("ssl")}
+    return Sentinels([_address(host) for host in hosts.split(",")], service, server, own)
+
+
+def _address(text: str) -> tuple[str, int]:
+    parts = urlsplit(f"//{text}")
+    return parts.hostname or "", parts.port or _SENTINEL_PORT
+
+
+def plain(url: str) -> str:
+    """Return a URL in redis-py's form; Celery has a different one for sockets."""
+    return url.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
+
+
+def address(url: str) -> tuple[object, ...]:
+    """Return what two URLs of one server have in common."""
+    if found := sentinels(url):
+        return found.service, *sorted(found.hosts)
+    parts = parse_url(plain(url))  # type: ignore[no-untyped-call]
+    return parts.get("path") or parts.get("host"), parts.get("port", 6379)
+
+
+def pool(url: str, **options: Any) -> ConnectionPool:
+    """Return a pool of connections to the server of a URL; with Sentinel, each one asks it for the present primary."""
+    found = sentinels(url)
+    if found is None:
+        return ConnectionPool.from_url(plain(url), **options)
+    limits = {name: options[name] for name in _LIMITS if name in options}
+    manager = Sentinel(found.hosts, sentinel_kwargs=found.own | limits)  # type: ignore[no-untyped-call]
+    return SentinelConnectionPool(found.service, manager, **found.server | options)  # type: ignore[no-untyped-call]
+
+
+def client(url: str, *, seconds: float, **options: Any) -> Redis:
+    """Return a client, to be closed, of the server of a URL; it waits at most ``seconds`` for each answer."""
+    limits = {"socket_timeout": seconds, "socket_connect_timeout": seconds, "retry": Retry(NoBackoff(), 0)}
+    return Redis.from_pool(pool(url, **limits, **options))
+
+
+class ConnectionFactory(DjangoRedisFactory):  # type: ignore[misc]
+    def get_connection_pool(self, params: dict[str, Any]) -> ConnectionPool:
+        return pool(params["url"], **self.pool_cls_kwargs)
+
+
+def celery_settings(url: str, seconds: float) -> dict[str, Any]:
+    """Return Celery's other settings for a CELERY_BROKER_URL; ``seconds`` limits each wait for Redis."""
+    options: dict[str, Any] = {"socket_timeout": seconds, "socket_connect_timeout": seconds}
+    found = sentinels(url)
+    tls = {"ssl_cert_reqs": ssl.CERT_REQUIRED}
+    if found is None:
+        # Without an option for TLS in the URL, Kombu would connect without TLS.
+        needs_tls = url.startswith("rediss://") and "ssl_" not in url
+        return {
+            "CELERY_BROKER_TRANSPORT_OPTIONS": options,
+            "CELERY_BROKER_USE_SSL": tls if needs_tls else None,
+        }
+    user, password = (quote(found.server.get(name) or "", safe="") for name in ("username", "password"))
+    login = f"{user}:{password}@" if password else ""
+    hosts = [f"[{host}]:{port}" if ":" in host else f"{host}:{port}" for host, port in found.hosts]
+    tls |= {name: value for name, value in found.server.items() if name.startswith("ssl_")}
+    options |= {"master_name": found.service, "sentinel_kwargs": found.own | options}
+    celery_url = ";".join(f"sentinel://{login}{host}/{found.server.get('db', 0)}" for host in hosts)
+    return {
+        # Celery does not know the form of CELERY_BROKER_URL, but prefers these two.
+        "CELERY_BROKER_READ_URL": celery_url,
+        "CELERY_BROKER_WRITE_URL": celery_url,
+        "CELERY_BROKER_TRANSPORT_OPTIONS": options,
+        "CELERY_BROKER_USE_SSL": tls if "ssl" in found.server else None,
+    }
+
+
+def error_name(error: BaseException) -> str:
+    """Return the class name of an error, or of its cause if that is an untrusted certificate or a missing file."""
+    cause = error.__cause__ or error.__context__
+    return type(cause if isinstance(cause, _CAUSES) else error).__name__

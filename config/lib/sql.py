@@ -2,11 +2,13 @@
 
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from typing import Any
 
 import psycopg
 from django.db import connection
+
+from config.postgres.base import DeadlineConnection, parameters
 
 
 def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
@@ -23,18 +25,27 @@ def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
 
 @contextmanager
 def try_lock(key: int, *, wait_seconds: float = 0.0) -> Iterator[bool]:
-    """Yield whether the advisory lock was acquired within ``wait_seconds``; release it at the end of the block."""
+    """Yield whether the advisory lock was acquired within ``wait_seconds``; release it at the end of the block.
+
+    A transaction on a connection of its own holds it: the block may commit, and a session may be a pooler's.
+    """
     deadline = time.monotonic() + wait_seconds
-    while not (has_lock := _locked("SELECT pg_try_advisory_lock(%s)", key)) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    try:
-        yield has_lock
-    finally:
-        if has_lock:
-            _locked("SELECT pg_advisory_unlock(%s)", key)
+    with connection.wrap_database_errors:
+        holder = DeadlineConnection.connect(**parameters())
+    with closing(holder):
+        with connection.wrap_database_errors:
+            # The block may take minutes.
+            holder.execute("SET LOCAL idle_in_transaction_session_timeout = 0")
+            while not (has_lock := _has_lock(holder, key)) and time.monotonic() < deadline:
+                time.sleep(0.05)
+        try:
+            yield has_lock
+        finally:
+            # A pooler would close its session if the transaction were still open.
+            with suppress(psycopg.Error):
+                holder.rollback()
 
 
-def _locked(statement: str, key: int) -> bool:
-    with connection.cursor() as cursor:
-        cursor.execute(statement, [key])
-        return bool(cursor.fetchone()[0])
+def _has_lock(holder: psycopg.Connection, key: int) -> bool:
+    row = holder.execute("SELECT pg_try_advisory_xact_lock(%s)", [key]).fetchone()
+    return bool(row and row[0])

@@ -1,16 +1,23 @@
-"""Rate limits, counted in each process: counting in Redis would cost a round trip and fail whenever Redis fails."""
+"""Rate limits, counted in Redis for all processes and hosts together; while it fails, each process counts for itself.
+
+Otherwise nobody could log in for an emergency stop during an outage of Redis. Libraries such as ``limits`` have a key
+for each caller, which would count as cached profiles, and no such fallback.
+"""
 
 from __future__ import annotations
 
+import logging
 import math
 import threading
 import time
-from functools import wraps
+from functools import cache, wraps
 from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
+from redis import RedisError
 from rest_framework.throttling import BaseThrottle
 
+from config.lib import redis_connection
 from config.lib.error_pages import too_many_log_ins
 
 if TYPE_CHECKING:
@@ -21,19 +28,60 @@ if TYPE_CHECKING:
     from rest_framework.request import Request
     from rest_framework.views import APIView
 
+logger = logging.getLogger(__name__)
+# The set has the time at which the bucket of each caller is full again, which determines how many tokens are left.
+_TAKE = """
+local time = redis.call('TIME')
+local now = time[1] + time[2] / 1000000
+local interval, burst = tonumber(ARGV[2]), tonumber(ARGV[3])
+if redis.call('TYPE', KEYS[1]).ok ~= 'zset' then redis.call('UNLINK', KEYS[1]) end
+redis.call('ZREMRANGEBYSCORE', KEYS[1], '-inf', now)
+local full_at = (redis.call('ZSCORE', KEYS[1], ARGV[1]) or now) + interval
+local wait = full_at - now - burst * interval
+if wait > 0 then return tostring(wait) end
+redis.call('ZADD', KEYS[1], full_at, ARGV[1])
+redis.call('EXPIRE', KEYS[1], 300)
+return '0'
+"""
+_REDIS_SECONDS = 0.1
+# How long each process counts for itself after an error of Redis.
+_RETRY_SECONDS = 2.0
 _MAX_CALLERS = 10_000
 _BURST_SECONDS = 10
 
 
-class TokenBuckets:
-    """A token bucket for each of the 10,000 most recently seen callers."""
+@cache
+def _take_in_redis() -> Callable[..., bytes]:
+    client = redis_connection.client(settings.REDIS_URL, seconds=_REDIS_SECONDS)
+    return client.register_script(_TAKE)
 
-    def __init__(self) -> None:
+
+class TokenBuckets:
+    """A token bucket for each caller.
+
+    Those with a name are shared by all processes. Others, and all while Redis fails, are those of this process, for its
+    10,000 most recent callers.
+    """
+
+    def __init__(self, name: str = "") -> None:
+        self._name, self._retry_at = name, 0.0
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
 
     def take(self, caller: str, rate: float, burst: float) -> float:
         """Take a token and return 0.0, or return the seconds until one is available; ``rate`` is tokens per second."""
+        if self._name and time.monotonic() >= self._retry_at:
+            try:
+                return float(
+                    _take_in_redis()(keys=[redis_connection.LIMITS], args=[f"{self._name}:{caller}", 1 / rate, burst])
+                )
+            except RedisError as error:
+                self._retry_at = time.monotonic() + _RETRY_SECONDS
+                extra = {"event": "limits_not_shared", "error": redis_connection.error_name(error)}
+                logger.warning("rate limits are counted in this process", extra=extra)
+        return self._take_here(caller, rate, burst)
+
+    def _take_here(self, caller: str, rate: float, burst: float) -> float:
         now = time.monotonic()
         with self._lock:
             tokens, seen_at = self._buckets.pop(caller, (burst, now))
@@ -55,7 +103,7 @@ class _BucketThrottle(BaseThrottle):
 class UserRate(_BucketThrottle):
     """Limit a user to API_RATE_LIMIT requests per second, with bursts of up to ten seconds' worth."""
 
-    buckets = TokenBuckets()
+    buckets = TokenBuckets("api")
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         rate = settings.API_RATE_LIMIT
@@ -68,7 +116,7 @@ class UserRate(_BucketThrottle):
 class LogInRate(_BucketThrottle):
     """Limit an address to thirty log-ins per minute; axes counts wrong passwords separately, in PostgreSQL."""
 
-    buckets = TokenBuckets()
+    buckets = TokenBuckets("log-in")
 
     def allow_request(self, request: Request, view: APIView) -> bool:
         self.seconds_left = self.take(self.get_ident(request))

@@ -5,16 +5,18 @@ through a connection pooler that gives each transaction another session.
 """
 
 import time
-from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Generator, Iterator
+from contextlib import contextmanager, nullcontext
 from contextvars import ContextVar
 from types import SimpleNamespace
-from typing import Any
+from typing import Any, Self
 
 import psycopg
-from django.db import connection
+from django.db import Error, connection, transaction
 from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
+
+from config.postgres.pooler import Route, route_of
 
 _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
@@ -23,7 +25,24 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class DeadlineConnection(psycopg.Connection):
-    """Wait for the server only until the deadline of the current ``statement_deadline`` block."""
+    """Wait for the server only until the deadline of the current ``statement_deadline`` block.
+
+    Statements are prepared only where that works (config.postgres.pooler).
+    """
+
+    route = Route(is_pooled=False, prepares=True)
+
+    @classmethod
+    def connect(cls, *args: Any, **options: Any) -> Self:
+        opened = super().connect(*args, **options)
+        try:
+            opened.route = opened.wait(route_of(opened.pgconn))
+        except BaseException:
+            opened.close()
+            raise
+        if not opened.route.prepares:
+            opened.prepare_threshold = None
+        return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:
         deadline = _deadline.get()
@@ -77,6 +96,35 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         **vars(psycopg) | {"connect": DeadlineConnection.connect, "OperationalError": _UNAVAILABLE}
     )
 
+    # How long a statement may wait for a lock; 0 means no limit. It is set in each transaction, because a session of a
+    # pooler is also that of others.
+    lock_timeout_ms = 0
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        super().__init__(*args, **options)
+        self.execute_wrappers.append(self._execute)
+
+    def _execute(self, execute: Callable[..., Any], *arguments: Any) -> Any:
+        """Run a statement outside a transaction in one of its own, if a setting must hold for it."""
+        with nullcontext() if self.in_atomic_block or not self.lock_timeout_ms else transaction.atomic(self.alias):
+            return execute(*arguments)
+
+    def _set_autocommit(self, autocommit: bool) -> None:
+        super()._set_autocommit(autocommit)
+        if self.lock_timeout_ms and not autocommit:
+            try:
+                with self.wrap_database_errors:
+                    self.connection.execute(f"SET LOCAL lock_timeout = {self.lock_timeout_ms}")
+            except Error:
+                self.close()
+                raise
+
+    def chunked_cursor(self) -> Any:
+        """Return a cursor that reads in chunks, but over a pooler only in a transaction: it belongs to the session."""
+        self.ensure_connection()
+        is_stable = self.in_atomic_block or not self.connection.route.is_pooled
+        return super().chunked_cursor() if is_stable else self.cursor()
+
     def is_usable(self) -> bool:
         """Return whether the connection works and may write.
 
@@ -96,6 +144,15 @@ class DatabaseWrapper(base.DatabaseWrapper):  # type: ignore[misc]
         if _is_over():
             raise psycopg.OperationalError("no time is left to connect")
         return super().get_new_connection(conn_params)
+
+
+def parameters(database: dict[str, Any] | None = None) -> dict[str, Any]:
+    """Return the connection settings of a DATABASES entry, by default Django's, without its cursor class.
+
+    That class would bind parameters as text.
+    """
+    settings = DatabaseWrapper(connection.settings_dict | database) if database else connection
+    return {name: value for name, value in settings.get_connection_params().items() if name != "cursor_factory"}
 
 
 @contextmanager

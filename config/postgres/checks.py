@@ -1,16 +1,24 @@
-"""A deployment check of what PostgreSQL promises with a commit."""
+"""Deployment checks of what PostgreSQL promises with a commit, and of a connection pooler in front of it."""
 
 from collections.abc import Sequence
+from contextlib import closing
 from typing import Any
 
-from django.core.checks import CheckMessage, Error, Warning, register  # noqa: A004 (Django's name)
+import psycopg
+from django.conf import settings
+from django.core.checks import CheckMessage, Error, Info, Warning, register  # noqa: A004 (Django's name)
 from django.db import DatabaseError, connection
+
+from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 
 _LOSSES = {
     "fsync": "a power cut may damage the whole database",
     "full_page_writes": "a power cut may damage the whole database",
     "synchronous_commit": "what was acknowledged in the last second before a crash may be lost",
 }
+_PID = "SELECT pg_backend_pid()"
+_PROBES = 10
+_PROBE_SECONDS = 5.0
 _QUERY = """
 SELECT current_setting('fsync'), current_setting('full_page_writes'), current_setting('synchronous_commit'),
        (SELECT count(*) FROM pg_stat_replication), current_setting('synchronous_standby_names')
@@ -40,3 +48,46 @@ def check_durability(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[C
         hint = "Set synchronous_standby_names, or accept the loss and run the checks of the runbook after a failover."
         found.append(Warning(text, hint=hint, id="postgres.W001"))
     return found
+
+
+@register(deploy=True)
+def check_pooler(app_configs: Sequence[Any] | None, **kwargs: Any) -> list[CheckMessage]:
+    """Return the mode of a connection pooler in DATABASE_URL, and a warning for each setting that it needs."""
+    try:
+        with statement_deadline(_PROBE_SECONDS), closing(DeadlineConnection.connect(**parameters())) as probe:
+            route = probe.route
+            mode = "transaction mode" if route.is_pooled and _shares_sessions() else "session mode, as it seems"
+        direct = settings.DATABASE_DIRECT and DeadlineConnection.connect(**parameters(settings.DATABASE_DIRECT))
+    except psycopg.Error:
+        return []
+    if direct:
+        direct.close()
+    if not route.is_pooled:
+        return []
+    found: list[CheckMessage] = [Info(f"DATABASE_URL leads to a connection pooler in {mode}.", id="postgres.I001")]
+    if not direct or direct.route.is_pooled:
+        text = "The pooler passes no notifications on: an update waits up to two seconds before it is processed."
+        hint = "Set DATABASE_DIRECT_URL to the address of PostgreSQL itself; only the inbox process uses it."
+        found.append(Warning(text, hint=hint, id="postgres.W002"))
+    if not route.prepares:
+        text = "The pooler keeps no prepared statements: PostgreSQL plans each statement again."
+        hint = "Set max_prepared_statements, which PgBouncer has from version 1.21 on."
+        found.append(Warning(text, hint=hint, id="postgres.W003"))
+    return found
+
+
+def _shares_sessions() -> bool:
+    """Return whether the pooler was seen to give one session to two clients that are both connected."""
+    with (
+        closing(DeadlineConnection.connect(**parameters(), autocommit=True)) as idle,
+        closing(DeadlineConnection.connect(**parameters())) as busy,
+    ):
+        pids = {idle.execute(_PID).fetchone()}
+        for _ in range(_PROBES):
+            pids.add(idle.execute(_PID).fetchone())
+            if busy.execute(_PID).fetchone() in pids or len(pids) > 1:
+                return True
+            # Other clients may have taken the sessions that these two had.
+            pids.add(idle.execute(_PID).fetchone())
+            busy.rollback()
+    return False

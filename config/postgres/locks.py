@@ -8,6 +8,8 @@ from django.db import connection
 from django.utils.translation import gettext_noop
 from psycopg.errors import LockNotAvailable
 
+from config.postgres.base import DatabaseWrapper
+
 LOCK_TIMEOUT_MS = 2_000
 BLOCKING_SESSION = gettext_noop(
     "PostgreSQL process %(pid)s (%(application)s, %(state)s) has held a lock for %(seconds)s s."
@@ -51,13 +53,11 @@ def blocking_session() -> Session | None:
 
 
 def limit_lock_waits() -> None:
-    """Have the connections that this process opens from now on wait at most LOCK_TIMEOUT_MS for a lock.
+    """Have the statements of this process wait at most LOCK_TIMEOUT_MS for a lock.
 
     A statement that waits longer raises OperationalError, which is_lock_timeout() recognises.
     """
-    options, limit = connection.settings_dict["OPTIONS"], f"-c lock_timeout={LOCK_TIMEOUT_MS}"
-    if limit not in options.get("options", ""):
-        options["options"] = f"{options.get('options', '')} {limit}".strip()
+    DatabaseWrapper.lock_timeout_ms = LOCK_TIMEOUT_MS
 
 
 def is_lock_timeout(error: BaseException) -> bool:

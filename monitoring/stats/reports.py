@@ -1,6 +1,7 @@
 """Build the reports for the monitoring endpoints (docs/reference/monitoring.md)."""
 
 from collections import Counter
+from contextlib import suppress
 from dataclasses import asdict
 from datetime import timedelta
 from operator import attrgetter
@@ -188,12 +189,18 @@ _LAST_KNOWN = ("used_memory_bytes", "maxmemory_bytes", "maxmemory_policy", "evic
 
 
 def cache_health() -> dict[str, Any]:
-    """Return the health of Redis, with the last known sizes while it does not respond, and our cache operations."""
+    """Return the health of Redis and the cache operations of all hosts.
+
+    While Redis does not respond, the sizes are the last known ones, and the operations those of this host.
+    """
     health = cache.health()
     last = None if health["redis_connected"] else cached.cache_health()
     if last:
         health = health | {name: last.value[name] for name in _LAST_KNOWN}
     operations = Counter(counted("cache_operations"))
+    if health["redis_connected"]:
+        with suppress(cache.CacheError):
+            operations = Counter(cache.operation_totals())
     hits, misses = operations["get", "hit"], operations["get", "miss"]
     return {
         **health,

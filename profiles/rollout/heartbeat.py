@@ -12,15 +12,15 @@ from datetime import timedelta
 from multiprocessing.util import Finalize
 
 import psycopg
-from django.db import connection
 
+from config.postgres.base import DeadlineConnection, parameters, statement_deadline
 from profiles.rollout.decision import STATE_QUERY, remember_state
 from profiles.rollout.models import Heartbeat, Rollout
 
 BEAT_SECONDS = 1.0
 SILENT_AFTER = timedelta(seconds=3)
 # If the database hangs, the thread must give up and try a new connection.
-_OPTIONS = "-c statement_timeout=2000 -c lock_timeout=2000"
+_DEADLINE_SECONDS = 2.0
 
 # A process that starts after a change counts as having seen it at once, or propagation would look slow.
 _REPORT = """
@@ -74,16 +74,17 @@ class HeartbeatThread:
                 self._stopping.wait(BEAT_SECONDS)
 
     def _beat(self, process: str) -> None:
-        params = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor, "connect_timeout": 2}
-        params["options"] = f"{params.get('options') or ''} {_OPTIONS}".strip()
-        with psycopg.connect(**params, autocommit=True) as conn:
-            conn.execute(_DELETE_OLD)
+        with DeadlineConnection.connect(**parameters(), autocommit=True) as conn:
+            with statement_deadline(_DEADLINE_SECONDS):
+                conn.execute(_DELETE_OLD)
             while not self._stopping.is_set():
-                row = conn.execute(STATE_QUERY).fetchone()
-                # Report a revision only after this process has applied it.
-                conn.execute(_REPORT, [process, remember_state(row or (0, None, None, None)).revision])
+                with statement_deadline(_DEADLINE_SECONDS):
+                    row = conn.execute(STATE_QUERY).fetchone()
+                    # Report a revision only after this process has applied it.
+                    conn.execute(_REPORT, [process, remember_state(row or (0, None, None, None)).revision])
                 self._stopping.wait(BEAT_SECONDS)
-            conn.execute(_DELETE, [process])
+            with statement_deadline(_DEADLINE_SECONDS):
+                conn.execute(_DELETE, [process])
 
 
 heartbeat_thread = HeartbeatThread()

@@ -61,6 +61,30 @@ def test_it_reads_a_database_url_over_the_network() -> None:
     assert entry["OPTIONS"]["sslmode"] == "verify-full"
 
 
+@pytest.mark.parametrize(
+    ("hosts", "host", "port"),
+    [
+        ("db1:6000,db2:6001", "db1,db2", "6000,6001"),
+        ("db1:6000,db2", "db1,db2", "6000,"),
+        ("db1,db2:6001", "db1,db2", ",6001"),
+        ("[fd00::1]:6000,db2", "fd00::1,db2", "6000,"),
+    ],
+)
+def test_of_several_database_hosts_the_primary_is_used(hosts: str, host: str, port: str) -> None:
+    entry = database(f"postgresql://us%40er:p%2Fw@{hosts}/directory?sslmode=require")
+    assert (entry["HOST"], entry["PORT"], entry["USER"], entry["PASSWORD"]) == (host, port, "us@er", "p/w")
+    assert entry["OPTIONS"]["target_session_attrs"] == "read-write"
+    assert database("postgresql:///directory?host=/a,/b")["OPTIONS"]["target_session_attrs"] == "read-write"
+    url = "postgresql://db1,db2/directory?target_session_attrs=any"
+    assert database(url)["OPTIONS"]["target_session_attrs"] == "any"
+    assert "target_session_attrs" not in database("postgresql://db1/directory")["OPTIONS"]
+
+
+def test_it_refuses_several_hosts_with_an_invalid_port() -> None:
+    with pytest.raises(ValueError, match="not a PostgreSQL URL"):
+        database("postgresql://db1:port,db2:1:2/directory?x=%")
+
+
 def test_a_database_host_that_vanished_is_noticed_soon() -> None:
     """By the kernel's defaults, a process that waits for an answer would wait for two hours."""
     options = database("postgres://db.example.org/directory")["OPTIONS"]

@@ -18,6 +18,7 @@ from django.utils import timezone
 from redis import Redis
 
 from config.postgres import locks
+from config.postgres.base import DatabaseWrapper
 from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
@@ -49,19 +50,11 @@ def held(statement: str, name: str = "psql") -> Iterator[psycopg.Connection]:
 
 
 @pytest.fixture
-def impatient() -> Iterator[None]:
-    """Open a connection as the worker does, with a shorter patience."""
-    options, patience = connection.settings_dict["OPTIONS"], locks.LOCK_TIMEOUT_MS
-    before = dict(options)
-    locks.LOCK_TIMEOUT_MS = 200
-    connection.close()
+def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Wait for locks as the worker does, with a shorter patience."""
+    monkeypatch.setattr(DatabaseWrapper, "lock_timeout_ms", 0)
+    monkeypatch.setattr(locks, "LOCK_TIMEOUT_MS", 200)
     locks.limit_lock_waits()
-    locks.limit_lock_waits()
-    yield
-    locks.LOCK_TIMEOUT_MS = patience
-    options.clear()
-    options.update(before)
-    connection.close()
 
 
 def within(seconds: float, act: Callable[[], Any]) -> Any:

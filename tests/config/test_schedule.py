@@ -17,6 +17,7 @@ from django.db import connection
 
 from config import scheduler
 from config.celery import PeriodicTask, app
+from config.postgres.base import parameters
 from config.scheduler import Scheduler
 from tests.servers import FaultyServer
 
@@ -97,19 +98,19 @@ def test_a_clock_that_is_set_stops_no_task(beat: Scheduler, sent: list[str], ste
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_beats_one_sends(beat: Scheduler, sent: list[str]) -> None:
-    parameters = connection.get_connection_params() | {"cursor_factory": psycopg.Cursor}
-    with psycopg.connect(**parameters, autocommit=True) as other:
+    with psycopg.connect(**parameters()) as other:
         other.execute(scheduler._LEAD, [scheduler._LOCK])
         assert [beat.tick() for _ in range(3)] == [scheduler.STANDBY_SECONDS] * 3
         assert sent == []
-        # PostgreSQL ends the session of a beat that was stopped, as by SIGSTOP.
-        assert other.execute("SHOW idle_session_timeout").fetchone() == ("10s",)
-        other.execute("SET idle_session_timeout = '50ms'")
+        # PostgreSQL ends the transaction of a beat that was stopped, as by SIGSTOP.
+        assert other.execute("SHOW idle_in_transaction_session_timeout").fetchone() == ("10s",)
+        other.execute("SET idle_in_transaction_session_timeout = '50ms'")
         time.sleep(0.3)
         tick_all(beat)
         assert len(sent) == len(settings.CELERY_BEAT_SCHEDULE)
-        with pytest.raises(psycopg.OperationalError):
+        with pytest.raises(psycopg.errors.IdleInTransactionSessionTimeout):
             other.execute("SELECT 1")
+        other.close()
 
 
 @pytest.mark.django_db(transaction=True)

@@ -6,9 +6,8 @@ import psycopg
 import pytest
 from django.db import OperationalError, connection, transaction
 
-from config.postgres.base import statement_deadline
+from config.postgres.base import parameters, statement_deadline
 from employees.models import Employee, University
-from webhooks.inbox import parameters
 
 
 def query(seconds: float = 0) -> object:

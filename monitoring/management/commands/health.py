@@ -12,6 +12,7 @@ from django.core.management.base import CommandError
 from django.db import DatabaseError, connection
 
 from config.dev.launch import Launch
+from config.lib import redis_connection
 from config.lib.commands import BaseCommand
 from config.postgres.base import statement_deadline
 from monitoring.alerts.engine import last_check
@@ -21,6 +22,7 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import Level
 from monitoring.indicators.rounds import Readings
 from monitoring.management.commands.validate import refuse_no_address
+from profiles import failures
 from profiles.rollout.decision import is_processing
 from profiles.rollout.heartbeat import convergence
 
@@ -87,21 +89,21 @@ def _schema(readings: Readings) -> Status:
 def _redis(readings: Readings) -> Status:
     reading, health = readings["redis_connected"], readings["redis_connected"].data
     if not reading.is_ok:
-        return False, str(health.get("last_error") or reading.sentence)
+        return False, str(reading.sentence)
     used, limit = ((health[name] or 0) / 2**20 for name in ("used_memory_bytes", "maxmemory_bytes"))
     memory = f"{used:.1f} of {limit:.0f} MB" if limit else f"{used:.1f} MB"
     return True, f"profiles: {health['cached_profiles']}, {memory}, {health['latency_ms']:.1f} ms"
 
 
 def _broker(readings: Readings) -> Status:
-    if not settings.CELERY_BROKER_URL.startswith(("redis://", "rediss://", "redis+socket://")):
+    if not settings.CELERY_BROKER_URL.startswith(("redis", "unix")):
         return True, "not checked: the broker is not Redis"
-    url = settings.CELERY_BROKER_URL.replace("redis+socket://", "unix://").replace("virtual_host=", "db=")
-    client = redis.Redis.from_url(url, socket_timeout=2, socket_connect_timeout=2)
     try:
-        return True, f"queued tasks: {client.llen('celery')}"
+        with redis_connection.client(settings.CELERY_BROKER_URL, seconds=2) as client:
+            return True, f"queued tasks: {client.llen('celery')}"
     except redis.RedisError as error:
-        return False, type(error).__name__
+        name = redis_connection.error_name(error)
+        return False, f"{failures.message_for(name)} ({name})"
 
 
 def _processes(kind: str, readings: Readings) -> Status:

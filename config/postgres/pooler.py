@@ -1,0 +1,64 @@
+"""Recognise a connection pooler such as PgBouncer, which may give each transaction another session of PostgreSQL.
+
+Nothing may then be left in a session: no settings or locks for longer than a transaction, no LISTEN, and prepared
+statements only if the pooler keeps them for each client (PgBouncer 1.21 or newer with ``max_prepared_statements``).
+"""
+
+from collections.abc import Generator
+from typing import NamedTuple
+
+import psycopg
+from psycopg import generators
+from psycopg.pq import ExecStatus
+from psycopg.pq.abc import PGconn, PGresult
+from psycopg.waiting import Ready, Wait
+
+_NAME = b"directory_probe"
+_IS_PASSED_ON = b"SELECT count(*) FROM pg_prepared_statements WHERE name = '%b'" % _NAME
+
+
+class Route(NamedTuple):
+    """How a connection leads to PostgreSQL; ``prepares`` is whether statements may be prepared over it."""
+
+    is_pooled: bool
+    prepares: bool
+
+
+_Step = Generator[Wait, Ready, PGresult]
+
+
+def route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
+    """Return the route of an idle connection, as a generator for psycopg's ``wait``; raise psycopg.Error if it fails.
+
+    A pooler sends its clients a process ID of its own invention. One that keeps prepared statements gives them names of
+    its own, so that those of several clients do not collide in one session.
+    """
+    pgconn.send_query(b"SELECT pg_backend_pid()")
+    pid = yield from _result(pgconn)
+    if int(pid.get_value(0, 0) or 0) == pgconn.backend_pid:
+        return Route(is_pooled=False, prepares=True)
+    # One transaction is one session.
+    pgconn.send_query(b"BEGIN")
+    yield from _result(pgconn)
+    try:
+        pgconn.send_prepare(_NAME, b"SELECT 1")
+        yield from _result(pgconn)
+        pgconn.send_query(_IS_PASSED_ON)
+        passed_on = yield from _result(pgconn)
+        is_kept = passed_on.get_value(0, 0) == b"0"
+        if not is_kept:
+            pgconn.send_query(b"DEALLOCATE " + _NAME)
+            yield from _result(pgconn)
+    except psycopg.errors.DuplicatePreparedStatement:
+        is_kept = False
+    pgconn.send_query(b"ROLLBACK")
+    yield from _result(pgconn)
+    return Route(is_pooled=True, prepares=is_kept)
+
+
+def _result(pgconn: PGconn) -> _Step:
+    results = yield from generators.execute(pgconn)
+    result: PGresult = results[-1]
+    if result.status not in (ExecStatus.COMMAND_OK, ExecStatus.TUPLES_OK):
+        raise psycopg.errors.error_from_result(result)
+    return result

@@ -1,0 +1,85 @@
+"""Limits that all processes share in Redis, and that each process keeps by itself while Redis fails."""
+
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+import redis as redis_py
+
+from config.lib import throttling
+from config.lib.redis_connection import LIMITS
+from config.lib.throttling import TokenBuckets
+from profiles import cache
+from tests.servers import FaultyServer
+
+pytestmark = pytest.mark.usefixtures("redis")
+
+
+def allowed(buckets: list[TokenBuckets], tries: int, rate: float, burst: float) -> int:
+    """Return how many of the tries in each of these processes got a token; all of them try at once."""
+    with ThreadPoolExecutor(len(buckets)) as pool:
+        runs = pool.map(lambda one: sum(one.take("a", rate, burst) == 0 for _ in range(tries)), buckets)
+        return sum(runs)
+
+
+def test_processes_share_a_limit() -> None:
+    assert allowed([TokenBuckets("test") for _ in range(3)], 100, rate=0.01, burst=40) == 40
+    assert TokenBuckets("test").take("a", 0.01, 40) == pytest.approx(100, abs=5)
+
+
+def test_callers_and_limits_are_apart() -> None:
+    one = TokenBuckets("test")
+    assert one.take("a", 0.01, 1) == 0
+    assert one.take("a", 0.01, 1) > 0
+    assert one.take("b", 0.01, 1) == 0
+    assert TokenBuckets("other").take("a", 0.01, 1) == 0
+
+
+def test_the_limit_is_exact_over_time() -> None:
+    buckets = [TokenBuckets("test") for _ in range(3)]
+    started, tokens = time.monotonic(), 0
+    while time.monotonic() < started + 2:
+        tokens += sum(one.take("a", rate=50, burst=10) == 0 for one in buckets)
+        time.sleep(0.005)
+    assert tokens == pytest.approx(10 + 50 * (time.monotonic() - started), rel=0.1)
+
+
+def test_nothing_is_left_of_callers_that_are_gone(redis: redis_py.Redis) -> None:
+    TokenBuckets("test").take("a", rate=100, burst=10)
+    assert redis.zcard(LIMITS) == 1
+    time.sleep(0.05)
+    TokenBuckets("test").take("b", rate=100, burst=10)
+    assert redis.zrange(LIMITS, 0, -1) == [b"test:b"]
+    assert 0 < redis.ttl(LIMITS) <= 300
+    assert cache.health()["cached_profiles"] == 0
+
+
+def test_a_value_of_another_type_is_replaced(redis: redis_py.Redis) -> None:
+    redis.set(LIMITS, "damaged")
+    assert allowed([TokenBuckets("test") for _ in range(2)], 10, rate=0.01, burst=5) == 5
+
+
+def test_without_redis_each_process_counts(redis_server: FaultyServer) -> None:
+    buckets = [TokenBuckets("test") for _ in range(2)]
+    assert buckets[0].take("a", 0.01, 5) == 0
+    redis_server.pause()
+    started = time.monotonic()
+    assert allowed(buckets, 20, rate=0.01, burst=5) == 10
+    assert time.monotonic() - started < 0.5
+    redis_server.resume()
+    for one in buckets:
+        one._retry_at = 0
+    # The paused server still carries out what it has received, one request of each process.
+    assert 2 <= allowed(buckets, 20, rate=0.01, burst=5) <= 4
+
+
+def test_a_stopped_redis_is_asked_again_later(redis_server: FaultyServer, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(throttling, "_RETRY_SECONDS", 0.3)
+    one = TokenBuckets("test")
+    redis_server.kill()
+    assert one.take("a", 0.01, 2) == 0
+    redis_server.start()
+    assert one.take("a", 0.01, 2) == 0
+    assert one.take("a", 0.01, 2) > 0
+    time.sleep(0.3)
+    assert one.take("a", 0.01, 2) == 0
