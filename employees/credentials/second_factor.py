@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 logger = logging.getLogger(__name__)
 # No code is longer, with the spaces and dashes that people add.
 LONGEST_CODE = 30
+# NIST SP 800-63B, section 5.2.2: attempts in a row from all addresses, each of which the lockout limits.
+MOST_WRONG_CODES = 100
 _APPS_WITH_FIGURES = ("monitoring", "rollout", "waffle")
 
 
@@ -61,19 +63,29 @@ def use_code(request: Any, user: User, code: str) -> Authenticator | None:
 
     Return None if the code is wrong or was used, or if the name is locked out from this address. That counts as a
     failed log-in, as a wrong password does. Attempts wait for each other's lock: no two requests use the same code, and
-    none is tried after the last one that the lockout allows.
+    none is tried after the last one that the lockout allows. After MOST_WRONG_CODES in a row, from whatever addresses,
+    only a recovery code is accepted, which ends this.
     """
     credentials = {"username": user.get_username()}
     with transaction.atomic():
         factors = list(Authenticator.objects.select_for_update().filter(user_id=user.pk).order_by("pk"))
         if AxesProxyHandler.is_allowed(request, credentials):
-            if factor := next((factor for factor in factors if _accepts(factor, code)), None):
+            factor = next((factor for factor in factors if _accepts(factor, code)), None)
+            _count_wrong_codes(factors, is_wrong=factor is None)
+            if factor:
                 factor.record_usage()
                 return factor
         else:
             request.axes_locked_out = True
         user_login_failed.send(sender=__name__, credentials=credentials, request=request, outcome="wrong_code")
     return None
+
+
+def _count_wrong_codes(factors: list[Authenticator], *, is_wrong: bool) -> None:
+    for factor in factors:
+        if factor.type == Authenticator.Type.TOTP:
+            factor.data["wrong"] = factor.data.get("wrong", 0) + 1 if is_wrong else 0
+            factor.save(update_fields=["data"])
 
 
 def _accepts(factor: Authenticator, code: str) -> bool:
@@ -85,11 +97,11 @@ def _accepts(factor: Authenticator, code: str) -> bool:
         logger.error("second factor unreadable", extra={"event": "second_factor_unreadable", "user_pk": factor.user_id})
         return False
     step = step_of(secret, code, after=factor.data.get("step", 0))
-    if step is not None:
-        # Encrypted once more, by the present key. RFC 6238, section 5.2: a code is accepted once.
-        factor.data = {"secret": encrypt(secret), "step": step}
-        factor.save(update_fields=["data"])
-    return step is not None
+    if step is None or factor.data.get("wrong", 0) >= MOST_WRONG_CODES:
+        return False
+    # Encrypted once more, by the present key; the caller saves it. RFC 6238, section 5.2: a code is accepted once.
+    factor.data |= {"secret": encrypt(secret), "step": step}
+    return True
 
 
 def step_of(secret: str, code: str, after: int = 0) -> int | None:

@@ -274,6 +274,23 @@ def test_wrong_codes_lock_out_like_wrong_passwords(user: User, client: Client, d
     assert Client(REMOTE_ADDR="10.0.0.9").post("/api/token", body, "application/json").status_code == 200
 
 
+def test_wrong_codes_from_many_addresses_stop_the_app(user: User, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever has the password and many addresses could guess on and on; a recovery code ends it."""
+    monkeypatch.setattr(second_factor, "MOST_WRONG_CODES", 6)
+    codes = enrol(user)
+
+    def use(text: str, number: int) -> bool:
+        request = RequestFactory().post("/", REMOTE_ADDR=f"10.0.0.{number}")
+        return second_factor.use_code(request, user, text) is not None
+
+    assert not any(use(f"{number:06}", number) for number in range(5))
+    assert use(code(steps=-1), 10), "the sixth is right, and the count begins again"
+    assert not any(use(f"{number:06}", number) for number in range(20, 26))
+    assert not use(code(), 30)
+    assert use(codes[0], 31)
+    assert use(code(), 32)
+
+
 def test_a_right_password_does_not_forgive_wrong_codes(user: User) -> None:
     enrol(user)
     answers = []
