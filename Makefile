@@ -16,7 +16,7 @@ WHOLE = -m ''
 
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
-	test-performance test-guide test-walkthrough test-chaos test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
+	test-performance test-guide test-walkthrough test-chaos soak test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
 	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development faketime browser
 
@@ -92,8 +92,11 @@ audit: development ## check the packages of requirements.txt for known vulnerabi
 test-walkthrough: development ## run the rollout from phase 1 to 4 and back, with 5,000 employees, and record it in docs
 	@WALKTHROUGH=full RECORD_TO=docs/tutorial/rollout-walkthrough.md exec $(PY) -m pytest $(WHOLE) -q -s tests/walkthrough $(ARGS)
 
-test-chaos: development ## kill every part again and again, for ten minutes under load (ARGS='--seed N --seconds N')
+test-chaos: development ## inject faults into every part, for ten minutes under load (ARGS='--seed N --seconds N --only NAME')
 	@exec $(PY) -m tests.chaos --seconds 600 $(ARGS)
+
+soak: development ## half an hour of steady load; fails if memory, files, connections, logs, tables or times grow (ARGS='--minutes N')
+	@exec $(PY) -m tests.chaos.soak $(ARGS)
 
 bench: development ## measure the receiver against a bare Django view and an earlier release (PREVIOUS=revision ARGS=--json)
 	@exec $(PY) -m tests.bench $(if $(PREVIOUS),--previous $(PREVIOUS)) $(ARGS)

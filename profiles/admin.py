@@ -180,7 +180,10 @@ class ProfileAdmin(MergingAdmin, AuditedAdmin):
     def delete_model(self, request: HttpRequest, obj: Profile) -> None:
         form = ErasureForm(request.POST)
         form.full_clean()
-        erase(obj.user_id, by=request.user.get_username(), reason=form.cleaned_data["reason"])
+        person = erase(obj.user_id, by=request.user.get_username(), reason=form.cleaned_data["reason"])
+        if person.is_partial:
+            text = _("A task still searches the updates of other people, which may mention the person.")
+            self.message_user(request, text, messages.WARNING)
 
     def delete_queryset(self, request: HttpRequest, queryset: QuerySet[Profile]) -> None:
         for profile in queryset:

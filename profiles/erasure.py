@@ -1,13 +1,15 @@
 """Erasure of a person: from this app's tables and Redis here, from the other apps by their signal receivers.
 
 The tombstone is committed first: from then on, no older update and no replay can restore the person. A minute later, a
-task makes a second pass, which erases data that was in flight, that Redis failed to delete or that a crash left behind.
+task makes a second pass, which erases data that was in flight, that Redis failed to delete, that a crash left behind or
+for which the first pass had no time.
 A first pass that was interrupted, and after which nothing newer is known of the person, is repeated in full.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
@@ -28,6 +30,8 @@ from profiles.personal_data import Person, rows_of
 SECOND_PASS_AFTER = timedelta(minutes=1)
 # A batch of the inbox locks updates before profiles, an erasure profiles before updates. PostgreSQL ends one of them.
 _DEADLOCKS = 2
+# Limits a run of the task, so that it does not delay the worker's other tasks. The next run continues.
+_RUN_SECONDS = 20.0
 # In English, as all reasons that the app itself gives.
 INTERRUPTED = "completes an erasure that was interrupted"
 logger = logging.getLogger(__name__)
@@ -35,7 +39,8 @@ logger = logging.getLogger(__name__)
 # A receiver returns the latest time of receipt that its app has stored, or None.
 latest_receipt = Signal()
 # Sent with ``person`` inside the transaction. A receiver erases its app's data, adds the phones it finds to
-# ``person.phones``, adds row counts to ``person.erased``, and sets ``person.is_incomplete`` to request another pass.
+# ``person.phones``, adds row counts to ``person.erased``, and sets ``person.is_incomplete`` to request another pass, or
+# ``person.is_partial`` if it had no time for all that is stored.
 person_erased = Signal()
 
 
@@ -44,17 +49,19 @@ class ErasedPerson(Person):
     """Hold the person to erase, and what the current pass has found and erased.
 
     ``erased_at`` is None in the first pass. In the second pass it is the time of the erasure, and names that profiles
-    and employees have received since then are kept.
+    and employees have received since then are kept. ``progress`` is what the last pass has noted for the next one.
     """
 
     received_until: datetime
+    progress: dict[str, Any] = field(default_factory=dict)
     erased_at: datetime | None = None
     erased: Counter[str] = field(default_factory=Counter)
     is_incomplete: bool = False
+    is_partial: bool = False
 
 
-def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
-    """Erase the person, write an audit row and return the number of affected rows by table; safe to repeat."""
+def erase(user_id: str, *, by: str, reason: str) -> ErasedPerson:
+    """Erase the person, write an audit row and return what was erased; safe to repeat."""
     tombstone = Tombstone.objects.create_for(user_id, _time_of_erasure(Person(user_id)))
     for _ in range(_DEADLOCKS):
         try:
@@ -66,13 +73,14 @@ def erase(user_id: str, *, by: str, reason: str) -> Counter[str]:
 
 
 @transaction.atomic
-def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> Counter[str]:
+def _erase_and_record(tombstone: Tombstone, by: str, reason: str) -> ErasedPerson:
     person = _erase(ErasedPerson(tombstone.unfinished_id, received_until=tombstone.erased_at))
     if not _forget_cached(person):
         cache.wait_for_leases()
     Erasure.objects.create(by=by, reason=reason, person=tombstone.key, counts=dict(person.erased))
+    _current(tombstone).update(progress=person.progress)
     logger.info("person erased", extra={"event": "person_erased", "rows": sum(person.erased.values())})
-    return person.erased
+    return person
 
 
 def _time_of_erasure(person: Person) -> datetime:
@@ -102,8 +110,10 @@ def preview(user_id: str) -> Counter[str]:
 def finish_erasures() -> int:
     """Run the second pass of each erasure that is due; return the number of erasures completed."""
     due = Tombstone.objects.filter(erased_at__lte=timezone.now() - SECOND_PASS_AFTER).exclude(unfinished_id="")
-    finished = 0
+    finished, ends_at = 0, time.monotonic() + _RUN_SECONDS
     for tombstone in due.order_by("erased_at"):
+        if time.monotonic() > ends_at:
+            break
         try:
             finished += _finish(tombstone)
         except OperationalError as error:
@@ -116,7 +126,7 @@ def finish_erasures() -> int:
 @transaction.atomic
 def _finish(tombstone: Tombstone) -> bool:
     until = tombstone.erased_at
-    person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until)
+    person = ErasedPerson(tombstone.unfinished_id, received_until=until, erased_at=until, progress=tombstone.progress)
     # A first pass that came to its end leaves no profile from before the tombstone.
     profile = rows_of(Profile, person).select_for_update().first()
     if profile is not None and max(profile.set_at) <= until:
@@ -125,14 +135,20 @@ def _finish(tombstone: Tombstone) -> bool:
     _forget_cached(person)
     if person.erased["profile_cache"]:
         Erasure.objects.create(by="", reason=INTERRUPTED, person=tombstone.key, counts=dict(person.erased))
-    if person.is_incomplete:
+    if person.is_incomplete or person.is_partial:
+        _current(tombstone).update(progress=person.progress)
         return False
-    # If the person has been erased again in the meantime, the later erasure gets its own second pass.
-    current = Tombstone.objects.filter(pk=tombstone.pk, erased_at=tombstone.erased_at)
-    return bool(current.update(unfinished_id=""))
+    return bool(_current(tombstone).update(unfinished_id="", progress={}))
+
+
+def _current(tombstone: Tombstone) -> QuerySet[Tombstone]:
+    """Return the tombstone's row, unless the person has been erased again since: that erasure has its own passes."""
+    return Tombstone.objects.filter(pk=tombstone.pk, erased_at=tombstone.erased_at)
 
 
 def _erase(person: ErasedPerson) -> ErasedPerson:
+    # The first pass has deleted the links from which they were known.
+    person.phones |= set(person.progress.get("phones", ()))
     # The profile is deleted first: whoever copies its names into an employee holds its row's lock, and the employee is
     # erased next.
     links = rows_of(PhoneLink, person).filter(observed_at__lte=person.received_until)
@@ -143,6 +159,10 @@ def _erase(person: ErasedPerson) -> ErasedPerson:
     for rows in (links, rows_of(DirectAnswer, person)):
         person.phones |= set(rows.values_list("phone", flat=True))
     person_erased.send(sender=Person, person=person)
+    if person.is_partial:
+        person.progress["phones"] = sorted(person.phones)
+    else:
+        person.progress.pop("phones", None)
     person.erased["phone_links"] += links.delete()[0]
     person.erased["direct_answers"] += rows_of(DirectAnswer, person).delete()[0]
     hashed = person.key[:12]

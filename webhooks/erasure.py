@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import math
 import re
+import time
 from collections.abc import Iterator
-from datetime import datetime
+from dataclasses import asdict, dataclass, field
+from datetime import datetime, timedelta
 from typing import Any
 
 from django.db import connection
-from django.db.models import Max, QuerySet
+from django.db.models import Max, Q, QuerySet
 from django.db.models.functions import Coalesce
 from django.dispatch import receiver
 from django.utils import timezone
 
+from config.postgres.base import seconds_left
 from profiles.erasure import ErasedPerson, latest_receipt, person_erased
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
 from webhooks import payloads
@@ -20,16 +24,29 @@ from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Repla
 from webhooks.payloads import MalformedUpdate
 
 # position() quickly excludes nearly all rows; the regular expression then keeps only matches of a whole ID or phone.
-_MENTIONS = """body IS NOT NULL AND EXISTS (
+_MENTIONS = """EXISTS (
     SELECT FROM unnest(%(words)s::text[]) word WHERE position(convert_to(word, 'UTF8') IN body) > 0
         AND encode(body, 'escape') ~ ('(^|[^A-Za-z0-9_.-])' || replace(word, '.', '\\.') || '($|[^A-Za-z0-9_.-])'))"""
-# Each part is the condition of an index, so that the many rows without a body are not read.
-_MENTIONING = f"""
-SELECT id FROM webhook_inbox WHERE user_id = ANY(%(user_ids)s) AND user_id <> ''
-UNION SELECT id FROM webhook_inbox WHERE state IN ('done', 'skipped', 'quarantined') AND {_MENTIONS}
-UNION SELECT id FROM webhook_inbox WHERE state = 'pending' AND {_MENTIONS}
-UNION SELECT id FROM webhook_inbox WHERE state = 'dead' AND {_MENTIONS}
+# Each part is the condition of an index, whose order it has, so that the many rows without a body are not read. An
+# update that is processed meanwhile moves to a later part, and there to the newest rows, which the next pass reads too.
+_PARTS = (
+    ("state = 'pending'", "next_try_at"),
+    ("state = 'dead'", "finished_at"),
+    ("state IN ('done', 'skipped', 'quarantined')", "finished_at"),
+)
+_SLICES = [
+    f"""
+SELECT {moment}, id, {_MENTIONS} FROM webhook_inbox
+WHERE {condition} AND body IS NOT NULL AND {moment} >= %(since)s AND ({moment}, id) < (%(before)s, %(id)s)
+ORDER BY {moment} DESC, id DESC LIMIT %(limit)s
 """  # noqa: S608 (constants)
+    for condition, moment in _PARTS
+]
+_SLICE = 2_000
+# How long one pass reads bodies, in seconds, and what it leaves of a request's time for everything else.
+SEARCH_SECONDS, _RESERVED_SECONDS = 10.0, 4.0
+# The clocks of hosts may differ by hours; the next pass reads again what was finished that long before this one.
+_OVERLAP = timedelta(hours=2)
 _WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 
 
@@ -45,12 +62,65 @@ def _present(update: InboxUpdate, person: Person) -> dict[str, Any]:
     return row | {"body": body if update.user_id in person.user_ids else list(_mentions_in(body, person))}
 
 
+@dataclass
+class _Search:
+    """A search for the updates that mention a person, from the newest to the oldest of each part.
+
+    It has come to the row with the moment ``before`` and the ID ``id``, and ends at the moment ``since``. The words are
+    the person's IDs and phones.
+    """
+
+    words: list[str] = field(default_factory=list)
+    since: str = "-infinity"
+    part: int = 0
+    before: str = "infinity"
+    id: int = 2**63 - 1
+    began: str = ""
+
+    @property
+    def is_complete(self) -> bool:
+        return self.part == len(_PARTS)
+
+    @classmethod
+    def of(cls, person: Person, state: dict[str, Any] | None = None) -> _Search:
+        """Return a search for the person, which continues an earlier one unless there are more words now."""
+        words = {*person.user_ids, *(phone.lstrip("+") for phone in person.phones)}
+        earlier = cls(**state or {})
+        if not earlier.words:
+            earlier.words = sorted(words)
+        return earlier if words <= set(earlier.words) else cls(sorted(words | set(earlier.words)))
+
+    def run(self, seconds: float) -> list[int]:
+        """Search for that long; return the IDs of the updates that may mention one of the words."""
+        found: list[int] = []
+        ends_at = time.monotonic() + seconds
+        with connection.cursor() as cursor:
+            if not self.began:
+                cursor.execute("SELECT (clock_timestamp() - %s)::text", [_OVERLAP])
+                [self.began] = cursor.fetchone()
+            while not self.is_complete and time.monotonic() < ends_at:
+                place = {"since": self.since, "before": self.before, "id": self.id}
+                cursor.execute(_SLICES[self.part], place | {"words": self.words, "limit": _SLICE})
+                rows = cursor.fetchall()
+                found += [pk for _, pk, is_mentioned in rows if is_mentioned]
+                if len(rows) < _SLICE:
+                    self.part, self.before, self.id = self.part + 1, "infinity", 2**63 - 1
+                else:
+                    self.before, self.id = rows[-1][0].isoformat(), rows[-1][1]
+        return found
+
+    def next(self) -> dict[str, Any]:
+        """Return what the next pass begins with: this search, or after its end, one of what is newer."""
+        return {"since": self.began} if self.is_complete else asdict(self)
+
+
+def _own_or(found: list[int], person: Person) -> QuerySet[InboxUpdate]:
+    return InboxUpdate.objects.filter(Q(pk__in=found) | Q(person.has_id("user_id"), ~Q(user_id="")))
+
+
 @store(InboxUpdate, _present)
 def _updates(person: Person) -> QuerySet[InboxUpdate]:
-    words = [*person.user_ids, *(phone.lstrip("+") for phone in person.phones)]
-    with connection.cursor() as cursor:
-        cursor.execute(_MENTIONING, {"user_ids": list(person.user_ids), "words": words})
-        candidates = InboxUpdate.objects.filter(pk__in=[pk for (pk,) in cursor.fetchall()])
+    candidates = _own_or(_Search.of(person).run(math.inf), person)
     found = [update.pk for update in candidates.iterator(chunk_size=200) if _mentions(update, person)]
     return InboxUpdate.objects.filter(pk__in=found)
 
@@ -89,7 +159,15 @@ def newest(**_: Any) -> datetime | None:
 def erase(person: ErasedPerson, **_: Any) -> None:
     emptied: list[int] = []
     dead: list[int] = []
-    for update in rows_of(InboxUpdate, person).filter(received_at__lte=person.received_until).iterator(chunk_size=200):
+    left = seconds_left()
+    search = _Search.of(person, person.progress.get("webhook_inbox"))
+    found = search.run(SEARCH_SECONDS if left is None else left - _RESERVED_SECONDS)
+    person.progress["webhook_inbox"] = search.next()
+    person.is_partial |= not search.is_complete
+    candidates = _own_or(found, person).filter(received_at__lte=person.received_until)
+    for update in candidates.iterator(chunk_size=200):
+        if not _mentions(update, person):
+            continue
         if update.state == State.PENDING and _sender(update) not in ("", person.user_id):
             # The update is from another person, and their name has not been extracted from it yet.
             person.is_incomplete = True

@@ -170,7 +170,8 @@ async def store(conn: InboxConnection, arrivals: Sequence[Arrival]) -> None:
         recent = {key async for (key,) in rows}
         fresh = [arrival for arrival in arrivals if arrival.previous_key not in recent]
     unique = {arrival.dedup_key: arrival for arrival in reversed(fresh)}
-    stored = await _insert(conn, unique.values()) if unique else set()
+    # In the order of their keys: two processes that store the same updates then wait for each other in one direction.
+    stored = await _insert(conn, sorted(unique.values())) if unique else set()
     if len(stored) < len(arrivals):
         firsts = {id(unique[key]) for key in stored}
         try:

@@ -1,14 +1,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, ClassVar, NamedTuple
 
 from django.contrib.postgres.indexes import BrinIndex
 from django.db import models, transaction
 from django.db.models import Q
 from django.db.models.fields.json import KT
-from django.db.models.functions import Cast, JSONObject
+from django.db.models.functions import Cast, JSONObject, Now
 from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
@@ -28,8 +28,8 @@ class State(models.TextChoices):
 # Includes all fields that finish() reads, except state and processing_ms, which have been set by then. Reading a field
 # that is not loaded would cost a query per row.
 _TAKEN = (
-    "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "request_id",
-    "tries",
+    "id", "body", "update_type", "reason", "user_id", "has_names", "has_changed_profile", "received_at", "stored_at",
+    "request_id", "tries",
 )  # fmt: skip
 # No clock may keep an update from its first attempt: that of the web server may have been ahead. A later attempt that
 # is farther away than the longest pause was scheduled before a clock was set back.
@@ -57,6 +57,8 @@ _REPLAYED: dict[str, models.Field[Any, Any]] = {
 }
 # How many of the latest updates an estimate of the processing time is taken from.
 _TIMED = 1000
+# Between the clocks of hosts, of PostgreSQL and of MAX.
+CLOCK_TOLERANCE = timedelta(minutes=5)
 # Stored in place of any update type that is not known.
 OTHER = "other"
 _SETTLED = Q(state__in=["done", "skipped", "quarantined"])
@@ -154,6 +156,8 @@ class InboxUpdate(models.Model):
     has_names = models.BooleanField(_("carries names"), db_default=False)
     has_changed_profile = models.BooleanField(_("changed the profile"), db_default=False)
     received_at = models.DateTimeField(_("received at"))
+    # By PostgreSQL's clock: that of the host may have been wrong. Rows of earlier releases have no such time.
+    stored_at = models.DateTimeField(null=True, db_default=Now(), editable=False)
     request_id = models.CharField(_("request id"), max_length=64, blank=True, db_default="")
     finished_at = models.DateTimeField(_("finished at"), null=True)
     processing_ms = models.FloatField(_("processing time, ms"), null=True)
@@ -200,6 +204,12 @@ class InboxUpdate(models.Model):
     @property
     def display_type(self) -> str:
         return display_type(self.update_type)
+
+    @property
+    def time_of_receipt(self) -> datetime:
+        """Return when the update arrived: by PostgreSQL's clock, if that of the host differs from it by minutes."""
+        stored_at = self.stored_at or self.received_at
+        return self.received_at if abs(stored_at - self.received_at) < CLOCK_TOLERANCE else stored_at
 
     @property
     def display_reason(self) -> str:

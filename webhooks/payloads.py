@@ -24,7 +24,7 @@ from profiles.user_ids import user_id_of
 from webhooks import contacts
 from webhooks.bot_commands import name_given_in
 from webhooks.inbox import DUPLICATE_WINDOW
-from webhooks.models import OTHER
+from webhooks.models import CLOCK_TOLERANCE, OTHER
 
 LARGEST_ENVELOPE = 100
 # Python refuses to convert longer integers by default.
@@ -32,7 +32,6 @@ _MOST_DIGITS = 4300
 _NOT_AN_OBJECT, _AN_ENVELOPE = _("the body is not an object"), _("the body is a batch of updates instead of one update")
 _NOT_JSON, _TOO_DEEP = _("the body is not JSON"), _("the body is nested too deeply")
 _REPEATED = _("“updates” is repeated")
-_FUTURE_ALLOWED = timedelta(minutes=5)
 # The update types that MAX documents. A subscription lists all of them.
 UPDATE_TYPES = (
     "message_created", "message_edited", "message_removed", "message_callback",
@@ -356,7 +355,7 @@ def moment_of(update: Json, received_at: datetime) -> datetime:
     milliseconds = update.get("timestamp")
     if isinstance(milliseconds, bool) or not isinstance(milliseconds, int | float):
         return received_at
-    latest = (received_at + _FUTURE_ALLOWED).timestamp() * 1000
+    latest = (received_at + CLOCK_TOLERANCE).timestamp() * 1000
     if not 0 <= milliseconds <= latest:
         return received_at
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds)

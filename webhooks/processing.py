@@ -140,7 +140,7 @@ def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str,
 def interpret(update: InboxUpdate) -> payloads.Reading:
     """Set the state of an update to done, or to quarantined if it is malformed; return the data extracted from it."""
     try:
-        reading = payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.received_at)
+        reading = payloads.read(payloads.parse_stored(bytes(update.body or b"")), update.time_of_receipt)
     except payloads.MalformedUpdate as error:
         update.state, update.reason = State.QUARANTINED, str(error)
         return payloads.Reading("")

@@ -36,7 +36,7 @@ _LONGEST_PAUSE = 5.0
 # A process that dies after running for this long is restarted after the shortest pause.
 _STABLE_SECONDS = 30.0
 # In bytes; each log has two files of this size at most.
-_LOG_LIMIT = 10 * 1024 * 1024
+LOG_LIMIT = 10 * 1024 * 1024
 
 
 class Stopped(Exception):
@@ -270,7 +270,7 @@ def rotate_logs(folder: Path) -> None:
     """
     for log in folder.glob("*.log"):
         with suppress(OSError):
-            if log.stat().st_size > _LOG_LIMIT:
+            if log.stat().st_size > LOG_LIMIT:
                 with suppress(OSError):
                     shutil.copyfile(log, log.with_suffix(".log.1"))
                 os.truncate(log, 0)

@@ -84,6 +84,10 @@ class ProfileStatsSerializer(serializers.Serializer[Any]):
     profiles_by_source = serializers.DictField(child=serializers.IntegerField())
 
 
+class PartialErasureSerializer(serializers.Serializer[Any]):
+    status = serializers.CharField()
+
+
 class NameSerializer(serializers.Serializer[Any]):
     name = OwnNameField()
 

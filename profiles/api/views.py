@@ -16,6 +16,7 @@ from profiles import cache
 from profiles.api.serializers import (
     USER_ID,
     NameSerializer,
+    PartialErasureSerializer,
     ProfileChangeSerializer,
     ProfileSerializer,
     ProfileStatsSerializer,
@@ -77,13 +78,19 @@ class ProfileViewSet(GenericViewSet[Profile]):
         fields = {name.removeprefix("max_"): value for name, value in serializer.validated_data.items()}
         return self._store_names(self.visible_id(user_id), fields)
 
-    @extend_schema(responses={204: None}, parameters=[_USER_ID])
+    @extend_schema(responses={204: None, 202: PartialErasureSerializer}, parameters=[_USER_ID])
     def destroy(self, request: Request, user_id: str) -> Response:
-        """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person."""
+        """Erase a person everywhere. Employees stay, without the name; the audit row does not name the person.
+
+        The answer is 202 if the inbox is so large that updates of other people, which may mention the person, are still
+        searched: nobody gets the name any more, and a task erases the rest.
+        """
         user_id = self.visible_id(user_id)
         if not self.may_erase(user_id):
             raise PermissionDenied(NOT_COVERED)
-        erase(user_id, by=request.user.get_username(), reason="by the API")
+        person = erase(user_id, by=request.user.get_username(), reason="by the API")
+        if person.is_partial:
+            return Response({"status": "searching"}, HTTPStatus.ACCEPTED)
         return Response(status=HTTPStatus.NO_CONTENT)
 
     @extend_schema(request=NameSerializer, responses=ProfileSerializer, parameters=[_USER_ID])

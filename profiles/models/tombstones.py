@@ -46,7 +46,7 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
         """Create the tombstone after in-flight profile writes finish, so later writers see it."""
         with connection.cursor() as cursor:
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
-        fields = {"erased_at": at, "unfinished_id": user_id}
+        fields = {"erased_at": at, "unfinished_id": user_id, "progress": {}}
         return self.update_or_create(key=hash_of(user_id), defaults=fields)[0]
 
     def time_of(self, user_id: str) -> datetime | None:
@@ -76,11 +76,15 @@ class TombstoneQuerySet(models.QuerySet["Tombstone"]):
 
 
 class Tombstone(models.Model):
-    """Mark a person as erased. ``unfinished_id`` is the MAX ID until the second pass is complete, then empty."""
+    """Mark a person as erased. ``unfinished_id`` is the MAX ID until the second pass is complete, then empty.
+
+    ``progress`` is how far the passes have come in the tables that are too large for one pass.
+    """
 
     key = models.CharField(_("hash of the MAX id"), max_length=64, primary_key=True)
     erased_at = models.DateTimeField(_("erased at"))
     unfinished_id = models.CharField(max_length=64, blank=True, default="")
+    progress = models.JSONField(default=dict, db_default={}, editable=False)
 
     objects: ClassVar[TombstoneQuerySet] = TombstoneQuerySet.as_manager()  # type: ignore[assignment]
 

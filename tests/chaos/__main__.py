@@ -4,77 +4,86 @@ import argparse
 import random
 import signal
 import sys
-from collections import Counter
 from types import FrameType
 
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.chaos.scenario import COPIES, Plan, Result, Scenario
-from tests.chaos.system import PARTS, System
+from tests.chaos.answers import BOUNDS, examples
+from tests.chaos.checks import Findings
+from tests.chaos.direct_api import direct_api
+from tests.chaos.scenario import COPIES, Fault, Plan, Scenario
+from tests.chaos.system import System
 
-_MEANING = {
-    "unacknowledged": "deliveries never acknowledged",
-    "missing": "acknowledged updates missing in the inbox",
-    "stored_late": "acknowledged updates lost, and stored from a later copy",
-    "duplicates": "updates stored more than once",
-    "unprocessed": "updates unprocessed 60 s after the last fault",
-    "wrong_in_postgres": "profiles in PostgreSQL that differ from their newest update",
-    "wrong_in_redis": "profiles in Redis that differ from their newest update",
-    "employees_lost": "employees acknowledged with 201 and missing",
-    "employees_duplicated": "employees with the phone of another one",
-    "employees_not_created": "employees never created",
-    "unexpected_answers": "answers other than 200, 201, 503, a 409 for what was created, or a broken connection",
-    "missed_faults": "faults that found no process to kill",
-}
+_DISK_MB = 1536
 
 
 def arguments() -> Plan:
-    parser = argparse.ArgumentParser(prog="python -m tests.chaos", description=__doc__)
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.chaos", description=__doc__, epilog="A full disk needs root."
+    )
     parser.add_argument("--seed", type=int, default=random.randrange(10**9), help="repeat an earlier run")
-    parser.add_argument("--updates", type=int, default=20_000, help="distinct updates, each sent five times")
-    parser.add_argument("--faults", type=int, default=5, help="kill -9 for each part")
-    parser.add_argument("--seconds", type=float, default=150, help="time over which the updates are sent")
+    parser.add_argument("--seconds", type=float, default=150, help="how long faults and requests begin")
+    parser.add_argument("--updates", type=int, default=25, help="distinct updates a second, each sent four times")
+    parser.add_argument("--only", nargs="*", default=[], help="only the faults whose names begin so, such as “kill -9”")
     options = parser.parse_args()
-    return Plan(options.seed, options.updates, options.faults, options.seconds)
+    return Plan(options.seed, options.seconds, options.updates, options.only)
 
 
-def run(scenario: Scenario, console: Console) -> Result:
+def run(scenario: Scenario, console: Console) -> Findings:
     columns = TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn()
     with Progress(*columns, console=console) as progress:
-        deliveries = progress.add_task("acknowledged", total=scenario.plan.updates * COPIES)
-        faults = progress.add_task("kill -9", total=len(scenario.faults))
+        webhook, employees = scenario.loads.webhook, scenario.loads.employees
+        deliveries = progress.add_task("updates acknowledged", total=len(webhook.deliveries))
+        created = progress.add_task("employees created", total=len(employees.requests))
         printed = 0
 
         def show_progress(scenario: Scenario) -> None:
             nonlocal printed
-            progress.update(deliveries, completed=scenario.webhook.acknowledged)
-            progress.update(faults, completed=len(scenario.done))
-            for fault in scenario.done[printed:]:
-                progress.console.print(f"{fault.at:6.1f} s  kill -9 {fault.part} (process {fault.pid})")
+            progress.update(deliveries, completed=webhook.acknowledged)
+            progress.update(created, completed=len(employees.acknowledged))
+            for fault in scenario.faults[printed:]:
+                progress.console.print(f"{fault.at:6.1f} s  {title_of(fault)}, well after {seconds_of(fault)}")
                 printed += 1
+                progress.console.file.flush()
 
         return scenario.run(show_progress)
 
 
-def summary(scenario: Scenario, result: Result) -> Table:
-    def counts_text(counts: Counter[int | str]) -> str:
-        return ", ".join(f"{answer}: {count}" for answer, count in counts.most_common())
+def title_of(fault: Fault) -> str:
+    return f"{fault.name}, kill -9 {fault.killed}" if fault.killed else fault.name
 
-    table = Table("", "", title=f"seed {scenario.plan.seed}: {'FAILED' if result.violations() else 'passed'}")
-    table.add_row("updates, sent five times each", f"{scenario.plan.updates}")
+
+def seconds_of(fault: Fault) -> str:
+    return f"[red]never: {fault.waited_for}[/]" if fault.seconds is None else f"{fault.seconds:.1f} s"
+
+
+def fault_table(faults: list[Fault]) -> Table:
+    table = Table("fault", "times", "longest until well", "/ready meanwhile", "alerts meanwhile", title="Faults")
+    for name in sorted({fault.name for fault in faults}):
+        same = [fault for fault in faults if fault.name == name]
+        longest = max(same, key=lambda fault: float("inf") if fault.seconds is None else fault.seconds)
+        ready = set[str]().union(*(fault.ready for fault in same))
+        alerts = set[str]().union(*(fault.alerts for fault in same))
+        table.add_row(name, str(len(same)), seconds_of(longest), "\n".join(sorted(ready)), "\n".join(sorted(alerts)))
+    return table
+
+
+def summary(scenario: Scenario, findings: Findings) -> Table:
+    table = Table("", "", title=f"seed {scenario.plan.seed}: {'FAILED' if findings.wrong() else 'passed'}")
+    table.add_row("updates, sent times", f"{len(scenario.loads.updates.bodies)} × {COPIES}")
     durability = scenario.system.durability().items()
     table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
-    kills = Counter(fault.part for fault in scenario.done)
-    table.add_row("kill -9", ", ".join(f"{part} {kills[part]}" for part in PARTS))
-    table.add_row("answers of the webhook", counts_text(scenario.webhook.answers))
-    created = len(scenario.employees.created)
-    table.add_row(f"{created} employees created, answers", counts_text(scenario.employees.answers), end_section=True)
-    for name, meaning in _MEANING.items():
-        value = getattr(result, name)
-        table.add_row(meaning, f"{value or 0}", style="red" if value else "green")
-    table.add_row("recovery, seconds after the last fault", f"{result.recovery_seconds:.1f}")
+    table.add_row("people erased", str(len(scenario.loads.erasures.done)))
+    table.add_row("changes of the rollout", str(len(scenario.loads.rollout.acknowledged)))
+    for kind, counts in scenario.answers.counts.items():
+        answers = ", ".join(f"{answer}: {count}" for answer, count in counts.most_common())
+        table.add_row(f"{kind}, longest {scenario.answers.longest[kind]:.2f} s of {BOUNDS[kind]:.1f} s", answers)
+    table.add_section()
+    for meaning, texts in findings.found.items():
+        lines = f"{len(texts)}\n{examples(texts)}" if texts else "0"
+        table.add_row(meaning, lines, style="red" if texts else "green")
     return table
 
 
@@ -89,20 +98,26 @@ def main() -> int:
         signal.signal(number, interrupt)
     console = Console()
     console.print(f"seed {plan.seed}; starting the system")
-    system = System()
-    try:
-        system.start()
-        scenario = Scenario(system, plan)
-        result = run(scenario, console)
-        console.print(summary(scenario, result))
-        failed = bool(result.violations())
-    except KeyboardInterrupt:
-        console.print("interrupted")
-        failed = True
-    finally:
-        # A second Ctrl-C must not leave a part of it running.
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        left = system.stop()
+    with direct_api() as api:
+        system = System(disk_mb=_DISK_MB, MONITORING_CHECK_INTERVAL="2s", **api.settings())
+        scenario = None
+        try:
+            system.start()
+            scenario = Scenario(system, api, plan)
+            findings = run(scenario, console)
+            console.print(fault_table(scenario.faults))
+            console.print(summary(scenario, findings))
+            failed = bool(findings.wrong())
+        except KeyboardInterrupt:
+            console.print("interrupted; what was found until then:")
+            if scenario is not None:
+                console.print(fault_table(scenario.faults))
+                console.print(summary(scenario, scenario.findings))
+            failed = True
+        finally:
+            # A second Ctrl-C must not leave a part of it running.
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+            left = system.stop()
     if left:
         console.print(f"[red]processes that were still running, now killed: {left}")
     return 1 if failed or left else 0

@@ -5,6 +5,7 @@ from functools import partial
 
 import pytest
 
+from tests.chaos.direct_api import DirectApi, direct_api
 from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import post
@@ -13,9 +14,15 @@ _CONNECTIONS = 16
 
 
 @pytest.fixture(scope="session")
-def started() -> Iterator[System]:
+def messenger() -> Iterator[DirectApi]:
+    with direct_api() as api:
+        yield api
+
+
+@pytest.fixture(scope="session")
+def started(messenger: DirectApi) -> Iterator[System]:
     # Development mode starts three seconds faster, and still checks the secret.
-    system = System(DEBUG="true", TRUSTED_PROXIES="1")
+    system = System(DEBUG="true", TRUSTED_PROXIES="1", MONITORING_CHECK_INTERVAL="2s", **messenger.settings())
     try:
         system.start()
         yield system

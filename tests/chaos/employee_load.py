@@ -1,32 +1,57 @@
-"""Creates employees over the API at a steady rate, each repeated until it is there."""
+"""Creates employees without names at a steady rate, each repeated until it is there, so that every source is asked."""
 
 import json
+import random
 import threading
 import time
-from collections import Counter
-from http.client import HTTPConnection, HTTPException
+from dataclasses import dataclass
+from typing import Any
 
-from tests.chaos.system import System
+from tests.chaos.client import PAUSE_SECONDS, Client
+from tests.chaos.direct_api import DirectApi
+from tests.chaos.updates import Updates, word
 
-_PER_SECOND = 10
-_TIMEOUT = 30.0
-_PAUSE_SECONDS = 0.1
+UNKNOWN = "Неизвестно"
+_PER_SECOND = 5
+_KINDS = ("by MAX ID", "by phone", "by both", "unknown")
+
+
+@dataclass(frozen=True)
+class Created:
+    """An employee that was acknowledged with 201; the times are monotonic."""
+
+    row: dict[str, Any]
+    sent_at: float
+    answered_at: float
 
 
 class EmployeeLoad:
-    """``created`` has the phones that were acknowledged: by 201, or by 409 after an attempt without an answer."""
+    """``acknowledged`` has the phones that were answered with 201, or with 409 after an attempt without an answer."""
 
-    def __init__(self, system: System, *, first_phone: int, seconds: float) -> None:
-        self.system = system
-        self.phones = [
-            f"+7{9 * 10**9 + (first_phone + number) % 10**9}" for number in range(int(seconds * _PER_SECOND))
-        ]
-        self.created: set[str] = set()
-        self.answers: Counter[int | str] = Counter()
-        self.unexpected_answers: Counter[int | str] = Counter()
+    def __init__(
+        self, client: Client, updates: Updates, direct_api: DirectApi, choice: random.Random, seconds: float
+    ) -> None:
+        self.client, self.updates, self.direct_api = client, updates, direct_api
+        self.acknowledged: set[str] = set()
+        self.created: list[Created] = []
         self.is_cancelled = False
-        self._token = ""
+        people = list(updates.names)
+        first = choice.randrange(10**8)
+        self.requests: list[dict[str, Any]] = []
+        for number in range(int(seconds * _PER_SECOND)):
+            kind, person = choice.choice(_KINDS), choice.choice(people)
+            phone = f"79{first + number:09}"
+            self.requests.append({"phone": f"+{phone}", "university_name": "Хаос"})
+            if kind in ("by MAX ID", "by both"):
+                self.requests[-1]["max_id"] = person
+            if kind in ("by phone", "by both"):
+                user = {"user_id": int(person), "first_name": "Прямой", "last_name": word(first + number)}
+                direct_api.users[phone] = user | {"phone_number": phone}
         self._thread = threading.Thread(target=self._run, daemon=True)
+
+    @property
+    def phones(self) -> list[str]:
+        return [request["phone"] for request in self.requests]
 
     def start(self) -> None:
         self._thread.start()
@@ -34,48 +59,45 @@ class EmployeeLoad:
     def is_running(self) -> bool:
         return self._thread.is_alive()
 
+    def is_known_to_direct_api(self, phone: str) -> bool:
+        return phone.lstrip("+") in self.direct_api.users
+
+    def has_provider(self, phone: str, max_id: str | None, source: str, *names: str) -> bool:
+        """Return whether the named source has provided this name for the person."""
+        first_name, last_name, middle_name = names
+        if source == "default":
+            return names == (UNKNOWN, UNKNOWN, "")
+        if source == "api":
+            user = self.direct_api.users.get(phone.lstrip("+"), {})
+            return names == (user.get("first_name"), user.get("last_name"), "")
+        if source == "user_input":
+            return f"{first_name} {last_name} {middle_name}".strip() in self.updates.carried(
+                max_id or "", "user_provided_name"
+            )
+        is_carried = all(
+            value in self.updates.carried(max_id or "", name)
+            for name, value in {"first_name": first_name, "last_name": last_name}.items()
+        )
+        return source == "webhook" and is_carried and bool(first_name or last_name)
+
     def _run(self) -> None:
         started = time.monotonic()
-        for number, phone in enumerate(self.phones):
+        for number, request in enumerate(self.requests):
             time.sleep(max(0.0, started + number / _PER_SECOND - time.monotonic()))
-            self._create(phone)
+            if self.is_cancelled:
+                return
+            self._create(request)
 
-    def _create(self, phone: str) -> None:
-        employee = {"phone": phone, "first_name": "Анна", "last_name": "Иванова", "university_name": "Хаос"}
+    def _create(self, request: dict[str, Any]) -> None:
         has_unanswered = False
         while not self.is_cancelled:
-            status = self._attempt(employee)
-            self.answers[status] += 1
-            if status == 201 or (status == 409 and has_unanswered):
-                self.created.add(phone)
+            sent_at = time.monotonic()
+            expected = (201, 409) if has_unanswered else (201,)
+            answer = self.client.request("POST", "/employees", request, expected=expected)
+            if answer.status in expected:
+                self.acknowledged.add(request["phone"])
+                if answer.status == 201:
+                    self.created.append(Created(json.loads(answer.body), sent_at, time.monotonic()))
                 return
-            if isinstance(status, str) or status == 503:
-                has_unanswered = True
-            elif status == 401:
-                self._token = ""
-            else:
-                self.unexpected_answers[status] += 1
-            time.sleep(_PAUSE_SECONDS)
-
-    def _attempt(self, employee: dict[str, str]) -> int | str:
-        if not self._token:
-            login = {"username": "admin", "password": self.system.environment["DJANGO_SUPERUSER_PASSWORD"]}
-            status, answer = self._post("/api/token", login)
-            if status != 200:
-                return status
-            self._token = json.loads(answer)["access"]
-        return self._post("/employees", employee)[0]
-
-    def _post(self, path: str, body: dict[str, str]) -> tuple[int | str, bytes]:
-        connection = HTTPConnection("127.0.0.1", self.system.port, timeout=_TIMEOUT)
-        headers = {"Content-Type": "application/json"}
-        if self._token and path != "/api/token":
-            headers["Authorization"] = f"Bearer {self._token}"
-        try:
-            connection.request("POST", path, json.dumps(body), headers)
-            response = connection.getresponse()
-            return response.status, response.read()
-        except (OSError, HTTPException) as error:
-            return type(error).__name__, b""
-        finally:
-            connection.close()
+            has_unanswered |= isinstance(answer.status, str) or answer.status == 503
+            time.sleep(PAUSE_SECONDS)

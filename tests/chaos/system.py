@@ -1,7 +1,6 @@
 """The whole system as ``make run`` starts it, with its own folder and port, for tests that break it."""
 
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -54,7 +53,9 @@ def production_environment(data_dir: Path) -> dict[str, str]:
 
 
 class System:
-    def __init__(self, **environment: str) -> None:
+    """With ``disk_mb``, DATA_DIR has a disk of its own, to be filled, which needs the right to mount one."""
+
+    def __init__(self, *, disk_mb: int = 0, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="directory-chaos-")).resolve()
         self.data_dir = self.folder / "data"
         self.environment = production_environment(self.data_dir) | environment
@@ -62,10 +63,16 @@ class System:
         self.secret = self.environment["WEBHOOK_SECRET"]
         self.supervisor: subprocess.Popen[bytes] | None = None
         self.tree, self.module = BASE_DIR, "config.dev.supervisor"
+        self.is_on_own_disk = bool(disk_mb) and self._mount_disk(disk_mb)
 
     @property
     def output(self) -> Path:
         return self.folder / "output"
+
+    def _mount_disk(self, megabytes: int) -> bool:
+        self.data_dir.mkdir()
+        argv = ["mount", "-t", "tmpfs", "-o", f"size={megabytes}m,mode=0700", "chaos", str(self.data_dir)]
+        return os.geteuid() == 0 and subprocess.run(argv, check=False, capture_output=True).returncode == 0  # noqa: S603
 
     def start(self) -> None:
         """Return when it is ready. Call this in the main thread: the system ends with the thread that started it."""
@@ -98,6 +105,8 @@ class System:
         if self.supervisor is not None:
             self.supervisor.wait()
         shutil.rmtree(embedded.socket_path(self.data_dir), ignore_errors=True)
+        if self.is_on_own_disk:
+            subprocess.run(["umount", "--lazy", str(self.data_dir)], check=True)  # noqa: S603, S607
         shutil.rmtree(self.folder, ignore_errors=True)
         return left
 
@@ -143,18 +152,6 @@ class System:
         for pid in self.pids(part):
             with suppress(ProcessLookupError):
                 os.kill(pid, number)
-
-    def kill_one(self, part: str, choice: random.Random, excluded: set[int]) -> int | None:
-        """Kill the first process of a part (its parent), or any of them; return its id, or None while none runs."""
-        pids = [pid for pid in self.pids(part) if pid not in excluded]
-        if not pids:
-            return None
-        pid = choice.choice([pids[0], choice.choice(pids)])
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            return None
-        return pid
 
 
 def is_alive(pid: int) -> bool:

@@ -29,6 +29,10 @@ class Updates:
         default_factory=lambda: defaultdict(lambda: defaultdict(list))
     )
 
+    def carried(self, user_id: str, name: str) -> set[str]:
+        """Return all texts that updates carry for a person's name, and ``""`` for a name that some lack."""
+        return {text for _, _, text in self.names.get(user_id, {}).get(name, [])} | {""}
+
     def expected(self) -> dict[str, tuple[str, ...]]:
         """Return first, last and user-provided name by user id; ``""`` where no update carries one."""
         fields = ("first_name", "last_name", "user_provided_name")
@@ -57,7 +61,7 @@ def random_bodies(count: int) -> list[bytes]:
     return generate(random.Random(), count).bodies
 
 
-def _word(number: int) -> str:
+def word(number: int) -> str:
     letters = ""
     while number:
         number, index = divmod(number, len(_LETTERS))
@@ -65,7 +69,7 @@ def _word(number: int) -> str:
     return letters.capitalize()
 
 
-def _message(kind: str, user: Json, at: int, number: int, text: str) -> Json:
+def message(kind: str, user: Json, at: int, number: int, text: str) -> Json:
     return {
         "update_type": kind,
         "timestamp": at,
@@ -81,14 +85,14 @@ def _message(kind: str, user: Json, at: int, number: int, text: str) -> Json:
 def _full_name(user_id: int, at: int, number: int) -> tuple[Json, Names]:
     first, last = f"Имя {number}", f"Фамилия {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": last, "is_bot": False}
-    update = _message("message_created", user, at, number, "Здравствуйте")
+    update = message("message_created", user, at, number, "Здравствуйте")
     return update, {"first_name": (True, at, first), "last_name": (True, at, last)}
 
 
 def _no_surname(user_id: int, at: int, number: int) -> tuple[Json, Names]:
     first = f"Только {number}"
     user = {"user_id": user_id, "first_name": first, "last_name": ""}
-    update = _message("message_edited", user, at, number, "Здравствуйте!")
+    update = message("message_edited", user, at, number, "Здравствуйте!")
     return update, {"first_name": (True, at, first), "last_name": (True, at, "")}
 
 
@@ -108,8 +112,8 @@ def _deprecated_name(user_id: int, at: int, number: int) -> tuple[Json, Names]:
 
 
 def _command(user_id: int, at: int, number: int) -> tuple[Json, Names]:
-    name = _word(number)
-    update = _message("message_created", {"user_id": user_id}, at, number, f"/setname {name}")
+    name = word(number)
+    update = message("message_created", {"user_id": user_id}, at, number, f"/setname {name}")
     return update, {"user_provided_name": (True, at, name)}
 
 

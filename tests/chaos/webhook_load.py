@@ -3,13 +3,13 @@
 import itertools
 import threading
 import time
-from collections import Counter
 from collections.abc import Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 
+from tests.chaos.answers import Answer, Answers
 from tests.chaos.system import System
 
 PATH = "/webhook/max"
@@ -24,6 +24,7 @@ class Result:
 
     answer: int | str
     seconds: float
+    has_retry_after: bool = False
 
 
 class Sender:
@@ -36,15 +37,16 @@ class Sender:
     def post(self, body: bytes) -> Result:
         started = time.monotonic()
         answer: int | str
+        has_retry_after = False
         try:
             self._connection.request("POST", PATH, body, self._headers)
             response = self._connection.getresponse()
             response.read()
-            answer = response.status
+            answer, has_retry_after = response.status, "Retry-After" in response.headers
         except (OSError, HTTPException) as error:
             self._connection.close()
             answer = type(error).__name__
-        return Result(answer, time.monotonic() - started)
+        return Result(answer, time.monotonic() - started, has_retry_after)
 
     def close(self) -> None:
         self._connection.close()
@@ -59,11 +61,12 @@ def post(system: System, body: bytes) -> Result:
 class WebhookLoad:
     """Sends deliveries at a steady rate over several connections, each repeated until it is acknowledged."""
 
-    def __init__(self, system: System, deliveries: Sequence[bytes], *, connections: int, seconds: float) -> None:
-        self.system = system
+    def __init__(
+        self, system: System, answers: Answers, deliveries: Sequence[bytes], *, connections: int, seconds: float
+    ) -> None:
+        self.system, self.answers = system, answers
         self.deliveries = deliveries
         self.rate = len(deliveries) / seconds
-        self.answers: Counter[int | str] = Counter()
         self.acknowledged = 0
         self.first_acknowledged_at: dict[bytes, datetime] = {}
         self.started_at = time.monotonic()
@@ -89,10 +92,11 @@ class WebhookLoad:
 
     def _deliver(self, sender: Sender, body: bytes) -> None:
         while not self.is_cancelled:
-            answer = sender.post(body).answer
+            result = sender.post(body)
+            answer = Answer(result.answer, b"", result.has_retry_after, result.seconds)
+            self.answers.note("webhook", f"POST {PATH}", answer, (200,))
             with self._lock:
-                self.answers[answer] += 1
-                if answer == 200:
+                if result.answer == 200:
                     self.acknowledged += 1
                     self.first_acknowledged_at.setdefault(body, datetime.now(UTC))
                     return

@@ -11,7 +11,7 @@ from config.dev.processes import Child
 
 
 def test_it_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "_LOG_LIMIT", 20_000)
+    monkeypatch.setattr(supervisor, "LOG_LIMIT", 20_000)
     log = tmp_path / "web.log"
     # The pause before the last line: one that is written between the copy and the cut may be lost.
     write = "import time\nfor number in range(5000):\n"
@@ -40,7 +40,7 @@ def test_a_small_log_is_left_alone(tmp_path: Path) -> None:
 
 def test_a_log_is_emptied_when_it_cannot_be_copied(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is what the limit is for."""
-    monkeypatch.setattr(supervisor, "_LOG_LIMIT", 3)
+    monkeypatch.setattr(supervisor, "LOG_LIMIT", 3)
     (tmp_path / "web.log").write_text("line\n")
     (tmp_path / "web.log.1").mkdir()
     supervisor.rotate_logs(tmp_path)
@@ -48,7 +48,7 @@ def test_a_log_is_emptied_when_it_cannot_be_copied(tmp_path: Path, monkeypatch: 
 
 
 def test_a_log_that_cannot_be_read_holds_up_no_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(supervisor, "_LOG_LIMIT", 3)
+    monkeypatch.setattr(supervisor, "LOG_LIMIT", 3)
     for name in ("a.log", "z.log"):
         (tmp_path / name).symlink_to("missing")
     (tmp_path / "web.log").write_text("line\n")

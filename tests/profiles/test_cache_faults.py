@@ -3,7 +3,7 @@
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from profiles.lease import LEASE_SECONDS, Lease
 from profiles.models import Profile, Tombstone
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached
+from tests.redis_refusals import REFUSALS
 from tests.servers import FaultyServer
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("cache_first")]
@@ -121,54 +122,6 @@ def test_a_second_restart_is_noticed_too(redis: redis_py.Redis, snapshots: Fault
         assert cache.read(RENAMED) is None
         refill_cache()
         assert cache.read(RENAMED) is not None
-
-
-@contextmanager
-def replica(client: redis_py.Redis) -> Iterator[None]:
-    client.replicaof("127.0.0.1", "1")
-    yield
-    client.replicaof("NO", "ONE")
-
-
-@contextmanager
-def too_few_replicas(client: redis_py.Redis) -> Iterator[None]:
-    client.config_set("min-replicas-to-write", 1)
-    yield
-    client.config_set("min-replicas-to-write", 0)
-
-
-@contextmanager
-def full_memory(client: redis_py.Redis) -> Iterator[None]:
-    client.config_set("maxmemory-policy", "noeviction")
-    client.config_set("maxmemory", 1)
-    yield
-    client.config_set("maxmemory", 0)
-    client.config_set("maxmemory-policy", "allkeys-lru")
-
-
-@contextmanager
-def failing_snapshots(client: redis_py.Redis) -> Iterator[None]:
-    # A folder in place of the snapshot: not even root can write the file.
-    folder = Path(str(client.config_get("dir")["dir"]), "dump.rdb")
-    folder.unlink(missing_ok=True)
-    folder.mkdir()
-    client.config_set("save", "3600 1")
-    client.bgsave()
-    while client.info("persistence")["rdb_last_bgsave_status"] != "err":
-        time.sleep(0.01)
-    yield
-    folder.rmdir()
-    client.config_set("save", "")
-    client.save()
-    folder.unlink()
-
-
-REFUSALS = {
-    "READONLY": (replica, "read-only replica"),
-    "NOREPLICAS": (too_few_replicas, "too few replicas, writes are refused"),
-    "OOM": (full_memory, "out of memory"),
-    "MISCONF": (failing_snapshots, "snapshots fail, writes are refused"),
-}
 
 
 @pytest.mark.parametrize("refusal", REFUSALS)

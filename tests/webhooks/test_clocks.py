@@ -1,8 +1,9 @@
 """Clocks that differ, are set back or ahead: a waiting update is taken at once and counted, and no age is negative."""
 
 import io
+import json
 from contextlib import suppress
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -17,6 +18,7 @@ from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.stats import cached, reports
 from monitoring.stats.models import CachedStatistic, Sample
+from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Heartbeat
 from tests.conftest import Phases
@@ -118,3 +120,20 @@ def test_a_replay_during_a_rollback_waits(phases: Phases) -> None:
         call_command("replay_updates", "--id", update.pk, "--reason", "r", stdout=io.StringIO())
         assert process_inbox() == 0
         assert InboxUpdate.objects.get().state == State.PENDING
+
+
+@pytest.mark.parametrize("wrong_by", [-HOUR, HOUR])
+def test_a_wrong_clock_of_the_web_server_does_not_change_the_order(phases: Phases, wrong_by: timedelta) -> None:
+    """A correct time in the update is not judged by the clock of the host that received it."""
+    phases(100, 100)
+    now = timezone.now()
+    for name, minutes, error in (("Анна", 30, timedelta()), ("Мария", 1, wrong_by)):
+        at = now - timedelta(minutes=minutes)
+        row(State.PENDING, received_at=at + error, body=dialog(name, at))
+    process_inbox()
+    assert Profile.objects.get().first_name == "Мария"
+
+
+def dialog(name: str, at: datetime) -> bytes:
+    user = {"user_id": 7, "first_name": name, "last_name": ""}
+    return json.dumps({"update_type": "bot_started", "timestamp": at.timestamp() * 1000, "user": user}).encode()

@@ -27,19 +27,23 @@ class Command(BaseCommand):
         if not reason.strip():
             raise CommandError("--reason must not be empty")
         if dry_run:
-            counts = erasure.preview(user_id)
+            counts, is_partial = erasure.preview(user_id), False
         else:
             # Log lines would clutter the output, and the table below shows the same counts.
             logging.disable(logging.INFO)
             try:
-                counts = erasure.erase(user_id, by=shell_user.user(), reason=reason.strip()[:500])
+                person = erasure.erase(user_id, by=shell_user.user(), reason=reason.strip()[:500])
+                counts, is_partial = person.erased, person.is_partial
             finally:
                 logging.disable(logging.NOTSET)
         width = max(map(len, counts), default=0)
         for table, count in sorted(counts.items()):
             self.stdout.write(f"{table:{width}}{count:>8}")
-        self.stdout.write(
-            "Dry run: nothing was erased."
-            if dry_run
-            else "Erased. A task repeats it in a minute, for updates that were in flight."
-        )
+        if dry_run:
+            self.stdout.write("Dry run: nothing was erased.")
+        elif is_partial:
+            self.stdout.write(
+                "Erased, but a task still searches the updates of other people, which may mention the person."
+            )
+        else:
+            self.stdout.write("Erased. A task repeats it in a minute, for updates that were in flight.")

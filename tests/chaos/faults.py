@@ -1,0 +1,219 @@
+"""The faults: each is a block of time in which a part is dead, stopped, locked or full."""
+
+import os
+import random
+import signal
+import time
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import psycopg
+import redis
+
+from tests.chaos.answers import Answers
+from tests.chaos.direct_api import DirectApi
+from tests.chaos.system import PARTS, System
+from tests.redis_refusals import REFUSALS
+
+_LOCKED_TABLES = ("webhook_inbox", "profile_cache", "employees", "tombstones", "rollout_flag", "auth_user")
+_READ_ONLY = "default_transaction_read_only"
+_UNDO_SECONDS = 20.0
+_CONNECTIONS = 400
+
+
+@dataclass(frozen=True)
+class Context:
+    system: System
+    answers: Answers
+    direct_api: DirectApi
+    choice: random.Random
+
+
+@dataclass(frozen=True)
+class Kind:
+    """``must_work`` means that the system must become well while the fault lasts, too."""
+
+    name: str
+    block: Callable[[Context], AbstractContextManager[None]]
+    must_work: bool = False
+
+
+def kinds(system: System) -> list[Kind]:
+    """Return the kinds of faults that are possible on this machine."""
+    found = [Kind(f"kill -9 {part}", partial(_killed, part)) for part in PARTS]
+    found += [Kind(f"stopped {part}", partial(_stopped, part)) for part in PARTS]
+    found += [Kind(f"Redis refuses writes: {name}", partial(_refusing, name)) for name in REFUSALS]
+    found += [Kind(f"locked {table}", partial(_locked, table)) for table in _LOCKED_TABLES]
+    found += [
+        Kind("PostgreSQL read-only", _read_only),
+        Kind("PostgreSQL ends all sessions", _sessions_ended),
+        Kind("PostgreSQL without free connections", _without_connections),
+        Kind("direct API fails", partial(_direct_api, "fails"), must_work=True),
+        Kind("direct API hangs", partial(_direct_api, "hangs")),
+    ]
+    if system.is_on_own_disk:
+        found.append(Kind("disk full", _full_disk))
+    return found
+
+
+@contextmanager
+def _killed(part: str, context: Context) -> Iterator[None]:
+    """Kill the first process of a part (its parent), or any of them."""
+    pids = context.system.pids(part)
+    if pids:
+        with suppress(ProcessLookupError):
+            os.kill(context.choice.choice([pids[0], context.choice.choice(pids)]), signal.SIGKILL)
+    yield
+
+
+@contextmanager
+def _stopped(part: str, context: Context) -> Iterator[None]:
+    pids = context.system.pids(part)
+    if part == "web":
+        # One of its processes: the others must answer.
+        pids = [context.choice.choice(pids[1:] or pids)] if pids else []
+    began = time.monotonic()
+    try:
+        _send(pids, signal.SIGSTOP)
+        if part == "web":
+            context.answers.frozen.append((began, began + 3600))
+        yield
+    finally:
+        _send(pids, signal.SIGCONT)
+        if part == "web":
+            context.answers.frozen[-1] = (began, time.monotonic())
+
+
+def _send(pids: list[int], number: signal.Signals) -> None:
+    for pid in pids:
+        with suppress(ProcessLookupError):
+            os.kill(pid, number)
+
+
+@contextmanager
+def _refusing(name: str, context: Context) -> Iterator[None]:
+    with context.system.cache() as client, ExitStack() as stack:
+        refuse, _ = REFUSALS[name]
+        try:
+            stack.enter_context(refuse(client))
+            yield
+        finally:
+            # A server that was killed meanwhile has forgotten its settings.
+            with suppress(redis.RedisError, OSError):
+                stack.close()
+
+
+@contextmanager
+def _locked(table: str, context: Context) -> Iterator[None]:
+    session = None
+    with suppress(psycopg.Error):
+        session = context.system.database()
+        session.execute("SET lock_timeout = 2000")
+        session.execute("BEGIN")
+        session.execute(f"LOCK TABLE {table} IN ACCESS EXCLUSIVE MODE")
+    yield
+    if session:
+        session.close()
+
+
+def administrator(system: System) -> psycopg.Connection:
+    options = f"-c {_READ_ONLY}=off"
+    return psycopg.connect(
+        system.service("DATABASE_URL"), autocommit=True, connect_timeout=5, options=options, application_name="chaos"
+    )
+
+
+def _end_sessions(admin: psycopg.Connection) -> None:
+    admin.execute(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity"
+        " WHERE datname <> '' AND application_name <> 'chaos' AND pid <> pg_backend_pid()"
+    )
+
+
+@contextmanager
+def _sessions_ended(context: Context) -> Iterator[None]:
+    with administrator(context.system) as admin:
+        for _ in range(5):
+            _end_sessions(admin)
+            time.sleep(0.1)
+    yield
+
+
+@contextmanager
+def _read_only(context: Context) -> Iterator[None]:
+    try:
+        with administrator(context.system) as admin:
+            admin.execute(f"ALTER SYSTEM SET {_READ_ONLY} = on")
+            admin.execute("SELECT pg_reload_conf()")
+            _end_sessions(admin)
+        yield
+    finally:
+        _insist(lambda: _reset_read_only(context.system))
+
+
+def _reset_read_only(system: System) -> None:
+    with administrator(system) as admin:
+        admin.execute(f"ALTER SYSTEM RESET {_READ_ONLY}")
+        admin.execute("SELECT pg_reload_conf()")
+
+
+@contextmanager
+def _without_connections(context: Context) -> Iterator[None]:
+    """Terminate all sessions and take every connection that is free, as soon as it is."""
+    with ExitStack() as stack:
+        with suppress(psycopg.OperationalError):
+            admin = stack.enter_context(administrator(context.system))
+            for _ in range(5):
+                _end_sessions(admin)
+                with suppress(psycopg.OperationalError):
+                    for _ in range(_CONNECTIONS):
+                        stack.enter_context(administrator(context.system))
+        yield
+        with suppress(psycopg.Error):
+            stack.close()
+
+
+@contextmanager
+def _direct_api(fault: str, context: Context) -> Iterator[None]:
+    context.direct_api.fault = fault
+    try:
+        yield
+    finally:
+        context.direct_api.fault = ""
+
+
+@contextmanager
+def _full_disk(context: Context) -> Iterator[None]:
+    ballast = context.system.data_dir / "ballast"
+    try:
+        _fill(ballast)
+        yield
+    finally:
+        ballast.unlink(missing_ok=True)
+
+
+def _fill(ballast: Path) -> None:
+    with ballast.open("wb") as file:
+        # Until even what other processes have freed meanwhile is taken.
+        for _ in range(20):
+            size = file.seek(0, os.SEEK_END)
+            usage = os.statvfs(ballast)
+            with suppress(OSError):
+                os.posix_fallocate(file.fileno(), size, max(usage.f_bavail * usage.f_frsize, 4096))
+            time.sleep(0.01)
+
+
+def _insist(undo: Callable[[], object]) -> None:
+    """Repeat what ends a fault until it succeeds: another fault may be in the way."""
+    deadline = time.monotonic() + _UNDO_SECONDS
+    while True:
+        try:
+            undo()
+            return
+        except psycopg.Error:
+            if time.monotonic() > deadline:
+                raise
+            time.sleep(0.2)
