@@ -43,7 +43,7 @@ class Command(BaseCommand):
             self.stdout.write("Dry run: nothing was erased.")
         elif is_partial:
             self.stdout.write(
-                "Erased, but a task still searches the updates of other people, which may mention the person."
+                "Erased, but a task still searches updates of others that may mention the person."
             )
         else:
             self.stdout.write("Erased. A task repeats it in a minute, for updates that were in flight.")

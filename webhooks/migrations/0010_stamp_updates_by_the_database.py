@@ -7,7 +7,7 @@ from config.lib.migration_operations import RetryOnLock
 class Migration(migrations.Migration):
     atomic = False
 
-    dependencies = [("webhooks", "0008_rename_inbox_labels")]
+    dependencies = [("webhooks", "0009_replays_can_be_cancelled")]
 
     operations = [
         RetryOnLock(
