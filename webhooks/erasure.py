@@ -7,7 +7,7 @@ import re
 import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass, field
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from django.db import connection
@@ -46,7 +46,7 @@ _SLICE = 2_000
 # How long one pass reads bodies, in seconds, and what it leaves of a request's time for everything else.
 SEARCH_SECONDS, _RESERVED_SECONDS = 10.0, 4.0
 # The clocks of hosts may differ by hours; the next pass reads again what was finished that long before this one.
-_OVERLAP = timedelta(hours=2)
+_BEGAN = "SELECT (clock_timestamp() - interval '2 hours')::text"
 _WHOLE_WORD = "(^|[^A-Za-z0-9_.-])({})($|[^A-Za-z0-9_.-])"
 
 
@@ -96,10 +96,10 @@ class _Search:
         ends_at = time.monotonic() + seconds
         with connection.cursor() as cursor:
             if not self.began:
-                cursor.execute("SELECT (clock_timestamp() - %s)::text", [_OVERLAP])
+                cursor.execute(_BEGAN)
                 [self.began] = cursor.fetchone()
             while not self.is_complete and time.monotonic() < ends_at:
-                place = {"since": self.since, "before": self.before, "id": self.id}
+                place: dict[str, Any] = {"since": self.since, "before": self.before, "id": self.id}
                 cursor.execute(_SLICES[self.part], place | {"words": self.words, "limit": _SLICE})
                 rows = cursor.fetchall()
                 found += [pk for _, pk, is_mentioned in rows if is_mentioned]

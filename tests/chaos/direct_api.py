@@ -30,7 +30,7 @@ class DirectApi:
         phones = [phone.lstrip("+") for phone in (asked.body or {}).get("phone_numbers", [])]
         return Answer(200, {"users": [self.users[phone] for phone in phones if phone in self.users]})
 
-    def settings(self) -> dict[str, str]:
+    def settings(self) -> dict[str, Any]:
         return {"MAX_API_URL": self.url, "MAX_BOT_TOKEN": "token-of-chaos"}
 
 

@@ -42,7 +42,7 @@ class Erasures:
     def _live_and_erase(self, number: int) -> None:
         user_id, name = f"{5 * 10**15 + number}", ERASED_PREFIX + str(number).translate(_LETTERS)
         update = self._update(user_id, name, number)
-        repeat = {"is_over": lambda: self.is_cancelled}
+        repeat: dict[str, Any] = {"is_over": lambda: self.is_cancelled}
         self.client.repeat("POST", "/webhook/max", update, kind="webhook", until=(200,), **repeat)
         time.sleep(self._choice.choice([0.0, 0.0, 0.3, 1.5]))
         self._create(user_id, number, 0)
@@ -63,7 +63,7 @@ class Erasures:
     def _create(self, user_id: str, number: int, place: int) -> dict[str, Any]:
         """Create an employee of the person without a name; return the answer, empty if another attempt created it."""
         request = {"phone": f"+7800{number % 10**6:06}{place}", "max_id": user_id, "university_name": "Хаос"}
-        options = {"until": (201, 409), "is_over": lambda: self.is_cancelled}
+        options: dict[str, Any] = {"until": (201, 409), "is_over": lambda: self.is_cancelled}
         answer = self.client.repeat("POST", "/employees", request, **options)
         return dict(json.loads(answer.body)) if answer.status == 201 else {}
 

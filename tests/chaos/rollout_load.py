@@ -97,12 +97,12 @@ def lost_changes(database: psycopg.Connection, load: RolloutLoad) -> list[str]:
         last = load.acknowledged[max(load.acknowledged)]
         flags = database.execute("SELECT name, percent FROM rollout_flag WHERE name = ANY(%s)", [list(last)]).fetchall()
         present = {name: float(percent) for name, percent in flags}
-        revision = database.execute("SELECT revision FROM rollout_rollout").fetchone()
+        row = database.execute("SELECT revision FROM rollout_rollout").fetchone()
         if present != last:
-            lost.append(f"flags {present} at {revision}, the last change was answered with {last}")
-        if revision is None or revision[0] < max(load.acknowledged):
-            lost.append(f"revision {revision}, acknowledged {max(load.acknowledged)}")
-    switches = dict(database.execute("SELECT name, active FROM waffle_switch").fetchall())
+            lost.append(f"flags {present} at {row}, the last change was answered with {last}")
+        if row is None or row[0] < max(load.acknowledged):
+            lost.append(f"revision {row}, acknowledged {max(load.acknowledged)}")
+    switches: dict[str, bool] = dict(database.execute("SELECT name, active FROM waffle_switch").fetchall())
     if load.is_settled and (switches.get("emergency_stop") or not switches.get("webhook_processing")):
         lost.append(f"switches {switches} after the resume")
     return lost

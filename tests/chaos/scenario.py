@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from typing import Any
 
 import psycopg
 import redis
@@ -87,7 +88,13 @@ class Scenario:
     def run(self, show_progress: Callable[["Scenario"], None]) -> Findings:
         """Run the load and the faults, wait for the recovery, and return the last check."""
         self.started_at = time.monotonic()
-        loads = [self.loads.webhook, self.loads.employees, self.loads.erasures, self.loads.renames, self.loads.rollout]
+        loads: list[Any] = [
+            self.loads.webhook,
+            self.loads.employees,
+            self.loads.erasures,
+            self.loads.renames,
+            self.loads.rollout,
+        ]
         faults = threading.Thread(target=self._inject, daemon=True)
         for part in (self.answers, *loads, self.readers, faults):
             part.start()
