@@ -21,7 +21,7 @@ from profiles.personal_data import STORES, Person, Store, columns, rows_of, stor
 _IS_THEIRS = """((c->>0)::bigint = ANY(%(ids)s) OR (c->>0)::bigint <> ALL(%(claimants)s)
     AND (c->1->>5 = ANY(%(max_ids)s) OR c->2->>5 = ANY(%(max_ids)s))) IS TRUE"""
 # A change is [employee id, values before, values after]. Containment excludes nearly all batches without taking them
-# apart, which takes ten times as long.
+# apart.
 _HAS_THEIRS = f"""changes @> ANY(
     SELECT jsonb_build_array(jsonb_build_array(id)) FROM unnest(%(ids)s::bigint[]) id
     UNION ALL SELECT jsonb_build_array(jsonb_build_array(jsonb_build_array(id))) FROM unnest(%(max_ids)s::text[]) id
