@@ -271,7 +271,8 @@ class Replay(models.Model):
         return f"{self.by}, {times.text(self.at)}: {self.count}"
 
     def _waiting(self) -> InboxQuerySet:
-        return InboxUpdate.objects.pending().filter(next_try_at=self.queued_at, tries=0)
+        queued = InboxUpdate.objects.pending().filter(tries=0)
+        return queued.filter(next_try_at=self.queued_at) if self.queued_at else queued.none()
 
     @property
     def waiting(self) -> int:

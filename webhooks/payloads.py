@@ -96,7 +96,8 @@ def _bounded(digits: str) -> int | None:
 # For the constants NaN and Infinity, which are not valid JSON, int() raises ValueError.
 _careful_decoder = json.JSONDecoder(parse_constant=int, parse_float=_finite, parse_int=_bounded)
 # Called for every integer, _bounded would take a third of the time; int() raises ValueError for one that is too long.
-_scan = json.JSONDecoder(parse_constant=int, parse_float=_finite).scan_once
+_decoder = json.JSONDecoder(parse_constant=int, parse_float=_finite)
+_scan: Callable[[str, int], tuple[Any, int]] = _decoder.scan_once  # type: ignore[attr-defined]
 
 
 class Item(NamedTuple):

@@ -135,8 +135,8 @@ def last_hour() -> dict[str, Any] | None:
         values = {moment.at: moment.value for moment in readings.get(name, [])}
         shares = [None if (value := values.get(at)) is None else round(100 * value, 2) for at in times]
         lines.append(charts.series(label, shares, colour))
-    for label, phase, colour in ((_("Phase 3"), PHASES[2], "webhook"), (_("Phase 4"), PHASES[3], "own")):
-        lines.append(charts.series(label, _percents_at(times, phase), colour, is_stepped=True))
+    for title, phase, colour in ((_("Phase 3"), PHASES[2], "webhook"), (_("Phase 4"), PHASES[3], "own")):
+        lines.append(charts.series(title, _percents_at(times, phase), colour, is_stepped=True))
     labels = [date_format(timezone.localtime(at), "H:i") for at in times]
     return charts.chart("line", labels, *lines, title=_("The last hour, in percent"), most=100)
 

@@ -290,7 +290,8 @@ class SwitchAdmin(ChangeRequestAdmin):
 def with_university(rows: QuerySet[Any]) -> QuerySet[Any]:
     """Add ``university_name`` to rows that have the id of a university; None if it was deleted."""
     names = University.objects.filter(pk=OuterRef("university_id")).values("name")
-    return rows.annotate(university_name=Subquery(names[:1]))
+    with_names: QuerySet[Any] = rows.annotate(university_name=Subquery(names[:1]))
+    return with_names
 
 
 def _shown_university(row: Any) -> str:

@@ -93,7 +93,7 @@ def upload(client: Client, content: bytes) -> Any:
 
 
 def page_of(client: Client, name: str) -> str:
-    return upload(client, (FILES / name).read_bytes()).content.decode().replace("&#x27;", "'")
+    return str(upload(client, (FILES / name).read_bytes()).content.decode()).replace("&#x27;", "'")
 
 
 def failure(name: str) -> str:

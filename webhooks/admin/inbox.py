@@ -416,7 +416,7 @@ class ReplayAdmin(LargeTableAdmin):
         return TemplateResponse(request, "webhooks/replay_cancel.html", frame | context)
 
     def _replay(self, request: HttpRequest, pk: int) -> Replay:
-        replay = self.get_object(request, str(pk))
+        replay: Replay | None = self.get_object(request, str(pk))
         if replay is None:
             raise Http404
         if not self.has_view_permission(request, replay):

@@ -176,6 +176,7 @@ def test_the_last_hour_stands_beside_the_month(operator: Client, clock: Clock, p
     assert labels[:2] == ["Agreement, lower bound", "Conflicts, upper bound"]
     values = {line["label"]: line["data"] for line in chart["series"]}
     bound = IndicatorReading.objects.filter(name="agreement").latest("pk").value
+    assert bound is not None
     assert values["Agreement, lower bound"][-1] == round(100 * bound, 2)
     assert values["Phase 3"] == [5.0] * 3
     home = operator.get("/admin/").context
