@@ -13,7 +13,6 @@ from django.contrib.auth.models import User
 from django.core.management import call_command
 from django.test import Client
 from django.utils import timezone
-from pytest_django.fixtures import Settings
 from rest_framework.test import APIClient
 
 from employees.models import BackfillBatch, BackfillRun
@@ -39,8 +38,7 @@ RESTART_IN_THE_API = "Comparisons before 09:02 UTC no longer count"
 
 
 @pytest.fixture(autouse=True)
-def _at_phase_3(clock: Clock, phases: Phases, settings: Settings) -> None:
-    settings.TIME_ZONE = "UTC"
+def _at_phase_3(clock: Clock, phases: Phases) -> None:
     phases(100, 100, 25)
 
 
