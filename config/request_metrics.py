@@ -11,6 +11,7 @@ from django_prometheus.middleware import Metrics
 _METHODS = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 # Any client can cause these statuses in any view with any method.
 _REFUSALS = frozenset({401, 403, 404, 405})
+_LOG_IN = ("account_", "mfa_", "openid_connect_")
 _ADMIN_PAGES = frozenset({"add", "change", "changelist", "delete", "export", "history", "import", "index", "login"})
 
 
@@ -54,11 +55,16 @@ class RequestMetricsMiddleware:
 
 
 def _view_of(request: HttpRequest) -> str:
-    """Return the URL's name; for the admin, only the kind of page, because every model has the same kinds."""
+    """Return the URL's name; for the admin, only the kind of page, because every model has the same kinds.
+
+    The pages of the log-in, and those with a change of the rollout, share a label each.
+    """
     match = request.resolver_match
     if match is None:
         return "<none>"
     if match.namespaces == ["admin"]:
         page = (match.url_name or "").rpartition("_")[2]
         return f"admin:{page if page in _ADMIN_PAGES else 'other'}"
-    return match.view_name
+    if match.view_name.startswith(_LOG_IN):
+        return "<log-in>"
+    return "screens:<change>" if match.route.startswith("admin/steer/") else match.view_name

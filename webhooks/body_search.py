@@ -19,14 +19,14 @@ _CHUNK = 10_000
 _CONTAINS = "EXISTS (SELECT FROM unnest(%s::bytea[]) AS word WHERE position(word IN body) > 0)"
 
 
-class Found(NamedTuple):
+class Matches(NamedTuple):
     """The ids of the updates found, and what the search left out, in words; empty if it is complete."""
 
     ids: list[int]
     left_out: str = ""
 
 
-def search(rows: QuerySet[InboxUpdate], text: str) -> Found:
+def search(rows: QuerySet[InboxUpdate], text: str) -> Matches:
     """Return the updates among ``rows`` whose body contains the text, as typed or with other capital letters.
 
     JSON may contain a letter as it is or escaped, so both are searched for. Stop after SECONDS or MOST_FOUND.
@@ -44,15 +44,15 @@ def search(rows: QuerySet[InboxUpdate], text: str) -> Found:
             above = rows.values_list("pk", flat=True).first() or 0
             while above > 0:
                 if time.monotonic() > ends_at:
-                    return Found(ids, _stopped(above))
+                    return Matches(ids, _stopped(above))
                 chunk = matches.filter(pk__gt=above - _CHUNK, pk__lte=above).values_list("pk", flat=True)
                 ids += chunk[: MOST_FOUND + 1 - len(ids)]
                 if len(ids) > MOST_FOUND:
-                    return Found(ids[:MOST_FOUND], _("These are the newest %(n)d matches.") % {"n": MOST_FOUND})
+                    return Matches(ids[:MOST_FOUND], _("These are the newest %(n)d matches.") % {"n": MOST_FOUND})
                 above -= _CHUNK
     except OperationalError:
-        return Found(ids, _stopped(above))
-    return Found(ids)
+        return Matches(ids, _stopped(above))
+    return Matches(ids)
 
 
 def _stopped(above: int) -> str:

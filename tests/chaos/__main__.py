@@ -10,9 +10,9 @@ from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
 
-from tests.chaos.answers import BOUNDS, examples
 from tests.chaos.checks import Findings
-from tests.chaos.direct_api import direct_api
+from tests.chaos.fake_direct_api import direct_api
+from tests.chaos.responses import BOUNDS, examples
 from tests.chaos.scenario import COPIES, Fault, Plan, Scenario
 from tests.chaos.system import System
 

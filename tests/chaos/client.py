@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection
 from http.client import HTTPConnection, HTTPException
 from typing import Any
 
-from tests.chaos.answers import Answer, Answers
+from tests.chaos.responses import Answer, Answers
 from tests.chaos.system import System
 
 _TIMEOUT = 30.0

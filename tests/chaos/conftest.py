@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from tests.chaos.direct_api import DirectApi, direct_api
+from tests.chaos.fake_direct_api import DirectApi, direct_api
 from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import post

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from tests.chaos.client import PAUSE_SECONDS, Client
-from tests.chaos.direct_api import DirectApi
+from tests.chaos.fake_direct_api import DirectApi
 from tests.chaos.updates import Updates, word
 
 UNKNOWN = "Неизвестно"

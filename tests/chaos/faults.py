@@ -13,8 +13,8 @@ from pathlib import Path
 import psycopg
 import redis
 
-from tests.chaos.answers import Answers
-from tests.chaos.direct_api import DirectApi
+from tests.chaos.fake_direct_api import DirectApi
+from tests.chaos.responses import Answers
 from tests.chaos.system import PARTS, System
 from tests.redis_refusals import REFUSALS
 

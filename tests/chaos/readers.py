@@ -7,9 +7,9 @@ import threading
 import time
 from collections.abc import Callable
 
-from tests.chaos.answers import Answer
 from tests.chaos.client import PAUSE_SECONDS, Client
 from tests.chaos.people_load import ERASED_PREFIX, Erasures
+from tests.chaos.responses import Answer
 
 REPORTS = (
     "/monitoring/profiles/coverage",

@@ -12,14 +12,14 @@ from typing import Any
 import psycopg
 import redis
 
-from tests.chaos.answers import BOUNDS, Answers
 from tests.chaos.checks import ERASED, UNAVAILABLE, WAITED_FOR, Findings, Loads, check
 from tests.chaos.client import Client
-from tests.chaos.direct_api import DirectApi
 from tests.chaos.employee_load import EmployeeLoad
+from tests.chaos.fake_direct_api import DirectApi
 from tests.chaos.faults import Context, Kind, kinds
 from tests.chaos.people_load import Erasures, Renames
 from tests.chaos.readers import Readers
+from tests.chaos.responses import BOUNDS, Answers
 from tests.chaos.rollout_load import RolloutLoad
 from tests.chaos.system import PARTS, System
 from tests.chaos.updates import generate

@@ -25,10 +25,10 @@ from rich.table import Table
 
 from config.dev.supervisor import LOG_LIMIT
 from tests.chaos.__main__ import interrupt
-from tests.chaos.answers import Answers, examples
 from tests.chaos.client import Client
-from tests.chaos.direct_api import DirectApi, direct_api
+from tests.chaos.fake_direct_api import DirectApi, direct_api
 from tests.chaos.readers import REPORTS
+from tests.chaos.responses import Answers, examples
 from tests.chaos.system import PARTS, System
 from tests.chaos.updates import generate, word
 from tests.chaos.webhook_load import Sender

@@ -6,10 +6,10 @@ from typing import Any
 
 import pytest
 
-from tests.chaos.answers import Answer, Answers
-from tests.chaos.direct_api import DirectApi
 from tests.chaos.employee_load import UNKNOWN, Created, EmployeeLoad
+from tests.chaos.fake_direct_api import DirectApi
 from tests.chaos.readers import summary_of
+from tests.chaos.responses import Answer, Answers
 from tests.chaos.rollout_load import RolloutLoad, served_while_stopped
 from tests.chaos.soak import Sample, drift
 from tests.chaos.updates import generate

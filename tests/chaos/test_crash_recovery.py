@@ -2,7 +2,7 @@ import random
 
 import pytest
 
-from tests.chaos.direct_api import DirectApi
+from tests.chaos.fake_direct_api import DirectApi
 from tests.chaos.scenario import Plan, Scenario
 from tests.chaos.system import PARTS, System
 

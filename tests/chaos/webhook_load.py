@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from http.client import HTTPConnection, HTTPException
 
-from tests.chaos.answers import Answer, Answers
+from tests.chaos.responses import Answer, Answers
 from tests.chaos.system import System
 
 PATH = "/webhook/max"

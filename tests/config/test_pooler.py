@@ -68,7 +68,7 @@ def test_it_prepares_nothing() -> None:
 def test_it_listens_for_nothing_and_sweeps() -> None:
     with listen() as listener:
         assert listener.execute("SELECT count(*) FROM pg_listening_channels()").fetchone() == (0,)
-        connection.cursor().execute(NOTIFY)
+        connection.cursor().execute(NOTIFY.decode())
         started = time.monotonic()
         wait(listener, 0.3)
         assert 0.3 <= time.monotonic() - started < 2

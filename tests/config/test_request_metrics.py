@@ -75,12 +75,13 @@ def test_the_webhook_does_not_pay_for_it() -> None:
     assert (value("django_http_requests_before_middlewares_total"), value("django_db_execute_total")) == before
 
 
-def views(resolver: URLResolver, namespaces: tuple[str, ...] = ()) -> Iterator[ResolverMatch]:
+def views(resolver: URLResolver, namespaces: tuple[str, ...] = (), prefix: str = "") -> Iterator[ResolverMatch]:
     for pattern in resolver.url_patterns:
+        route = prefix + str(pattern.pattern).removeprefix("^/")
         if isinstance(pattern, URLResolver):
-            yield from views(pattern, (*namespaces, *([pattern.namespace] if pattern.namespace else [])))
+            yield from views(pattern, (*namespaces, *([pattern.namespace] if pattern.namespace else [])), route)
         else:
-            yield ResolverMatch(pattern.callback, (), {}, url_name=pattern.name, namespaces=list(namespaces))
+            yield ResolverMatch(pattern.callback, (), {}, pattern.name, namespaces=[*namespaces], route=route)
 
 
 def verbs(view: Callable[..., Any]) -> set[str]:

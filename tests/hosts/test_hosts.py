@@ -12,6 +12,7 @@ import psycopg
 import pytest
 import requests
 
+from tests.chaos.responses import Answers
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import WebhookLoad
 from tests.hosts.cluster import KINDS, RATE, Cluster, living
@@ -77,7 +78,7 @@ def test_a_stop_reaches_all_hosts(cluster: Cluster, token: str, database: psycop
 
 
 def load(cluster: Cluster, count: int, seconds: float) -> WebhookLoad:
-    load = WebhookLoad(cluster, random_bodies(count), connections=12, seconds=seconds)
+    load = WebhookLoad(cluster, Answers(), random_bodies(count), connections=12, seconds=seconds)
     load.start()
     return load
 
@@ -120,7 +121,7 @@ def test_hosts_that_are_cut_off_are_named_and_nothing_is_lost(
     check_nothing_lost(updates, database)
     print(  # noqa: T201
         f"4 hosts cut off: named after {named:.1f} s, all in step {back:.1f} s after their return; "
-        f"{dict(updates.answers)}"
+        f"{dict(updates.answers.counts['webhook'])}"
     )
 
 
@@ -132,7 +133,7 @@ def test_a_slow_host_loses_nothing(cluster: Cluster, database: psycopg.Connectio
         assert set(living(database)) == set(KINDS)
     finally:
         cluster.hosts["web3"].restore()
-    print(f"A host that receives {how}: {dict(updates.answers)}")  # noqa: T201
+    print(f"A host that receives {how}: {dict(updates.answers.counts['webhook'])}")  # noqa: T201
 
 
 def count(cluster: Cluster, seconds: float, send: Callable[[str], int]) -> tuple[Counter[int], float]:

@@ -153,6 +153,7 @@ def test_nothing_shows_names_or_phones(
     }
     for place, text in shown.items():
         assert [canary for canary in CANARIES if canary in text] == [], place
+    lines = shown["lines"].splitlines()
     events = {json.loads(line)["event"] for line in lines}
     assert events >= {
         "profile_extracted",
@@ -171,7 +172,10 @@ def test_the_worker_logs_the_request_id(caplog: pytest.LogCaptureFixture) -> Non
     send(update(1, "Анна"), x_request_id=request_id)
     process_inbox()
     (line,) = [
-        json.loads(formatter().format(record)) for record in caplog.records if "extracted" in record.getMessage()
+        json.loads(line)
+        for record in caplog.records
+        if "extracted" in record.getMessage()
+        for line in formatter().format(record).splitlines()
     ]
     assert line["request_id"] == request_id
     assert line["processing_time_ms"] > 0

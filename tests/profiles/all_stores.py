@@ -115,9 +115,20 @@ def dump(redis: Redis) -> Iterator[tuple[str, str]]:
                     is_binary = isinstance(value, memoryview | bytes)
                     yield table, bytes(value).decode(errors="replace") if is_binary else str(value)
     for key in redis.scan_iter():
-        value = redis.get(key)
-        assert isinstance(value, bytes)
-        yield "redis", value.decode()
+        yield "redis", f"{key!r} {_redis_value(redis, key)}"
+
+
+def _redis_value(redis: Redis, key: bytes) -> str:
+    match redis.type(key):
+        case b"string":
+            value = redis.get(key)
+            assert isinstance(value, bytes)
+            return value.decode()
+        case b"hash":
+            return str(redis.hgetall(key))
+        case b"zset":
+            return str(redis.zrange(key, 0, -1))
+    raise NotImplementedError(redis.type(key))
 
 
 def places(redis: Redis, *words: str) -> set[str]:

@@ -8,6 +8,12 @@ from profiles.operation_totals import OPERATIONS, OperationTotals
 from tests.servers import FaultyServer
 
 
+@pytest.fixture(autouse=True)
+def _without_this_process(redis: redis_py.Redis) -> None:
+    """Delete what this process itself has counted in the tests before."""
+    redis.delete(OPERATIONS)
+
+
 def process() -> tuple[Counter, OperationTotals]:
     counter = Counter("operations", "…", ["operation", "status"], registry=CollectorRegistry())
     return counter, OperationTotals(counter)

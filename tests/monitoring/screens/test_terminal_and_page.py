@@ -71,13 +71,13 @@ def test_it_works(rollout: Client, language: str, words: list[str]) -> None:
         assert condition.message in report
         assert any(condition.verdict in cell for cell in report)
         assert escape(condition.message) in content
-    for row, text in context["changes"]:
+    for row, text, _authors, _reasons in context["changes"]:
         assert text in history
         assert row.text in history
         assert escape(text) in content
-    ((_plan, step),) = context["plans"]
-    assert any(step in line for line in status)
-    assert step in content
+    ((planned,),) = context["plans"]
+    assert any(planned.step in line for line in status)
+    assert planned.step in content
     assert context["convergence"] in status
     for word in words:
         assert any(word in cell for cell in (*status, *report, *history)), (word, status, report)
