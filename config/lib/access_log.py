@@ -41,5 +41,6 @@ class RefusalLogMiddleware(MiddlewareMixin):
 
 def _user_name(request: HttpRequest) -> str:
     with suppress(DatabaseError):
-        return request.user.get_username() if hasattr(request, "user") else ""
+        user = getattr(request, "key_owner", None) or getattr(request, "user", None)
+        return user.get_username() if user else ""
     return ""

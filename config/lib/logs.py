@@ -14,6 +14,7 @@ from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
 from config.lib import request_id
+from config.lib.phone_masks import mask_phones
 
 # The value of "component" for the loggers of each package.
 _COMPONENTS = {
@@ -26,9 +27,8 @@ _COMPONENTS = {
 logging.logThreads = logging.logProcesses = logging.logMultiprocessing = False
 _encode = json.JSONEncoder(ensure_ascii=False).encode
 _PLAIN = (bool, int, float, type(None), logging.LogRecord)
-# Matches a query string, or a phone number in any format up to its last two digits.
-_PERSONAL = re.compile(r"(?<=[\w/])\?\S+|(?:\+\d[\d ()-]{5,}|(?<![\w.])\d{8,13})(?=\d\d(?!\w))")
-_may_be_personal = re.compile(r"[?0-9]").search
+_QUERY_STRING = re.compile(r"(?<=[\w/])\?\S+")
+_may_be_personal = re.compile(r"[?\d]").search
 # Not masked, although MAX ids and request ids may have as many digits as a phone number.
 _NEVER_PERSONAL = frozenset({"timestamp", "user_id", "request_id"})
 
@@ -79,7 +79,7 @@ def _mask_values(fields: MutableMapping[str, Any]) -> None:
     for name, value in fields.items():
         if isinstance(value, str):
             if _may_be_personal(value) and name not in _NEVER_PERSONAL:
-                fields[name] = _PERSONAL.sub("…", value)
+                fields[name] = mask_phones(_QUERY_STRING.sub("…", value))
         elif not isinstance(value, _PLAIN):
             fields[name] = value.isoformat() if isinstance(value, date) else type(value).__name__
 

@@ -10,7 +10,7 @@ from django.utils.deprecation import MiddlewareMixin
 
 from config.lib import error_pages, errors
 from config.lib.addresses import client_address
-from config.lib.text import AS_GIVEN, clean
+from config.lib.text import AS_GIVEN, NUMBERS, clean
 
 logger = logging.getLogger(__name__)
 _API_PREFIX = "/api/v1"
@@ -88,8 +88,8 @@ class InputMiddleware(MiddlewareMixin):
     """Clean the text of queries and admin forms; refuse what PostgreSQL refuses, such as a NUL character, in the admin.
 
 
-    The notes of flags keep their line breaks. Fields of AS_GIVEN stay as they are, and so do the values that a form has
-    shown, which are only compared.
+    The notes of flags keep their line breaks. Fields of AS_GIVEN and NUMBERS stay as they are, and so do the
+    values that a form has shown, which are only compared.
     """
 
     def process_request(self, request: HttpRequest) -> HttpResponse | None:
@@ -119,7 +119,7 @@ def _has_nul(values: QueryDict) -> bool:
 def _cleaned(values: QueryDict) -> QueryDict:
     cleaned = values.copy()
     for name, texts in values.lists():
-        if not name.startswith("initial-") and not any(part in name for part in AS_GIVEN):
+        if name not in NUMBERS and not name.startswith("initial-") and not any(part in name for part in AS_GIVEN):
             cleaned.setlist(name, [_clean_lines(text) if name == "note" else clean(text) for text in texts])
     cleaned._mutable = False  # noqa: SLF001 (as Django does)
     return cleaned

@@ -4,11 +4,11 @@ from django.utils.translation import gettext as _
 from rest_framework.exceptions import ParseError
 from rest_framework.parsers import JSONParser
 
-from config.lib.text import AS_GIVEN, clean, replace_surrogates
+from config.lib.text import AS_GIVEN, NUMBERS, clean, replace_surrogates
 
 
 class BoundedJSONParser(JSONParser):
-    """Parse JSON and clean its text, except AS_GIVEN; refuse a body that is nested too deeply for Python."""
+    """Parse JSON and clean its text, except AS_GIVEN and NUMBERS; refuse a body nested too deeply for Python."""
 
     def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         try:
@@ -25,7 +25,7 @@ class BoundedJSONParser(JSONParser):
 
 def _cleaned(value: Any, key: str = "") -> Any:
     if isinstance(value, str):
-        return replace_surrogates(value) if key in AS_GIVEN else clean(value)
+        return replace_surrogates(value) if key in AS_GIVEN or key in NUMBERS else clean(value)
     if isinstance(value, list):
         return [_cleaned(item) for item in value]
     if isinstance(value, dict):

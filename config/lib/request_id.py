@@ -7,15 +7,17 @@ import random
 import re
 from contextvars import ContextVar
 
+from config.lib.phone_masks import has_phone
+
 current: ContextVar[str] = ContextVar("request_id", default="")
 _random = random.Random()  # noqa: S311 (an id, not a secret; ten times cheaper than the system's randomness)
 os.register_at_fork(after_in_child=_random.seed)
-# A valid id from a proxy; 10 to 15 digits are refused, because they could be a phone.
-_VALID = re.compile(r"(?!\d{10,15}$)[A-Za-z0-9_.-]{1,64}", re.ASCII)
+_VALID = re.compile(r"[A-Za-z0-9_.-]{1,64}", re.ASCII)
 
 
 def begin(given: str = "") -> str:
-    """Set and return the current request id: ``given``, or a new id if ``given`` is empty or invalid."""
-    request_id = given if _VALID.fullmatch(given) else f"{_random.getrandbits(128):032x}"
+    """Set and return the current request id: ``given``, or a new id if ``given`` is empty, invalid or has a phone."""
+    is_valid = _VALID.fullmatch(given) and not has_phone(given)
+    request_id = given if is_valid else f"{_random.getrandbits(128):032x}"
     current.set(request_id)
     return request_id

@@ -8,6 +8,8 @@ import regex
 
 # Fields that are not cleaned at the edge: a secret, and a name that is refused, not cleared, if nothing remains of it.
 AS_GIVEN = ("password", "user_provided_name")
+# Nor are numbers: “ 5 ” is refused, because OpenAPI describes no such integer.
+NUMBERS = frozenset({"limit", "offset", "plan", "university_id"})
 
 # The texts that clean() returns unchanged and that are the most frequent: Latin and Cyrillic words, single spaces.
 _PLAIN = re.compile(r"[!-~À-ɏЀ-ӿ]+(?: [!-~À-ɏЀ-ӿ]+)*")

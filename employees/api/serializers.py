@@ -29,7 +29,7 @@ from employees.models import (
 )
 from employees.naming import create_employee, update_employee
 from profiles import phones
-from profiles.api.serializers import NameField, UserIdField, checked_text
+from profiles.api.serializers import NameField, UserIdField, WholeNumberField, checked_text
 from profiles.lookup import resolve
 from profiles.models import ProfileSource
 
@@ -242,7 +242,7 @@ class EmployeeQuerySerializer(serializers.Serializer[Any]):
     )
     query = serializers.CharField(required=False, max_length=_MAX_SEARCH, help_text="alias of search")
     q = serializers.CharField(required=False, max_length=_MAX_SEARCH, help_text="alias of search")
-    university_id = serializers.IntegerField(required=False, min_value=1, max_value=2**63 - 1)
+    university_id = WholeNumberField(required=False, min_value=1, max_value=2**63 - 1)
     profile_source = serializers.ChoiceField(ProfileSource.choices, required=False)
     role = serializers.ChoiceField(Role.choices, required=False)
     ordering = serializers.ChoiceField(

@@ -35,7 +35,8 @@ class ApiKeyAuthentication(BaseAuthentication):
             raise AuthenticationFailed(_("The API key is unknown or revoked, or has expired."))
         key.record_use()
         user: Any = key.limited_owner()
-        request._request.user = user  # noqa: SLF001 (for the log of refusals)
+        # For the log of refusals: REST framework replaces the user of a request that is refused here.
+        request._request.key_owner = user  # type: ignore[attr-defined]  # noqa: SLF001
         if key_permission(request.parser_context["view"], str(request.method)) not in user.key_permissions:
             raise PermissionDenied(_("The API key lacks the permission for this request."))
         return user, key

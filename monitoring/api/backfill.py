@@ -20,6 +20,7 @@ from employees.backfill import batches
 from employees.models import BackfillRun, University
 from monitoring.api import access
 from monitoring.api.rollout import ReasonField, StrictBooleanField
+from profiles.api.serializers import WholeNumberField
 from profiles.rollout.rules import ChangeRefused
 
 VIEW, START = "employees.view_backfillrun", "employees.add_backfillrun"
@@ -27,7 +28,7 @@ VIEW, START = "employees.view_backfillrun", "employees.add_backfillrun"
 
 class BackfillStartSerializer(serializers.Serializer[Any]):
     reason = ReasonField()
-    university_id = serializers.IntegerField(required=False, allow_null=True, min_value=1, max_value=2**63 - 1)
+    university_id = WholeNumberField(required=False, allow_null=True, min_value=1, max_value=2**63 - 1)
     replace_names = StrictBooleanField(
         required=False, help_text="also replace names, for people that the rollout admits to the cache"
     )

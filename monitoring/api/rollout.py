@@ -25,7 +25,7 @@ from monitoring.rollout_control.approvals import Decider, NotPermitted
 from monitoring.rollout_control.presenters import timelines
 from monitoring.rollout_control.rollback import NotVerified
 from monitoring.stats import reports
-from profiles.api.serializers import checked_text
+from profiles.api.serializers import WholeNumberField, checked_text
 from profiles.rollout import changes, plans, presenters, rules
 from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.change_request import ChangeRequest, Source
@@ -124,7 +124,7 @@ class PlanSerializer(ChangeSerializer):
 
 
 class CancelSerializer(ChangeSerializer):
-    plan = serializers.IntegerField(min_value=1, max_value=2**63 - 1)
+    plan = WholeNumberField(min_value=1, max_value=2**63 - 1)
 
 
 class ApprovalSerializer(serializers.ModelSerializer[Approval]):

@@ -18,7 +18,8 @@ from config.lib import audit_log
 from config.lib.messages import Message
 from employees import person_export
 from employees.accounts import UserScope, admin_scope, may_erase, permission_scope
-from employees.models import Employee
+from employees.max_id_claims import only_claimed
+from employees.models import Employee, EmployeeQuerySet
 from monitoring.dashboard.access import LOOK_UP, page, screen
 from monitoring.rollout_control import preview
 from profiles import phones
@@ -49,6 +50,12 @@ class PersonMatch:
     @property
     def max_id(self) -> str:
         return (self.lookup and self.lookup["max_id"]) or (self.profile.user_id if self.profile else "")
+
+    @property
+    def claimed_id(self) -> str:
+        """Return the MAX ID that was entered for the employee, if nothing confirms it: it identifies nobody."""
+        entered = (self.employee and self.employee.max_id) or ""
+        return "" if entered == self.max_id else entered
 
 
 @screen(LOOK_UP)
@@ -82,11 +89,15 @@ def export(request: HttpRequest) -> HttpResponse:
     """Show everything that is stored about a person, or return it as a JSON file; the person is named by POST."""
     if not may_erase(request.user):
         raise PermissionDenied
+    scope, by = permission_scope(request.user), request.user.get_username()
     phone, user_id = (request.POST.get(name, "")[:64] for name in ("phone", "max_id"))
-    scope = permission_scope(request.user)
-    person = person_export.identify(scope, phone=phone, user_id=user_id) if phone or user_id else None
-    tables = person_export.export(person, by=request.user.get_username()) if person else []
-    if person is None or not tables:
+    # One at a time: both together would join two people if the MAX ID is not that of the person with the phone.
+    for query in ({"phone": phone}, {"user_id": user_id}):
+        person = person_export.identify(scope, **query) if any(query.values()) else None
+        tables = person_export.export(person, by=by) if person else []
+        if person and tables:
+            break
+    else:
         messages.error(request, _("Nothing is stored about this person."))
         return HttpResponseRedirect(reverse("screens:person"))
     if request.POST.get("format") == "json":
@@ -100,18 +111,15 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
     """Return the person with this phone or MAX ID; None if no store has such a person.
 
     With a scope, return None unless the scope contains such an employee. Without a scope, any valid phone matches,
-    because its lookup can be explained. If several employees in the scope have the MAX ID, return the first.
+    because its lookup can be explained. If several employees in the scope have the MAX ID, return the first. A MAX ID
+    that was only claimed for an employee is not the employee's.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
         phone = phones.normalize(query)
+        employee = employees.filter(phone=phone).first()
     except ValueError:
-        phone = (
-            employees.filter(max_id=query).values_list("phone", flat=True).first()
-            or PhoneLink.objects.filter(user_id=query).values_list("phone", flat=True).first()
-            or ""
-        )
-    employee = employees.filter(phone=phone).first() if phone else employees.filter(max_id=query).first()
+        phone, employee = _find_by_id(query, employees, is_limited=scope is not None)
     if scope and not employee:
         return None
     if scope and employee and employee.max_id and not scope.knows(employee.max_id):
@@ -121,3 +129,16 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
     max_id = lookup["max_id"] if lookup else query
     profile = Profile.objects.filter(user_id=max_id).first() if max_id else None
     return PersonMatch(phone, profile, employee, lookup) if phone or profile else None
+
+
+def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
+    """Return the phone and the employee of the person with the MAX ID.
+
+    An employee for whom it was only claimed is another person, who is found if nothing else has the ID.
+    """
+    with_id = employees.filter(max_id=user_id)
+    phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)
+    employee = with_id.exclude(only_claimed(Employee)).first() or employees.filter(phone__in=phones_of_id).first()
+    if is_limited or not (phones_of_id or Profile.objects.filter(user_id=user_id).exists()):
+        employee = employee or with_id.first()
+    return employee.phone if employee else (phones_of_id.first() or ""), employee

@@ -162,15 +162,20 @@ def _is_ruled(state: RolloutState, university: int, phase: int) -> bool:
 
 
 def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
-    """Return the rollout's decision for a phone, what each store has for the person, and the name that is served."""
+    """Return the rollout's decision for a phone, what each store has for the person, and the name that is served.
+
+    A MAX ID that was only claimed for the employee is ``claimed_id``: what the stores have for it is not the person's.
+    """
     employee = Employee.objects.filter(phone=phone).first()
     university = employee.university_id if employee else None
     decision = decide(phone, university)
-    max_id = (employee.max_id if employee else None) or PhoneLink.objects.user_of(phone)
-    is_claimed = employee is not None and bool(nameless([employee.pk]))
+    entered_id = employee.max_id if employee else None
+    claimed_id = entered_id if employee and nameless([employee.pk]) else None
+    max_id = (None if claimed_id else entered_id) or PhoneLink.objects.user_of(phone)
     stored = cache.find(max_id, accepts=lambda _: False) if max_id else cache.Stored()
     answer, by_api = _by_api(phone) if asks_api else (NoAnswer.NOT_ASKED, None)
-    choice = lookup_name(phone, max_id, policy_at(decision.stage), lambda _: answer, is_claimed=is_claimed)
+    looked_up, is_claimed = claimed_id or max_id, bool(claimed_id)
+    choice = lookup_name(phone, looked_up, policy_at(decision.stage), lambda _: answer, is_claimed=is_claimed)
     return {
         "bucket": bucket(current_state().salts.get("phase3_cache_first", ""), phone),
         "stage": decision.stage,
@@ -178,6 +183,7 @@ def explain(phone: str, *, asks_api: bool = False) -> dict[str, Any]:
         "revision": decision.revision,
         "university": university,
         "max_id": max_id,
+        "claimed_id": claimed_id,
         "employee": employee.profile_source if employee else None,
         "redis": str(failures.message_for(stored.redis_error)) if stored.redis_error else _displayed(stored.redis),
         "record": _displayed(CachedProfile.of(stored.record) if stored.record else None),

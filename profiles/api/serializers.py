@@ -1,3 +1,4 @@
+import re
 from typing import Any
 
 from django.utils.translation import gettext_lazy as _
@@ -13,6 +14,15 @@ def checked_text(data: Any) -> str:
     if not isinstance(data, str):
         raise serializers.ValidationError(_("Not a valid string."))
     return data
+
+
+class WholeNumberField(serializers.IntegerField):
+    """Accept a number in ASCII digits; REST framework's own field would also accept “５”, “+5”, “ 5 ” and “5.0”."""
+
+    def to_internal_value(self, data: Any) -> int:
+        if not (isinstance(data, int | str) and re.fullmatch("-?[0-9]{1,19}", str(data))):
+            self.fail("invalid")
+        return super().to_internal_value(data)
 
 
 USER_ID = {"type": "string", "maxLength": 64, "pattern": user_ids.PATTERN}

@@ -43,3 +43,32 @@ def test_a_repeated_header_is_one_list(system: System) -> None:
     client, proxy = "X-Forwarded-For: 6.6.6.6", "X-Forwarded-For: 203.0.113.7"
     assert address_of(system, "/employees", client, proxy) == "203.0.113.7"
     assert address_of(system, "/webhook/max", client, proxy) == "203.0.113.7"
+
+
+def status_and_headers(system: System, sent: bytes) -> tuple[int, str]:
+    with socket.create_connection(("127.0.0.1", system.port), timeout=5) as connection:
+        connection.sendall(sent)
+        answer = connection.recv(4096).decode().partition("\r\n\r\n")[0]
+    return int(answer.split()[1]), answer.lower()
+
+
+def plain_request(path: str = "/health", *headers: str) -> bytes:
+    return "\r\n".join([f"GET {path} HTTP/1.1", "Host: 127.0.0.1", "Connection: close", *headers, "", ""]).encode()
+
+
+@pytest.mark.parametrize(
+    ("sent", "status", "has_request"),
+    [
+        (b"garbage\r\n\r\n", 400, False),
+        (plain_request("/health", "Content-Length: abc"), 400, False),
+        (plain_request("/" + "a" * 65_533), 404, True),
+        (plain_request("/" + "a" * 65_534), 414, False),
+        (plain_request("/health", *(f"X-{number}: 1" for number in range(98))), 200, True),
+        (plain_request("/health", *(f"X-{number}: 1" for number in range(99))), 431, False),
+        (plain_request("/health", f"X-Large: {'a' * 500_000}"), 431, False),
+    ],
+)
+def test_what_never_becomes_a_request_has_no_id(system: System, sent: bytes, status: int, has_request: bool) -> None:
+    """As docs/reference/http-api.md says: the HTTP server answers it before a request exists."""
+    answered, headers = status_and_headers(system, sent)
+    assert (answered, "x-request-id: " in headers) == (status, has_request)

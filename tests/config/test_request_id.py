@@ -52,5 +52,31 @@ def test_it_is_in_refusals_before_django(server: WebServer, monkeypatch: pytest.
 @given(st.text(st.characters(max_codepoint=255), max_size=80) | st.from_regex(r"[A-Za-z0-9_.-]{1,70}\n?"))
 def test_only_a_valid_id_is_returned(given: str) -> None:
     returned = request_id.begin(given)
-    is_valid = re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) and not re.fullmatch(r"[0-9]{10,15}", given)
-    assert returned == given if is_valid else NEW.fullmatch(returned)
+    is_valid = re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) and len(re.findall("[0-9]", given)) < 10
+    if is_valid:
+        assert returned == given
+    elif not re.fullmatch(r"[A-Za-z0-9_.-]{1,64}", given) or re.fullmatch(r"[0-9]{10,15}", given):
+        assert NEW.fullmatch(returned)
+    else:
+        assert returned == given or NEW.fullmatch(returned)
+
+
+@pytest.mark.parametrize(
+    "given", ["8-916-111-22-33", "8.916.111.22.33", "tel_7_916_1112233", "89161112233", "7-916-1112233"]
+)
+def test_a_phone_is_not_returned(given: str) -> None:
+    assert NEW.fullmatch(request_id.begin(given))
+
+
+@pytest.mark.parametrize(
+    "given",
+    [
+        "12345678-1234-1234-1234-123456789012",
+        "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01",
+        "12345678901234567890123456789012",
+        "20261129-062928.123456",
+        "2026-11-29T06-29-28",
+    ],
+)
+def test_an_id_of_digits_that_is_no_phone_is_returned(given: str) -> None:
+    assert request_id.begin(given) == given

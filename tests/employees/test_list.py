@@ -50,7 +50,8 @@ def test_it_pages_under_the_clients_own_prefix(api: APIClient, people: list[Empl
 
 
 ODD = ["limit=x", "limit=-5", "limit=0", "limit=1.5", "limit=1e1", "limit=%D9%A5", "limit=%2B5", "offset=-1",
-       "offset=x", "offset=99999999999999999999", "limit=1 0", "offset=1_0"]  # fmt: skip
+       "offset=x", "offset=99999999999999999999", "limit=1 0", "offset=1_0", "limit=%205%20",
+       "offset=5%20"]  # fmt: skip
 LISTS = ["employees", "employees/all", "employees/batch-jobs", "universities", "monitoring/alerts"]
 
 
@@ -164,6 +165,10 @@ def test_it_understands_the_names_of_other_services(
         "ordering=university__name",
         "ordering=id;",
         "university_id=-1",
+        "university_id=%EF%BC%99",
+        "university_id=1.0",
+        "university_id=%2B5",
+        "university_id=%205%20",
         "ordering=first_name",
         "ordering=last_name,-first_name",
         "sort_by=university__name",

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+from datetime import timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -12,13 +14,14 @@ from django.contrib.auth.models import Group, User
 from django.core.management import CommandError, call_command
 from django.test import Client
 from django.utils import timezone
+from rest_framework.test import APIClient
 
-from employees.models import Employee, IdempotentRequest, Membership, University
-from profiles.models import DirectAnswer, PersonExport, PhoneLink, WaitingComparison
+from employees.models import Employee, IdempotentRequest, MaxIdClaim, Membership, University
+from profiles.models import DirectAnswer, PersonExport, PhoneLink, Profile, WaitingComparison
 from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
-PHONE, ID = "+79165550142", "4815162342"
+PHONE, ID = "+79165550142", "481516234"
 
 
 @pytest.fixture
@@ -149,6 +152,54 @@ def test_a_foreign_phone_beside_an_own_id_is_left_out(employee: Employee, univer
     assert "Своя" in json.dumps(exported, ensure_ascii=False)
     assert PHONE not in json.dumps(exported)
     assert ID not in json.dumps(exported)
+
+
+@pytest.mark.parametrize("surface", ["patch", "create"])
+@pytest.mark.parametrize("is_limited", [False, True])
+def test_a_claimed_id_identifies_nobody_on_page_button_and_command(
+    employee: Employee, surface: str, is_limited: bool
+) -> None:
+    """Whoever looks: the page, its button and the command show the same person."""
+    own, claimant = University.objects.create(name="Другой"), "+12025550143"
+    curator = APIClient()
+    user = User.objects.create_user("curator")
+    user.groups.add(Group.objects.get(name="curator"))
+    Membership.objects.create(user=user, university=own)
+    curator.force_authenticate(user)
+    claim = {"max_id": ID}
+    fields = {"phone": claimant, "first_name": "Пётр", "last_name": "Сидоров"} | (claim if surface == "create" else {})
+    created = curator.post("/employees", fields, format="json").json()
+    assert surface == "create" or curator.patch(f"/employees/{created['id']}", claim, format="json").status_code == 200
+    officer = member("data_protection_officer", university=own if is_limited else None)
+
+    page = officer.post("/admin/person/", {"who": claimant}).content.decode()
+    assert f"{ID}: entered, not confirmed" in page
+    assert ("Сидоров" in page, "Аполлинария" in page, "Заиграева" in page) == (True, False, False)
+    assert f"/profile/{ID}/" not in page
+    hidden = dict(re.findall(r'type="hidden" name="(phone|max_id)" value="([^"]*)"', page))
+    assert hidden == {"phone": claimant, "max_id": ""}
+    by_button = officer.post(EXPORT, hidden | {"format": "json"}).json()
+    # A page from before the upgrade still sends the claimed ID.
+    by_old_button = officer.post(EXPORT, hidden | claim | {"format": "json"}).json()
+    for exported in (by_button, by_old_button, json.loads(run("--phone", claimant))):
+        assert exported["person"] == {"max_id": "", "phones": [claimant]}
+        assert [row["last_name"] for row in exported["stores"]["employees"]] == ["Сидоров"]
+        assert not exported["stores"].keys() & {"profile_cache", "redis"}
+
+    match = officer.post("/admin/person/", {"who": ID}).context["match"]
+    assert (match.phone, match.max_id) == ((claimant, "") if is_limited else (PHONE, ID))
+
+
+@pytest.mark.parametrize(("has_profile", "found"), [(True, ("", ID)), (False, (PHONE, ""))])
+def test_a_search_by_a_claimed_id_finds_its_person_first(employee: Employee, has_profile: bool, found: Any) -> None:
+    """The person with the ID need not be an employee; the employee is found if nothing else has the ID."""
+    Employee.objects.update(max_id_updated_at=timezone.now() + timedelta(minutes=1))
+    MaxIdClaim.objects.create(employee=employee, max_id=ID, is_vouched=False)
+    if not has_profile:
+        Profile.objects.all().delete()
+    officer = member("data_protection_officer")
+    match = officer.post("/admin/person/", {"who": ID}).context["match"]
+    assert (match.phone, match.max_id) == found
 
 
 def test_a_get_exports_nothing(employee: Employee) -> None:

@@ -95,6 +95,18 @@ def test_it_needs_the_permission_of_each_request(superadmin: User, people: list[
     assert client.get("/employees/batch-jobs").status_code == 403
 
 
+@pytest.mark.parametrize(
+    ("method", "path"), [("delete", "/employees/1"), ("get", "/profiles/1"), ("post", "/employees")]
+)
+def test_the_log_names_the_owner_of_a_refused_key(
+    superadmin: User, method: str, path: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    _key, client = create(superadmin, READ)
+    assert getattr(client, method)(path).status_code == 403
+    (line,) = (record for record in caplog.records if getattr(record, "event", "") == "request_refused")
+    assert (line.user, line.status) == ("root (API key HR)", 403)  # type: ignore[attr-defined]
+
+
 def test_it_changes_profiles_with_the_permission_to_change(superadmin: User) -> None:
     add_profile("1")
     _key, reader = create(superadmin, "profiles.view_profile", "profiles.add_profile")

@@ -1,0 +1,48 @@
+"""Find and mask phones in the text of logs and in request IDs, in any usual spelling."""
+
+from __future__ import annotations
+
+import re
+
+_START, _END = r"(?<![^\W_])", r"(?![^\W_])"
+_HEX = "[0-9a-fA-F]"
+_TIME = r"\d\d:?[0-5]\d(?::?[0-5]\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?"
+_DAY = r"(?:0[1-9]|1[0-2])-?(?:0[1-9]|[12]\d|3[01])"
+_OCTET = r"(?:25[0-5]|2[0-4]\d|1?\d?\d)"
+_READABLE = (
+    rf"{_HEX}{{8}}(?:-{_HEX}{{4}}){{3}}-{_HEX}{{12}}",
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d(?::\d\d(?:[.,]\d+)?)?(?:Z|[+-]\d\d:?\d\d)?",
+    rf"(?:19|20)\d\d-?{_DAY}(?:[T _-]{_TIME})?",
+    r"\d\d:\d\d:\d\d(?:[.,]\d+)?(?:Z|[+-]\d\d:?\d\d)?",
+    rf"{_OCTET}(?:\.{_OCTET}){{3}}(?::\d{{1,5}})?(?!\.\d)",
+)
+# The punctuation that libphonenumber allows in a phone. A longer group of digits is an ID.
+_GROUP, _SEPARATOR = r"\d{1,15}", r"[\s()\[\]（）［］./／_~⁓∼～\-\u00ad\u2010-\u2015\u2212ー－\u200b\u2060]{1,3}"
+_NUMBER = re.compile(
+    rf"{_START}(?P<readable>{'|'.join(_READABLE)}){_END}|\+?{_START}{_GROUP}{_END}(?:{_SEPARATOR}{_GROUP}{_END})*"
+)
+# Such as seconds with a fraction, but not 8.9161112233.
+_DECIMAL = re.compile(r"(?![78]\.\d{10}$)\d{1,9}\.\d+")
+_FEWEST, _FEWEST_AFTER_PLUS = 10, 8
+
+
+def mask_phones(text: str) -> str:
+    """Return the text with “…” in place of each phone but for its last two digits.
+
+    Ten digits or more are a phone, after a plus sign eight, with up to three characters of punctuation between groups
+    of digits. UUIDs, dates, times, IPv4 addresses and decimal numbers are none, nor are digits next to a letter.
+    """
+    return _NUMBER.sub(_masked, text)
+
+
+def has_phone(text: str) -> bool:
+    return mask_phones(text) != text
+
+
+def _masked(match: re.Match[str]) -> str:
+    found = match[0]
+    digits = re.sub(r"\D", "", found)
+    fewest = _FEWEST_AFTER_PLUS if found.startswith("+") else _FEWEST
+    if match["readable"] or len(digits) < fewest or _DECIMAL.fullmatch(found):
+        return found
+    return f"…{digits[-2:]}"
