@@ -66,6 +66,7 @@ _GROUPS: dict[Any, list[dict[str, Any]]] = {
         _table_entry(_("Rollout changes"), "history", "rollout_change"),
         _table_entry(_("Flags"), "flag", "rollout_flag"),
         _table_entry(_("Switches"), "toggle_on", "waffle_switch"),
+        _table_entry(_("Samples"), "casino", "waffle_sample"),
     ],
 }
 

@@ -16,5 +16,5 @@ class MonitoringConfig(AppConfig):
         changes.register_gates(gates.evaluate_raise)
         changes.emergency_stopped.connect(controller.pause_backfill)
         admin_labels.show_titles()
-        # Waffle is the app of the switches. It has no translatable name of its own.
+        # Waffle is the app of the switches and samples. It has no translatable name of its own.
         apps.get_app_config("waffle").verbose_name = _("switches")

@@ -2,6 +2,7 @@
 
 UTF-8 and UTF-16 can be recognized by their bytes. Windows-1251 cannot, so it is accepted only if the result is written
 like Russian, Ukrainian or Belarusian: the characters, the capitals and, with enough evidence, the pairs of letters.
+A file whose Ukrainian letters may be Kazakh ones in another encoding is refused too.
 """
 
 import codecs
@@ -36,6 +37,14 @@ _NOT_CYRILLIC = regex.compile(
     rf"|(?<![{_L}])(?:Ў(?![{LETTERS.upper()}])|ў[{_L}]{{,3}}(?![{_L}]))"
 )
 _WORD = re.compile(rf"[{_L}]+")
+# In PT154 and KZ-1048, these are letters of Kazakh, Tatar and Bashkir: Әлия, Үміт and Өнер become Єлия, Їміт and Ґнер.
+_AMBIGUOUS_WORD = re.compile(rf"(?<![{LETTERS}])(?:[{LETTERS}'’]*[єїґ]|ў)[{LETTERS}'’]*")
+# Where only Ukrainian and Belarusian write them: Матвєєв, Заєць, Сергієнко, Євген, Єгор, Андріївна, Їжак.
+_UNAMBIGUOUS = re.compile(
+    rf"[{_VOWEL}](?:є(?:[вцє]|нк)|ї[{_CONSONANT}]|ў)|[ь'’]є|єв[аіу]?(?![{LETTERS}])"
+    rf"|(?<![{LETTERS}'’])(?:є(?:в[{_CONSONANT}]|г[ео]|[фщ]|лизав)|їж|ґ[жаеио])"
+    rf"|є.*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
+)
 _LARGEST_SAMPLE = 3_000
 # In bits. Without capitals, a text may be Hebrew, and certainly may without these letters.
 _ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
@@ -78,7 +87,18 @@ def _garbled_utf8() -> re.Pattern[str]:
     return re.compile("|".join(pairs))
 
 
+def _cyrillic_of_east_asia() -> re.Pattern[str]:
+    """Match a text in UTF-8 whose letters are capital Russian ones in Big5 or Johab."""
+    alternatives = []
+    for encoding in ("big5", "johab"):
+        characters = (letter.encode(encoding, "ignore").decode(errors="replace") for letter in _L)
+        letters = "".join(character for character in characters if len(character) == 1 and character != "\ufffd")
+        alternatives.append(rf"[\x00-\x7f{re.escape(letters)}]*")
+    return re.compile("|".join(alternatives))
+
+
 _GARBLED_UTF8 = _garbled_utf8()
+_CYRILLIC_OF_EAST_ASIA = _cyrillic_of_east_asia()
 # Three letters of Western Europe without any of the English alphabet: Windows-1251 read as Windows-1252.
 _GARBLED_CP1251 = re.compile(r"(?<![^\W\d_])[À-ÿ¨¸]{3,}(?![^\W\d_])")
 
@@ -116,8 +136,12 @@ def decode(content: bytes) -> str:
 
 
 def _may_be_8_bit(content: bytes, text: str) -> bool:
-    """Return whether the few characters of a text in UTF-8 form words only in another encoding."""
-    if text.isascii() or len(content) - len(text) > _LONGEST_ACCIDENT or _is_cyrillic(text):
+    """Return whether the characters of a text in UTF-8, unless they are many, form words only in another encoding."""
+    if text.isascii():
+        return False
+    if _CYRILLIC_OF_EAST_ASIA.fullmatch(text):
+        return True
+    if len(content) - len(text) > _LONGEST_ACCIDENT or _is_cyrillic(text):
         return False
     if _may_be_small_russian(content):
         return True
@@ -166,7 +190,9 @@ def _decode_cp1251(content: bytes) -> str:
     cells = (cell[0] for cell in _CELL.finditer(content) if not cell[0].isascii())
     sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))
     own = sample.decode("cp1251", errors="replace")
-    is_unclear = not _is_cyrillic(own) or any(_may_be(name, sample, own) for name in _OTHER_ENCODINGS)
+    is_unclear = (
+        not _is_cyrillic(own) or _may_be_turkic(own) or any(_may_be(name, sample, own) for name in _OTHER_ENCODINGS)
+    )
     if suspect := _NOT_CYRILLIC.search(_without_quotes(text)):
         raise _undecodable(text, suspect.start())
     if is_unclear and (first := _NON_ASCII.search(text)):
@@ -184,6 +210,12 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
     if text == own or {"«", "»"} & set(text) or _NOT_CYRILLIC.search(_without_quotes(text)):
         return False
     return encoding == "mac_cyrillic" or _score(text) >= min(_ENOUGH, max(_score(own) - _CERTAIN, _POSSIBLE))
+
+
+def _may_be_turkic(own: str) -> bool:
+    """Return whether most words with letters that Windows-1251 shares with PT154 and KZ-1048 may be Turkic."""
+    words = set(_AMBIGUOUS_WORD.findall(own.lower()))
+    return 2 * sum(_UNAMBIGUOUS.search(word) is not None for word in words) < len(words)
 
 
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:

@@ -32,7 +32,14 @@ _MAX_PARTS = 2_000
 _MAX_ROW, _MAX_COLUMN, _MAX_FORMAT = 1_048_576, 16_384, 255
 # A format that shows no more than the digits and what may stand between them. Others show “+84951234567” or “100%”,
 # which the number alone is not.
-_PLAIN_FORMAT = re.compile(r'(?:General|\[[^]]*]|[_*].|\\[ ()-]|"[ ()-]*"|[0#?,.;@ ()-])*', re.IGNORECASE)
+_PLAIN_FORMAT = re.compile(
+    # A locale of more than six digits chooses other digits, as DBNum does; a star fills the cell with its character.
+    r"(?:General|\[(?!\$|DBNum)[^]]*]|\[\$[^]\d+%-]*(?:-[0-9A-F]{1,6})?]|_.|\*[^\d+%]"
+    r'|\\[ ()-]|"[ ()-]*"|[0#?,.;@ ()-])*',
+    re.IGNORECASE,
+)
+_CONDITION, _PLACEHOLDER = re.compile(r"\[[<>=]"), re.compile("general|[0#?@]", re.IGNORECASE)
+_NOT_SHOWN = re.compile(r'\[[^]]*]|[_*\\].|"[^"]*"')
 # The formats of dates in East Asian versions of Excel, which BUILTIN_FORMATS lacks.
 _EAST_ASIAN_DATES = frozenset(map(str, [*range(27, 37), *range(50, 59)]))
 # What Excel keeps of a number.
@@ -104,7 +111,7 @@ class Workbook:
             raise _damaged()
         self._relations_of_main = self._relations(main[0])
         self._names = self._sheet_names(main[0])
-        self._dates, self._decorated = self._unreadable_styles()
+        self._dates, self._widths = self._styles()
         self._strings = self._shared_strings()
 
     def sheets(self) -> Iterator[tuple[str, Iterator[Row]]]:
@@ -154,8 +161,8 @@ class Workbook:
         self._parse(path, start)
         return names
 
-    def _unreadable_styles(self) -> tuple[frozenset[int], frozenset[int]]:
-        """Return the indexes of the cell styles that show a date or time, and of those that add to the digits."""
+    def _styles(self) -> tuple[frozenset[int], dict[int, int | None]]:
+        """Return the indexes of the cell styles that show a date or time, and the ``_width`` of each other one."""
         codes: dict[str, str] = {str(number): code for number, code in BUILTIN_FORMATS.items()}
         formats: list[str] = []
         is_cell_style = False
@@ -177,12 +184,9 @@ class Workbook:
             if relation.kind == "styles":
                 self._parse(relation.path, start, end)
         dates = {number for number in set(formats) if number in _EAST_ASIAN_DATES or is_date_format(codes.get(number))}
-        decorated = {number for number in set(formats) - dates if not _PLAIN_FORMAT.fullmatch(codes.get(number, ""))}
-        with_dates, with_more = (
-            frozenset(index for index, number in enumerate(formats) if number in chosen)
-            for chosen in (dates, decorated)
-        )
-        return with_dates, with_more
+        widths = {number: _width(codes.get(number, "")) for number in set(formats) - dates}
+        indexes = frozenset(index for index, number in enumerate(formats) if number in dates)
+        return indexes, {index: widths[number] for index, number in enumerate(formats) if number in widths}
 
     def _shared_strings(self) -> list[str]:
         strings: list[str] = []
@@ -199,7 +203,7 @@ class Workbook:
         return strings
 
     def _rows(self, path: str) -> Iterator[Row]:
-        reader = _SheetReader(self._strings, self._dates, self._decorated)
+        reader = _SheetReader(self._strings, self._dates, self._widths)
         for _step in self._stream(path, reader.start, reader.end):
             yield from reader.finished
             reader.finished.clear()
@@ -235,10 +239,10 @@ class _Runs:
 class _SheetReader:
     """Collect the rows of a sheet that have a filled cell; ``finished`` holds them until they are taken."""
 
-    def __init__(self, strings: list[str], dates: frozenset[int], decorated: frozenset[int]) -> None:
+    def __init__(self, strings: list[str], dates: frozenset[int], widths: dict[int, int | None]) -> None:
         self.finished: list[Row] = []
         self.merged: list[str] = []
-        self._strings, self._dates, self._decorated = strings, dates, decorated
+        self._strings, self._dates, self._widths = strings, dates, widths
         self._row = self._column = self._first = self._last = 0
         self._cells: dict[int, Cell] = {}
         self._attributes: dict[str, str] = {}
@@ -302,11 +306,12 @@ class _SheetReader:
         style = _number(self._attributes.get("s", "0"), _MAX_UNPACKED)
         if style in self._dates:
             return ValueError(_("The cell is a date or time. Format the column as text and enter the value again."))
-        if style in self._decorated:
+        number, width = _integer(value), self._widths.get(style, 0)
+        if width is None or (isinstance(number, str) and len(number.removeprefix("-")) < width):
             return ValueError(
-                _("The cell shows more than its number. Format the column as text and enter the value again.")
+                _("The cell shows a text other than its number. Format the column as text and enter the value again.")
             )
-        return _integer(value)
+        return number
 
 
 _READERS: dict[str, Callable[[_SheetReader, str], Cell]] = {
@@ -314,6 +319,25 @@ _READERS: dict[str, Callable[[_SheetReader, str], Cell]] = {
     "n": _SheetReader._numeric,  # noqa: SLF001
     "b": lambda _reader, value: "FALSE" if value == "0" else "TRUE",
 }
+
+
+def _width(code: str) -> int | None:
+    """Return how many digits a number format fills up with zeros; None if it shows a text other than the digits.
+
+    A comma after the last digit divides the number by a thousand; a # after a 0 counts as another 0.
+    """
+    if not _PLAIN_FORMAT.fullmatch(code):
+        return None
+    sections = _NOT_SHOWN.sub("", code).split(";")
+    width = 0
+    for section in sections if _CONDITION.search(code) else sections[:1]:
+        whole, _point, decimals = section.partition(".")
+        end = re.search("[^0#?]*$", whole)
+        if (end and "," in end[0]) or "," in decimals or (code and not _PLACEHOLDER.search(section)):
+            return None
+        filled = whole[whole.find("0") :] if "0" in whole else ""
+        width = max(width, len(re.findall("[0#?]", filled)))
+    return width
 
 
 def _integer(value: str) -> Cell:

@@ -15,19 +15,19 @@ from django.utils.safestring import mark_safe
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, UnfoldBooleanWidget
-from waffle.models import Switch
+from waffle.models import Sample, Switch
 
-from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, ScopedAdmin, column
-from config.lib.audit_log import AuditedAdmin, UntranslatedLogAdmin
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, RenamedModelAdmin, ScopedAdmin, column
+from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
 from config.lib.scope import scope_of
+from config.lib.stale_forms import MergingForm
 from employees.admin import admin_scope
 from employees.models import University
-from monitoring.indicators.models import RoundTrip
-from monitoring.rollout_control import FORCE, checklist
+from monitoring.rollout_control import FORCE
 from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.labels import GATES
-from monitoring.rollout_control.models import GateCheck, Signature, Verdict
+from monitoring.rollout_control.models import Verdict
 from profiles.models import Comparison
 from profiles.rollout import changes, presenters, rules
 from profiles.rollout.approvals import ApprovalNeeded
@@ -43,7 +43,7 @@ from profiles.rollout.models import (
     Rollout,
     UniversityRule,
 )
-from profiles.rollout.phases import BUCKETED, PHASES
+from profiles.rollout.phases import BUCKETED, PHASES, RESERVED
 from profiles.rollout.rules import ChangeRefused
 
 
@@ -101,12 +101,13 @@ class FlagForm(ChangeRequestForm):
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.initial["percent"] = self.initial["expect_percent"] = self._percent()
-        self.initial["expect_modified"] = self.instance.modified.isoformat()
+        if self.instance.pk:
+            self.initial["expect_modified"] = self.instance.modified.isoformat()
         self.fields["force"].disabled = not self.request.user.has_perm(FORCE)
 
     def _percent(self) -> str:
         """Return the stored percentage; that of the instance is the new one as soon as the form is valid."""
-        stored = Flag.objects.filter(pk=self.instance.pk).first() or self.instance
+        stored = Flag.objects.filter(pk=self.instance.pk).first() or Flag()
         return rules.format_percent(stored.percent or Decimal(0))
 
     def clean(self) -> dict[str, Any]:
@@ -145,7 +146,7 @@ class OtherFlagForm(FlagForm):
     """A flag that is no phase, with the fields of waffle's own admin."""
 
     class Meta(FlagForm.Meta):
-        fields = ("note", "everyone", *Flag.CRITERIA, "users", "groups")
+        fields = ("name", "note", "everyone", *Flag.CRITERIA, "users", "groups")
 
     def __init__(self, *args: Any, **kwargs: Any) -> None:
         """Leave the fields that a request lacks unchanged, unless it comes from the page: it lacks boxes not ticked."""
@@ -154,11 +155,15 @@ class OtherFlagForm(FlagForm):
             for name in self.fields.keys() & set(OtherFlagForm.Meta.fields):
                 self.fields[name].disabled = name not in self.data
 
+    def clean_name(self) -> str:
+        return rules.unreserved(self.cleaned_data["name"])
+
     def clean_percent(self) -> str | None:
         return super().clean_percent() or None
 
     def change(self) -> dict[str, Any]:
         # Django sets the instance's fields only after clean(), but the dry run in clean() needs them.
+        self.instance.name = self.cleaned_data.get("name", self.instance.name)
         for name in ("everyone", *Flag.CRITERIA):
             setattr(self.instance, name, self.cleaned_data[name])
         return super().change()
@@ -171,6 +176,28 @@ class SwitchForm(ChangeRequestForm):
 
     def change(self) -> dict[str, Any]:
         return {"action": Action.SWITCH, "switch": self.instance.name, "is_on": self.cleaned_data["active"]}
+
+
+class OtherSwitchForm(MergingForm):
+    """A switch that is not the rollout's, with the fields of waffle's own admin."""
+
+    class Meta:
+        model = Switch
+        fields = ("name", "active", "note")
+
+    def clean_name(self) -> str:
+        return rules.unreserved(self.cleaned_data["name"])
+
+
+class SampleForm(forms.ModelForm):  # type: ignore[type-arg]
+    class Meta:
+        model = Sample
+        fields = ("name", "percent", "note")
+
+    def clean_percent(self) -> Decimal:
+        percent: Decimal = self.cleaned_data["percent"]
+        rules.percentage(percent)
+        return percent
 
 
 class UniversityRuleForm(ChangeRequestForm):
@@ -205,8 +232,6 @@ class UniversityRuleForm(ChangeRequestForm):
 class ChangeRequestAdmin(UntranslatedLogAdmin):
     """Save by applying the form's change request; each HTTP request has its own form class, which knows the user."""
 
-    display_name = column(_("name"), lambda row: presenters.with_code(row.name), "name")
-
     def get_actions(self, request: HttpRequest) -> dict[str, Any]:
         return {}
 
@@ -238,19 +263,28 @@ class ChangeRequestAdmin(UntranslatedLogAdmin):
     def save_model(self, request: HttpRequest, obj: Any, form: Any, change: bool) -> None:
         form.apply()
 
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        """Return False for users who are limited to one university: flags and switches are those of all."""
-        return scope_of(request).sees_all and bool(super().has_change_permission(request, obj))
 
-    def has_delete_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False
+class WaffleAdmin(UntranslatedLogAdmin):
+    """Let users who are limited to one university only look, because the rows are those of all; keep the rollout's."""
+
+    display_name = column(_("name"), lambda row: presenters.with_code(row.name), "name")
+
+    def get_actions(self, request: HttpRequest) -> dict[str, Any]:
+        return {}
 
     def has_add_permission(self, request: HttpRequest) -> bool:
-        return False
+        return scope_of(request).sees_all and bool(super().has_add_permission(request))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        return scope_of(request).sees_all and bool(super().has_change_permission(request, obj))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        is_kept = obj is not None and obj.name in RESERVED
+        return not is_kept and scope_of(request).sees_all and bool(super().has_delete_permission(request, obj))
 
 
 @admin.register(Flag)
-class FlagAdmin(ChangeRequestAdmin):
+class FlagAdmin(WaffleAdmin, ChangeRequestAdmin):
     form = FlagForm
     list_display = ("display_name", "percent", "everyone", "moved_at")
     readonly_fields: ClassVar = ["display_name", "display_salt"]
@@ -259,14 +293,15 @@ class FlagAdmin(ChangeRequestAdmin):
 
     def get_fields(self, request: HttpRequest, obj: Flag | None = None) -> Any:
         hidden = ("expect_revision", "expect_percent", "expect_modified")
-        if obj is None or obj.name in BUCKETED:
+        if obj is not None and obj.name in BUCKETED:
             return ("display_name", "percent", "reason", "force", "note", "display_salt", *hidden)
         # Who may only see flags need not see the accounts.
         members = ("users", "groups") if self.has_change_permission(request, obj) else ()
-        return ("display_name", "everyone", "percent", *Flag.CRITERIA, *members, "reason", "note", *hidden)
+        name = "display_name" if obj else "name"
+        return (name, "everyone", "percent", *Flag.CRITERIA, *members, "reason", "note", *hidden)
 
     def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
-        form = FlagForm if obj is None or obj.name in BUCKETED else OtherFlagForm
+        form = FlagForm if obj is not None and obj.name in BUCKETED else OtherFlagForm
         return super().get_form(request, obj, change, form=form, **kwargs)
 
     def save_related(self, request: HttpRequest, form: Any, *args: Any) -> None:
@@ -278,13 +313,38 @@ class FlagAdmin(ChangeRequestAdmin):
         form.unchanged().update(note=obj.note, modified=timezone.now())
         form.apply()
 
+    def delete_model(self, request: HttpRequest, obj: Flag) -> None:
+        with changes.recorded_as_command(request.user.get_username(), Message("Removed in the admin")):
+            super().delete_model(request, obj)
+
 
 @admin.register(Switch)
-class SwitchAdmin(ChangeRequestAdmin):
+class SwitchAdmin(WaffleAdmin, ChangeRequestAdmin):
     form = SwitchForm
     list_display = ("display_name", "active", "modified")
-    fields = ("display_name", "active", "reason", "expect_revision")
     readonly_fields: ClassVar = ["display_name"]
+
+    def get_fields(self, request: HttpRequest, obj: Switch | None = None) -> Any:
+        if obj is not None and obj.name in RESERVED:
+            return ("display_name", "active", "reason", "expect_revision")
+        return ("display_name" if obj else "name", "active", "note")
+
+    def get_form(self, request: HttpRequest, obj: Any = None, change: bool = False, **kwargs: Any) -> Any:
+        form = SwitchForm if obj is not None and obj.name in RESERVED else OtherSwitchForm
+        return super().get_form(request, obj, change, form=form, **kwargs)
+
+    def save_model(self, request: HttpRequest, obj: Switch, form: Any, change: bool) -> None:
+        if obj.name in RESERVED:
+            form.apply()
+        else:
+            obj.save()
+
+
+@admin.register(Sample)
+class SampleAdmin(WaffleAdmin, MergingAdmin):
+    form = SampleForm
+    list_display = ("name", "percent", "modified")
+    fields = ("name", "percent", "note")
 
 
 def with_university(rows: QuerySet[Any]) -> QuerySet[Any]:
@@ -407,23 +467,6 @@ class HeartbeatAdmin(ReadOnlyAdmin):
     list_display = ("process", "revision", "revision_seen_at", "seen_at")
 
 
-@admin.register(GateCheck)
-class GateCheckAdmin(ReadOnlyAdmin):
-    list_display = ("at", "phase", "gate", "verdict", "display_message")
-    list_filter = ("verdict", "gate", "phase")
-    fields = ("at", "phase", "gate", "verdict", "display_message", "value")
-    readonly_fields: ClassVar = ["display_message"]
-    display_message = column(_("message"), attrgetter("text"))
-
-
-@admin.register(RoundTrip)
-class RoundTripAdmin(ReadOnlyAdmin):
-    list_display = ("at", "took_ms", "display_error")
-    fields = ("at", "took_ms", "display_error")
-    readonly_fields: ClassVar = ["display_error"]
-    display_error = column(_("error"), attrgetter("display_error"))
-
-
 @admin.register(Comparison)
 class ComparisonAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
     list_display = (
@@ -443,35 +486,3 @@ class ComparisonAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 
     def get_queryset(self, request: HttpRequest) -> Any:
         return with_university(super().get_queryset(request))
-
-
-class SignatureForm(forms.ModelForm):  # type: ignore[type-arg]
-    item = forms.ChoiceField(label=_("item"), choices=checklist.TO_SIGN, widget=UnfoldAdminSelectWidget)
-
-    class Meta:
-        model = Signature
-        fields = ("item", "note")
-
-
-@admin.register(Signature)
-class SignatureAdmin(AuditedAdmin):
-    """Signatures of checklist items. Users sign in their own name; a signature cannot be changed, and it expires."""
-
-    form = SignatureForm
-    list_display = ("display_item", "by", "note", "signed_at", "expires_at")
-    list_select_related = ("by",)
-    display_item = column(_("item"), str, "item")
-
-    def get_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
-        return self.list_display if obj else ("item", "note")
-
-    def get_readonly_fields(self, request: HttpRequest, obj: Signature | None = None) -> Any:
-        return ("display_item",) if obj else ()
-
-    def save_model(self, request: HttpRequest, obj: Signature, form: Any, change: bool) -> None:
-        obj.by = request.user  # type: ignore[assignment]
-        obj.expires_at = timezone.now() + checklist.SIGNATURE_LASTS
-        obj.save()
-
-    def has_change_permission(self, request: HttpRequest, obj: Model | None = None) -> bool:
-        return False

@@ -10,3 +10,5 @@ EMERGENCY_STOP = "emergency_stop"
 SHADOW = "shadow_comparison"
 # A hash of the phone decides these flags; all other flags behave as django-waffle documents.
 BUCKETED = (*PHASES, SHADOW)
+# Neither flags nor switches of other apps may have these names, and the rows that have them are kept.
+RESERVED = frozenset({*BUCKETED, *SWITCHES, EMERGENCY_STOP})

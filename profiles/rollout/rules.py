@@ -11,7 +11,7 @@ from django.core.exceptions import ValidationError
 from config.lib.messages import Message, Text
 from config.lib.text import clean
 from profiles.rollout.models import REASON_LENGTH
-from profiles.rollout.phases import BUCKETED, PHASES
+from profiles.rollout.phases import BUCKETED, PHASES, RESERVED
 
 STEPS = tuple(map(Decimal, (1, 5, 25, 50, 75, 100)))
 # The largest value of a bigint column has 19 digits.
@@ -94,6 +94,13 @@ def refuse_criterion(flag: str, criterion: str) -> None:
                 {"flag": flag, "criterion": criterion},
             )
         )
+
+
+def unreserved(name: str) -> str:
+    """Return the name of a new flag or switch; raise ChangeRefused if it is one of the rollout's."""
+    if name in RESERVED:
+        raise ChangeRefused(Message("“%(name)s” controls the rollout. Choose another name.", {"name": name}))
+    return name
 
 
 def hours(text: str | None) -> tuple[int, int] | None:

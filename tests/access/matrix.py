@@ -132,8 +132,10 @@ TABLES = {
     "webhooks.payloadaccess": Table("D", "!", "!", "!", "whole"),
     "rollout.universityrule": Table(ALL, "M", "M", "M", "own"),
     "rollout.change": Table(ALL, "!", "!", "!", "own"),
-    "rollout.flag": Table(ALL, "!", "M", "!", members_may="view"),
-    "waffle.switch": Table(ALL, "!", "M", "!", members_may="view"),
+    # Of rows of the rollout, which even root may not delete.
+    "rollout.flag": Table(ALL, "", "M", "!", members_may="view"),
+    "waffle.switch": Table(ALL, "", "M", "!", members_may="view"),
+    "waffle.sample": Table(members_may="view"),
     "rollout.approval": Table(ALL, "!", "!", "!", "own"),
     "rollout.plan": Table(ALL, "!", "!", "!"),
     "rollout.heartbeat": Table(ALL, "!", "!", "!"),

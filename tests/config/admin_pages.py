@@ -13,6 +13,7 @@ from django.db.models import Model
 from django.urls import reverse
 from django.utils import timezone
 from rest_framework_simplejwt.token_blacklist.models import BlacklistedToken, OutstandingToken
+from waffle.models import Sample, Switch
 
 from config.lib.messages import Message, to_columns
 from employees.backfill import batches
@@ -26,7 +27,7 @@ from monitoring.rollout_control.models import GateCheck, Signature
 from profiles.models import PhoneLink
 from profiles.models.tombstones import Erasure
 from profiles.rollout.approvals import approval_of
-from profiles.rollout.models import Heartbeat, Plan, UniversityRule
+from profiles.rollout.models import Flag, Heartbeat, Plan, UniversityRule
 from profiles.rollout.phases import PHASES
 from tests.monitoring.comparison_rows import compared
 from tests.profiles.people import add_profile
@@ -97,6 +98,9 @@ def _rollout_rows(by: User, university: University) -> dict[str, Any]:
     GateCheck.objects.create(phase=3, gate="quality", verdict="PASS", message=message, sentence=sentence, value=98.5)
     RoundTrip.objects.create(took_ms=1.5)
     RoundTrip.objects.create(error="not processed in time; processing is off")
+    Flag.objects.create(name="проба")
+    Switch.objects.create(name="проба")
+    Sample.objects.create(name="проба", percent=50)
     until = timezone.now() + timedelta(days=1)
     Signature.objects.create(item="backup_database", by=by, note="готово", expires_at=until)
     compared(40, served_ms=1.5)

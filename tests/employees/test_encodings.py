@@ -98,6 +98,34 @@ def test_what_is_no_character_needs_a_mark(character: str) -> None:
     assert decode(text.encode("utf-8-sig")) == decode(text.encode("utf-16")) == text
 
 
+# Each reads as a word with є, ї or ґ in Windows-1251.
+TURKIC = {
+    "ptcp154": "Әйгерім Әлия Әсет Әділет Әбдіров Әзиз ӘЛИЯ Сәбитов Мәдина МӘДИНА Жәнібеков Сәрсенова Шәкәрім Аҙамат",
+    "kz1048": "Үміт Өнер Өзен Бағлан Тоғжан",
+}
+
+
+@EXAMPLES
+@given(st.sampled_from(list(TURKIC)), st.data())
+@example("ptcp154", None)
+def test_no_turkic_letter_becomes_ukrainian(encoding: str, data: st.DataObject | None) -> None:
+    name = st.sampled_from(TURKIC[encoding].split())
+    usual = st.sampled_from(["Ахметова;Анна", "Иванов;Иван", "Сейтов;Ермек", "Петренко;Ольга", "Кім;Серік"])
+    rows = data.draw(st.tuples(name, st.lists(usual | name, max_size=4))) if data else ("Әлия", [])
+    text = "\n".join([HEADINGS, *(f"+7916090001{n};{row};" for n, row in enumerate([rows[0], *rows[1]])), ""])
+    assert read(text.encode(encoding)) is None
+    assert decode(text.encode("utf-8-sig")) == decode(text.encode("utf-16")) == text
+
+
+@EXAMPLES
+@given(st.sampled_from(["johab", "big5"]), st.lists(st.text("ДЕЖЗИЙКЛМУФХЦЧ", min_size=1), min_size=1))
+@example("johab", ["ИВАНОВ;ИВАН"])
+@example("johab", ["КИМ;ДО", "ЛИ;ЛИ", "ПЕТРОВ;ПЕТР", "СИДОРОВ;ЕФИМ"])
+def test_no_capital_of_east_asia_becomes_another_letter(encoding: str, names: list[str]) -> None:
+    text = "\n".join(["phone;last_name;first_name", *(f"+7916090001{n};{name}" for n, name in enumerate(names)), ""])
+    assert read(text.encode(encoding)) is None
+
+
 YO = ["Ёлкин", "Ёжиков", "Ёлкина", "ёлкин", "ёлшин", "Ёж", "Ёрохина", "пётр", "алёна", "Ёлкин-Ёжиков", "", "лицей № 5"]
 
 
@@ -186,7 +214,8 @@ def test_every_alphabet_is_read_in_unicode(alphabet: str, data: st.DataObject) -
 
 SLAVIC = {
     "Russian": "Иванов Сысоев Юдина Щербакова Ёжиков Цветков Эйхман Долгих Хрущёв Крыжановский Мухаметзянова Объедков",
-    "Ukrainian": "Шевченко Іващенко Ґжицький Авдєєнко Їжакевич Заєць Мар'яна Мар’яна Гліб Євген Соломія Бездітко",
+    "Ukrainian": "Шевченко Іващенко Ґжицький Авдєєнко Їжакевич Заєць Мар'яна Мар’яна Гліб Євген Соломія"
+    " Бездітко Матвєєва Сергієнко Андріївна Єгор Лебєдєв Єрмоленко",
     "Belarusian": "Быкаў Шаўцоў Янка Аляксандраўна Ігнатоўскі Лукашэвіч",
     "Kazakh": "Нурпеисова Алтынбаев Жайлауов Сулейменова Абдрахманов",
 }

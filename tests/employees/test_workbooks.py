@@ -10,7 +10,7 @@ from xml.sax.saxutils import quoteattr
 from zipfile import ZIP_DEFLATED, ZIP_LZMA, ZIP_STORED, ZipFile
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 from openpyxl import Workbook as Book
 from openpyxl.styles import Font
@@ -87,26 +87,58 @@ def test_rows_and_cells_without_references_count_on() -> None:
 
 
 @pytest.mark.parametrize(
-    "code", ['"+"0', "\\+0", '"+1 "0000000000', "0%", "0.00%", "[$-419]ДД.ММ.ГГГГ", '"8"0', '#,##0 "₽"', "0E+00"]
-)
+    "code",
+    [
+        '"+"0', "\\+0", '"+1 "0000000000', "0%", "0.00%", "[$-419]ДД.ММ.ГГГГ", '"8"0', '#,##0 "₽"', "0E+00",
+        # Leading zeros, also those that fill a cell, thousands and millions, no number at all, other digits.
+        "00000000000", "0##########", "#,00000000000", "(000) 0000-0000", "[>5]00000000000;0", "*00", "0,", "0,,",
+        "#,##0,", "0,.0", "0.0,", "0, ", "[>5]0,;0", ";;;", '" "', "[$+7-419]0", "[DBNum1]0", "[$-D07041E]0",
+    ],
+)  # fmt: skip
 def test_a_number_that_is_shown_otherwise_is_an_error(code: str) -> None:
     assert isinstance(of_format(code), ValueError)
 
 
+@given(st.integers(1, 14), st.integers(0, 10**14 - 1))
+@example(10, 5551009)
+@example(7, 5551009)
+def test_a_number_is_read_unless_it_is_shown_with_leading_zeros(width: int, value: int) -> None:
+    shown = f"{value:0{width}}"
+    cell = of_format("0" * width, value)
+    assert cell == shown if shown == str(value) else isinstance(cell, ValueError)
+
+
 @pytest.mark.parametrize(
     "code",
-    ["General", "0", "@", "#,##0", "0.00", "000-00-00", "[Red]0;-0", "[<=9999999]###-####;(###) ###-####", "_-* 0_-"],
+    [
+        "General",
+        "0",
+        "@",
+        "#,##0",
+        "0.00",
+        "000-00-00",
+        "[Red]0;-0",
+        "[<=9999999]###-####;(###) ###-####",
+        "_-* 0_-",
+        r"[<=9999999]###\-####;\(###\)\ ###\-####",
+        "0000000000",
+        "##0000",
+        "[$-419]0",
+        "[$-10419]#,##0.00",
+        "0;;",
+        '_-* #,##0_-;-* #,##0_-;_-* "-"??_-;_-@_-',
+    ],
 )
 def test_other_formats_are_read(code: str) -> None:
     assert of_format(code) == "4951234567"
 
 
-def of_format(code: str) -> Cell:
+def of_format(code: str, value: int = 4951234567) -> Cell:
     xfs = '<cellXfs><xf numFmtId="0"/><xf numFmtId="170"/></cellXfs>'
     styles = f'<numFmts><numFmt numFmtId="170" formatCode={quoteattr(code)}/></numFmts>{xfs}'
-    table = read_xlsx(workbook(sheet([text("phone")], [number(4951234567, style=1)]), styles=styles))
-    value: Cell = table.dict[0]["phone"]
-    return value
+    table = read_xlsx(workbook(sheet([text("phone")], [number(value, style=1)]), styles=styles))
+    shown: Cell = table.dict[0]["phone"]
+    return shown
 
 
 def test_two_rows_of_one_number_are_refused() -> None:

@@ -54,7 +54,7 @@ def test_the_menu_marks_one_entry(superadmin: User, path: str, marked: str) -> N
 
 def test_the_sidebar_has_the_flags_and_switches(superadmin: User) -> None:
     links = {item["link"] for item in sidebar(superadmin, "/admin/") if item["has_permission"]}
-    assert {"/admin/rollout/flag/", "/admin/waffle/switch/"} <= links
+    assert {"/admin/rollout/flag/", "/admin/waffle/switch/", "/admin/waffle/sample/"} <= links
 
 
 def test_the_page_works_without_javascript(reader: Client) -> None:

@@ -9,13 +9,13 @@ from waffle.management.commands import waffle_delete
 from config.lib import shell_user
 from config.lib.messages import Message
 from profiles.rollout import changes
-from profiles.rollout.phases import BUCKETED, EMERGENCY_STOP, SWITCHES
+from profiles.rollout.phases import RESERVED
 
 
 class Command(waffle_delete.Command):
     def handle(self, *args: Any, **options: Any) -> None:
         flags, switches = options["flag_names"] or (), options["switch_names"] or ()
-        if protected := sorted({*BUCKETED, *SWITCHES, EMERGENCY_STOP} & {*flags, *switches}):
+        if protected := sorted(RESERVED & {*flags, *switches}):
             raise CommandError(f"“{protected[0]}” controls the rollout and cannot be deleted. Turn it off instead.")
         reason = Message("Deleted without a reason")
         with transaction.atomic(), changes.recorded_as_command(shell_user.login(), reason):
