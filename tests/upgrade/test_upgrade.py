@@ -96,6 +96,9 @@ def test_a_rollout_at_25_percent_with_an_open_backfill_and_alerts(installation: 
 
     assert set(open_alerts) <= set(installation.rows(alerts.replace("WHERE resolved_at IS NULL ", "")))
     assert installation.rows("SELECT percent FROM rollout_flag WHERE name = 'phase3_cache_first'") == [(25,)]
+    # A backfill gives people names, so it waits while the rollout is held.
+    installation.manage("backfill", "resume", "--detach", refused=1)
+    installation.manage("rollout", "resume", "--reason", "after the upgrade", "--by", "olga")
     installation.manage("backfill", "resume", "--detach")
     wait_until(lambda: installation.rows("SELECT status FROM backfill_runs")[0][0] == "done", 60)
     named = "SELECT count(*) FROM employees WHERE profile_source = 'webhook' AND first_name <> 'Неизвестно'"
