@@ -1,6 +1,7 @@
 """Flags and switches of other apps and samples are created and deleted in the admin, those of the rollout are kept."""
 
 from decimal import Decimal
+from typing import Any
 
 import pytest
 from django.contrib.auth.models import Permission, User
@@ -122,8 +123,10 @@ def test_a_membership_lets_nobody_add_or_delete(
     user.user_permissions.set(Permission.objects.filter(content_type__app_label__in=("rollout", "waffle")))
     Membership.objects.create(user=user, university=university)
     client.force_login(user)
-    model = {FLAGS: Flag, SWITCH_PAGES: Switch, SAMPLES: Sample}[page]
-    row = model.objects.create(name="beta", percent=5) if page != SWITCH_PAGES else Switch.objects.create(name="beta")
+    model: Any = {FLAGS: Flag, SWITCH_PAGES: Switch, SAMPLES: Sample}[page]
+    row: Any = (
+        model.objects.create(name="beta", percent=5) if page != SWITCH_PAGES else Switch.objects.create(name="beta")
+    )
     assert client.get(page).status_code == 200
     assert client.post(f"{page}add/", {"name": "new"}).status_code == 403
     assert delete(client, page, row) == 403
