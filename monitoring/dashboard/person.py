@@ -134,7 +134,7 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
 def _find_by_id(user_id: str, employees: EmployeeQuerySet, *, is_limited: bool) -> tuple[str, Employee | None]:
     """Return the phone and the employee of the person with the MAX ID.
 
-    An employee for whom it was only claimed is another person, who is found if nothing else has the ID.
+    An employee with no more than a claim to the ID is another person, and is found only if nothing else has the ID.
     """
     with_id = employees.filter(max_id=user_id)
     phones_of_id = PhoneLink.objects.filter(user_id=user_id).values_list("phone", flat=True)

@@ -28,7 +28,7 @@ from tests.rollout.changing import change, plan_step
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis")]
 # Tables whose rows are about no university, so that their pages are the same for everybody.
 SHARED = {
-    "rollout.flag", "waffle.switch", "rollout.plan", "rollout.heartbeat", "monitoring.gatecheck",
+    "rollout.flag", "waffle.switch", "waffle.sample", "rollout.plan", "rollout.heartbeat", "monitoring.gatecheck",
     "monitoring.roundtrip", "monitoring.alert", "monitoring.signature",
 }  # fmt: skip
 # Their own querysets follow the scope in another way than by a path to the university.

@@ -83,6 +83,7 @@ def test_redis_is_no_fault_of_the_client(
             free_memory(redis_server)
 
 
+@pytest.mark.alone
 @pytest.mark.parametrize("fault", DIRECT_FAULTS)
 def test_the_direct_api_is_no_fault_of_the_client(
     api: APIClient, university: University, direct: FakeMax, settings: Settings, fault: str
