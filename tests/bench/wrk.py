@@ -42,6 +42,6 @@ def require() -> None:
 def shoot(url: str, secret: str, *, connections: int, seconds: float) -> Shot:
     """Send distinct updates over so many connections, as fast as they are answered."""
     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", f"{seconds:.0f}s"]
-    command += ["--timeout", "10s", "--script", str(_SCRIPT), url, secret, secrets.token_hex(4)]
+    command += ["--timeout", "10s", "--script", str(_SCRIPT), "--", url, secret, secrets.token_hex(4)]
     done = subprocess.run(command, check=True, capture_output=True, text=True)  # noqa: S603 (our own script)
     return Shot(**json.loads(done.stdout.splitlines()[-1]))
