@@ -60,7 +60,7 @@ def test_a_group_of_dead_letters_is_replayed_by_keyboard(watched: WatchedPage) -
     page.locator("input[name=reason]").focus()
     page.keyboard.type("Ошибка исправлена")
     page.keyboard.press("Enter")
-    page.wait_for_url("**/inboxupdate/")
+    page.wait_for_url("**/webhooks/replay/*/change/")
     replay = Replay.objects.order_by("-pk")[0]
     assert (replay.by, replay.reason, replay.count) == ("operator", "Ошибка исправлена", count)
     assert not InboxUpdate.objects.filter(state=State.DEAD, update_type="message_callback").exists()
