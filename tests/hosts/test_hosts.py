@@ -160,8 +160,9 @@ def test_the_direct_api_is_asked_at_most_30_times_a_second(cluster: Cluster) -> 
     assert outputs == [""] * len(cluster.web)
     times = cluster.max.asked_at
     most = max(sum(at <= later < at + 1 for later in times) for at in times)
-    assert len(times) == CALLS * len(cluster.web)
-    assert 25 <= most <= 30
+    # The worker asks too.
+    assert len(times) >= CALLS * len(cluster.web)
+    assert most <= 30
     print(f"The direct API was asked {len(times)} times, {most} times in the busiest second")  # noqa: T201
 
 
