@@ -37,8 +37,9 @@ LONGEST_PAUSE = timedelta(minutes=15)
 _TAKE = f"""
 SELECT {", ".join(_TAKEN)} FROM webhook_inbox
 WHERE state = 'pending' AND (tries = 0 OR next_try_at <= %b OR next_try_at > %b)
-ORDER BY next_try_at, id LIMIT %b FOR UPDATE SKIP LOCKED
+ORDER BY next_try_at {{0}}, id {{0}} LIMIT %b FOR UPDATE SKIP LOCKED
 """  # noqa: S608 (names of columns)
+_TAKE_OLDEST, _TAKE_NEWEST = _TAKE.format("ASC"), _TAKE.format("DESC")
 _FINISH = """
 UPDATE webhook_inbox AS i SET
     state = w.state, reason = w.reason, user_id = w.user_id, has_names = w.has_names,
@@ -95,13 +96,13 @@ class InboxQuerySet(models.QuerySet["InboxUpdate"]):
     def pending(self) -> InboxQuerySet:
         return self.filter(state=State.PENDING)
 
-    def take(self, limit: int) -> list[InboxUpdate]:
-        """Return up to ``limit`` updates that are due, locked until the end of the transaction.
+    def take(self, limit: int, *, newest: bool = False) -> list[InboxUpdate]:
+        """Return up to ``limit`` updates that are due, the oldest or the newest, locked until the transaction ends.
 
         Updates that another worker has locked are skipped.
         """
         now = timezone.now()
-        rows = sql.run(_TAKE, [now, now + LONGEST_PAUSE, limit])
+        rows = sql.run(_TAKE_NEWEST if newest else _TAKE_OLDEST, [now, now + LONGEST_PAUSE, limit])
         return [InboxUpdate.from_db(self.db, _TAKEN, row) for row in rows]
 
     def finish(self, updates: Sequence[InboxUpdate]) -> None:

@@ -36,11 +36,17 @@ _LOCKED_SHARE, LOCKED_RETRY, LONGEST_LOCKED_RETRY = 0.5, timedelta(seconds=5), t
 _TRACEBACK_LENGTH = 8 * 1024
 
 
-def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
+def process_inbox(
+    is_stopping: Callable[[], bool] = lambda: False,
+    *,
+    newest: bool = False,
+    when_behind: Callable[[], object] = lambda: None,
+) -> int:
     """Process all updates that are due, unless processing is off; return the number of finished updates.
 
-    Stop after the current batch when ``is_stopping()`` returns true, because processing a backlog may take minutes.
-    Raise OperationalError or InterfaceError when the database is unavailable.
+    Begin with the oldest, or with the ``newest``. Call ``when_behind()`` before each full batch, after which more
+    updates may be waiting. Stop after the current batch when ``is_stopping()`` returns true, because processing a
+    backlog may take minutes. Raise OperationalError or InterfaceError when the database is unavailable.
     """
     finished = singly = 0
     locked: dict[str, float] = {}
@@ -48,7 +54,9 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
         updates: list[InboxUpdate] = []
         try:
             with transaction.atomic():
-                updates = taken = InboxUpdate.objects.take(1 if singly else BATCH)
+                updates = taken = InboxUpdate.objects.take(1 if singly else BATCH, newest=newest)
+                if len(taken) == BATCH:
+                    when_behind()
                 updates = _postpone_locked(taken, locked)
                 extracted = _process(updates) if updates else []
         except Exception as error:
@@ -59,8 +67,7 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
             # Whatever the error, the update that causes it must become a dead letter and not block the others.
             if len(updates) == 1:
                 record_failure(updates[0], error)
-            if len(updates) == 1 and is_lock_timeout(error):
-                locked[updates[0].user_id] = time.monotonic() + LOCKED_RETRY.total_seconds()
+                locked |= _locked_until(updates[0], error)
             singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
             continue
         if not taken:
@@ -71,6 +78,10 @@ def process_inbox(is_stopping: Callable[[], bool] = lambda: False) -> int:
         finished += len(updates)
         singly = max(singly - 1, 0)
     return finished
+
+
+def _locked_until(update: InboxUpdate, error: Exception) -> dict[str, float]:
+    return {update.user_id: time.monotonic() + LOCKED_RETRY.total_seconds()} if is_lock_timeout(error) else {}
 
 
 def _postpone_locked(updates: list[InboxUpdate], locked: dict[str, float]) -> list[InboxUpdate]:

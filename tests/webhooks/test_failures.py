@@ -144,7 +144,7 @@ def test_it_stops_when_no_update_can_be_taken(monkeypatch: pytest.MonkeyPatch) -
     """Before a migration that the new release needs, say: the loop of the command waits a second and logs."""
     limits: list[int] = []
 
-    def unknown_column(self: object, limit: int) -> list[InboxUpdate]:
+    def unknown_column(self: object, limit: int, **_: Any) -> list[InboxUpdate]:
         limits.append(limit)
         if len(limits) == 9:
             pytest.fail("it never stops")

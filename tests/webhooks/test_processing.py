@@ -1,5 +1,6 @@
 import random
 from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -13,7 +14,9 @@ from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import cached
 from tests.servers import FaultyServer
+from tests.webhooks.inbox_rows import rows
 from tests.webhooks.sending import send
+from webhooks.management.commands.process_inbox import process_from_both_ends
 from webhooks.models import InboxUpdate, State
 from webhooks.processing import process_inbox
 
@@ -112,6 +115,18 @@ def test_it_stops_between_two_batches(monkeypatch: pytest.MonkeyPatch) -> None:
         post(started(user_id, 1, "Анна"))
     assert process_inbox(Profile.objects.exists) == 2
     assert states() == {State.DONE: 2, State.PENDING: 4}
+
+
+def test_new_updates_do_not_wait_for_a_backlog(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.processing.BATCH", 20)
+    rows(1000, State.PENDING, timedelta(hours=1))
+    rows(20, State.PENDING)
+    with ThreadPoolExecutor(1) as second_thread:
+        process_from_both_ends(lambda: False, second_thread)
+    assert states() == {State.DONE: 1020}
+    in_order = list(InboxUpdate.objects.order_by("finished_at").values_list("received_at", flat=True))
+    new = max(in_order)
+    assert in_order.index(new) < 500, "the first of the new updates is finished while half of the backlog waits"
 
 
 @pytest.mark.parametrize("fault", ["pause", "kill"])

@@ -3,6 +3,8 @@ import signal
 import threading
 import time
 from argparse import ArgumentParser
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Any
 
 from django.db import connection
@@ -32,13 +34,41 @@ class Command(BaseCommand):
             signal.signal(signum, lambda *_: stopping.set())
         limit_lock_waits()
         heartbeat_thread.start("inbox")
-        while not stopping.is_set():
-            try:
-                with listen() as listener:
-                    while not stopping.is_set():
-                        process_inbox(stopping.is_set)
-                        wait(listener, 0 if stopping.is_set() else SWEEP_SECONDS)
-            except Exception:
-                logger.exception("inbox worker failed", extra={"event": "inbox_failed"})
-                connection.close()
-                time.sleep(1)
+        with ThreadPoolExecutor(1, "newest") as second_thread:
+            while not stopping.is_set():
+                try:
+                    with listen() as listener:
+                        while not stopping.is_set():
+                            process_from_both_ends(stopping.is_set, second_thread)
+                            wait(listener, 0 if stopping.is_set() else SWEEP_SECONDS)
+                except Exception:
+                    logger.exception("inbox worker failed", extra={"event": "inbox_failed"})
+                    connection.close()
+                    time.sleep(1)
+
+
+def process_from_both_ends(is_stopping: Callable[[], bool], second_thread: ThreadPoolExecutor) -> None:
+    """Process all updates that are due; if they are more than a batch, in a second thread too, the newest first.
+
+    New updates then do not wait for a backlog, and one thread computes while PostgreSQL works for the other.
+    """
+    beside: Future[None] | None = None
+
+    def when_behind() -> None:
+        nonlocal beside
+        if beside is None or beside.done():
+            beside = second_thread.submit(_process_newest, is_stopping)
+
+    process_inbox(is_stopping, when_behind=when_behind)
+    if beside:
+        beside.result()
+
+
+def _process_newest(is_stopping: Callable[[], bool]) -> None:
+    try:
+        process_inbox(is_stopping, newest=True)
+    except Exception:
+        # The other thread takes what is left over, and retries when the cause is gone.
+        logger.exception("inbox worker failed", extra={"event": "inbox_failed"})
+    finally:
+        connection.close()
