@@ -111,14 +111,17 @@ def find(query: str, *, asks_api: bool = False, scope: UserScope | None = None) 
     """Return the person with this phone or MAX ID; None if no store has such a person.
 
     With a scope, return None unless the scope contains such an employee. Without a scope, any valid phone matches,
-    because its lookup can be explained. If several employees in the scope have the MAX ID, return the first. A MAX ID
-    that was only claimed for an employee is not the employee's.
+    because its lookup can be explained. Digits that can be both are a MAX ID if no employee has the phone but a profile
+    has the ID. If several employees in the scope have the MAX ID, return the first. A MAX ID that was only claimed for
+    an employee is not the employee's.
     """
     employees = (scope.employees() if scope else Employee.objects.all()).select_related("university")
     try:
         phone = phones.normalize(query)
-        employee = employees.filter(phone=phone).first()
     except ValueError:
+        phone = ""
+    employee = employees.filter(phone=phone).first() if phone else None
+    if not phone or (not employee and Profile.objects.filter(user_id=query).exists()):
         phone, employee = _find_by_id(query, employees, is_limited=scope is not None)
     if scope and not employee:
         return None

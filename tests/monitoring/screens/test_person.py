@@ -43,6 +43,19 @@ def test_it_works(operator: Client, phases: Phases, employee: Employee) -> None:
     assert content.count("Мария Кузнецова") >= 3, "Redis, PostgreSQL, and the name that would be served"
 
 
+def test_digits_that_can_be_both_are_a_phone_if_an_employee_has_it_and_a_max_id_otherwise(employee: Employee) -> None:
+    add_profile("9160000000", "Олег", "Петров")
+    match = person.find("9160000000")
+    assert match
+    assert match.employee == employee
+    employee.delete()
+    match = person.find("9160000000")
+    assert match
+    assert match.profile
+    assert match.profile.user_id == "9160000000"
+    assert person.find("8 916 000-00-00") == person.find(PHONE), "with a country code it is a phone"
+
+
 @pytest.mark.parametrize(
     ("percents", "age", "names", "expected"),
     [
