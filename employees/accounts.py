@@ -78,8 +78,9 @@ class UserScope:
 
         A MAX id that was only claimed, by hand, ties no profile to the employee.
         """
-        is_theirs = with_max_id(self.employees(), user_id).exists
-        return self.sees_all or is_theirs() or self._linked(user_id).exists()
+        if self.sees_all:
+            return True
+        return with_max_id(self.employees(), user_id).exists() or self._linked(user_id).exists()
 
     def _linked(self, user_id: str | OuterRef) -> QuerySet[PhoneLink]:
         return PhoneLink.objects.filter(user_id=user_id, phone__in=self.employees().values("phone"))

@@ -1,6 +1,7 @@
 import re
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 from django.db import IntegrityError, transaction
@@ -134,6 +135,10 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
         )
         read_only_fields = ("max_id_updated_at", "profile_source", "profile_last_updated")
 
+    def to_representation(self, instance: Employee) -> dict[str, Any]:
+        # Building the fields, which do not depend on the request, would take a fifth of the time of a GET.
+        return super(EmployeeSerializer, _for_responses()).to_representation(instance)
+
     @property
     def scope(self) -> UserScope:
         return user_scope(self.context["request"].user)
@@ -207,6 +212,11 @@ class EmployeeSerializer(serializers.ModelSerializer[Employee]):
                 validated_data["university"] = University.objects.described(**described)
             update_employee(employee, validated_data, is_limited=not self.scope.sees_all)
         return employee
+
+
+@cache
+def _for_responses() -> EmployeeSerializer:
+    return EmployeeSerializer()
 
 
 class MaxIdJobSerializer(serializers.ModelSerializer[MaxIdJob]):
