@@ -1,4 +1,4 @@
-"""``make bench``: run the named benchmarks, or all; exit code 1 when one has faults."""
+"""``make bench``: run the named benchmarks, by default the receiver and the inbox; exit code 1 when one has faults."""
 
 import argparse
 import json
@@ -10,12 +10,13 @@ from types import FrameType
 
 from rich.console import Console
 
-from tests.bench import inbox, receiver, wrk
+from tests.bench import backlog, inbox, receiver, wrk
 from tests.bench.report import Report
 from tests.bench.stage import staged
 from tests.upgrade.installation import NoRelease, tree_of
 
-BENCHES = {"receiver": receiver.run, "inbox": inbox.run}
+BENCHES = {"receiver": receiver.run, "inbox": inbox.run, "backlog": backlog.run}
+_BY_DEFAULT = ["receiver", "inbox"]
 
 
 def interrupt(_number: int, _frame: FrameType | None) -> None:
@@ -25,7 +26,7 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
 def measure(names: list[str], previous: str, console: Console) -> dict[str, list[Report]]:
     with tempfile.TemporaryDirectory() as folder, console.status("starting servers") as status, staged() as stage:
         earlier = tree_of(previous, Path(folder)) if previous else None
-        return {name: BENCHES[name](stage, status.update, earlier) for name in names or BENCHES}
+        return {name: BENCHES[name](stage, status.update, earlier) for name in names or _BY_DEFAULT}
 
 
 def main() -> int:

@@ -15,7 +15,7 @@ from config.dev.processes import Child, stop
 from tests.bench import wrk
 from tests.bench.report import Report
 from tests.bench.stage import Stage, cpu_seconds
-from tests.bench.sustained import send_steadily
+from tests.bench.sustained import Sustained, send_and_watch, send_steadily
 
 Say = Callable[[str], None]
 
@@ -26,7 +26,7 @@ _WARM_UP_SECONDS = 1
 _QUIET_SECONDS = 0.1
 _BACKLOG = 20_000
 _STEADY_RATE = 300
-_STEADY_SECONDS = 15
+_STEADY_SECONDS = 5
 # The earlier release had 256 threads for webhook requests, and so has the bare view.
 _WSGI = ("--interface", "wsgi", "--blocking-threads", "256", "--backpressure", "512")
 # The required ratio of our throughput to the earlier release's, by connections.
@@ -55,21 +55,30 @@ class Target:
 
 def run(stage: Stage, say: Say, earlier: Path | None = None) -> list[Report]:
     """Measure the receiver; also that of an earlier release, if its tree is given."""
-    return [_throughput(stage, say, earlier), _processing(stage, say)]
+    ours = stage.start_web()
+    others = {
+        "bare view": stage.start_other("bare", "tests.bench.bare:application", *_WSGI),
+        "empty answer": stage.start_other("empty", "tests.bench.empty:application"),
+    }
+    if earlier:
+        others["earlier release"] = stage.start_earlier(earlier)
+    inbox = stage.process("inbox")
+    try:
+        throughput = _throughput(stage, say, {"this tree": ours, **others})
+        processing = Report("processing", "Processing, one inbox worker", ["", "measured", "required"])
+        _drain(stage, inbox, processing, say)
+        _steady(stage, others["bare view"][0], processing, say)
+    finally:
+        stop([inbox, *(process for _url, process in others.values())], seconds=5)
+    return [throughput, processing]
 
 
 # Throughput
 
 
-def _throughput(stage: Stage, say: Say, earlier: Path | None) -> Report:
-    bare = stage.start_other("bare", "tests.bench.bare:application", *_WSGI)
-    empty = stage.start_other("empty", "tests.bench.empty:application")
-    ours = stage.start_web()
-    started = {"this tree": ours, "bare view": bare, "empty answer": empty}
-    if earlier:
-        started["earlier release"] = stage.start_earlier(earlier)
+def _throughput(stage: Stage, say: Say, servers: dict[str, tuple[str, Child]]) -> Report:
     targets = [
-        Target(name, url, stage.secret, partial(cpu_seconds, process)) for name, (url, process) in started.items()
+        Target(name, url, stage.secret, partial(cpu_seconds, process)) for name, (url, process) in servers.items()
     ]
     report = Report(
         "throughput",
@@ -86,23 +95,22 @@ def _throughput(stage: Stage, say: Say, earlier: Path | None) -> Report:
             _measure(stage, target, connections, report)
     for connections, target in product(_CONNECTIONS, targets):
         _add_row(report, connections, target, targets)
-    stop([process for name, (_, process) in started.items() if name != "this tree"], seconds=5)
     return report
 
 
 def _measure(stage: Stage, target: Target, connections: int, report: Report) -> None:
     """Load the target; compare the 200s of ours with the rows that it stored."""
-    stored_before = _stored(stage) if target.name == "this tree" else 0
+    stored_before = stored(stage) if target.name == "this tree" else 0
     shot, cpu_us = target.shoot(connections, _SECONDS)
     target.shots[connections].append((shot, cpu_us))
     if shot.refused or shot.broken:
         fault = f"{target.name}: {shot.refused} refused and {shot.broken} broken at {connections} connections"
         report.faults.append(fault)
     if target.name == "this tree":
-        stored = _stored(stage) - stored_before
+        rows = stored(stage) - stored_before
         # wrk ends without waiting for the requests under way, one for each connection.
-        if not shot.accepted <= stored <= shot.accepted + connections:
-            report.faults.append(f"{shot.accepted} answers 200, but {stored} rows, at {connections} connections")
+        if not shot.accepted <= rows <= shot.accepted + connections:
+            report.faults.append(f"{shot.accepted} answers 200, but {rows} rows, at {connections} connections")
 
 
 def _add_row(report: Report, connections: int, target: Target, targets: list[Target]) -> None:
@@ -132,7 +140,7 @@ def _add_row(report: Report, connections: int, target: Target, targets: list[Tar
     )
 
 
-def _stored(stage: Stage) -> int:
+def stored(stage: Stage) -> int:
     """Count the rows of the inbox once their number stands still."""
     with stage.database() as database:
         count = -1
@@ -154,20 +162,11 @@ FROM webhook_inbox, (SELECT max(finished_at) AS last FROM webhook_inbox) AS newe
 """
 
 
-def _processing(stage: Stage, say: Say) -> Report:
-    report = Report("processing", "Processing, one inbox worker", ["", "measured", "required"])
-    inbox = stage.process("inbox")
-    _drain(stage, inbox, report, say)
-    _steady(stage, report, say)
-    stop([inbox], seconds=5)
-    return report
-
-
 def _drain(stage: Stage, inbox: Child, report: Report, say: Say) -> None:
     say("storing a backlog")
     with stage.database() as database:
         database.execute("TRUNCATE webhook_inbox")
-    while (backlog := _stored(stage)) < _BACKLOG:
+    while (backlog := stored(stage)) < _BACKLOG:
         wrk.shoot(stage.launch.url, stage.secret, connections=64, seconds=_SECONDS)
     say(f"draining {backlog} updates")
     stage.start(inbox, lambda: True)
@@ -180,20 +179,45 @@ def _drain(stage: Stage, inbox: Child, report: Report, say: Say) -> None:
     report.add(f"backlog of {backlog} drained, updates/s", f"{rate:.0f}", "≥ 10000")
 
 
-def _steady(stage: Stage, report: Report, say: Say) -> None:
-    say(f"{_STEADY_RATE} updates/s for {_STEADY_SECONDS} s")
-    before = _stored(stage)
-    with stage.cache() as cache:
-        steady = send_steadily(stage.launch.port, stage.secret, cache, rate=_STEADY_RATE, seconds=_STEADY_SECONDS)
-    stored = _stored(stage) - before
-    if steady.statuses.count(200) != stored or stored != steady.sent:
-        report.faults.append(f"{steady.sent} sent, {steady.statuses.count(200)} answers 200, but {stored} rows")
-    answer, visible = _p50_p99(steady.latencies), _p50_p99(steady.until_visible())
-    report.figures |= {"steady_answer_ms": answer, "steady_visible_ms": visible}
-    report.add(f"answer at {_STEADY_RATE}/s, p50 / p99 ms", "{:.1f} / {:.1f}".format(*answer), "p99 ≤ 10")
-    report.add("from 200 to visible in Redis, p50 / p99 ms", "{:.1f} / {:.1f}".format(*visible), "p99 ≤ 100")
+def _steady(stage: Stage, bare_url: str, report: Report, say: Say) -> None:
+    """Send at a steady rate to the bare view and to the receiver in turn."""
+    answers: dict[str, list[tuple[float, float]]] = {"this tree": [], "bare view": []}
+    visible = []
+    before, sent = stored(stage), 0
+    for number in range(_ROUNDS):
+        say(f"{_STEADY_RATE} updates/s for {_STEADY_SECONDS} s, round {number + 1} of {_ROUNDS}")
+        bare = Sustained()
+        send_steadily(_port(bare_url), stage.secret, bare, rate=_STEADY_RATE, seconds=_STEADY_SECONDS)
+        with stage.cache() as cache:
+            port = stage.launch.port
+            ours = send_and_watch(port, stage.secret, cache, rate=_STEADY_RATE, seconds=_STEADY_SECONDS)
+        sent += ours.statuses.count(200)
+        if set(ours.statuses) != {200}:
+            report.faults.append(f"at {_STEADY_RATE}/s: answers {set(ours.statuses)}")
+        answers["this tree"].append(p50_p99(ours.latencies))
+        answers["bare view"].append(p50_p99(bare.latencies))
+        visible.append(p50_p99(ours.until_visible()))
+    if sent != (rows := stored(stage) - before):
+        report.faults.append(f"{sent} answers 200, but {rows} rows")
+    requirements = {"this tree": "p99 ≤ 10", "bare view": ""}
+    for name, pairs in answers.items():
+        report.figures[f"steady_answer_ms {name}"] = figures = _medians(pairs)
+        words = "{:.1f} / {:.1f}".format(*figures)
+        report.add(f"answer at {_STEADY_RATE}/s, {name}, p50 / p99 ms", words, requirements[name])
+    report.figures["steady_visible_ms"] = figures = _medians(visible)
+    report.add("from 200 to visible in Redis, p50 / p99 ms", "{:.1f} / {:.1f}".format(*figures), "p99 ≤ 100")
 
 
-def _p50_p99(seconds: list[float]) -> tuple[float, float]:
+def _port(url: str) -> int:
+    return int(url.rpartition(":")[2])
+
+
+def _medians(pairs: list[tuple[float, float]]) -> tuple[float, float]:
+    p50s, p99s = zip(*pairs, strict=True)
+    return median(p50s), median(p99s)
+
+
+def p50_p99(seconds: list[float]) -> tuple[float, float]:
+    """Return both in milliseconds."""
     cuts = quantiles(seconds, n=100)
     return cuts[49] * 1000, cuts[98] * 1000

@@ -1,5 +1,6 @@
 """Measures at a steady rate how long the receiver takes, and how long until Redis has the profile."""
 
+import itertools
 import json
 import threading
 import time
@@ -12,11 +13,13 @@ import redis
 
 _CONNECTIONS = 8
 _LAST_ARRIVALS = 10.0
+# Each run has people of its own, with MAX IDs that no other load uses: ten digits, counted in millions.
+_FIRST_DIGIT = 7
+_millions = itertools.count(_FIRST_DIGIT * 1000)
 
 
 @dataclass
 class Sustained:
-    sent: int
     statuses: list[int] = field(default_factory=list)
     latencies: list[float] = field(default_factory=list)
     acknowledged_at: dict[str, float] = field(default_factory=dict)
@@ -30,14 +33,14 @@ class Sustained:
 
 
 class Watcher:
-    """Records when each person's key is written, by Redis's keyspace notifications."""
+    """Records when the key of each person of send_steadily() is first written, by Redis's keyspace notifications."""
 
     def __init__(self, cache: redis.Redis, seen: dict[str, float]) -> None:
-        cache.config_set("notify-keyspace-events", "E$")
+        cache.config_set("notify-keyspace-events", "K$")
         self._cache = cache
         self._seen = seen
         self._pubsub = cache.pubsub(ignore_subscribe_messages=True)  # type: ignore[no-untyped-call]
-        self._pubsub.psubscribe("__keyevent@*__:set")
+        self._pubsub.psubscribe(f"__keyspace@*__:profile:user:{_FIRST_DIGIT}?????????")
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._is_over = False
         self._thread.start()
@@ -46,7 +49,7 @@ class Watcher:
         while not self._is_over:
             message: dict[str, Any] | None = self._pubsub.get_message(timeout=0.1)
             if message:
-                self._seen.setdefault(message["data"].decode().rpartition(":")[2], time.monotonic())
+                self._seen.setdefault(message["channel"].decode().rpartition(":")[2], time.monotonic())
 
     def close(self) -> None:
         self._is_over = True
@@ -55,29 +58,35 @@ class Watcher:
         self._cache.config_set("notify-keyspace-events", "")
 
 
-def send_steadily(port: int, secret: str, cache: redis.Redis, *, rate: int, seconds: int) -> Sustained:
-    """Send updates of distinct people, each at a fixed time, however long the earlier ones take."""
-    result = Sustained(rate * seconds)
+def send_and_watch(port: int, secret: str, cache: redis.Redis, *, rate: int, seconds: float) -> Sustained:
+    """Send updates as send_steadily() does, and record when each person's profile arrives in Redis."""
+    result = Sustained()
     with closing(Watcher(cache, result.visible_at)):
-        started = time.monotonic() + 0.2
-
-        def send(first: int) -> None:
-            connection = HTTPConnection("127.0.0.1", port, timeout=10)
-            with closing(connection):
-                for number in range(first, result.sent, _CONNECTIONS):
-                    due = started + number / rate
-                    time.sleep(max(0.0, due - time.monotonic()))
-                    _send_one(connection, secret, f"{7_000_000_000 + number}", due, result)
-
-        threads = [threading.Thread(target=send, args=[first], daemon=True) for first in range(_CONNECTIONS)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join()
+        send_steadily(port, secret, result, rate=rate, seconds=seconds)
         deadline = time.monotonic() + _LAST_ARRIVALS
-        while len(result.visible_at) < result.sent and time.monotonic() < deadline:
+        while len(result.visible_at) < len(result.statuses) and time.monotonic() < deadline:
             time.sleep(0.05)
     return result
+
+
+def send_steadily(port: int, secret: str, result: Sustained, *, rate: int, seconds: float) -> None:
+    """Send updates of distinct people, each at a fixed time, however long the earlier ones take."""
+    started = time.monotonic() + 0.2
+    numbers = range(int(rate * seconds))
+    first_id = next(_millions) * 1_000_000
+
+    def send(first: int) -> None:
+        with closing(HTTPConnection("127.0.0.1", port, timeout=10)) as connection:
+            for number in numbers[first::_CONNECTIONS]:
+                due = started + number / rate
+                time.sleep(max(0.0, due - time.monotonic()))
+                _send_one(connection, secret, f"{first_id + number}", due, result)
+
+    threads = [threading.Thread(target=send, args=[first], daemon=True) for first in range(_CONNECTIONS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
 
 
 def _send_one(connection: HTTPConnection, secret: str, user_id: str, due: float, result: Sustained) -> None:
