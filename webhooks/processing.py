@@ -52,9 +52,10 @@ def process_inbox(
     locked: dict[str, float] = {}
     while not is_stopping() and is_processing():
         updates: list[InboxUpdate] = []
+        limit = 1 if singly else BATCH
         try:
             with transaction.atomic():
-                updates = taken = InboxUpdate.objects.take(1 if singly else BATCH, newest=newest)
+                updates = taken = InboxUpdate.objects.take(limit, newest=newest)
                 if len(taken) == BATCH:
                     when_behind()
                 updates = _postpone_locked(taken, locked)
@@ -70,13 +71,13 @@ def process_inbox(
                 locked |= _locked_until(updates[0], error)
             singly = len(updates) if len(updates) > 1 else max(singly - 1, 0)
             continue
-        if not taken:
-            break
         metrics.count(updates, time.time())
         if extracted:
             logger.info("profile extracted", extra={"line_each": [_log_fields(*each) for each in extracted]})
         finished += len(updates)
         singly = max(singly - 1, 0)
+        if len(taken) < limit:
+            break
     return finished
 
 
