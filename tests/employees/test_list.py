@@ -6,9 +6,9 @@ from django.db import connection
 from django.http import QueryDict
 from rest_framework.test import APIClient
 
-from employees import models
 from employees.api.serializers import ORDERINGS, filter_employees
 from employees.models import Employee, University
+from employees.models import employee as employee_module
 
 pytestmark = pytest.mark.django_db
 
@@ -228,9 +228,9 @@ def test_trigrams_know_cyrillic(people: list[Employee]) -> None:
 def test_the_count_is_exact_to_its_limit_and_estimated_above(
     api: APIClient, people: list[Employee], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "EXACT", 3)
+    monkeypatch.setattr(employee_module, "EXACT", 3)
     assert api.get("/employees").json()["count"] == 3
-    monkeypatch.setattr(models, "EXACT", 2)
-    monkeypatch.setattr(models, "estimate", lambda rows: 17)
+    monkeypatch.setattr(employee_module, "EXACT", 2)
+    monkeypatch.setattr(employee_module, "estimate", lambda rows: 17)
     assert api.get("/employees").json()["count"] == 17
     assert api.get("/employees?search=иван").json()["count"] == 2
