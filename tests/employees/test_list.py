@@ -56,17 +56,17 @@ LISTS = ["employees", "employees/all", "employees/batch-jobs", "universities", "
 
 
 @pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize("query", ODD)
-def test_it_refuses_an_odd_page(api: APIClient, path: str, query: str) -> None:
-    answer = api.get(f"/{path}?{query}")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
-    assert list(answer.json()["error"]["details"]) == [query.partition("=")[0]]
+def test_it_refuses_an_odd_page(api: APIClient, path: str) -> None:
+    for query in ODD:
+        answer = api.get(f"/{path}?{query}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR"), query
+        assert list(answer.json()["error"]["details"]) == [query.partition("=")[0]]
 
 
 @pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize("query", ["limit=&offset=", f"limit={2**63 - 1}", f"offset={2**63 - 1}", "offset=007"])
-def test_it_serves_every_other_page(api: APIClient, path: str, query: str) -> None:
-    assert api.get(f"/{path}?{query}").status_code == 200
+def test_it_serves_every_other_page(api: APIClient, path: str) -> None:
+    for query in ("limit=&offset=", f"limit={2**63 - 1}", f"offset={2**63 - 1}", "offset=007"):
+        assert api.get(f"/{path}?{query}").status_code == 200, query
 
 
 def test_it_asks_a_constant_number_of_queries(

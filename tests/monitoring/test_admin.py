@@ -28,14 +28,14 @@ def operator(client: Client, superadmin: User) -> Client:
     return client
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_each_list_opens(operator: Client, university: University, name: str) -> None:
+def test_each_list_opens(operator: Client, university: University) -> None:
     add_profile("7")
     Employee.objects.create(phone="+79160000000", university=university)
     now = timezone.now()
     InboxUpdate.objects.create(dedup_key=b"1", state=State.DONE, received_at=now, next_try_at=now, finished_at=now)
-    assert operator.get(reverse(f"admin:{name}_changelist")).status_code == 200
-    assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200
+    for name in MODELS:
+        assert operator.get(reverse(f"admin:{name}_changelist")).status_code == 200, name
+        assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200, name
 
 
 @pytest.mark.parametrize("app", ["profiles", "webhooks", "employees"])
