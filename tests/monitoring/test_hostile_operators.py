@@ -24,7 +24,7 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring.rollout_control import controller
-from monitoring.rollout_control.admin import ChangeRequestForm
+from monitoring.rollout_control.admin.rollout import ChangeRequestForm
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
