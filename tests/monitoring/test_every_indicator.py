@@ -31,8 +31,9 @@ from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
-from monitoring.rollout_control import checklist, gates
+from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates import GateResult
+from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.labels import INDICATOR_OF
 from monitoring.rollout_control.models import Verdict
 from profiles import cache

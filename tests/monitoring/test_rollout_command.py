@@ -18,7 +18,7 @@ from waffle.models import Switch
 from employees.models import Employee, University
 from monitoring.indicators import probe, rounds
 from monitoring.indicators.models import IndicatorReading, RoundTrip
-from monitoring.rollout_control.checklist import CHECKS, TO_SIGN, checklist_status
+from monitoring.rollout_control.guide.checklist import CHECKS, TO_SIGN, checklist_status
 from monitoring.rollout_control.models import GateCheck, Signature, Verdict
 from monitoring.rollout_control.preview import preview
 from profiles.rollout.decision import decide, forget_state
