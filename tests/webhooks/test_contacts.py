@@ -15,7 +15,7 @@ from profiles.lookup import resolve
 from profiles.models import PhoneLink
 from tests.profiles.people import add_profile
 from tests.webhooks.sending import send
-from webhooks.contacts import own_phone
+from webhooks.payloads.contacts import own_phone
 from webhooks.processing import process_inbox
 
 CASES = Path(__file__).parents[1] / "cases"
