@@ -11,8 +11,8 @@ from rest_framework.test import APIClient
 
 from employees import max_id_claims
 from employees.models import Employee, University
-from profiles.erasure import erase
 from profiles.models import PhoneLink, Profile, Tombstone
+from profiles.personal_data.erasure import erase
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 
