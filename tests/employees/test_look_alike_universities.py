@@ -184,14 +184,14 @@ LATIN = str.maketrans("АВЕКМНОРСТУХІЈЅаеорсухіјѕԚԛԜ�
 GREEK = str.maketrans("ABEZHIKMNOPTYXCJ", "ΑΒΕΖΗΙΚΜΝΟΡΤΥΧϹͿ")
 
 
-@settings(max_examples=50, deadline=None)
+@settings(deadline=None)
 @given(st.text("ABEZHIKMNOPTYXCJQRSLU -1", max_size=12))
 def test_greek_and_latin_capitals_look_the_same(name: str) -> None:
     assert texts.look_alike_key(name.translate(GREEK)) == texts.look_alike_key(name)
     assert texts.look_alike_key(name.translate(GREEK).lower()) == texts.look_alike_key(name)
 
 
-@settings(max_examples=50, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(LETTERS, st.booleans()), max_size=20))
 def test_a_look_does_not_depend_on_the_alphabet(letters: list[tuple[str, bool]]) -> None:
     name = "".join(letter for letter, _ in letters)

@@ -108,7 +108,7 @@ words = st.text(max_size=20) | st.sampled_from(["3", "50", "1h", "+79161234567",
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_five")
-@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(phase=words, percent=words, at=words, phone=words, reason=words)
 def test_any_input_is_accepted_or_refused(phase: str, percent: str, at: str, phone: str, reason: str) -> None:
     for line in (

@@ -201,7 +201,7 @@ def check_same_as_empty(api: APIClient, redis: Redis, poison: bytes, user_id: st
 
 
 CLOCK: dict[str, Any] = {"first_name_set_at": timezone.now(), "last_updated": timezone.now()}
-_QUICK = settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+_QUICK = settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 
 
 @_QUICK
