@@ -14,9 +14,9 @@ from employees.history.models import EmployeeVersion, FormerMaxIdClaim
 from employees.max_id_claims import claimants, only_claimed
 from employees.models import BackfillBatch, Employee, IdempotentRequest, MaxIdClaim, UnresolvedName
 from profiles import names
-from profiles.erasure import ErasedPerson, person_erased
 from profiles.models import ProfileSource
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
+from profiles.personal_data.erasure import ErasedPerson, person_erased
 
 _IS_THEIRS = """((c->>0)::bigint = ANY(%(ids)s) OR (c->>0)::bigint <> ALL(%(claimants)s)
     AND (c->1->>5 = ANY(%(max_ids)s) OR c->2->>5 = ANY(%(max_ids)s))) IS TRUE"""

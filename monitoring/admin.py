@@ -11,9 +11,8 @@ from unfold.templatetags import unfold_list
 from monitoring.alerts import admin as alerts
 from monitoring.audit import users
 from monitoring.rollout_control import admin as rollout
-from monitoring.rollout_control import gates_admin as gates
 
-__all__ = ["alerts", "gates", "rollout", "users"]
+__all__ = ["alerts", "rollout", "users"]
 # The dashboard shows unknown values in the same way.
 admin.site.empty_value_display = "—"
 

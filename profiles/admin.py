@@ -26,8 +26,8 @@ from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
 from config.lib.scope import NOT_COVERED, scope_of
 from profiles import cache, names, user_ids
-from profiles.erasure import erase
 from profiles.models import Erasure, PhoneLink, Profile, ProfileSource
+from profiles.personal_data.erasure import erase
 
 _NAMES = ("first_name", "last_name", "user_provided_name")
 

@@ -6,10 +6,11 @@ from celery import shared_task
 from django.db import transaction
 from django.db.models import QuerySet
 
-from profiles import cache, erasure, restores
+from profiles import cache, restores
 from profiles.comparison import compare_waiting
 from profiles.max_api import users
 from profiles.models import Profile
+from profiles.personal_data import erasure
 
 logger = logging.getLogger(__name__)
 

@@ -37,7 +37,7 @@ Phases = Callable[..., None]
 
 # `make test-integration` sets it, for as many examples as hypothesis draws by default.
 if os.environ.get("NAMES") != "full":
-    hypothesis.settings.register_profile("few", max_examples=20)
+    hypothesis.settings.register_profile("few", max_examples=10)
     hypothesis.settings.load_profile("few")
 
 # Usually done by config.urls, which not every test imports.

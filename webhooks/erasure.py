@@ -17,8 +17,8 @@ from django.dispatch import receiver
 from django.utils import timezone
 
 from config.postgres.base import seconds_left
-from profiles.erasure import ErasedPerson, latest_receipt, person_erased
 from profiles.personal_data import STORES, Person, Store, columns, rows_of, store
+from profiles.personal_data.erasure import ErasedPerson, latest_receipt, person_erased
 from webhooks import payloads
 from webhooks.models import DuplicateDelivery, InboxUpdate, PayloadAccess, Replay, State
 from webhooks.payloads import MalformedUpdate

@@ -12,7 +12,8 @@ from django.utils.translation import gettext as _
 
 from monitoring.dashboard.access import SIGN, may, page, screen
 from monitoring.indicators import rounds
-from monitoring.rollout_control import SEE_ROLLOUT, checklist
+from monitoring.rollout_control import SEE_ROLLOUT
+from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.models import Signature
 
 

@@ -16,7 +16,7 @@ from config.lib.messages import percent_of, thousands
 from monitoring.indicators import rounds
 from monitoring.indicators.models import Round
 from monitoring.rollout_control import gates
-from monitoring.rollout_control.checklist import checklist_status
+from monitoring.rollout_control.guide.checklist import checklist_status
 from monitoring.rollout_control.labels import GATES
 from monitoring.rollout_control.models import Verdict
 from monitoring.rollout_control.presenters import Phase, conditions, effect, phases, timelines

@@ -22,8 +22,8 @@ from profiles.api.serializers import (
     ProfileStatsSerializer,
 )
 from profiles.cache import CachedProfile
-from profiles.erasure import erase
 from profiles.models import Profile, ProfileQuerySet
+from profiles.personal_data.erasure import erase
 from profiles.rollout.decision import is_service_on
 from profiles.user_ids import user_id_of
 

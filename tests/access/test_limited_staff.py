@@ -109,7 +109,7 @@ def test_it_works(limited: Client, foreign: University) -> None:
     assert Membership.objects.get().university.name in own.content.decode()
 
 
-@settings(max_examples=15, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(model=st.sampled_from(LISTS), params=PARAMETERS)
 def test_no_list_reveals_another_university(
     limited: Client, foreign: University, model: type[Model], params: dict[str, str]

@@ -58,13 +58,13 @@ def test_it_is_not_sent_again(client: Client, encoding: str) -> None:
     assert (again.status_code, again.content) == (304, b"")
 
 
-@pytest.mark.parametrize("path", COMMITTED["paths"])
-def test_every_operation_is_described(path: str) -> None:
-    for verb, operation in COMMITTED["paths"][path].items():
-        assert all(operation[name] for name in ("summary", "description", "operationId", "tags")), (path, verb)
-        assert {"400", "401", "405"}.intersection(operation["responses"]), (path, verb)
-        is_open = path.startswith("/api/token") or path in ("/health", "/ready")
-        assert (operation["security"] == []) == is_open, (path, verb)
+def test_every_operation_is_described() -> None:
+    for path, operations in COMMITTED["paths"].items():
+        for verb, operation in operations.items():
+            assert all(operation[name] for name in ("summary", "description", "operationId", "tags")), (path, verb)
+            assert {"400", "401", "405"}.intersection(operation["responses"]), (path, verb)
+            is_open = path.startswith("/api/token") or path in ("/health", "/ready")
+            assert (operation["security"] == []) == is_open, (path, verb)
 
 
 def test_ids_are_integers() -> None:

@@ -15,8 +15,8 @@ from django.test import Client
 from config.lib.admin import MergingAdmin, ReadOnlyAdmin
 from employees.credentials.admin import ApiKeyAdmin
 from employees.models import Membership, University
-from monitoring.rollout_control.admin import ChangeRequestAdmin
-from monitoring.rollout_control.gates_admin import SignatureAdmin
+from monitoring.rollout_control.admin.gates import SignatureAdmin
+from monitoring.rollout_control.admin.rollout import ChangeRequestAdmin
 from profiles.models import Profile
 from tests.pages import Fields, form_of
 from tests.profiles.people import add_profile

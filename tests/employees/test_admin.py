@@ -1,6 +1,7 @@
 """The admin's pages of the directory."""
 
 from collections.abc import Callable
+from itertools import product
 from typing import Any
 
 import pytest
@@ -239,11 +240,11 @@ def test_the_database_refuses_what_is_not_canonical(university: University, fiel
         Employee.objects.create(**{"phone": "+79165550142", "university": university} | fields)
 
 
-@pytest.mark.parametrize("max_id", ["1", "9223372036854775807", "test_user", "A.b-9", "0x", "1" * 19])
-@pytest.mark.parametrize("phone", ["+79165550142", "+1234567890", "+12345678", "+999999999999999"])
-def test_the_database_takes_what_is(university: University, phone: str, max_id: str) -> None:
-    assert (normalize(phone), user_id_of(max_id)) == (phone, max_id)
-    Employee.objects.create(phone=phone, max_id=max_id, university=university)
+def test_the_database_takes_what_is(university: University) -> None:
+    max_ids = ("1", "9223372036854775807", "test_user", "A.b-9", "0x", "1" * 19)
+    for phone, max_id in product(("+79165550142", "+1234567890", "+12345678", "+999999999999999"), max_ids):
+        assert (normalize(phone), user_id_of(max_id)) == (phone, max_id)
+        Employee.objects.create(phone=phone, max_id=max_id, university=university).delete()
 
 
 def test_a_curator_of_the_staff_sees_their_own(client: Client, university: University) -> None:

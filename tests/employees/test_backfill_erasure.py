@@ -11,8 +11,8 @@ from django.utils import timezone
 from employees.backfill import batches
 from employees.models import BackfillRun, Employee, RunStatus, University
 from employees.naming import refresh
-from profiles import erasure
 from profiles.models import PhoneLink
+from profiles.personal_data import erasure
 from tests.profiles.people import add_profile
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]

@@ -89,41 +89,40 @@ def test_a_university_may_be_described(api: APIClient) -> None:
     assert university_of("+12345678905", university_name="СПбГУ")["id"] == named["id"]
 
 
-@pytest.mark.parametrize(
-    ("fields", "field"),
-    [
-        ({"phone": "123"}, "phone"),
-        ({"phone": ""}, "phone"),
-        ({"phone": None}, "phone"),
-        ({"phone": ["+1234567890"]}, "phone"),
-        ({"university_id": 10**6}, "university_id"),
-        ({"university_id": "x"}, "university_id"),
-        ({"university_id": 10**30}, "university_id"),
-        ({"university_id": True}, "university_id"),
-        ({"university_id": 1.5}, "university_id"),
-        ({"university_id": 1e300}, "university_id"),
-        ({"university_id": "١"}, "university_id"),
-        ({"university_id": [[[1]]]}, "university_id"),
-        ({"phone": 999123456.0}, "phone"),
-        ({"phone": 89161234567}, "phone"),
-        ({"first_name": 12}, "first_name"),
-        ({"last_name": int("1" * 200)}, "last_name"),
-        ({"middle_name": True}, "middle_name"),
-        ({"max_id": 2**63}, "max_id"),
-        ({"max_id": "a b"}, "max_id"),
-        ({"max_id": {}}, "max_id"),
-        ({"role": "boss"}, "role"),
-        ({"first_name": {"a": 1}}, "first_name"),
-        ({"first_name": None}, "first_name"),
-    ],
-    ids=str,
-)
-def test_it_refuses_a_bad_field(api: APIClient, university: University, fields: dict[str, Any], field: str) -> None:
-    answer = create(api, university, **fields)
-    assert answer.status_code == 400
-    error = answer.json()["error"]
-    assert (error["code"], list(error["details"])) == ("VALIDATION_ERROR", [field])
-    assert not Employee.objects.exists()
+BAD_FIELDS: list[tuple[dict[str, Any], str]] = [
+    ({"phone": "123"}, "phone"),
+    ({"phone": ""}, "phone"),
+    ({"phone": None}, "phone"),
+    ({"phone": ["+1234567890"]}, "phone"),
+    ({"university_id": 10**6}, "university_id"),
+    ({"university_id": "x"}, "university_id"),
+    ({"university_id": 10**30}, "university_id"),
+    ({"university_id": True}, "university_id"),
+    ({"university_id": 1.5}, "university_id"),
+    ({"university_id": 1e300}, "university_id"),
+    ({"university_id": "١"}, "university_id"),
+    ({"university_id": [[[1]]]}, "university_id"),
+    ({"phone": 999123456.0}, "phone"),
+    ({"phone": 89161234567}, "phone"),
+    ({"first_name": 12}, "first_name"),
+    ({"last_name": int("1" * 200)}, "last_name"),
+    ({"middle_name": True}, "middle_name"),
+    ({"max_id": 2**63}, "max_id"),
+    ({"max_id": "a b"}, "max_id"),
+    ({"max_id": {}}, "max_id"),
+    ({"role": "boss"}, "role"),
+    ({"first_name": {"a": 1}}, "first_name"),
+    ({"first_name": None}, "first_name"),
+]
+
+
+def test_it_refuses_a_bad_field(api: APIClient, university: University) -> None:
+    for fields, field in BAD_FIELDS:
+        answer = create(api, university, **fields)
+        assert answer.status_code == 400, fields
+        error = answer.json()["error"]
+        assert (error["code"], list(error["details"])) == ("VALIDATION_ERROR", [field]), fields
+        assert not Employee.objects.exists(), fields
 
 
 def test_it_names_every_bad_field(api: APIClient) -> None:

@@ -6,9 +6,9 @@ from django.db import connection
 from django.http import QueryDict
 from rest_framework.test import APIClient
 
-from employees import models
 from employees.api.serializers import ORDERINGS, filter_employees
 from employees.models import Employee, University
+from employees.models import employee as employee_module
 
 pytestmark = pytest.mark.django_db
 
@@ -56,17 +56,17 @@ LISTS = ["employees", "employees/all", "employees/batch-jobs", "universities", "
 
 
 @pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize("query", ODD)
-def test_it_refuses_an_odd_page(api: APIClient, path: str, query: str) -> None:
-    answer = api.get(f"/{path}?{query}")
-    assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR")
-    assert list(answer.json()["error"]["details"]) == [query.partition("=")[0]]
+def test_it_refuses_an_odd_page(api: APIClient, path: str) -> None:
+    for query in ODD:
+        answer = api.get(f"/{path}?{query}")
+        assert (answer.status_code, answer.json()["error"]["code"]) == (400, "VALIDATION_ERROR"), query
+        assert list(answer.json()["error"]["details"]) == [query.partition("=")[0]]
 
 
 @pytest.mark.parametrize("path", LISTS)
-@pytest.mark.parametrize("query", ["limit=&offset=", f"limit={2**63 - 1}", f"offset={2**63 - 1}", "offset=007"])
-def test_it_serves_every_other_page(api: APIClient, path: str, query: str) -> None:
-    assert api.get(f"/{path}?{query}").status_code == 200
+def test_it_serves_every_other_page(api: APIClient, path: str) -> None:
+    for query in ("limit=&offset=", f"limit={2**63 - 1}", f"offset={2**63 - 1}", "offset=007"):
+        assert api.get(f"/{path}?{query}").status_code == 200, query
 
 
 def test_it_asks_a_constant_number_of_queries(
@@ -228,9 +228,9 @@ def test_trigrams_know_cyrillic(people: list[Employee]) -> None:
 def test_the_count_is_exact_to_its_limit_and_estimated_above(
     api: APIClient, people: list[Employee], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(models, "EXACT", 3)
+    monkeypatch.setattr(employee_module, "EXACT", 3)
     assert api.get("/employees").json()["count"] == 3
-    monkeypatch.setattr(models, "EXACT", 2)
-    monkeypatch.setattr(models, "estimate", lambda rows: 17)
+    monkeypatch.setattr(employee_module, "EXACT", 2)
+    monkeypatch.setattr(employee_module, "estimate", lambda rows: 17)
     assert api.get("/employees").json()["count"] == 17
     assert api.get("/employees?search=иван").json()["count"] == 2

@@ -8,9 +8,9 @@ from django.db import connection
 from django.test import Client
 
 from config.lib import pagination
-from employees import models as models_module
 from employees.admin import directory as directory_admin
 from employees.models import Employee, University
+from employees.models import employee as employee_module
 
 pytestmark = pytest.mark.django_db
 LIST = "/admin/employees/employee/"
@@ -29,7 +29,7 @@ def long(university: University, monkeypatch: pytest.MonkeyPatch) -> None:
     Employee.objects.bulk_create(Employee(phone=f"+7916{n:07}", university=university) for n in range(150))
     with connection.cursor() as cursor:
         cursor.execute("ANALYZE employees")
-    for module in (pagination, models_module):
+    for module in (pagination, employee_module):
         monkeypatch.setattr(module, "EXACT", 120)
 
 

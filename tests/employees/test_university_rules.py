@@ -77,7 +77,9 @@ WAYS: list[Way] = [*LOOKUPS, backfilled]
 
 
 @pytest.mark.parametrize("way", WAYS)
-@pytest.mark.parametrize("percent", [0, 1, 100])
+@pytest.mark.parametrize(
+    "percent", [100, *(pytest.param(percent, marks=pytest.mark.integration) for percent in (0, 1))]
+)
 def test_a_denied_university_gets_no_name_from_the_cache(
     phases: Phases, university: University, direct: FakeMax, tmp_path: Path, way: Way, percent: int
 ) -> None:

@@ -203,7 +203,7 @@ COLUMNS_READ = st.sampled_from(["last_name", "FIRST_NAME ", "max_id", "profile_s
 COLUMNS_IGNORED = st.sampled_from(["comment", "Кафедра", "frist_name", ""])
 
 
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.lists(st.tuples(COLUMNS_READ | COLUMNS_IGNORED, st.booleans()), max_size=5, unique_by=lambda pair: pair[0]))
 def test_a_filled_column_with_an_unknown_heading_is_reported(columns: list[tuple[str, bool]]) -> None:
     lines = [["phone", *(heading for heading, _ in columns)], ["5", *("x" if filled else "" for _, filled in columns)]]

@@ -24,7 +24,7 @@ def main() -> None:
         from django.utils import timezone  # noqa: PLC0415 (Django is set up by now)
 
         from webhooks import payloads  # noqa: PLC0415
-        from webhooks.bot_commands import name_given_in  # noqa: PLC0415
+        from webhooks.payloads.bot_commands import name_given_in  # noqa: PLC0415
         from webhooks.receiver import arrivals_in  # noqa: PLC0415
 
     def one(data: bytes) -> None:

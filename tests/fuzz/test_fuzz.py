@@ -16,9 +16,10 @@ from profiles import names, phones
 from profiles.models import Profile
 from tests.fuzz.updates import VALUES, bodies, mutated
 from tests.webhooks.sending import send
-from webhooks import contacts, payloads
-from webhooks.bot_commands import name_given_in
+from webhooks import payloads
 from webhooks.models import InboxUpdate, State
+from webhooks.payloads import contacts
+from webhooks.payloads.bot_commands import name_given_in
 from webhooks.processing import process_inbox
 from webhooks.receiver import arrivals_in
 

@@ -19,7 +19,6 @@ DOCUMENTS = [*ROOT.glob("*.md"), *DOCS.rglob("*.md")]
 # makemessages is for developers; the other two are waffle's own, under our rules.
 UNDOCUMENTED = {"makemessages", "waffle_delete", "waffle_switch"}
 FOLDERS = ("config", "profiles", "employees", "webhooks", "monitoring", "deploy", "tests")
-each_document = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda path: str(path.relative_to(ROOT)))
 
 
 def anchors(document: Path) -> set[str]:
@@ -42,18 +41,17 @@ def make_targets() -> set[str]:
     return set(re.findall(r"^([a-z0-9-]+):.*## ", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
-@each_document
-def test_it_links_to_what_exists(document: Path) -> None:
-    for link in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
-        path, _, anchor = link.partition("#")
-        target = document.parent / path if path else document
-        assert target.exists(), link
-        assert not anchor or anchor in anchors(target), link
+def test_it_links_to_what_exists() -> None:
+    for document in DOCUMENTS:
+        for link in re.findall(r"\]\((?!https?:)([^)]+)\)", document.read_text()):
+            path, _, anchor = link.partition("#")
+            target = document.parent / path if path else document
+            assert target.exists(), (document, link)
+            assert not anchor or anchor in anchors(target), (document, link)
 
 
-@each_document
-def test_it_names_commands_and_options_that_exist(document: Path) -> None:
-    for command in commands_in(document):
+def test_it_names_commands_and_options_that_exist() -> None:
+    for command in sorted({command for document in DOCUMENTS for command in commands_in(document)}):
         name, *arguments = shlex.split(command)
         parser = load_command_class(get_commands()[name], name).create_parser("manage.py", name)
         try:
@@ -67,20 +65,21 @@ def test_it_finds_the_commands_of_the_documents() -> None:
     assert sum(len(commands_in(document)) for document in DOCUMENTS) > 80
 
 
-@each_document
-def test_it_names_make_targets_that_exist(document: Path) -> None:
-    names = re.findall(r"`make ([a-z][a-z0-9-]+)", document.read_text())
-    names += re.findall(r"\bmake ([a-z][a-z0-9-]+)", "\n".join(script_lines(document)))
-    assert set(names) <= make_targets()
+def test_it_names_make_targets_that_exist() -> None:
+    for document in DOCUMENTS:
+        names = re.findall(r"`make ([a-z][a-z0-9-]+)", document.read_text())
+        names += re.findall(r"\bmake ([a-z][a-z0-9-]+)", "\n".join(script_lines(document)))
+        assert set(names) <= make_targets(), document
 
 
-@each_document
-def test_it_names_files_and_modules_that_exist(document: Path) -> None:
-    text = document.read_text()
-    paths = re.findall(rf"`((?:{'|'.join(FOLDERS)}|docs)/[\w./-]*)`", text)
-    modules = re.findall(r"`((?:config|tests)\.[a-z_.]+)`", text)
-    paths += [module.replace(".", "/") for module in modules]
-    assert [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()] == []
+def test_it_names_files_and_modules_that_exist() -> None:
+    for document in DOCUMENTS:
+        text = document.read_text()
+        paths = re.findall(rf"`((?:{'|'.join(FOLDERS)}|docs)/[\w./-]*)`", text)
+        modules = re.findall(r"`((?:config|tests)\.[a-z_.]+)`", text)
+        paths += [module.replace(".", "/") for module in modules]
+        missing = [path for path in paths if not (ROOT / path).exists() and not (ROOT / f"{path}.py").exists()]
+        assert missing == [], document
 
 
 def test_it_names_permissions_that_exist() -> None:

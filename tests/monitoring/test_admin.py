@@ -28,21 +28,21 @@ def operator(client: Client, superadmin: User) -> Client:
     return client
 
 
-@pytest.mark.parametrize("name", MODELS)
-def test_each_list_opens(operator: Client, university: University, name: str) -> None:
+def test_each_list_opens(operator: Client, university: University) -> None:
     add_profile("7")
     Employee.objects.create(phone="+79160000000", university=university)
     now = timezone.now()
     InboxUpdate.objects.create(dedup_key=b"1", state=State.DONE, received_at=now, next_try_at=now, finished_at=now)
-    assert operator.get(reverse(f"admin:{name}_changelist")).status_code == 200
-    assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200
+    for name in MODELS:
+        assert operator.get(reverse(f"admin:{name}_changelist")).status_code == 200, name
+        assert operator.get(reverse(f"admin:{name}_changelist"), {"q": "а"}).status_code == 200, name
 
 
 @pytest.mark.parametrize("app", ["profiles", "webhooks", "employees"])
 def test_apps_register_their_own_models(app: str) -> None:
     modules = {type(page).__module__ for model, page in admin.site._registry.items() if model._meta.app_label == app}
     others = {module for module in modules if not module.startswith(f"{app}.")}
-    assert others <= {"monitoring.rollout_control.admin"}
+    assert others <= {"monitoring.rollout_control.admin.rollout"}
 
 
 def test_our_models_are_registered() -> None:

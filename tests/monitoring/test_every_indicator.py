@@ -31,8 +31,9 @@ from monitoring.dashboard import operations_report
 from monitoring.indicators import measurements, rounds
 from monitoring.indicators.definitions import INDICATORS, Indicator
 from monitoring.indicators.models import IndicatorReading, Level, Round, RoundTrip
-from monitoring.rollout_control import checklist, gates
+from monitoring.rollout_control import gates
 from monitoring.rollout_control.gates import GateResult
+from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.labels import INDICATOR_OF
 from monitoring.rollout_control.models import Verdict
 from profiles import cache
@@ -209,18 +210,18 @@ def health() -> str:
     ["well", "bad", *(pytest.param(name, marks=pytest.mark.integration) for name in ("silent", "gone"))],
     indirect=True,
 )
-@pytest.mark.parametrize("name", INDICATORS)
-def test_each_surface_shows_the_same(surfaces: Surfaces, name: str) -> None:
-    reading, indicator = surfaces.readings[name], INDICATORS[name]
-    assert surfaces.metrics.get(f"indicator_value{{{name}}}") == reading.value
-    assert surfaces.metrics[f"indicator_level{{{name}}}"] == list(Level).index(Level(reading.level))
-    check_alert(surfaces.alerts.get(name), reading)
-    check_gate(surfaces.verdicts.get(name), reading, indicator)
-    for item, (is_done, how) in surfaces.items.items():
-        if ITEMS.get(item) == name:
-            assert (is_done, how) == (reading.is_ok, str(reading.sentence))
-    for surface, shown in SHOWN.get(name, {}).items():
-        assert shown(surfaces) == expected(surface, reading), surface
+def test_each_surface_shows_the_same(surfaces: Surfaces) -> None:
+    for name, indicator in INDICATORS.items():
+        reading = surfaces.readings[name]
+        assert surfaces.metrics.get(f"indicator_value{{{name}}}") == reading.value, name
+        assert surfaces.metrics[f"indicator_level{{{name}}}"] == list(Level).index(Level(reading.level)), name
+        check_alert(surfaces.alerts.get(name), reading)
+        check_gate(surfaces.verdicts.get(name), reading, indicator)
+        for item, (is_done, how) in surfaces.items.items():
+            if ITEMS.get(item) == name:
+                assert (is_done, how) == (reading.is_ok, str(reading.sentence)), item
+        for surface, shown in SHOWN.get(name, {}).items():
+            assert shown(surfaces) == expected(surface, reading), (name, surface)
 
 
 def check_alert(alert: Alert | None, reading: IndicatorReading) -> None:

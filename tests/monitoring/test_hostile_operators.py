@@ -24,7 +24,7 @@ from waffle.models import Switch
 
 from employees.models import University
 from monitoring.rollout_control import controller
-from monitoring.rollout_control.admin import ChangeRequestForm
+from monitoring.rollout_control.admin.rollout import ChangeRequestForm
 from monitoring.rollout_control.models import GateCheck, Verdict
 from profiles.rollout import changes, rules
 from profiles.rollout.decision import decide, forget_state
@@ -93,14 +93,14 @@ BAD_LINES = [
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_five")
-@pytest.mark.parametrize("words", BAD_LINES, ids=lambda words: " ".join(words)[:60])
-def test_a_wrong_command_is_refused_in_one_line(words: tuple[str, ...]) -> None:
+def test_a_wrong_command_is_refused_in_one_line() -> None:
     before = state()
-    with pytest.raises(CommandError) as refused, transaction.atomic():
-        run(*words)
-    assert "\n" not in str(refused.value)
-    assert state() == before
-    assert not Plan.objects.exists()
+    for words in BAD_LINES:
+        with pytest.raises(CommandError) as refused, transaction.atomic():
+            run(*words)
+        assert "\n" not in str(refused.value), words
+        assert state() == before, words
+        assert not Plan.objects.exists(), words
 
 
 words = st.text(max_size=20) | st.sampled_from(["3", "50", "1h", "+79161234567", "100.00", "0x1", "-0", "٣", "1_0"])
@@ -108,7 +108,7 @@ words = st.text(max_size=20) | st.sampled_from(["3", "50", "1h", "+79161234567",
 
 @pytest.mark.django_db
 @pytest.mark.usefixtures("_five")
-@hypothesis_settings(max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@hypothesis_settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(phase=words, percent=words, at=words, phone=words, reason=words)
 def test_any_input_is_accepted_or_refused(phase: str, percent: str, at: str, phone: str, reason: str) -> None:
     for line in (

@@ -15,8 +15,8 @@ from employees.models import Employee, University
 from monitoring.indicators import probe, rounds
 from monitoring.indicators.models import RoundTrip
 from monitoring.rollout_control import gates, preview
-from monitoring.rollout_control.checklist import CHECKS
 from monitoring.rollout_control.gates import TransitionStep
+from monitoring.rollout_control.guide.checklist import CHECKS
 from monitoring.rollout_control.presenters import Condition
 from monitoring.stats import comparison_stats, reports
 from monitoring.stats.comparison_stats import ComparisonStats

@@ -6,8 +6,8 @@ from django.urls import reverse
 from redis import Redis
 
 from employees.models import Membership, University
-from profiles.erasure import person_erased
 from profiles.models import Erasure, Profile, Tombstone
+from profiles.personal_data.erasure import person_erased
 from tests.profiles.people import add_profile, cached
 
 # With commits, after which names entered by hand are written to Redis.

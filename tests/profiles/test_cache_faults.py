@@ -19,9 +19,10 @@ from monitoring.alerts import engine
 from monitoring.alerts.kinds import Severity
 from monitoring.alerts.models import Alert
 from monitoring.rollout_control.preview import explain
-from profiles import cache, erasure
+from profiles import cache
 from profiles.lease import LEASE_SECONDS, Lease
 from profiles.models import Profile, Tombstone
+from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
 from tests.profiles.people import add_profile, cached
 from tests.redis_refusals import REFUSALS

@@ -17,11 +17,11 @@ from employees.backfill import batches
 from employees.history.models import EmployeeVersion
 from employees.models import Employee, IdempotentRequest, University, UnresolvedName
 from employees.naming import create_employee
-from profiles import cache, erasure
+from profiles import cache
 from profiles.lookup import resolve
 from profiles.models import Comparison, Erasure, PhoneLink, Profile
 from profiles.models.tombstones import Tombstone
-from profiles.personal_data import Person, rows_of
+from profiles.personal_data import Person, erasure, rows_of
 from tests.conftest import client_of
 from tests.profiles.all_stores import (
     ALL_STORES,

@@ -8,8 +8,8 @@ from django.utils import timezone
 from redis import Redis
 from rest_framework.test import APIClient
 
-from profiles import erasure
 from profiles.models import PhoneLink, Tombstone
+from profiles.personal_data import erasure
 from tests.profiles.all_stores import FIRST, ID, PHONE, add_update, message, places
 from tests.profiles.people import add_profile
 from webhooks.models import InboxUpdate, State

@@ -10,8 +10,9 @@ from redis import Redis
 from monitoring.alerts import engine
 from monitoring.alerts.models import Alert
 from monitoring.indicators import rounds
-from profiles import cache, erasure, restores
+from profiles import cache, restores
 from profiles.models import Profile
+from profiles.personal_data import erasure
 from profiles.tasks import refill_cache
 from tests.conftest import Phases
 from tests.profiles.people import add_profile

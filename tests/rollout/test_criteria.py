@@ -141,17 +141,17 @@ def test_a_dry_run_of_the_command_writes_nothing() -> None:
     assert not Flag.objects.filter(name=NAME).exists()
 
 
-@pytest.mark.parametrize("criterion", Flag.CRITERIA)
 @pytest.mark.parametrize("name", BUCKETED)
-def test_a_bucketed_flag_refuses_it(phases: Phases, name: str, criterion: str) -> None:
+def test_a_bucketed_flag_refuses_it(phases: Phases, name: str) -> None:
     phases(100, 100, 25)
-    flag = Flag.objects.get(name=name)
-    setattr(flag, criterion, "ru" if criterion == "languages" else True)
     before = (Rollout.current().revision, Change.objects.count())
-    with pytest.raises(ChangeRefused, match=f"“{criterion}”, dice or cookies"):
-        flag.save()
-    assert (Rollout.current().revision, Change.objects.count()) == before
-    assert not getattr(Flag.objects.get(name=name), criterion)
+    for criterion in Flag.CRITERIA:
+        flag = Flag.objects.get(name=name)
+        setattr(flag, criterion, "ru" if criterion == "languages" else True)
+        with pytest.raises(ChangeRefused, match=f"“{criterion}”, dice or cookies"):
+            flag.save()
+        assert (Rollout.current().revision, Change.objects.count()) == before, criterion
+        assert not getattr(Flag.objects.get(name=name), criterion)
 
 
 def test_a_phase_refuses_users_and_groups_from_both_sides(phases: Phases) -> None:
@@ -176,13 +176,13 @@ def test_a_phase_refuses_users_and_groups_from_both_sides(phases: Phases) -> Non
 OPTIONS = ("--superusers", "--staff", "--authenticated", "--testing", "--rollout", "--group=readers", "--user=anna")
 
 
-@pytest.mark.parametrize("option", OPTIONS)
 @pytest.mark.parametrize("name", [PHASES[2], SHADOW])
-def test_the_command_refuses_it_for_a_bucketed_flag(phases: Phases, name: str, option: str) -> None:
+def test_the_command_refuses_it_for_a_bucketed_flag(phases: Phases, name: str) -> None:
     phases(100, 100, 25)
-    with pytest.raises(CommandError, match=f"“{option.partition('=')[0]}”, dice or cookies"):
-        call_command("waffle_flag", name, "--percent", "5", option, "--reason", "r")
-    assert Flag.objects.get(name=PHASES[2]).percent == 25
+    for option in OPTIONS:
+        with pytest.raises(CommandError, match=f"“{option.partition('=')[0]}”, dice or cookies"):
+            call_command("waffle_flag", name, "--percent", "5", option, "--reason", "r")
+        assert Flag.objects.get(name=PHASES[2]).percent == 25, option
 
 
 def test_a_phase_that_had_a_criterion_can_still_be_saved(phases: Phases) -> None:

@@ -1,6 +1,6 @@
 import pytest
 
-from webhooks.bot_commands import name_given_in
+from webhooks.payloads.bot_commands import name_given_in
 
 
 @pytest.mark.parametrize(

@@ -15,7 +15,7 @@ from profiles.lookup import resolve
 from profiles.models import PhoneLink
 from tests.profiles.people import add_profile
 from tests.webhooks.sending import send
-from webhooks.contacts import own_phone
+from webhooks.payloads.contacts import own_phone
 from webhooks.processing import process_inbox
 
 CASES = Path(__file__).parents[1] / "cases"
@@ -70,11 +70,11 @@ def with_tel(*lines: str) -> dict[str, Any]:
 @pytest.mark.parametrize(
     "sign", ["\u202a", "\u202c", "\u200e", "\u2066", "\u2069", "\u200b", "\ufeff", "\u00ad", "\ufe0f"]
 )
-@pytest.mark.parametrize("place", range(len("TEL:+7916123")))
-def test_invisible_characters_are_removed(sign: str, place: int) -> None:
+def test_invisible_characters_are_removed(sign: str) -> None:
     line = "TEL:+79161234567"
-    assert own_phone(with_tel(line[:place] + sign + line[place:] + sign), "7") == "+79161234567"
-    assert own_phone(with_tel(line, line[:place] + sign + line[place:]), "7") is None
+    for place in range(len("TEL:+7916123")):
+        assert own_phone(with_tel(line[:place] + sign + line[place:] + sign), "7") == "+79161234567", place
+        assert own_phone(with_tel(line, line[:place] + sign + line[place:]), "7") is None, place
 
 
 @pytest.mark.parametrize("case", ["card-estonia", "card-vietnam"])

@@ -59,7 +59,7 @@ GOOD = st.integers(1, 2**63 - 1).map(started)
 BAD: st.SearchStrategy[Any] = VALUES.filter(lambda value: not isinstance(value, dict)) | st.just({"updates": []})
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.lists(GOOD.map(lambda item: (True, item)) | BAD.map(lambda item: (False, item)), min_size=1, max_size=100))
 def test_any_mix_keeps_the_good_items(items: list[tuple[bool, Any]]) -> None:
     body = json.dumps({"updates": [item for _, item in items], "marker": 1}).encode()
@@ -79,7 +79,7 @@ def test_any_mix_keeps_the_good_items(items: list[tuple[bool, Any]]) -> None:
                 payloads.parse_stored(arrival.body)
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.lists(mutated(), max_size=5))
 def test_hostile_items_do_not_affect_a_good_one(hostile: list[Any]) -> None:
     body = json.dumps({"updates": [*hostile, started(7), *hostile]}).encode()
@@ -129,7 +129,7 @@ def test_an_item_that_is_not_json_does_not_affect_the_others(kind: str) -> None:
     assert items(good(1), item, good(2), item) == [("1", ""), ("", reason), ("2", ""), ("", reason)]
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(VALUES, st.sampled_from(["marker", "other updates", '"updates":[']))
 def test_any_value_may_stand_before_the_list(value: Any, key: str) -> None:
     frame = json.dumps({key: value, "x": {"updates": [{"a": 1}]}}).encode()[:-1]
@@ -182,7 +182,7 @@ LISTS = st.lists(st.integers(1, 9).map(good), max_size=3).map(lambda parts: b"["
 KEYS = st.sampled_from([b'"updates"', rb'"upd\u0061tes"', b' "updates" '])
 
 
-@settings(max_examples=40, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.tuples(KEYS, LISTS | st.just(b"null")), min_size=2, max_size=3))
 def test_an_envelope_with_two_lists_is_kept_whole(lists: list[tuple[bytes, bytes]]) -> None:
     """A decoder keeps only the last value of a repeated key."""
@@ -194,13 +194,13 @@ def test_an_envelope_with_two_lists_is_kept_whole(lists: list[tuple[bytes, bytes
     assert [reason for _, reason in items(good(1), body, good(2))] == ["", AN_ENVELOPE, ""]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.lists(st.sampled_from([*BROKEN.values(), (good(1), ""), (good(2), "")]), min_size=1, max_size=20))
 def test_any_mix_of_broken_items_keeps_the_good_ones(chosen: list[tuple[bytes, str]]) -> None:
     assert [reason for _, reason in items(*(item for item, _ in chosen))] == [reason for _, reason in chosen]
 
 
-@settings(max_examples=60, deadline=None)
+@settings(deadline=None)
 @given(st.binary(max_size=40), st.integers(0, 200))
 def test_no_byte_is_lost_and_nothing_fails(noise: bytes, place: int) -> None:
     body = b'{"updates": [' + good(1) + b"," + good(2) + b"]}"

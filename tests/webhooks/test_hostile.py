@@ -185,15 +185,17 @@ def test_there_are_enough_cases() -> None:
     assert len(BODIES) + len(REQUESTS) >= 70
 
 
-@pytest.mark.parametrize("name", BODIES)
-def test_a_hostile_body_is_stored_without_harm(name: str) -> None:
-    body, state = BODIES[name]
-    assert send(body).status == 200
-    process_inbox()
-    stored = InboxUpdate.objects.get()
-    assert (stored.state, bool(stored.reason)) == (state, state == QUARANTINED)
-    assert stored.tries == 0
-    good_update_works()
+@pytest.mark.parametrize("part", range(4))
+def test_a_hostile_body_is_stored_without_harm(part: int) -> None:
+    for name, (body, state) in list(BODIES.items())[part::4]:
+        assert send(body).status == 200, name
+        process_inbox()
+        stored = InboxUpdate.objects.get()
+        assert (stored.state, bool(stored.reason)) == (state, state == QUARANTINED), name
+        assert stored.tries == 0, name
+        good_update_works()
+        InboxUpdate.objects.all().delete()
+        Profile.objects.all().delete()
 
 
 @pytest.mark.parametrize("name", REQUESTS)

@@ -11,14 +11,12 @@ from django.core.management.base import CommandError
 from config.lib.commands import BaseCommand
 from employees import name_source_archive
 from employees.models import University
-from monitoring.management.commands.rollout import add_terms, request_of
+from monitoring.management.commands.rollout import add_terms, refusals_as_errors, request_of
 from monitoring.rollout_control import rollback, terminal
 from monitoring.rollout_control.rollback import NotVerified
 from profiles.rollout import changes, presenters
-from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.changes import Latched
 from profiles.rollout.models import Action, university_name
-from profiles.rollout.rules import ChangeRefused
 
 PARTS = {
     "emergency": "let the direct API answer for everyone and only store updates; “rollout resume” ends this",
@@ -45,19 +43,15 @@ class Command(BaseCommand):
         add_terms(parts.add_parser("schema", help="rename the columns of profile_source; “migrate” restores them"))
 
     def handle(self, *args: Any, part: str, **options: Any) -> None:
-        try:
-            for line in self._lines(part, **options):
-                self.stdout.write(line)
-                self.stdout.flush()
-        except NotVerified as doubt:
-            raise CommandError(f"Written, but not verified: {doubt}", returncode=3) from None
-        except Latched as latched:
-            raise CommandError(str(latched), returncode=3) from None
-        except ApprovalNeeded as needed:
-            self.stdout.write(needed.notice)
-            raise CommandError(str(needed), returncode=4) from None
-        except ChangeRefused as refused:
-            raise CommandError(str(refused)) from None
+        with refusals_as_errors(self.stdout):
+            try:
+                for line in self._lines(part, **options):
+                    self.stdout.write(line)
+                    self.stdout.flush()
+            except NotVerified as doubt:
+                raise CommandError(f"Written, but not verified: {doubt}", returncode=3) from None
+            except Latched as latched:
+                raise CommandError(str(latched), returncode=3) from None
 
     def _lines(self, part: str, **options: Any) -> Iterator[str]:
         if part == "schema":

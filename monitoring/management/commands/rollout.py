@@ -6,13 +6,14 @@ It exits with 2 if gates do not pass or an argument is invalid.
 import getpass
 import sys
 from argparse import ArgumentParser, ArgumentTypeError
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from django.contrib.auth import get_user_model
-from django.core.management.base import CommandError
+from django.core.management.base import CommandError, OutputWrapper
 from django.utils import timezone
 from django.utils.dateparse import parse_datetime
 from django.utils.translation import ngettext
@@ -46,17 +47,13 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, subcommand: str, **options: Any) -> None:
         has_colour = self.stdout.isatty() and not options.get("no_color")
-        try:
-            # Rendered inside ``try``: some parts are generators, which may raise while they are rendered.
-            parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
-            text = terminal.rendered(parts, has_colour=has_colour)
-        except GatesNotPassed as held:
-            raise CommandError(str(held), returncode=2) from None
-        except ApprovalNeeded as needed:
-            self.stdout.write(needed.notice)
-            raise CommandError(str(needed), returncode=4) from None
-        except ChangeRefused as refused:
-            raise CommandError(str(refused)) from None
+        with refusals_as_errors(self.stdout):
+            try:
+                # Rendered inside ``try``: some parts are generators, which may raise while they are rendered.
+                parts = getattr(self, f"on_{subcommand.replace('-', '_')}")(**options)
+                text = terminal.rendered(parts, has_colour=has_colour)
+            except GatesNotPassed as held:
+                raise CommandError(str(held), returncode=2) from None
         self.stdout.write(text)
 
     def on_status(self, **_: Any) -> Iterable[Any]:
@@ -241,6 +238,18 @@ def _add_steps(parser: ArgumentParser) -> None:
 def _add_phase_and_percent(parser: ArgumentParser) -> None:
     parser.add_argument("--phase", required=True, help="1 to 4, or the name of its flag")
     parser.add_argument("--percent", required=True, help="0 to 100, up to two decimals; phases 1 and 2: 0 or 100")
+
+
+@contextmanager
+def refusals_as_errors(output: OutputWrapper) -> Iterator[None]:
+    """Turn the refusal of a change into the error of a command; its exit code is 4 if the change needs approval."""
+    try:
+        yield
+    except ApprovalNeeded as needed:
+        output.write(needed.notice)
+        raise CommandError(str(needed), returncode=4) from None
+    except ChangeRefused as refused:
+        raise CommandError(str(refused)) from None
 
 
 def add_terms(parser: ArgumentParser) -> None:

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 from django.core.management.base import CommandError
 
 from config.lib.commands import BaseCommand
-from monitoring.rollout_control.validation import PATIENCE_SECONDS, Validation
+from monitoring.rollout_control.guide.validation import PATIENCE_SECONDS, Validation
 
 _MARKS = {"ok": "✓", "skipped": "–", "failed": "✗"}
 

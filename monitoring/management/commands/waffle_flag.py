@@ -8,13 +8,11 @@ from waffle.management.commands import waffle_flag
 
 from config.lib import shell_user
 from config.lib.messages import Message
-from monitoring.management.commands.rollout import add_terms, request_of
+from monitoring.management.commands.rollout import add_terms, refusals_as_errors, request_of
 from monitoring.rollout_control import terminal
 from profiles.rollout import changes, rules
-from profiles.rollout.approvals import ApprovalNeeded
 from profiles.rollout.models import Action
 from profiles.rollout.phases import BUCKETED, PHASES
-from profiles.rollout.rules import ChangeRefused
 
 _CRITERIA = ("superusers", "staff", "authenticated", "testing", "rollout", "group", "user")
 
@@ -37,7 +35,7 @@ class Command(waffle_flag.Command):
         if options["list_flags"] or not name:
             super().handle(*args, **options)
             return
-        try:
+        with refusals_as_errors(self.stdout):
             if name in BUCKETED:
                 for criterion in filter(options.get, _CRITERIA):
                     rules.refuse_criterion(name, f"--{criterion}")
@@ -45,11 +43,6 @@ class Command(waffle_flag.Command):
                 self._set_phase(name, options)
             else:
                 self._set_flag(options)
-        except ApprovalNeeded as needed:
-            self.stdout.write(needed.notice)
-            raise CommandError(str(needed), returncode=4) from None
-        except ChangeRefused as refused:
-            raise CommandError(str(refused)) from None
 
     def _set_phase(self, name: str, options: dict[str, Any]) -> None:
         percent = {True: "100", False: "0", None: options["percent"]}[options["everyone"]]

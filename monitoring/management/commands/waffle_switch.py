@@ -6,13 +6,12 @@ from django.core.management.base import CommandError, CommandParser
 from waffle.management.commands import waffle_switch
 
 from config.lib.messages import Message
-from monitoring.management.commands.rollout import add_terms, request_of
+from monitoring.management.commands.rollout import add_terms, refusals_as_errors, request_of
 from monitoring.rollout_control import terminal
 from profiles.rollout import changes
-from profiles.rollout.approvals import APPROVAL_NEEDED, ApprovalNeeded
+from profiles.rollout.approvals import APPROVAL_NEEDED
 from profiles.rollout.models import Action
 from profiles.rollout.phases import EMERGENCY_STOP, SWITCHES
-from profiles.rollout.rules import ChangeRefused
 
 
 class Command(waffle_switch.Command):
@@ -32,13 +31,8 @@ class Command(waffle_switch.Command):
         if not options["reason"].strip():
             needs_approval = changes.preview(request).needs_approval
             raise CommandError(str(APPROVAL_NEEDED) if needs_approval else _USE % {"name": name})
-        try:
+        with refusals_as_errors(self.stdout):
             self.stdout.write("\n".join(terminal.outcome(changes.apply(request))))
-        except ApprovalNeeded as needed:
-            self.stdout.write(needed.notice)
-            raise CommandError(str(needed), returncode=4) from None
-        except ChangeRefused as refused:
-            raise CommandError(str(refused)) from None
 
 
 _USE = "“%(name)s” controls the rollout. Use “rollout switch %(name)s on|off --reason …”."

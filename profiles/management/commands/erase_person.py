@@ -6,7 +6,7 @@ from django.core.management.base import CommandError
 
 from config.lib import shell_user
 from config.lib.commands import BaseCommand
-from profiles import erasure
+from profiles.personal_data import erasure
 from profiles.typed_values import bare
 from profiles.user_ids import user_id_of
 

@@ -94,7 +94,6 @@ def test_it_refuses_nonsense(operator: Client, phases: Phases, fields: dict[str,
     assert percent(3) == 25
 
 
-@pytest.mark.parametrize("revision", ["9" * 5000, "1e3", "-1"], ids=["long", "float", "negative"])
 @pytest.mark.parametrize(
     ("path", "fields"),
     [
@@ -109,15 +108,14 @@ def test_it_refuses_nonsense(operator: Client, phases: Phases, fields: dict[str,
         ("/admin/emergency/", {}),
     ],
 )
-def test_it_refuses_an_altered_revision(
-    operator: Client, phases: Phases, path: str, fields: dict[str, str], revision: str
-) -> None:
+def test_it_refuses_an_altered_revision(operator: Client, phases: Phases, path: str, fields: dict[str, str]) -> None:
     phases(100, 100, 25)
     before = Rollout.current().revision
-    answer = operator.post(path, given(word=confirmation(), **fields) | {"revision": revision})
-    assert (answer.status_code, Rollout.current().revision) == (200, before)
-    assert "A revision must be a whole number of at most 19 digits." in answer.content.decode()
-    assert not Plan.objects.exists()
+    for revision in ("9" * 5000, "1e3", "-1"):
+        answer = operator.post(path, given(word=confirmation(), **fields) | {"revision": revision})
+        assert (answer.status_code, Rollout.current().revision) == (200, before), revision[:9]
+        assert "A revision must be a whole number of at most 19 digits." in answer.content.decode()
+        assert not Plan.objects.exists()
 
 
 @pytest.mark.parametrize("path", ["/admin/steer/0/", "/admin/steer/5/", "/admin/steer/nonsense/"])

@@ -12,7 +12,7 @@ from pytest_django.fixtures import Settings
 
 from employees.models import Employee, Membership, University
 from monitoring.dashboard import person
-from profiles.erasure import erase
+from profiles.personal_data.erasure import erase
 from profiles.rollout.decision import forget_state
 from profiles.rollout.models import UniversityRule
 from tests.conftest import Phases

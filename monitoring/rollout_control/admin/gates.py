@@ -14,7 +14,7 @@ from unfold.widgets import UnfoldAdminSelectWidget
 from config.lib.admin import ReadOnlyAdmin, column
 from config.lib.audit_log import AuditedAdmin
 from monitoring.indicators.models import RoundTrip
-from monitoring.rollout_control import checklist
+from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.models import GateCheck, Signature
 
 

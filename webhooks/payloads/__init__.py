@@ -21,10 +21,10 @@ from profiles import names
 from profiles.merge import ProfileUpdate, TimestampedValue
 from profiles.models import PhoneLink
 from profiles.user_ids import user_id_of
-from webhooks import contacts
-from webhooks.bot_commands import name_given_in
 from webhooks.inbox import DUPLICATE_WINDOW
 from webhooks.models import CLOCK_TOLERANCE, OTHER
+from webhooks.payloads import contacts
+from webhooks.payloads.bot_commands import name_given_in
 
 LARGEST_ENVELOPE = 100
 # Python refuses to convert longer integers by default.

@@ -18,10 +18,10 @@ from unfold.widgets import UnfoldAdminSelectWidget, UnfoldAdminTextInputWidget, 
 from waffle.models import Sample, Switch
 
 from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ReadOnlyAdmin, RenamedModelAdmin, ScopedAdmin, column
+from config.lib.admin.stale_forms import MergingForm
 from config.lib.audit_log import UntranslatedLogAdmin
 from config.lib.messages import Message
 from config.lib.scope import scope_of
-from config.lib.stale_forms import MergingForm
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.rollout_control import FORCE

@@ -17,8 +17,8 @@ from unfold.contrib.filters.admin import AutocompleteSelectFilter
 from unfold.templatetags import unfold_list
 
 from config.lib import times
+from config.lib.admin.stale_forms import MergingForm
 from config.lib.scope import requires_global_scope, scope_of
-from config.lib.stale_forms import MergingForm
 
 # The lookups that take one value of a field's own type, or a list of such values. Others, such as regular expressions,
 # ranges and JSON paths, raise errors for some values, or let PostgreSQL search for minutes.

@@ -1,0 +1,23 @@
+from employees.import_export.stored_files import ImportFile
+from employees.models.backfill import ONE_AT_A_TIME, OPEN, UNDO_FOR, BackfillBatch, BackfillRun, BatchStatus, RunStatus
+from employees.models.employee import (
+    CANONICAL_MAX_ID,
+    CANONICAL_PHONE,
+    PHONE_TAKEN,
+    SEARCH_TEXT,
+    Employee,
+    EmployeeQuerySet,
+    MaxIdClaim,
+    Role,
+    SearchText,
+)  # fmt: skip
+from employees.models.idempotency import IdempotentRequest
+from employees.models.lookups import FIRST_RETRY, LONGEST_RETRY, JobStatus, MaxIdJob, UnresolvedName
+from employees.models.university import Membership, University, validate_inn, validate_kpp, validate_visible
+
+__all__ = [
+    "CANONICAL_MAX_ID", "CANONICAL_PHONE", "FIRST_RETRY", "LONGEST_RETRY", "ONE_AT_A_TIME", "OPEN", "PHONE_TAKEN",
+    "SEARCH_TEXT", "UNDO_FOR", "BackfillBatch", "BackfillRun", "BatchStatus", "Employee", "EmployeeQuerySet",
+    "IdempotentRequest", "ImportFile", "JobStatus", "MaxIdClaim", "MaxIdJob", "Membership", "Role", "RunStatus",
+    "SearchText", "University", "UnresolvedName", "validate_inn", "validate_kpp", "validate_visible",
+]  # fmt: skip

@@ -1,0 +1,3 @@
+from monitoring.rollout_control.admin import gates, rollout
+
+__all__ = ["gates", "rollout"]
