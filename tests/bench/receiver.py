@@ -66,6 +66,8 @@ def _throughput(stage: Stage, say: Say, earlier: Path | None) -> Report:
     empty = stage.start_other("empty", "tests.bench.empty:application")
     ours = stage.start_web()
     started = {"this tree": ours, "bare view": bare, "empty answer": empty}
+    if stage.collector:
+        started["with traces"] = stage.start_traced_web()
     if earlier:
         started["earlier release"] = stage.start_earlier(earlier)
     targets = [
@@ -86,6 +88,10 @@ def _throughput(stage: Stage, say: Say, earlier: Path | None) -> Report:
             _measure(stage, target, connections, report)
     for connections, target in product(_CONNECTIONS, targets):
         _add_row(report, connections, target, targets)
+    if stage.collector:
+        ratios = (report.figures[f"{number} with traces"]["rate by this tree"] for number in _CONNECTIONS)
+        shares = " / ".join(f"{ratio:.2f}" for ratio in ratios)
+        report.notes.append(f"with traces, by this tree: {shares} at {' / '.join(map(str, _CONNECTIONS))} connections")
     stop([process for name, (_, process) in started.items() if name != "this tree"], seconds=5)
     return report
 
@@ -156,6 +162,10 @@ FROM webhook_inbox, (SELECT max(finished_at) AS last FROM webhook_inbox) AS newe
 
 def _processing(stage: Stage, say: Say) -> Report:
     report = Report("processing", "Processing, one inbox worker", ["", "measured", "required"])
+    if stage.collector:
+        traced = stage.traced("inbox")
+        _drain(stage, traced, report, say)
+        stop([traced], seconds=5)
     inbox = stage.process("inbox")
     _drain(stage, inbox, report, say)
     _steady(stage, report, say)
@@ -176,8 +186,9 @@ def _drain(stage: Stage, inbox: Child, report: Report, say: Say) -> None:
             time.sleep(0.2)
         row = database.execute(_DRAIN_RATE).fetchone()
     rate = float(_number(row))
-    report.figures |= {"backlog": backlog, "drain_per_s": rate}
-    report.add(f"backlog of {backlog} drained, updates/s", f"{rate:.0f}", "≥ 10000")
+    name = "with traces, " if inbox.name == "traced inbox" else ""
+    report.figures |= {f"{name}backlog": backlog, f"{name}drain_per_s": rate}
+    report.add(f"{name}backlog of {backlog} drained, updates/s", f"{rate:.0f}", "" if name else "≥ 10000")
 
 
 def _steady(stage: Stage, report: Report, say: Say) -> None:
