@@ -190,6 +190,11 @@ def _own(attributes: Mapping[str, Any]) -> dict[str, Any]:
     return {f"{_OWN}{name}": value for name, value in attributes.items()}
 
 
+def statement(sql: str) -> Any:
+    attributes = {"db.system.name": "postgresql", "db.query.text": sql}
+    return _tracer.start_as_current_span(sql.split(maxsplit=1)[0], kind=SpanKind.CLIENT, attributes=attributes)
+
+
 def continued(name: str) -> Any:
     return _tracer.start_as_current_span(name, Context(), SpanKind.CONSUMER)
 
@@ -205,7 +210,7 @@ def _anonymous(span: ReadableSpan) -> ReadableSpan:
     attributes = {name: value for name, value in given.items() if name in _KEPT or name.startswith(_OWN)}
     if span.kind == SpanKind.SERVER:
         # As the client names it.
-        attributes.pop("server.address", None)
+        attributes = {name: value for name, value in attributes.items() if not name.startswith("server.")}
     events = [
         Event("exception", {"exception.type": event.attributes["exception.type"]}, event.timestamp)
         for event in span.events

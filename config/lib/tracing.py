@@ -51,6 +51,11 @@ def batch(name: str, messages: Sequence[M], describe: Callable[[M], dict[str, An
     return _spans.batch(name, messages, describe) if _spans else _OFF
 
 
+def statement(sql: str) -> AbstractContextManager[Any]:
+    """Return the span of a statement on a cursor of our own, which the instrumentation of psycopg does not see."""
+    return _spans.statement(sql) if _spans else _OFF
+
+
 def continued(name: str) -> AbstractContextManager[Any]:
     """Return the span of work that an earlier request has left, in the trace of the current request ID."""
     return _spans.continued(name) if _spans else _OFF

@@ -110,7 +110,7 @@ def test_a_trace_leads_from_the_webhook_to_the_profile(traced: Traced) -> None:
 
 def test_each_update_of_a_batch_is_in_its_own_trace(traced: Traced) -> None:
     def work() -> None:
-        for number, name in enumerate([FIRST, SECOND]):
+        for number, name in enumerate([FIRST, SECOND], 1):
             send(update(number, "Анна"), x_request_id=name)
         process_inbox()
 
@@ -142,8 +142,8 @@ def test_a_trace_leads_from_a_create_to_the_direct_api(
         "http.route": "employees",
         "url.scheme": "http",
     }
-    (asked,) = (span for span in spans if span.attributes.get("server.address") == "127.0.0.1" and span.kind == CLIENT)
-    assert asked.attributes["http.response.status_code"] == 200
+    (asked,) = (span for span in spans if span.kind == CLIENT and "http.request.method" in span.attributes)
+    assert (asked.attributes["server.address"], asked.attributes["http.response.status_code"]) == ("127.0.0.1", 200)
     assert "INSERT employees" in {span.name for span in spans}
     assert len(family(spans, first)) == len(spans)
 
@@ -166,7 +166,7 @@ def test_no_span_has_personal_data(
         retry_unresolved.apply()
 
     spans = traced(work)
-    assert len(spans) > 100
+    assert len(spans) > 60
     assert {"exception.type": "ValueError"} in [event for span in spans for event in span.events]
     exported = b"".join(collector.bodies)
     texts = [*CANARIES, person, "tracestate", "example.org"]
