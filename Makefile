@@ -17,7 +17,7 @@ WHOLE = -m ''
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos soak test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
-	bench bench-directory bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
+	bench bench-directory bench-growth bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
 	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development faketime browser
 
 help: ## print this list
@@ -144,6 +144,9 @@ bench-monitoring: development ## measure each report with a thousand and a milli
 bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and growth (ARGS=ROWS)
 	$(PY) -m tests.servers $(PY) -m tests.bench.sizes $(ARGS)
 
+bench-growth: development ## measure 90 days of the inbox, compressed in time (ARGS='--rows N --days N')
+	@exec $(PY) -m tests.bench.growth $(ARGS)
+
 openapi: development ## rewrite openapi.json
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
@@ -176,10 +179,11 @@ backup: runtime ## write a dump of the database (FILE=…, by default in DATA_DI
 restore: runtime ## replace the database of a new system by a dump (FILE=…; REPLACE=yes also replaces one with data)
 	@exec $(PY) -m config.dev.backup restore
 
-lock: development ## rewrite requirements.txt and requirements-dev.txt from pyproject.toml
+lock: development ## rewrite requirements.txt and the other requirements files from pyproject.toml
 	$(PIP) uv
 	$(COMPILE) pyproject.toml -o requirements.txt
-	$(COMPILE) pyproject.toml --group dev -c requirements.txt -o requirements-dev.txt
+	$(COMPILE) pyproject.toml --extra otel -c requirements.txt -o requirements-otel.txt
+	$(COMPILE) pyproject.toml --extra otel --group dev -c requirements-otel.txt -o requirements-dev.txt
 	$(COMPILE) --group e2e -c requirements-dev.txt -o requirements-e2e.txt
 
 venv:

@@ -1,12 +1,14 @@
-"""Container health checks: ``python -m config.alive web|inbox|worker|beat`` exits with 0 if healthy, else with 1."""
+"""Container health checks: ``python -m config.alive NAME`` exits with 0 if the process is healthy, else with 1."""
 
 import os
 import socket
 import sys
 import time
+import urllib.error
 import urllib.request
 from collections.abc import Callable
 from functools import partial
+from http import HTTPStatus
 from pathlib import Path
 
 import psycopg
@@ -24,6 +26,17 @@ def serves() -> bool:
     try:
         with urllib.request.urlopen(url, timeout=_TIMEOUT) as response:
             return bool(response.status == 200)
+    except OSError:
+        return False
+
+
+def exports() -> bool:
+    """Return whether ``serve_metrics`` answers, if only that it wants a token."""
+    try:
+        with urllib.request.urlopen("http://127.0.0.1:9101/metrics", timeout=_TIMEOUT):
+            return True
+    except urllib.error.HTTPError as refusal:
+        return refusal.code == HTTPStatus.UNAUTHORIZED
     except OSError:
         return False
 
@@ -50,6 +63,7 @@ CHECKS: dict[str, Callable[[], bool]] = {
     "inbox": partial(beats, "inbox"),
     "worker": partial(beats, "worker"),
     "beat": schedules,
+    "metrics": exports,
 }
 
 if __name__ == "__main__":

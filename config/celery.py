@@ -7,7 +7,7 @@ from celery import Celery, Task, signals
 from celery.concurrency import prefork
 from celery.exceptions import Ignore, SoftTimeLimitExceeded
 
-from config.lib import request_id
+from config.lib import request_id, tracing
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
 
@@ -62,6 +62,7 @@ def start_worker(sender: Any, **_: object) -> None:
 def _start_worker() -> None:
     from config.postgres.locks import limit_lock_waits  # noqa: PLC0415 (the settings can be read only now)
 
+    tracing.start("worker")
     limit_lock_waits()
     _start_heartbeat("worker")
 
@@ -77,10 +78,11 @@ def close_interrupted_connection(exception: BaseException | None = None, **_: ob
 
 @signals.worker_process_shutdown.connect
 def stop_heartbeat(**_: object) -> None:
-    """Stop the heartbeat explicitly, because Celery's child processes do not run Python's exit handlers."""
+    """Stop the heartbeat and the traces: Celery's child processes do not run Python's exit handlers."""
     from profiles.rollout.heartbeat import heartbeat_thread  # noqa: PLC0415 (models can be imported only now)
 
     heartbeat_thread.stop()
+    tracing.stop()
 
 
 @signals.beat_init.connect

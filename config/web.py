@@ -20,7 +20,7 @@ from config import wsgi
 from django.db import close_old_connections
 from django.http import HttpRequest
 
-from config.lib import request_id
+from config.lib import request_id, tracing
 from config.rsgi.bridge import Bridge
 from config.rsgi.fixed_responses import RETRY_AFTER, Answer
 from monitoring.api import views
@@ -58,6 +58,7 @@ class WebServer:
     async def drain(self) -> None:
         await self._receiver.drain()
         self._django.close()
+        tracing.stop()
 
     async def __rsgi__(self, scope: Scope, protocol: HTTPProtocol) -> None:
         path = scope.path

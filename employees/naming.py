@@ -6,7 +6,7 @@ from typing import Any
 from django.db import connection, transaction
 from django.utils import timezone
 
-from config.lib import clock
+from config.lib import clock, request_id, tracing
 from employees import max_id_claims
 from employees.backfill.candidates import DecisionContext, choices, middle_name
 from employees.history.models import record_original
@@ -38,7 +38,9 @@ def create_employee(name: NameChoice, *, has_claimed_id: bool = False, **fields:
     if has_claimed_id:
         max_id_claims.record(employee, is_limited=True)
     if name.is_unresolved:
-        UnresolvedName.objects.create(employee=employee, next_try_at=timezone.now() + FIRST_RETRY)
+        next_try_at = timezone.now() + FIRST_RETRY
+        request = request_id.current.get()
+        UnresolvedName.objects.create(employee=employee, next_try_at=next_try_at, request_id=request)
     return employee
 
 
@@ -109,7 +111,8 @@ def retry_unresolved(until: float) -> None:
         employee = unresolved.employee
         is_claimed = bool(max_id_claims.nameless([employee.pk]))
         ids: dict[str, Any] = {"max_id": employee.max_id, "university_id": employee.university_id}
-        name = resolve(phone=employee.phone, **ids, is_claimed=is_claimed)
+        with request_id.continued(unresolved.request_id), tracing.continued("look up unresolved name"):
+            name = resolve(phone=employee.phone, **ids, is_claimed=is_claimed)
         max_id_claims.forget_confirmed(employee)
         if name.is_unresolved:
             return

@@ -77,7 +77,8 @@ class _Handler(BaseHTTPRequestHandler):
     def handle_any(self) -> None:
         url = urlsplit(self.path)
         sent = self.rfile.read(int(self.headers.get("Content-Length") or 0))
-        asked = Asked(self.command, url.path, dict(parse_qsl(url.query)), json.loads(sent) if sent else None)
+        is_json = sent and "protobuf" not in self.headers["Content-Type"]
+        asked = Asked(self.command, url.path, dict(parse_qsl(url.query)), json.loads(sent) if is_json else sent or None)
         answer = self.server.answer_to(asked, self.headers["Authorization"])
         time.sleep(answer.delay)
         if answer.hangs_up:

@@ -19,7 +19,7 @@ from psycopg.pq.abc import PGresult
 from psycopg.waiting import Ready, Wait
 
 from config.postgres.base import parameters
-from config.postgres.pooler import Route, route_of
+from config.postgres.pooler import DIRECT, recognise
 from webhooks import metrics
 
 logger = logging.getLogger(__name__)
@@ -70,7 +70,7 @@ class InboxConnection(psycopg.AsyncConnection):
 
     deadline: float | None = None
     was_cancelled = False
-    route = Route(is_pooled=False, prepares=True)
+    route = DIRECT
     _planned: frozenset[bytes] = frozenset()
 
     async def wait(self, gen: Any, interval: float = 0, timeout: float | None = None) -> Any:  # noqa: ASYNC109
@@ -147,13 +147,7 @@ def _resolve(future: asyncio.Future[Ready], event: Ready) -> None:
 
 async def connect() -> InboxConnection:
     opened = await InboxConnection.connect(**parameters(), autocommit=True)
-    try:
-        opened.route = await opened.wait(route_of(opened.pgconn))
-    except BaseException:
-        await opened.close()
-        raise
-    if not opened.route.prepares:
-        opened.prepare_threshold = None
+    await opened.wait(recognise(opened))
     return opened
 
 

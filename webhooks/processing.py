@@ -18,7 +18,7 @@ from typing import Any
 from django.db import Error, InterfaceError, OperationalError, transaction
 from django.utils import timezone
 
-from config.lib import clock, logs
+from config.lib import clock, logs, tracing
 from config.postgres.locks import is_lock_timeout
 from profiles import cache
 from profiles.merge import ProfileUpdate
@@ -115,6 +115,16 @@ def _distrust(updates: list[InboxUpdate]) -> None:
 
 def _process(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
     """Process a batch in the current transaction and save its results; return the updates that contain names."""
+    with tracing.batch("process updates", updates, _span_attributes):
+        return _merge(updates)
+
+
+def _span_attributes(update: InboxUpdate) -> dict[str, Any]:
+    fields = ("state", "update_type", "has_names", "has_changed_profile", "tries")
+    return {name: getattr(update, name) for name in fields}
+
+
+def _merge(updates: list[InboxUpdate]) -> list[tuple[InboxUpdate, ProfileUpdate]]:
     started = time.perf_counter()
     extracted = []
     if is_collecting():
@@ -146,6 +156,7 @@ def _log_fields(update: InboxUpdate, profile_update: ProfileUpdate) -> dict[str,
         "source": "user_input" if profile_update.user_provided_name else "webhook",
         "processing_time_ms": round(update.processing_ms or 0, 3),
         "request_id": update.request_id,
+        **tracing.trace_id(update.request_id),
     }
 
 
@@ -173,7 +184,9 @@ def record_failure(update: InboxUpdate, error: Exception) -> None:
         return
     tries, name = update.tries + 1, type(error).__name__
     extra = {"event": "update_failed", "update": update.pk, "error": name, "tries": tries}
-    logger.error("webhook update failed", extra=extra | {"request_id": update.request_id})
+    logger.error(
+        "webhook update failed", extra=extra | {"request_id": update.request_id} | tracing.trace_id(update.request_id)
+    )
     same_try = InboxUpdate.objects.pending().filter(pk=update.pk, tries=update.tries)
     trace = logs.error_text(error)[-_TRACEBACK_LENGTH:].replace("\0", "")
     if update.tries < len(RETRY_SECONDS):

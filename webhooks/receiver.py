@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from prometheus_client import Counter
 
-from config.lib import access_log, request_id
+from config.lib import access_log, request_id, tracing
 from config.lib.addresses import client_address
 from config.rsgi.fixed_responses import CLOSE, RETRY_AFTER, Answer, refusal
 from config.rsgi.intake import CUT_OFF, Intake, NotRead
@@ -59,7 +59,10 @@ class Receiver:
     async def respond(self, scope: Scope, protocol: HTTPProtocol) -> None:
         headers = scope.headers
         request_id.begin(headers.get("x-request-id", ""))
-        answer = _refusal_without_body(scope.method, headers) or await self._read(headers, protocol)
+        with tracing.receipt() as span:
+            answer = _refusal_without_body(scope.method, headers) or await self._read(headers, protocol)
+            if span:
+                span.set_attribute("http.response.status_code", answer.status)
         if answer is not OK:
             refusals.labels(answer.status).inc()
         if answer is WRONG_SECRET:

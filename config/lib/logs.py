@@ -13,7 +13,7 @@ from django.db import DataError, Error
 from structlog.stdlib import ExtraAdder, ProcessorFormatter
 from structlog.typing import EventDict, WrappedLogger
 
-from config.lib import request_id
+from config.lib import request_id, tracing
 from config.lib.phone_masks import mask_phones
 
 # The value of "component" for the loggers of each package.
@@ -30,7 +30,7 @@ _PLAIN = (bool, int, float, type(None), logging.LogRecord)
 _QUERY_STRING = re.compile(r"(?<=[\w/])\?\S+")
 _may_be_personal = re.compile(r"[?\d]").search
 # Not masked, although MAX ids and request ids may have as many digits as a phone number.
-_NEVER_PERSONAL = frozenset({"timestamp", "user_id", "request_id"})
+_NEVER_PERSONAL = frozenset({"timestamp", "user_id", "request_id", "trace_id", "span_id"})
 
 
 def formatter() -> ProcessorFormatter:
@@ -54,7 +54,7 @@ def start_line(_logger: WrappedLogger, _method: str, record_fields: EventDict) -
     }
     if request := request_id.current.get():
         line["request_id"] = request
-    return {**line, **record_fields}
+    return {**line, **tracing.ids(), **record_fields}
 
 
 def mask(_logger: WrappedLogger, _method: str, line: EventDict) -> EventDict:

@@ -2,6 +2,7 @@
 
 import os
 import socket
+from pathlib import Path
 
 from prometheus_client import disable_created_metrics, values
 
@@ -16,6 +17,8 @@ def share() -> None:
     # The “_created” series, one for each counter, which no query needs.
     disable_created_metrics()  # type: ignore[no-untyped-call]
     if FOLDER in os.environ:
+        # The volume of a new pod is empty.
+        Path(os.environ[FOLDER]).mkdir(parents=True, exist_ok=True)
         # prometheus_client requests the name at each increment, so it is built only once per process.
         os.register_at_fork(after_in_child=_name_process)
         values.ValueClass = values.MultiProcessValue(lambda: _process)  # type: ignore[no-untyped-call]

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import random
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from contextvars import ContextVar
 
 from config.lib.phone_masks import has_phone
@@ -21,3 +23,13 @@ def begin(given: str = "") -> str:
     request_id = given if is_valid else f"{_random.getrandbits(128):032x}"
     current.set(request_id)
     return request_id
+
+
+@contextmanager
+def continued(earlier: str) -> Iterator[None]:
+    """Have the block use the ID of the request that has left its work to be done, if there is one."""
+    token = current.set(earlier or current.get())
+    try:
+        yield
+    finally:
+        current.reset(token)

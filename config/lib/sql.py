@@ -8,6 +8,7 @@ from typing import Any
 import psycopg
 from django.db import connection
 
+from config.lib import tracing
 from config.postgres.base import DeadlineConnection, parameters
 
 
@@ -18,7 +19,11 @@ def run(sql: str, parameters: Sequence[Any]) -> list[tuple[Any, ...]]:
     other work for a batch of 500 updates.
     """
     connection.ensure_connection()
-    with connection.wrap_database_errors, psycopg.Cursor(connection.connection) as cursor:
+    with (
+        tracing.statement(sql),
+        connection.wrap_database_errors,
+        psycopg.Cursor(connection.connection) as cursor,
+    ):
         cursor.execute(sql, parameters, binary=True, prepare=True)
         return cursor.fetchall() if cursor.description else []
 

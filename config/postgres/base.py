@@ -16,7 +16,7 @@ from django.db import Error, connection, transaction
 from django_prometheus.db.backends.postgresql import base
 from psycopg.pq import TransactionStatus
 
-from config.postgres.pooler import Route, route_of
+from config.postgres.pooler import DIRECT, recognise
 
 _CANCEL_SECONDS = 0.1
 # How long after the deadline a transaction may still end; without a limit, many fast statements would never end.
@@ -25,23 +25,14 @@ _deadline: ContextVar[float | None] = ContextVar("deadline", default=None)
 
 
 class DeadlineConnection(psycopg.Connection):
-    """Wait for the server only until the deadline of the current ``statement_deadline`` block.
+    """Wait for the server only until the deadline of the current ``statement_deadline`` block."""
 
-    Statements are prepared only where that works (config.postgres.pooler).
-    """
-
-    route = Route(is_pooled=False, prepares=True)
+    route = DIRECT
 
     @classmethod
     def connect(cls, *args: Any, **options: Any) -> Self:
         opened = super().connect(*args, **options)
-        try:
-            opened.route = opened.wait(route_of(opened.pgconn))
-        except BaseException:
-            opened.close()
-            raise
-        if not opened.route.prepares:
-            opened.prepare_threshold = None
+        opened.wait(recognise(opened))
         return opened
 
     def wait(self, gen: Any, interval: float = 0.1, timeout: float | None = None) -> Any:

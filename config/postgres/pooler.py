@@ -5,7 +5,7 @@ statements only if the pooler keeps them for each client (PgBouncer 1.21 or newe
 """
 
 from collections.abc import Generator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import psycopg
 from psycopg import generators
@@ -24,11 +24,27 @@ class Route(NamedTuple):
     prepares: bool
 
 
+DIRECT = Route(is_pooled=False, prepares=True)
+
 _Step = Generator[Wait, Ready, PGresult]
 
 
-def route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
-    """Return the route of an idle connection, as a generator for psycopg's ``wait``; raise psycopg.Error if it fails.
+def recognise(connection: Any) -> Generator[Wait, Ready, None]:
+    """Set the ``route`` of a new connection, and prepare nothing where that does not work; close it if that fails.
+
+    It is a generator for the ``wait`` of the connection, which may be asynchronous.
+    """
+    try:
+        connection.route = yield from _route_of(connection.pgconn)
+    except BaseException:
+        connection.pgconn.finish()
+        raise
+    if not connection.route.prepares:
+        connection.prepare_threshold = None
+
+
+def _route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
+    """Return the route of an idle connection; raise psycopg.Error if that fails.
 
     A pooler sends its clients a process ID of its own invention. One that keeps prepared statements gives them names of
     its own, so that those of several clients do not collide in one session.
@@ -36,7 +52,7 @@ def route_of(pgconn: PGconn) -> Generator[Wait, Ready, Route]:
     pgconn.send_query(b"SELECT pg_backend_pid()")
     pid = yield from _result(pgconn)
     if int(pid.get_value(0, 0) or 0) == pgconn.backend_pid:
-        return Route(is_pooled=False, prepares=True)
+        return DIRECT
     # One transaction is one session.
     pgconn.send_query(b"BEGIN")
     yield from _result(pgconn)

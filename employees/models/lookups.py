@@ -62,6 +62,7 @@ class UnresolvedName(models.Model):
     employee = models.OneToOneField(Employee, models.CASCADE, primary_key=True, verbose_name=_("employee"))
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     next_try_at = models.DateTimeField(_("next try at"), db_index=True)
+    request_id = models.CharField(max_length=64, blank=True, db_default="", editable=False)
 
     class Meta:
         db_table = "unresolved_names"

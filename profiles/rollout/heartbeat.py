@@ -111,8 +111,19 @@ class Convergence:
     def living(self) -> int:
         return len(self.reached) + len(self.behind)
 
+    @property
+    def cut_off(self) -> list[str]:
+        """Return the hosts of which no process lives, while some fell silent in the last hour without signing off."""
+        return sorted(
+            {_host_of(process) for process in self.silent} - set(map(_host_of, (*self.reached, *self.behind)))
+        )
+
     def has_living(self, kind: str) -> bool:
         return any(process.startswith(f"{kind}-") for process in (*self.reached, *self.behind))
+
+
+def _host_of(process: str) -> str:
+    return process.partition("-")[2].rpartition("-")[0]
 
 
 def convergence() -> Convergence:

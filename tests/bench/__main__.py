@@ -5,6 +5,7 @@ import json
 import signal
 import sys
 import tempfile
+from contextlib import nullcontext
 from pathlib import Path
 from types import FrameType
 
@@ -13,6 +14,7 @@ from rich.console import Console
 from tests.bench import backlog, inbox, receiver, wrk
 from tests.bench.report import Report
 from tests.bench.stage import staged
+from tests.collector import collecting
 from tests.upgrade.installation import NoRelease, tree_of
 
 BENCHES = {"receiver": receiver.run, "inbox": inbox.run, "backlog": backlog.run}
@@ -23,8 +25,14 @@ def interrupt(_number: int, _frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def measure(names: list[str], previous: str, console: Console) -> dict[str, list[Report]]:
-    with tempfile.TemporaryDirectory() as folder, console.status("starting servers") as status, staged() as stage:
+def measure(names: list[str], previous: str, has_traces: bool, console: Console) -> dict[str, list[Report]]:
+    with (
+        tempfile.TemporaryDirectory() as folder,
+        collecting() if has_traces else nullcontext() as collector,
+        console.status("starting servers") as status,
+        staged() as stage,
+    ):
+        stage.collector = collector.url if collector else ""
         earlier = tree_of(previous, Path(folder)) if previous else None
         return {name: BENCHES[name](stage, status.update, earlier) for name in names or _BY_DEFAULT}
 
@@ -33,6 +41,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.bench", description=__doc__)
     parser.add_argument("names", nargs="*", choices=[[], *BENCHES], metavar="|".join(BENCHES))
     parser.add_argument("--previous", default="", help="the earlier release, measured in the same run")
+    parser.add_argument(
+        "--traces", action="store_true", help="measure the receiver and the inbox worker with traces too"
+    )
     parser.add_argument("--json", action="store_true", help="print the figures as JSON")
     options = parser.parse_args()
     # SIGINT too: a process that a script starts in the background ignores it by default.
@@ -41,7 +52,7 @@ def main() -> int:
     console = Console()
     try:
         wrk.require()
-        reports = measure(options.names, options.previous, Console(stderr=True))
+        reports = measure(options.names, options.previous, options.traces, Console(stderr=True))
     except (wrk.Missing, NoRelease) as error:
         sys.exit(str(error))
     except KeyboardInterrupt:

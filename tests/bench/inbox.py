@@ -20,7 +20,7 @@ _INDEXES = """
 SELECT indexrelid::regclass::text, pg_get_indexdef(indexrelid) FROM pg_index
 WHERE indrelid = 'webhook_inbox'::regclass AND NOT indisunique ORDER BY 1
 """
-_BODY = b'{"update_type":"message_created","padding":"%s"}' % (b"x" * 650)
+BODY = b'{"update_type":"message_created","padding":"%s"}' % (b"x" * 650)
 
 
 def run(stage: Stage, say: Callable[[str], None], _earlier: Path | None = None) -> list[Report]:
@@ -62,7 +62,7 @@ async def _rate(rows: int) -> float:
         stored, started = 0, time.monotonic()
         while (seconds := time.monotonic() - started) < _SECONDS:
             now = timezone.now()
-            arrivals = [Arrival(os.urandom(32), None, _BODY, "message_created", "", now, "0" * 32) for _ in range(rows)]
+            arrivals = [Arrival(os.urandom(32), None, BODY, "message_created", "", now, "0" * 32) for _ in range(rows)]
             await store(conn, arrivals)
             stored += rows
     return stored / seconds

@@ -60,12 +60,18 @@ def run(stage: Stage, say: Say, earlier: Path | None = None) -> list[Report]:
         "bare view": stage.start_other("bare", "tests.bench.bare:application", *_WSGI),
         "empty answer": stage.start_other("empty", "tests.bench.empty:application"),
     }
+    if stage.collector:
+        others["with traces"] = stage.start_traced_web()
     if earlier:
         others["earlier release"] = stage.start_earlier(earlier)
     inbox = stage.process("inbox")
     try:
         throughput = _throughput(stage, say, {"this tree": ours, **others})
         processing = Report("processing", "Processing, one inbox worker", ["", "measured", "required"])
+        if stage.collector:
+            traced = stage.traced("inbox")
+            _drain(stage, traced, processing, say)
+            stop([traced], seconds=5)
         _drain(stage, inbox, processing, say)
         _steady(stage, others["bare view"][0], processing, say)
     finally:
@@ -95,6 +101,10 @@ def _throughput(stage: Stage, say: Say, servers: dict[str, tuple[str, Child]]) -
             _measure(stage, target, connections, report)
     for connections, target in product(_CONNECTIONS, targets):
         _add_row(report, connections, target, targets)
+    if stage.collector:
+        ratios = (report.figures[f"{number} with traces"]["rate by this tree"] for number in _CONNECTIONS)
+        shares = " / ".join(f"{ratio:.2f}" for ratio in ratios)
+        report.notes.append(f"with traces, by this tree: {shares} at {' / '.join(map(str, _CONNECTIONS))} connections")
     return report
 
 
@@ -175,8 +185,9 @@ def _drain(stage: Stage, inbox: Child, report: Report, say: Say) -> None:
             time.sleep(0.2)
         row = database.execute(_DRAIN_RATE).fetchone()
     rate = float(_number(row))
-    report.figures |= {"backlog": backlog, "drain_per_s": rate}
-    report.add(f"backlog of {backlog} drained, updates/s", f"{rate:.0f}", "≥ 10000")
+    name = "with traces, " if inbox.name == "traced inbox" else ""
+    report.figures |= {f"{name}backlog": backlog, f"{name}drain_per_s": rate}
+    report.add(f"{name}backlog of {backlog} drained, updates/s", f"{rate:.0f}", "" if name else "≥ 10000")
 
 
 def _steady(stage: Stage, bare_url: str, report: Report, say: Say) -> None:

@@ -38,6 +38,8 @@ class Stage:
         self.launch = Launch.from_environment()
         self.secret = os.environ["WEBHOOK_SECRET"]
         self.environment: dict[str, str] = {}
+        # The address of a collector, to which traced processes export.
+        self.collector = ""
         self.urls: dict[str, str] = {}
         self.running: list[Child] = []
 
@@ -66,6 +68,13 @@ class Stage:
     def process(self, name: str) -> Child:
         """Return a process of ``make run`` (web, inbox, worker, beat), not yet started."""
         return next(child for child in self.launch.application(self.environment) if child.name == name)
+
+    def traced(self, name: str) -> Child:
+        """Return a process of ``make run``, not yet started, with traces."""
+        launch = replace(self.launch, port=embedded.free_port())
+        child = next(child for child in launch.application(self.environment) if child.name == name)
+        environment = {**child.env, "OTEL_EXPORTER_OTLP_ENDPOINT": self.collector}
+        return replace(child, name=f"traced {name}", env=environment, log=launch.log(f"traced-{name}"))
 
     def start_web(self) -> tuple[str, Child]:
         """Start the web server unless it runs already; return its URL and process."""
@@ -100,6 +109,13 @@ class Stage:
         earlier = Child("earlier", argv, environment, launch.log("earlier"))
         self.start(earlier, partial(_serves, launch.port))
         return launch.url, earlier
+
+    def start_traced_web(self) -> tuple[str, Child]:
+        """Start a second web server, with traces, on the same database."""
+        web = self.traced("web")
+        port = int(web.argv[web.argv.index("--port") + 1])
+        self.start(web, partial(_serves, port))
+        return f"http://127.0.0.1:{port}", web
 
     def web_flags(self) -> str:
         words = list(self.process("web").argv)

@@ -9,7 +9,7 @@ import pytest
 from django.db import connection, transaction
 
 from config.lib import sql
-from config.postgres import base
+from config.postgres import pooler
 from config.postgres.base import DeadlineConnection, parameters
 from config.postgres.pooler import Route
 from tests import loops
@@ -30,8 +30,7 @@ def pooled(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         yield from ()
         return _POOLED
 
-    for module in (base, inbox):
-        monkeypatch.setattr(module, "route_of", route_of)
+    monkeypatch.setattr(pooler, "_route_of", route_of)
     connection.close()
     yield
     connection.close()

@@ -19,7 +19,10 @@ from tests.config.test_environment_table import ROOT
 from tests.guide.guide import blocks
 
 DOCUMENT = ROOT / "docs" / "how-to" / "deployment.md"
-PORTS = ("MAXBOT_HTTP_PORT", "EMPLOYEE_SERVICE_PORT", "MAXBOT_HTTP_PORT_2", "EMPLOYEE_SERVICE_PORT_2", "GRAFANA_PORT")
+PORTS = (
+    "MAXBOT_HTTP_PORT", "EMPLOYEE_SERVICE_PORT", "MAXBOT_HTTP_PORT_2", "EMPLOYEE_SERVICE_PORT_2", "GRAFANA_PORT",
+    "METRICS_PORT",
+)  # fmt: skip
 
 
 def engine() -> str | None:

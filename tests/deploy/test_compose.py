@@ -20,7 +20,7 @@ from tests.config.test_environment_table import COMPOSE_ONLY, ROOT, in_the_examp
 TEXT = (ROOT / "docker-compose.yml").read_text()
 COMPOSE: dict[str, Any] = yaml.safe_load(TEXT)
 SERVICES: dict[str, Any] = COMPOSE["services"]
-OURS = ("web", "web2", "inbox", "worker", "beat", "migrate")
+OURS = ("web", "web2", "inbox", "worker", "beat", "metrics", "migrate")
 STORES = ("postgres", "redis", "broker")
 # Compose sets these itself, or no container needs them.
 NOT_PASSED = {
@@ -82,6 +82,15 @@ def test_it_starts_each_process_after_the_migration(name: str) -> None:
     assert service["depends_on"]["migrate"] == {"condition": "service_completed_successfully"}
     assert service["read_only"]
     assert service["cap_drop"] == ["ALL"]
+
+
+def test_a_machine_without_web_exports_its_counters() -> None:
+    service = SERVICES["metrics"]
+    assert service["profiles"] == ["metrics"]
+    assert service["command"][:3] == ["python", "manage.py", "serve_metrics"]
+    assert service["healthcheck"]["test"][-1] == "metrics"
+    # It reads the files of the other processes.
+    assert service["volumes"] == SERVICES["worker"]["volumes"] == ["metrics:/metrics"]
 
 
 def test_it_declares_every_volume_that_it_mounts() -> None:

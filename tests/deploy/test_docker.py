@@ -5,6 +5,7 @@
 
 from collections.abc import Iterator
 from pathlib import Path
+from urllib.request import Request, urlopen
 
 import pytest
 
@@ -62,6 +63,15 @@ def test_the_main_job_works_through_all_ports(stack: Stack) -> None:
         body = {"phone": f"+7916000000{number}", "max_id": str(8_000_000 + number), "university_name": "СПбГУ"}
         status, employee = stack.send(port, "/employees", body, **authorization)
         assert (status, employee["first_name"], employee["profile_source"]) == (201, "Анна", "webhook")
+
+
+def test_counters_are_exported_without_a_web_service(stack: Stack) -> None:
+    stack.run("docker compose --profile metrics up --detach --wait metrics")
+    token = {"Authorization": f"Bearer {stack.value('MONITORING_TOKEN')}"}
+    with urlopen(Request(f"http://127.0.0.1:{stack.ports['METRICS_PORT']}/metrics", headers=token)) as answer:
+        counters = answer.read().decode()
+    assert 'webhook_events_total{status="success",type="bot_started"} 4.0' in counters
+    stack.run("docker compose --profile metrics rm --stop --force metrics")
 
 
 def test_nothing_restarts_without_a_change(stack: Stack) -> None:

@@ -19,9 +19,10 @@ RESOURCES: list[dict[str, Any]] = [
 WORKLOADS = {item["metadata"]["name"]: item["spec"] for item in RESOURCES if "template" in item.get("spec", {})}
 
 
-def container(name: str) -> dict[str, Any]:
-    [only] = WORKLOADS[name]["template"]["spec"]["containers"]
-    return dict(only)
+def container(workload: str, name: str = "") -> dict[str, Any]:
+    pod = WORKLOADS[workload]["template"]["spec"]
+    [found] = [item for item in pod["containers"] if item["name"] == (name or workload)]
+    return dict(found)
 
 
 def test_it_lists_every_file() -> None:
@@ -35,7 +36,7 @@ def test_it_follows_the_schema(resource: dict[str, Any], version: str) -> None:
 
 
 def test_it_runs_the_processes_of_docker() -> None:
-    assert set(WORKLOADS) == {*CHECKS, "migrate"}
+    assert set(WORKLOADS) == {*CHECKS, "migrate"} - {"metrics"}
     for name, spec in WORKLOADS.items():
         assert container(name)["args"] == SERVICES[name]["command"]
         pod = spec["template"]["spec"]
@@ -62,6 +63,23 @@ def test_it_takes_secrets_only_by_reference() -> None:
             {"configMapRef": {"name": "directory"}},
             {"secretRef": {"name": "directory"}},
         ]
+
+
+@pytest.mark.parametrize("workload", ["inbox", "worker"])
+def test_pods_without_web_export_their_counters(workload: str) -> None:
+    own, exporter, docker = container(workload), container(workload, "metrics"), SERVICES["metrics"]
+    assert exporter["args"] == docker["command"]
+    assert exporter["livenessProbe"]["exec"]["command"] == docker["healthcheck"]["test"][1:]
+    same = ("image", "envFrom", "securityContext", "volumeMounts")
+    assert {key: exporter[key] for key in same} == {key: own[key] for key in same}
+    # Otherwise both containers would have a process 1, and so one file for its counters.
+    assert WORKLOADS[workload]["template"]["spec"]["shareProcessNamespace"]
+    [service] = [
+        item["spec"] for item in RESOURCES if item["kind"] == "Service" and item["metadata"]["name"] == "metrics"
+    ]
+    assert service["selector"].items() <= WORKLOADS[workload]["template"]["metadata"]["labels"].items()
+    [port] = exporter["ports"]
+    assert (port["name"], port["containerPort"]) == (service["ports"][0]["targetPort"], 9101)
 
 
 def test_one_web_pod_always_serves() -> None:

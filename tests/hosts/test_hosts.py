@@ -102,6 +102,7 @@ def test_hosts_that_are_cut_off_are_named_and_nothing_is_lost(
     named = seconds_until(lambda: set(living(database)) == set(KINDS) - cut_off, 10)
     status = cluster.manage("rollout", "status")
     assert all(f"-{name}-" in status.partition("silent")[2] for name in cut_off)
+    assert cluster.manage("health").count(f"hosts that are cut off: {', '.join(sorted(cut_off))}\n") == 1
     url = f"http://127.0.0.1:{cluster.port}/monitoring/rollout"
     answer = requests.get(url, headers={"Authorization": f"Bearer {token}"}, timeout=20).json()
     assert {process.split("-")[1] for process in answer["processes"]["silent"]} == cut_off

@@ -7,6 +7,7 @@ from io import StringIO
 
 import pytest
 from django.core.management import CommandError, call_command
+from django.utils import timezone
 from pytest_django.fixtures import Settings
 from pytest_django.live_server_helper import LiveServer
 
@@ -59,6 +60,16 @@ def test_it_reports_what_is_down(all_living: None, redis_server: FaultyServer, b
     assert error == "Not healthy: web, redis, broker, worker"
     assert "no answer" in lines["web"]
     assert lines["alerts"] == "ok    dead_letters (warning)"
+
+
+def test_it_names_a_host_that_is_cut_off(live_server: LiveServer, all_living: None) -> None:
+    minute_ago = timezone.now() - timedelta(minutes=1)
+    for process in ("web-host-2", "web-web-2-7", "inbox-web-2-8"):
+        Heartbeat.objects.create(process=process, revision=99, seen_at=minute_ago)
+    lines, error = health(live_server.url)
+    # Another process of “host” lives.
+    assert lines["rollout"].endswith("4 of 4; hosts that are cut off: web-2")
+    assert error == "Not healthy: rollout"
 
 
 def test_a_critical_alert_is_unhealthy(live_server: LiveServer, all_living: None) -> None:

@@ -4,7 +4,10 @@ import os
 import shutil
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from pathlib import Path
+
+import trustme
 
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, Child
@@ -17,6 +20,34 @@ _NEWER = BASE_DIR / ".data" / "newer-pgbouncer" / "pgbouncer"
 
 def program(name: str) -> str | None:
     return shutil.which(name, path=_PATH)
+
+
+# A Redis with TLS, which the bundled Valkey does not have.
+SERVER = program("redis-server")
+
+
+@dataclass
+class Certificate:
+    """A certificate for 127.0.0.1, and the authority that has issued it."""
+
+    ca: Path
+    cert: Path
+    key: Path
+
+    def options(self) -> dict[str, str]:
+        """Return the options of a Redis server whose clients need no certificate."""
+        files = {"tls-cert-file": self.cert, "tls-key-file": self.key, "tls-ca-cert-file": self.ca}
+        return {"tls-auth-clients": "no", **{name: str(path) for name, path in files.items()}}
+
+
+def issue(folder: Path) -> Certificate:
+    authority = trustme.CA()
+    issued = authority.issue_cert("127.0.0.1")
+    certificate = Certificate(folder / "ca.pem", folder / "cert.pem", folder / "key.pem")
+    authority.cert_pem.write_to_path(certificate.ca)
+    issued.cert_chain_pems[0].write_to_path(certificate.cert)
+    issued.private_key_pem.write_to_path(certificate.key)
+    return certificate
 
 
 def pgbouncers() -> dict[str, str]:

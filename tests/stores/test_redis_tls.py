@@ -20,9 +20,8 @@ from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import Sender
 from tests.profiles.test_cache_faults import seconds_until
-from tests.stores.programs import program
+from tests.stores.programs import SERVER, Certificate, issue
 
-SERVER = program("redis-server")
 pytestmark = [
     pytest.mark.integration,
     pytest.mark.xdist_group("slow"),
@@ -35,8 +34,11 @@ USER, PASSWORD = "directory", "p@ss:wörd/%"
 @dataclass
 class Tls:
     port: int
-    ca: Path
-    other_ca: Path
+    certificate: Certificate
+
+    @property
+    def ca(self) -> Path:
+        return self.certificate.ca
 
     def url(self, database: int, ca: Path | None, scheme: str = "rediss") -> str:
         login = f"{USER}:{quote(PASSWORD, safe='')}"
@@ -46,19 +48,18 @@ class Tls:
 @pytest.fixture(scope="module")
 def tls(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Tls]:
     folder = tmp_path_factory.mktemp("tls")
-    authority = trustme.CA()
-    server = Tls(embedded.free_port(), folder / "ca.pem", folder / "other.pem")
-    authority.cert_pem.write_to_path(server.ca)
-    trustme.CA().cert_pem.write_to_path(server.other_ca)
-    certificate = authority.issue_cert("127.0.0.1")
-    certificate.private_key_pem.write_to_path(folder / "key.pem")
-    certificate.cert_chain_pems[0].write_to_path(folder / "cert.pem")
+    server = Tls(embedded.free_port(), issue(folder))
+    trustme.CA().cert_pem.write_to_path(folder / "other.pem")
     (folder / "users.acl").write_text(f"user default off\nuser {USER} on >{PASSWORD} ~* &* +@all -@dangerous +info\n")
-    options = (
-        f"--port 0 --tls-port {server.port} --tls-auth-clients no --save  --aclfile {folder}/users.acl --dir {folder}"
-    )
-    options += f" --tls-cert-file {folder}/cert.pem --tls-key-file {folder}/key.pem --tls-ca-cert-file {server.ca}"
-    argv = [SERVER or "", *options.split(" ")]
+    options = {
+        "port": "0",
+        "tls-port": str(server.port),
+        "save": "",
+        "aclfile": f"{folder}/users.acl",
+        "dir": str(folder),
+    }
+    options |= server.certificate.options()
+    argv = [SERVER or "", *(word for name, value in options.items() for word in (f"--{name}", value))]
     child = Child("redis", argv, embedded.environment(folder), folder / "redis.log")
     child.start()
     try:

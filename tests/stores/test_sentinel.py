@@ -1,4 +1,4 @@
-"""The whole system with a cache and a task queue that Sentinel watches, while the primaries are killed."""
+"""The whole system with a cache and a task queue that Sentinel watches, while primaries are killed; also over TLS."""
 
 import threading
 import time
@@ -21,6 +21,7 @@ from tests.chaos.system import System
 from tests.chaos.updates import random_bodies
 from tests.chaos.webhook_load import Sender
 from tests.profiles.test_cache_faults import seconds_until
+from tests.stores.programs import SERVER, Certificate, issue
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(400)]
 
@@ -31,9 +32,10 @@ _DOWN_AFTER_MS = 1000
 
 @dataclass
 class Sentinels:
-    """Two services, each a primary and a replica, and three sentinels."""
+    """Two services, each a primary and a replica, and three sentinels; over TLS if there is a certificate."""
 
     folder: Path
+    certificate: Certificate | None = None
     ports: list[int] = field(default_factory=lambda: [embedded.free_port() for _ in range(3)])
     servers: dict[int, Child] = field(default_factory=dict)
     sentinels: list[Child] = field(default_factory=list)
@@ -52,18 +54,30 @@ class Sentinels:
         binary = next(iter(self.servers.values())).argv[0]
         for port in self.ports:
             settings = self.folder / f"sentinel-{port}.conf"
-            settings.write_text(f"port {port}\nbind 127.0.0.1\nrequirepass {SENTINEL_PASSWORD}\n{monitored}")
+            own = "".join(f"{name} {value}\n" for name, value in self._listens(port).items())
+            settings.write_text(f"{own}bind 127.0.0.1\nrequirepass {SENTINEL_PASSWORD}\n{monitored}")
             argv = [binary, str(settings), "--sentinel", "--dir", str(self.folder)]
             child = Child("sentinel", argv, embedded.environment(self.folder), self.folder / f"sentinel-{port}.log")
             child.start()
             self.sentinels.append(child)
         seconds_until(lambda: self._is_watched("Cache") and self._is_watched("queue"), 30)
 
+    def _listens(self, port: int) -> dict[str, str]:
+        if self.certificate is None:
+            return {"port": str(port)}
+        return {"port": "0", "tls-port": str(port), "tls-replication": "yes", **self.certificate.options()}
+
     def _start_server(self, port: int, options: dict[str, str]) -> None:
         data = self.folder / str(port)
-        base = {"bind": "127.0.0.1", "port": str(port), "save": "", "requirepass": PASSWORD, "masterauth": PASSWORD}
+        base = {"bind": "127.0.0.1", "save": "", "requirepass": PASSWORD, "masterauth": PASSWORD, **self._listens(port)}
         child = embedded._valkey(data, base, embedded.environment(self.folder), self.folder / f"{port}.log")
-        child.argv = [*child.argv, *(word for name, value in options.items() for word in (f"--{name}", *value.split()))]
+        # The bundled Valkey has no TLS.
+        binary = SERVER if self.certificate and SERVER else child.argv[0]
+        child.argv = [
+            binary,
+            *child.argv[1:],
+            *(word for name, value in options.items() for word in (f"--{name}", *value.split())),
+        ]
         child.start()
         self.servers[port] = child
 
@@ -76,7 +90,11 @@ class Sentinels:
         return all((state["num-other-sentinels"], state["num-slaves"]) == (2, 1) for state in states)
 
     def _ask(self, port: int) -> redis.Redis:
-        return redis.Redis(port=port, password=SENTINEL_PASSWORD, decode_responses=True)
+        return redis.Redis(port=port, password=SENTINEL_PASSWORD, decode_responses=True, **self.tls())
+
+    def tls(self) -> dict[str, Any]:
+        """Return the options of a client."""
+        return {"ssl": True, "ssl_ca_certs": str(self.certificate.ca)} if self.certificate else {}
 
     def primary(self, service: str) -> int:
         address: Any = self._ask(self.ports[0]).sentinel_get_master_addr_by_name(service)
@@ -89,15 +107,22 @@ class Sentinels:
 
     def url(self, service: str, database: int) -> str:
         hosts = ",".join(f"127.0.0.1:{port}" for port in self.ports)
-        return f"redis+sentinel://:{PASSWORD}@{hosts}/{service}/{database}?sentinel_password={SENTINEL_PASSWORD}"
+        scheme, ca = ("rediss", f"&ssl_ca_certs={self.certificate.ca}") if self.certificate else ("redis", "")
+        login = f"?sentinel_password={SENTINEL_PASSWORD}"
+        return f"{scheme}+sentinel://:{PASSWORD}@{hosts}/{service}/{database}{login}{ca}"
 
     def stop(self) -> None:
         stop_children([*self.sentinels, *self.servers.values()], seconds=3)
 
 
-@pytest.fixture(scope="module")
-def sentinels(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
-    started = Sentinels(tmp_path_factory.mktemp("sentinels"))
+@pytest.fixture(scope="module", params=["without TLS", "over TLS"])
+def sentinels(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Sentinels]:
+    folder = tmp_path_factory.mktemp("sentinels")
+    started = Sentinels(folder)
+    if request.param == "over TLS":
+        if not SERVER:
+            pytest.skip("no redis-server, and the bundled Valkey has no TLS")
+        started.certificate = issue(folder)
     try:
         started.start()
         yield started
@@ -148,14 +173,18 @@ class Creates:
             self.slowest = max(self.slowest, time.monotonic() - started)
 
 
+def cache_of(sentinels: Sentinels) -> redis.Redis:
+    return redis.Redis(port=sentinels.primary("Cache"), password=PASSWORD, db=1, **sentinels.tls())
+
+
 def profiles(database: psycopg.Connection) -> int:
     row = database.execute("SELECT count(*) FROM profile_cache").fetchone()
     assert row
     return int(row[0])
 
 
-def cached(port: int) -> int:
-    with closing(redis.Redis(port=port, password=PASSWORD, db=1)) as client:
+def cached(sentinels: Sentinels) -> int:
+    with closing(cache_of(sentinels)) as client:
         try:
             return sum(1 for _ in client.scan_iter("profile:user:*", 1000))
         except redis.RedisError:
@@ -168,22 +197,23 @@ def test_after_a_failover_the_cache_is_complete(system: System, sentinels: Senti
         drained = "SELECT NOT EXISTS (SELECT FROM webhook_inbox WHERE state = 'pending')"
         seconds_until(lambda: database.execute(drained).fetchone() == (True,), 60)
         expected = profiles(database)
-        seconds_until(lambda: cached(sentinels.primary("Cache")) == expected, 60)
+        seconds_until(lambda: cached(sentinels) == expected, 60)
         with Creates(system) as creates:
             time.sleep(1)
             killed = sentinels.kill_primary("Cache")
             failed_over = seconds_until(lambda: sentinels.primary("Cache") != killed, 30)
             # The replica has the old entries: they count as lost until the refill has replaced them.
-            with closing(redis.Redis(port=sentinels.primary("Cache"), password=PASSWORD, db=1)) as client:
+            with closing(cache_of(sentinels)) as client:
                 run_id = client.info("server")["run_id"].encode()
                 filled = failed_over + seconds_until(lambda: client.get("profiles:filled_for") == run_id, 60)
             assert filled < 60
-            assert cached(sentinels.primary("Cache")) == expected
+            assert cached(sentinels) == expected
             assert sender.post(random_bodies(1)[0]).answer == 200
         assert set(creates.statuses) == {201}
         assert creates.slowest < 3.3 + 1
     print(  # noqa: T201
-        f"Sentinel: failover {failed_over:.1f} s, cache complete {filled:.1f} s after the kill, "
+        f"Sentinel {'over' if sentinels.certificate else 'without'} TLS: failover {failed_over:.1f} s, "
+        f"cache complete {filled:.1f} s after the kill, "
         f"{creates.statuses[201]} creates, slowest {creates.slowest:.2f} s"
     )
 

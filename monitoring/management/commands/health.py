@@ -130,7 +130,9 @@ def _direct_api(readings: Readings) -> Status:
 
 def _rollout(readings: Readings) -> Status:
     status = convergence()
-    return status.is_complete, f"processes at revision {status.revision}: {len(status.reached)} of {status.living}"
+    details = f"processes at revision {status.revision}: {len(status.reached)} of {status.living}"
+    cut_off = f"; hosts that are cut off: {', '.join(status.cut_off)}" if status.cut_off else ""
+    return status.is_complete and not cut_off, f"{details}{cut_off}"
 
 
 def _alerts(readings: Readings) -> Status:

@@ -9,6 +9,7 @@ from typing import Any
 
 from django.db import connection
 
+from config.lib import tracing
 from config.lib.commands import BaseCommand
 from config.postgres.locks import limit_lock_waits
 from profiles.rollout.heartbeat import heartbeat_thread
@@ -32,6 +33,7 @@ class Command(BaseCommand):
         stopping = threading.Event()
         for signum in (signal.SIGTERM, signal.SIGINT):
             signal.signal(signum, lambda *_: stopping.set())
+        tracing.start("inbox")
         limit_lock_waits()
         heartbeat_thread.start("inbox")
         with ThreadPoolExecutor(1, "newest") as second_thread:

@@ -1,0 +1,77 @@
+"""Traces (docs/how-to/traces.md), off unless OTEL_EXPORTER_OTLP_ENDPOINT is set: nothing of OpenTelemetry is imported.
+
+A trace is found by the request ID alone, which is stored with what is left to be done: it is the trace ID if it has the
+form of one, and otherwise the trace ID is a hash of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from types import ModuleType
+from typing import Any, Protocol, TypeVar
+
+from django.conf import settings
+from django.core.exceptions import ImproperlyConfigured
+
+
+class Message(Protocol):
+    request_id: str
+
+
+M = TypeVar("M", bound=Message)
+_spans: ModuleType | None = None
+_OFF = nullcontext()
+
+
+def start(process: str) -> None:
+    """Trace this process from now on, if traces are on; raise ImproperlyConfigured if the packages are missing."""
+    global _spans  # noqa: PLW0603 (there is one process)
+    if not settings.OTEL_EXPORTER_OTLP_ENDPOINT or _spans:
+        return
+    try:
+        from config.lib import spans  # noqa: PLC0415 (an optional extra)
+    except ModuleNotFoundError as error:
+        text = f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name} is not installed: install requirements-otel.txt"
+        raise ImproperlyConfigured(text) from None
+    spans.install(process)
+    _spans = spans
+
+
+def receipt() -> AbstractContextManager[Any]:
+    """Return the span of a request that stores messages, in the trace of the current request ID."""
+    return _spans.receipt() if _spans else _OFF
+
+
+def batch(name: str, messages: Sequence[M], describe: Callable[[M], dict[str, Any]]) -> AbstractContextManager[Any]:
+    """Return the span of work on stored messages: in the trace of their request, or, for several, one that links all.
+
+    ``describe`` returns the attributes of a message when the work is done; they must not contain personal data.
+    """
+    return _spans.batch(name, messages, describe) if _spans else _OFF
+
+
+def statement(sql: str) -> AbstractContextManager[Any]:
+    """Return the span of a statement on a cursor of our own, which the instrumentation of psycopg does not see."""
+    return _spans.statement(sql) if _spans else _OFF
+
+
+def continued(name: str) -> AbstractContextManager[Any]:
+    """Return the span of work that an earlier request has left, in the trace of the current request ID."""
+    return _spans.continued(name) if _spans else _OFF
+
+
+def stop() -> None:
+    """Export what is left, for a few seconds at most, and trace no more."""
+    if _spans:
+        _spans.stop()
+
+
+def ids() -> dict[str, str]:
+    """Return ``trace_id`` and ``span_id`` of the current span, for log lines; nothing outside spans."""
+    return _spans.ids() if _spans else {}
+
+
+def trace_id(request_id: str) -> dict[str, str]:
+    """Return the ``trace_id`` of a request, for log lines; nothing while traces are off."""
+    return {"trace_id": f"{_spans.trace_id_of(request_id):032x}"} if _spans and request_id else {}
