@@ -4,7 +4,7 @@ import os
 import random
 import signal
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, suppress
 from dataclasses import dataclass
 from functools import partial
@@ -15,13 +15,14 @@ import redis
 
 from tests.chaos.fake_direct_api import DirectApi
 from tests.chaos.responses import Answers
-from tests.chaos.system import PARTS, System
+from tests.chaos.system import PARTS, PROGRAMS, System
 from tests.redis_refusals import REFUSALS
 
 _LOCKED_TABLES = ("webhook_inbox", "profile_cache", "employees", "tombstones", "rollout_flag", "auth_user")
 _READ_ONLY = "default_transaction_read_only"
 _UNDO_SECONDS = 20.0
 _CONNECTIONS = 400
+_HOUR = 3600.0
 
 
 @dataclass(frozen=True)
@@ -34,11 +35,15 @@ class Context:
 
 @dataclass(frozen=True)
 class Kind:
-    """``must_work`` means that the system must become well while the fault lasts, too."""
+    """``must_work`` means that the system must become well while the fault lasts, too.
+
+    /ready may be degraded meanwhile for the reason ``may_say``.
+    """
 
     name: str
     block: Callable[[Context], AbstractContextManager[None]]
     must_work: bool = False
+    may_say: str = ""
 
 
 def kinds(system: System) -> list[Kind]:
@@ -54,6 +59,14 @@ def kinds(system: System) -> list[Kind]:
         Kind("direct API fails", partial(_direct_api, "fails"), must_work=True),
         Kind("direct API hangs", partial(_direct_api, "hangs")),
     ]
+    for direction, ahead in (("back", -_HOUR), ("ahead", _HOUR)):
+        for part in PROGRAMS:
+            # These two compare the time of a check by the worker's clock with their own.
+            may_say = "alerts were last checked" if part in ("web", "worker") else ""
+            set_one = partial(_clocks, [part], ahead)
+            found.append(Kind(f"clock of {part} an hour {direction}", set_one, must_work=True, may_say=may_say))
+        set_all = partial(_clocks, PROGRAMS, ahead)
+        found.append(Kind(f"clock of all an hour {direction}", set_all, must_work=True))
     if system.is_on_own_disk:
         found.append(Kind("disk full", _full_disk))
     return found
@@ -183,6 +196,18 @@ def _direct_api(fault: str, context: Context) -> Iterator[None]:
         yield
     finally:
         context.direct_api.fault = ""
+
+
+@contextmanager
+def _clocks(parts: Sequence[str], ahead: float, context: Context) -> Iterator[None]:
+    """Set the clocks of parts, as of hosts on which they run."""
+    for part in parts:
+        context.system.set_clock(part, ahead)
+    try:
+        yield
+    finally:
+        for part in parts:
+            context.system.set_clock(part, 0.0)
 
 
 @contextmanager
