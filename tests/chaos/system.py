@@ -18,6 +18,7 @@ import requests
 
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, die_with_parent, end_processes, postgres_processes, processes_of
+from config.lib.redis_connection import plain
 
 _CLOCK = BASE_DIR / "tests" / "chaos" / "clock"
 _START = 90.0
@@ -149,6 +150,9 @@ class System:
 
     def cache(self) -> redis.Redis:
         return redis.Redis.from_url(self.service("REDIS_URL"), socket_timeout=5)
+
+    def broker(self) -> redis.Redis:
+        return redis.Redis.from_url(plain(self.service("CELERY_BROKER_URL")), socket_timeout=5)
 
     def set_clock(self, part: str, ahead: float) -> None:
         """Set the clock of a part to the true time plus seconds, within a tenth of a second; PostgreSQL's stays."""

@@ -14,7 +14,6 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
 
 import pytest
-import redis
 
 from config.dev.processes import BASE_DIR
 from tests.chaos.system import System
@@ -76,11 +75,6 @@ def health(system: System) -> str:
     return done.stdout
 
 
-def broker_of(system: System) -> redis.Redis:
-    path = system.service("CELERY_BROKER_URL").removeprefix("redis+socket://").partition("?")[0]
-    return redis.Redis(unix_socket_path=path, db=2)
-
-
 @pytest.fixture
 def system(worked: System) -> System:
     await_check(worked, 60)
@@ -124,7 +118,7 @@ def _lock_alert(system: System) -> Any:
 
 
 def test_damaged_messages_do_not_stop_the_worker(system: System) -> None:
-    broker = broker_of(system)
+    broker = system.broker()
     for body in UNREADABLE.values():
         broker.lpush("celery", body)
     await_check(system, 20)
