@@ -124,6 +124,10 @@ class Scenario:
 
     def run(self, show_progress: Callable[["Scenario"], None]) -> Findings:
         """Run the load and the faults, wait for the recovery, and return the last check."""
+        # The web server is ready before the other processes have been loaded.
+        while self._await_well().waited_for:
+            pass
+        self.answers.forget()
         self.started_at = time.monotonic()
         loads: list[Any] = [
             self.loads.webhook,
@@ -175,7 +179,6 @@ class Scenario:
     def _inject(self) -> None:
         """Inject one fault after the other, each kind once before any is repeated."""
         ends_at = self.started_at + self.plan.seconds
-        time.sleep(1.0)
         while True:
             for kind in self.choice.sample(self.kinds, len(self.kinds)):
                 if time.monotonic() > ends_at:
