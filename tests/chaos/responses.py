@@ -47,8 +47,10 @@ class Answers:
 
     def forget(self) -> None:
         """Forget the answers until now, of processes that were still loading."""
-        for found in (self.counts, self.unexpected, self.late, self.longest):
-            found.clear()
+        self.counts.clear()
+        self.longest.clear()
+        self.unexpected.clear()
+        self.late.clear()
 
     def note(self, kind: str, what: str, answer: Answer, expected: Collection[int]) -> None:
         """Count an answer that has just arrived. No answer at all is right only while its process may have died."""
