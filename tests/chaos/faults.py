@@ -28,6 +28,7 @@ _TERMINATE = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE NOT 
 _UNDO_SECONDS = 20.0
 _CONNECTIONS = 400
 _HOUR = 3600.0
+_PARTS = (16 * 1024**2, 1024**2, 4096)
 
 
 @dataclass(frozen=True)
@@ -281,12 +282,11 @@ def _full_disk(context: Context) -> Iterator[None]:
 
 def _fill(ballast: Path) -> None:
     with ballast.open("wb") as file:
-        # Until even what other processes have freed meanwhile is taken.
-        for _ in range(20):
-            size = file.seek(0, os.SEEK_END)
-            usage = os.statvfs(ballast)
+        # In parts, because one that does not fit is undone; then what other processes have freed meanwhile.
+        for size in (*_PARTS, *[_PARTS[-1]] * 20):
             with suppress(OSError):
-                os.posix_fallocate(file.fileno(), size, max(usage.f_bavail * usage.f_frsize, 4096))
+                while True:
+                    os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
             time.sleep(0.01)
 
 
