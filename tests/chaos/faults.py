@@ -28,7 +28,7 @@ _TERMINATE = f"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE NOT 
 _UNDO_SECONDS = 20.0
 _CONNECTIONS = 400
 _HOUR = 3600.0
-_PARTS = (16 * 1024**2, 1024**2, 4096)
+_SIZES = (16 * 1024**2, 1024**2, 4096)
 
 
 @dataclass(frozen=True)
@@ -283,7 +283,7 @@ def _full_disk(context: Context) -> Iterator[None]:
 def _fill(ballast: Path) -> None:
     with ballast.open("wb") as file:
         # In parts, because one that does not fit is undone; then what other processes have freed meanwhile.
-        for size in (*_PARTS, *[_PARTS[-1]] * 20):
+        for size in (*_SIZES, *[_SIZES[-1]] * 20):
             with suppress(OSError):
                 while True:
                     os.posix_fallocate(file.fileno(), file.seek(0, os.SEEK_END), size)
