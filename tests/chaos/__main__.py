@@ -1,6 +1,7 @@
 """``make test-chaos``: run the long scenario and print a summary; exit code 1 when a promise was broken."""
 
 import argparse
+import os
 import random
 import signal
 import sys
@@ -86,6 +87,8 @@ def summary(scenario: Scenario, findings: Findings) -> Table:
     table.add_row("updates, sent times", f"{len(scenario.loads.updates.bodies)} × {COPIES}")
     durability = scenario.system.durability().items()
     table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
+    # Of the last five minutes: with more than one for each processor, late answers may be the machine's.
+    table.add_row("load of the machine", f"{os.getloadavg()[1]:.1f} on {os.cpu_count()} processors")
     table.add_row("people erased", str(len(scenario.loads.erasures.done)))
     table.add_row("changes of the rollout", str(len(scenario.loads.rollout.acknowledged)))
     for kind, counts in scenario.answers.counts.items():
