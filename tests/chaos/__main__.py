@@ -83,7 +83,8 @@ def fault_table(faults: list[Fault]) -> Table:
 
 
 def summary(scenario: Scenario, findings: Findings) -> Table:
-    table = Table("", "", title=f"seed {scenario.plan.seed}: {'FAILED' if findings.wrong() else 'passed'}")
+    verdict = ("FAILED" if findings.wrong() else "passed") if findings.found else "interrupted, not checked"
+    table = Table("", "", title=f"seed {scenario.plan.seed}: {verdict}")
     table.add_row("updates, sent times", f"{len(scenario.loads.updates.bodies)} × {COPIES}")
     durability = scenario.system.durability().items()
     table.add_row("PostgreSQL", ", ".join(f"{name} {setting}" for name, setting in durability))
