@@ -17,8 +17,8 @@ WHOLE = -m ''
 .DEFAULT_GOAL := help
 .PHONY: help run demo test test-webhook test-profile-integration test-integration test-upgrade test-backward-compatibility \
 	test-performance test-guide test-walkthrough test-chaos soak test-sigterm test-slow-senders test-deploy test-stores test-hosts test-migrations test-openapi test-e2e screenshots test-all fuzz audit \
-	bench bench-directory bench-growth bench-monitoring bench-screens bench-sizes bench-releases bench-start lint messages openapi \
-	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development faketime browser
+	bench bench-directory bench-growth bench-monitoring bench-screens bench-sizes bench-erasure bench-releases bench-start lint messages openapi \
+	migrate-up migrate-down deploy health logs redis-cli backup restore lock venv new-venv runtime development browser
 
 help: ## print this list
 	@sed -n 's/^\([a-z0-9-]*\):[^#]*## /\1\t/p' $(MAKEFILE_LIST) | while IFS="$$(printf '\t')" read -r name text; do \
@@ -39,7 +39,7 @@ test-webhook: development ## test the receiver, inbox, update types, bot command
 test-profile-integration: development ## test where names come from: cache, direct API, rollout, new employees
 	@exec $(PY) -m pytest tests/profiles tests/rollout tests/employees/test_create.py $(ARGS)
 
-test-integration: development faketime ## run the whole suite with all fault runs, matrices and examples (chaos, walkthrough, upgrades)
+test-integration: development ## run the whole suite with all fault runs, matrices and examples (chaos, walkthrough, upgrades)
 	@NAMES=full SCHEMA=full exec $(PY) -m pytest $(WHOLE) tests tests/upgrade $(ARGS)
 
 test-upgrade: development ## upgrade from the previous release and go back, on one DATA_DIR (PREVIOUS=revision)
@@ -147,6 +147,9 @@ bench-sizes: development ## measure bytes per row in PostgreSQL and Redis, and g
 bench-growth: development ## measure 90 days of the inbox, compressed in time (ARGS='--rows N --days N')
 	@exec $(PY) -m tests.bench.growth $(ARGS)
 
+bench-erasure: development ## measure the erasure of a person with a million updates in the inbox (ARGS=ROWS)
+	$(PY) -m tests.servers $(PY) -m tests.bench.erasure $(ARGS)
+
 openapi: development ## rewrite openapi.json
 	$(PY) -m tests.servers $(PY) manage.py spectacular --format openapi-json --lang en --file openapi.json
 
@@ -205,11 +208,6 @@ runtime: venv
 development: venv
 	@cmp -s requirements-dev.txt .venv/requirements-dev.txt || { echo 'Installing requirements-dev.txt' && \
 		$(PIP) --require-hashes -r requirements-dev.txt && cp requirements-dev.txt .venv/; }
-
-# Sets the clock of one process; without it, the tests of clocks that are set skip whole processes.
-faketime:
-	@ls /usr/lib/*/faketime/libfaketime.so.1 >/dev/null 2>&1 || apt-get install --yes --quiet=2 libfaketime >/dev/null 2>&1 || \
-		echo 'libfaketime is missing: install it (Debian, Ubuntu: apt install libfaketime)' >&2
 
 browser: development
 	@cmp -s requirements-e2e.txt .venv/requirements-e2e.txt || { echo 'Installing requirements-e2e.txt' && \

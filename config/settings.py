@@ -176,6 +176,8 @@ WAFFLE_ENABLE_ADMIN_PAGES = False
 CELERY_BROKER_URL = env.read("CELERY_BROKER_URL", broker_url, REDIS_URL)
 vars().update(redis_connection.celery_settings(CELERY_BROKER_URL, seconds=2))
 CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+# A broker that refuses commands, such as a read-only replica, does not end the worker either.
+CELERY_BROKER_CHANNEL_ERROR_RETRY = True
 CELERY_TASK_IGNORE_RESULT = True
 CELERY_WORKER_HIJACK_ROOT_LOGGER = False
 CELERY_BEAT_SCHEDULER = "config.scheduler:Scheduler"

@@ -33,6 +33,8 @@ from profiles.rollout.models import Rollout
 
 # An answer, if only 503, comes within a second (docs/reference/http-api.md).
 POSTGRES_TIMEOUT_SECONDS = 0.8
+# Less than READY_SECONDS of config.web, so that the answer says what does not respond.
+_READY_POSTGRES_SECONDS = 0.5
 
 
 @errors.read_only
@@ -47,7 +49,7 @@ def ready(request: HttpRequest) -> HttpResponse:
     The status is ``degraded``, for the given ``reason``, if Redis is unavailable or alerts were not checked lately.
     """
     try:
-        with statement_deadline(POSTGRES_TIMEOUT_SECONDS), connection.cursor() as cursor:
+        with statement_deadline(_READY_POSTGRES_SECONDS), connection.cursor() as cursor:
             cursor.execute("SHOW transaction_read_only")
             is_read_only = cursor.fetchone() == ("on",)
             last_check = engine.last_check()

@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from config.env import format_duration
+from config.lib import clock
 from config.lib.messages import thousands
 from employees.models import Employee
 from monitoring.alerts.models import Alert
@@ -141,10 +142,10 @@ PERIODS: dict[str, Callable[[], OperationsReport]] = {"daily": daily, "weekly": 
 
 def _open_alerts() -> list[tuple[str, str]]:
     """Return the open alerts, the oldest first, with how long they have been open."""
-    rows, now = [], timezone.now()
+    rows = []
     for alert in Alert.objects.open().order_by("fired_at"):
         name = f"{alert} ({alert.get_severity_display()})"
-        rows.append((name, f"{presenters.duration(now - alert.fired_at)}: {alert.text}"))
+        rows.append((name, f"{presenters.duration(clock.age(alert.fired_at))}: {alert.text}"))
     return rows
 
 

@@ -39,7 +39,7 @@ SELECT source, count(*) AS count,
     count(*) FILTER (WHERE {EMPTY}) AS empty,
     count(*) FILTER (WHERE p.last_updated <= %(stale_at)s) AS stale,
     count(*) FILTER (WHERE p.first_name <> '' AND NOT p.is_first_name_real) AS guessed,
-    avg(extract(epoch FROM %(now)s - p.last_updated))::float8 AS age
+    avg(greatest(extract(epoch FROM %(now)s - p.last_updated), 0))::float8 AS age
 FROM profile_cache p GROUP BY source
 """  # noqa: S608 (constants of this module)
 # A profile counts once for each employee with its MAX ID. A profile without an employee counts as one user.

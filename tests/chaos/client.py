@@ -11,6 +11,8 @@ from tests.chaos.responses import Answer, Answers
 from tests.chaos.system import System
 
 _TIMEOUT = 30.0
+# An access token is valid for 15 minutes.
+_RENEW_SECONDS = 600.0
 PAUSE_SECONDS = 0.1
 
 
@@ -18,12 +20,13 @@ class Client:
     def __init__(self, system: System, answers: Answers) -> None:
         self.system, self.answers = system, answers
         self._token, self._lock = "", threading.Lock()
+        self._renew_at = 0.0
 
     def request(
         self, method: str, path: str, body: Any = None, *, kind: str = "api", expected: Collection[int] = (200,)
     ) -> Answer:
-        """Send one request, and log in before it if the last token was refused."""
-        if not self._token and kind == "api":
+        """Send one request, and log in before it if the last token was refused or is old."""
+        if kind == "api":
             self._log_in()
         token = self._token
         headers = {"Authorization": f"Bearer {token}"} if kind == "api" else {}
@@ -47,13 +50,14 @@ class Client:
 
     def _log_in(self) -> None:
         with self._lock:
-            if self._token:
+            if self._token and time.monotonic() < self._renew_at:
                 return
             login = {"username": "admin", "password": self.system.environment["DJANGO_SUPERUSER_PASSWORD"]}
             answer = self._send("POST", "/api/token", login, {})
             self.answers.note("api", "POST /api/token", answer, (200,))
             if answer.status == 200:
                 self._token = json.loads(answer.body)["access"]
+                self._renew_at = time.monotonic() + _RENEW_SECONDS
 
     def _send(self, method: str, path: str, body: Any, headers: dict[str, str]) -> Answer:
         started = time.monotonic()

@@ -22,7 +22,8 @@ def messenger() -> Iterator[DirectApi]:
 @pytest.fixture(scope="session")
 def started(messenger: DirectApi) -> Iterator[System]:
     # Development mode starts three seconds faster, and still checks the secret.
-    system = System(DEBUG="true", TRUSTED_PROXIES="1", MONITORING_CHECK_INTERVAL="2s", **messenger.settings())
+    own = {"DEBUG": "true", "TRUSTED_PROXIES": "1", "MONITORING_CHECK_INTERVAL": "2s"}
+    system = System(sets_clocks=True, **own, **messenger.settings())
     try:
         system.start()
         yield system

@@ -6,6 +6,7 @@ import re
 import threading
 import time
 from collections.abc import Callable
+from typing import Any
 
 from tests.chaos.client import PAUSE_SECONDS, Client
 from tests.chaos.people_load import ERASED_PREFIX, Erasures
@@ -30,6 +31,7 @@ class Readers:
     def __init__(self, client: Client, erasures: Erasures, people: list[str], choice: random.Random) -> None:
         self.client, self.erasures, self.people = client, erasures, people
         self.served_erased: list[str] = []
+        self.negative: list[str] = []
         # What was reported, and when, in monotonic seconds.
         self.ready: list[tuple[float, str]] = []
         self.alerts: list[tuple[float, frozenset[str]]] = []
@@ -76,13 +78,26 @@ class Readers:
                 self.served_erased.append(f"{user_id}: {answer.body.decode()}")
 
     def _read_report(self, choice: random.Random) -> None:
-        self.client.request("GET", choice.choice(REPORTS))
+        path = choice.choice(REPORTS)
+        answer = self.client.request("GET", path)
+        if answer.status == 200:
+            self.negative += [f"{path}: {found}" for found in negative_ages(json.loads(answer.body))]
 
     def _read_alerts(self, _choice: random.Random) -> None:
         answer = self.client.request("GET", "/monitoring/alerts?state=open")
         if answer.status == 200:
             open_ones = frozenset(alert["alert_type"] for alert in json.loads(answer.body)["results"])
             self.alerts.append((time.monotonic(), open_ones))
+
+
+def negative_ages(report: Any, name: str = "") -> list[str]:
+    """Return the numbers below zero in a report that are an age, a duration or a number of pending updates."""
+    if isinstance(report, dict):
+        return [found for key, value in report.items() for found in negative_ages(value, key)]
+    if isinstance(report, list):
+        return [found for value in report for found in negative_ages(value, name)]
+    is_age = any(word in name for word in ("age", "seconds", "_ms", "lag", "pending"))
+    return [f"{name} {report}"] if is_age and isinstance(report, int | float) and report < 0 else []
 
 
 def summary_of(ready: Answer) -> str:

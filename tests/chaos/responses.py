@@ -45,6 +45,13 @@ class Answers:
         self._is_over.set()
         self._thread.join()
 
+    def forget(self) -> None:
+        """Forget the answers until now, of processes that were still loading."""
+        self.counts.clear()
+        self.longest.clear()
+        self.unexpected.clear()
+        self.late.clear()
+
     def note(self, kind: str, what: str, answer: Answer, expected: Collection[int]) -> None:
         """Count an answer that has just arrived. No answer at all is right only while its process may have died."""
         ended = time.monotonic()

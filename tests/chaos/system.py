@@ -18,8 +18,11 @@ import requests
 
 from config.dev import embedded
 from config.dev.processes import BASE_DIR, die_with_parent, end_processes, postgres_processes, processes_of
+from config.lib.redis_connection import plain
 
-_START = 90.0
+_CLOCK = BASE_DIR / "tests" / "chaos" / "clock"
+# On a busy machine; ten seconds on a quiet one.
+_START = 240.0
 _STOP = 20.0
 # What the command line of each part contains.
 _COMMANDS = {
@@ -31,6 +34,8 @@ _COMMANDS = {
     "beat": "config.celery --quiet beat",
 }
 PARTS = ("postgres", *_COMMANDS)
+# The parts that are Python: a test may set their clocks, and the supervisor needs seconds to start them again.
+PROGRAMS = ("web", "inbox", "worker", "beat")
 
 
 def production_environment(data_dir: Path) -> dict[str, str]:
@@ -53,9 +58,12 @@ def production_environment(data_dir: Path) -> dict[str, str]:
 
 
 class System:
-    """With ``disk_mb``, DATA_DIR has a disk of its own, to be filled, which needs the right to mount one."""
+    """With ``disk_mb``, DATA_DIR has a disk of its own, to be filled, which needs the right to mount one.
 
-    def __init__(self, *, disk_mb: int = 0, **environment: str) -> None:
+    With ``sets_clocks``, set_clock() works.
+    """
+
+    def __init__(self, *, disk_mb: int = 0, sets_clocks: bool = False, **environment: str) -> None:
         self.folder = Path(tempfile.mkdtemp(prefix="directory-chaos-")).resolve()
         self.data_dir = self.folder / "data"
         self.environment = production_environment(self.data_dir) | environment
@@ -63,6 +71,10 @@ class System:
         self.secret = self.environment["WEBHOOK_SECRET"]
         self.supervisor: subprocess.Popen[bytes] | None = None
         self.tree, self.module = BASE_DIR, "config.dev.supervisor"
+        self._offsets = self.folder / "clocks"
+        if sets_clocks:
+            self._offsets.mkdir()
+            self.environment |= {"PYTHONPATH": str(_CLOCK), "CLOCK_OFFSETS": str(self._offsets)}
         self.is_on_own_disk = bool(disk_mb) and self._mount_disk(disk_mb)
 
     @property
@@ -138,7 +150,16 @@ class System:
         return str(answer.json()["access"])
 
     def cache(self) -> redis.Redis:
-        return redis.Redis.from_url(self.service("REDIS_URL"))
+        return redis.Redis.from_url(self.service("REDIS_URL"), socket_timeout=5)
+
+    def broker(self) -> redis.Redis:
+        return redis.Redis.from_url(plain(self.service("CELERY_BROKER_URL")), socket_timeout=5)
+
+    def set_clock(self, part: str, ahead: float) -> None:
+        """Set the clock of a part to the true time plus seconds, within a tenth of a second; PostgreSQL's stays."""
+        new = self._offsets / "new"
+        new.write_text(str(ahead))
+        new.rename(self._offsets / f"directory-{part}")
 
     def pids(self, part: str) -> list[int]:
         """Return the running processes of a part, the oldest first."""

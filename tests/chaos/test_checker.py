@@ -8,9 +8,10 @@ import pytest
 
 from tests.chaos.employee_load import UNKNOWN, Created, EmployeeLoad
 from tests.chaos.fake_direct_api import DirectApi
-from tests.chaos.readers import summary_of
+from tests.chaos.readers import negative_ages, summary_of
 from tests.chaos.responses import Answer, Answers
 from tests.chaos.rollout_load import RolloutLoad, served_while_stopped
+from tests.chaos.scenario import Fault, Recovery
 from tests.chaos.soak import Sample, drift
 from tests.chaos.updates import generate
 
@@ -82,6 +83,29 @@ def test_reasons_with_an_age_are_one_reason() -> None:
         for age in (5, 7)
     }
     assert texts == {"200 degraded (checked # s ago)"}
+
+
+def test_it_finds_negative_ages() -> None:
+    report = {"pending_events": 0, "lag_seconds": -1.5, "rows": [{"age_days": -3}, {"change": -1}], "is_stale": False}
+    assert negative_ages(report) == ["lag_seconds -1.5", "age_days -3"]
+
+
+@pytest.mark.parametrize(
+    ("name", "recovery", "is_late"),
+    [
+        # Also after a PostgreSQL that took long to start, because the bounds count from there.
+        ("kill -9 postgres", Recovery(20.0, 4.9, 14.0), False),
+        ("kill -9 postgres", Recovery(1.0, 5.1, 5.2), True),
+        ("locked employees", Recovery(0.0, 1.0, 15.1), True),
+        ("locked employees", Recovery(0.0, None, None, "creates"), True),
+        # The supervisor waits before it starts a process again.
+        ("kill -9 worker", Recovery(0.0, 1.0, 16.0), False),
+        ("kill -9 web", Recovery(0.0, 21.0, 21.0), True),
+    ],
+)
+def test_a_recovery_has_a_bound(name: str, recovery: Recovery, is_late: bool) -> None:
+    assert bool(Fault(name, 0.0, recovery=recovery).late()) == is_late
+    assert bool(Fault(name, 0.0, recovery=Recovery(0.0, 0.0, 0.0), meanwhile=recovery).late()) == is_late
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow")]
 
 
 @pytest.mark.timeout(300)
-@pytest.mark.parametrize("names", [[f"kill -9 {part}" for part in PARTS], ["Redis refuses", "locked", "stopped"]])
+@pytest.mark.parametrize(
+    "names", [[f"kill -9 {part}" for part in PARTS], ["Redis refuses", "locked", "stopped"], ["clock"]]
+)
 def test_it_keeps_every_promise_under_faults(system: System, messenger: DirectApi, names: list[str]) -> None:
     """Run the short form of ``make test-chaos``; to repeat a failed run, pass its seed there as ``--seed``."""
     assert set(system.durability().values()) == {"on"}

@@ -14,7 +14,6 @@ from signal import SIGCONT, SIGKILL, SIGSTOP
 from typing import Any
 
 import pytest
-import redis
 
 from config.dev.processes import BASE_DIR
 from tests.chaos.system import System
@@ -22,12 +21,10 @@ from tests.config.test_broker import SECRET, UNREADABLE
 
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(240), pytest.mark.alone]
 
-_FAKETIME = next(Path("/usr/lib").glob("*/faketime/libfaketime.so.1"), None)
-
 
 @pytest.fixture(scope="module")
 def worked() -> Iterator[System]:
-    system = System(DEBUG="true", MONITORING_CHECK_INTERVAL="2s", WEB_WORKERS="1")
+    system = System(sets_clocks=True, DEBUG="true", MONITORING_CHECK_INTERVAL="2s", WEB_WORKERS="1")
     try:
         system.start()
         yield system
@@ -78,11 +75,6 @@ def health(system: System) -> str:
     return done.stdout
 
 
-def broker_of(system: System) -> redis.Redis:
-    path = system.service("CELERY_BROKER_URL").removeprefix("redis+socket://").partition("?")[0]
-    return redis.Redis(unix_socket_path=path, db=2)
-
-
 @pytest.fixture
 def system(worked: System) -> System:
     await_check(worked, 60)
@@ -126,7 +118,7 @@ def _lock_alert(system: System) -> Any:
 
 
 def test_damaged_messages_do_not_stop_the_worker(system: System) -> None:
-    broker = broker_of(system)
+    broker = system.broker()
     for body in UNREADABLE.values():
         broker.lpush("celery", body)
     await_check(system, 20)
@@ -174,21 +166,19 @@ def _is_leader(system: System, pid: int) -> bool:
     return Path(f"/proc/{pid}/cmdline").read_bytes().find(b"second-schedule") < 0
 
 
-@pytest.mark.skipif(_FAKETIME is None, reason="needs Debian's libfaketime: apt-get install libfaketime")
-@pytest.mark.parametrize("step", ["-3600", "+3600"])
-def test_a_beat_whose_clock_is_set_goes_on(system: System, step: str) -> None:
-    clock = system.folder / "clock"
-    clock.write_text("+0")
-    faked = {"LD_PRELOAD": str(_FAKETIME), "FAKETIME_TIMESTAMP_FILE": str(clock), "FAKETIME_NO_CACHE": "1"}
-    with second_beat(system, FAKETIME_DONT_FAKE_MONOTONIC="1", **faked):
+@pytest.mark.parametrize("ahead", [-3600.0, 3600.0])
+def test_a_beat_whose_clock_is_set_goes_on(system: System, ahead: float) -> None:
+    """Also as the only one that leads, while the other beat is stopped."""
+    with second_beat(system, PGAPPNAME="directory-second"):
         [pid] = [pid for pid in system.pids("beat") if _is_leader(system, pid)]
         os.kill(pid, SIGSTOP)
         try:
             await_check(system, 20)
             await_check(system, 20)
-            clock.write_text(step)
+            system.set_clock("second", ahead)
             for _ in range(3):
                 await_check(system, 12)
         finally:
             os.kill(pid, SIGCONT)
+            system.set_clock("second", 0.0)
     await_check(system, 20)

@@ -290,6 +290,18 @@ def test_it_erases_from_redis_later_after_an_outage(api: APIClient, redis: Redis
     assert not redis.exists(f"profile:user:{ID}")
 
 
+def test_the_second_pass_does_not_wait_for_a_clock_that_was_ahead(api: APIClient, redis: Redis) -> None:
+    """It is repeated until the time of the erasure is over, because requests may be in progress at the first."""
+    api.delete(f"/profiles/{ID}")
+    Tombstone.objects.update(erased_at=timezone.now() + timedelta(hours=1))
+    for _ in range(2):
+        redis.set(f"profile:user:{ID}", FIRST)
+        assert erasure.finish_erasures() == 0
+        assert not redis.exists(f"profile:user:{ID}")
+    Tombstone.objects.update(erased_at=timezone.now() - timedelta(minutes=2))
+    assert erasure.finish_erasures() == 1
+
+
 @pytest.mark.django_db(transaction=True)
 def test_it_waits_for_writers_of_the_person(redis: Redis) -> None:
     erasing = threading.Thread(target=erase_and_leave)

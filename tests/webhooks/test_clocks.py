@@ -22,6 +22,7 @@ from profiles.models import Profile
 from profiles.rollout.heartbeat import convergence
 from profiles.rollout.models import Heartbeat
 from tests.conftest import Phases
+from tests.profiles.people import add_profile
 from tests.webhooks.inbox_rows import row
 from webhooks.models import LONGEST_PAUSE, InboxUpdate, State
 from webhooks.processing import RETRY_SECONDS, process_inbox
@@ -79,6 +80,13 @@ def test_statistics_and_rounds_of_the_future_are_old() -> None:
     CachedStatistic.objects.update(at=timezone.now() + HOUR)
     assert set(cached.take()) == set(cached.STATISTICS)
     assert Round(timezone.now() + HOUR, {}).is_old
+
+
+def test_no_report_has_a_negative_age() -> None:
+    add_profile("1", at=timezone.now() + HOUR)
+    cached.take()
+    [row] = reports.quality()["source_breakdown"].values()
+    assert row["average_age_days"] == 0
 
 
 def test_the_last_check_is_the_last_one_made() -> None:
