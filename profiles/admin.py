@@ -19,8 +19,8 @@ from django.views.decorators.csrf import csrf_protect
 from unfold.contrib.filters.admin import DropdownFilter
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.lib import audit_log
-from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, ReadOnlyAdmin
+from config.lib import audit_log, shell_user
+from config.lib.admin import GlobalScopeAdmin, MergingAdmin, ModelAdmin, ReadOnlyAdmin, column
 from config.lib.audit_log import AuditedAdmin
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
@@ -210,9 +210,10 @@ class PhoneLinkAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
 
 @admin.register(Erasure)
 class ErasureAdmin(GlobalScopeAdmin, ReadOnlyAdmin):
-    list_display = ("at", "by", "reason", "display_counts")
-    fields = ("at", "by", "reason", "person", "display_counts")
-    readonly_fields: ClassVar = ["display_counts"]
+    list_display = ("at", "display_by", "reason", "display_counts")
+    fields = ("at", "display_by", "reason", "person", "display_counts")
+    readonly_fields: ClassVar = ["display_by", "display_counts"]
+    display_by = column(_("by"), lambda erasure: shell_user.displayed(erasure.by), "by")
 
     @admin.display(description=_("erased rows by table"))
     def display_counts(self, erasure: Erasure) -> str:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
-from config.lib import clock, sql, times
+from config.lib import clock, shell_user, sql, times
 from profiles import failures
 
 
@@ -269,7 +269,7 @@ class Replay(models.Model):
         verbose_name_plural = _("replays")
 
     def __str__(self) -> str:
-        return f"{self.by}, {times.text(self.at)}: {self.count}"
+        return f"{shell_user.displayed(self.by)}, {times.text(self.at)}: {self.count}"
 
     def _waiting(self) -> InboxQuerySet:
         queued = InboxUpdate.objects.pending().filter(tries=0)

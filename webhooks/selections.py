@@ -6,9 +6,12 @@ from typing import Any
 from urllib.parse import parse_qsl
 
 from django import forms
+from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from config.lib import times
 from profiles import failures
 from webhooks.models import State, display_type
 
@@ -26,6 +29,15 @@ def _reason(value: str) -> str:
     return str(failures.message_for(value))
 
 
+def _moment(value: str) -> str:
+    """Return a moment as pages show it; a day without a time stays one, and whatever is no moment stays as it is."""
+    try:
+        at = parse_datetime(value) if ":" in value else None
+    except ValueError:
+        return value
+    return times.text(at if at.tzinfo else timezone.make_aware(at)) if at else value
+
+
 # The label of each filter, and how it shows its values. Parameters of sorting and paging are no filters.
 _FILTERS: dict[str, tuple[Promise, Callable[[str], str]]] = {
     "state": (_("state"), _state),
@@ -36,10 +48,10 @@ _FILTERS: dict[str, tuple[Promise, Callable[[str], str]]] = {
     "user": (_("MAX id"), str),
     "id": (_("update number"), str),
     "q": (_("MAX id or update number"), str),
-    "received_at_from": (_("received from"), str),
-    "since": (_("received from"), str),
-    "received_at_to": (_("received until"), str),
-    "until": (_("received before"), str),
+    "received_at_from": (_("received from"), _moment),
+    "since": (_("received from"), _moment),
+    "received_at_to": (_("received until"), _moment),
+    "until": (_("received before"), _moment),
     BODY: (_("text of the body"), lambda _text: "…"),
 }
 
@@ -50,13 +62,13 @@ def in_words(selection: str) -> str:
     for name, value in _pairs(selection):
         values.setdefault(name, []).append(value)
     parts = []
-    for name, given in values.items():
+    for name, texts in values.items():
         if name in _FILTERS:
             label, shown = _FILTERS[name]
-            # The two fields of a time are one value.
-            separator = " " if name.startswith("received_at") else ", "
+            # The day and the time of a moment are two fields.
+            given = [" ".join(texts)] if shown is _moment else texts
             more = f" … ({len(given)})" if len(given) > _MOST_SHOWN else ""
-            parts.append(f"{label}: {separator.join(map(shown, given[:_MOST_SHOWN]))}{more}")
+            parts.append(f"{label}: {', '.join(map(shown, given[:_MOST_SHOWN]))}{more}")
     return "; ".join(parts) or selection
 
 

@@ -1,7 +1,11 @@
 import getpass
 import os
 
+from django.utils.translation import gettext
+
 from config.lib.text import clean
+
+_BY_COMMAND = " (manage.py)"
 
 
 def login() -> str:
@@ -14,4 +18,9 @@ def login() -> str:
 
 def user() -> str:
     """Return the name by which audit rows record the user of a command, distinct from users of the admin and API."""
-    return f"{login()} (manage.py)"
+    return f"{login()}{_BY_COMMAND}"
+
+
+def displayed(by: str) -> str:
+    """Return a user's name from an audit row as people read it: no page has the name of a program."""
+    return by.removesuffix(_BY_COMMAND) + f" ({gettext('command')})" if by.endswith(_BY_COMMAND) else by

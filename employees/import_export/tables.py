@@ -146,7 +146,10 @@ def _columns(headings: dict[int, str]) -> dict[str, int]:
         ]
     if "phone" not in positions:
         listed = ", ".join(filter(None, headings.values())) or "—"
-        text = _("The file has no “%(phone)s” column. Its columns: %(columns)s")
+        text = _(
+            "The file has no “%(phone)s” column. Its columns: %(columns)s. The first filled row must be that of the"
+            " headings: delete what stands above it."
+        )
         problems.append(text % {"phone": heading_of("phone"), "columns": listed[:200]})
     if problems:
         raise UnreadableFile(" ".join(problems))

@@ -4,19 +4,14 @@ from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
 from django.utils.dateparse import parse_datetime
-from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 
+from config.lib import shell_user
 from config.lib.scope import requires_global_scope
 from monitoring.audit.audit_log import SOURCES, entries
 from monitoring.dashboard.access import SEE_AUDIT, page, screen
 
 PAGE = 50
-
-
-def shown_user(by: str) -> str:
-    """Return a user's name as people read it: of a command, the user of its shell."""
-    return by.replace("(manage.py)", f"({gettext('command')})")
 
 
 @screen(SEE_AUDIT)
@@ -36,6 +31,6 @@ def audit_log(request: HttpRequest) -> HttpResponse:
     older = ""
     if len(latest) > PAGE:
         older = urlencode({"kind": kind, "by": by, "before": shown[-1].at.isoformat()})
-    rows = [(replace(entry, by=shown_user(entry.by)), SOURCES[entry.kind]) for entry in shown]
+    rows = [(replace(entry, by=shell_user.displayed(entry.by)), SOURCES[entry.kind]) for entry in shown]
     context = {"rows": rows, "sources": SOURCES, "kind": kind, "by": by, "older": older}
     return page(request, "audit.html", _("Audit log"), **context)

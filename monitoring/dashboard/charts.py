@@ -143,11 +143,13 @@ def _history(
     if len(readings) < 2:
         return None
     moments = [first + number * step for number in range((now - first) // step + 1)]
-    label_format = day_format() if span == Span.DAY else f"{day_format()} H:i T"
     drawn = [
         series(label, [value(readings[at]) if at in readings else None for at in moments], colour)
         for label, value, colour in lines
     ]
-    # Days are those of UTC.
-    shown = moments if span == Span.DAY else map(timezone.localtime, moments)
-    return chart(kind, [date_format(at, label_format) for at in shown], *drawn, **options)
+    if span == Span.DAY:
+        # Days are those of UTC.
+        labels = [date_format(at, day_format()) for at in moments]
+    else:
+        labels = [f"{date_format(timezone.localtime(at), day_format())} {times.clock(at)}" for at in moments]
+    return chart(kind, labels, *drawn, **options)

@@ -11,11 +11,11 @@ from django.db.models.functions import TruncDate
 from django.http import HttpRequest, HttpResponse
 from django.template.response import TemplateResponse
 from django.utils import timezone
-from django.utils.formats import date_format
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 from waffle.models import Switch
 
+from config.lib.times import clock
 from employees.admin import admin_scope
 from employees.models import University
 from monitoring.dashboard import charts, held
@@ -137,7 +137,7 @@ def last_hour() -> dict[str, Any] | None:
         lines.append(charts.series(label, shares, colour))
     for title, phase, colour in ((_("Phase 3"), PHASES[2], "webhook"), (_("Phase 4"), PHASES[3], "own")):
         lines.append(charts.series(title, _percents_at(times, phase), colour, is_stepped=True))
-    labels = [date_format(timezone.localtime(at), "H:i") for at in times]
+    labels = [clock(at) for at in times]
     return charts.chart("line", labels, *lines, title=_("The last hour, in percent"), most=100)
 
 

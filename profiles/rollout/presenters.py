@@ -14,7 +14,7 @@ from django.utils.html import format_html
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, pgettext
 
-from config.lib import times
+from config.lib import shell_user, times
 from config.lib.messages import localize
 from profiles.rollout import rules
 from profiles.rollout.approvals import APPROVAL_NEEDED
@@ -61,14 +61,14 @@ def with_code(name: str) -> str:
 
 def actor(by: str) -> str:
     """Return the title of the installation, the controller or code; for a person, return the login."""
-    return str(ACTORS.get(by, by))
+    return str(ACTORS.get(by) or shell_user.displayed(by))
 
 
 def authors(row: Change) -> str:
     """Return who made a change and, where a second person was needed, who approved it."""
     if not row.approved_by:
         return actor(row.by)
-    return _("%(by)s, approved by %(approver)s") % {"by": actor(row.by), "approver": row.approved_by}
+    return _("%(by)s, approved by %(approver)s") % {"by": actor(row.by), "approver": actor(row.approved_by)}
 
 
 def reasons(row: Change) -> str:

@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import os
-import signal
 import subprocess
-import sys
 import time
 from pathlib import Path
 from unittest import mock
 
-import psycopg
 import pytest
 import requests
 
-from config.dev import embedded
 from config.dev.demo import __main__ as demo
 from config.dev.demo.__main__ import claim_data_dir
-from config.dev.processes import BASE_DIR, StartError, end_processes, postgres_processes, processes_of
-
-COMMAND = [sys.executable, "-m", "config.dev.demo"]
-
-
-def environment(data_dir: Path, **more: str) -> dict[str, str]:
-    kept = {"PATH": os.environ["PATH"], "ENV_FILE": os.devnull, "DATA_DIR": str(data_dir), "WEB_WORKERS": "1"}
-    return kept | {"PORT": str(embedded.free_port())} | more
+from config.dev.processes import BASE_DIR, StartError
+from tests.demo.running import COMMAND, Running, environment
 
 
 def output_of(data_dir: Path, *arguments: str, **more: str) -> tuple[int, str]:
@@ -84,46 +74,6 @@ def test_no_setting_of_another_system_applies(monkeypatch: pytest.MonkeyPatch) -
         assert os.environ["DATA_DIR"] == str(BASE_DIR / ".data" / "demo")
 
 
-class Running:
-    """A demo as whole processes."""
-
-    def __init__(self, folder: Path) -> None:
-        self.folder, self.data_dir = folder, folder / "data"
-        self.env = environment(self.data_dir)
-
-    @property
-    def printed(self) -> str:
-        return (self.folder / "output").read_text()
-
-    def start(self) -> float:
-        """Start it, and return the seconds to the first page."""
-        started = time.monotonic()
-        with (self.folder / "output").open("wb") as output:
-            self.process = subprocess.Popen(  # noqa: S603 (ours)
-                COMMAND, cwd=BASE_DIR, env=self.env, stdout=output, stderr=output, start_new_session=True
-            )
-        while "\nReady" not in self.printed:
-            assert self.process.poll() is None, self.printed
-            assert time.monotonic() < started + 300, self.printed
-            time.sleep(0.1)
-        assert requests.get(f"http://127.0.0.1:{self.env['PORT']}/admin/login/", timeout=20).status_code == 200
-        return time.monotonic() - started
-
-    def stop(self) -> None:
-        self.process.send_signal(signal.SIGINT)
-        assert self.process.wait(30) == 0, self.printed
-
-    def living(self) -> list[int]:
-        return [*processes_of(self.data_dir), *postgres_processes(self.data_dir / "postgres")]
-
-    def count(self, query: str) -> int:
-        urls = dict(line.split("=", 1) for line in (self.data_dir / "services.env").read_text().splitlines())
-        with psycopg.connect(urls["DATABASE_URL"]) as database:
-            row = database.execute(query.encode()).fetchone()
-            assert row
-            return int(row[0])
-
-
 @pytest.mark.integration
 @pytest.mark.timeout(900)
 def test_it_works(tmp_path: Path) -> None:
@@ -139,11 +89,8 @@ def test_it_works(tmp_path: Path) -> None:
         while running.count("SELECT count(*) FROM employees") < before + 2:
             assert time.monotonic() < deadline, "no live traffic"
             time.sleep(0.5)
-        url = running.printed.split("the small MAX   ")[1].split("/ ")[0]
-        assert (
-            requests.post(f"{url}/switch/direct_api/slow", timeout=10, allow_redirects=False).json()["direct_api"]
-            == "slow"
-        )
+        switch = f"{running.messenger}/switch/direct_api/slow"
+        assert requests.post(switch, timeout=10, allow_redirects=False).json()["direct_api"] == "slow"
         running.stop()
         assert running.living() == []
         running.start()
@@ -153,5 +100,4 @@ def test_it_works(tmp_path: Path) -> None:
         running.stop()
         assert running.living() == []
     finally:
-        running.process.kill()
-        end_processes(running.living, seconds=0)
+        running.kill()

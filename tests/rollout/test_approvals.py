@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import re
 import sys
 from collections.abc import Callable
 from datetime import timedelta
@@ -193,6 +194,56 @@ def test_a_step_up_waits_everywhere(surface: str) -> None:
     assert STEP[surface]().startswith(NEEDED)
     assert state() == before
     assert Approval.objects.waiting().count() == (0 if surface.startswith("save()") else 1)
+
+
+RESUME: dict[str, Callable[[], str]] = {
+    "function": lambda: applied("resume"),
+    "screen": lambda: shown(browser(), "/admin/steer/resume/", {}),
+    "command": lambda: ran("rollout", "resume", "--reason=r"),
+    "API": lambda: posted(api(), "resume"),
+    "API key": lambda: posted(key_of(User.objects.get(username="root")), "resume"),
+}
+FORCED: dict[str, Callable[[], str]] = {
+    "function": lambda: applied("set", phase=3, percent=25, is_forced=True),
+    "screen": lambda: shown(browser(), "/admin/steer/3/", {"percent": "25", "force": "on"}),
+    "set": lambda: ran("rollout", "set", "--phase=3", "--percent=25", "--reason=r", "--force"),
+    "advance": lambda: ran("rollout", "advance", "--reason=r", "--force"),
+    "API set": lambda: posted(api(), "set", phase=3, percent=25, force=True),
+    "API advance": lambda: posted(api(), "advance", force=True),
+}
+REFUSED = ([{"gate": "dwell", "verdict": "FAIL", "message": "too early"}], Message("held"))
+
+
+@pytest.mark.parametrize("surfaces", [STEP, RESUME, FORCED], ids=["step", "resume", "force"])
+def test_every_surface_refuses_in_the_same_words(
+    monkeypatch: pytest.MonkeyPatch, surfaces: dict[str, Callable[[], str]]
+) -> None:
+    """What waits is the same sentence everywhere, with the stored request beside it or without, and changes nothing."""
+    if surfaces is RESUME:
+        change("pause")
+    if surfaces is FORCED:
+        monkeypatch.setattr(changes, "_gate_checks", [lambda *_: REFUSED])
+    notice = re.compile(r" Request \d+ waits until .+ (?:UTC|MSK)\.")
+    answers, before = {}, state()
+    for surface, ask in surfaces.items():
+        with transaction.atomic():
+            answers[surface] = notice.sub("", ask())
+            assert state() == before, surface
+            transaction.set_rollback(True)
+    assert answers == dict.fromkeys(surfaces, NEEDED)
+
+
+def test_two_tokens_are_not_two_people(second: User) -> None:
+    """Neither another log-in of the requester nor a key of theirs approves; the log-in of somebody else does."""
+    first, again, other = api(), api(), api("second")
+    assert first._credentials != again._credentials
+    assert posted(first, "set", phase=3, percent=25) == NEEDED
+    approve = f"approvals/{Approval.objects.get().pk}/approve"
+    for own in (first, again, key_of(User.objects.get(username="root"))):
+        assert posted(own, approve) == OWN
+    assert Flag.objects.get(name=PHASES[2]).percent == 5
+    assert posted(other, approve) == ""
+    assert Flag.objects.get(name=PHASES[2]).percent == 25
 
 
 @pytest.mark.parametrize("surface", SWITCH)

@@ -20,7 +20,7 @@ from unfold.contrib.filters.admin import DropdownFilter, RangeDateTimeFilter, Te
 from unfold.decorators import action, display
 from unfold.widgets import UnfoldAdminTextInputWidget
 
-from config.lib import audit_log, times
+from config.lib import audit_log, shell_user, times
 from config.lib.admin import GlobalScopeAdmin, ReadOnlyAdmin, RenamedModelAdmin, column
 from config.lib.messages import Message
 from config.lib.pagination import BoundedPaginator
@@ -80,7 +80,7 @@ def timeline_of(update: InboxUpdate) -> list[TimelineEvent]:
     if not update.tries and replayed_at > update.received_at:
         records = Replay.objects.filter(at__gte=replayed_at, at__lt=replayed_at + _REPLAY_RECORDED_WITHIN)
         replay = records.order_by("at").first()
-        text = f"{replay.by}: {replay.reason}" if replay else ""
+        text = f"{shell_user.displayed(replay.by)}: {replay.reason}" if replay else ""
         events.append(TimelineEvent(gettext("Replayed"), replayed_at, text))
     if update.tries:
         title = ngettext("%d failed attempt", "%d failed attempts", update.tries) % update.tries
@@ -368,11 +368,11 @@ class DuplicateDeliveryAdmin(LargeTableAdmin, RenamedModelAdmin):
 
 @admin.register(Replay)
 class ReplayAdmin(LargeTableAdmin):
-    list_display = ("at", "by", "display_action", "count", "display_selection", "reason")
+    list_display = fields = ("at", "display_by", "display_action", "count", "display_selection", "reason")
     search_fields = ("by", "reason", "selection")
-    fields = ("at", "by", "display_action", "count", "display_selection", "reason")
-    readonly_fields = ("display_action", "display_selection")
+    readonly_fields = ("display_by", "display_action", "display_selection")
     change_form_template = "webhooks/replay_page.html"
+    display_by = column(_("by"), lambda replay: shell_user.displayed(replay.by), "by")
     display_action = column(
         _("action"), lambda replay: gettext("Replay cancelled") if replay.cancels_id else gettext("Replayed")
     )

@@ -31,11 +31,10 @@ class Command(BaseCommand):
         if dry_run:
             self.stdout.write(f"Dry run: the second factor of {username} was not removed.")
             return
-        by = shell_user.user()
         with transaction.atomic():
             second_factor.reset(user)
-            audit_log.record_of(user.pk, Message("Second factor reset by %(by)s", {"by": by}), user)
-        access_log.log("second_factor_reset", {}, username, level=logging.WARNING, by=by)
+            audit_log.record_of(user.pk, Message("Second factor reset by %(by)s", {"by": shell_user.login()}), user)
+        access_log.log("second_factor_reset", {}, username, level=logging.WARNING, by=shell_user.user())
         self.stdout.write(
             f"The second factor of {username} is removed, and the account's sessions and tokens have ended."
         )

@@ -452,13 +452,14 @@ def _visible(rows: ChangeQuerySet, request: HttpRequest) -> ChangeQuerySet:
 
 @admin.register(Plan)
 class PlanAdmin(ReadOnlyAdmin):
-    list_display = ("due_at", "phase", "percent", "state", "by", "reason", "display_outcome")
+    list_display = ("due_at", "phase", "percent", "state", "display_by", "reason", "display_outcome")
     list_filter = ("state",)
     fields = (
-        "due_at", "phase", "percent", "state", "by", "reason", "display_outcome", "revision", "first",
+        "due_at", "phase", "percent", "state", "display_by", "reason", "display_outcome", "revision", "first",
         "waits_for_gates", "from_hour", "until_hour",
     )  # fmt: skip
-    readonly_fields: ClassVar = ["display_outcome"]
+    readonly_fields: ClassVar = ["display_by", "display_outcome"]
+    display_by = column(_("by"), lambda plan: presenters.actor(plan.by), "by")
     display_outcome = column(_("outcome"), attrgetter("text"))
 
 
