@@ -182,7 +182,7 @@ def test_commands_of_this_release_report_the_missing_schema(named: list[Employee
     out = io.StringIO()
     with pytest.raises(CommandError, match=r"Not healthy: .*schema"):
         call_command("health", stdout=out)
-    assert "schema      DOWN  unapplied migrations: 6; run migrate" in out.getvalue()
+    assert "schema      DOWN  unapplied migrations: 7; run migrate" in out.getvalue()
     with pytest.raises(ProgrammingError, match=r"column .*profile_source"):
         call_command("assess", stdout=out)
 
