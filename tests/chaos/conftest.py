@@ -2,6 +2,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import Any
 
 import pytest
 
@@ -22,8 +23,8 @@ def messenger() -> Iterator[DirectApi]:
 @pytest.fixture(scope="session")
 def started(messenger: DirectApi) -> Iterator[System]:
     # Development mode starts three seconds faster, and still checks the secret.
-    own = {"DEBUG": "true", "TRUSTED_PROXIES": "1", "MONITORING_CHECK_INTERVAL": "2s"}
-    system = System(sets_clocks=True, **own, **messenger.settings())
+    options: dict[str, Any] = {"DEBUG": "true", "TRUSTED_PROXIES": "1", "MONITORING_CHECK_INTERVAL": "2s"}
+    system = System(sets_clocks=True, **options, **messenger.settings())
     try:
         system.start()
         yield system

@@ -212,7 +212,7 @@ class Scenario:
             seen.add(self._alerts_checked_at())
             return len(seen) > 1
 
-        checks = {
+        checks: dict[str, tuple[str, Callable[[], object]]] = {
             "stores": ("the stores", self._accept_writes),
             "ready": ("/ready", partial(self._is_ready, may_say)),
             "update": ("the processing of updates", self._is_update_processed),

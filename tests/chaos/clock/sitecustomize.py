@@ -17,7 +17,8 @@ _POLL_SECONDS = 0.1
 
 class _Clock:
     def __init__(self, file: Path) -> None:
-        self._file, self._ahead, self._traveller = file, 0.0, None
+        self._file, self._ahead = file, 0.0
+        self._traveller: Any = None
 
     def start(self) -> None:
         threading.Thread(target=self._follow, name="clock", daemon=True).start()
