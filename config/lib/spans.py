@@ -153,7 +153,7 @@ def receipt() -> Any:
 def _context_of(request: str) -> SpanContext:
     """Return the span of a request's receipt, sampled if it was."""
     number = trace_id_of(request)
-    is_sampled = _sampler.should_sample(Context(), number, "", SpanKind.SERVER).decision.is_sampled()
+    is_sampled = _sampler.should_sample(Context(), number, "", SpanKind.SERVER).decision == Decision.RECORD_AND_SAMPLE
     flags = TraceFlags(TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT)
     return SpanContext(number, _span_id_of(request), is_remote=True, trace_flags=flags)
 
@@ -176,10 +176,10 @@ def batch(name: str, messages: Sequence[M], describe: Callable[[M], Mapping[str,
         yield
     whole = [Link(span.get_span_context())]
     for message in messages:
-        parent = parents.get(message.request_id)
-        if parent and parent.trace_flags.sampled:
+        context = parents.get(message.request_id)
+        if context and context.trace_flags.sampled:
             attributes = _own(describe(message))
-            _tracer.start_span(name, _under(parent), SpanKind.CONSUMER, attributes, whole, started).end()
+            _tracer.start_span(name, _under(context), SpanKind.CONSUMER, attributes, whole, started).end()
 
 
 def _under(parent: SpanContext) -> Context:

@@ -20,7 +20,7 @@ from django.utils import timezone
 
 from config.postgres.base import statement_deadline
 from config.rsgi.bridge import API_SECONDS
-from profiles import erasure
+from profiles.personal_data import erasure
 from profiles.models import Tombstone
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
