@@ -20,8 +20,8 @@ from django.utils import timezone
 
 from config.postgres.base import statement_deadline
 from config.rsgi.bridge import API_SECONDS
-from profiles.personal_data import erasure
 from profiles.models import Tombstone
+from profiles.personal_data import erasure
 from tests.conftest import client_of
 from tests.profiles.people import add_profile
 
