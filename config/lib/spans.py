@@ -143,7 +143,7 @@ def install(process: str) -> None:
 
 def stop() -> None:
     _exporter.ends_at = time.monotonic() + _LONGEST_EXPORT
-    _processor.shutdown()
+    _processor.shutdown()  # type: ignore[no-untyped-call]
 
 
 def receipt() -> Any:
@@ -153,8 +153,8 @@ def receipt() -> Any:
 def _context_of(request: str) -> SpanContext:
     """Return the span of a request's receipt, sampled if it was."""
     number = trace_id_of(request)
-    is_sampled = _sampler.should_sample(Context(), number, "", SpanKind.SERVER).decision == Decision.RECORD_AND_SAMPLE
-    flags = TraceFlags(TraceFlags.SAMPLED if is_sampled else TraceFlags.DEFAULT)
+    decision = _sampler.should_sample(Context(), number, "", SpanKind.SERVER).decision
+    flags = TraceFlags(TraceFlags.SAMPLED if decision == Decision.RECORD_AND_SAMPLE else TraceFlags.DEFAULT)
     return SpanContext(number, _span_id_of(request), is_remote=True, trace_flags=flags)
 
 
@@ -176,10 +176,10 @@ def batch(name: str, messages: Sequence[M], describe: Callable[[M], Mapping[str,
         yield
     whole = [Link(span.get_span_context())]
     for message in messages:
-        context = parents.get(message.request_id)
-        if context and context.trace_flags.sampled:
+        receipt_span = parents.get(message.request_id)
+        if receipt_span and receipt_span.trace_flags.sampled:
             attributes = _own(describe(message))
-            _tracer.start_span(name, _under(context), SpanKind.CONSUMER, attributes, whole, started).end()
+            _tracer.start_span(name, _under(receipt_span), SpanKind.CONSUMER, attributes, whole, started).end()
 
 
 def _under(parent: SpanContext) -> Context:

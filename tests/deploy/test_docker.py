@@ -76,13 +76,17 @@ def test_counters_are_exported_without_a_web_service(stack: Stack) -> None:
     stack.run(f"{profiles} docker compose rm --stop --force metrics")
 
 
+def dangling(stack: Stack) -> set[str]:
+    return set(stack.run("docker images --filter dangling=true --quiet").stdout.split())
+
+
 def test_nothing_restarts_without_a_change(stack: Stack) -> None:
     before = {name: state["ID"] for name, state in stack.states().items()}
-    images = stack.run("docker images --filter dangling=true --quiet").stdout
+    images = dangling(stack)
     stack.run("docker compose up --detach --build --wait")
     after = {name: state["ID"] for name, state in stack.states().items()}
     assert {name for name in RUNNING if before[name] != after[name]} == set()
-    assert stack.run("docker images --filter dangling=true --quiet").stdout == images
+    assert dangling(stack) == images
 
 
 def test_an_upgrade_refuses_no_request(stack: Stack) -> None:
