@@ -87,7 +87,8 @@ def _webhook_rows() -> dict[str, Any]:
 
 
 def _rollout_rows(by: User, university: University) -> dict[str, Any]:
-    alert = Alert.objects.create(kind="dead_letters", severity="warning", message="", words={"count": "3"})
+    fields = {"severity": "warning", "message": "", "words": {"count": "3"}}
+    alert, _ = Alert.objects.get_or_create(kind="dead_letters", key="", resolved_at=None, defaults=fields)
     Delivery.objects.create(alert=alert, channel="webhook", event="firing", payload={}, error="ConnectTimeout", tries=1)
     change("switch", switch="profile_cache", is_on=False, by="анна", reason="замер")
     change("switch", switch="profile_cache", is_on=True, by="анна", reason="замер")

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 pytest.importorskip("playwright.sync_api", reason="playwright is not installed: make test-e2e")
-from playwright.sync_api import Browser, Page, sync_playwright
+from playwright.sync_api import Browser, Page, TimeoutError, sync_playwright  # noqa: A004 (its own)
 
 from profiles.rollout.heartbeat import heartbeat_thread
 from tests.conftest import Phases
@@ -72,6 +73,29 @@ class WatchedPage:
             if fault["impact"] in ("serious", "critical")
             for node in fault["nodes"]
         ]
+
+    def unfit(self, picture: Path | None = None) -> list[str]:
+        """Return the faults of the open page at a desk's and a phone's width, light and dark, and what is too wide.
+
+        Each of the four is photographed if ``picture`` is given, the beginning of the files' names.
+        """
+        found = []
+        for width in (1400, 390):
+            self.page.set_viewport_size({"width": width, "height": 900})
+            with suppress(TimeoutError):
+                # Charts take the new width a moment later.
+                self.page.wait_for_function(f"document.documentElement.scrollWidth <= {width}", timeout=5000)
+            if (wide := self.page.evaluate("document.documentElement.scrollWidth")) > width:
+                found.append(f"{width}: {wide} px wide")
+            for scheme in ("light", "dark"):
+                # Without loading the page again, which may show something once.
+                is_dark = str(scheme == "dark").lower()
+                self.page.evaluate(f"document.documentElement.classList.toggle('dark', {is_dark})")
+                found += [f"{width} {scheme}: {fault}" for fault in self.faults()]
+                if picture:
+                    self.page.screenshot(path=f"{picture}-{width}-{scheme}.png", full_page=True)
+        self.page.set_viewport_size({"width": 1400, "height": 900})
+        return found
 
 
 @pytest.fixture

@@ -187,7 +187,7 @@ REFUSED = {
     ],
 }
 # The rows of the file that each line names, in order; none where the headings are refused.
-NAMED = {
+NAMED: dict[str, list[int]] = {
     "whole-names.csv": [], "two-phones.csv": [], "title-above.xlsx": [],
     "many-errors.csv": [4, 4, 4, 4, 4, 5, 6, 6, 8, 8],
     "changed-values.xlsx": [5, 5, 6, 6, 7, 8],

@@ -20,7 +20,7 @@ from rest_framework.test import APIClient
 from waffle.models import Switch
 
 from config.lib.messages import Message
-from employees.credentials.models import ApiKey
+from employees.credentials.models import ApiKey, LogIn
 from employees.models import University
 from monitoring.rollout_control import approvals, controller
 from monitoring.rollout_control.approvals import Decider
@@ -236,6 +236,7 @@ def test_every_surface_refuses_in_the_same_words(
 def test_two_tokens_are_not_two_people(second: User) -> None:
     """Neither another log-in of the requester nor a key of theirs approves; the log-in of somebody else does."""
     first, again, other = api(), api(), api("second")
+    assert LogIn.objects.filter(user__username="root").count() == 2
     assert posted(first, "set", phase=3, percent=25) == NEEDED
     approve = f"approvals/{Approval.objects.get().pk}/approve"
     for own in (first, again, key_of(User.objects.get(username="root"))):
