@@ -76,7 +76,7 @@ def test_it_serves_or_refuses_a_filter(browser: Client, query: str, status: int)
 
 def test_it_breaks_on_no_filter(browser: Client) -> None:
     @settings(
-        max_examples=2_000 if IS_FULL else settings.default.max_examples,
+        max_examples=2_000 if IS_FULL else settings().max_examples,
         deadline=None,
         derandomize=not IS_FULL,
         suppress_health_check=list(HealthCheck),
