@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import re
 from functools import cache
 
 from django.conf import settings
@@ -21,7 +22,13 @@ def _content(*, is_compressed: bool) -> tuple[bytes, str]:
 
 
 def _accepts_gzip(request: HttpRequest) -> bool:
-    return "gzip" in request.headers.get("Accept-Encoding", "")
+    """Return whether Accept-Encoding names gzip, or anything, with a weight that is not zero (RFC 9110, 12.5.3)."""
+    weights = {}
+    for item in request.headers.get("Accept-Encoding", "").lower().split(","):
+        name, _separator, weight = item.partition(";")
+        weights[name.strip()] = weight.strip().removeprefix("q=").strip()
+    weight = weights.get("gzip", weights.get("x-gzip", weights.get("*", "0")))
+    return re.fullmatch(r"0(?:\.0*)?", weight) is None
 
 
 def _etag(request: HttpRequest) -> str:

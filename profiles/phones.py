@@ -10,11 +10,26 @@ from profiles import typed_values
 _PUNCTUATION = regex.compile(r"[\s\p{Dash}().]+")
 _RUSSIAN = re.compile(r"(?:\+7|7|8)?([0-9]{10})")
 _E164 = re.compile(r"\+[1-9][0-9]{7,14}")
-# A zero in parentheses, alone or before the area code, is dialled only within a country, except in those whose numbers
-# begin with a zero: Italy, San Marino, Benin, Ivory Coast, Gabon and Congo.
-_TRUNK_ZERO = regex.compile(
-    r"(\+[\s(]*(?!39|378|225|229|24[12])[1-9][0-9]{0,2}[\s).\p{Dash}]*\(\s*)0(?=[0-9\s.\p{Dash}]*\))"
+# The assigned country codes of E.164 (ITU-T, complement to E.164): none is the beginning of another.
+_COUNTRY_CODE = re.compile(
+    "[17]|2[07]|3[0-469]|4[013-9]|5[1-8]|6[0-6]|8[1246]|9[0-58]|21[12368]|2[2346][0-9]|25[0-8]|29[01789]|3[57][0-9]"
+    "|38[0-35-79]|42[013]|5[09][0-9]|67[02-9]|68[0-35-9]|69[0-2]|80[08]|85[02356]|87[08]|88[0-368]|96[0-8]|97[0-79]"
+    "|99[2-68]"
 )
+# The countries where a zero alone is dialled before the number, also in Russia before an area code. Not those where a
+# carrier's code may follow it, as in Brazil.
+_ZERO_IS_PREFIX = re.compile(
+    "7|2[07]|3[1-3]|4[013469]|5[1348]|6[0-46]|8[1246]|9[0-58]|21[1238]|23[1-4]|24[39]|25[0-24-6]|26[0-5]|291|35[3589]"
+    "|37[3-57]|38[0-35-79]|42[13]|508|59[03-68]|686|85[056]|88[06]|96[1-467]|97[01267]|99[4-6]"
+)
+# Those whose numbers themselves begin with a zero, from Italy to Tajikistan.
+_ZERO_IS_DIGIT = re.compile("39|22[5679]|24[12]|378|992")
+# Other national prefixes, with the length of the numbers that they precede.
+_OTHER_PREFIXES = {"1": ("1", 10), **dict.fromkeys(("370", "993"), ("8", 8)), **dict.fromkeys(("375", "998"), ("8", 9))}
+_FIRST_PARENTHESES = regex.compile(
+    r"([\s().\p{Dash}]*+\+[\s(]*+([0-9][0-9\s).\p{Dash}]*+)\([\s(.\p{Dash}]*+)([0-9][0-9\s.\p{Dash}]*+)(\)?)"
+)
+_NO_DIGIT = re.compile("[^0-9]+")
 _DAY, _MONTH, _YEAR = r"(?:0?[1-9]|[12][0-9]|3[01])", r"(?:0?[1-9]|1[0-2])", r"(?:19|20)[0-9]{2}"
 _BETWEEN_PARTS = r"\s*(?P<separator>[./]|\p{Dash})\s*"
 _TIME = r"(?:[01]?[0-9]|2[0-3])(?P<point>\.|\p{Dash})[0-5][0-9](?:(?P=point)[0-5][0-9])?"
@@ -62,18 +77,41 @@ def normalize(phone: str) -> str:
     """Return the phone in E.164 form; raise ValueError if it is invalid.
 
     Invisible characters, a leading apostrophe, spaces, dashes, dots and parentheses are removed, and the ``.0`` of a
-    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. A single dot is refused, because it may be
-    that of a decimal number, and so are dates, times and IP addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten
-    digits) become ``+7XXXXXXXXXX``; any other number must be ``+`` followed by 8 to 15 ASCII digits.
+    spreadsheet's number, and the zero of ``+49 (0) 170`` and ``+44 (020)``. Other national prefixes in parentheses are
+    refused. A single dot is refused, because it may be that of a decimal number, and so are dates, times and IP
+    addresses. Russian numbers (``8…``, ``7…``, ``+7…`` or ten digits) become ``+7XXXXXXXXXX``; any other number must be
+    ``+`` followed by 8 to 15 ASCII digits.
     """
     text = typed_values.plain(phone)
-    digits = _PUNCTUATION.sub("", _TRUNK_ZERO.sub(r"\1", text))
+    digits = _PUNCTUATION.sub("", _without_trunk_zero(text))
     if _USUAL.fullmatch(text) or not _OTHER_NUMBER.fullmatch(text):
         if russian := _RUSSIAN.fullmatch(digits):
             return f"+7{russian[1]}"
         if _E164.fullmatch(digits) and not digits.startswith("+7"):
             return digits
     raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
+
+
+def _without_trunk_zero(text: str) -> str:
+    """Return the text without the zero in parentheses that is dialled only within the country.
+
+    Return an empty text if the parentheses hold another national prefix, or if it is not certain what they hold.
+    """
+    found = _FIRST_PARENTHESES.match(text)
+    if found is None:
+        return text
+    code, inside, rest = (_NO_DIGIT.sub("", part) for part in (found[2], found[3], text[found.end() :]))
+    if not _COUNTRY_CODE.fullmatch(code):
+        # +38 (063) is +380 63. Behind a complete code and more digits, a zero belongs to the number.
+        return text if inside[0] != "0" or _COUNTRY_CODE.match(code + inside) else ""
+    number = inside + rest
+    if inside[0] != "0":
+        prefix, length = _OTHER_PREFIXES.get(code, ("", 0))
+        return "" if inside[0] == prefix and len(number) != length else text
+    if _ZERO_IS_DIGIT.fullmatch(code):
+        return text
+    is_certain = _ZERO_IS_PREFIX.fullmatch(code) and found[4] and not number.startswith("00")
+    return found[1] + text[found.start(3) + 1 :] if is_certain else ""
 
 
 def masked(phone: str) -> str:

@@ -24,6 +24,9 @@ _NUMBER = re.compile(
 # Such as seconds with a fraction, but not 8.9161112233.
 _DECIMAL = re.compile(r"(?![78]\.\d{10}$)\d{1,9}\.\d+")
 _FEWEST, _FEWEST_AFTER_PLUS = 10, 8
+# UUIDs, and other hexadecimal IDs of 64 bits and more.
+_ID = re.compile(rf"{_START}(?:{_READABLE[0]}|{_HEX}{{16,}}){_END}")
+_LETTERS = re.compile(r"[^\W\d_]+")
 
 
 def mask_phones(text: str) -> str:
@@ -36,7 +39,9 @@ def mask_phones(text: str) -> str:
 
 
 def has_phone(text: str) -> bool:
-    return mask_phones(text) != text
+    """Return whether an ID contains a phone, also next to letters: ``id79161234567``, but not in a hexadecimal ID."""
+    # A comma separates the digits on both sides.
+    return any(mask_phones(each) != each for each in (text, _LETTERS.sub(",", _ID.sub(",", text))))
 
 
 def _masked(match: re.Match[str]) -> str:

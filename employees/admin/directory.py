@@ -46,6 +46,8 @@ MAX_REFRESHED = 1000
 MAX_ERRORS_SHOWN = 10
 MAX_PREVIEWED = 100
 MAX_DELETED = 500
+# The key of a session for the names of the files that its user has uploaded last.
+_UPLOADED, _MOST_UPLOADED = "uploaded_imports", 5
 _TEMPLATES = {
     "csv": "text/csv; charset=utf-8",
     "xlsx": "application/vnd.openxmlformats-officedocument.spreadsheetml.sheet",
@@ -270,6 +272,10 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             self.message_user(request, result.warning, messages.WARNING)
         if context["lines"]:
             return page
+        if confirm_form := context.get("confirm_form"):
+            # Django empties the session when another user logs in.
+            names = request.session.get(_UPLOADED, [])[-_MOST_UPLOADED + 1 :]
+            request.session[_UPLOADED] = [*names, confirm_form.initial["import_file_name"]]
         if hidden := truncate_preview(result, MAX_PREVIEWED):
             text = _("Showing the first %(shown)d rows; %(hidden)d more are not shown.")
             self.message_user(request, text % {"shown": MAX_PREVIEWED, "hidden": hidden}, messages.INFO)
@@ -286,6 +292,9 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
         form.add_error("import_file", str(e))
 
     def process_import(self, request: HttpRequest, **kwargs: Any) -> Any:
+        name = request.POST.get("import_file_name", "")
+        if name and name not in request.session.get(_UPLOADED, []):
+            return self._no_such_upload(request)
         try:
             return super().process_import(request, **kwargs)
         except UnreadableFile as unreadable:
@@ -293,9 +302,12 @@ class EmployeeAdmin(VersionedAdmin, ImportExportModelAdmin):
             return redirect("admin:employees_employee_import")
         except (FileNotFoundError, IsADirectoryError):
             # An import deletes its file, so a second click on the button does not find it.
-            text = _("This file has already been imported, or its preview has expired. Upload it again if needed.")
-            self.message_user(request, text, messages.WARNING)
-            return redirect("admin:employees_employee_changelist")
+            return self._no_such_upload(request)
+
+    def _no_such_upload(self, request: HttpRequest) -> HttpResponse:
+        text = _("This file has already been imported, or its preview has expired. Upload it again if needed.")
+        self.message_user(request, text, messages.WARNING)
+        return redirect("admin:employees_employee_changelist")
 
     def get_import_resource_kwargs(self, request: HttpRequest, **kwargs: Any) -> dict[str, Any]:
         scope = admin_scope(request)

@@ -74,10 +74,11 @@ class UniversityForm(forms.ModelForm):  # type: ignore[type-arg]
     def clean(self) -> dict[str, Any]:
         """Report a duplicate university in a readable message: Django's own would show the constraint's name."""
         cleaned: dict[str, Any] = super().clean() or self.cleaned_data
-        others = University.objects.exclude(pk=self.instance.pk)
-        inn, kpp = cleaned.get("inn"), cleaned.get("kpp")
-        if inn and kpp is not None and others.filter(inn=inn, kpp=kpp).exists():
-            self.add_error("inn", _("A university with this INN and KPP already exists."))
-        if inn == "" and "name" in cleaned and others.filter(inn="").named(cleaned["name"]).exists():
-            self.add_error("name", _("A university with this name and no INN already exists."))
+        if not self.errors and cleaned.keys() >= {"name", "inn", "kpp"}:
+            others = University.objects.exclude(pk=self.instance.pk)
+            numbers = {"inn": cleaned["inn"], "kpp": cleaned["kpp"]}
+            if others.as_described(**numbers, university_name=cleaned["name"]).exists():
+                by_numbers = _("A university with this INN and KPP already exists.")
+                by_name = _("A university with this name already exists.")
+                self.add_error(*(("inn", by_numbers) if cleaned["inn"] else ("name", by_name)))
         return cleaned

@@ -77,7 +77,8 @@ class UniversitySerializer(serializers.ModelSerializer[University]):
     kpp = serializers.CharField(validators=[validate_kpp], required=False, allow_blank=True)
 
     def create(self, validated_data: dict[str, Any]) -> University:
-        if not validated_data.get("inn") and University.objects.filter(inn="").named(validated_data["name"]).exists():
+        numbers = {name: validated_data.get(name, "") for name in ("inn", "kpp")}
+        if University.objects.as_described(**numbers, university_name=validated_data["name"]).exists():
             raise AlreadyExists({"inn": [str(_UNIVERSITY_EXISTS)]})
         with _unique("universities_", "inn", _UNIVERSITY_EXISTS), transaction.atomic():
             return University.objects.create(**validated_data)

@@ -37,7 +37,7 @@ class ApiKeyAuthentication(BaseAuthentication):
         user: Any = key.limited_owner()
         # For the log of refusals: REST framework replaces the user of a request that is refused here.
         request._request.key_owner = user  # type: ignore[attr-defined]  # noqa: SLF001
-        if key_permission(request.parser_context["view"], str(request.method)) not in user.key_permissions:
+        if not key_permissions(request.parser_context["view"], str(request.method)) <= user.key_permissions:
             raise PermissionDenied(_("The API key lacks the permission for this request."))
         return user, key
 
@@ -45,18 +45,24 @@ class ApiKeyAuthentication(BaseAuthentication):
         return _KEYWORD
 
 
-def key_permission(view: Any, method: str) -> str | None:
-    """Return the permission that a key needs for a request; None if keys may not make it.
+def key_permissions(view: Any, method: str) -> set[str | None]:
+    """Return the permissions that a key needs for a request, with None if keys may not make it.
 
     Directory roles admit people to most views. A key needs a permission as well, so that it has as few rights as
-    possible. A view without a model names its permission in ``permission``.
+    possible. A view without a model names its permission in ``permission``. The answer to a change shows the object, so
+    that the key has to be allowed to see it.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:
-        return getattr(view, "permission", None)
-    options = queryset.model._meta  # noqa: SLF001 (documented by Django)
-    verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
-    return f"{options.app_label}.{verb}_{options.model_name}"
+        permission = getattr(view, "permission", None)
+    else:
+        options = queryset.model._meta  # noqa: SLF001 (documented by Django)
+        verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
+        permission = f"{options.app_label}.{verb}_{options.model_name}"
+    if permission is None or method == "DELETE":
+        return {permission}
+    app, _dot, codename = permission.partition(".")
+    return {permission, f"{app}.view_{codename.partition('_')[2]}"}
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]

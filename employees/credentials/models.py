@@ -59,9 +59,10 @@ class LogInQuerySet(models.QuerySet["LogIn"]):
 class LogIn(models.Model):
     """A log-in over the API or in the admin. All that it handed out ends when it is revoked or expires.
 
-    Triggers (migrations 0002 and 0004) revoke the log-ins of a user whose password changes, who is deactivated, or who
-    loses a status, group, permission or second factor, whichever program makes the change. They also delete the
-    sessions of these log-ins. ``has_second_factor`` is for tokens: a session itself knows of later proofs.
+    Triggers (migrations 0002, 0004 and 0005) revoke the log-ins of a user whose password changes, who is deactivated,
+    or who loses a status, group, permission or second factor, whichever program makes the change, and those of a
+    group's users when it loses a permission. They also delete the sessions of these log-ins. ``has_second_factor`` is
+    for tokens: a session itself knows of later proofs.
     """
 
     id = models.CharField(primary_key=True, max_length=32, default=new_id, editable=False)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import unicodedata
 from collections.abc import Callable
 from typing import Any
 
@@ -124,7 +125,7 @@ class SingleSignOnAdapter(DefaultSocialAccountAdapter):
 def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> User:
     """Connect the identity to the one account with the same verified e-mail address, or to a new account."""
     email = claims.get("email") if claims.get("email_verified") is True else ""
-    users = list(User.objects.filter(email__iexact=email)) if email else []
+    users = [user for user in User.objects.filter(email__iexact=email) if _is_same(user.email, email)] if email else []
     if len(users) > 1:
         raise refuse(request, "ambiguous_email")
     with transaction.atomic():
@@ -139,10 +140,21 @@ def _connect(request: HttpRequest, sociallogin: Any, claims: dict[str, Any]) -> 
     return user
 
 
+def _is_same(address: str, other: str) -> bool:
+    """Return whether two addresses differ in the case of letters at most.
+
+    PostgreSQL's UPPER makes an I of ı and an S of ſ, and the Kelvin sign is a small K's capital too: such a letter is
+    one that NFKC replaces, or that has another small letter.
+    """
+    return address.lower() == other.lower() and all(
+        unicodedata.is_normalized("NFKC", each) for each in (address, other)
+    )
+
+
 def _create(request: HttpRequest, claims: dict[str, Any], email: str) -> User:
     """Create an account, if the settings allow it, for a person in one of our groups according to the claim."""
     texts = {key: clean(str(claims.get(key) or "")) for key in ("preferred_username", "given_name", "family_name")}
-    name = texts["preferred_username"] or email
+    name = User.normalize_username(texts["preferred_username"] or email)
     if not settings.OIDC_CREATE_USERS or not _groups(claims):
         raise refuse(request, "no_account", name)
     first_name, last_name = texts["given_name"][:150], texts["family_name"][:150]

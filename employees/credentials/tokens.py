@@ -1,5 +1,6 @@
 """The tokens of a log-in. The log-in in PostgreSQL decides whether they are valid; the claims only identify it."""
 
+import re
 from datetime import timedelta
 from typing import Any, cast
 
@@ -14,6 +15,7 @@ from employees.credentials.models import LogIn
 
 # RFC 7519 has no claim for it; OpenID Connect names it like this.
 _LOG_IN_CLAIM = "sid"
+_ID = re.compile(r"[0-9a-f]{32}")
 
 
 class RefreshToken(BlacklistedOnUse):
@@ -34,7 +36,11 @@ def log_in_of(token: Any) -> LogIn:
 
     Tokens from before a second factor was needed, or was asked for, are refused too.
     """
-    log_in = LogIn.objects.usable().filter(pk=token.get(_LOG_IN_CLAIM)).first()
+    ids = [token.get(name) for name in (_LOG_IN_CLAIM, api_settings.JTI_CLAIM)]
+    # What is no ID, such as a NUL, could not be looked up.
+    if not all(isinstance(each, str) and _ID.fullmatch(each) for each in ids):
+        raise InvalidToken
+    log_in = LogIn.objects.usable().filter(pk=ids[0]).first()
     if log_in is None or (not log_in.has_second_factor and second_factor.is_needed(log_in.user)):
         raise InvalidToken
     return log_in

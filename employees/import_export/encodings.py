@@ -101,6 +101,8 @@ _GARBLED_UTF8 = _garbled_utf8()
 _CYRILLIC_OF_EAST_ASIA = _cyrillic_of_east_asia()
 # Three letters of Western Europe without any of the English alphabet: Windows-1251 read as Windows-1252.
 _GARBLED_CP1251 = re.compile(r"(?<![^\W\d_])[À-ÿ¨¸]{3,}(?![^\W\d_])")
+# A symbol in place of a letter: a box in DOS 866 or KOI8, or before a letter, DOS 866 read as Windows-1251.
+_SYMBOL_FOR_LETTER = regex.compile(r"[\u2500-\u259f]|[¤¦§©¬®™€‰†‡](?=\p{Cyrillic})")
 
 
 class UndecodableFile(ValueError):
@@ -109,16 +111,18 @@ class UndecodableFile(ValueError):
 
 def is_garbled(text: str) -> bool:
     """Return whether another program has read the text in a wrong encoding: ``Èâàíîâ``, or U+FFFD for lost letters."""
-    is_garbled = _GARBLED_UTF8.search(text) or _GARBLED_CP1251.search(text) or "\N{REPLACEMENT CHARACTER}" in text
-    return not text.isascii() and bool(is_garbled)
+    patterns = (_GARBLED_UTF8, _GARBLED_CP1251, _SYMBOL_FOR_LETTER)
+    is_garbled = "\N{REPLACEMENT CHARACTER}" in text or any(pattern.search(text) for pattern in patterns)
+    return not text.isascii() and is_garbled
 
 
 def decode(content: bytes) -> str:
     """Return the text of a file in UTF-8, UTF-16 or Windows-1251; raise UndecodableFile for any other."""
     if content[:2] in _MARKS:
         encoding = "utf-16"
-    elif len(content) > 1 and 0 in content[:2]:
-        encoding = "utf-16-le" if content[1] == 0 else "utf-16-be"
+    elif len(content) > 1 and not {0, 4}.isdisjoint(content[:2]):
+        # Without a mark, a heading in UTF-16 begins with one of these, the high bytes of ASCII and Cyrillic letters.
+        encoding = "utf-16-le" if content[1] in (0, 4) else "utf-16-be"
     else:
         encoding = "utf-8-sig"
     try:

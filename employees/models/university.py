@@ -30,12 +30,18 @@ _UNNAMED = "Неизвестный вуз"
 class UniversityQuerySet(models.QuerySet["University"]):
     def described(self, *, inn: str, kpp: str, university_name: str) -> University:
         """Return the university with this INN and KPP, or with this name if ``inn`` is empty; create it if missing."""
+        if existing := self.as_described(inn=inn, kpp=kpp, university_name=university_name).first():
+            return existing
         name = clean(university_name)
         if inn:
             return self.get_or_create(inn=inn, kpp=kpp, defaults={"name": name or _UNNAMED})[0]
-        return self.named(name).first() or self.get_or_create(inn="", name=name)[0]
+        return self.get_or_create(inn="", name=name)[0]
 
     def as_described(self, *, inn: str, kpp: str, university_name: str) -> UniversityQuerySet:
+        """Return the universities that a description means: those with its INN and KPP or, without an INN, its name.
+
+        None may be created beside them. Those with another INN and the same name are branches.
+        """
         return self.filter(inn=inn, kpp=kpp).order_by("pk") if inn else self.named(university_name)
 
     def named(self, name: str) -> UniversityQuerySet:

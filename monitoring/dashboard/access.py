@@ -44,5 +44,6 @@ def may(request: HttpRequest) -> dict[str, bool]:
     names = {"operate": OPERATE, "force": FORCE, "stop": STOP, "sign": SIGN, "look_up": LOOK_UP, "see": SEE}
     allowed = {name: request.user.has_perm(permission) for name, permission in names.items()}
     sees_all = scope_of(request).sees_all
-    # A user who is limited to one university may rehearse a rollback with it, but changes no percentages.
-    return allowed | {"rehearse": allowed["operate"], "operate": allowed["operate"] and sees_all, "all": sees_all}
+    # A user who is limited to one university may rehearse a rollback with it, but changes nothing for all of them.
+    limited = {name: allowed[name] and sees_all for name in ("operate", "sign")}
+    return allowed | limited | {"rehearse": allowed["operate"], "all": sees_all}

@@ -9,12 +9,19 @@ from django.template.response import TemplateResponse
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
+from config.lib.scope import refusal, scope_of
 from monitoring.dashboard.access import SIGN, may, page, screen
 from monitoring.indicators import rounds
 from monitoring.rollout_control import SEE_ROLLOUT
 from monitoring.rollout_control.guide import checklist
 from monitoring.rollout_control.models import Signature
+
+_WHOLE_NETWORK = gettext_lazy(
+    "Your account is limited to one university, but the checklist covers all of them. Ask a colleague whose account "
+    "has no such limit."
+)
 
 
 @screen(SEE_ROLLOUT)
@@ -23,6 +30,8 @@ def items(request: HttpRequest) -> HttpResponse:
         return page(request, "checklist.html", _("Checklist"))
     if not request.user.has_perm(SIGN):
         raise PermissionDenied
+    if not scope_of(request).sees_all:
+        return refusal(request, _WHOLE_NETWORK)
     item, note = request.POST.get("item", ""), request.POST.get("note", "").strip()[:500]
     if item in dict(checklist.TO_SIGN) and note:
         until = timezone.now() + checklist.SIGNATURE_LASTS

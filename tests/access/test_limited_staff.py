@@ -10,7 +10,7 @@ import pytest
 from django.contrib import admin
 from django.contrib.auth.models import Permission, User
 from django.db.models import Model
-from django.test import Client
+from django.test import Client, RequestFactory
 from django.urls import reverse
 from django.utils import timezone
 from hypothesis import HealthCheck, given, settings
@@ -18,7 +18,9 @@ from hypothesis import strategies as st
 from waffle.models import Switch
 
 from config.lib.admin import GlobalScopeAdmin, ScopedAdmin, VisibleRowsFilter
+from employees.accounts import permission_scope
 from employees.models import BackfillRun, Employee, Membership, University, UnresolvedName
+from monitoring.rollout_control.models import Signature
 from profiles.rollout.models import Change, Flag, Plan, Rollout, UniversityRule
 from profiles.rollout.rules import OutsideUniversity
 from tests.conftest import Phases, client_of
@@ -67,6 +69,23 @@ def limited(university: University) -> Client:
 
 def revealed(page: str) -> list[str]:
     return [secret for secret in (NAME, SURNAME, INN, REASON, "+12025550102") if secret in page]
+
+
+def test_nothing_that_concerns_all_universities_can_be_changed(
+    rf: RequestFactory, university: University, limited: Client
+) -> None:
+    """Tables whose rows belong to no university: a user with every permission at one university only sees them."""
+    request = rf.get("/admin/")
+    request.user = User.objects.get(username="limited")
+    request.scope = permission_scope(request.user)  # type: ignore[attr-defined]
+    own = (ScopedAdmin, GlobalScopeAdmin)
+    for model, page in admin.site._registry.items():
+        if not isinstance(page, own) and model._meta.label_lower not in OTHERWISE:
+            allowed = [page.has_add_permission(request), page.has_change_permission(request)]
+            assert [*allowed, page.has_delete_permission(request)] == [False] * 3, model
+    answer = limited.post("/admin/checklist/", {"item": "backup_configuration", "note": "x"})
+    assert (answer.status_code, Signature.objects.count()) == (403, 0)
+    assert "/admin/checklist/" not in limited.get("/admin/checklist/items/").content.decode()
 
 
 LOOKUPS = [

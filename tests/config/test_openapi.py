@@ -50,6 +50,20 @@ def test_it_is_served_without_being_generated(client: Client, monkeypatch: pytes
     assert len(compressed.content) < len(answer.content) / 8
 
 
+@pytest.mark.parametrize(
+    ("accepted", "is_compressed"),
+    [
+        *[("gzip;q=0", False), ("gzip; q=0.000, br", False), ("br, gzip;q=0.0", False), ("*;q=0", False)],
+        *[("*, gzip;q=0", False), ("identity", False), ("", False), ("gzipped", False), ("GZIP;Q=0", False)],
+        *[("gzip;q=0.001", True), ("gzip;q=1", True), ("br;q=0, gzip", True), ("*", True), ("GZip ; q=0.5", True)],
+    ],
+)
+def test_it_is_compressed_only_for_who_accepts_it(client: Client, accepted: str, is_compressed: bool) -> None:
+    answer = client.get("/openapi.json", headers={"Accept-Encoding": accepted})
+    assert answer.has_header("Content-Encoding") is is_compressed
+    assert json.loads(gzip.decompress(answer.content) if is_compressed else answer.content) == COMMITTED
+
+
 @pytest.mark.parametrize("encoding", ["gzip", "identity"])
 def test_it_is_not_sent_again(client: Client, encoding: str) -> None:
     headers = {"Accept-Encoding": encoding}

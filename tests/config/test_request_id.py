@@ -4,7 +4,7 @@ import re
 from typing import Any
 
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import HealthCheck, assume, example, given, settings
 from hypothesis import strategies as st
 
 from config.lib import request_id
@@ -66,6 +66,30 @@ def test_only_a_valid_id_is_returned(given: str) -> None:
 )
 def test_a_phone_is_not_returned(given: str) -> None:
     assert NEW.fullmatch(request_id.begin(given))
+
+
+@settings(deadline=None, derandomize=True)
+@given(
+    st.from_regex(r"[A-Za-z_.-]{0,8}", fullmatch=True),
+    st.from_regex(r"[789][0-9]{9,14}", fullmatch=True),
+    st.from_regex(r"([A-Za-z_.-][A-Za-z0-9_.-]{0,3})?", fullmatch=True),
+)
+@example("id", "79161234567", "")
+@example("0x", "79161234567", "")
+@example("", "79161234567", "a")
+@example("user", "7916", "-123-45-67")
+def test_a_phone_among_letters_is_not_returned(before: str, phone: str, after: str) -> None:
+    given_id = f"{before}{phone}{after}"
+    assume(not re.search(r"(?<![A-Za-z0-9])[0-9a-fA-F]{16,}(?![A-Za-z0-9])", given_id))
+    assert request_id.begin(given_id) != given_id
+
+
+@settings(deadline=None, derandomize=True)
+@given(st.uuids().map(str) | st.uuids().map(lambda given: given.hex) | st.from_regex("[0-9a-f]{24}", fullmatch=True))
+@example("00000000-0000-4000-8000-79161234567a")
+def test_a_hexadecimal_id_is_returned(given: str) -> None:
+    for each in (given, given.upper(), f"req_{given}"):
+        assert request_id.begin(each) == each
 
 
 @pytest.mark.parametrize(

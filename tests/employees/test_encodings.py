@@ -44,6 +44,13 @@ def test_unicode_is_read(text: str, encoding: str) -> None:
     assert decode(text.encode(encoding)) == text
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+@pytest.mark.parametrize("headings", ["Телефон;Фамилия;Имя;Вуз", "телефон;фамилия;имя;вуз", HEADINGS])
+def test_utf_16_without_a_mark_is_read_in_each_language(encoding: str, headings: str) -> None:
+    text = f"{headings}\r\n+79160900011;Ёлкина;Анна;ВУЗ ошибок\r\n"
+    assert decode(text.encode(encoding)) == text
+
+
 @EXAMPLES
 @given(tables())
 def test_windows_1251_is_read(text: str) -> None:
@@ -300,6 +307,26 @@ def test_text_that_was_garbled_before_is_recognized(name: str) -> None:
     assert is_garbled(name.encode().decode("cp866"))
     assert is_garbled(name.encode("koi8_r", "replace").decode("utf-8", "replace"))
     assert is_garbled(name.replace("№", "").encode("cp1251").decode("latin_1"))
+
+
+@EXAMPLES
+@given(st.sampled_from([*LAST_NAMES, *FIRST_NAMES]).filter(lambda name: name.isalpha() and len(name) > 3))
+def test_boxes_are_no_letters(name: str) -> None:
+    """DOS and KOI8 have lines and boxes where Windows has letters."""
+    for encoding in ("cp866", "koi8_r"):
+        garbled = name.encode("cp1251", "ignore").decode(encoding)
+        if any("\u2500" <= character <= "\u259f" for character in garbled):
+            assert is_garbled(garbled)
+
+
+@pytest.mark.parametrize("name", ["╚трэют", "└ээр", "€ў ®ў", "€¢ ­®ў", "Г®ў®а®ў", "▌ЁьЎ"])
+def test_symbols_in_place_of_letters_are_recognized(name: str) -> None:
+    assert is_garbled(name)
+
+
+@pytest.mark.parametrize("name", ["Университет «Синергия»®", "Вуз № 1", "§ 5", "Синергия® плюс", "Центр 21 ©"])
+def test_symbols_beside_words_are_not_garbled(name: str) -> None:
+    assert not is_garbled(name)
 
 
 @pytest.mark.parametrize("name", ["Éloïse", "Ångström", "Þórður", "Łukasz", "Nguyễn", "Ö", "Серёгин", "Ғалым", "王"])

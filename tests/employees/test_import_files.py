@@ -269,6 +269,18 @@ def test_another_web_host_can_confirm_and_the_file_is_deleted(
     assert (Employee.objects.count(), ImportFile.objects.count()) == (1, 0)
 
 
+def test_only_the_user_who_uploaded_a_file_confirms_it(admin: Client, university: University) -> None:
+    form = previewed(admin, TEXT)
+    other = Client()
+    other.force_login(User.objects.create_superuser("other"))
+    other.cookies["django_language"] = "en"
+    page = other.post(PROCESS, form, follow=True).content.decode()
+    assert "This file has already been imported" in page
+    assert (Employee.objects.count(), ImportFile.objects.count()) == (0, 1)
+    admin.post(PROCESS, form, follow=True)
+    assert (Employee.objects.count(), ImportFile.objects.count()) == (1, 0)
+
+
 def test_a_name_of_another_file_reads_and_removes_nothing(admin: Client, tmp_path: Path) -> None:
     other = tmp_path / "other.csv"
     other.write_bytes(many(1))

@@ -61,6 +61,28 @@ def test_the_api_refuses_another(api: APIClient, existing: University) -> None:
         University.objects.exclude(pk=existing.pk).delete()
 
 
+@pytest.mark.parametrize("numbers", [{}, {"inn": "7736050003"}, {"inn": "7736050003", "kpp": "773601001"}])
+def test_all_surfaces_agree_on_what_exists(
+    api: APIClient, client: Client, superadmin: User, tmp_path: Path, numbers: dict[str, str]
+) -> None:
+    """A description means the same university for the API, the admin, an employee and an import."""
+    existing = University.objects.create(name=NAME, **numbers)
+    client.force_login(superadmin)
+    descriptions = [{"name": name, "inn": "", "kpp": ""} for name in (NAME, *LOOK_ALIKES)]
+    descriptions += [{"inn": "", "kpp": "", **numbers, "name": "Другой"}] if numbers else []
+    for number, fields in enumerate(descriptions):
+        assert api.post("/universities", fields, format="json").status_code == 409, fields
+        assert client.post("/admin/employees/university/add/", fields).status_code == 200, fields
+        described = {"university_name": fields["name"], "inn": fields["inn"], "kpp": fields["kpp"]}
+        assert University.objects.described(**described) == existing, fields
+        body = {"phone": f"+791609000{number:02}", **described}
+        assert api.post("/employees", body, format="json").json()["university_id"] == existing.pk, fields
+    file = tmp_path / "e.csv"
+    file.write_text(f"phone,university_name\n+79160910000,{NAME.upper()}\n")
+    call_command("import_employees", file, stdout=StringIO())
+    assert University.objects.get() == existing
+
+
 def test_the_admin_refuses_another(client: Client, superadmin: User, existing: University) -> None:
     client.force_login(superadmin)
     for name in LOOK_ALIKES:

@@ -1,3 +1,4 @@
+import re
 from datetime import datetime
 
 import pytest
@@ -154,6 +155,76 @@ def test_a_phone_in_groups_is_not_taken_for_a_date(first: int, rest: int, separa
 )
 def test_a_zero_that_is_dialled_within_a_country_is_dropped(spelling: str, phone: str) -> None:
     assert normalize(spelling) == phone
+
+
+@pytest.mark.parametrize(
+    ("spelling", "phone"),
+    [
+        ("+38 (063) 123-45-67", "+380631234567"),
+        ("+38(067)1234567", "+380671234567"),
+        ("+38-(099)-123-45-67", "+380991234567"),
+        ("+38 (0482) 12-34-56", "+380482123456"),
+        ("+3 8 (0) 63 123 45 67", "+380631234567"),
+        ("+38 (0 63) 123 45 67", "+380631234567"),
+        ("+380 (063) 123-45-67", "+380631234567"),
+        ("+3 80 (063) 123-45-67", "+380631234567"),
+        ("+375 (029) 123-45-67", "+375291234567"),
+        ("+44 ((0)20) 7946 0958", "+442079460958"),
+        ("+992 (07) 123 45 67", "+992071234567"),
+        ("+998 (88) 123 45 67", "+998881234567"),
+        ("+370 (800) 12345", "+37080012345"),
+    ],
+)
+def test_a_zero_that_completes_the_country_code_is_kept(spelling: str, phone: str) -> None:
+    assert normalize(spelling) == phone
+
+
+@pytest.mark.parametrize(
+    "spelling",
+    [
+        *("+36 (06) 1 234 5678", "+36 (06 20) 123 4567", "+36 (06-20) 123 4567", "+36 (0) 20 123 4567"),
+        *("+370 (8) 612 34567", "+370 (8 612) 34567", "+370 (8-612) 34567", "+370 (0 612) 34567"),
+        *("+375 (8 029) 123-45-67", "+375 (80 29) 123-45-67", "+375 (8) 029 123-45-67", "+998 (8 71) 123 45 67"),
+        *("+52 (01) 55 1234 5678", "+52 (01 55) 1234 5678", "+1 (1) 202 555 0100", "+1 (0) 202 555 0100"),
+        *("+55 (015 11) 1234 5678", "+57 (03 1) 123 4567", "+7 (8) 916 123-45-67", "+34 (0) 91 123 45 67"),
+        *("+49 (00) 170 1234567", "+49 (0) 0170 1234567", "+49 (0 170 1234567", "+49 (0049) 170 1234567"),
+        *("+21 (0) 20 123 4567", "+8 (0916) 123-45-67"),
+    ],
+)
+def test_it_refuses_other_national_prefixes(spelling: str) -> None:
+    with pytest.raises(ValueError, match="Enter a Russian phone"):
+        normalize(spelling)
+
+
+# The list of ITU-T E.164 assigned country codes.
+COUNTRY_CODES = [
+    *(1, 7, 20, 27, 30, 31, 32, 33, 34, 36, 39, 40, 41, 43, 44, 45, 46, 47, 48, 49, *range(51, 59), *range(60, 67)),
+    *(81, 82, 84, 86, *range(90, 96), 98, 211, 212, 213, 216, 218, *range(220, 259), *range(260, 270), 290, 291),
+    *(297, 298, 299, *range(350, 360), *range(370, 384), 385, 386, 387, 389, 420, 421, 423, *range(500, 510)),
+    *(*range(590, 600), 670, *range(672, 684), *range(685, 693), 800, 808, 850, 852, 853, 855, 856, 870, 878),
+    *(880, 881, 882, 883, 886, 888, *range(960, 969), *range(970, 978), 979, *range(992, 997), 998),
+]
+
+
+def country_of(digits: str) -> str:
+    return next((code for code in map(str, COUNTRY_CODES) if digits.startswith(code)), "")
+
+
+@given(
+    st.one_of(st.sampled_from(COUNTRY_CODES), st.integers(1, 999)),
+    st.from_regex(r"\+[ (]?\{\}[ )]?[ -]?\([ ]?[0-9]( ?[0-9]){0,4}\)[ -]?", fullmatch=True),
+    st.integers(10**4, 10**9),
+)
+def test_parentheses_never_change_the_country(code: int, spelling: str, rest: int) -> None:
+    text = f"{spelling.format(code)}{rest}"
+    try:
+        phone = normalize(text)
+    except ValueError:
+        return
+    digits = re.sub("[^0-9]", "", text)
+    assert country_of(phone[1:]) == country_of(digits)
+    # Nothing but one zero behind a complete code is dropped.
+    assert phone[1:] in (digits, digits.replace(f"{code}0", str(code), 1) if code in COUNTRY_CODES else digits)
 
 
 @given(st.text())

@@ -110,6 +110,29 @@ def test_an_address_of_two_accounts_is_refused(provider: FakeProvider, user: Use
     assert "Several accounts" in provider.log_in(client, **EMAIL).content.decode()
 
 
+LOOK_ALIKES = [
+    chr(code) for code in range(0x80, 0x110000) if {chr(code).upper(), chr(code).casefold()} & {*"aeilmnprsuxkIKS"}
+]
+
+
+@pytest.mark.parametrize("letter", LOOK_ALIKES)
+def test_an_address_that_looks_the_same_connects_nothing(
+    provider: FakeProvider, user: User, client: Client, letter: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """PostgreSQL's upper case of both addresses is the same, or their case-folded form is."""
+    User.objects.update(email="mike.smith@example.ru")
+    plain = next(each for each in "aeilmnprsuxk" if each.upper() == letter.upper() or each == letter.casefold())
+    look_alike = "mike.smith@example.ru".replace(plain, letter, 1)
+    assert look_alike != "mike.smith@example.ru"
+    provider.log_in(client, email=look_alike, email_verified=True)
+    assert (outcomes(caplog), SocialAccount.objects.count()) == (["no_account"], 0)
+
+
+def test_an_address_in_cyrillic_is_compared_without_case(provider: FakeProvider, user: User, client: Client) -> None:
+    User.objects.update(email="анна@пример.рф")
+    assert provider.log_in(client, email="Анна@Пример.рф", email_verified=True)["Location"] == "/admin/"
+
+
 def test_an_address_does_not_take_over_another_identity(provider: FakeProvider, user: User) -> None:
     provider.log_in(Client(), **EMAIL)
     client = Client()

@@ -33,7 +33,9 @@ def _full_buckets(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def user() -> User:
     user = User.objects.create_superuser("anna", password="right")
-    user.groups.add(Group.objects.get(name="superadmin"))
+    group = Group.objects.get(name="superadmin")
+    group.permissions.add(Permission.objects.get(codename="add_session"))
+    user.groups.add(group)
     user.user_permissions.add(Permission.objects.get(codename="view_employee"))
     return user
 
@@ -82,6 +84,14 @@ def _set_password(user: User) -> None:
     user.save()
 
 
+def _other() -> User:
+    return User.objects.create_user("other")
+
+
+def _permission() -> Permission:
+    return Permission.objects.get(codename="delete_logentry")
+
+
 CHANGES: dict[str, Callable[[User], object]] = {
     "password": _set_password,
     "password by SQL": lambda user: User.objects.update(password="x"),
@@ -91,6 +101,17 @@ CHANGES: dict[str, Callable[[User], object]] = {
     "superuser": lambda user: User.objects.update(is_superuser=False),
     "group": lambda user: user.groups.clear(),
     "permission": lambda user: user.user_permissions.clear(),
+    "group by SQL": lambda user: user.groups.through.objects.update(group=Group.objects.get(name="operator")),
+    "group given to another by SQL": lambda user: user.groups.through.objects.update(user=_other()),
+    "permission by SQL": lambda user: user.user_permissions.through.objects.update(permission=_permission()),
+    "permission of a group": lambda user: Group.objects.get(name="superadmin").permissions.clear(),
+    "permission of a group by SQL": lambda user: Group.permissions.through.objects.filter(
+        group__name="superadmin"
+    ).update(permission=_permission()),
+    "group permission given to another by SQL": lambda user: Group.permissions.through.objects.filter(
+        group__name="superadmin"
+    ).update(group=Group.objects.create(name="other")),
+    "group deleted": lambda user: user.groups.all().delete(),
     "deletion": lambda user: user.delete(),
 }
 
@@ -114,6 +135,11 @@ def test_a_promotion_ends_nothing_and_shows_at_the_next_refresh(user: User) -> N
     user.is_staff = True
     user.save()
     user.groups.add(Group.objects.get(name="viewer"))
+    user.user_permissions.add(_permission())
+    Group.objects.get(name="viewer").permissions.add(_permission())
+    Group.objects.get(name="operator").permissions.clear()
+    # An update that changes nothing takes nothing away.
+    user.groups.through.objects.update(user=user)
     assert claims(refresh(tokens["refresh"]).json()["access"])["is_staff"] is True
 
 
@@ -205,9 +231,15 @@ def test_tokens_of_earlier_releases_are_refused(user: User, claim: str) -> None:
     assert end(tokens)
 
 
-@pytest.mark.parametrize("sid", [None, 1, True, "", "x" * 5000, [], {}])
+@pytest.mark.parametrize("sid", [None, 1, True, "", "x" * 5000, [], {}, "\0", "a\0b", "\ud800", "0" * 32])
 def test_a_log_in_that_does_not_exist_is_refused(user: User, sid: object) -> None:
     tokens = {n: jwt.encode(claims(t) | {"sid": sid}, settings.SECRET_KEY, "HS256") for n, t in log_in().items()}
+    assert end(tokens)
+
+
+@pytest.mark.parametrize("jti", ["\0", "\ud800", 1, [], {}])
+def test_a_token_without_an_id_of_its_own_is_refused(user: User, jti: object) -> None:
+    tokens = {n: jwt.encode(claims(t) | {"jti": jti}, settings.SECRET_KEY, "HS256") for n, t in log_in().items()}
     assert end(tokens)
 
 
