@@ -61,7 +61,8 @@ _UNAMBIGUOUS = re.compile(
     rf"|(?<![{LETTERS}'’])(?:є(?:в[{_CONSONANT}]|г[ео]|[фщ]|лизав)|їж|ґ[жаеио])"
     rf"|\A[^є]*+є.*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
 )
-_LARGEST_SAMPLE = 3_000
+# In cells, and in bytes.
+_LARGEST_SAMPLE, _LONGEST_SAMPLE = 3_000, 300_000
 # In bits. Without capitals, a text may be Hebrew, and certainly may without these letters.
 _ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
 # By how many bits one of two readings must be better, if the other one is possible and written like Russian too.
@@ -212,7 +213,7 @@ def _from_utf_7(text: str) -> str | None:
 def _decode_cp1251(content: bytes) -> str:
     text = content.decode("cp1251", errors="replace")
     cells = (cell[0] for cell in _CELL.finditer(content) if not cell[0].isascii())
-    sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))
+    sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))[:_LONGEST_SAMPLE]
     own = sample.decode("cp1251", errors="replace")
     is_unclear = (
         not _is_cyrillic(own) or _may_be_turkic(own) or any(_may_be(name, sample, own) for name in _OTHER_ENCODINGS)
