@@ -146,6 +146,16 @@ def test_time_grows_like_the_length(reader: str) -> None:
         assert taken < FLOOR or taken < 8 * seconds(read, short), ascii(long[:12])
 
 
+@pytest.mark.parametrize(
+    "content",
+    [b"+" * 6_000, b"+AAA-,x\n" * 1_500, ("ї" * 2_000).encode("cp1251"), ("Яя" * 2_000 + "1").encode("cp1251")],
+    ids=["plus signs", "shifts", "Ukrainian letters", "a long word"],
+)
+def test_a_small_file_is_read_at_once(content: bytes) -> None:
+    head = (PHONE_CSV + "Иванов\n").encode("ascii" if content.isascii() else "cp1251", "ignore")
+    assert seconds(lambda _: decode(head + content), "") < FLOOR * 3
+
+
 @pytest.mark.django_db
 def test_a_request_of_marks_is_answered_at_once() -> None:
     marks = "a" + MARKS * 15_000
