@@ -71,6 +71,8 @@ PATTERN = (
     r"|(?:(?:\+7|7|8)[ -]?)?(?:\([1-9][0-9]{2}\)[ -]?|[0-9]{3}[ -])[0-9]{3}[ -][0-9]{2}[ -]?[0-9]{2})$"
 )
 _USUAL = re.compile(PATTERN)
+# The longest text that may be a phone, with punctuation. _OTHER_NUMBER divides up to 15 digits in all possible ways.
+_LONGEST = 100
 
 
 def normalize(phone: str) -> str:
@@ -83,12 +85,11 @@ def normalize(phone: str) -> str:
     ``+`` followed by 8 to 15 ASCII digits.
     """
     text = typed_values.plain(phone)
-    digits = _PUNCTUATION.sub("", _without_trunk_zero(text))
-    if _USUAL.fullmatch(text) or not _OTHER_NUMBER.fullmatch(text):
-        if russian := _RUSSIAN.fullmatch(digits):
-            return f"+7{russian[1]}"
-        if _E164.fullmatch(digits) and not digits.startswith("+7"):
-            return digits
+    digits = _PUNCTUATION.sub("", _without_trunk_zero(text)) if len(text) <= _LONGEST else ""
+    russian = _RUSSIAN.fullmatch(digits)
+    is_foreign = _E164.fullmatch(digits) and not digits.startswith("+7")
+    if (russian or is_foreign) and (_USUAL.fullmatch(text) or not _OTHER_NUMBER.fullmatch(text)):
+        return f"+7{russian[1]}" if russian else digits
     raise ValueError(_("Enter a Russian phone number, or + and 8 to 15 digits."))
 
 

@@ -43,7 +43,8 @@ _DATE_OR_TIME = re.compile(
 _DECIMAL = re.compile(r"[+-]?[0-9]+(?:[.,][0-9]*)?(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)", re.IGNORECASE)
 # Digits with anything but letters and emoji: 5.551.009, 50%, 1/2 and −5 too.
 _NUMBER = regex.compile(
-    r"(?V1)[[^\p{L}\p{Extended_Pictographic}]]*[0-9][[^\p{L}\p{Extended_Pictographic}]]*(?:e[+-]?[0-9]+)?|[+-]?(?:inf|infinity)",
+    r"(?V1)[^\p{L}\p{Extended_Pictographic}0-9]*+[0-9][^\p{L}\p{Extended_Pictographic}]*+(?:e[+-]?[0-9]+)?"
+    r"|[+-]?(?:inf|infinity)",
     regex.IGNORECASE,
 )
 _BOOLEANS = frozenset(["true", "false", "истина", "ложь"])

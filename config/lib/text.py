@@ -12,21 +12,25 @@ AS_GIVEN = ("password", "user_provided_name")
 NUMBERS = frozenset({"limit", "offset", "plan", "university_id"})
 
 # The texts that clean() returns unchanged and that are the most frequent: Latin and Cyrillic words, single spaces.
-_PLAIN = re.compile(r"[!-~À-ɏЀ-ӿ]+(?: [!-~À-ɏЀ-ӿ]+)*")
+_PLAIN = re.compile(r"[!-~À-ɏЀ-҂Ҋ-ӿ]+(?: [!-~À-ɏЀ-҂Ҋ-ӿ]+)*")
 _SURROGATE = regex.compile(r"[\ud800-\udfff]")
 # White space, and what looks like it: the Hangul fillers, which are the only ignorable letters, and the braille blank.
-_SPACE = regex.compile(r"(?V1)[\s\u2800[\p{L}&&\p{Default_Ignorable_Code_Point}]]+")
+_BLANK = r"[\s\u2800[\p{L}&&\p{Default_Ignorable_Code_Point}]]"
+_SPACE = regex.compile(rf"(?V1){_BLANK}{{2,}}+|[{_BLANK}--[ ]]")
 # In an emoji, a joiner, a variation selector and the tags of a flag are kept; in Chinese characters, a selector is.
 _JOINER = r"(?<=\p{Extended_Pictographic}\ufe0f?|\p{Emoji_Modifier})\u200d(?=\p{Extended_Pictographic})"
 _SELECTOR = (
     r"(?<=[\p{Extended_Pictographic}\p{Emoji_Presentation}\p{Han}])\p{Variation_Selector}|(?<=[0-9#*])\ufe0f(?=\u20e3)"
 )
-_TAG = r"(?<=\U0001f3f4[\U000e0020-\U000e007e]*)[\U000e0020-\U000e007f]"
+_FLAG = r"\U0001f3f4[\U000e0020-\U000e007e]*+\U000e007f?"
 # The prepended marks, such as the Arabic number sign, are the only visible format characters.
 _INVISIBLE = regex.compile(
-    rf"(?V1)(?!{_JOINER}|{_SELECTOR}|{_TAG})"
+    rf"(?V1){_FLAG}(*SKIP)(*FAIL)|(?!{_JOINER}|{_SELECTOR})"
     r"[[\p{Cc}\p{Cf}\p{Default_Ignorable_Code_Point}]--\p{Prepended_Concatenation_Mark}]"
 )
+# Putting marks in order takes the square of their number, and no writing has more than 30 in a row (UAX 15, stream-safe
+# text). In compatibility forms, the sound marks of halfwidth katakana are marks too.
+_EXCESS_MARKS = regex.compile(r"([\p{M}\uff9e\uff9f]{30})[\p{M}\uff9e\uff9f]++")
 # This block contains two letters without ink, the full and the half blank.
 _VISIBLE = regex.compile(
     r"(?V1)[[\p{L}\p{N}\p{Extended_Pictographic}\p{Emoji_Presentation}]"
@@ -42,7 +46,7 @@ REMAINING_PATTERN = (
 BLANK_LETTERS = "\u115f\u1160\u3164\uffa0\U00013430-\U0001345f"
 VISIBLE_PATTERN = rf"(?![{BLANK_LETTERS}])[\p{{L}}\p{{N}}]"
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
-_DASH = regex.compile(r"\s*\p{Dash}[\s\p{Dash}]*")
+_DASH = regex.compile(r"(?<!\s)\s*+\p{Dash}[\s\p{Dash}]*+")
 _QUOTE = regex.compile(r"[\p{Quotation_Mark}`´ʹʺʼ′″]+")
 # The Latin, Greek and Cyrillic letters that look the same in capitals, or if no capital looks like them, as small ones,
 # by Unicode's list of confusable characters (UTS 39); but no two letters of the English, Russian or Greek alphabet.
@@ -64,13 +68,20 @@ _COMMANDS_BUT_COLOURS = regex.compile(rf"(?V1)\x1b\[[0-9;]*m(*SKIP)(*FAIL)|{_COM
 def clean(text: str) -> str:
     """Return the text in NFC on one line, without control, escape, bidirectional and invisible characters.
 
-    White space is collapsed, and a lone surrogate becomes U+FFFD. Cleaning twice has no further effect.
+    White space is collapsed, a lone surrogate becomes U+FFFD, and of more than 30 marks in a row, 30 are kept. Cleaning
+    twice has no further effect. The time is linear in the length.
     """
     # This check costs a twentieth of the steps below.
     if _PLAIN.fullmatch(text):
         return text
     text = _INVISIBLE.sub("", _SPACE.sub(" ", replace_surrogates(text)))
-    return unicodedata.normalize("NFC", _SPACE.sub(" ", text)).strip()
+    return composed(_SPACE.sub(" ", text)).strip()
+
+
+def composed(text: str) -> str:
+    """Return the text in NFC, with at most 30 marks in a row."""
+    # A mark may decompose into two.
+    return _EXCESS_MARKS.sub(r"\1", unicodedata.normalize("NFC", _EXCESS_MARKS.sub(r"\1", text)))
 
 
 def is_visible(text: str) -> bool:

@@ -22,30 +22,47 @@ _L = LETTERS + LETTERS.upper()
 _VOWEL, _CONSONANT = "аеиіоуыэюяєї", "бвгджзйклмнпрстфхцчшщьў"
 _QUOTED = re.compile(rf"“([^“”\r\n]*)”|„([^„“”\r\n]*)[“”]|‘([^‘’\r\n]*)’|(?<=[{_L}])’(?=[{_L}])")
 _PAIR = re.compile("«([^«»\r\n]*)»")
-_NOT_CYRILLIC = regex.compile(
-    # a character that such tables do not contain
-    rf"(?V1)[^\t-\r\x20-\x7f{_L}\xa0«»–—…№°§•]"
-    # a capital within a word that begins small, as in KOI8
-    rf"|(?<![{_L}])[{LETTERS}]+[{LETTERS.upper()}]"
-    # a symbol in place of a letter
-    rf"|[»…№°§•][{_L}]|[{_L}][«°§•]|(?<![{_L}\d])[–—][{_L}]|(?<![\w.,)»])\xa0[{LETTERS}]"
-    # a word with Latin letters, unless one is confused with its look-alike: Cмирнов
-    rf"|(?<![\w])(?![{_L}]*[ABCEHKMOPTXYaceopxy]?[{_L}]*(?![\w]))(?=[{_L}]*[A-Za-z])[A-Za-z]*[{_L}]"
-    # a Ukrainian or Belarusian letter where none is written, as in Kazakh that is read in the wrong encoding
-    rf"|(?i:[{_CONSONANT}]ї|є[аиіоуыэюя]|[{_CONSONANT}]ў|ў[{_VOWEL}]|[{_CONSONANT}]ґ[{_CONSONANT}]"
-    rf"|(?<![{_L}'])ґ(?![вджзлнр]?[{_VOWEL}])|[їєґ][{_L}]*[ыэёъ]|[ыэёъ][{_L}]*[їєґ])"
-    rf"|(?<![{_L}])(?:Ў(?![{LETTERS.upper()}])|ў[{_L}]{{,3}}(?![{_L}]))"
+_VOWELS, _CONSONANTS = _VOWEL + _VOWEL.upper(), _CONSONANT + _CONSONANT.upper()
+_OF_RUSSIAN, _OF_UKRAINIAN = "ыэёъЫЭЁЪ", "їєґЇЄҐ"
+_OF_BOTH = "".join(letter for letter in _L if letter not in _OF_RUSSIAN + _OF_UKRAINIAN)
+# A file may be a single word of megabytes, so none of the patterns reads a word twice.
+_NOT_CYRILLIC = [
+    re.compile(pattern)
+    for pattern in (
+        # a character that such tables do not contain
+        rf"[^\t-\r\x20-\x7f{_L}\xa0«»–—…№°§•]",
+        # a capital within a word that begins small, as in KOI8
+        rf"(?<![{_L}])[{LETTERS}]++[{LETTERS.upper()}]",
+        # a symbol in place of a letter
+        (
+            rf"[»…№°§•«–—\xa0](?:(?<=[»…№°§•])[{_L}]|(?<=[{_L}][«°§•])|(?<=[–—])(?<![{_L}\d].)[{_L}]"
+            rf"|(?<=\xa0)(?<![\w.,)»].)[{LETTERS}])"
+        ),
+        # a Ukrainian or Belarusian letter where none is written, as in Kazakh that is read in the wrong encoding
+        (
+            rf"[їєґўЇЄҐЎ](?:(?<=[{_CONSONANTS}][їЇўЎ])|(?<=[єЄ])[аиоіуыэюяАИОІУЫЭЮЯ]|(?<=[ўЎ])[{_VOWELS}]"
+            rf"|(?<=[{_CONSONANTS}][ґҐ])[{_CONSONANTS}]|(?<=[ґҐ])(?<![{_L}'].)(?![вджзлнрВДЖЗЛНР]?[{_VOWELS}])"
+            rf"|(?<=Ў)(?<![{_L}].)(?![{LETTERS.upper()}])|(?<=ў)(?<![{_L}].)[{_L}]{{,3}}+(?![{_L}]))"
+        ),
+        rf"[{_OF_UKRAINIAN}][{_OF_BOTH}]*+[{_OF_RUSSIAN}]|[{_OF_RUSSIAN}][{_OF_BOTH}]*+[{_OF_UKRAINIAN}]",
+    )
+]
+# Two letters of a word with Latin letters, and such a word, unless one is confused with its look-alike: Cмирнов.
+_TWO_ALPHABETS = re.compile(rf"[A-Za-z](?:[{_L}]|(?<=[{_L}].))")
+_PARTLY_LATIN = re.compile(
+    rf"(?<!\w)(?=[{_L}]*+[A-Za-z])(?![{_L}]*+[ABCEHKMOPTXYaceopxy]?[{_L}]*+(?!\w))[A-Za-z]*+[{_L}]"
 )
 _WORD = re.compile(rf"[{_L}]+")
 # In PT154 and KZ-1048, these are letters of Kazakh, Tatar and Bashkir: Әлия, Үміт and Өнер become Єлия, Їміт and Ґнер.
-_AMBIGUOUS_WORD = re.compile(rf"(?<![{LETTERS}])(?:[{LETTERS}'’]*[єїґ]|ў)[{LETTERS}'’]*")
+_AMBIGUOUS_WORD = re.compile(rf"(?:(?<![{LETTERS}'’])[{LETTERS}'’]*[єїґ]|(?<![{LETTERS}])ў)[{LETTERS}'’]*+")
 # Where only Ukrainian and Belarusian write them: Матвєєв, Заєць, Сергієнко, Євген, Єгор, Андріївна, Їжак.
 _UNAMBIGUOUS = re.compile(
     rf"[{_VOWEL}](?:є(?:[вцє]|нк)|ї[{_CONSONANT}]|ў)|[ь'’]є|єв[аіу]?(?![{LETTERS}])"
     rf"|(?<![{LETTERS}'’])(?:є(?:в[{_CONSONANT}]|г[ео]|[фщ]|лизав)|їж|ґ[жаеио])"
-    rf"|є.*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
+    rf"|\A[^є]*+є.*(?:ьо|(?:[еє]нко|[шч]ко|[сцз]ьк(?:ий|а|ого|ому)|чук|юк)(?![{LETTERS}]))"
 )
-_LARGEST_SAMPLE = 3_000
+# In cells, and in bytes.
+_LARGEST_SAMPLE, _LONGEST_SAMPLE = 3_000, 300_000
 # In bits. Without capitals, a text may be Hebrew, and certainly may without these letters.
 _ENOUGH, _ENOUGH_WITHOUT_CAPITALS = 2, 12
 # By how many bits one of two readings must be better, if the other one is possible and written like Russian too.
@@ -74,8 +91,10 @@ _MIXED_WORD = regex.compile(rf"(?V1)\p{{Latin}}{_OTHER}|{_OTHER}\p{{Latin}}")
 _MIXED_CASE = regex.compile(r"(?V1)\p{Lu}[\p{Ll}--\p{ASCII}]\p{Lu}")
 # The encodings that write other letters in ASCII: ISO 2022 by escape sequences, HZ in braces, UTF-7 in Base64, which is
 # more than the digits of a phone.
-_SHIFT = re.compile(r"\x1b[ -/]+[0-~]|~\{(?:[!-}][!-~])+~\}|\+(?=[0-9+/]*[A-Za-z])[A-Za-z0-9+/]{3,}-?")
-_LETTERS_ONLY = regex.compile(r"[\p{L}\p{M}\p{P}\p{Zs}]*\p{L}[\p{L}\p{M}\p{P}\p{Zs}]*")
+_SHIFT = regex.compile(
+    r"\x1b[ -/]+[0-~]|~\{(?:[!-}][!-~])+~\}|\+[0-9+/]*+(?![A-Za-z])(*SKIP)(*FAIL)|\+[A-Za-z0-9+/]{3,}+-?"
+)
+_LETTERS_ONLY = regex.compile(r"[\p{M}\p{P}\p{Zs}]*+\p{L}[\p{L}\p{M}\p{P}\p{Zs}]*+")
 
 
 def _garbled_utf8() -> re.Pattern[str]:
@@ -173,32 +192,38 @@ def _is_east_asian(cell: str) -> bool:
     )
 
 
-def _shift_in(text: str) -> re.Match[str] | None:
+def _shift_in(text: str) -> regex.Match[str] | None:
     """Find where a text in ASCII changes to letters of another alphabet."""
-    return next(filter(_is_shift, _SHIFT.finditer(text)), None) if text.isascii() else None
+    if not text.isascii():
+        return None
+    # Of the whole text, because phones with a plus sign are hardly ever valid UTF-7.
+    is_utf_7 = _from_utf_7(text) is not None
+    return next(
+        (found for found in _SHIFT.finditer(text) if found[0][0] != "+" or (is_utf_7 and _is_letters(found[0]))), None
+    )
 
 
-def _is_shift(found: re.Match[str]) -> bool:
-    if not found[0].startswith("+"):
-        return True
+def _is_letters(shift: str) -> bool:
+    return _LETTERS_ONLY.fullmatch(_from_utf_7(shift) or "") is not None
+
+
+def _from_utf_7(text: str) -> str | None:
     try:
-        # Of the whole text, because phones with a plus sign are hardly ever valid UTF-7.
-        found.string.encode().decode("utf-7")
-        return _LETTERS_ONLY.fullmatch(found[0].encode().decode("utf-7")) is not None
+        return text.encode().decode("utf-7")
     except UnicodeDecodeError:
-        return False
+        return None
 
 
 def _decode_cp1251(content: bytes) -> str:
     text = content.decode("cp1251", errors="replace")
     cells = (cell[0] for cell in _CELL.finditer(content) if not cell[0].isascii())
-    sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))
+    sample = b"\n".join(dict.fromkeys(islice(cells, _LARGEST_SAMPLE)))[:_LONGEST_SAMPLE]
     own = sample.decode("cp1251", errors="replace")
     is_unclear = (
         not _is_cyrillic(own) or _may_be_turkic(own) or any(_may_be(name, sample, own) for name in _OTHER_ENCODINGS)
     )
-    if suspect := _NOT_CYRILLIC.search(_without_quotes(text)):
-        raise _undecodable(text, suspect.start())
+    if (position := _not_cyrillic(text)) is not None:
+        raise _undecodable(text, position)
     if is_unclear and (first := _NON_ASCII.search(text)):
         raise _undecodable(text, first.start())
     return text
@@ -211,7 +236,7 @@ def _may_be(encoding: str, sample: bytes, own: str) -> bool:
     evidence: each word that is written like a Russian one counts.
     """
     text, own = (_PAIR.sub(r"\1", each) for each in (sample.decode(encoding, errors="replace"), own))
-    if text == own or {"«", "»"} & set(text) or _NOT_CYRILLIC.search(_without_quotes(text)):
+    if text == own or {"«", "»"} & set(text) or _not_cyrillic(text) is not None:
         return False
     return encoding == "mac_cyrillic" or _score(text) >= min(_ENOUGH, max(_score(own) - _CERTAIN, _POSSIBLE))
 
@@ -224,7 +249,7 @@ def _may_be_turkic(own: str) -> bool:
 
 def _is_cyrillic(text: str, enough: int | None = None) -> bool:
     """Return whether the words are certainly Russian, Ukrainian or Belarusian; ASCII characters do not count."""
-    if _NOT_CYRILLIC.search(_without_quotes(text)):
+    if _not_cyrillic(text) is not None:
         return False
     if enough is None:
         enough = _ENOUGH
@@ -240,8 +265,17 @@ def _score(text: str) -> int:
     return sum(map(_evidence, set(_WORD.findall(text))))
 
 
+def _not_cyrillic(text: str) -> int | None:
+    """Return the position of what no Russian, Ukrainian or Belarusian table contains; None if all may be of one."""
+    text = _without_quotes(text)
+    patterns = [*_NOT_CYRILLIC, _PARTLY_LATIN] if _TWO_ALPHABETS.search(text) else _NOT_CYRILLIC
+    return min((found.start() for pattern in patterns if (found := pattern.search(text))), default=None)
+
+
 def _without_quotes(text: str) -> str:
     """Replace paired quotation marks and apostrophes by spaces, so that positions are kept."""
+    if not any(mark in text for mark in "“„‘’"):
+        return text
     return _QUOTED.sub(lambda quoted: f" {quoted[0][1:-1]} "[: len(quoted[0])], text)
 
 

@@ -1,9 +1,8 @@
 """Parse the bot commands that people use to set their own name."""
 
-import unicodedata
-
 import regex
 
+from config.lib import text as texts
 from profiles import names
 
 _COMMAND = regex.compile(r"\s*(?:/setname|/имя|меня\s+зовут|мо[её]\s+имя)(?!\w)(?:[^\S\r\n]|[:—–-])*", regex.IGNORECASE)
@@ -13,7 +12,7 @@ _END = regex.compile(r"[,\r\n\u2028!?;…]|(?<!(?:^|[\s.])\p{L})\.(?=\s|$)")
 
 def name_given_in(text: str) -> str | None:
     """Return the name given in the text of a message; None if the text is not a command or the name is invalid."""
-    composed = unicodedata.normalize("NFC", text)
+    composed = texts.composed(text)
     command = _COMMAND.match(composed)
     if not command:
         return None

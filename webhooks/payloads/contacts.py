@@ -59,15 +59,16 @@ def _unescaped(card: str) -> str:
 
 def _unfolded(card: str) -> list[str]:
     """Return the lines of a vCard, each continued line as one (RFC 6350, 3.2, and vCard 2.1's soft line break)."""
-    lines: list[str] = []
-    for line in re.split(r"\r\n?|\n", _unescaped(card)):
-        if lines and line[:1] in (" ", "\t"):
-            lines[-1] += line[1:]
-        elif lines and lines[-1].endswith("=") and _QUOTED_PRINTABLE.search(lines[-1].partition(":")[0]):
-            lines[-1] = lines[-1][:-1] + line
+    lines: list[list[str]] = []
+    is_printable = False
+    for line in re.split(r"\r\n?|\n", re.sub(r"(?:\r\n?|\n)[ \t]", "", _unescaped(card))):
+        if is_printable and lines[-1][-1].endswith("="):
+            lines[-1][-1] = lines[-1][-1][:-1]
+            lines[-1].append(line)
         else:
-            lines.append(line)
-    return lines
+            lines.append([line])
+            is_printable = _QUOTED_PRINTABLE.search(line.partition(":")[0]) is not None
+    return list(map("".join, lines))
 
 
 def _number(parameters: str, value: str) -> str | None:

@@ -1,0 +1,171 @@
+"""No text from outside takes more than linear time, wherever it is read: a frozen worker answers nobody."""
+
+import hashlib
+import hmac
+import json
+import os
+import random
+import time
+from collections.abc import Callable
+from contextlib import suppress
+from itertools import cycle
+
+import pytest
+from django.test import Client, override_settings
+from rest_framework.exceptions import ValidationError
+from rest_framework.test import APIClient
+
+from config.lib import request_id, text
+from config.lib.addresses import parse_address
+from config.lib.phone_masks import mask_phones
+from employees.api.serializers import PhoneField
+from employees.import_export import cells, headings, tables
+from employees.import_export.encodings import UndecodableFile, decode
+from employees.models import Employee
+from profiles import names, phones, typed_values
+from profiles.api.serializers import UserIdField
+from profiles.rollout import rules
+from webhooks.payloads import MalformedUpdate, unwrap
+from webhooks.payloads.bot_commands import name_given_in
+from webhooks.payloads.contacts import own_phone
+
+SHORT = 1_500
+# Seconds of processor time: what takes less is not compared, so that other load makes no difference.
+FLOOR = 0.1
+MARKS = "\u0301\u0323"
+SIGNS = [
+    *("a", "Z", "я", "ї", "ы", "ў", "l", "e", "0", "1", "7", " ", "\t", "\n", "\r\n", "\xa0", "\u3164", "\ufeff", "\0"),
+    *("+", "-", "–", ".", ",", ":", ";", "/", "\\", "'", "’", "‘", "`", '"', "“", "„", "«", "»", "(", ")", "[", "]"),
+    *(
+        "{",
+        "}",
+        "<",
+        "=",
+        "#",
+        "*",
+        "?",
+        "!",
+        "%",
+        "@",
+        "_",
+        "~",
+        "~{",
+        "\x1b",
+        "\x1b[",
+        "№",
+        "°",
+        "¨",
+        "À",
+        "Ð",
+        "\ufffd",
+    ),
+    *(
+        MARKS,
+        "\u0323",
+        "\u0f73",
+        "\u0344\u0323",
+        "\uff9e\u0301",
+        "\u0483",
+        "\u200d",
+        "\ufe0f",
+        "\U0001f3f4",
+        "\U000e0067",
+    ),
+    *("\U0001f469", "\ud800", "\ufdfa", "1.", "1/1 ", "+1", "+AAA-,x\n", "TEL:", "\n ", "=\n", "ї'", "«ї", "я1", "aя"),
+]
+TAILS = ("", "x", "ж", "1", ".")
+PHONE_CSV = "phone,last_name\n+79161117001,"
+
+
+def hostile() -> list[tuple[str, str]]:
+    """Return the units of texts and their ends: single signs, and of all pairs a few, or all for FUZZ=full."""
+    pairs = [first + second for first in SIGNS for second in SIGNS if first != second]
+    pairs = pairs if os.environ.get("FUZZ") == "full" else random.Random(5).sample(pairs, 20)
+    return [*((sign, "x") for sign in SIGNS), *zip(pairs, cycle(TAILS), strict=False)]
+
+
+def card(content: str) -> str | None:
+    signed = hmac.new(b"token", content.encode(errors="replace"), hashlib.sha256).hexdigest()
+    return own_phone({"vcf_info": content, "hash": signed}, "1")
+
+
+def encoded(encoding: str) -> Callable[[str], object]:
+    return lambda content: decode((PHONE_CSV + content).encode(encoding, "ignore"))
+
+
+READERS: dict[str, Callable[[str], object]] = {
+    "clean": text.clean,
+    "for_terminal": lambda content: text.for_terminal(content, has_colours=True),
+    "name": names.clean,
+    "own name": names.user_provided,
+    "phone field": PhoneField().run_validation,
+    "id field": UserIdField().run_validation,
+    "number": typed_values.is_number,
+    "other types": typed_values.refuse_other_types,
+    "command": lambda content: name_given_in(f"/setname {content}"),
+    "contact card": lambda content: card(f"BEGIN:VCARD\nTEL;QUOTED-PRINTABLE{content}"),
+    "contact card's phone": lambda content: card(f"BEGIN:VCARD\nTEL:{content}"),
+    "update": lambda content: unwrap(f'{{"updates": [{content}'.encode(errors="replace")),
+    "update's text": lambda content: unwrap(json.dumps({"text": content}).encode()[:-1]),
+    "csv in utf-8": encoded("utf-8"),
+    "csv in ascii": encoded("ascii"),
+    "csv in cp1251": lambda content: decode(
+        (PHONE_CSV + "Иванов,").encode("cp1251") + content.encode("cp1251", "ignore")
+    ),
+    "table": lambda content: tables.read_csv((PHONE_CSV + content).encode(errors="replace"), max_rows=9),
+    "cell": cells.read_text,
+    "heading": headings.column_of,
+    "search": Employee.objects.all().matching,
+    "mask": mask_phones,
+    "request id": request_id.begin,
+    "address": parse_address,
+    "percentage": rules.PERCENTAGE.fullmatch,
+}
+REFUSALS = (ValueError, ValidationError, MalformedUpdate, UndecodableFile)
+
+
+def seconds(read: Callable[[str], object], content: str) -> float:
+    began = time.thread_time()
+    with suppress(*REFUSALS):
+        read(content)
+    return time.thread_time() - began
+
+
+@pytest.mark.parametrize("unit", ["1/1 ", "1.1 ", "1-1 ", "1 . "])
+def test_a_phone_is_not_divided_into_dates_in_all_ways(unit: str) -> None:
+    assert seconds(phones.normalize, f"{unit * 18}x1") < FLOOR / 2
+
+
+@pytest.mark.parametrize("reader", READERS)
+@override_settings(MAX_BOT_TOKEN="token")
+def test_time_grows_like_the_length(reader: str) -> None:
+    read = READERS[reader]
+    for unit, tail in hostile():
+        short, long = (unit * (length // len(unit)) + tail for length in (SHORT, 4 * SHORT))
+        taken = seconds(read, long)
+        assert taken < FLOOR or taken < 8 * seconds(read, short), ascii(long[:12])
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"+" * 6_000, b"+AAA-,x\n" * 1_500, ("ї" * 2_000).encode("cp1251"), ("Яя" * 2_000 + "1").encode("cp1251")],
+    ids=["plus signs", "shifts", "Ukrainian letters", "a long word"],
+)
+def test_a_small_file_is_read_at_once(content: bytes) -> None:
+    head = (PHONE_CSV + "Иванов\n").encode("ascii" if content.isascii() else "cp1251", "ignore")
+    assert seconds(lambda _: decode(head + content), "") < FLOOR * 3
+
+
+@pytest.mark.django_db
+def test_a_request_of_marks_is_answered_at_once() -> None:
+    marks = "a" + MARKS * 15_000
+    login = {"username": marks, "password": marks}
+    requests: list[Callable[[], object]] = [
+        lambda: APIClient().post("/api/token", login, format="json"),
+        lambda: Client().get("/nowhere", {"x": marks}),
+        lambda: Client().post("/admin/nowhere/", {"x": marks}),
+    ]
+    for send in requests:
+        began = time.thread_time()
+        send()
+        assert time.thread_time() - began < 1
