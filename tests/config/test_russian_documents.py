@@ -17,7 +17,7 @@ PAGES = {
 }
 # Russian has a shorter page, which links the English one.
 SHORTER = {"deployment.md": "deployment.md", "runbook.md": "operator.md", "connect-a-service.md": "operator.md"}
-FOR_ADMINISTRATORS = {"log-in.md", "several-machines.md", "webhook-configuration.md"}
+FOR_ADMINISTRATORS = {"log-in.md", "several-machines.md", "traces.md", "webhook-configuration.md"}
 _BLOCK = re.compile(r"^```bash\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 _ROWS = re.compile(r"<<'(\w+)'.*?^\1$", re.MULTILINE | re.DOTALL)
 _QUOTED = re.compile(r'"[^"\n$]*"')
