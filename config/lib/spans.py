@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
 from hashlib import blake2b
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.conf import settings
@@ -32,7 +32,9 @@ from opentelemetry.sdk.trace.sampling import Decision, Sampler, SamplingResult
 from opentelemetry.trace import Link, NonRecordingSpan, SpanContext, SpanKind, Status, TraceFlags, set_span_in_context
 
 from config.lib import request_id
-from config.lib.tracing import M
+
+if TYPE_CHECKING:
+    from config.lib.tracing import M
 
 # All other attributes are left out: the instrumentations record paths, queries, addresses and headers.
 _KEPT = frozenset({
