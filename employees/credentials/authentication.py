@@ -49,20 +49,16 @@ def key_permissions(view: Any, method: str) -> set[str | None]:
     """Return the permissions that a key needs for a request, with None if keys may not make it.
 
     Directory roles admit people to most views. A key needs a permission as well, so that it has as few rights as
-    possible. A view without a model names its permission in ``permission``. The answer to a change shows the object, so
-    that the key has to be allowed to see it.
+    possible. A view without a model names its permission in ``permission``. The answer to a change shows the whole
+    object, so the key has to be allowed to see it too; the answer to a create shows what the service has sent.
     """
     queryset = getattr(view, "queryset", None)
     if queryset is None:
-        permission = getattr(view, "permission", None)
-    else:
-        options = queryset.model._meta  # noqa: SLF001 (documented by Django)
-        verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
-        permission = f"{options.app_label}.{verb}_{options.model_name}"
-    if permission is None or method == "DELETE":
-        return {permission}
-    app, _dot, codename = permission.partition(".")
-    return {permission, f"{app}.view_{codename.partition('_')[2]}"}
+        return {getattr(view, "permission", None)}
+    options = queryset.model._meta  # noqa: SLF001 (documented by Django)
+    verb = _VERBS.get(method) or ("change" if view.kwargs else "add")
+    verbs = {verb, "view"} if verb == "change" else {verb}
+    return {f"{options.app_label}.{each}_{options.model_name}" for each in verbs}
 
 
 class TokenScheme(SimpleJWTScheme):  # type: ignore[no-untyped-call]

@@ -103,7 +103,7 @@ def key_of(user: User) -> APIClient:
     key = ApiKey(name=f"deploy {ApiKey.objects.count()}", owner=user, expires_at=timezone.now() + timedelta(days=1))
     text = key.generate()
     key.save()
-    key.permissions.set(Permission.objects.filter(codename__in=["view_rollout", "operate_rollout"]))
+    key.permissions.set(Permission.objects.filter(codename="operate_rollout"))
     client = APIClient()
     client.credentials(HTTP_AUTHORIZATION=f"Api-Key {text}")
     return client

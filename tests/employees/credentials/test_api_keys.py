@@ -76,7 +76,7 @@ def statuses(client: APIClient, university: University) -> tuple[int, int]:
 
 
 def test_it_works(superadmin: User, people: list[Employee], university: University) -> None:
-    key, client = create(superadmin, READ, ADD)
+    key, client = create(superadmin, ADD)
     assert client.get("/employees").json()["count"] == 2
     assert client.post("/employees", body(university), format="json").status_code == 201
     key.refresh_from_db()
@@ -172,14 +172,12 @@ def test_a_key_that_may_not_see_an_object_does_not_change_it(
 ) -> None:
     """The answer would show it."""
     blind = [f"employees.{verb}_{name}" for name in ("employee", "university") for verb in ("add", "change", "delete")]
-    _key, client = create(superadmin, *blind, "rollout.operate_rollout", "employees.add_maxidjob")
+    _key, client = create(superadmin, *blind)
     path = f"/employees/{people[0].pk}"
     for method in ("put", "patch"):
         answer = getattr(client, method)(path, {}, format="json")
         assert (answer.status_code, people[0].phone in answer.content.decode()) == (403, False)
-    assert statuses(client, university) == (403, 403)
-    for other in ("/universities", "/employees/batch-update-max-id", "/monitoring/rollout/pause"):
-        assert client.post(other, {"name": "Новый", "reason": "r"}, format="json").status_code == 403, other
+    assert statuses(client, university) == (403, 201), "the answer to a create shows what was sent"
     assert client.delete(path).status_code == 204
 
 
@@ -217,7 +215,7 @@ def test_a_key_of_a_staff_member_opens_monitoring(university: University) -> Non
 
 
 def test_audit_rows_and_versions_name_the_key(superadmin: User, university: University) -> None:
-    key, client = create(superadmin, READ, ADD, "profiles.delete_profile", "rollout.operate_rollout", name="1C export")
+    key, client = create(superadmin, ADD, "profiles.delete_profile", "rollout.operate_rollout", name="1C export")
     employee = client.post("/employees", body(university), format="json").json()["id"]
     version = EmployeeVersion.objects.get(id=employee)
     assert (version.history_user, version.history_change_reason) == (superadmin, "API key: 1C export")
@@ -297,7 +295,8 @@ def test_every_request_needs_a_permission_that_a_key_can_have() -> None:
             if hasattr(view, method) or getattr(callback, "actions", None):
                 permissions = key_permissions(view, method.upper())
                 assert permissions <= known, f"{method} {path}: {permissions}"
-                assert method == "delete" or any(".view_" in str(name) for name in permissions), f"{method} {path}"
+                is_change = any(".change_" in str(name) for name in permissions)
+                assert not is_change or any(".view_" in str(name) for name in permissions), f"{method} {path}"
                 used |= permissions
     assert known - used == {"rollout.force_rollout"}, "an option of the other changes"
 
@@ -385,8 +384,8 @@ def test_who_lacks_the_permission_sees_nothing_of_it(superadmin: User, universit
 def test_keys_of_one_owner_do_not_share_idempotency_keys(
     superadmin: User, university: University, other: University
 ) -> None:
-    _, everywhere = create(superadmin, READ, ADD)
-    _, limited = create(superadmin, READ, ADD, name="A", university=university)
+    _, everywhere = create(superadmin, ADD)
+    _, limited = create(superadmin, ADD, name="A", university=university)
     more: Any = {"format": "json", "headers": {"Idempotency-Key": "ik"}}
     assert everywhere.post("/employees", body(other), **more).status_code == 201
     assert limited.post("/employees", body(other), **more).status_code == 400
@@ -394,9 +393,7 @@ def test_keys_of_one_owner_do_not_share_idempotency_keys(
     assert (again.status_code, Employee.objects.count()) == (201, 1)
 
 
-@pytest.mark.parametrize(
-    ("permissions", "status"), [([READ, ADD], 400), ([READ, ADD, "employees.add_university"], 201)]
-)
+@pytest.mark.parametrize(("permissions", "status"), [([ADD], 400), ([ADD, "employees.add_university"], 201)])
 def test_a_new_university_needs_its_permission(superadmin: User, permissions: list[str], status: int) -> None:
     _, client = create(superadmin, *permissions)
     new = {"phone": "+79165550001", "first_name": "А", "last_name": "Б", "university_name": "Новый"}
