@@ -76,7 +76,7 @@ def statuses(client: APIClient, university: University) -> tuple[int, int]:
 
 
 def test_it_works(superadmin: User, people: list[Employee], university: University) -> None:
-    key, client = create(superadmin, ADD)
+    key, client = create(superadmin, READ, ADD)
     assert client.get("/employees").json()["count"] == 2
     assert client.post("/employees", body(university), format="json").status_code == 201
     key.refresh_from_db()
@@ -295,8 +295,6 @@ def test_every_request_needs_a_permission_that_a_key_can_have() -> None:
             if hasattr(view, method) or getattr(callback, "actions", None):
                 permissions = key_permissions(view, method.upper())
                 assert permissions <= known, f"{method} {path}: {permissions}"
-                is_change = any(".change_" in str(name) for name in permissions)
-                assert not is_change or any(".view_" in str(name) for name in permissions), f"{method} {path}"
                 used |= permissions
     assert known - used == {"rollout.force_rollout"}, "an option of the other changes"
 
