@@ -32,9 +32,16 @@ def operator() -> User:
     return User.objects.create_superuser("operator", password=PASSWORD)
 
 
-def fill(employees: int = 3000) -> None:
+def fill(employees: int = 3000, *, has_hostile_texts: bool = True) -> None:
     with override_settings(DEBUG=True):
         history.fill(employees=employees)
+    if has_hostile_texts:
+        _add_hostile_texts()
+    _add_paused_backfill()
+    history.measure()
+
+
+def _add_hostile_texts() -> None:
     hostile = University.objects.create(name=f"Вуз {SCRIPT}")
     _add_people(hostile)
     rule = UniversityRule(university_id=hostile.pk, phase=3)
@@ -42,8 +49,6 @@ def fill(employees: int = 3000) -> None:
     InboxUpdate.objects.filter(state=State.DEAD).update(error=f"ValueError: {SCRIPT}")
     Replay.objects.create(by="operator", selection=f"state__exact=dead {SCRIPT}", reason="Ошибка исправлена", count=10)
     compared(1, "conflict", pattern="last_name", cache_name="А*** П***", api_name="А*** С***", university_id=hostile.pk)
-    _add_paused_backfill()
-    history.measure()
 
 
 def add_reading(name: str, at: datetime, value: float | None, data: dict[str, Any] | None = None) -> None:
