@@ -4,7 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import connection
+from django.db import OperationalError, connection
 from pytest_django.fixtures import Settings
 from redis import Redis
 
@@ -17,7 +17,7 @@ from tests.servers import FaultyServer
 from tests.webhooks.inbox_rows import rows
 from tests.webhooks.sending import send
 from webhooks.management.commands.process_inbox import process_from_both_ends
-from webhooks.models import InboxUpdate, State
+from webhooks.models import InboxQuerySet, InboxUpdate, State
 from webhooks.processing import process_inbox
 
 pytestmark = [pytest.mark.django_db(transaction=True), pytest.mark.usefixtures("cache_first")]
@@ -127,6 +127,22 @@ def test_new_updates_do_not_wait_for_a_backlog(monkeypatch: pytest.MonkeyPatch) 
     in_order = list(InboxUpdate.objects.order_by("finished_at").values_list("received_at", flat=True))
     new = max(in_order)
     assert in_order.index(new) < 500, "the first of the new updates is finished while half of the backlog waits"
+
+
+def test_a_failure_of_the_second_thread_is_raised_and_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("webhooks.processing.BATCH", 20)
+    rows(1000, State.PENDING)
+    take = InboxQuerySet.take
+
+    def fail_for_the_newest(self: InboxQuerySet, limit: int, *, newest: bool = False) -> list[InboxUpdate]:
+        if newest:
+            raise OperationalError("connection lost")
+        return take(self, limit)
+
+    monkeypatch.setattr(InboxQuerySet, "take", fail_for_the_newest)
+    with ThreadPoolExecutor(1) as second_thread, pytest.raises(OperationalError, match="connection lost"):
+        process_from_both_ends(lambda: False, second_thread)
+    assert states() == {State.DONE: 1000}
 
 
 @pytest.mark.parametrize("fault", ["pause", "kill"])

@@ -52,13 +52,14 @@ class Command(BaseCommand):
 def process_from_both_ends(is_stopping: Callable[[], bool], second_thread: ThreadPoolExecutor) -> None:
     """Process all updates that are due; if they are more than a batch, in a second thread too, the newest first.
 
-    New updates then do not wait for a backlog, and one thread computes while PostgreSQL works for the other.
+    New updates then do not wait for a backlog, and one thread computes while PostgreSQL works for the other. Raise what
+    either thread has raised; the updates of its batch stay pending.
     """
     beside: Future[None] | None = None
 
     def when_behind() -> None:
         nonlocal beside
-        if beside is None or beside.done():
+        if beside is None or (beside.done() and not beside.exception()):
             beside = second_thread.submit(_process_newest, is_stopping)
 
     process_inbox(is_stopping, when_behind=when_behind)
@@ -69,8 +70,5 @@ def process_from_both_ends(is_stopping: Callable[[], bool], second_thread: Threa
 def _process_newest(is_stopping: Callable[[], bool]) -> None:
     try:
         process_inbox(is_stopping, newest=True)
-    except Exception:
-        # The other thread takes what is left over, and retries when the cause is gone.
-        logger.exception("inbox worker failed", extra={"event": "inbox_failed"})
     finally:
         connection.close()
