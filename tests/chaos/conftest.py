@@ -34,6 +34,17 @@ def started(messenger: DirectApi) -> Iterator[System]:
     assert not system.folder.exists()
 
 
+@pytest.fixture(scope="module")
+def worked() -> Iterator[System]:
+    """Return a system of one web process that checks its alerts every two seconds, for the tests of one module."""
+    system = System(sets_clocks=True, DEBUG="true", MONITORING_CHECK_INTERVAL="2s", WEB_WORKERS="1")
+    try:
+        system.start()
+        yield system
+    finally:
+        assert system.stop() == []
+
+
 @pytest.fixture
 def system(started: System) -> System:
     """Return the running system, after it has recovered from the previous test."""

@@ -23,24 +23,14 @@ _AT_ONCE, _CHECK = 5.0, 20.0
 _PENDING = "SELECT count(*) FROM webhook_inbox WHERE state = 'pending'"
 
 
-@pytest.fixture(scope="module")
-def started() -> Iterator[System]:
-    system = System(sets_clocks=True, DEBUG="true", MONITORING_CHECK_INTERVAL="2s", WEB_WORKERS="1")
-    try:
-        system.start()
-        yield system
-    finally:
-        assert system.stop() == []
-
-
 @pytest.fixture
-def system(started: System) -> Iterator[System]:
+def system(worked: System) -> Iterator[System]:
     """Return the running system, once all of its processes work; after the test, all clocks are true again."""
-    bodies = send(started, 1)
-    within(60, lambda: are_processed(started, bodies))
-    await_check(started, 60)
-    yield started
-    set_clocks(started, PROGRAMS, 0.0)
+    bodies = send(worked, 1)
+    within(60, lambda: are_processed(worked, bodies))
+    await_check(worked, 60)
+    yield worked
+    set_clocks(worked, PROGRAMS, 0.0)
 
 
 def set_clocks(system: System, parts: tuple[str, ...], ahead: float) -> None:

@@ -22,16 +22,6 @@ from tests.config.test_broker import SECRET, UNREADABLE
 pytestmark = [pytest.mark.integration, pytest.mark.xdist_group("slow"), pytest.mark.timeout(240), pytest.mark.alone]
 
 
-@pytest.fixture(scope="module")
-def worked() -> Iterator[System]:
-    system = System(sets_clocks=True, DEBUG="true", MONITORING_CHECK_INTERVAL="2s", WEB_WORKERS="1")
-    try:
-        system.start()
-        yield system
-    finally:
-        assert system.stop() == []
-
-
 def within(seconds: float, is_true: Callable[[], Any]) -> float:
     """Wait until the condition is true; return after how many seconds it was."""
     started = time.monotonic()
