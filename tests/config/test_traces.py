@@ -239,6 +239,6 @@ def test_nothing_is_imported_when_off() -> None:
 
 def test_missing_packages_are_named(settings: Settings, monkeypatch: pytest.MonkeyPatch) -> None:
     settings.OTEL_EXPORTER_OTLP_ENDPOINT = "http://127.0.0.1:4318"
-    monkeypatch.setitem(sys.modules, "config.lib.spans", None)
+    monkeypatch.setitem(sys.modules, "config.lib.tracing.spans", None)
     with pytest.raises(ImproperlyConfigured, match=r"install requirements-otel\.txt"):
         tracing.start("web")

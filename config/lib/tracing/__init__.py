@@ -30,7 +30,7 @@ def start(process: str) -> None:
     if not settings.OTEL_EXPORTER_OTLP_ENDPOINT or _spans:
         return
     try:
-        from config.lib import spans  # noqa: PLC0415 (an optional extra)
+        from config.lib.tracing import spans  # noqa: PLC0415 (an optional extra)
     except ModuleNotFoundError as error:
         text = f"OTEL_EXPORTER_OTLP_ENDPOINT is set, but {error.name} is not installed: install requirements-otel.txt"
         raise ImproperlyConfigured(text) from None
