@@ -76,10 +76,10 @@ _SECURITY = {
     "monitoringAuth": {"type": "http", "scheme": "bearer", "description": "MONITORING_TOKEN, or the JWT of a user"},
     "webhookSecret": {"type": "apiKey", "in": "header", "name": "X-Max-Bot-Api-Secret"},
 }
-# Text is cleaned, except passwords: nothing would remain of a user name of spaces and invisible characters.
+# A user name or a token without a visible character belongs to nobody; passwords are not cleaned.
 _PATTERNS = {
-    "username": texts.REMAINING_PATTERN,
-    "refresh": texts.REMAINING_PATTERN,
+    "username": texts.VISIBLE_PATTERN,
+    "refresh": texts.VISIBLE_PATTERN,
     "name": texts.VISIBLE_PATTERN,
     "university_name": rf"^$|{texts.VISIBLE_PATTERN}",
     "password": r"^[^\x00]*$",

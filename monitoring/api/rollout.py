@@ -72,7 +72,7 @@ class _PercentField(serializers.CharField):
     pass
 
 
-@extend_schema_field({"type": "string", "pattern": texts.REMAINING_PATTERN, "maxLength": REASON_LENGTH})
+@extend_schema_field({"type": "string", "pattern": texts.VISIBLE_PATTERN, "maxLength": REASON_LENGTH})
 class ReasonField(serializers.Field[str, str, str, Any]):
     def to_internal_value(self, data: Any) -> str:
         return checked_text(data).strip()

@@ -9,7 +9,7 @@ from decimal import Decimal
 from django.core.exceptions import ValidationError
 
 from config.lib.messages import Message, Text
-from config.lib.text import clean
+from config.lib.text import clean, is_visible
 from profiles.rollout.models import REASON_LENGTH
 from profiles.rollout.phases import BUCKETED, PHASES, RESERVED
 
@@ -43,11 +43,11 @@ class OutsideUniversity(ChangeRefused):
 
 
 def reason(text: Text) -> Text:
-    """Return the reason, cleaned; raise ChangeRefused if a person's reason is empty or too long."""
+    """Return the reason, cleaned; raise ChangeRefused if a person's reason shows no letter or digit, or is too long."""
     if isinstance(text, Message):
         return text
     cleaned = clean(text)
-    if not cleaned:
+    if not is_visible(cleaned):
         raise ChangeRefused(Message("A reason is required."))
     if len(cleaned) > REASON_LENGTH:
         params = {"limit": REASON_LENGTH}

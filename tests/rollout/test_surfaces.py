@@ -182,6 +182,7 @@ BAD: dict[str, tuple[list[Surface], Callable[[], None], dict[str, Any], str]] = 
     "not finite": ([*NOW, *LATER], nothing, {"percent": "NaN"}, NUMBER),
     "no phase": (WITH_ANY_PHASE, nothing, {"phase": 9}, "There is no phase “9”: choose 1, 2, 3 or 4."),
     "no reason": ([*WITH_GATES, *LATER], nothing, {"reason": " "}, "A reason is required."),
+    "a reason of dots": ([*WITH_GATES, *LATER], nothing, {"reason": " … . "}, "A reason is required."),
     "a long reason": (
         [*NOW, *LATER], nothing, {"reason": "x" * 501}, "A reason must be text of at most 500 characters.",
     ),
