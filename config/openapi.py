@@ -81,7 +81,7 @@ _PATTERNS = {
     "username": texts.VISIBLE_PATTERN,
     "refresh": texts.VISIBLE_PATTERN,
     "name": texts.VISIBLE_PATTERN,
-    "university_name": rf"^$|{texts.VISIBLE_PATTERN}",
+    "university_name": f"{texts.EMPTY_PATTERN}|{texts.VISIBLE_PATTERN}",
     "password": r"^[^\x00]*$",
 }
 _UPDATE = {

@@ -36,10 +36,15 @@ _VISIBLE = regex.compile(
     r"(?V1)[[\p{L}\p{N}\p{Extended_Pictographic}\p{Emoji_Presentation}]"
     r"--[\p{Default_Ignorable_Code_Point}\p{Block=Egyptian_Hieroglyph_Format_Controls}]]"
 )
-# The blank letters in a class of a JSON Schema pattern: singly, because a range of characters beyond U+FFFF is an error
-# for programs that compile patterns without JavaScript's flag u.
+# JSON Schema patterns: texts of which clean() leaves nothing, without the characters beyond U+FFFF (as below).
+EMPTY_PATTERN = (
+    r"^[\x00-\x20\x7f-\xa0\xad\u034f\u061c\u115f\u1160\u1680\u17b4\u17b5\u180b-\u180f\u2000-\u200f\u2028-\u202f"
+    r"\u205f-\u206f\u2800\u3000\u3164\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb]*$"
+)
+# The blank letters in a class of a pattern: singly, because a range of characters beyond U+FFFF is an error where
+# patterns are compiled without JavaScript's flag u.
 BLANK_LETTERS = "\u115f\u1160\u3164\uffa0" + "".join(map(chr, range(0x13430, 0x13460)))
-# A JSON Schema pattern for what is_visible() accepts, but for emoji.
+# What is_visible() accepts, but for emoji.
 VISIBLE_PATTERN = rf"(?![{BLANK_LETTERS}])[\p{{L}}\p{{N}}]"
 _IGNORABLE = regex.compile(r"\p{Default_Ignorable_Code_Point}")
 _DASH = regex.compile(r"(?<!\s)\s*+\p{Dash}[\s\p{Dash}]*+")

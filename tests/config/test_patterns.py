@@ -106,6 +106,12 @@ def test_no_pattern_needs_a_flag_to_compile() -> None:
     assert not [pattern for pattern in patterns if re.search("[\U00010000-\U0010ffff]-", pattern)]
 
 
+def test_every_text_that_is_described_as_empty_is() -> None:
+    near = [char for char in CHARACTERS if char < "\U00010000"]
+    wrong = [char for char in near if bool(re.search(texts.EMPTY_PATTERN, char)) == bool(texts.clean(char))]
+    assert not list(map(hex, map(ord, wrong)))
+
+
 def test_every_name_that_is_described_is_visible() -> None:
     described = [char for char in CHARACTERS if regex.search(texts.VISIBLE_PATTERN, char)]
     assert len(described) > 50_000
