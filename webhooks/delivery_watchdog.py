@@ -3,8 +3,7 @@
 If the subscription is lost, a firewall blocks MAX or the certificate is invalid, updates stop without any error here.
 """
 
-from datetime import datetime, time, timedelta
-from zoneinfo import ZoneInfo
+from datetime import datetime
 
 from django.conf import settings
 from django.db.migrations.recorder import MigrationRecorder
@@ -12,31 +11,8 @@ from django.db.models import Exists, Min, OuterRef
 
 from webhooks.models import DuplicateDelivery, InboxUpdate
 
-MOSCOW = ZoneInfo("Europe/Moscow")
 # The prefix of the request IDs of our own probes. MAX sends no request ID, and proxies do not generate this prefix.
 SYNTHETIC = "synthetic-"
-_SATURDAY = 5
-
-
-def is_working_time(at: datetime) -> bool:
-    return working_time(at - timedelta(minutes=1), at) > timedelta()
-
-
-def working_time(start: datetime, end: datetime) -> timedelta:
-    """Return how much of the time from ``start`` to ``end`` is working time.
-
-    Working time is WEBHOOK_WORKING_HOURS from Monday to Friday, in Moscow time.
-    """
-    first_hour, last_hour = settings.WEBHOOK_WORKING_HOURS
-    total = timedelta()
-    day, last_day = start.astimezone(MOSCOW).date(), end.astimezone(MOSCOW).date()
-    while day <= last_day:
-        if day.weekday() < _SATURDAY:
-            opens = datetime.combine(day, time(), MOSCOW) + timedelta(hours=first_hour)
-            closes = opens + timedelta(hours=last_hour - first_hour)
-            total += max(min(end, closes) - max(start, opens), timedelta())
-        day += timedelta(days=1)
-    return total
 
 
 def last_arrival() -> datetime | None:

@@ -17,6 +17,7 @@ from config.postgres import locks
 from employees.assessment import unapplied_migrations
 from employees.models import BackfillBatch, BackfillRun, BatchStatus, RunStatus
 from monitoring.indicators.models import IndicatorReading, RoundTrip
+from monitoring.indicators.working_time import is_working_time, working_time
 from monitoring.stats import comparison_stats, reports, rollups
 from monitoring.stats.comparison_stats import AGREEMENT_WANTED, CONFLICT_ALLOWED, ComparisonStats
 from monitoring.stats.process_counters import counted
@@ -162,7 +163,7 @@ def seconds_since_update(sources: Sources) -> Measured:
     since, now = delivery_watchdog.last_arrival(), timezone.now()
     if since is None:
         return Measured(None)
-    silent, is_judged = delivery_watchdog.working_time(since, now), delivery_watchdog.is_working_time(now)
+    silent, is_judged = working_time(since, now), is_working_time(now)
     minutes = int(silent / timedelta(minutes=1))
     ago = Message("%(minutes)d min ago", {"minutes": minutes}) if minutes else Message("less than a minute ago")
     hours, limit = (round(time / timedelta(hours=1), 1) for time in (silent, settings.WEBHOOK_SILENCE_AFTER))

@@ -20,6 +20,7 @@ from monitoring.alerts import engine
 from monitoring.alerts.kinds import Kind
 from monitoring.alerts.models import Alert
 from monitoring.indicators import probe, rounds
+from monitoring.indicators.working_time import MOSCOW
 from monitoring.rollout_control import controller, gates
 from monitoring.rollout_control.gates import GateResult
 from monitoring.rollout_control.models import Verdict
@@ -31,7 +32,6 @@ from profiles.rollout.models import Rollout
 from tests.conftest import Phases
 from tests.monitoring.alert_causes import NOON, Clock
 from tests.webhooks.inbox_rows import row, rows
-from webhooks.delivery_watchdog import MOSCOW
 from webhooks.models import InboxUpdate, State
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis", "phases")]

@@ -8,9 +8,9 @@ from pytest_django.fixtures import Settings
 
 from monitoring.indicators import probe, rounds
 from monitoring.indicators.models import IndicatorReading, Level
+from monitoring.indicators.working_time import MOSCOW, working_time
 from monitoring.rollout_control.guide.validation import Validation
 from tests.conftest import Phases
-from webhooks.delivery_watchdog import MOSCOW, working_time
 from webhooks.models import DuplicateDelivery, InboxUpdate
 
 pytestmark = pytest.mark.django_db
