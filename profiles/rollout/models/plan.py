@@ -1,0 +1,90 @@
+from __future__ import annotations
+
+from datetime import datetime
+from typing import ClassVar
+
+from django.db import models
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext_lazy as _
+
+from config.lib.messages import Text, from_columns, localize, to_columns
+from profiles.rollout.models.change import REASON_LENGTH
+
+
+class PlanState(models.TextChoices):
+    QUEUED = "queued", _("waits for the step before it")
+    PLANNED = "planned", _("planned")
+    WAITING = "waiting", _("waits for approval")
+    DONE = "done", _("done")
+    DROPPED = "dropped", _("dropped")
+
+
+class PlanQuerySet(models.QuerySet["Plan"]):
+    def open(self) -> PlanQuerySet:
+        return self.filter(state__in=(PlanState.QUEUED, PlanState.PLANNED, PlanState.WAITING))
+
+    def of(self, step: Plan) -> PlanQuerySet:
+        """Return the steps of the plan that the given step belongs to, in their order."""
+        head = step.first_id or step.pk
+        return self.filter(Q(pk=head) | Q(first=head)).order_by("pk")
+
+
+class Plan(models.Model):
+    """Store a step of a plan. When it is due, it is judged as any change, and the step after it takes its place.
+
+    ``first`` is the first step of the plan; that step itself has None. With ``waits_for_gates``, the step is tried
+    after ``due_at`` until its gates pass; otherwise gates that do not pass end the plan. ``account`` is the number of
+    the account that made the plan, also by an API key; None for a plan from the shell or of an earlier release.
+    """
+
+    phase = models.PositiveSmallIntegerField(_("phase"))
+    percent = models.DecimalField(_("percent"), max_digits=5, decimal_places=2)
+    due_at = models.DateTimeField(_("due at"))
+    revision = models.BigIntegerField(_("revision"))
+    by = models.CharField(_("by"), max_length=150)
+    reason = models.CharField(_("reason"), max_length=500)
+    state = models.CharField(_("state"), max_length=10, choices=PlanState, default=PlanState.PLANNED)
+    outcome = models.CharField(_("outcome"), max_length=REASON_LENGTH, blank=True, default="")
+    sentence = models.JSONField(null=True, editable=False)
+    first = models.ForeignKey("self", models.CASCADE, null=True, related_name="later", verbose_name=_("first step"))
+    waits_for_gates = models.BooleanField(_("waits for the gates"), default=False, db_default=False)
+    from_hour = models.PositiveSmallIntegerField(_("from hour"), null=True)
+    until_hour = models.PositiveSmallIntegerField(_("until hour"), null=True)
+    account = models.BigIntegerField(null=True, editable=False)
+
+    objects: ClassVar[PlanQuerySet] = PlanQuerySet.as_manager()  # type: ignore[assignment]
+
+    class Meta:
+        ordering: ClassVar = ["due_at", "pk"]
+        verbose_name = _("planned step")
+        verbose_name_plural = _("planned steps")
+
+    def __str__(self) -> str:
+        return f"{self.phase}: {localize(str(self.percent))} %"
+
+    @property
+    def text(self) -> str:
+        return str(from_columns(self.outcome, self.sentence))
+
+    @property
+    def hours(self) -> tuple[int, int] | None:
+        """Return the hours of the site's day in which the step may be taken; from 22 to 6 is over midnight."""
+        return None if self.from_hour is None or self.until_hour is None else (self.from_hour, self.until_hour)
+
+    def is_within_hours(self, at: datetime) -> bool:
+        if self.hours is None:
+            return True
+        (start, end), hour = self.hours, at.astimezone(timezone.get_default_timezone()).hour
+        return start <= hour < end if start < end else hour >= start or hour < end
+
+    def conclude(self, state: PlanState, outcome: Text) -> None:
+        self.state = state
+        self.outcome, self.sentence = to_columns(outcome, REASON_LENGTH)
+        self.save()
+
+    def stop(self, why: Text) -> None:
+        """Drop this step and those after it."""
+        for step in Plan.objects.of(self).open():
+            step.conclude(PlanState.DROPPED, why)
+        self.refresh_from_db()
