@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
 from django.core.serializers.json import DjangoJSONEncoder
 from django.utils import timezone
+from django.utils.dateparse import parse_datetime
 from django.utils.text import capfirst
 from django.utils.translation import gettext, gettext_noop
 
@@ -18,6 +20,8 @@ from profiles.models import PersonExport
 from profiles.personal_data import STORES, Person
 
 REDIS = "redis"
+# Updates are nested five levels deep at most.
+_DEEPEST = 20
 # The labels of columns whose models name none.
 _LABELS = (
     *(gettext_noop("first name set at"), gettext_noop("is first name real"), gettext_noop("last name set at")),
@@ -40,10 +44,33 @@ class Table:
     labels: dict[str, str]
 
     def labelled(self) -> list[list[tuple[str, Any]]]:
-        """Return the rows with the columns' labels in the active language."""
-        names = {name for row in self.rows for name in row}
-        labels = {name: capfirst(gettext(self.labels.get(name, name.replace("_", " ")))) for name in names}
-        return [[(labels[name], value) for name, value in row.items()] for row in self.rows]
+        """Return the rows with the columns' labels in the active language; JSON is divided into its values."""
+        labels = {name: self.labels.get(name, name) for row in self.rows for name in row}
+        return [[fact for name, value in row.items() for fact in _facts(labels[name], value)] for row in self.rows]
+
+
+def _facts(label: str, value: Any, depth: int = 0) -> Iterator[tuple[str, Any]]:
+    """Yield the value with its label; of JSON, such as an update's body, each value with the labels that lead to it.
+
+    What is nested more than _DEEPEST levels deep is one value. Empty objects and lists become None.
+    """
+    label = capfirst(gettext(label.replace("_", " ")))
+    if isinstance(value, str):
+        value = _parsed(value)
+    inner = value.items() if isinstance(value, dict) else list(enumerate(value, 1)) if isinstance(value, list) else ()
+    if inner and depth < _DEEPEST:
+        for key, each in inner:
+            yield from ((f"{label} → {below}", leaf) for below, leaf in _facts(str(key), each, depth + 1))
+    else:
+        yield label, None if value in ({}, []) else value
+
+
+def _parsed(text: str) -> Any:
+    """Return the JSON object or moment that the text contains; otherwise the text."""
+    try:
+        return json.loads(text) if text.startswith("{") else parse_datetime(text) or text
+    except (RecursionError, ValueError):
+        return text
 
 
 def identify(scope: UserScope, *, phone: str = "", user_id: str = "") -> Person | None:

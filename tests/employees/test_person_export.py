@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -17,6 +17,7 @@ from django.utils import timezone
 from rest_framework.test import APIClient
 
 from employees.models import Employee, IdempotentRequest, MaxIdClaim, Membership, University
+from employees.person_export import Table
 from profiles.models import DirectAnswer, PersonExport, PhoneLink, Profile, WaitingComparison
 from tests.profiles.people import add_profile
 
@@ -110,6 +111,27 @@ def test_a_button_on_the_person_page_exports(employee: Employee) -> None:
     assert PersonExport.objects.count() == 2
     audit = officer.get("/admin/audit/?kind=export")
     assert "data_protection_officer" in audit.content.decode()
+
+
+@pytest.mark.parametrize(
+    ("stored", "shown"),
+    [
+        ('{"user": {"first_name": "Анна"}}', [("Body → User → First name", "Анна")]),
+        ('{"items": [1, {"a_b": []}]}', [("Body → Items → 1", 1), ("Body → Items → 2 → A b", None)]),
+        ("2026-11-17T16:09:07Z", [("Body", datetime(2026, 11, 17, 16, 9, 7, tzinfo=UTC))]),
+        ("{not JSON", [("Body", "{not JSON")]),
+        ("2026-99-17T16:09:07Z", [("Body", "2026-99-17T16:09:07Z")]),
+        ("{}", [("Body", None)]),
+    ],
+)
+def test_a_page_shows_json_by_its_values(stored: str, shown: list[tuple[str, Any]]) -> None:
+    assert Table("t", "T", [{"body": stored}], {}).labelled() == [shown]
+
+
+def test_a_page_shows_deep_json_as_it_is() -> None:
+    [[(label, value)]] = Table("t", "T", [{"body": '{"a":' * 900 + "1" + "}" * 900}], {}).labelled()
+    assert label.count("→") == 20
+    assert isinstance(value, dict)
 
 
 @pytest.mark.parametrize("group", ["operator", "rollout_manager", "viewer", "curator"])
